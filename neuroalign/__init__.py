@@ -1,0 +1,58 @@
+"""Losses and Lightning modules that train a network to match brain responses.
+
+Importing this package loads nothing heavy; every public name is loaded from its room on first use::
+
+    from neuroalign import NeuralAlignmentLoss, ManifoldGuidanceLoss
+"""
+
+from importlib import import_module as _import_module
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "losses": ("CategoryManifolds", "ManifoldGuidanceLoss", "NeuralAlignmentLoss", "NonNeuralManifoldLoss"),
+    "metrics": ("ManifoldGeometry", "NoiseNormalizedCorrelation", "RobustAccuracy", "VoxelCorrelation"),
+    "models": (
+        "Frozen",
+        "GuidedNetwork",
+        "NeuralPredictor",
+        "Normalize",
+        "ResponseHead",
+        "RidgePredictor",
+        "StandardizedPredictor",
+        "untrained",
+    ),
+    "guidance": (
+        "LabelOnlyGuidance",
+        "ManifoldGuidance",
+        "MeasuredGuidance",
+        "PredictedGuidance",
+        "ShuffledGuidance",
+    ),
+    "perturbations": ("FGSM", "PGD", "evaluate_robustness"),
+    "data": (
+        "GuidanceDataModule",
+        "NSDDataModule",
+        "Responses",
+        "ResponsesDataModule",
+        "read_nsd",
+        "write_simulated_nsd",
+    ),
+    "tasks": ("GuidedClassificationTask", "NeuralPredictionTask"),
+    "callbacks": ("ManifoldGeometryCallback", "RobustnessCallback"),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = sorted(_ROOM_OF)
+
+
+def __getattr__(name: str) -> object:
+    if name in _ROOM_OF:
+        value = getattr(_import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,6 @@
+"""Lightning callbacks: what is measured while somebody's network trains, leaving no trace in the training."""
+
+from neuroalign.callbacks.geometry import ManifoldGeometryCallback
+from neuroalign.callbacks.robustness import RobustnessCallback
+
+__all__ = ["ManifoldGeometryCallback", "RobustnessCallback"]

@@ -1,0 +1,105 @@
+"""What the evaluating callbacks share: when they run, on which batches, and which image is which."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+
+from neuroalign.types import as_batch
+
+
+class EvaluationCallback(L.Callback):
+    """A callback that looks at the batches of validation and test, and logs at the end of the epoch.
+
+    Args:
+        every_n_epochs: In ``fit``, run in every n-th epoch; ``validate`` and ``test`` always run.
+        limit_batches: Look at only so many batches; None at all.
+    """
+
+    def __init__(self, every_n_epochs: int = 1, limit_batches: int | None = None) -> None:
+        if every_n_epochs < 1:
+            raise ValueError(f"every_n_epochs must be at least 1; got {every_n_epochs}")
+        if limit_batches is not None and limit_batches < 1:
+            raise ValueError(f"limit_batches must be at least 1, or None for all; got {limit_batches}")
+        self.every_n_epochs, self.limit_batches = every_n_epochs, limit_batches
+        self._seen = 0
+
+    def start(self) -> None:
+        """Forget what an earlier epoch left."""
+        raise NotImplementedError
+
+    def look(
+        self, trainer: L.Trainer, module: L.LightningModule, images: Tensor, labels: Tensor, index: Tensor
+    ) -> None:
+        """Measure one batch."""
+        raise NotImplementedError
+
+    def results(self) -> dict[str, Tensor]:
+        """What to log, by name."""
+        raise NotImplementedError
+
+    def _is_due(self, trainer: L.Trainer) -> bool:
+        if trainer.sanity_checking:
+            return False
+        fitting = trainer.state.fn == TrainerFn.FITTING
+        return not fitting or (trainer.current_epoch + 1) % self.every_n_epochs == 0
+
+    def _start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._seen = 0
+        self.start()
+
+    def _batch(
+        self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int
+    ) -> None:
+        limited = self.limit_batches is not None and batch_idx >= self.limit_batches
+        if dataloader_idx or limited or not self._is_due(trainer):
+            return
+        batch = as_batch(batch)
+        # Lightning's validate and test run in inference mode, whose tensors autograd refuses.
+        with torch.inference_mode(False):
+            images, labels = batch["image"].clone(), batch["label"].clone()
+            if "stimulus" in batch:
+                index = batch["stimulus"].clone()
+            else:  # the place in an unshuffled data set, as DistributedSampler deals it out
+                place = torch.arange(self._seen, self._seen + len(images), device=images.device)
+                index = place * trainer.world_size + trainer.global_rank
+            self._seen += len(images)
+            self.look(trainer, module, images, labels, index)
+
+    def _end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if self._is_due(trainer) and self._seen:
+            module.log_dict({k: v.to(module.device) for k, v in self.results().items()}, rank_zero_only=False)
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget what an earlier epoch left."""
+        self._start(trainer, pl_module)
+
+    def on_test_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget what an earlier epoch left."""
+        self._start(trainer, pl_module)
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        """Look at the batch."""
+        self._batch(trainer, pl_module, batch, batch_idx, dataloader_idx)
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        """Look at the batch."""
+        self._batch(trainer, pl_module, batch, batch_idx, dataloader_idx)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log."""
+        self._end(trainer, pl_module)
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log."""
+        self._end(trainer, pl_module)

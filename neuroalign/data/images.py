@@ -1,0 +1,249 @@
+"""Images for training: arrays and data sets as batches of [0, 1] pixels, and random shifts and flips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from neuroalign.types import Batch, unknown
+
+
+def as_pixels(images: np.ndarray | Tensor) -> Tensor:
+    """Images as (stimulus, channel, height, width) uint8 or float32 in [0, 1].
+
+    Args:
+        images: uint8 (stimulus, height, width, channel) or (stimulus, channel, height, width), or float the latter.
+
+    Raises:
+        ValueError: If they are none of these, or floats outside [0, 1].
+    """
+    images = torch.as_tensor(np.ascontiguousarray(images) if isinstance(images, np.ndarray) else images)
+    if images.ndim != 4:
+        raise ValueError(f"images must have four axes, (stimulus, channel, height, width); got {tuple(images.shape)}")
+    if images.dtype == torch.uint8:
+        if images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
+            images = images.permute(0, 3, 1, 2)
+        return images.contiguous()
+    from neuroalign.types import check_images
+
+    check_images(images)
+    return images.float().contiguous()
+
+
+def resize(images: Tensor, size: int | Sequence[int]) -> Tensor:
+    """Float images (stimulus, channel, height, width) resized with antialiasing; stays in [0, 1]."""
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    if images.shape[-2:] == size:
+        return images
+    return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+
+
+def collate(batch: Batch) -> Batch:
+    """For a DataLoader over a dataset whose ``__getitems__`` gives whole batches: nothing is left to do."""
+    return batch
+
+
+class ArrayDataset(Dataset[Batch]):
+    """Columns of equal length, read a batch at a time: one indexing for the whole batch, no loop over samples.
+
+    Use it in a DataLoader with ``collate_fn=neuroalign.data.images.collate``.
+
+    Args:
+        image: (stimulus, channel, height, width), uint8 or float in [0, 1]; or an object indexed by an array of rows
+            that gives uint8 (stimulus, height, width, channel), such as :class:`neuroalign.data.nsd.NSDImages`.
+        image_rows: (stimulus,) the row of ``image`` that belongs to each sample; default its own place.
+        image_size: Resize to this height and width.
+        **columns: Tensors (stimulus, ...), such as ``label``, ``response``, ``stimulus``.
+
+    Raises:
+        ValueError: If columns differ in length.
+
+    Example:
+        >>> data = ArrayDataset(torch.rand(5, 3, 8, 8), label=torch.arange(5))
+        >>> data.__getitems__([1, 3])["label"]
+        tensor([1, 3])
+    """
+
+    def __init__(
+        self,
+        image: Any,
+        *,
+        image_rows: np.ndarray | None = None,
+        image_size: int | None = None,
+        **columns: Tensor,
+    ) -> None:
+        self.image, self.image_rows, self.image_size, self.columns = image, image_rows, image_size, columns
+        length = len(image) if image_rows is None else len(image_rows)
+        for name, column in columns.items():
+            if len(column) != length:
+                raise ValueError(f"{length} images but {len(column)} rows of {name!r}: they must be the same stimuli")
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Batch:
+        return {k: v[0] for k, v in self.__getitems__([index]).items()}  # type: ignore[return-value]
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        rows = indices if self.image_rows is None else self.image_rows[np.asarray(indices)]
+        if isinstance(self.image, Tensor):
+            images = self.image[torch.as_tensor(rows)]
+        else:
+            images = torch.from_numpy(self.image[rows]).permute(0, 3, 1, 2)
+        if images.dtype == torch.uint8:
+            images = images.float() / 255
+        if self.image_size is not None:
+            images = resize(images, self.image_size)
+        index = torch.as_tensor(indices)
+        return {"image": images, **{k: v[index] for k, v in self.columns.items()}}  # type: ignore[return-value, typeddict-item]
+
+
+class LabelledDataset(Dataset[Batch]):
+    """A dataset of (image, label) pairs, such as torchvision's, as our batches; read an image at a time.
+
+    Args:
+        dataset: Gives pairs of an image tensor (channel, height, width) in [0, 1] and an integer.
+
+    Example:
+        >>> data = LabelledDataset([(torch.rand(3, 4, 4), 1), (torch.rand(3, 4, 4), 0)])
+        >>> data.__getitems__([0, 1])["label"]
+        tensor([1, 0])
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Batch:
+        return {k: v[0] for k, v in self.__getitems__([index]).items()}  # type: ignore[return-value]
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        pairs = [self.dataset[i] for i in indices]
+        return {
+            "image": torch.stack([image for image, _ in pairs]),
+            "label": torch.tensor([int(label) for _, label in pairs]),
+            "stimulus": torch.tensor(list(indices)),
+        }
+
+
+class ShiftFlip:
+    """Random shifts and horizontal flips, drawn for every image by itself.
+
+    Args:
+        shift: Largest shift in pixels, in either direction; the border is filled by repeating the edge.
+        flip: Whether to flip half of the images.
+
+    Example:
+        >>> ShiftFlip(1)(torch.rand(4, 3, 8, 8)).shape
+        torch.Size([4, 3, 8, 8])
+    """
+
+    def __init__(self, shift: int = 4, flip: bool = True) -> None:
+        if shift < 0:
+            raise ValueError(f"shift must not be negative; got {shift}")
+        self.shift, self.flip = shift, flip
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Shifted and flipped images, (stimulus, channel, height, width)."""
+        n, _, height, width = images.shape
+        device = images.device
+        rows = torch.arange(height, device=device).expand(n, -1)
+        columns = torch.arange(width, device=device).expand(n, -1)
+        if self.shift:
+            offsets = torch.randint(-self.shift, self.shift + 1, (2, n, 1), device=device)
+            rows, columns = rows + offsets[0], columns + offsets[1]
+        if self.flip:
+            flipped = torch.rand(n, 1, device=device) < 0.5
+            columns = torch.where(flipped, width - 1 - columns, columns)
+        rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+        samples = torch.arange(n, device=device)[:, None, None]
+        return images[samples, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+
+    def __repr__(self) -> str:
+        return f"ShiftFlip(shift={self.shift}, flip={self.flip})"
+
+
+def load_digits() -> tuple[Tensor, Tensor]:
+    """The 1,797 handwritten digits that scikit-learn ships: images (1797, 3, 8, 8) in [0, 1] and labels (1797,).
+
+    Source:
+        UCI "Optical Recognition of Handwritten Digits" (Alpaydin & Kaynak 1998).
+    """
+    from sklearn.datasets import load_digits as load
+
+    digits = load()
+    images = torch.from_numpy(digits.images / 16).float()[:, None].expand(-1, 3, -1, -1).contiguous()
+    return images, torch.from_numpy(digits.target).long()
+
+
+def load_named(name: str, root: str | Path | None = None, image_size: int | None = None) -> Mapping[str, Dataset[Batch]]:
+    """Training, validation and test sets of a data set given by name.
+
+    Args:
+        name: "digits" (shipped with scikit-learn, split 1000 / 297 / 500), "cifar10", "cifar100" (files of torchvision
+            under ``root``; the last 5,000 training images are validation) or "folder" (``root/train``, ``root/val`` and,
+            where it exists, ``root/test``, each with a folder a class).
+        root: Where the files are.
+        image_size: Height and width to resize to; needed for "folder".
+
+    Raises:
+        ValueError: If the name is unknown (with near matches), or root or image_size is needed.
+        FileNotFoundError: If the files are not there.
+    """
+    if name == "digits":
+        images, labels = load_digits()
+        order = torch.from_numpy(np.random.default_rng(0).permutation(len(images)))
+        parts = dict(zip(("train", "val", "test"), order.split([1000, 297, 500])))
+        return {k: _array(images[i], labels[i], i, image_size) for k, i in parts.items()}
+    if name not in ("cifar10", "cifar100", "folder"):
+        raise ValueError(unknown("dataset", name, ("digits", "cifar10", "cifar100", "folder")))
+    if root is None:
+        raise ValueError(f"dataset {name!r} needs root, the folder of its files")
+    if name == "folder":
+        return _folders(Path(root), image_size)
+    from torchvision import datasets
+
+    make = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
+    try:
+        train, test = make(root, train=True), make(root, train=False)
+    except RuntimeError as error:
+        raise FileNotFoundError(f"no {name} under {root}: torchvision.datasets.{make.__name__}(root, download=True)") from error
+    x, y = as_pixels(train.data), torch.tensor(train.targets)
+    i = torch.arange(len(x))
+    return {
+        "train": _array(x[:-5000], y[:-5000], i[:-5000], image_size),
+        "val": _array(x[-5000:], y[-5000:], i[-5000:], image_size),
+        "test": _array(as_pixels(test.data), torch.tensor(test.targets), torch.arange(len(test.data)), image_size),
+    }
+
+
+def _array(images: Tensor, labels: Tensor, stimulus: Tensor, image_size: int | None) -> ArrayDataset:
+    return ArrayDataset(images, image_size=image_size, label=labels, stimulus=stimulus)
+
+
+def _folders(root: Path, image_size: int | None) -> dict[str, Dataset[Batch]]:
+    from torchvision import datasets
+    from torchvision.transforms import v2
+
+    if image_size is None:
+        raise ValueError("dataset 'folder' needs image_size: its images may differ in size")
+    transform = v2.Compose([
+        v2.ToImage(),
+        v2.Resize(image_size, antialias=True),
+        v2.CenterCrop(image_size),
+        v2.ToDtype(torch.float32, scale=True),
+    ])
+    names = [n for n in ("train", "val", "test") if (root / n).is_dir()]
+    if "train" not in names or "val" not in names:
+        raise FileNotFoundError(f"{root} must hold the folders 'train' and 'val', each with a folder a class")
+    return {n: LabelledDataset(datasets.ImageFolder(str(root / n), transform=transform)) for n in names}

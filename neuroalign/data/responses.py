@@ -1,0 +1,354 @@
+"""The container of recorded responses, and what is done to them before a network sees them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from neuroalign.functional import noise_ceiling as noise_ceiling_of
+from neuroalign.types import unknown
+
+_FIELDS = ("values", "stimulus", "session", "repeats", "roi", "noise_ceiling", "shared", "voxel_index")
+
+
+@dataclass(frozen=True, eq=False)
+class Responses:
+    """Responses of voxels (or neurons) to stimuli: a row a trial, or a row a stimulus once averaged.
+
+    Every method returns a new container. The usual way, in this order::
+
+        responses = read_nsd(root, subject=1, roi="V4").zscore_sessions().average_repeats()
+        train, validation = responses.split_shared()
+        train, validation = train.standardize(train), validation.standardize(train)
+
+    Attributes:
+        values: (trial, voxel) float32, NaN where missing.
+        stimulus: (trial,) int64, the image's identity; for NSD the 0-based row of the image brick (``nsdId``).
+        session: (trial,) int64, 1-based; -1 where trials of several sessions were averaged.
+        roi: (voxel,) str, the region of each voxel.
+        noise_ceiling: (voxel,) float32 in [0, 1] of rows as they stand (a single trial's, or the average's), or None.
+        shared: (trial,) bool, whether the image was shown to every subject.
+        voxel_index: (voxel, 3) int64, place in the volume (x, y, z), or None.
+        repeats: (trial,) int64, how many trials a row is the mean of.
+
+    Raises:
+        ValueError: If the fields don't fit together.
+
+    Example:
+        >>> responses = Responses.from_arrays(np.random.randn(6, 4), stimulus=[0, 0, 1, 1, 2, 2])
+        >>> responses.average_repeats()
+        Responses(3 rows, 4 voxels, 3 stimuli, roi: unknown)
+    """
+
+    values: np.ndarray
+    stimulus: np.ndarray
+    session: np.ndarray
+    roi: np.ndarray
+    noise_ceiling: np.ndarray | None
+    shared: np.ndarray
+    voxel_index: np.ndarray | None
+    repeats: np.ndarray
+
+    @classmethod
+    def from_arrays(
+        cls,
+        values: np.ndarray | torch.Tensor,
+        *,
+        stimulus: Sequence[int] | np.ndarray | None = None,
+        session: Sequence[int] | np.ndarray | None = None,
+        roi: Sequence[str] | str = "unknown",
+        noise_ceiling: Sequence[float] | np.ndarray | None = None,
+        shared: Sequence[bool] | np.ndarray | None = None,
+        voxel_index: np.ndarray | None = None,
+    ) -> Responses:
+        """Any recording: values (trial, voxel), with what is known about its rows and columns.
+
+        Args:
+            values: (trial, voxel).
+            stimulus: (trial,), default each row its own stimulus, 0, 1, 2, ...
+            session: (trial,), default one session.
+            roi: Region of each voxel, or of all.
+            noise_ceiling: (voxel,) in [0, 1].
+            shared: (trial,), default none.
+            voxel_index: (voxel, 3).
+        """
+        values = np.asarray(values, dtype=np.float32)
+        if values.ndim != 2:
+            raise ValueError(f"values must be (trial, voxel); got shape {values.shape}")
+        n, v = values.shape
+        return cls(
+            values=values,
+            stimulus=np.arange(n) if stimulus is None else np.asarray(stimulus, dtype=np.int64),
+            session=np.ones(n, dtype=np.int64) if session is None else np.asarray(session, dtype=np.int64),
+            roi=np.full(v, roi) if isinstance(roi, str) else np.asarray(roi, dtype=str),
+            noise_ceiling=None if noise_ceiling is None else np.asarray(noise_ceiling, dtype=np.float32),
+            shared=np.zeros(n, dtype=bool) if shared is None else np.asarray(shared, dtype=bool),
+            voxel_index=None if voxel_index is None else np.asarray(voxel_index, dtype=np.int64),
+            repeats=np.ones(n, dtype=np.int64),
+        )
+
+    def __post_init__(self) -> None:
+        n, v = self.values.shape
+        for name, length in (("stimulus", n), ("session", n), ("shared", n), ("repeats", n), ("roi", v)):
+            got = getattr(self, name).shape
+            if got != (length,):
+                raise ValueError(f"values are ({n}, {v}), so {name} must be ({length},); got {got}")
+        if self.noise_ceiling is not None and self.noise_ceiling.shape != (v,):
+            raise ValueError(f"values have {v} voxels, noise_ceiling {self.noise_ceiling.shape}")
+        if self.voxel_index is not None and self.voxel_index.shape != (v, 3):
+            raise ValueError(f"values have {v} voxels, voxel_index {self.voxel_index.shape}")
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __repr__(self) -> str:
+        rois = ", ".join(dict.fromkeys(map(str, self.roi)))
+        stimuli = len(np.unique(self.stimulus))
+        return f"Responses({len(self)} rows, {self.num_voxels} voxels, {stimuli} stimuli, roi: {rois})"
+
+    @property
+    def num_voxels(self) -> int:
+        """V."""
+        return self.values.shape[1]
+
+    def rows(self, index: np.ndarray) -> Responses:
+        """Some rows, by index or mask."""
+        return replace(self, **{k: getattr(self, k)[index] for k in ("values", "stimulus", "session", "shared", "repeats")})
+
+    def select(
+        self, *, roi: str | Sequence[str] | None = None, voxels: np.ndarray | None = None
+    ) -> Responses:
+        """Some voxels: those of a region (or several), or by index or mask.
+
+        Raises:
+            ValueError: If no voxel has that region; the message lists near matches.
+        """
+        if (roi is None) == (voxels is None):
+            raise ValueError("give either roi or voxels")
+        if roi is not None:
+            wanted = [roi] if isinstance(roi, str) else list(roi)
+            known = sorted(set(map(str, self.roi)))
+            for name in wanted:
+                if name not in known:
+                    raise ValueError(unknown("roi", name, known))
+            voxels = np.isin(self.roi, wanted)
+        return replace(
+            self,
+            values=self.values[:, voxels],
+            roi=self.roi[voxels],
+            noise_ceiling=None if self.noise_ceiling is None else self.noise_ceiling[voxels],
+            voxel_index=None if self.voxel_index is None else self.voxel_index[voxels],
+        )
+
+    def drop_invalid(self) -> Responses:
+        """Without the voxels that are NaN in every row or constant over rows: nothing can be learned from them."""
+        valid = ~np.isnan(self.values)
+        low = np.where(valid, self.values, np.inf).min(0)
+        high = np.where(valid, self.values, -np.inf).max(0)
+        return self.select(voxels=low < high)
+
+    def zscore_sessions(self) -> Responses:
+        """Each voxel to mean 0 and standard deviation 1 (ddof 0) within each session.
+
+        Removes drifts of baseline and gain between sessions; do it before averaging. Missing values are left out; a
+        voxel that is constant in a session is NaN there.
+
+        Raises:
+            ValueError: If rows were averaged over sessions already.
+        """
+        if (self.session < 0).any():
+            raise ValueError("rows are averages over sessions already: z-score sessions before average_repeats")
+        values = np.empty_like(self.values)
+        for session in np.unique(self.session):
+            rows = self.session == session
+            values[rows] = _zscore(self.values[rows], *_moments(self.values[rows]))
+        return replace(self, values=values)
+
+    def average_repeats(self) -> Responses:
+        """Mean over the trials of each stimulus (missing values left out), rows in the order of ``stimulus``.
+
+        The noise ceiling becomes that of the averages, with 1/n the mean of 1/repeats over stimuli.
+        """
+        order = np.argsort(self.stimulus, kind="stable")
+        stimuli, starts = np.unique(self.stimulus[order], return_index=True)
+        values = self.values[order].astype(np.float64)
+        valid = ~np.isnan(values)
+        sums = np.add.reduceat(np.where(valid, values, 0), starts, axis=0)
+        counts = np.add.reduceat(valid, starts, axis=0, dtype=np.int64)
+        mean = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+        session = self.session[order]
+        one_session = np.minimum.reduceat(session, starts) == np.maximum.reduceat(session, starts)
+        repeats = np.add.reduceat(self.repeats[order], starts)
+        shared = np.logical_or.reduceat(self.shared[order], starts)
+        if (np.logical_and.reduceat(self.shared[order], starts) != shared).any():
+            raise ValueError("some stimulus is marked shared in one trial and not in another")
+        return replace(
+            self,
+            values=mean.astype(np.float32),
+            stimulus=stimuli,
+            session=np.where(one_session, session[starts], -1),
+            repeats=repeats,
+            shared=shared,
+            noise_ceiling=self._averaged_ceiling(repeats),
+        )
+
+    def _averaged_ceiling(self, repeats: np.ndarray) -> np.ndarray | None:
+        if self.noise_ceiling is None:
+            return None
+        now, then = np.mean(1 / self.repeats), np.mean(1 / repeats)
+        nc = self.noise_ceiling.astype(np.float64)
+        # NC = s / (s + n/k): the ratio of signal to single-trial noise stays, k changes.
+        return (nc / (nc + (1 - nc) * then / now)).astype(np.float32)
+
+    def estimate_noise_ceiling(self) -> Responses:
+        """The noise ceiling of single rows from repeated ones; for NSD z-score the sessions first.
+
+        Raises:
+            ValueError: If no stimulus comes twice.
+        """
+        order = np.argsort(self.stimulus, kind="stable")
+        _, inverse, counts = np.unique(self.stimulus[order], return_inverse=True, return_counts=True)
+        if counts.max() < 2:
+            raise ValueError("no stimulus was repeated, so there is no estimate of the noise")
+        position = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+        grid = np.full((len(counts), counts.max(), self.num_voxels), np.nan, dtype=np.float32)
+        grid[inverse, position] = self.values[order]
+        return replace(self, noise_ceiling=noise_ceiling_of(torch.from_numpy(grid), num_averaged=1).numpy())
+
+    def split_shared(self) -> tuple[Responses, Responses]:
+        """The rest and the shared images: training and validation.
+
+        Raises:
+            ValueError: If one of the two would be empty.
+        """
+        if self.shared.all() or not self.shared.any():
+            raise ValueError(
+                f"{int(self.shared.sum())} of {len(self)} rows are shared images: a split needs some of each"
+            )
+        return self.rows(~self.shared), self.rows(self.shared)
+
+    def standardize(self, reference: Responses) -> Responses:
+        """Each voxel minus the mean, over the standard deviation (ddof 0), of the reference: the training rows.
+
+        A voxel that is constant or missing in the reference becomes NaN.
+
+        Raises:
+            ValueError: If the reference has other voxels.
+        """
+        self._check_same_voxels(reference)
+        return replace(self, values=_zscore(self.values, *_moments(reference.values)))
+
+    def pca(self, variance: float = 0.95, *, reference: Responses | None = None) -> Responses:
+        """Principal components that hold a share of the variance, in place of voxels.
+
+        Args:
+            variance: Share to keep, in (0, 1].
+            reference: Rows that the components are fitted on (the training rows); default these.
+
+        Raises:
+            ValueError: If values are missing (drop those voxels first), or the reference has other voxels.
+        """
+        if not 0 < variance <= 1:
+            raise ValueError(f"variance must be in (0, 1]; got {variance}")
+        reference = reference or self
+        self._check_same_voxels(reference)
+        if np.isnan(self.values).any() or np.isnan(reference.values).any():
+            raise ValueError("values are missing, which a PCA can't take: drop those voxels or rows first")
+        mean = reference.values.mean(0, dtype=np.float64)
+        _, s, vh = np.linalg.svd(reference.values - mean, full_matrices=False)
+        share = np.cumsum(s**2) / np.sum(s**2)
+        rank = int(np.searchsorted(share, variance * (1 - 1e-9)) + 1)
+        # The sign of a component is arbitrary; its largest loading is made positive, so that runs agree.
+        vh = vh[:rank] * np.sign(vh[np.arange(rank), np.abs(vh[:rank]).argmax(1)])[:, None]
+        rois = "+".join(dict.fromkeys(map(str, self.roi)))
+        return replace(
+            self,
+            values=((self.values - mean) @ vh.T).astype(np.float32),
+            roi=np.full(rank, f"pca:{rois}"),
+            noise_ceiling=None,
+            voxel_index=None,
+        )
+
+    def shuffled(self, seed: int = 0) -> Responses:
+        """The control of wrong responses: every stimulus gets another stimulus's responses, all repeats together.
+
+        Shared images exchange among themselves, and so do the rest: a split keeps its stimuli, voxels keep their
+        reliability, nothing keeps its image.
+
+        Raises:
+            ValueError: If there are fewer than two stimuli to exchange.
+        """
+        rng = np.random.default_rng(seed)
+        stimulus = self.stimulus.copy()
+        for group in (self.shared, ~self.shared):
+            names, inverse = np.unique(self.stimulus[group], return_inverse=True)
+            if len(names) == 1:
+                raise ValueError("a single stimulus can't exchange responses with another")
+            cycle = rng.permutation(len(names))
+            partner = np.empty(len(names), dtype=np.int64)
+            partner[cycle] = np.roll(cycle, -1)
+            stimulus[group] = names[partner[inverse]]
+        order = np.argsort(stimulus, kind="stable")
+        return replace(self.rows(order), stimulus=stimulus[order])
+
+    def _check_same_voxels(self, other: Responses) -> None:
+        if other.num_voxels != self.num_voxels or (other.roi != self.roi).any():
+            raise ValueError(f"the reference has other voxels: {other} against {self}")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write an HDF5 file: under a temporary name first, so that no half-written file is left."""
+        import h5py
+
+        path = Path(path)
+        temporary = path.with_name(path.name + ".part")
+        with h5py.File(temporary, "w") as file:
+            file.attrs["format"] = "neuroalign.Responses"
+            for name in _FIELDS:
+                value = getattr(self, name)
+                if value is not None:
+                    file[name] = value.astype(h5py.string_dtype()) if name == "roi" else value
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Responses:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file holds something else, or is cut short.
+        """
+        import h5py
+
+        path = Path(path)
+        if not path.exists():
+            raise FileNotFoundError(f"no responses at {path}")
+        try:
+            with h5py.File(path) as file:
+                if file.attrs.get("format") != "neuroalign.Responses":
+                    raise ValueError(f"{path} is an HDF5 file, but not one of Responses.save")
+                fields = {name: file[name][()] if name in file else None for name in _FIELDS}
+        except OSError as error:
+            raise ValueError(f"{path} can't be read: truncated, or not an HDF5 file ({error})") from error
+        fields["roi"] = np.array([r.decode() if isinstance(r, bytes) else r for r in fields["roi"]], dtype=str)
+        return cls(**fields)
+
+
+def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (ddof 0) of each column without its NaNs; NaN where there is no variance."""
+    x = values.astype(np.float64)
+    valid = ~np.isnan(x)
+    n = valid.sum(0)
+    x = np.where(valid, x, 0)
+    mean = np.divide(x.sum(0), n, out=np.full(x.shape[1], np.nan), where=n > 0)
+    variance = np.divide((np.where(valid, x - mean, 0) ** 2).sum(0), n, out=np.full(x.shape[1], np.nan), where=n > 0)
+    constant = ~(variance > (1e-6 * np.abs(mean)) ** 2)
+    return mean, np.where(constant, np.nan, np.sqrt(variance))
+
+
+def _zscore(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    return ((values - mean) / std).astype(np.float32)

@@ -1,0 +1,377 @@
+"""A known brain: a simulated subject whose responses are written as files in NSD's layout.
+
+Nothing here was recorded. Whatever is computed from such a tree is simulated and must be called so; ``SIMULATED`` in the
+tree's root says it too. What makes it useful: its noise ceilings, its images and its stages are known.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from neuroalign.data.nsd import NUM_SHARED, PSC_SCALE, REGIONS, TRIALS_PER_SESSION, NSDPaths
+from neuroalign.functional.gabor import gabor_energy, gabor_filters
+from neuroalign.types import unknown
+
+STAGES: dict[str, dict[str, float]] = {
+    "V1": {"energy": 1.0},
+    "V2": {"energy": 0.5, "texture": 0.5},
+    "V3": {"energy": 0.25, "texture": 0.75},
+    "V4": {"texture": 0.5, "object": 0.5},
+    "VO": {"texture": 0.25, "object": 0.75},
+    "PHC": {"texture": 0.25, "object": 0.75},
+    "LO": {"texture": 0.25, "object": 0.75},
+    "TO": {"object": 1.0},
+}
+"""Share of each region's voxels that read from each stage."""
+
+NCSNR = {"V1": 0.8, "V2": 0.75, "V3": 0.7, "V4": 0.6, "VO": 0.5, "PHC": 0.5, "LO": 0.55, "TO": 0.5}
+"""Signal over noise (standard deviations, one trial) around which each region's voxels lie."""
+
+
+@dataclass(frozen=True)
+class SimulatedSubject:
+    """What is known of a simulated subject.
+
+    Attributes:
+        root: The tree.
+        subject: Its number.
+        stimulus: (image,) int64, row of the image brick of each image, in the order they were given.
+        signals: By region, (image, voxel) noise-free responses, z-scored over images.
+        ncsnr: By region, (voxel,) true signal over noise of one trial.
+    """
+
+    root: Path
+    subject: int
+    stimulus: np.ndarray
+    signals: Mapping[str, np.ndarray] = field(repr=False)
+    ncsnr: Mapping[str, np.ndarray] = field(repr=False)
+
+    def index_of(self, stimulus: np.ndarray) -> np.ndarray:
+        """Which of the given images a row of the brick is: (trial,) brick rows to positions in the original order."""
+        order = np.argsort(self.stimulus)
+        return order[np.searchsorted(self.stimulus[order], stimulus)]
+
+
+def energy_stage(images: Tensor) -> Tensor:
+    """V1: divisively normalised Gabor energy, 4 orientations at 2 scales, (stimulus, 8, height, width)."""
+    scales = [gabor_energy(images, gabor_filters(s, w, 4), normalize=0.2) for s, w in ((5, 3.0), (7, 5.0))]
+    return torch.cat(scales, 1)
+
+
+def texture_stage(images: Tensor) -> Tensor:
+    """V2 to V4: products of energies at one place, averaged over quadrants, (stimulus, 36 * 4)."""
+    energy = energy_stage(images)
+    i, j = torch.triu_indices(energy.shape[1], energy.shape[1])
+    return F.adaptive_avg_pool2d(energy[:, i] * energy[:, j], 2).flatten(1)
+
+
+def discriminant_stage(images: Tensor, labels: np.ndarray) -> Tensor:
+    """A default object level: rectified linear discriminants of the texture stage, one a category."""
+    from sklearn.linear_model import RidgeClassifier
+
+    x = torch.cat([F.adaptive_avg_pool2d(energy_stage(images), 4).flatten(1), texture_stage(images)], 1).double()
+    x = (x - x.mean(0)) / x.std(0).clamp_min(1e-8)
+    scores = RidgeClassifier(alpha=100.0).fit(x.numpy(), labels).decision_function(x.numpy())
+    return torch.from_numpy(np.atleast_2d(scores.T).T).relu().float()
+
+
+def write_simulated_nsd(
+    root: str | os.PathLike[str],
+    images: np.ndarray | Tensor,
+    labels: np.ndarray | Tensor,
+    *,
+    regions: Sequence[str] = ("V1", "V4", "TO"),
+    num_voxels: int = 80,
+    num_shared: int | None = None,
+    sessions: int | None = None,
+    subject: int = 1,
+    object_stage: Callable[[Tensor], Tensor] | None = None,
+    ncsnr: Mapping[str, float] | None = None,
+    container: str = "hdf5",
+    betas: str = "betas_fithrf_GLMdenoise_RR",
+    seed: int = 0,
+) -> SimulatedSubject:
+    """Show images to a simulated subject and write its responses in the exact layout of NSD.
+
+    Linear-nonlinear stages: Gabor energy with small receptive fields (V1), second-order texture, object level (TO);
+    each region's voxels mix the features of its stages at random. Each trial adds Gaussian noise of standard deviation
+    1 / ncsnr to the z-scored signal; each session has a baseline and a gain of its own for every voxel. Written are the
+    image brick, the design file, betas, ncsnr, region files, brain mask and behaviour table, 750 trials a session,
+    with NSD's index bases. The volume is small and the brick holds images of the given size; nothing else differs.
+
+    Args:
+        root: Folder to write to; must be empty or absent.
+        images: (image, channel, height, width), in [0, 1] or uint8, with 1 or 3 channels, at most 10,000.
+        labels: (image,) integers, categories for the object level.
+        regions: Of ``STAGES``.
+        num_voxels: Voxels a region.
+        num_shared: The first so many images are "shared" (validation), at most 1,000; default a quarter.
+        sessions: Of 750 trials; default enough for three trials an image. Images come equally often, give or take one.
+        subject: 1 to 8.
+        object_stage: Images (image, 3, height, width) to features (image, feature); default discriminants of texture.
+        ncsnr: By region, in place of ``NCSNR``.
+        container: "hdf5" or "nii.gz".
+        betas: Name of the version to write.
+        seed: Of everything random.
+
+    Returns:
+        The known truth about the subject.
+
+    Raises:
+        FileExistsError: If ``root`` holds something already.
+        ValueError: If a region is unknown, or images and labels don't fit the layout.
+
+    Example:
+        >>> import tempfile
+        >>> subject = write_simulated_nsd(tempfile.mkdtemp(), np.random.rand(500, 3, 8, 8), np.arange(500) % 10)
+        >>> subject.signals["V4"].shape, subject.stimulus.shape
+        ((500, 80), (500,))
+    """
+    brick = _as_uint8(images)
+    n = len(brick)
+    labels = np.asarray(labels)
+    if len(labels) != n:
+        raise ValueError(f"{n} images but {len(labels)} labels")
+    for region in regions:
+        if region not in STAGES:
+            raise ValueError(unknown("region", region, STAGES))
+    num_shared = n // 4 if num_shared is None else num_shared
+    if not 0 <= num_shared <= min(n, NUM_SHARED) or n - num_shared > 10_000 - NUM_SHARED:
+        raise ValueError(f"NSD's design holds 1,000 shared and 9,000 other images; got {num_shared} and {n - num_shared}")
+    sessions = -(-3 * n // TRIALS_PER_SESSION) if sessions is None else sessions
+    if not n <= sessions * TRIALS_PER_SESSION <= 30_000:
+        raise ValueError(f"{sessions} sessions of 750 trials can't show {n} images (at most 40 sessions)")
+    if container not in ("hdf5", "nii.gz"):
+        raise ValueError(f"container must be 'hdf5' or 'nii.gz'; got {container!r}")
+    paths = NSDPaths(Path(root), subject, betas)
+    if paths.root.exists() and any(paths.root.iterdir()):
+        raise FileExistsError(f"{paths.root} is not empty")
+    rng = np.random.default_rng(seed)
+
+    ten_k = np.concatenate([np.arange(num_shared), NUM_SHARED + np.arange(n - num_shared)])  # 0-based, of each image
+    subjectim = _write_design(paths, sessions, ten_k, rng)
+    stimulus = subjectim[subject - 1, ten_k] - 1
+    _write_brick(paths, brick, stimulus)
+
+    truth = _signals(brick, labels, regions, num_voxels, object_stage, rng)
+    level = {**NCSNR, **(ncsnr or {})}
+    snr = {r: level[r] * np.exp(0.15 * rng.standard_normal(num_voxels)) for r in regions}
+    places, shape = _write_anatomy(paths, regions, num_voxels, snr, rng)
+    shown = _shown(paths, sessions, ten_k)
+    signal = np.concatenate([truth[r] for r in regions], 1)
+    noise = np.concatenate([1 / snr[r] for r in regions])
+    for session in range(1, sessions + 1):
+        rows = shown[(session - 1) * TRIALS_PER_SESSION : session * TRIALS_PER_SESSION]
+        trial = signal[rows] + noise * rng.standard_normal((TRIALS_PER_SESSION, signal.shape[1]))
+        gain, baseline = np.exp(0.2 * rng.standard_normal(len(noise))), 0.5 * rng.standard_normal(len(noise))
+        volume = rng.normal(0, 1, (TRIALS_PER_SESSION, *shape)).astype(np.float32)  # voxels of no region are noise
+        volume[:, places[:, 0], places[:, 1], places[:, 2]] = 0.7 * gain * trial + baseline
+        _write_session(paths, session, np.clip(np.rint(volume * PSC_SCALE), -32767, 32767).astype(np.int16), container)
+    _write_behaviour(paths, sessions, ten_k, stimulus, shown)
+    (paths.root / "SIMULATED").write_text("Simulated responses in the layout of the Natural Scenes Dataset.\n")
+    return SimulatedSubject(paths.root, subject, stimulus, truth, snr)
+
+
+def _as_uint8(images: np.ndarray | Tensor) -> np.ndarray:
+    """(image, height, width, 3) uint8, as the brick stores them."""
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise ValueError(f"images must be (image, 1 or 3, height, width); got {images.shape}")
+    if images.dtype != np.uint8:
+        if not (images.min() >= 0 and images.max() <= 1):
+            raise ValueError("images must be uint8, or floats in [0, 1]")
+        images = np.rint(images * 255).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(images, (len(images), 3, *images.shape[2:])).transpose(0, 2, 3, 1))
+
+
+def _signals(
+    brick: np.ndarray,
+    labels: np.ndarray,
+    regions: Sequence[str],
+    num_voxels: int,
+    object_stage: Callable[[Tensor], Tensor] | None,
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Noise-free responses (image, voxel) of every region, z-scored over images."""
+    # The subject sees what is stored: images rounded to 8 bits.
+    seen = torch.from_numpy(brick).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        objects = object_stage(seen) if object_stage is not None else discriminant_stage(seen, labels)
+        stages = {
+            "energy": F.adaptive_avg_pool2d(energy_stage(seen), min(8, *seen.shape[2:])),
+            "texture": texture_stage(seen),
+            "object": objects.flatten(1).float(),
+        }
+    features = {k: _scaled(v.double().numpy()) for k, v in stages.items()}
+    signals = {}
+    for region in regions:
+        shares = STAGES[region]
+        counts = np.floor(np.cumsum(list(shares.values())) * num_voxels + 1e-9).astype(int)
+        counts = np.diff(counts, prepend=0)
+        parts = [_voxels(features[stage], count, rng) for stage, count in zip(shares, counts)]
+        signals[region] = _scaled(np.concatenate(parts, 1)).astype(np.float32)
+    return signals
+
+
+def _scaled(x: np.ndarray) -> np.ndarray:
+    std = x.std(0)
+    return (x - x.mean(0)) / np.where(std > 1e-9, std, 1)
+
+
+def _voxels(features: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Voxels that mix features at random; features with space are read through a small Gaussian receptive field."""
+    if features.ndim == 2:
+        return features @ (rng.standard_normal((features.shape[1], count)) / np.sqrt(features.shape[1]))
+    _, channels, height, width = features.shape
+    y, x = np.mgrid[:height, :width]
+    center = rng.uniform(0.15, 0.85, (count, 2)) * (height, width)
+    sigma = 0.1 * max(height, width)
+    distance = (y - center[:, 0, None, None]) ** 2 + (x - center[:, 1, None, None]) ** 2
+    field = np.exp(-distance / (2 * sigma**2))
+    tuning = np.exp(rng.standard_normal((count, channels)))
+    return np.einsum("nchw,vc,vhw->nv", features, tuning, field, optimize=True)
+
+
+def _write_design(paths: NSDPaths, sessions: int, ten_k: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The design file of all subjects; returns subjectim (8, 10000), 1-based."""
+    from scipy.io import savemat
+
+    trials = sessions * TRIALS_PER_SESSION
+    whole, extra = divmod(trials, len(ten_k))
+    shown = np.concatenate([np.repeat(ten_k, whole), rng.permutation(ten_k)[:extra]])
+    rest = np.setdiff1d(np.arange(10_000), ten_k)
+    rest = np.resize(rest if len(rest) else ten_k, 30_000 - trials)
+    ordering = np.concatenate([rng.permutation(shown), rest]) + 1
+    shared = np.sort(rng.choice(73_000, NUM_SHARED, replace=False)) + 1
+    others = np.setdiff1d(np.arange(1, 73_001), shared)
+    subjectim = np.empty((8, 10_000), dtype=np.int64)
+    subjectim[:, :NUM_SHARED] = shared
+    subjectim[:, NUM_SHARED:] = rng.permutation(others).reshape(8, -1)[:, :9000]
+    pattern = np.zeros((40, 12, 75), dtype=np.uint8)
+    for run in range(12):  # 63 stimulus trials in odd runs, 62 in even ones
+        pattern[:, run, : 63 - run % 2] = 1
+    paths.expdesign.parent.mkdir(parents=True)
+    savemat(
+        paths.expdesign,
+        {
+            "masterordering": ordering[None].astype(np.uint16),
+            "subjectim": subjectim.astype(np.uint32),
+            "sharedix": shared[None].astype(np.uint32),
+            "stimpattern": pattern,
+            "basiccnt": np.zeros((3, 40), dtype=np.uint16),
+        },
+        do_compression=True,
+    )
+    return subjectim
+
+
+def _shown(paths: NSDPaths, sessions: int, ten_k: np.ndarray) -> np.ndarray:
+    """Which image (position in the given order) each trial shows."""
+    from scipy.io import loadmat
+
+    ordering = loadmat(paths.expdesign)["masterordering"].ravel().astype(int) - 1
+    position = np.full(10_000, -1)
+    position[ten_k] = np.arange(len(ten_k))
+    return position[ordering[: sessions * TRIALS_PER_SESSION]]
+
+
+def _write_brick(paths: NSDPaths, brick: np.ndarray, stimulus: np.ndarray) -> None:
+    import h5py
+
+    paths.stimuli.parent.mkdir(parents=True)
+    order = np.argsort(stimulus)
+    with h5py.File(paths.stimuli, "w") as file:  # chunks that are never written take no space
+        dataset = file.create_dataset("imgBrick", (73_000, *brick.shape[1:]), "uint8", chunks=(1, *brick.shape[1:]))
+        dataset[stimulus[order]] = brick[order]
+
+
+def _write_anatomy(
+    paths: NSDPaths,
+    regions: Sequence[str],
+    num_voxels: int,
+    snr: Mapping[str, np.ndarray],
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Region files, brain mask and ncsnr; returns the places of all regions' voxels, in turn, and the volume's shape."""
+    outside = 5  # voxels a region that carry its label but lie outside nsdgeneral
+    need = len(regions) * (num_voxels + outside) * 1.5
+    x = int(np.ceil(need ** (1 / 3)))
+    shape = (x, x + 2, x + 1)  # three different lengths, so that no mix-up of axes goes unseen
+    labels, general = np.full(shape, -1.0), np.full(shape, -1.0)
+    inner = np.argwhere(np.ones(shape, dtype=bool))
+    inner = inner[rng.permutation(len(inner))]
+    labels[tuple(inner[: len(inner) * 9 // 10].T)] = 0
+    general[labels == 0] = 0
+    ncsnr = np.where(labels >= 0, 0.05, np.nan).astype(np.float32)
+    places, start = [], 0
+    for region in regions:
+        place = inner[start : start + num_voxels]
+        # argwhere order, in which readers meet the voxels of a region
+        place = place[np.lexsort(place.T[::-1])]
+        extra = inner[start + num_voxels : start + num_voxels + outside]
+        start += num_voxels + outside
+        labels[tuple(place.T)] = rng.choice(REGIONS[region], num_voxels)
+        labels[tuple(extra.T)] = REGIONS[region][0]
+        general[tuple(place.T)] = 1
+        ncsnr[tuple(place.T)] = snr[region]
+        places.append(place)
+    (paths.anatomy / "roi").mkdir(parents=True)
+    paths.beta_folder.mkdir(parents=True)
+    _save_volume(paths.roi("Kastner2015"), labels)
+    _save_volume(paths.roi("nsdgeneral"), general)
+    _save_volume(paths.anatomy / "brainmask.nii.gz", (labels >= 0).astype(np.int16))
+    _save_volume(paths.beta_folder / "ncsnr.nii.gz", ncsnr)
+    return np.concatenate(places), shape
+
+
+def _save_volume(path: Path, volume: np.ndarray) -> None:
+    import nibabel
+
+    affine = np.diag([1.8, 1.8, 1.8, 1.0])
+    affine[:3, 3] = -1.8 * (np.array(volume.shape[:3]) - 1) / 2
+    nibabel.save(nibabel.Nifti1Image(volume, affine), path)
+
+
+def _write_session(paths: NSDPaths, session: int, volume: np.ndarray, container: str) -> None:
+    """One session (750, x, y, z) int16."""
+    path = paths.session(session, container)
+    if container == "nii.gz":
+        _save_volume(path, np.moveaxis(volume, 0, -1))
+        return
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file.create_dataset("betas", data=volume.transpose(0, 3, 2, 1), chunks=(TRIALS_PER_SESSION, 1, 1, 1))
+
+
+def _write_behaviour(
+    paths: NSDPaths, sessions: int, ten_k: np.ndarray, stimulus: np.ndarray, shown: np.ndarray
+) -> None:
+    import pandas as pd
+
+    columns = (
+        "SUBJECT SESSION RUN TRIAL 73KID 10KID TIME ISOLD ISCORRECT RT CHANGEMIND MEMORYRECENT MEMORYFIRST ISOLDCURRENT "
+        "ISCORRECTCURRENT TOTAL1 TOTAL2 BUTTON MISSINGDATA"
+    ).split()
+    run_of_trial = np.repeat(np.arange(1, 13), [63 - run % 2 for run in range(12)])
+    trial_in_run = np.concatenate([np.arange(1, 64 - run % 2) for run in range(12)])
+    table = pd.DataFrame({
+        "SUBJECT": paths.subject,
+        "SESSION": np.repeat(np.arange(1, sessions + 1), TRIALS_PER_SESSION),
+        "RUN": np.tile(run_of_trial, sessions),
+        "TRIAL": np.tile(trial_in_run, sessions),
+        "73KID": stimulus[shown] + 1,
+        "10KID": ten_k[shown] + 1,
+        "ISOLD": pd.Series(shown).duplicated().astype(int).to_numpy(),
+    }).reindex(columns=columns)
+    folder = paths.anatomy.parent / "behav"
+    folder.mkdir(parents=True)
+    table.to_csv(folder / "responses.tsv", sep="\t", index=False)

@@ -1,0 +1,73 @@
+"""What a loss over the whole batch needs when the batch is spread over processes."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def world_size() -> int:
+    """Number of processes that train together; 1 where nothing is distributed."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+class _GatherRows(torch.autograd.Function):
+    """All rows of all processes, in rank order; the backward pass sums over ranks what each asks of our rows."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, counts: tuple[int, ...]) -> Tensor:
+        ctx.counts = counts  # type: ignore[attr-defined]
+        longest = max(counts)
+        padded = x.new_zeros(longest, *x.shape[1:])
+        padded[: len(x)] = x
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:n] for part, n in zip(parts, counts)])
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        counts, rank = ctx.counts, dist.get_rank()  # type: ignore[attr-defined]
+        grad = grad.contiguous().clone()
+        dist.all_reduce(grad)
+        start = sum(counts[:rank])
+        return grad[start : start + counts[rank]], None
+
+
+def gather_batch(x: Tensor) -> Tensor:
+    """The rows of every process, differentiable, in rank order; ``x`` itself on one process.
+
+    Batches may differ in length between processes. A loss of the gathered batch needs no factor: DistributedDataParallel
+    averages gradients over processes, and the backward pass here sums over them.
+
+    Args:
+        x: (stimulus, ...), the same trailing shape and dtype on every process.
+
+    Returns:
+        (all stimuli, ...).
+
+    Example:
+        >>> gather_batch(torch.ones(3, 2)).shape
+        torch.Size([3, 2])
+    """
+    size = world_size()
+    if size == 1:
+        return x
+    count = torch.tensor([len(x)], device=x.device)
+    counts = [torch.empty_like(count) for _ in range(size)]
+    dist.all_gather(counts, count)
+    return _GatherRows.apply(x.contiguous(), tuple(int(n) for n in counts))
+
+
+def reduce_sum(x: Tensor) -> Tensor:
+    """The sum of ``x`` over processes, not differentiable; ``x`` itself on one process.
+
+    Example:
+        >>> reduce_sum(torch.tensor(2.0))
+        tensor(2.)
+    """
+    if world_size() == 1:
+        return x
+    x = x.detach().clone()
+    dist.all_reduce(x)
+    return x

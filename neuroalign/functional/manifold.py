@@ -1,0 +1,161 @@
+"""Size, dimension and separability of category manifolds: the clouds that the images of one class form."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def check_features(features: Tensor, labels: Tensor) -> None:
+    """Refuse anything but features (stimulus, feature) with an integer label for each row.
+
+    Raises:
+        ValueError: Naming what is wrong.
+    """
+    if features.ndim != 2:
+        raise ValueError(f"features must be (stimulus, feature); got shape {tuple(features.shape)}")
+    if labels.shape != features.shape[:1]:
+        raise ValueError(f"{len(features)} rows of features but labels of shape {tuple(labels.shape)}")
+    if labels.is_floating_point() or labels.is_complex():
+        raise ValueError(f"labels must be integers; got {labels.dtype}")
+
+
+def class_centers(features: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Mean of each class and number of its members; the mean of an absent class is 0.
+
+    Args:
+        features: (stimulus, feature).
+        labels: (stimulus,), integers in ``range(num_classes)``.
+        num_classes: C.
+
+    Returns:
+        Centres (class, feature) and counts (class,).
+
+    Raises:
+        ValueError: If shapes don't match or a label is out of range.
+
+    Example:
+        >>> class_centers(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([0, 0, 1]), 2)
+        (tensor([[2.],
+                [5.]]), tensor([2., 1.]))
+    """
+    check_features(features, labels)
+    check_labels(labels, num_classes)
+    counts = features.new_zeros(num_classes).index_add(0, labels, features.new_ones(len(labels)))
+    sums = features.new_zeros(num_classes, features.shape[1]).index_add(0, labels, features)
+    return sums / counts.clamp_min(1)[:, None], counts
+
+
+def check_labels(labels: Tensor, num_classes: int) -> None:
+    """Refuse labels outside ``range(num_classes)``.
+
+    Raises:
+        ValueError: Naming the label that is out of range.
+    """
+    if len(labels) and not bool(((labels >= 0) & (labels < num_classes)).all()):
+        low, high = int(labels.min()), int(labels.max())
+        raise ValueError(f"labels run from {low} to {high}, but there are {num_classes} classes (0 to {num_classes - 1})")
+
+
+def _compact(labels: Tensor) -> tuple[Tensor, int]:
+    present, inverse = labels.unique(return_inverse=True)
+    return inverse, len(present)
+
+
+def manifold_radius(features: Tensor, labels: Tensor, *, relative: bool = True) -> Tensor:
+    r"""RMS distance of a class's members from its centre, one value a class that is present, in label order.
+
+    .. math:: R_c = \sqrt{\tfrac1{n_c}\sum_{i \in c} |x_i-\mu_c|^2} \Big/ \sqrt{\tfrac1C \sum_k |\mu_k-\bar\mu|^2}
+
+    Invariant to rotation and translation; with ``relative=True`` also to scale.
+
+    Args:
+        features: (stimulus, feature).
+        labels: (stimulus,), integers.
+        relative: Divide by the RMS distance of the class centres from their mean (needs two classes).
+
+    Returns:
+        (class,).
+
+    Raises:
+        ValueError: If shapes don't match, or ``relative`` with fewer than two classes.
+
+    Example:
+        >>> x = torch.tensor([[-1.0], [1.0], [9.0], [11.0]])
+        >>> manifold_radius(x, torch.tensor([0, 0, 1, 1]))
+        tensor([0.2000, 0.2000])
+    """
+    check_features(features, labels)
+    labels, num = _compact(labels)
+    centers, counts = class_centers(features, labels, num)
+    squared = features.new_zeros(num).index_add(0, labels, (features - centers[labels]).square().sum(1))
+    radius = (squared / counts).sqrt()
+    if not relative:
+        return radius
+    if num < 2:
+        raise ValueError("a relative radius needs at least two classes; use relative=False for one")
+    return radius / (centers - centers.mean(0)).square().sum(1).mean().sqrt()
+
+
+def participation_ratio(features: Tensor, labels: Tensor | None = None) -> Tensor:
+    r"""Effective number of dimensions of a cloud: :math:`(\sum\lambda)^2/\sum\lambda^2` of its covariance eigenvalues.
+
+    k equal directions give k; invariant to rotation, translation and scale. At most the number of points minus one, so
+    compare only clouds of equal size. A cloud without variance gives NaN.
+
+    Args:
+        features: (stimulus, feature).
+        labels: (stimulus,), integers: one value for each class that is present; None treats all rows as one cloud.
+
+    Returns:
+        (class,), or a scalar without labels.
+
+    Raises:
+        ValueError: If shapes don't match.
+
+    Example:
+        >>> participation_ratio(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]))
+        tensor(2.)
+    """
+    if labels is None:
+        return participation_ratio(features, torch.zeros(len(features), dtype=torch.long, device=features.device))[0]
+    check_features(features, labels)
+    labels, num = _compact(labels)
+    centers, _ = class_centers(features, labels, num)
+    x = features - centers[labels]
+    # trace(C^2) is the sum of squared inner products within the class: no feature-by-feature matrix is formed.
+    order = labels.argsort(stable=True)
+    groups = x[order].split(labels.bincount(minlength=num).tolist())
+    values = []
+    for group in groups:
+        gram = group @ group.T if len(group) <= group.shape[1] else group.T @ group
+        values.append(gram.diagonal().sum() ** 2 / gram.square().sum())
+    return torch.stack(values)
+
+
+def separability(features: Tensor, labels: Tensor) -> Tensor:
+    r"""Share of the variance that lies between classes: :math:`\mathrm{tr} S_B / \mathrm{tr} S_T`, in [0, 1].
+
+    1 where every class is a point, about :math:`(C-1)/(n-1)` for labels that say nothing. Invariant to rotation,
+    translation and scale.
+
+    Args:
+        features: (stimulus, feature).
+        labels: (stimulus,), integers.
+
+    Returns:
+        Scalar; NaN where the features are constant.
+
+    Raises:
+        ValueError: If shapes don't match.
+
+    Example:
+        >>> separability(torch.tensor([[0.0], [0.0], [2.0], [2.0]]), torch.tensor([0, 0, 1, 1]))
+        tensor(1.)
+    """
+    check_features(features, labels)
+    labels, num = _compact(labels)
+    centers, counts = class_centers(features, labels, num)
+    grand = features.mean(0)
+    between = (counts * (centers - grand).square().sum(1)).sum()
+    return between / (features - grand).square().sum()

@@ -1,0 +1,193 @@
+"""Controls: guidance with something taken away, to see whether that something mattered.
+
+====================  ===============================================================================================
+control               how
+====================  ===============================================================================================
+none                  train without guidance (``weight`` 0)
+random                ``PredictedGuidance({"V4": StandardizedPredictor(untrained(predictor)).fit(images)})``
+shuffled fit          a predictor fitted to ``responses.shuffled(seed)``: same features, wrong responses; the strictest
+shuffled images       ``ShuffledGuidance(guidance)``: the target of another image
+within class          ``ShuffledGuidance(guidance, within_class=True)``: the target of another image of the class
+label only            ``LabelOnlyGuidance(num_classes, {"V4": num_voxels})``: a target for each class
+random geometry       ``ManifoldGuidance({"V4": manifolds.randomized(seed)})``
+no brain              ``ManifoldGuidance({"V4": NonNeuralManifoldLoss(radius)})``
+====================  ===============================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neuroalign.config import build, describe, is_description
+from neuroalign.functional.manifold import check_labels, class_centers
+from neuroalign.guidance.responses import TargetGuidance
+from neuroalign.types import Batch
+
+
+def cyclic_permutation(n: int, seed: int) -> Tensor:
+    """A seeded permutation of one cycle, so that for n > 1 nothing stays in its place (Sattolo's algorithm)."""
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    permutation = torch.empty(n, dtype=torch.long)
+    permutation[order] = order.roll(-1)
+    return permutation
+
+
+def _permute_within(groups: Tensor, seed: int) -> Tensor:
+    """For every position another one of its group, by one cycle through each group; -1 for a group of one."""
+    partner = torch.full((len(groups),), -1)
+    order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed))
+    order = order[groups.cpu()[order].argsort(stable=True)]
+    sizes = groups.cpu()[order].unique_consecutive(return_counts=True)[1]
+    for members in order.split(sizes.tolist()):
+        if len(members) > 1:
+            partner[members] = members.roll(-1)
+    return partner
+
+
+class ShuffledGuidance(TargetGuidance):
+    """Guidance whose targets belong to other images: everything is kept but the link from image to response.
+
+    Within a batch (the default), the targets of the batch change places, always by the same permutation for a batch
+    size; no image keeps its own. With ``images``, an image gets the target of one fixed other image of the data set,
+    found by the batch's ``stimulus``.
+
+    An image that is alone (the only one of its batch, or of its class) has nobody's target to take; its target is NaN,
+    and it drops out of the loss.
+
+    Args:
+        guidance: The guidance to shuffle.
+        seed: Of the permutation.
+        within_class: Exchange only among images of one class, so that the class's mean target is kept.
+        images: (stimulus, channel, height, width), the data set's images in the order of ``stimulus``.
+        labels: (stimulus,), theirs; needed with both ``images`` and ``within_class``.
+
+    Raises:
+        ValueError: If labels are needed and missing, or a batch has no ``stimulus`` though ``images`` were given.
+
+    Example:
+        >>> from neuroalign import MeasuredGuidance
+        >>> inner = MeasuredGuidance("V4")
+        >>> batch = {"response": torch.tensor([[0.0], [1.0], [2.0]])}
+        >>> shuffled = ShuffledGuidance(inner).targets(batch)["V4"]
+        >>> bool((shuffled != batch["response"]).all())
+        True
+    """
+
+    def __init__(
+        self,
+        guidance: TargetGuidance | dict[str, Any],
+        *,
+        seed: int = 0,
+        within_class: bool = False,
+        images: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> None:
+        if is_description(guidance):
+            guidance = build(guidance)
+        if not isinstance(guidance, TargetGuidance):
+            raise TypeError(
+                f"only guidance toward target responses can be shuffled, not {type(guidance).__name__}; the control of "
+                "ManifoldGuidance is CategoryManifolds.randomized"
+            )
+        super().__init__(guidance.loss)
+        self.guidance, self.seed, self.within_class = guidance, seed, within_class
+        self.register_buffer("images", images, persistent=False)
+        self.register_buffer("partner", None, persistent=False)
+        if images is not None:
+            if within_class and labels is None:
+                raise ValueError("shuffling a data set within classes needs its labels")
+            if labels is not None and len(labels) != len(images):
+                raise ValueError(f"{len(images)} images but {len(labels)} labels")
+            if not within_class:
+                self.partner = cyclic_permutation(len(images), seed)
+            else:
+                assert labels is not None
+                self.partner = _permute_within(labels, seed)
+        self.config = describe(
+            "neuroalign.guidance.ShuffledGuidance",
+            guidance=guidance,
+            seed=seed,
+            within_class=within_class,
+            images=images,  # a tensor has no description: such a control must be given again
+        )
+
+    def targets(self, batch: Batch) -> dict[str, Tensor]:
+        """The wrapped guidance's targets, of other images."""
+        if self.images is not None:
+            if "stimulus" not in batch:
+                raise ValueError("a batch needs 'stimulus' to find the other image in the data set")
+            partner = self.partner[batch["stimulus"]]
+            other = self.images[partner.clamp_min(0)].to(batch["image"])
+            targets = self.guidance.targets({**batch, "image": other})
+        else:
+            targets = self.guidance.targets(batch)
+            size = len(next(iter(targets.values())))
+            if self.within_class:
+                partner = _permute_within(batch["label"], self.seed)
+            else:
+                partner = cyclic_permutation(size, self.seed) if size > 1 else torch.full((size,), -1)
+            targets = {head: target[partner.clamp_min(0).to(target.device)] for head, target in targets.items()}
+        return {h: torch.where((partner < 0).to(t.device)[:, None], torch.nan, t) for h, t in targets.items()}
+
+
+class LabelOnlyGuidance(TargetGuidance):
+    """One fixed target a class: all that a label could tell, in the shape of responses.
+
+    The default targets are random prototypes (standard normal), so that no response enters at all.
+    :meth:`from_predictor` makes them the class means of a predictor instead.
+
+    Args:
+        num_classes: C.
+        num_outputs: Number of voxels of each head.
+        seed: Of the prototypes.
+        loss: A measure's name or a loss ``(preds, target) -> scalar``.
+
+    Example:
+        >>> guidance = LabelOnlyGuidance(num_classes=10, num_outputs={"TO": 30})
+        >>> guidance.targets({"label": torch.tensor([3, 3])})["TO"].shape
+        torch.Size([2, 30])
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        num_outputs: Mapping[str, int],
+        *,
+        seed: int = 0,
+        loss: str | nn.Module | dict[str, Any] = "mse",
+    ) -> None:
+        super().__init__(loss)
+        generator = torch.Generator().manual_seed(seed)
+        self.num_classes = num_classes
+        self.heads = tuple(num_outputs)
+        for i, width in enumerate(num_outputs.values()):
+            self.register_buffer(f"prototypes{i}", torch.randn(num_classes, width, generator=generator))
+        self.config = describe(
+            "neuroalign.guidance.LabelOnlyGuidance",
+            num_classes=num_classes,
+            num_outputs=dict(num_outputs),
+            seed=seed,
+            loss=self.loss,
+        )
+
+    @classmethod
+    @torch.no_grad()
+    def from_predictor(
+        cls, head: str, predictor: nn.Module, images: Tensor, labels: Tensor, *, loss: str | nn.Module = "mse"
+    ) -> LabelOnlyGuidance:
+        """Prototypes that are a predictor's mean responses to each class of labelled images."""
+        num_classes = int(labels.max()) + 1
+        responses = torch.cat([predictor(batch) for batch in images.split(256)])
+        guidance = cls(num_classes, {head: responses.shape[1]}, loss=loss)
+        guidance.prototypes0.copy_(class_centers(responses, labels, num_classes)[0])
+        return guidance
+
+    def targets(self, batch: Batch) -> dict[str, Tensor]:
+        """The prototype of each image's class, by head."""
+        labels = batch["label"]
+        check_labels(labels, self.num_classes)
+        return {head: getattr(self, f"prototypes{i}")[labels] for i, head in enumerate(self.heads)}

@@ -1,0 +1,69 @@
+"""Guidance by geometry: only the size and the directions of a region's category manifolds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from neuroalign.config import build, describe, is_description
+from neuroalign.guidance.responses import check_heads
+from neuroalign.losses import CategoryManifolds, ManifoldGuidanceLoss
+from neuroalign.types import Batch
+
+
+class ManifoldGuidance(nn.Module):
+    """Pull each head's outputs into a region's category manifolds.
+
+    Called as ``guidance(preds, batch)``; returns the terms, times their weights, as ``<head>/<term>``.
+
+    Args:
+        manifolds: By the head's name: category manifolds, the path of a file of them, or any loss with
+            ``terms(embedding, labels)`` and ``weights``, such as :class:`NonNeuralManifoldLoss` (the control).
+        radius_weight: Weight of the radius term of losses made here.
+        subspace_weight: Weight of the subspace term of losses made here.
+
+    Raises:
+        ValueError: On the first batch, if the network has no head of that name or a label is out of range.
+
+    Example:
+        >>> from neuroalign import CategoryManifolds
+        >>> features, labels = torch.randn(40, 6), torch.arange(40) % 2
+        >>> guidance = ManifoldGuidance({"TO": CategoryManifolds.from_features(features, labels)})
+        >>> sorted(guidance({"TO": features}, {"label": labels}))
+        ['TO/radius', 'TO/subspace']
+
+    Source:
+        Shao et al. 2024, arXiv 2405.02564 (manifold guidance).
+    """
+
+    def __init__(
+        self,
+        manifolds: Mapping[str, CategoryManifolds | nn.Module | str | os.PathLike[str] | dict[str, Any]],
+        *,
+        radius_weight: float = 1.0,
+        subspace_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        losses = {}
+        for head, value in manifolds.items():
+            if isinstance(value, (str, os.PathLike)):
+                value = CategoryManifolds.load(value)
+            elif is_description(value):
+                value = build(value)
+            if isinstance(value, CategoryManifolds):
+                value = ManifoldGuidanceLoss(value, radius_weight=radius_weight, subspace_weight=subspace_weight)
+            losses[head] = value
+        self.losses = nn.ModuleDict(losses)
+        self.config = describe("neuroalign.guidance.ManifoldGuidance", manifolds=dict(self.losses.items()))
+
+    def forward(self, preds: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Weighted loss terms by name, for outputs by head (stimulus, feature) and the batch they came from."""
+        check_heads(preds, self.losses)
+        return {
+            f"{head}/{term}": loss.weights[term] * value
+            for head, loss in self.losses.items()
+            for term, value in loss.terms(preds[head], batch["label"]).items()
+        }

@@ -1,0 +1,30 @@
+"""Networks: backbones, taps on their layers, response heads, and what is built of them."""
+
+from neuroalign.models.backbones import Normalize, Trunk, build_backbone, record_layers
+from neuroalign.models.features import VisualFeatures
+from neuroalign.models.frozen import Frozen, StandardizedPredictor, untrained
+from neuroalign.models.heads import HEADS, Identity, PooledLinear, ResponseHead, identity, pooled_linear
+from neuroalign.models.networks import GuidedNetwork, NeuralPredictor
+from neuroalign.models.ridge import RidgePredictor
+from neuroalign.models.smallnet import SmallResNet
+
+__all__ = [
+    "HEADS",
+    "Frozen",
+    "GuidedNetwork",
+    "Identity",
+    "NeuralPredictor",
+    "Normalize",
+    "PooledLinear",
+    "ResponseHead",
+    "RidgePredictor",
+    "SmallResNet",
+    "StandardizedPredictor",
+    "Trunk",
+    "VisualFeatures",
+    "build_backbone",
+    "identity",
+    "pooled_linear",
+    "record_layers",
+    "untrained",
+]

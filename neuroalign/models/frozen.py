@@ -1,0 +1,131 @@
+"""Networks that must not change while another one trains on what they say."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neuroalign.config import build, describe, is_description
+
+
+class Frozen(nn.Module):
+    """A module that stays as it is: in eval mode under any ``train()``, without gradients, its buffers unmoved.
+
+    ``requires_grad = False`` alone doesn't do that: BatchNorm's running statistics move as soon as a surrounding
+    module's ``train()`` reaches them, and with them the targets.
+
+    Args:
+        module: Any module; its parameters stop requiring gradients.
+
+    Example:
+        >>> frozen = Frozen(nn.BatchNorm1d(2)).train()
+        >>> frozen.training, frozen(torch.rand(4, 2)).requires_grad
+        (False, False)
+    """
+
+    def __init__(self, module: nn.Module | dict[str, Any]) -> None:
+        super().__init__()
+        self.module: nn.Module = build(module) if is_description(module) else module
+        self.config = describe("neuroalign.models.Frozen", module=self.module)
+        self.module.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> Frozen:
+        """Stay in eval mode whatever is asked."""
+        return super().train(False)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's output, without a graph."""
+        if self.module.training:  # somebody reached past us: frozen.module.train()
+            self.module.train(False)
+        with torch.no_grad():
+            return self.module(*args, **kwargs)
+
+
+class StandardizedPredictor(nn.Module):
+    """A predictor whose outputs are z-scored per voxel with statistics of given images.
+
+    Puts treatment and controls on one scale: an untrained predictor's raw outputs hardly vary, and matching them would
+    be no task at all.
+
+    Args:
+        predictor: Any module from images to (stimulus, voxel).
+        num_voxels: V; default ``predictor.num_voxels``.
+
+    Example:
+        >>> from neuroalign.models import NeuralPredictor
+        >>> images = torch.rand(64, 3, 8, 8)
+        >>> predictor = StandardizedPredictor(NeuralPredictor("small_resnet", 5, image_shape=(3, 8, 8))).fit(images)
+        >>> predictor.eval()(images).std(0, correction=0).round(decimals=3)
+        tensor([1., 1., 1., 1., 1.], grad_fn=<RoundBackward1>)
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, predictor: nn.Module | dict[str, Any], num_voxels: int | None = None) -> None:
+        super().__init__()
+        self.predictor: nn.Module = build(predictor) if is_description(predictor) else predictor
+        if num_voxels is None:
+            num_voxels = getattr(self.predictor, "num_voxels", None)
+            if num_voxels is None:
+                raise ValueError("this predictor has no `num_voxels`: give num_voxels")
+        self.num_voxels = num_voxels
+        self.register_buffer("mean", torch.zeros(num_voxels))
+        self.register_buffer("std", torch.ones(num_voxels))
+        self.config = describe(
+            "neuroalign.models.StandardizedPredictor", predictor=self.predictor, num_voxels=num_voxels
+        )
+
+    @torch.no_grad()
+    def fit(self, images: Tensor | Iterable[Tensor], batch_size: int = 256) -> StandardizedPredictor:
+        """Set the statistics from images (stimulus, channel, height, width), or from batches of them.
+
+        A voxel whose prediction is constant keeps a standard deviation of 1.
+        """
+        was_training = self.predictor.training
+        self.predictor.eval()
+        batches = images.split(batch_size) if isinstance(images, Tensor) else images
+        outputs = torch.cat([self.predictor(batch).double() for batch in batches])
+        self.predictor.train(was_training)
+        std = outputs.std(0, correction=0)
+        self.mean.copy_(outputs.mean(0))
+        self.std.copy_(torch.where(std > 1e-6 * outputs.abs().amax(0), std, 1))
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Standardised responses (stimulus, voxel)."""
+        return (self.predictor(images) - self.mean) / self.std
+
+
+def untrained(predictor: nn.Module, seed: int = 0) -> nn.Module:
+    """The control "random": a copy of a predictor with freshly drawn parameters and buffers.
+
+    Args:
+        predictor: Any module whose layers with parameters have ``reset_parameters``, as torch's have.
+        seed: Of the new parameters; the global generator is left alone.
+
+    Returns:
+        A copy; the predictor itself is not changed.
+
+    Raises:
+        ValueError: If some layer holds parameters and can't be reset.
+
+    Example:
+        >>> layer = nn.Linear(2, 2)
+        >>> bool((untrained(layer, seed=1).weight != layer.weight).all())
+        True
+    """
+    fresh = copy.deepcopy(predictor)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name, module in fresh.named_modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+            elif any(True for _ in module.parameters(recurse=False)):
+                raise ValueError(f"layer {name!r} ({type(module).__name__}) has parameters but no reset_parameters()")
+    return fresh

@@ -1,0 +1,216 @@
+"""The two networks of the method: one that predicts responses, one that classifies and is guided by them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neuroalign.config import build, describe
+from neuroalign.models.backbones import IMAGENET_MEAN, IMAGENET_STD, Trunk
+from neuroalign.models.heads import ResponseHead
+
+
+class NeuralPredictor(nn.Module):
+    """From images to the responses of one region's voxels.
+
+    Args:
+        backbone: A torchvision name, a ``timm:`` name, or any module from images to features.
+        num_voxels: V.
+        layer: Layer that the voxels read from; None is the backbone's final features (the paper's choice).
+        size: Height and width that the layer is pooled to before the linear map.
+        image_shape: (channel, height, width) of the images; small ones give a ResNet its CIFAR stem.
+        mean: Per channel, for the normalisation inside; None for none.
+        std: Per channel.
+        weights: Pretrained weights of a backbone given by name.
+        options: Further constructor arguments of a backbone given by name.
+
+    Shapes:
+        images (stimulus, channel, height, width) in [0, 1] -> responses (stimulus, voxel).
+
+    Raises:
+        ValueError: If the backbone or layer is unknown, or doesn't run at ``image_shape``.
+
+    Example:
+        >>> predictor = NeuralPredictor("small_resnet", num_voxels=50, image_shape=(3, 8, 8))
+        >>> predictor(torch.rand(4, 3, 8, 8)).shape
+        torch.Size([4, 50])
+
+    Source:
+        Shao et al. 2024, arXiv 2405.02564 (ResNet-18, last layer with V outputs).
+    """
+
+    def __init__(
+        self,
+        backbone: str | nn.Module | dict[str, Any],
+        num_voxels: int,
+        *,
+        layer: str | None = None,
+        size: int = 1,
+        image_shape: Sequence[int] = (3, 224, 224),
+        mean: Sequence[float] | None = IMAGENET_MEAN,
+        std: Sequence[float] | None = IMAGENET_STD,
+        weights: str | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        layers = [] if layer is None else [layer]
+        self.trunk = Trunk(
+            backbone, layers=layers, image_shape=image_shape, mean=mean, std=std, weights=weights, options=options
+        )
+        shape = (self.trunk.num_features,) if layer is None else self.trunk.layer_shapes[layer]
+        self.head = ResponseHead(layer, num_voxels, size=size).build(shape)
+        self.layer, self.num_voxels = layer, num_voxels
+        self.config = describe(
+            "neuroalign.models.NeuralPredictor",
+            backbone=backbone,
+            num_voxels=num_voxels,
+            layer=layer,
+            size=size,
+            image_shape=list(image_shape),
+            mean=mean,
+            std=std,
+            options=options,
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Predicted responses (stimulus, voxel)."""
+        if self.layer is None:
+            return self.head(self.trunk(images))
+        return self.head(self.trunk.forward_with_layers(images)[1][self.layer])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write weights and description to one safetensors file (under a temporary name first).
+
+        Raises:
+            ValueError: If the backbone was given as a module, which no file can describe.
+        """
+        from safetensors.torch import save_file
+
+        if self.config is None:
+            raise ValueError("a predictor whose backbone was given as a module has no description to save; save its "
+                             "state_dict, or give the backbone by name")  # fmt: skip
+        path = Path(path)
+        temporary = path.with_name(path.name + ".part")
+        state = {k: v.contiguous().cpu() for k, v in self.state_dict().items()}
+        save_file(state, temporary, metadata={"neuroalign": json.dumps(self.config)})
+        temporary.replace(path)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> nn.Module:
+        """Read a predictor from a file of :meth:`save`, or from a checkpoint of a ``NeuralPredictionTask``.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it holds no predictor, or one whose backbone was given as a module.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise FileNotFoundError(f"no predictor at {path}")
+        if path.suffix == ".ckpt":
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            config = checkpoint.get("hyper_parameters", {}).get("predictor")
+            prefix = "predictor."
+            state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+        else:
+            from safetensors import SafetensorError, safe_open
+
+            try:
+                with safe_open(path, "pt") as file:
+                    config = json.loads((file.metadata() or {}).get("neuroalign", "null"))
+                    state = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 - not a dict
+            except SafetensorError as error:
+                raise ValueError(f"{path} is neither a safetensors file nor a .ckpt ({error})") from error
+        if config is None:
+            raise ValueError(f"{path} does not describe a predictor: build it and load the state dict yourself")
+        predictor = build(config)
+        predictor.load_state_dict(state)
+        return predictor
+
+
+class GuidedNetwork(nn.Module):
+    """A classifier whose layers also predict responses, in one pass.
+
+    Called on images it returns *logits*, so attacks, metrics and other people's code see an ordinary classifier.
+
+    Args:
+        backbone: A torchvision name, a ``timm:`` name, or any module from images to features.
+        num_classes: Width of the linear classifier put on the features; None if the backbone's output is logits already.
+        heads: Response heads by name, usually the region's: a :class:`ResponseHead`, a dict of its fields, or a tuple
+            ``(layer, num_outputs)``. Several may read one layer.
+        image_shape: (channel, height, width) of the images; small ones give a ResNet its CIFAR stem.
+        mean: Per channel, for the normalisation inside; None for none.
+        std: Per channel.
+        weights: Pretrained weights of a backbone given by name.
+        options: Further constructor arguments of a backbone given by name.
+
+    Shapes:
+        images (stimulus, channel, height, width) in [0, 1] -> logits (stimulus, class).
+
+    Raises:
+        ValueError: If the backbone, a layer or a head is unknown, or the backbone doesn't run at ``image_shape``.
+
+    Example:
+        >>> heads = {"V1": ("layer1", 20), "V4": ("layer3", 30)}
+        >>> network = GuidedNetwork("small_resnet", num_classes=10, heads=heads, image_shape=(3, 8, 8))
+        >>> logits, responses = network.forward_with_responses(torch.rand(4, 3, 8, 8))
+        >>> logits.shape, responses["V4"].shape
+        (torch.Size([4, 10]), torch.Size([4, 30]))
+    """
+
+    def __init__(
+        self,
+        backbone: str | nn.Module | dict[str, Any],
+        num_classes: int | None,
+        heads: Mapping[str, Any] | None = None,
+        *,
+        image_shape: Sequence[int] = (3, 224, 224),
+        mean: Sequence[float] | None = IMAGENET_MEAN,
+        std: Sequence[float] | None = IMAGENET_STD,
+        weights: str | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        specs = {name: ResponseHead.of(value) for name, value in (heads or {}).items()}
+        for name in specs:
+            if not name or "." in name:
+                raise ValueError(f"a head's name must not be empty or hold a dot; got {name!r}")
+        layers = [spec.layer for spec in specs.values() if spec.layer is not None]
+        self.trunk = Trunk(
+            backbone, layers=layers, image_shape=image_shape, mean=mean, std=std, weights=weights, options=options
+        )
+        width = self.trunk.num_features
+        self.classifier = nn.Identity() if num_classes is None else nn.Linear(width, num_classes)
+        self.num_classes = width if num_classes is None else num_classes
+        self.heads = nn.ModuleDict(
+            {n: s.build((width,) if s.layer is None else self.trunk.layer_shapes[s.layer]) for n, s in specs.items()}
+        )
+        self.head_layers = {name: spec.layer for name, spec in specs.items()}
+        self.config = describe(
+            "neuroalign.models.GuidedNetwork",
+            backbone=backbone,
+            num_classes=num_classes,
+            heads=specs,
+            image_shape=list(image_shape),
+            mean=mean,
+            std=std,
+            options=options,
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (stimulus, class)."""
+        return self.classifier(self.trunk(images))
+
+    def forward_with_responses(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits, and the responses (stimulus, voxel) of every head by name, in one pass through the trunk."""
+        features, captured = self.trunk.forward_with_layers(images)
+        responses = {}
+        for name, head in self.heads.items():
+            layer = self.head_layers[name]
+            responses[name] = head(features if layer is None else captured[layer])
+        return self.classifier(features), responses

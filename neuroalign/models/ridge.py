@@ -1,0 +1,97 @@
+"""A predictor in closed form: ridge regression on fixed features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from neuroalign.config import build, describe, is_description
+
+
+class RidgePredictor(nn.Module):
+    """Ridge regression from fixed image features to voxels, as a module.
+
+    With few recorded images it often beats a trained network. :meth:`fit` chooses one penalty for every voxel by
+    generalised cross-validation (scikit-learn's ``RidgeCV``) on standardised features.
+
+    Args:
+        features: Module from images to (stimulus, feature), with ``num_features``; it is not trained.
+        num_voxels: V.
+
+    Attributes:
+        alphas: (voxel,) penalties that :meth:`fit` chose.
+
+    Shapes:
+        images (stimulus, channel, height, width) in [0, 1] -> responses (stimulus, voxel).
+
+    Example:
+        >>> from neuroalign.models import VisualFeatures
+        >>> images, responses = torch.rand(40, 3, 16, 16), torch.randn(40, 7)
+        >>> predictor = RidgePredictor(VisualFeatures(16, wavelengths=(4,), grid=2), num_voxels=7)
+        >>> predictor.fit(images, responses)(images).shape
+        torch.Size([40, 7])
+    """
+
+    feature_mean: Tensor
+    feature_std: Tensor
+    alphas: Tensor
+
+    def __init__(self, features: nn.Module | dict[str, Any], num_voxels: int) -> None:
+        super().__init__()
+        self.features: nn.Module = build(features) if is_description(features) else features
+        self.num_voxels = num_voxels
+        num_features = self.features.num_features
+        self.register_buffer("feature_mean", torch.zeros(num_features))
+        self.register_buffer("feature_std", torch.ones(num_features))
+        self.register_buffer("alphas", torch.zeros(num_voxels))
+        self.linear = nn.Linear(num_features, num_voxels)
+        self.config = describe("neuroalign.models.RidgePredictor", features=self.features, num_voxels=num_voxels)
+
+    @torch.no_grad()
+    def fit(
+        self,
+        images: Tensor,
+        responses: Tensor,
+        *,
+        alphas: Sequence[float] | None = None,
+        batch_size: int = 256,
+    ) -> RidgePredictor:
+        """Fit the linear map.
+
+        Args:
+            images: (stimulus, channel, height, width) in [0, 1].
+            responses: (stimulus, voxel), without NaN.
+            alphas: Penalties to choose from; default 10 to 10^6, on standardised features.
+            batch_size: Images at a time through the features.
+
+        Raises:
+            ValueError: If stimuli don't match, or responses hold NaN (drop those stimuli or voxels first).
+        """
+        from sklearn.linear_model import RidgeCV
+
+        if len(images) != len(responses):
+            raise ValueError(f"{len(images)} images but responses to {len(responses)} stimuli")
+        if responses.shape[1] != self.num_voxels:
+            raise ValueError(f"responses have {responses.shape[1]} voxels, this predictor {self.num_voxels}")
+        if bool(responses.isnan().any()):
+            raise ValueError("responses hold NaN; drop those stimuli or voxels before a ridge fit")
+        x = torch.cat([self.features(batch) for batch in images.split(batch_size)]).double()
+        mean, std = x.mean(0), x.std(0, correction=0)
+        std = torch.where(std > 1e-6 * x.abs().amax(0).clamp_min(1e-12), std, torch.inf)  # a constant feature says nothing
+        grid = np.logspace(1, 6, 11) if alphas is None else np.asarray(alphas, dtype=float)
+        y = responses.double().numpy()
+        ridge = RidgeCV(alphas=grid, alpha_per_target=y.shape[1] > 1).fit(((x - mean) / std).numpy(), y)
+        self.feature_mean.copy_(mean)
+        self.feature_std.copy_(std)
+        self.alphas.copy_(torch.as_tensor(ridge.alpha_).expand(self.num_voxels))
+        self.linear.weight.copy_(torch.from_numpy(np.atleast_2d(ridge.coef_)))
+        self.linear.bias.copy_(torch.as_tensor(ridge.intercept_).expand(self.num_voxels))
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Predicted responses (stimulus, voxel)."""
+        return self.linear((self.features(images) - self.feature_mean) / self.feature_std)

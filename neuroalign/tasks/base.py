@@ -1,0 +1,72 @@
+"""What both tasks share: optimisers that can be replaced, and the rule for modules in checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+SchedulerFactory = Callable[[Optimizer], Any]
+
+
+class Task(L.LightningModule):
+    """A LightningModule whose checkpoints hold plain values only.
+
+    The rule for modules given as arguments: one that was itself built from plain values is stored as its description
+    and rebuilt by ``load_from_checkpoint`` from the file alone; any other must be passed again. Weights are always in
+    the file.
+
+    Subclasses override ``default_optimizer`` and ``default_scheduler``, or a user ``configure_optimizers`` as in any
+    LightningModule.
+    """
+
+    optimizer: OptimizerFactory | None
+    scheduler: SchedulerFactory | None
+    scheduler_interval: str
+
+    def remember(self, *, modules: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        """Save hyperparameters: plain values, and of each module its description where it has one."""
+        described = {k: getattr(m, "config", None) for k, m in modules.items()}
+        self.save_hyperparameters({**values, **{k: d for k, d in described.items() if d is not None}})
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        """The parameters that require gradients: those of a frozen predictor don't."""
+        return [p for p in self.parameters() if p.requires_grad]
+
+    def default_optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
+        """The paper's optimiser."""
+        raise NotImplementedError(f"{type(self).__name__} must say its default optimiser, or be given `optimizer`")
+
+    def default_scheduler(self, optimizer: Optimizer) -> Any:
+        """The paper's schedule, None for a constant rate."""
+        return None
+
+    def configure_optimizers(self) -> Any:
+        """The given optimiser and scheduler, or the paper's."""
+        parameters = self.trainable_parameters()
+        optimizer = self.optimizer(parameters) if self.optimizer else self.default_optimizer(parameters)
+        if self.scheduler is not None:
+            scheduler, interval = self.scheduler(optimizer), self.scheduler_interval
+        else:  # a schedule in the paper's epochs would be wrong for somebody else's optimiser
+            scheduler, interval = (None if self.optimizer else self.default_scheduler(optimizer)), "epoch"
+        if scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
+
+
+def one_cycle(
+    total_steps: int, max_lr: float, pct_start: float = 0.3
+) -> Callable[[Optimizer], torch.optim.lr_scheduler.LRScheduler]:
+    """A factory for torch's one-cycle schedule, for a task's ``scheduler`` with ``scheduler_interval="step"``."""
+
+    def make(optimizer: Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, max_lr, total_steps=total_steps, pct_start=pct_start, cycle_momentum=False
+        )
+
+    return make

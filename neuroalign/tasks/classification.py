@@ -1,0 +1,173 @@
+"""Training a classifier that must also match a brain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+from neuroalign.config import build, is_description
+from neuroalign.functional.manifold import check_labels
+from neuroalign.guidance.responses import nothing
+from neuroalign.models import GuidedNetwork
+from neuroalign.tasks.base import OptimizerFactory, SchedulerFactory, Task
+from neuroalign.types import Batch, as_batch, check_images
+
+
+class GuidedClassificationTask(Task):
+    r"""Classify images while matching a brain: :math:`L = (1-\alpha)\,\mathrm{CE} + \alpha \sum \text{guidance terms}`.
+
+    Logs ``train/loss``, ``train/task_loss``, ``train/accuracy``, ``alignment/<term>`` for every guidance term, and
+    ``val/task_loss``, ``val/accuracy`` (``test/...``). Guidance acts in training only.
+
+    To change a part, override one small method: ``task_loss``, ``configure_metrics``, ``configure_optimizers``.
+
+    Args:
+        network: A :class:`GuidedNetwork` (or any module with ``forward_with_responses`` and ``num_classes``), or its
+            description.
+        guidance: Called as ``guidance(responses, batch)``, returns loss terms by name; None trains without.
+        weight: alpha, in [0, 1]: the share of guidance in the loss. Without guidance the loss is the task's alone.
+        lr: Learning rate of the default optimiser, SGD with momentum.
+        momentum: Of the default optimiser.
+        weight_decay: Of the default optimiser.
+        step_size: Epochs after which the default schedule divides the rate by ten.
+        optimizer: ``parameters -> optimizer``, in place of the default.
+        scheduler: ``optimizer -> scheduler``.
+        scheduler_interval: "epoch" or "step".
+
+    Raises:
+        ValueError: If the weight is outside [0, 1]; if loaded from a checkpoint that can't describe its network,
+            without passing one; or on a first batch with images outside [0, 1] or labels out of range.
+
+    Example:
+        >>> network = GuidedNetwork("small_resnet", 10, heads={"V4": (None, 30)}, image_shape=(3, 8, 8))
+        >>> task = GuidedClassificationTask(network, weight=0.9)
+        >>> task(torch.rand(2, 3, 8, 8)).shape  # logits
+        torch.Size([2, 10])
+
+    Source:
+        Shao et al. 2024, arXiv 2405.02564 (alpha 0.9; SGD 0.1, momentum 0.9, weight decay 1e-4, a tenth every 20 of 60
+        epochs, batches of 256).
+    """
+
+    def __init__(
+        self,
+        network: GuidedNetwork | nn.Module | dict[str, Any] | None = None,
+        guidance: nn.Module | dict[str, Any] | None = None,
+        weight: float = 0.9,
+        *,
+        lr: float = 0.1,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-4,
+        step_size: int = 20,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        scheduler_interval: str = "epoch",
+    ) -> None:
+        super().__init__()
+        if network is None:
+            raise ValueError(
+                "give a network. (A checkpoint of one that was not built from plain values can't rebuild it: "
+                "load_from_checkpoint(path, network=...).)"
+            )
+        if not 0 <= weight <= 1:
+            raise ValueError(f"weight is the share of guidance in the loss, in [0, 1]; got {weight}")
+        self.network: nn.Module = build(network) if is_description(network) else network
+        self.guidance: nn.Module | None = build(guidance) if is_description(guidance) else guidance
+        self.weight = float(weight)
+        self.lr, self.momentum, self.weight_decay, self.step_size = lr, momentum, weight_decay, step_size
+        self.optimizer, self.scheduler, self.scheduler_interval = optimizer, scheduler, scheduler_interval
+        self.remember(
+            modules={"network": self.network, "guidance": self.guidance},
+            values={
+                "weight": self.weight,
+                "lr": float(lr),
+                "momentum": float(momentum),
+                "weight_decay": float(weight_decay),
+                "step_size": int(step_size),
+            },
+        )
+        self.train_metrics = self.configure_metrics().clone(prefix="train/")
+        self.val_metrics = self.configure_metrics().clone(prefix="val/")
+        self.test_metrics = self.configure_metrics().clone(prefix="test/")
+
+    def configure_metrics(self) -> MetricCollection:
+        """Metrics of (logits, labels), logged for every stage."""
+        return MetricCollection({"accuracy": MulticlassAccuracy(self.network.num_classes, average="micro")})
+
+    def task_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss of the task itself, a scalar."""
+        return nn.functional.cross_entropy(logits, labels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (stimulus, class)."""
+        return self.network(images)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step."""
+        batch = as_batch(batch)
+        images, labels = batch["image"], batch["label"]
+        if batch_idx == 0:
+            check_images(images)
+            check_labels(labels, self.network.num_classes)
+        logits, responses = self._forward_with_responses(images)
+        task_loss = self.task_loss(logits, labels)
+        if self.guidance is None or self.weight == 0:
+            loss = task_loss + nothing(responses)
+        else:
+            terms = self.guidance(responses, batch)
+            loss = (1 - self.weight) * task_loss + self.weight * sum(terms.values()) + nothing(responses)
+            self.log_dict({f"alignment/{k}": v.detach() for k, v in terms.items()}, batch_size=len(images))
+        self.log_dict({"train/loss": loss.detach(), "train/task_loss": task_loss.detach()}, batch_size=len(images))
+        self.train_metrics.update(logits.detach(), labels)
+        self.log_dict(dict(self.train_metrics.items()), batch_size=len(images), on_step=False, on_epoch=True)
+        return loss
+
+    def _forward_with_responses(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        if hasattr(self.network, "forward_with_responses"):
+            return self.network.forward_with_responses(images)
+        if self.guidance is not None and self.weight > 0:
+            raise TypeError(
+                f"{type(self.network).__name__} has no forward_with_responses, which guidance needs: wrap the backbone in "
+                "a GuidedNetwork"
+            )
+        return self.network(images), {}
+
+    def _evaluate(self, batch: Batch, stage: str, metrics: MetricCollection) -> None:
+        batch = as_batch(batch)
+        logits = self(batch["image"])
+        size = len(logits)
+        loss = self.task_loss(logits, batch["label"])
+        self.log(f"{stage}/task_loss", loss, batch_size=size, sync_dist=True)
+        metrics.update(logits, batch["label"])
+        self.log_dict(dict(metrics.items()), batch_size=size, on_step=False, on_epoch=True, prog_bar=stage == "val")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Update the validation metrics."""
+        self._evaluate(batch, "val", self.val_metrics)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Update the test metrics."""
+        self._evaluate(batch, "test", self.test_metrics)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Logits (stimulus, class)."""
+        return self(as_batch(batch)["image"])
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Without guidance (it could not be described, and was not passed), its weights in the file are left out."""
+        if self.guidance is None:
+            state = checkpoint["state_dict"]
+            checkpoint["state_dict"] = {k: v for k, v in state.items() if not k.startswith("guidance.")}
+
+    def default_optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
+        """The paper's: SGD with momentum."""
+        return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+
+    def default_scheduler(self, optimizer: Optimizer) -> Any:
+        """The paper's: a tenth of the rate every ``step_size`` epochs."""
+        return torch.optim.lr_scheduler.StepLR(optimizer, self.step_size, gamma=0.1)

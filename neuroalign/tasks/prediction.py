@@ -1,0 +1,136 @@
+"""Training a neural predictor: from images to the responses of a region."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import MetricCollection
+
+from neuroalign.config import build, is_description
+from neuroalign.losses import NeuralAlignmentLoss
+from neuroalign.metrics import NoiseNormalizedCorrelation, VoxelCorrelation
+from neuroalign.models import NeuralPredictor
+from neuroalign.tasks.base import OptimizerFactory, SchedulerFactory, Task
+from neuroalign.types import Batch, check_images
+
+
+class NeuralPredictionTask(Task):
+    """Fit a predictor to responses; logs the loss and the correlation with held-out responses.
+
+    Logs ``train/loss``, and over the validation (test) set ``val/loss``, ``val/correlation`` (median over voxels of the
+    Pearson correlation over images), ``val/pattern_correlation`` (mean over images of that over voxels) and, with a
+    noise ceiling, ``val/normalized_correlation`` (median of r / sqrt(NC)).
+
+    Args:
+        predictor: A :class:`NeuralPredictor` or any module from images to (stimulus, voxel); or its description.
+        lr: Learning rate of the default optimiser, Adam.
+        weight_decay: Of the default optimiser.
+        loss: A measure's name or a loss; default the paper's squared error, summed over voxels.
+        noise_ceiling: (voxel,) in [0, 1], for the normalised correlation.
+        optimizer: ``parameters -> optimizer``, in place of the default.
+        scheduler: ``optimizer -> scheduler``.
+        scheduler_interval: "epoch" or "step".
+
+    Raises:
+        ValueError: If loaded from a checkpoint that can't describe its predictor, without passing one; or on a first
+            batch whose images are not in [0, 1].
+
+    Example:
+        >>> task = NeuralPredictionTask(NeuralPredictor("small_resnet", 20, image_shape=(3, 8, 8)))
+        >>> task(torch.rand(2, 3, 8, 8)).shape
+        torch.Size([2, 20])
+
+    Source:
+        Shao et al. 2024, arXiv 2405.02564 (Adam 1e-3, weight decay 5e-4, batches of 200, 40 epochs).
+    """
+
+    def __init__(
+        self,
+        predictor: NeuralPredictor | nn.Module | dict[str, Any] | None = None,
+        *,
+        lr: float = 1e-3,
+        weight_decay: float = 5e-4,
+        loss: str | nn.Module | dict[str, Any] | None = None,
+        noise_ceiling: list[float] | None = None,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        scheduler_interval: str = "epoch",
+    ) -> None:
+        super().__init__()
+        if predictor is None:
+            raise ValueError(
+                "give a predictor. (A checkpoint of one that was not built from plain values can't rebuild it: "
+                "load_from_checkpoint(path, predictor=...).)"
+            )
+        self.predictor: nn.Module = build(predictor) if is_description(predictor) else predictor
+        if loss is None:
+            loss = NeuralAlignmentLoss("mse", voxel_reduction="sum")
+        elif isinstance(loss, str):
+            loss = NeuralAlignmentLoss(loss)
+        self.loss: nn.Module = build(loss) if is_description(loss) else loss
+        self.lr, self.weight_decay = float(lr), float(weight_decay)
+        self.optimizer, self.scheduler, self.scheduler_interval = optimizer, scheduler, scheduler_interval
+        ceiling = None if noise_ceiling is None else torch.as_tensor(noise_ceiling, dtype=torch.float32)
+        self.noise_ceiling = ceiling
+        self.remember(
+            modules={"predictor": self.predictor, "loss": self.loss},
+            values={
+                "lr": self.lr,
+                "weight_decay": self.weight_decay,
+                "noise_ceiling": None if ceiling is None else ceiling.tolist(),
+            },
+        )
+        self.val_metrics = self.configure_metrics().clone(prefix="val/")
+        self.test_metrics = self.configure_metrics().clone(prefix="test/")
+
+    def configure_metrics(self) -> MetricCollection:
+        """Metrics of (preds, target) over the validation and test sets."""
+        metrics = {
+            "correlation": VoxelCorrelation(reduction="median"),
+            "pattern_correlation": VoxelCorrelation(over="voxels", reduction="mean"),
+        }
+        if self.noise_ceiling is not None:
+            metrics["normalized_correlation"] = NoiseNormalizedCorrelation(self.noise_ceiling)
+        return MetricCollection(metrics, compute_groups=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Predicted responses (stimulus, voxel)."""
+        return self.predictor(images)
+
+    def task_loss(self, preds: Tensor, target: Tensor) -> Tensor:
+        """The loss to minimise, a scalar."""
+        return self.loss(preds, target)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step."""
+        if batch_idx == 0:
+            check_images(batch["image"])
+        loss = self.task_loss(self(batch["image"]), batch["response"])
+        self.log("train/loss", loss, batch_size=len(batch["image"]))
+        return loss
+
+    def _evaluate(self, batch: Batch, stage: str, metrics: MetricCollection) -> None:
+        preds = self(batch["image"])
+        size = len(batch["image"])
+        self.log(f"{stage}/loss", self.task_loss(preds, batch["response"]), batch_size=size, sync_dist=True)
+        metrics.update(preds, batch["response"])
+        self.log_dict(dict(metrics.items()), batch_size=size, on_step=False, on_epoch=True, prog_bar=stage == "val")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Update the validation metrics."""
+        self._evaluate(batch, "val", self.val_metrics)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Update the test metrics."""
+        self._evaluate(batch, "test", self.test_metrics)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Predicted responses (stimulus, voxel)."""
+        return self(batch["image"])
+
+    def default_optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
+        """The paper's: Adam."""
+        return torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay)

@@ -1,0 +1,83 @@
+"""The vocabulary between rooms: what a batch is, what a perturbation is, and the checks that every room shares."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypedDict, runtime_checkable
+
+from torch import Tensor, nn
+
+
+class Batch(TypedDict, total=False):
+    """What our DataModules yield and our tasks and guidance read.
+
+    Keys: ``image`` (stimulus, channel, height, width) in [0, 1]; ``label`` (stimulus,) int64; ``response``
+    (stimulus, voxel), NaN where a response is missing; ``stimulus`` (stimulus,) int64, the image's identity.
+    """
+
+    image: Tensor
+    label: Tensor
+    response: Tensor
+    stimulus: Tensor
+
+
+@runtime_checkable
+class Perturbation(Protocol):
+    """Anything that turns images into perturbed images within a stated budget, in pixel space.
+
+    ``index`` (stimulus,) identifies each image, so that a random start is the same whatever the batch size.
+    A perturbation without randomness may leave ``index`` out of its signature.
+    """
+
+    def __call__(
+        self, model: nn.Module, images: Tensor, labels: Tensor, eps: float | Tensor, *, index: Tensor | None = None
+    ) -> Tensor:
+        """Return perturbed images of the shape of ``images``, in [0, 1]."""
+        ...
+
+
+def as_batch(batch: Any) -> Batch:
+    """A batch as a dict: mappings pass through, a pair ``(images, labels)`` gets its names.
+
+    Raises:
+        TypeError: If the batch is neither.
+    """
+    if isinstance(batch, Mapping):
+        return batch  # type: ignore[return-value]
+    if isinstance(batch, (tuple, list)) and len(batch) >= 2:
+        return {"image": batch[0], "label": batch[1]}
+    raise TypeError(f"a batch is a dict with 'image' and 'label' or a pair (images, labels); got {type(batch).__name__}")
+
+
+def check_images(images: Tensor, tolerance: float = 1e-6) -> None:
+    """Refuse images that are not in [0, 1], the field's most frequent mistake under attack.
+
+    Args:
+        images: (stimulus, channel, height, width), float.
+        tolerance: How far outside [0, 1] rounding may reach.
+
+    Raises:
+        ValueError: If a pixel lies outside, or is NaN, or the shape or dtype is not that of an image batch.
+    """
+    if images.ndim != 4:
+        raise ValueError(f"images must be (stimulus, channel, height, width); got shape {tuple(images.shape)}")
+    if not images.is_floating_point():
+        raise ValueError(f"images must be floating point in [0, 1]; got {images.dtype} (divide uint8 by 255)")
+    if images.numel() == 0:
+        raise ValueError(f"images are empty: shape {tuple(images.shape)}")
+    low, high = (float(v) for v in images.detach().aminmax())
+    if not (low >= -tolerance and high <= 1 + tolerance):  # also catches NaN
+        raise ValueError(
+            f"images must be pixels in [0, 1]; found values from {low:.3g} to {high:.3g}. If they were normalised with "
+            "a mean and standard deviation, leave that out of the data: the model normalises in its first layer, so "
+            "that eps is in pixel units. If they are in 0..255, divide by 255."
+        )
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> str:
+    """An error message for a name that is not known, with the nearest names that are."""
+    known = sorted(map(str, known))
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known[:20])}"
+    return f"unknown {kind} {name!r}; {hint}"
