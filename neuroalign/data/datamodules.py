@@ -261,6 +261,8 @@ class NSDDataModule(BatchDataModule):
         sessions: 1-based session numbers; default all on disk.
         zscore_sessions: Whether to z-score within sessions. The paper's script doesn't; NSD's authors do.
         pca_variance: Replace voxels by principal components that hold this share of the variance, fitted on training.
+        shuffle_seed: The control of wrong responses: give every image another's, by :meth:`Responses.shuffled`, in
+            training only; validation stays right, so that its correlation tells what such a predictor knows.
         image_size: Height and width to resize to; default that of the brick.
         batch_size: Images a batch; the paper's is 200.
         num_workers: Loader processes.
@@ -303,6 +305,7 @@ class NSDDataModule(BatchDataModule):
         sessions: list[int] | None = None,
         zscore_sessions: bool = True,
         pca_variance: float | None = None,
+        shuffle_seed: int | None = None,
         image_size: int | None = None,
         batch_size: int = 200,
         num_workers: int = 0,
@@ -312,7 +315,7 @@ class NSDDataModule(BatchDataModule):
         super().__init__(batch_size=batch_size, num_workers=num_workers, augment=augment, seed=seed)
         self.root, self.subject, self.roi, self.betas, self.space = root, subject, roi, betas, space
         self.sessions, self.zscore_sessions, self.pca_variance = sessions, zscore_sessions, pca_variance
-        self.image_size = image_size
+        self.shuffle_seed, self.image_size = shuffle_seed, image_size
 
     @property
     def num_voxels(self) -> int:
@@ -335,6 +338,8 @@ class NSDDataModule(BatchDataModule):
         if self.pca_variance is not None:
             val, train = val.pca(self.pca_variance, reference=train), train.pca(self.pca_variance)
         self.train_responses, self.val_responses = train.standardize(train), val.standardize(train)
+        if self.shuffle_seed is not None:
+            self.train_responses = self.train_responses.shuffled(self.shuffle_seed)
         images = NSDImages(self.root)
         self.datasets = {
             "train": _dataset(images, self.train_responses, self.image_size),

@@ -189,7 +189,7 @@ def _as_uint8(images: np.ndarray | Tensor) -> np.ndarray:
         if not (images.min() >= 0 and images.max() <= 1):
             raise ValueError("images must be uint8, or floats in [0, 1]")
         images = np.rint(images * 255).astype(np.uint8)
-    return np.ascontiguousarray(np.broadcast_to(images, (len(images), 3, *images.shape[2:])).transpose(0, 2, 3, 1))
+    return np.array(np.broadcast_to(images, (len(images), 3, *images.shape[2:])).transpose(0, 2, 3, 1), order="C")
 
 
 def _signals(

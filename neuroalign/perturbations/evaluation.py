@@ -129,6 +129,70 @@ def _interval(correct: int, total: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
+def per_image_robustness(
+    model: nn.Module,
+    dataloader: Iterable[Any],
+    perturbations: Perturbations,
+    eps: float | Iterable[float],
+    *,
+    limit_batches: int | None = None,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Whether each image is still classified right, under each perturbation at each budget.
+
+    What paired comparisons of networks need; :func:`evaluate_robustness` counts it up and has the same arguments.
+
+    Returns:
+        A row for every perturbation, budget and image: ``perturbation``, ``eps``, ``stimulus``, ``correct``,
+        ``clean_correct``.
+
+    Raises:
+        ValueError: If images are not in [0, 1] (normalised, perhaps), the loader is empty, or logits are NaN.
+
+    Example:
+        >>> from neuroalign import FGSM
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+        >>> table = per_image_robustness(model, [(torch.rand(8, 3, 2, 2), torch.randint(3, (8,)))], FGSM(), 0.1)
+        >>> len(table), bool((table["correct"] <= table["clean_correct"]).all())
+        (8, True)
+    """
+    by_name, budgets = named(perturbations), eps_values(eps)
+    if device is None:
+        parameter = next(model.parameters(), None)
+        device = parameter.device if parameter is not None else torch.device("cpu")
+    parts, num_images = [], 0
+    batches: Iterable[Any] = islice(dataloader, limit_batches)
+    with attacking(model, seed):
+        for item in _with_progress(batches, dataloader, limit_batches, progress):
+            batch = as_batch(item)
+            images, labels = batch["image"].to(device).clone(), batch["label"].to(device).clone()
+            check_images(images)
+            index = batch.get("stimulus", torch.arange(num_images, num_images + len(images)))
+            num_images += len(images)
+            with torch.no_grad():
+                clean = model(images).float()
+            if bool(clean.isnan().any()):
+                raise ValueError("the model gives NaN logits on unperturbed images")
+            for name, perturbation in by_name.items():
+                for e in budgets:
+                    logits = logits_after(perturbation, model, images, labels, e, index, clean)
+                    correct = (logits.argmax(1) == labels) & ~logits.isnan().any(1)
+                    parts.append(
+                        pd.DataFrame({
+                            "perturbation": name,
+                            "eps": e,
+                            "stimulus": index.cpu().numpy(),
+                            "correct": correct.cpu().numpy(),
+                            "clean_correct": (clean.argmax(1) == labels).cpu().numpy(),
+                        })
+                    )
+    if not parts:
+        raise ValueError("the dataloader gave no batch")
+    return pd.concat(parts, ignore_index=True)
+
+
 def evaluate_robustness(
     model: nn.Module,
     dataloader: Iterable[Any],
@@ -171,47 +235,35 @@ def evaluate_robustness(
         >>> table[["perturbation", "eps", "num_images"]].values.tolist()
         [['fgsm-linf', 0.0, 8], ['fgsm-linf', 0.1, 8]]
     """
-    by_name, budgets = named(perturbations), eps_values(eps)
-    if device is None:
-        parameter = next(model.parameters(), None)
-        device = parameter.device if parameter is not None else torch.device("cpu")
-    correct = dict.fromkeys(((name, e) for name in by_name for e in budgets), 0)
-    num_images = num_clean = 0
-    batches: Iterable[Any] = islice(dataloader, limit_batches)
-    with attacking(model, seed):
-        for item in _with_progress(batches, dataloader, limit_batches, progress):
-            batch = as_batch(item)
-            images, labels = batch["image"].to(device).clone(), batch["label"].to(device).clone()
-            check_images(images)
-            index = batch.get("stimulus", torch.arange(num_images, num_images + len(images)))
-            with torch.no_grad():
-                clean = model(images).float()
-            if bool(clean.isnan().any()):
-                raise ValueError("the model gives NaN logits on unperturbed images")
-            num_images += len(images)
-            num_clean += int((clean.argmax(1) == labels).sum())
-            for name, perturbation in by_name.items():
-                for e in budgets:
-                    logits = logits_after(perturbation, model, images, labels, e, index, clean)
-                    correct[name, e] += int(((logits.argmax(1) == labels) & ~logits.isnan().any(1)).sum())
-    if not num_images:
-        raise ValueError("the dataloader gave no batch")
+    by_name = named(perturbations)
+    table = per_image_robustness(
+        model,
+        dataloader,
+        by_name,
+        eps,
+        limit_batches=limit_batches,
+        seed=seed,
+        device=device,
+        progress=progress,
+    )
     rows = []
-    for (name, e), count in correct.items():
-        low, high = _interval(count, num_images)
+    for (name, e), part in table.groupby(["perturbation", "eps"], sort=False):
+        low, high = _interval(int(part["correct"].sum()), len(part))
         rows.append({
             "perturbation": name,
             "norm": getattr(by_name[name], "norm", None),
             "eps": e,
-            "accuracy": count / num_images,
-            "num_images": num_images,
-            "num_correct": count,
+            "accuracy": part["correct"].mean(),
+            "num_images": len(part),
+            "num_correct": int(part["correct"].sum()),
             "ci_low": low,
             "ci_high": high,
-            "clean_accuracy": num_clean / num_images,
+            "clean_accuracy": part["clean_correct"].mean(),
             "settings": repr(by_name[name]),
         })
-    return pd.DataFrame(rows)
+    # groupby meets the rows batch by batch; the table goes by perturbation, then budget, as they were given
+    order = {name: i for i, name in enumerate(by_name)}
+    return pd.DataFrame(sorted(rows, key=lambda row: order[row["perturbation"]]))
 
 
 def _with_progress(

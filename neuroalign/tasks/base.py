@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from neuroalign.types import Batch, check_images
+
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], Any]
 
@@ -33,6 +35,15 @@ class Task(L.LightningModule):
         """Save hyperparameters: plain values, and of each module its description where it has one."""
         described = {k: getattr(m, "config", None) for k, m in modules.items()}
         self.save_hyperparameters({**values, **{k: d for k, d in described.items() if d is not None}})
+
+    def check_batch(self, batch: Batch, batch_idx: int) -> None:
+        """Refuse a first training batch whose images are not in [0, 1]; override to let anything else through.
+
+        A DataModule of ours that augments checked its images before: noise may carry them outside.
+        """
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if batch_idx == 0 and getattr(datamodule, "augment", None) is None:
+            check_images(batch["image"])
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         """The parameters that require gradients: those of a frozen predictor don't."""

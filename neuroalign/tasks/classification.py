@@ -15,7 +15,7 @@ from neuroalign.functional.manifold import check_labels
 from neuroalign.guidance.responses import nothing
 from neuroalign.models import GuidedNetwork
 from neuroalign.tasks.base import OptimizerFactory, SchedulerFactory, Task
-from neuroalign.types import Batch, as_batch, check_images
+from neuroalign.types import Batch, as_batch
 
 
 class GuidedClassificationTask(Task):
@@ -99,6 +99,12 @@ class GuidedClassificationTask(Task):
         """Metrics of (logits, labels), logged for every stage."""
         return MetricCollection({"accuracy": MulticlassAccuracy(self.network.num_classes, average="micro")})
 
+    def check_batch(self, batch: Batch, batch_idx: int) -> None:
+        """Refuse a first training batch with images outside [0, 1] or labels out of range."""
+        super().check_batch(batch, batch_idx)
+        if batch_idx == 0:
+            check_labels(batch["label"], self.network.num_classes)
+
     def task_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss of the task itself, a scalar."""
         return nn.functional.cross_entropy(logits, labels)
@@ -111,9 +117,7 @@ class GuidedClassificationTask(Task):
         """One step."""
         batch = as_batch(batch)
         images, labels = batch["image"], batch["label"]
-        if batch_idx == 0:
-            check_images(images)
-            check_labels(labels, self.network.num_classes)
+        self.check_batch(batch, batch_idx)
         logits, responses = self._forward_with_responses(images)
         task_loss = self.task_loss(logits, labels)
         if self.guidance is None or self.weight == 0:

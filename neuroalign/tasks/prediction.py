@@ -14,7 +14,7 @@ from neuroalign.losses import NeuralAlignmentLoss
 from neuroalign.metrics import NoiseNormalizedCorrelation, VoxelCorrelation
 from neuroalign.models import NeuralPredictor
 from neuroalign.tasks.base import OptimizerFactory, SchedulerFactory, Task
-from neuroalign.types import Batch, check_images
+from neuroalign.types import Batch
 
 
 class NeuralPredictionTask(Task):
@@ -106,8 +106,7 @@ class NeuralPredictionTask(Task):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step."""
-        if batch_idx == 0:
-            check_images(batch["image"])
+        self.check_batch(batch, batch_idx)
         loss = self.task_loss(self(batch["image"]), batch["response"])
         self.log("train/loss", loss, batch_size=len(batch["image"]))
         return loss

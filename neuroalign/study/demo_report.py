@@ -1,0 +1,150 @@
+"""The demo's tables, figures and verdict, from the results of its replications."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from rich.console import Console
+
+import neuroalign
+from neuroalign.plot import plot_bars, plot_prediction, plot_robustness
+from neuroalign.study.comparison import Comparison, compare, verdict
+from neuroalign.study.demo import DemoResult, DemoSettings
+from neuroalign.study.report import accuracy_table, rich_table, save_figure, summary_table, write_html
+from neuroalign.study.training import write_table
+
+METHODS = (
+    "Real digit images (scikit-learn's, 8x8 pixels) were shown, as shifted copies under pixel noise of many strengths, to "
+    "a simulated subject: V1 is Gabor energy, TO the features of a network that learned the same ten digits under noise, "
+    "V4 half texture and half TO. Its responses (three noisy trials an image) were written as files in the layout of the "
+    "Natural Scenes Dataset and read back by the same reader as real ones. A predictor was fitted to each region; networks "
+    "were trained on other digits, each guided by one predictor or by a control, and attacked by PGD on a third set. Every "
+    "replication draws new splits and trains everything anew; splits of different replications share images, so their "
+    "spread is smaller than that of independent data."
+)
+PLANTED = (
+    "The subject is simulated and the effect planted (its object level learned these digits under noise): this shows that "
+    "the chain carries a known effect, not that brains make networks robust."
+)
+CONTROLS = ("none", "label only", "random predictor", "shuffled images", "TO shuffled fit")
+
+
+def write_report(
+    results: Sequence[DemoResult], settings: DemoSettings, out: Path, console: Console, *, fast: bool = False
+) -> pd.DataFrame:
+    """Write tables, figures and the page to ``out``, print the table and the verdict; returns the accuracy table."""
+    images = pd.concat([r.images for r in results], ignore_index=True)
+    prediction = pd.concat([r.prediction for r in results], ignore_index=True)
+    geometry = pd.concat([r.geometry for r in results], ignore_index=True)
+    accuracy = accuracy_table(images)
+    for table, name in ((accuracy, "results"), (prediction, "prediction"), (geometry, "geometry")):
+        write_table(table.assign(subject="simulated"), out / f"{name}.csv")
+
+    comparisons = [compare(images, "TO", control) for control in (*CONTROLS, "V1")]
+    manifold = [compare(images, "TO manifold", control) for control in ("none", "random geometry")]
+    sentences = _sentences(comparisons, manifold, len(results), fast)
+    summary = summary_table(accuracy)
+    predicted = _predicted(prediction)
+    figures = _figures(accuracy, prediction, geometry)
+    for name, (figure, _) in figures.items():
+        save_figure(figure, out / f"{name}.png")
+    write_html(
+        out / "report.html",
+        title="neuroalign demo: a simulated subject guides networks",
+        verdict=sentences,
+        methods=METHODS,
+        tables={
+            f"Accuracy under attack (simulated subject; mean ± sd of {len(results)} replications)": summary,
+            "Prediction of held-out responses (simulated; median over voxels)": predicted,
+        },
+        figures={caption.split(".")[0]: (figure, caption) for figure, caption in figures.values()},
+        comparisons=[*comparisons, *manifold],
+        settings={
+            **asdict(settings),
+            "seeds": sorted(images["replication"].unique().tolist()),
+            "neuroalign": neuroalign.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    )
+    console.print(rich_table(predicted, "Prediction of held-out responses, simulated subject: median r over voxels"))
+    console.print(
+        rich_table(
+            summary,
+            f"Accuracy under PGD-{settings.steps} (Linf), networks guided by a simulated subject: "
+            f"mean ± sd of n = {len(results)}",
+        )
+    )
+    for comparison in (*comparisons, *manifold):
+        console.print(f"  {comparison}", highlight=False)
+    console.print("\n[bold]Verdict.[/bold] " + " ".join(sentences), highlight=False)
+    console.print(f"\nTables, figures and report.html are in {out}", highlight=False)
+    return accuracy
+
+
+def _sentences(
+    comparisons: Sequence[Comparison], manifold: Sequence[Comparison], num_replications: int, fast: bool
+) -> list[str]:
+    sentences = [verdict(comparisons, "Guidance by TO of this simulated subject")]
+    sentences.append(verdict(manifold, "Manifold guidance by TO"))
+    sentences.append(PLANTED)
+    if num_replications < 2:
+        sentences.insert(0, "One replication decides nothing.")
+    if fast:
+        sentences.insert(0, "A fast run trains too shortly for its numbers to mean anything.")
+    return sentences
+
+
+def _predicted(prediction: pd.DataFrame) -> pd.DataFrame:
+    by_region = prediction.groupby("region", sort=False)
+    ceiling = prediction.assign(limit=prediction["noise_ceiling"] ** 0.5).groupby("region", sort=False)["limit"].median()
+    return pd.DataFrame({
+        "r": by_region["correlation"].median().map("{:.3f}".format),
+        "largest r that noise allows": ceiling.map("{:.3f}".format),
+    })
+
+
+def _figures(
+    accuracy: pd.DataFrame, prediction: pd.DataFrame, geometry: pd.DataFrame
+) -> dict[str, tuple[Figure, str]]:
+    robustness = plot_robustness(accuracy, title="Networks guided by a simulated subject, under PGD").figure
+    fitted = prediction[~prediction["region"].str.contains("shuffled")]
+    predicted = plot_prediction(fitted, title="Predictors of a simulated subject").figure
+    grid = Figure(figsize=(11, 6.2), layout="constrained")
+    axes = grid.subplots(2, 3, height_ratios=[3, 10])
+    labels = {
+        "radius": "radius / distance between classes\n(smaller: tighter classes)",
+        "participation_ratio": "participation ratio\n(effective dimensions of a class)",
+        "separability": "separability\n(share of variance between classes)",
+    }
+    for column, (value, label) in enumerate(labels.items()):
+        for row, network in enumerate(("predictor", "classifier")):
+            part = geometry[geometry["network"] == network]
+            title = {"predictor": "predicted responses", "classifier": "features of guided networks"}[network]
+            plot_bars(part, value, label=label if row else "", ax=axes[row, column], title=title)
+            if column:
+                axes[row, column].tick_params(labelleft=False)
+    grid.suptitle("Category manifolds of the test digits (simulated subject; dots: replications)", fontsize=11)
+    return {
+        "robustness": (
+            robustness,
+            "Robustness. Accuracy of each network as the attack's budget grows; simulated subject, dashed lines are "
+            "controls.",
+        ),
+        "geometry": (
+            grid,
+            "Geometry. Size, dimension and separability of the ten digits' manifolds, in the regions' predicted responses "
+            "and in the last features of each network. It need not follow robustness.",
+        ),
+        "prediction": (
+            predicted,
+            "Prediction. Correlation of predicted and simulated responses to held-out images, a dot a voxel, against the "
+            "largest that the simulated noise allows.",
+        ),
+    }

@@ -1,0 +1,141 @@
+"""Running the replications of a study: in this process, in several, or on a Ray cluster."""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue as queue_module
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress as RichProgress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How a replication says how far it is: call it with a stage's name and the work done since the last call.
+
+    Args:
+        replication: Number of the replication.
+        queue: Where to say it; None says nothing.
+    """
+
+    replication: int
+    queue: Any = None
+
+    def __call__(self, stage: str, work: float = 0.0) -> None:
+        """Say the stage, and that so much more work is done."""
+        if self.queue is not None:
+            self.queue.put((self.replication, stage, work))
+
+
+def run_replications(
+    replicate: Callable[[int, Any, Progress], Result],
+    seeds: Sequence[int],
+    settings: Any,
+    *,
+    work: float,
+    num_workers: int = 1,
+    use_ray: bool = False,
+    console: Console | None = None,
+) -> list[Result]:
+    """Run ``replicate(seed, settings, progress)`` for every seed, with one progress display.
+
+    Args:
+        replicate: A function of a module (processes must be able to import it).
+        seeds: One for each replication.
+        settings: Passed on; must pickle.
+        work: Amount of work that one replication reports, for the time left.
+        num_workers: Processes at once; each computes on its share of the cores. 1 runs here.
+        use_ray: Run them on Ray (``pip install 'neuroalign[ray]'``), on this machine or the cluster it is connected to.
+        console: Where to show progress; default standard error.
+
+    Returns:
+        The results, in the order of the seeds.
+
+    Raises:
+        ImportError: If Ray is wanted and not installed.
+    """
+    console = console or Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("time left"),
+               TimeRemainingColumn(elapsed_when_finished=False))  # fmt: skip
+    with RichProgress(*columns, console=console, transient=not console.is_terminal) as bar:
+        task = bar.add_task("starting", total=work * len(seeds))
+        stages: dict[int, str] = {}
+
+        def show(message: tuple[int, str, float]) -> None:
+            replication, stage, done = message
+            stages[replication] = stage
+            text = " | ".join(f"{r + 1}/{len(seeds)} {stages[r]}" for r in sorted(stages))
+            bar.update(task, advance=done, description=text)
+
+        if use_ray:
+            return _run_on_ray(replicate, seeds, settings, show)
+        if num_workers <= 1 or len(seeds) == 1:
+            here = _Here(show)
+            return [replicate(seed, settings, Progress(i, here)) for i, seed in enumerate(seeds)]
+        return _run_in_processes(replicate, seeds, settings, num_workers, show)
+
+
+class _Here:
+    def __init__(self, show: Callable[[tuple[int, str, float]], None]) -> None:
+        self.put = show
+
+
+def _run_in_processes(
+    replicate: Callable[[int, Any, Progress], Result],
+    seeds: Sequence[int],
+    settings: Any,
+    num_workers: int,
+    show: Callable[[tuple[int, str, float]], None],
+) -> list[Result]:
+    context = multiprocessing.get_context("spawn")  # a fork would copy torch's thread pool in an unknown state
+    num_workers = min(num_workers, len(seeds))
+    threads = max(1, torch.get_num_threads() // num_workers)
+    with (
+        context.Manager() as manager,
+        ProcessPoolExecutor(num_workers, context, initializer=torch.set_num_threads, initargs=(threads,)) as pool,
+    ):
+        messages = manager.Queue()
+        futures = [pool.submit(replicate, seed, settings, Progress(i, messages)) for i, seed in enumerate(seeds)]
+        while not all(f.done() for f in futures):
+            failed = [f for f in futures if f.done() and f.exception()]
+            if failed:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise failed[0].exception()  # type: ignore[misc]
+            try:
+                show(messages.get(timeout=0.2))
+            except queue_module.Empty:
+                continue
+        return [f.result() for f in futures]
+
+
+def _run_on_ray(
+    replicate: Callable[[int, Any, Progress], Result],
+    seeds: Sequence[int],
+    settings: Any,
+    show: Callable[[tuple[int, str, float]], None],
+) -> list[Result]:
+    try:
+        import ray
+        from ray.util.queue import Empty, Queue
+    except ImportError as error:
+        raise ImportError("running on Ray needs it installed: pip install 'neuroalign[ray]'") from error
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False)
+    messages = Queue()
+    remote = ray.remote(replicate)
+    pending = left = [remote.remote(seed, settings, Progress(i, messages)) for i, seed in enumerate(seeds)]
+    while left:
+        _, left = ray.wait(left, num_returns=len(left), timeout=0.2)
+        while True:
+            try:
+                show(messages.get(block=False))
+            except Empty:
+                break
+    return ray.get(pending)

@@ -1,0 +1,125 @@
+"""What a study leaves behind: tables, figures, a page that holds both, and words for the terminal."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from rich.table import Table
+
+from neuroalign.study.comparison import Comparison
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def accuracy_table(images: pd.DataFrame) -> pd.DataFrame:
+    """Counted up from per-image outcomes: a row for each condition, replication and budget."""
+    keys = ["condition", "replication", "perturbation", "eps"]
+    table = images.groupby(keys, sort=False)["correct"].agg(["mean", "size"]).reset_index()
+    return table.rename(columns={"mean": "accuracy", "size": "num_images"})
+
+
+def summary_table(accuracy: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation over replications, a row a condition: clean, each budget, and the mean over budgets."""
+    attacked = accuracy[accuracy["eps"] > 0].groupby(["condition", "replication"], sort=False)["accuracy"].mean()
+    wide = accuracy.pivot_table(index=["condition", "replication"], columns="eps", values="accuracy", sort=False)
+    wide["mean"] = attacked
+    wide.columns = ["clean" if c == 0 else c if c == "mean" else f"ε {c:g}" for c in wide.columns]
+    stats = wide.groupby("condition", sort=False).agg(["mean", "std"])
+    return pd.DataFrame({
+        column: [
+            f"{mean:.3f}" + (f" ± {std:.3f}" if pd.notna(std) else "")
+            for mean, std in stats[column].itertuples(index=False)
+        ]
+        for column in dict.fromkeys(stats.columns.get_level_values(0))
+    }, index=stats.index)  # fmt: skip
+
+
+def rich_table(table: pd.DataFrame, title: str) -> Table:
+    """A table for the terminal."""
+    result = Table(title=title, title_justify="left", title_style="bold")
+    result.add_column(str(table.index.name or ""))
+    for column in table.columns:
+        result.add_column(str(column), justify="right")
+    for name, row in table.iterrows():
+        result.add_row(str(name), *map(str, row))
+    return result
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG: under a temporary name first, so that no half-written file is left."""
+    temporary = path.with_name(path.name + ".part")
+    figure.savefig(temporary, dpi=150, format="png")
+    temporary.replace(path)
+
+
+def _embedded(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=120, format="png")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }}
+table {{ border-collapse: collapse; font-size: 14px }} td, th {{ padding: .25em .7em; text-align: right }}
+th:first-child, td:first-child {{ text-align: left }} tr:nth-child(even) {{ background: #f4f4f4 }}
+figure {{ margin: 2em 0 }} img {{ max-width: 100% }} figcaption {{ color: #555; font-size: 14px }}
+.verdict {{ border-left: 4px solid #0072B2; padding: .2em 1em; background: #f4f8fb }}
+</style></head><body>
+<h1>{title}</h1>
+<div class="verdict">{verdict}</div>
+{sections}
+</body></html>
+"""
+
+
+def write_html(
+    path: Path,
+    *,
+    title: str,
+    verdict: Sequence[str],
+    methods: str,
+    tables: Mapping[str, pd.DataFrame],
+    figures: Mapping[str, tuple[Figure, str]],
+    comparisons: Sequence[Comparison],
+    settings: Mapping[str, Any],
+) -> None:
+    """Write one page that needs no other file.
+
+    Args:
+        path: Where to.
+        title: Heading.
+        verdict: Sentences at the top.
+        methods: A paragraph on what was done.
+        tables: By heading.
+        figures: By heading, each with its caption.
+        comparisons: Paired differences.
+        settings: By name, as plain values.
+    """
+    parts = [f"<h2>What was done</h2><p>{html.escape(methods)}</p>"]
+    parts += [f"<h2>{html.escape(name)}</h2>{table.to_html(border=0)}" for name, table in tables.items()]
+    rows = "".join(f"<li>{html.escape(str(c))}</li>" for c in comparisons)
+    parts.append(
+        "<h2>Paired differences</h2><p>Accuracy averaged over the attack budgets, treatment minus control, with a 95 % "
+        f"bootstrap interval over test images.</p><ul>{rows}</ul>"
+    )
+    for name, (figure, caption) in figures.items():
+        image = f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{_embedded(figure)}">'
+        parts.append(f"<figure><h2>{html.escape(name)}</h2>{image}<figcaption>{html.escape(caption)}</figcaption></figure>")
+    rows = "".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(str(v))}</td></tr>" for k, v in settings.items())
+    parts.append(f"<h2>Settings</h2><table>{rows}</table>")
+    page = _PAGE.format(
+        title=html.escape(title),
+        verdict="".join(f"<p>{html.escape(sentence)}</p>" for sentence in verdict),
+        sections="\n".join(parts),
+    )
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(page, encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,179 @@
+"""One training run of a study: a predictor or a classifier, from a recipe and a seed."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from neuroalign.data import BatchDataModule
+from neuroalign.functional import pearson
+from neuroalign.tasks import GuidedClassificationTask, NeuralPredictionTask
+from neuroalign.tasks.base import one_cycle
+
+EpochHook = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network of a study is trained: one-cycle schedule over a fixed number of epochs.
+
+    Args:
+        epochs: Passes through the training images.
+        max_lr: Peak of the learning rate.
+        weight_decay: Of the optimiser.
+        momentum: Of SGD, for classifiers.
+    """
+
+    epochs: int
+    max_lr: float
+    weight_decay: float
+    momentum: float = 0.9
+
+
+class _EpochHook(L.Callback):
+    def __init__(self, hook: EpochHook) -> None:
+        self.hook = hook
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.hook()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's banners and its advice for long trainings: a study starts many short ones."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*does not have many workers.*")
+            warnings.filterwarnings("ignore", ".*LeafSpec.*")
+            warnings.filterwarnings("ignore", ".*number of training batches.*")
+            warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")  # the frozen predictor
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _fit(task: L.LightningModule, data: BatchDataModule, epochs: int, on_epoch: EpochHook | None, **trainer: Any) -> None:
+    options: dict[str, Any] = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "limit_val_batches": 0,
+        "num_sanity_val_steps": 0,
+        **trainer,
+    }
+    callbacks = [*options.pop("callbacks", []), *([_EpochHook(on_epoch)] if on_epoch else [])]
+    with _quiet():
+        L.Trainer(max_epochs=epochs, callbacks=callbacks, **options).fit(task, datamodule=data)
+
+
+def _steps(data: BatchDataModule, epochs: int) -> int:
+    data.setup("fit")
+    return epochs * math.ceil(len(data.datasets["train"]) / data.batch_size)  # type: ignore[arg-type]
+
+
+def train_predictor(
+    make: Callable[[], nn.Module],
+    data: BatchDataModule,
+    recipe: Recipe,
+    seed: int,
+    *,
+    on_epoch: EpochHook | None = None,
+    **trainer: Any,
+) -> nn.Module:
+    """Train a predictor of responses.
+
+    Args:
+        make: Makes the predictor; called under the seed.
+        data: Images and responses.
+        recipe: How to train; Adam.
+        seed: Of the initial weights.
+        on_epoch: Called after each epoch.
+        **trainer: Further arguments of the Trainer, such as ``accelerator`` or ``strategy``.
+
+    Returns:
+        The predictor, in eval mode.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        task = NeuralPredictionTask(
+            make(),
+            optimizer=lambda p: torch.optim.Adam(p, lr=recipe.max_lr, weight_decay=recipe.weight_decay),
+            scheduler=one_cycle(_steps(data, recipe.epochs), recipe.max_lr),
+            scheduler_interval="step",
+        )
+        _fit(task, data, recipe.epochs, on_epoch, **trainer)
+    return task.predictor.eval()
+
+
+def train_classifier(
+    make: Callable[[], nn.Module],
+    data: BatchDataModule,
+    recipe: Recipe,
+    seed: int,
+    *,
+    guidance: nn.Module | None = None,
+    weight: float = 0.9,
+    on_epoch: EpochHook | None = None,
+    **trainer: Any,
+) -> nn.Module:
+    """Train a classifier, guided or not.
+
+    Args:
+        make: Makes the network; called under the seed, so that all conditions of a replication start alike.
+        data: Images and labels.
+        recipe: How to train; SGD with momentum.
+        seed: Of the initial weights.
+        guidance: What pulls the network; None trains without.
+        weight: Share of guidance in the loss.
+        on_epoch: Called after each epoch.
+        **trainer: Further arguments of the Trainer, such as ``accelerator`` or ``strategy``.
+
+    Returns:
+        The network, in eval mode.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = make()
+        task = GuidedClassificationTask(
+            network,
+            guidance,
+            weight,
+            optimizer=lambda p: torch.optim.SGD(
+                p, lr=recipe.max_lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+            ),
+            scheduler=one_cycle(_steps(data, recipe.epochs), recipe.max_lr),
+            scheduler_interval="step",
+        )
+        _fit(task, data, recipe.epochs, on_epoch, **trainer)
+    return network.eval()
+
+
+@torch.no_grad()
+def correlation_on(predictor: nn.Module, images: Tensor, responses: Tensor) -> Tensor:
+    """Held-out correlation of every voxel: (voxel,) Pearson r over images (stimulus, channel, height, width)."""
+    predictor = copy.deepcopy(predictor).eval()
+    return pearson(torch.cat([predictor(batch) for batch in images.split(256)]), responses)
+
+
+def write_table(table: Any, path: Path) -> None:
+    """Write a pandas table as CSV: under a temporary name first, so that no half-written file is left."""
+    temporary = path.with_name(path.name + ".part")
+    table.to_csv(temporary, index=False)
+    temporary.replace(path)
