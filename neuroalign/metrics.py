@@ -98,6 +98,18 @@ class VoxelCorrelation(Metric):
         seen = self.moments.double().expand(6, batch.shape[1])
         self.moments = _merge_moments(torch.stack([seen, batch]))
 
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Add what another metric of the same kind has seen."""
+        other = incoming_state if isinstance(incoming_state, dict) else incoming_state.metric_state
+        if self.over == "voxels":
+            self.patterns.extend(other["patterns"])
+            return
+        width = max(self.moments.shape[1], other["moments"].shape[1])
+        both = [state.double().expand(6, width) for state in (self.moments, other["moments"])]
+        self.moments = _merge_moments(torch.stack(both))
+        self._update_count += 1
+        self._computed = None
+
     def _per_voxel(self) -> Tensor:
         n, mx, my, xx, yy, xy = self.moments.double()
         eps = 4 * torch.finfo(torch.float32).eps  # inputs are float32: below this a voxel is constant

@@ -163,9 +163,9 @@ def per_image_robustness(
         parameter = next(model.parameters(), None)
         device = parameter.device if parameter is not None else torch.device("cpu")
     parts, num_images = [], 0
-    batches: Iterable[Any] = islice(dataloader, limit_batches)
     with attacking(model, seed):
-        for item in _with_progress(batches, dataloader, limit_batches, progress):
+        # Inside: starting to iterate a DataLoader draws from the global generator, shuffled or not.
+        for item in _with_progress(islice(dataloader, limit_batches), dataloader, limit_batches, progress):
             batch = as_batch(item)
             images, labels = batch["image"].to(device).clone(), batch["label"].to(device).clone()
             check_images(images)

@@ -1,0 +1,60 @@
+"""Fixtures that many tests share."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from neuroalign.data import load_digits, write_simulated_nsd
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+    np.random.seed(0)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return load_digits()
+
+
+@pytest.fixture(scope="session")
+def subject(tmp_path_factory, digits):
+    """A simulated subject, hdf5: 750 images, three trials each, in three sessions."""
+    images, labels = digits
+    return write_simulated_nsd(tmp_path_factory.mktemp("nsd") / "tree", images[:750], labels[:750], num_voxels=20)
+
+
+@pytest.fixture
+def data_path():
+    """The folder of real data, from NEUROALIGN_DATA."""
+    path = os.environ.get("NEUROALIGN_DATA")
+    if not path or not Path(path).is_dir():
+        pytest.skip("NEUROALIGN_DATA names no folder: the real recordings are not here")
+    return Path(path)
+
+
+@pytest.fixture
+def quiet_trainer(tmp_path):
+    """A Trainer that leaves nothing behind and says nothing."""
+
+    def make(**kwargs):
+        import lightning as L
+
+        options = {
+            "accelerator": "cpu",
+            "devices": 1,
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "max_epochs": 1,
+            "default_root_dir": tmp_path,
+            **kwargs,
+        }
+        return L.Trainer(**options)
+
+    return make

@@ -1,0 +1,236 @@
+"""Guidance and its controls, in a plain loop without any trainer."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from neuroalign import (
+    CategoryManifolds,
+    GuidedNetwork,
+    LabelOnlyGuidance,
+    ManifoldGuidance,
+    MeasuredGuidance,
+    NeuralAlignmentLoss,
+    NeuralPredictor,
+    NonNeuralManifoldLoss,
+    PredictedGuidance,
+    ShuffledGuidance,
+)
+from neuroalign.config import build
+from neuroalign.guidance import TargetGuidance
+from neuroalign.guidance.controls import cyclic_permutation
+from neuroalign.guidance.responses import nothing
+
+SHAPE, V = (3, 8, 8), 5
+
+
+def predictor(seed=0):
+    torch.manual_seed(seed)
+    return NeuralPredictor("small_resnet", V, image_shape=SHAPE)
+
+
+def batch(n=12, num_classes=3):
+    g = torch.Generator().manual_seed(3)
+    return {
+        "image": torch.rand(n, *SHAPE, generator=g),
+        "label": torch.arange(n) % num_classes,
+        "response": torch.randn(n, V, generator=g),
+        "stimulus": torch.arange(n),
+    }
+
+
+def test_predicted_targets_are_the_frozen_predictors():
+    p, b = predictor(), batch()
+    before = copy.deepcopy(p.state_dict())
+    guidance = PredictedGuidance({"V4": p}).train()
+    preds = {"V4": torch.randn(12, V, requires_grad=True)}
+    terms = guidance(preds, b)
+    target = p.eval()(b["image"])
+    torch.testing.assert_close(terms["V4/mse"], (preds["V4"] - target).square().mean())
+    terms["V4/mse"].backward()
+    assert all(q.grad is None and not q.requires_grad for q in p.parameters())
+    for name, value in p.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_a_plain_loop_learns_to_match():
+    """Guidance alone pulls a network's responses to the predictor's: no trainer needed."""
+    b = batch(32)
+    guidance = PredictedGuidance({"V4": predictor()})
+    torch.manual_seed(1)
+    network = GuidedNetwork("small_resnet", 3, {"V4": (None, V)}, image_shape=SHAPE)
+    optimizer = torch.optim.Adam(network.parameters(), 0.01)
+    losses = []
+    for _ in range(30):
+        _, responses = network.forward_with_responses(b["image"])
+        loss = guidance(responses, b)["V4/mse"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert losses[-1] < 0.2 * losses[0]
+
+
+def test_measured_responses_and_missing_rows():
+    b = batch()
+    b["response"][::2] = torch.nan
+    preds = {"V4": torch.randn(12, V)}
+    terms = MeasuredGuidance("V4")(preds, b)
+    torch.testing.assert_close(terms["V4/mse"], (preds["V4"] - b["response"])[1::2].square().mean())
+    with pytest.raises(ValueError, match="holds no 'response'"):
+        MeasuredGuidance("V4")(preds, {"image": b["image"]})
+    with pytest.raises(ValueError, match="wants column 7 of responses with 5"):
+        MeasuredGuidance({"V4": [7]})(preds, b)
+
+
+def test_other_measures():
+    b = batch()
+    preds = {"V4": torch.randn(12, V)}
+    assert list(MeasuredGuidance("V4", loss="pearson")(preds, b)) == ["V4/pearson"]
+    custom = MeasuredGuidance("V4", loss=NeuralAlignmentLoss("cosine", voxel_reduction="sum"))
+    assert list(custom(preds, b)) == ["V4/cosine"]
+
+
+def test_manifold_guidance_names_and_weights():
+    b = batch()
+    features = torch.randn(60, V)
+    manifolds = CategoryManifolds.from_features(features, torch.arange(60) % 3, variance=0.6)
+    preds = {"TO": 3 * torch.randn(12, V)}
+    one = ManifoldGuidance({"TO": manifolds})(preds, b)
+    two = ManifoldGuidance({"TO": manifolds}, radius_weight=2.0, subspace_weight=0.0)(preds, b)
+    torch.testing.assert_close(two["TO/radius"], 2 * one["TO/radius"])
+    assert float(two["TO/subspace"]) == 0
+    control = ManifoldGuidance({"TO": NonNeuralManifoldLoss(1.0)})(preds, b)
+    assert set(control) == {"TO/radius", "TO/nuclear"}
+
+
+def test_manifolds_from_a_file(tmp_path):
+    manifolds = CategoryManifolds.from_features(torch.randn(60, V), torch.arange(60) % 3)
+    manifolds.save(tmp_path / "m.safetensors")
+    preds, b = {"TO": torch.randn(12, V)}, batch()
+    from_file = ManifoldGuidance({"TO": str(tmp_path / "m.safetensors")})(preds, b)
+    torch.testing.assert_close(from_file, ManifoldGuidance({"TO": manifolds})(preds, b))
+
+
+def test_predictors_from_a_file(tmp_path):
+    p = predictor().eval()
+    p.save(tmp_path / "V4.safetensors")
+    b = batch()
+    from_file = PredictedGuidance({"V4": str(tmp_path / "V4.safetensors")}).targets(b)
+    torch.testing.assert_close(from_file["V4"], p(b["image"]))
+
+
+@pytest.mark.parametrize("n", [2, 3, 12, 101])
+def test_no_image_keeps_its_own_target(n):
+    permutation = cyclic_permutation(n, seed=0)
+    assert sorted(permutation.tolist()) == list(range(n))
+    assert (permutation != torch.arange(n)).all()
+
+
+def test_shuffled_within_the_batch():
+    b, inner = batch(), MeasuredGuidance("V4")
+    shuffled = ShuffledGuidance(inner, seed=1)
+    targets = shuffled.targets(b)["V4"]
+    assert not (targets == b["response"]).all(1).any()
+    assert sorted(targets[:, 0].tolist()) == sorted(b["response"][:, 0].tolist())
+    assert torch.equal(shuffled.targets(b)["V4"], targets)  # always the same
+    assert not torch.equal(ShuffledGuidance(inner, seed=2).targets(b)["V4"], targets)
+
+
+def test_a_lone_image_has_nobodys_target():
+    b = batch(1)
+    shuffled = ShuffledGuidance(MeasuredGuidance("V4"))
+    assert shuffled.targets(b)["V4"].isnan().all()
+    preds = {"V4": torch.randn(1, V, requires_grad=True)}
+    value = shuffled(preds, b)["V4/mse"]
+    value.backward()
+    assert float(value) == 0
+
+
+def test_shuffled_within_class_keeps_the_class_means():
+    b = batch(13, num_classes=4)
+    b["label"][-1] = 7  # the only one of its class
+    targets = ShuffledGuidance(MeasuredGuidance("V4"), within_class=True).targets(b)["V4"]
+    for c in range(4):
+        mine = b["label"] == c
+        torch.testing.assert_close(targets[mine].mean(0), b["response"][mine].mean(0))
+        assert not (targets[mine] == b["response"][mine]).all(1).any()
+    assert targets[-1].isnan().all()
+
+
+@pytest.mark.parametrize("within_class", [False, True])
+def test_shuffled_over_the_data_set(within_class):
+    b, p = batch(), predictor()
+    inner = PredictedGuidance({"V4": p})
+    shuffled = ShuffledGuidance(inner, images=b["image"], labels=b["label"], within_class=within_class)
+    own = inner.targets(b)["V4"]
+    targets = shuffled.targets(b)["V4"]
+    for i in range(12):
+        partner = int(shuffled.partner[i])
+        assert partner != i
+        torch.testing.assert_close(targets[i], own[partner])
+        if within_class:
+            assert b["label"][partner] == b["label"][i]
+    half = {k: v[5:] for k, v in b.items()}  # the same partner whatever the batch
+    torch.testing.assert_close(shuffled.targets(half)["V4"], targets[5:])
+    with pytest.raises(ValueError, match="needs 'stimulus'"):
+        shuffled.targets({"image": b["image"], "label": b["label"]})
+
+
+def test_shuffled_refuses():
+    manifolds = CategoryManifolds.from_features(torch.randn(60, V), torch.arange(60) % 3)
+    with pytest.raises(TypeError, match="CategoryManifolds.randomized"):
+        ShuffledGuidance(ManifoldGuidance({"TO": manifolds}))
+    with pytest.raises(ValueError, match="needs its labels"):
+        ShuffledGuidance(MeasuredGuidance("V4"), images=torch.rand(4, *SHAPE), within_class=True)
+    with pytest.raises(ValueError, match="4 images but 3 labels"):
+        ShuffledGuidance(MeasuredGuidance("V4"), images=torch.rand(4, *SHAPE), labels=torch.arange(3))
+
+
+def test_label_only():
+    guidance = LabelOnlyGuidance(3, {"V1": 4, "TO": V}, seed=1)
+    targets = guidance.targets(batch())
+    assert targets["V1"].shape == (12, 4)
+    assert torch.equal(targets["TO"][0], targets["TO"][3])  # one class, one target
+    assert not torch.equal(targets["TO"][0], targets["TO"][1])
+    with pytest.raises(ValueError, match="labels run from 0 to 5, but there are 3 classes"):
+        guidance.targets(batch(num_classes=6))
+
+
+def test_label_only_from_class_means():
+    b, p = batch(), predictor().eval()
+    guidance = LabelOnlyGuidance.from_predictor("TO", p, b["image"], b["label"])
+    expected = p(b["image"])[b["label"] == 2].mean(0)
+    torch.testing.assert_close(guidance.targets({"label": torch.tensor([2])})["TO"][0], expected)
+
+
+def test_a_head_that_is_not_there():
+    with pytest.raises(ValueError, match="unknown response head 'V4'; did you mean 'V1'"):
+        MeasuredGuidance("V4")({"V1": torch.zeros(12, V)}, batch())
+    with pytest.raises(ValueError, match="at least one predictor"):
+        PredictedGuidance({})
+    with pytest.raises(NotImplementedError, match="must say in `targets`"):
+        TargetGuidance().targets(batch())
+
+
+def test_descriptions_rebuild_guidance():
+    manifolds = CategoryManifolds.from_features(torch.randn(60, V), torch.arange(60) % 3, variance=0.6)
+    preds, b = {"V4": torch.randn(12, V)}, batch()
+    for guidance in (
+        PredictedGuidance({"V4": predictor()}),
+        ManifoldGuidance({"V4": manifolds}),
+        ShuffledGuidance(PredictedGuidance({"V4": predictor()}), seed=4),
+        LabelOnlyGuidance(3, {"V4": V}),
+    ):
+        again = build(guidance.config)
+        again.load_state_dict(guidance.state_dict())
+        torch.testing.assert_close(again(preds, b), guidance(preds, b))
+    assert PredictedGuidance({"V4": nn.Flatten()}).config is None
+
+
+def test_nothing_keeps_the_graph():
+    x = torch.randn(2, V, requires_grad=True)
+    nothing({"a": x}).backward()
+    assert torch.equal(x.grad, torch.zeros(2, V))

@@ -1,0 +1,78 @@
+"""The rooms of the package, and that imports between them point down only."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import neuroalign
+
+PACKAGE = Path(neuroalign.__file__).parent
+ROWS = [
+    {"types", "config", "functional"},
+    {"losses", "metrics", "models", "perturbations", "data", "plot"},
+    {"guidance"},
+    {"tasks", "callbacks"},
+    {"study"},
+    {"__main__"},
+]
+ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+
+
+def room_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [f"{node.module}.{a.name}" if node.module == "neuroalign" else node.module for a in node.names]
+        elif isinstance(node, ast.Import):
+            names = [a.name for a in node.names]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "neuroalign" and len(parts) > 1 and parts[1] in ROW_OF:
+                yield parts[1]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    room = room_of(path)
+    assert room in ROW_OF, f"{path.name} is in no room of the plan"
+    for other in imported_rooms(path):
+        assert other == room or ROW_OF[other] < ROW_OF[room], f"{room} imports {other}, which is not below it"
+
+
+def test_an_upward_import_would_be_seen(tmp_path):
+    bad = tmp_path / "losses.py"
+    bad.write_text("from neuroalign.tasks import GuidedClassificationTask\n")
+    assert list(imported_rooms(bad)) == ["tasks"]
+
+
+def test_every_room_exists():
+    rooms = {room_of(p) for p in FILES}
+    assert rooms == set(ROW_OF)
+
+
+def _loaded_after(statement):
+    code = f"import sys; {statement}; print(' '.join(sys.modules))"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    loaded = _loaded_after("import neuroalign")
+    assert not loaded & {"torch", "numpy", "lightning", "pandas", "torchvision"}
+
+
+@pytest.mark.parametrize("room", ["functional", "losses", "models", "guidance"])
+def test_rooms_that_know_no_trainer(room):
+    assert "lightning" not in _loaded_after(f"import neuroalign.{room}")
+
+
+def test_optional_packages_are_not_loaded():
+    loaded = _loaded_after("import neuroalign.models, neuroalign.study, neuroalign.tasks")
+    assert not loaded & {"timm", "ray"}

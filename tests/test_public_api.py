@@ -1,0 +1,50 @@
+"""The public names: all there, documented, and their examples run."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import neuroalign
+
+MODULES = sorted(
+    m.name for m in pkgutil.walk_packages(neuroalign.__path__, "neuroalign.") if not m.name.endswith("__main__")
+)
+
+
+@pytest.mark.parametrize("name", neuroalign.__all__)
+def test_public_name(name):
+    value = getattr(neuroalign, name)
+    assert inspect.getdoc(value), f"{name} has no docstring"
+    assert "Example" in inspect.getdoc(value), f"{name} shows no example"
+    assert name in dir(neuroalign)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'NeuralLoss'"):
+        _ = neuroalign.NeuralLoss
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_public_functions_are_typed_and_documented(name):
+    module = importlib.import_module(name)
+    for key, value in vars(module).items():
+        if key.startswith("_") or getattr(value, "__module__", None) != name:
+            continue
+        if inspect.isfunction(value) or inspect.isclass(value):
+            assert inspect.getdoc(value), f"{name}.{key} has no docstring"
+        if inspect.isfunction(value):
+            assert value.__annotations__.get("return") is not None or "return" in value.__annotations__
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings(name):
+    module = importlib.import_module(name)
+    names = {"torch": torch, "nn": torch.nn, "np": np, "pd": pd}
+    result = doctest.testmod(module, extraglobs=names, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0
