@@ -1,0 +1,188 @@
+"""DataModules: the right rows, pixels in [0, 1], the same order after a resume."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from neuroalign import GuidanceDataModule, NSDDataModule, Responses, ResponsesDataModule
+from neuroalign.data.images import ArrayDataset, ShiftFlip, as_pixels, load_named, resize
+from neuroalign.data.nsd import NSDImages, read_nsd
+
+
+def test_nsd_batches_join_images_and_responses(subject):
+    data = NSDDataModule(subject.root, roi="V4", batch_size=64)
+    batch = next(iter(data.train_dataloader()))
+    stimulus = batch["stimulus"].numpy()
+    images = NSDImages(subject.root)[stimulus].transpose(0, 3, 1, 2) / np.float32(255)
+    np.testing.assert_allclose(batch["image"], images, atol=1e-6)
+    rows = [np.flatnonzero(data.train_responses.stimulus == s)[0] for s in stimulus]
+    np.testing.assert_array_equal(batch["response"], data.train_responses.values[rows])
+    assert data.num_voxels == 20
+
+
+def test_nsd_preprocessing_is_the_stated_one(subject):
+    data = NSDDataModule(subject.root, roi="V4")
+    data.setup()
+    train, val = read_nsd(subject.root, 1, roi="V4").zscore_sessions().average_repeats().split_shared()
+    np.testing.assert_array_equal(data.train_responses.values, train.standardize(train).values)
+    np.testing.assert_array_equal(data.val_responses.values, val.standardize(train).values)
+    assert not set(data.train_responses.stimulus) & set(data.val_responses.stimulus)
+    assert data.val_responses.shared.all()
+
+
+def test_nsd_options(subject):
+    reduced = NSDDataModule(subject.root, roi=["V1", "V4"], pca_variance=0.5, sessions=[1, 2], zscore_sessions=False)
+    assert 0 < reduced.num_voxels < 40
+    np.testing.assert_allclose(reduced.train_responses.values.std(0), 1, atol=1e-3)
+    resized = NSDDataModule(subject.root, roi="V1", image_size=16)
+    assert next(iter(resized.val_dataloader()))["image"].shape[-1] == 16
+
+
+def test_nsd_shuffled_fit_is_wrong_in_training_only(subject):
+    right, wrong = (NSDDataModule(subject.root, roi="V1", shuffle_seed=s) for s in (None, 3))
+    for data in (right, wrong):
+        data.setup()
+    np.testing.assert_array_equal(right.val_responses.values, wrong.val_responses.values)
+    np.testing.assert_array_equal(right.train_responses.stimulus, wrong.train_responses.stimulus)
+    assert not (right.train_responses.values == wrong.train_responses.values).all(1).any()
+
+
+def test_responses_of_any_kind():
+    images, responses = torch.rand(50, 3, 8, 8), np.random.randn(50, 4) * 3 + 1
+    data = ResponsesDataModule(images, responses, val_fraction=0.2, batch_size=100)
+    train, val = next(iter(data.train_dataloader())), next(iter(data.val_dataloader()))
+    assert len(val["stimulus"]) == 10
+    assert sorted(torch.cat([train["stimulus"], val["stimulus"]]).tolist()) == list(range(50))
+    torch.testing.assert_close(train["response"].mean(0), torch.zeros(4), atol=1e-5, rtol=0)
+    mean, std = (f(responses[train["stimulus"]], 0) for f in (np.mean, np.std))
+    np.testing.assert_allclose(val["response"], (responses[val["stimulus"]] - mean) / std, atol=1e-4)
+    for batch in (train, val):
+        torch.testing.assert_close(batch["image"], images[batch["stimulus"]])
+
+
+def test_responses_with_shared_images():
+    r = Responses.from_arrays(np.random.randn(6, 2), shared=[True, False] * 3)
+    data = ResponsesDataModule(torch.rand(6, 3, 4, 4), r)
+    assert next(iter(data.val_dataloader()))["stimulus"].tolist() == [0, 2, 4]
+
+
+def test_responses_refuse():
+    images = torch.rand(6, 3, 4, 4)
+    with pytest.raises(ValueError, match="6 images but responses to 5"):
+        ResponsesDataModule(images, np.zeros((5, 2)))
+    repeated = Responses.from_arrays(np.zeros((6, 2)), stimulus=[0, 0, 1, 2, 3, 4])
+    with pytest.raises(ValueError, match="call average_repeats first"):
+        ResponsesDataModule(images, repeated)
+    far = Responses.from_arrays(np.zeros((2, 2)), stimulus=[0, 9])
+    with pytest.raises(ValueError, match="name stimulus 9, but there are 6 images"):
+        ResponsesDataModule(images, far, val=[0])
+    with pytest.raises(ValueError, match="val_fraction must be between"):
+        ResponsesDataModule(images, np.zeros((6, 2)), val_fraction=1.0)
+    with pytest.raises(ValueError, match="training needs some"):
+        ResponsesDataModule(images, np.zeros((6, 2)), val=range(6))
+    with pytest.raises(ValueError, match="normalised"):
+        ResponsesDataModule(4 * images - 2, np.zeros((6, 2)))
+
+
+def test_guidance_batches():
+    images, labels = (255 * torch.rand(20, 8, 8, 3)).byte().numpy(), np.arange(20) % 4
+    responses = torch.randn(20, 3)
+    responses[5:] = torch.nan
+    data = GuidanceDataModule((images, labels), val=(images, labels), responses=responses, batch_size=7)
+    batch = next(iter(data.train_dataloader()))
+    i = batch["stimulus"]
+    torch.testing.assert_close(batch["image"], torch.from_numpy(images).permute(0, 3, 1, 2)[i].float() / 255)
+    assert torch.equal(batch["label"], torch.from_numpy(labels)[i])
+    torch.testing.assert_close(batch["response"], responses[i], equal_nan=True)
+    assert "response" not in next(iter(data.val_dataloader()))
+    with pytest.raises(ValueError, match="there is no test set"):
+        data._loader("test")
+
+
+def test_guidance_refuses():
+    with pytest.raises(ValueError, match="either images and labels"):
+        GuidanceDataModule()
+    with pytest.raises(ValueError, match="train: 5 images but 4 labels"):
+        GuidanceDataModule((torch.rand(5, 3, 4, 4), torch.zeros(4))).setup()
+    with pytest.raises(ValueError, match="normalised"):
+        GuidanceDataModule((torch.randn(5, 3, 4, 4), torch.zeros(5))).setup()
+    with pytest.raises(ValueError, match="batch_size must be"):
+        GuidanceDataModule(dataset="digits", batch_size=0)
+    with pytest.raises(ValueError, match="5 images but 4 rows of 'response'"):
+        GuidanceDataModule((torch.rand(5, 3, 4, 4), torch.zeros(5)), responses=torch.zeros(4, 2)).setup()
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    images, labels = torch.rand(30, 3, 4, 4), torch.zeros(30)
+
+    def order(seed, epoch):
+        loader = GuidanceDataModule((images, labels), batch_size=8, seed=seed).train_dataloader()
+        loader.sampler.set_epoch(epoch)
+        return torch.cat([b["stimulus"] for b in loader]).tolist()
+
+    torch.manual_seed(1)
+    first = order(0, 3)
+    torch.manual_seed(2)
+    assert order(0, 3) == first
+    assert order(0, 4) != first
+    assert order(1, 3) != first
+    assert sorted(first) == list(range(30))
+
+
+def test_named_datasets(tmp_path):
+    digits = load_named("digits")
+    assert {k: len(v) for k, v in digits.items()} == {"train": 1000, "val": 297, "test": 500}
+    stimuli = torch.cat([d.columns["stimulus"] for d in digits.values()])
+    assert sorted(stimuli.tolist()) == list(range(1797))
+    for split in ("train", "val"):
+        for label in ("cat", "dog"):
+            (tmp_path / split / label).mkdir(parents=True)
+            Image.fromarray(np.full((20, 30, 3), 128, np.uint8)).save(tmp_path / split / label / "a.png")
+    data = GuidanceDataModule(dataset="folder", root=tmp_path, image_size=16, batch_size=2)
+    batch = next(iter(data.train_dataloader()))
+    assert batch["image"].shape == (2, 3, 16, 16)
+    torch.testing.assert_close(batch["image"], torch.full((2, 3, 16, 16), 128 / 255))
+    with pytest.raises(ValueError, match="unknown dataset 'cifar1000'; did you mean"):
+        load_named("cifar1000")
+    with pytest.raises(ValueError, match="needs root"):
+        load_named("cifar10")
+    with pytest.raises(ValueError, match="needs image_size"):
+        load_named("folder", tmp_path)
+    with pytest.raises(FileNotFoundError, match="must hold the folders"):
+        load_named("folder", tmp_path / "train", 8)
+    with pytest.raises(FileNotFoundError, match=r"CIFAR100\(root, download=True\)"):
+        load_named("cifar100", tmp_path)
+
+
+def test_shifts_and_flips_are_drawn_for_each_image():
+    images = torch.rand(1, 3, 8, 8).expand(64, -1, -1, -1)
+    out = ShiftFlip(2)(images)
+    assert len({tuple(o.flatten().tolist()) for o in out}) > 20
+    flipped = ShiftFlip(0)(images)
+    kinds = {tuple(o.flatten().tolist()) for o in flipped}
+    assert kinds == {tuple(images[0].flatten().tolist()), tuple(images[0].flip(-1).flatten().tolist())}
+    torch.testing.assert_close(ShiftFlip(0, flip=False)(images), images)
+    shifted = ShiftFlip(1, flip=False)(images)
+    padded = torch.nn.functional.pad(images[:1], [1] * 4, mode="replicate")[0]
+    crops = [padded[:, i : i + 8, j : j + 8] for i in range(3) for j in range(3)]
+    assert all(any(torch.equal(s, c) for c in crops) for s in shifted)
+    with pytest.raises(ValueError, match="must not be negative"):
+        ShiftFlip(-1)
+
+
+def test_pixels():
+    assert as_pixels(np.zeros((2, 8, 8, 3), np.uint8)).shape == (2, 3, 8, 8)
+    assert as_pixels(np.zeros((2, 3, 8, 8), np.uint8)).shape == (2, 3, 8, 8)
+    with pytest.raises(ValueError, match="four axes"):
+        as_pixels(np.zeros((8, 8, 3), np.uint8))
+    out = resize(torch.randint(2, (2, 3, 16, 16)).float(), 7)
+    assert out.min() >= 0
+    assert out.max() <= 1
+
+
+def test_a_single_item_and_columns():
+    data = ArrayDataset(torch.rand(5, 3, 4, 4), label=torch.arange(5))
+    assert data[3]["label"] == 3
+    with pytest.raises(ValueError, match="5 images but 4 rows of 'label'"):
+        ArrayDataset(torch.rand(5, 3, 4, 4), label=torch.arange(4))

@@ -1,0 +1,290 @@
+"""The tasks: their losses and metrics, checkpoints that stand alone, resuming, subclassing."""
+
+import copy
+
+import lightning as L
+import pytest
+import torch
+from torch import nn
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassCalibrationError
+
+from neuroalign import (
+    GuidanceDataModule,
+    GuidedClassificationTask,
+    GuidedNetwork,
+    LabelOnlyGuidance,
+    MeasuredGuidance,
+    NeuralPredictionTask,
+    NeuralPredictor,
+    PredictedGuidance,
+    ResponsesDataModule,
+)
+from neuroalign.data import ShiftFlip
+from neuroalign.functional import pearson
+
+SHAPE, V = (3, 8, 8), 5
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return GuidedNetwork("small_resnet", 10, {"V4": ("layer3", V)}, image_shape=SHAPE)
+
+
+def predictor(seed=0):
+    torch.manual_seed(seed)
+    return NeuralPredictor("small_resnet", V, image_shape=SHAPE)
+
+
+def data(digits, n=200, **kwargs):
+    images, labels = digits
+    pair = (images[:n], labels[:n])
+    return GuidanceDataModule(pair, pair, pair, batch_size=50, **kwargs)
+
+
+def test_the_loss_is_the_papers(digits):
+    task = GuidedClassificationTask(network(), PredictedGuidance({"V4": predictor()}), weight=0.9)
+    task.log = task.log_dict = lambda *a, **k: None
+    task._trainer = type("T", (), {"datamodule": None})()
+    batch = {"image": digits[0][:20], "label": digits[1][:20]}
+    before = copy.deepcopy(task.state_dict())
+    loss = task.training_step(batch, 0)
+    task.load_state_dict(before)
+    logits, responses = task.network.forward_with_responses(batch["image"])
+    target = predictor().eval()(batch["image"])
+    expected = 0.1 * nn.functional.cross_entropy(logits, batch["label"]) + 0.9 * (responses["V4"] - target).square().mean()
+    torch.testing.assert_close(loss, expected)
+
+
+def test_defaults_are_the_papers():
+    task = GuidedClassificationTask(network())
+    configured = task.configure_optimizers()
+    group = configured["optimizer"].param_groups[0]
+    assert isinstance(configured["optimizer"], torch.optim.SGD)
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.1, 0.9, 1e-4)
+    schedule = configured["lr_scheduler"]["scheduler"]
+    assert (schedule.step_size, schedule.gamma) == (20, 0.1)
+    assert task.weight == 0.9
+    optimizer = NeuralPredictionTask(predictor()).configure_optimizers()
+    assert isinstance(optimizer, torch.optim.Adam)
+    assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["weight_decay"]) == (1e-3, 5e-4)
+    assert NeuralPredictionTask(predictor()).loss.voxel_reduction == "sum"
+
+
+def test_optimisers_can_be_replaced():
+    task = GuidedClassificationTask(
+        network(),
+        optimizer=lambda p: torch.optim.AdamW(p, 1e-3),
+        scheduler=lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 5),
+        scheduler_interval="step",
+    )
+    configured = task.configure_optimizers()
+    assert isinstance(configured["optimizer"], torch.optim.AdamW)
+    assert configured["lr_scheduler"]["interval"] == "step"
+    alone = GuidedClassificationTask(network(), optimizer=lambda p: torch.optim.AdamW(p, 1e-3)).configure_optimizers()
+    assert isinstance(alone, torch.optim.AdamW), "the paper's schedule must not follow somebody else's optimiser"
+
+
+def test_the_predictor_is_not_trained(digits, quiet_trainer):
+    p = predictor()
+    before = copy.deepcopy(p.state_dict())
+    task = GuidedClassificationTask(network(), PredictedGuidance({"V4": p}), lr=0.01)
+    optimised = {id(q) for g in task.configure_optimizers()["optimizer"].param_groups for q in g["params"]}
+    assert not optimised & {id(q) for q in p.parameters()}
+    task.train()
+    quiet_trainer(max_epochs=2).fit(task, data(digits))
+    for name, value in p.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_what_is_logged(digits, quiet_trainer):
+    task = GuidedClassificationTask(network(), PredictedGuidance({"V4": predictor()}), lr=0.01)
+    trainer = quiet_trainer()
+    trainer.fit(task, data(digits))
+    logged = {"train/loss", "train/task_loss", "train/accuracy", "alignment/V4/mse", "val/task_loss", "val/accuracy"}
+    assert logged <= set(trainer.callback_metrics)
+    with torch.no_grad():
+        right = (task.eval()(digits[0][:200]).argmax(1) == digits[1][:200]).float().mean()
+    assert float(trainer.validate(task, data(digits), verbose=False)[0]["val/accuracy"]) == pytest.approx(float(right))
+
+
+def test_without_guidance_it_is_an_ordinary_classifier(digits, quiet_trainer):
+    """Weight 0 and no guidance train alike, to the bit, and the unused head keeps its weights."""
+    trained = []
+    for guidance, weight in ((None, 0.9), (PredictedGuidance({"V4": predictor()}), 0.0)):
+        task = GuidedClassificationTask(network(), guidance, weight, lr=0.01, weight_decay=0.0)
+        head = copy.deepcopy(task.network.heads.state_dict())
+        quiet_trainer().fit(task, data(digits))
+        trained.append(task.network.state_dict())
+        assert all(torch.equal(v, head[k]) for k, v in task.network.heads.state_dict().items())
+    for name, value in trained[0].items():
+        assert torch.equal(value, trained[1][name])
+
+
+def test_pairs_and_measured_responses(digits, quiet_trainer):
+    images, labels = digits
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images[:100], labels[:100]), 50)
+    quiet_trainer().fit(GuidedClassificationTask(network(), lr=0.01), loader, loader)
+    measured = torch.full((200, V), torch.nan)
+    measured[:30] = torch.randn(30, V)
+    task = GuidedClassificationTask(network(), MeasuredGuidance("V4"), 0.5, lr=0.01)
+    trainer = quiet_trainer()
+    trainer.fit(task, data(digits, responses=measured))
+    assert torch.isfinite(trainer.callback_metrics["train/loss"])
+
+
+def test_subclassing(digits, quiet_trainer):
+    class Mine(GuidedClassificationTask):
+        def task_loss(self, logits, labels):
+            return nn.functional.multi_margin_loss(logits, labels)
+
+        def configure_metrics(self):
+            return MetricCollection({"ece": MulticlassCalibrationError(10)})
+
+        def configure_optimizers(self):
+            return torch.optim.Adam(self.parameters(), 1e-3)
+
+    trainer = quiet_trainer()
+    trainer.fit(Mine(network()), data(digits))
+    assert "val/ece" in trainer.callback_metrics
+
+
+def test_prediction_task(quiet_trainer):
+    g = torch.Generator().manual_seed(0)
+    images, responses = torch.rand(100, *SHAPE, generator=g), torch.randn(100, V, generator=g)
+    responses[3, 2] = torch.nan
+    module = ResponsesDataModule(images, responses, val=range(70, 100), batch_size=10)
+    task = NeuralPredictionTask(predictor(), noise_ceiling=[0.5] * V)
+    trainer = quiet_trainer()
+    trainer.fit(task, module)
+    logged = trainer.validate(task, module, verbose=False)[0]
+    with torch.no_grad():
+        preds = task.eval()(images[70:])
+    target = torch.from_numpy(module.val_responses.values)
+    r = pearson(preds, target)
+    assert logged["val/correlation"] == pytest.approx(float(r.median()), abs=1e-5)
+    assert logged["val/normalized_correlation"] == pytest.approx(float((r / 0.5**0.5).median()), abs=1e-5)
+    assert logged["val/pattern_correlation"] == pytest.approx(float(pearson(preds, target, dim=1).mean()), abs=1e-5)
+    assert logged["val/loss"] == pytest.approx(float((preds - target).square().sum(1).mean()), rel=1e-4)
+    assert len(trainer.predict(task, module.val_dataloader())) == 3
+
+
+@pytest.mark.parametrize("kind", ["predicted", "label", "none"])
+def test_a_checkpoint_stands_alone(digits, quiet_trainer, tmp_path, kind):
+    guidance = {
+        "predicted": PredictedGuidance({"V4": predictor()}),
+        "label": LabelOnlyGuidance(10, {"V4": V}),
+        "none": None,
+    }[kind]
+    task = GuidedClassificationTask(network(), guidance, 0.3, lr=0.01)
+    trainer = quiet_trainer()
+    trainer.fit(task, data(digits))
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    plain = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    assert plain["hyper_parameters"]["weight"] == 0.3
+    again = GuidedClassificationTask.load_from_checkpoint(tmp_path / "a.ckpt")
+    images = digits[0][:10]
+    torch.testing.assert_close(again.eval()(images), task.eval()(images))
+    batch = {"image": images, "label": digits[1][:10]}
+    if guidance is not None:
+        preds = {"V4": torch.zeros(10, V)}
+        torch.testing.assert_close(again.guidance(preds, batch), task.guidance(preds, batch))
+    else:
+        assert again.guidance is None
+
+
+def test_a_predictors_checkpoint_guides(quiet_trainer, tmp_path):
+    task = NeuralPredictionTask(predictor())
+    trainer = quiet_trainer()
+    trainer.fit(task, ResponsesDataModule(torch.rand(40, *SHAPE), torch.randn(40, V)))
+    trainer.save_checkpoint(tmp_path / "p.ckpt")
+    images = torch.rand(4, *SHAPE)
+    again = NeuralPredictionTask.load_from_checkpoint(tmp_path / "p.ckpt").eval()
+    torch.testing.assert_close(again(images), task.eval()(images))
+    guidance = PredictedGuidance({"V4": tmp_path / "p.ckpt"})
+    torch.testing.assert_close(guidance.targets({"image": images})["V4"], task(images))
+
+
+def test_what_cannot_be_described_must_be_passed_again(digits, quiet_trainer, tmp_path):
+    backbone = nn.Sequential(nn.Flatten(), nn.Linear(192, 12))
+    net = GuidedNetwork(backbone, 10, {"V4": (None, V)}, image_shape=SHAPE)
+    guidance = PredictedGuidance({"V4": nn.Sequential(nn.Flatten(), nn.Linear(192, V))})
+    trainer = quiet_trainer()
+    task = GuidedClassificationTask(net, guidance, lr=0.01)
+    trainer.fit(task, data(digits))
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    torch.load(tmp_path / "a.ckpt", weights_only=True)
+    with pytest.raises(ValueError, match=r"load_from_checkpoint\(path, network=...\)"):
+        GuidedClassificationTask.load_from_checkpoint(tmp_path / "a.ckpt")
+    fresh = GuidedNetwork(
+        nn.Sequential(nn.Flatten(), nn.Linear(192, 12)), 10, {"V4": (None, V)}, image_shape=SHAPE
+    )
+    again = GuidedClassificationTask.load_from_checkpoint(tmp_path / "a.ckpt", network=fresh)
+    torch.testing.assert_close(again(digits[0][:5]), task(digits[0][:5]))
+    assert again.guidance is None  # enough to evaluate; to train on, pass guidance too
+    same = PredictedGuidance({"V4": nn.Sequential(nn.Flatten(), nn.Linear(192, V))})
+    both = GuidedClassificationTask.load_from_checkpoint(tmp_path / "a.ckpt", network=fresh, guidance=same)
+    batch = {"image": digits[0][:5]}
+    torch.testing.assert_close(both.guidance.targets(batch), guidance.targets(batch))
+
+
+def test_resumed_equals_uninterrupted(digits, quiet_trainer, tmp_path):
+    def make():
+        task = GuidedClassificationTask(network(), PredictedGuidance({"V4": predictor()}), 0.5, lr=0.05, step_size=2)
+        return task, data(digits, augment=ShiftFlip(1), seed=3)
+
+    whole, module = make()
+    quiet_trainer(max_epochs=4).fit(whole, module)
+    first, module = make()
+    trainer = quiet_trainer(max_epochs=2)
+    trainer.fit(first, module)
+    trainer.save_checkpoint(tmp_path / "half.ckpt")
+    torch.manual_seed(99)
+    second, module = make()
+    quiet_trainer(max_epochs=4).fit(second, module, ckpt_path=tmp_path / "half.ckpt")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        ({"image": torch.randn(4, *SHAPE), "label": torch.zeros(4, dtype=torch.long)}, "normalised"),
+        ({"image": torch.rand(4, *SHAPE), "label": torch.full((4,), 10)}, "there are 10 classes"),
+    ],
+)
+def test_bad_first_batches(quiet_trainer, batch, message):
+    with pytest.raises(ValueError, match=message):
+        quiet_trainer(limit_val_batches=0).fit(GuidedClassificationTask(network()), [batch], [batch])
+
+
+def test_noise_beyond_the_pixels_is_allowed_as_augmentation(digits, quiet_trainer):
+    noisy = data(digits, augment=lambda x: x + 0.5 * torch.randn_like(x))
+    quiet_trainer().fit(GuidedClassificationTask(network(), lr=0.01), noisy)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match=r"in \[0, 1\]; got 1.5"):
+        GuidedClassificationTask(network(), weight=1.5)
+    with pytest.raises(ValueError, match="give a network"):
+        GuidedClassificationTask()
+    with pytest.raises(ValueError, match="give a predictor"):
+        NeuralPredictionTask()
+
+
+def test_a_network_without_responses(digits, quiet_trainer):
+    class Plain(nn.Sequential):
+        num_classes = 10
+
+    plain = Plain(nn.Flatten(), nn.Linear(192, 10))
+    quiet_trainer().fit(GuidedClassificationTask(plain, lr=0.01), data(digits))
+    with pytest.raises(TypeError, match="no forward_with_responses, which guidance needs"):
+        quiet_trainer().fit(GuidedClassificationTask(plain, MeasuredGuidance("V4"), lr=0.01), data(digits))
+
+
+def test_bf16_mixed_precision(digits, quiet_trainer):
+    task = GuidedClassificationTask(network(), PredictedGuidance({"V4": predictor()}), lr=0.01)
+    trainer = quiet_trainer(precision="bf16-mixed")
+    trainer.fit(task, data(digits))
+    assert torch.isfinite(trainer.callback_metrics["train/loss"])
+    assert isinstance(trainer, L.Trainer)
