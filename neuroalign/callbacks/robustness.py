@@ -10,6 +10,7 @@ from torch import Tensor
 
 from neuroalign.callbacks.base import EvaluationCallback
 from neuroalign.metrics import RobustAccuracy
+from neuroalign.perturbations import GradientAttack
 from neuroalign.perturbations.evaluation import Perturbations, attacking, eps_values, logits_after, named
 from neuroalign.types import check_images
 
@@ -40,8 +41,9 @@ class RobustnessCallback(EvaluationCallback):
 
     def __init__(
         self,
-        perturbations: Perturbations,
-        eps: float | Iterable[float],
+        # Our own attacks stand first: a configuration's class_path is read as the first type that takes it.
+        perturbations: GradientAttack | list[GradientAttack] | dict[str, GradientAttack] | Perturbations,
+        eps: float | list[float] | Iterable[float],
         *,
         every_n_epochs: int = 1,
         limit_batches: int | None = None,

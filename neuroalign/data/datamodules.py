@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from neuroalign.data.images import ArrayDataset, as_pixels, collate, load_named
@@ -40,7 +40,7 @@ class BatchDataModule(L.LightningDataModule):
         *,
         batch_size: int = 256,
         num_workers: int = 0,
-        augment: Callable[[Tensor], Tensor] | None = None,
+        augment: nn.Module | Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
         drop_last: bool = False,
     ) -> None:
@@ -139,7 +139,7 @@ class GuidanceDataModule(BatchDataModule):
         image_size: int | None = None,
         batch_size: int = 256,
         num_workers: int = 0,
-        augment: Callable[[Tensor], Tensor] | None = None,
+        augment: nn.Module | Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
         drop_last: bool = False,
     ) -> None:
@@ -213,7 +213,7 @@ class ResponsesDataModule(BatchDataModule):
         image_size: int | None = None,
         batch_size: int = 200,
         num_workers: int = 0,
-        augment: Callable[[Tensor], Tensor] | None = None,
+        augment: nn.Module | Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers, augment=augment, seed=seed)
@@ -309,7 +309,7 @@ class NSDDataModule(BatchDataModule):
         image_size: int | None = None,
         batch_size: int = 200,
         num_workers: int = 0,
-        augment: Callable[[Tensor], Tensor] | None = None,
+        augment: nn.Module | Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers, augment=augment, seed=seed)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from neuroalign.types import Batch, unknown
@@ -136,7 +136,7 @@ class LabelledDataset(Dataset[Batch]):
         }
 
 
-class ShiftFlip:
+class ShiftFlip(nn.Module):
     """Random shifts and horizontal flips, drawn for every image by itself.
 
     Args:
@@ -151,9 +151,10 @@ class ShiftFlip:
     def __init__(self, shift: int = 4, flip: bool = True) -> None:
         if shift < 0:
             raise ValueError(f"shift must not be negative; got {shift}")
+        super().__init__()
         self.shift, self.flip = shift, flip
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Shifted and flipped images, (stimulus, channel, height, width)."""
         n, _, height, width = images.shape
         device = images.device
@@ -169,8 +170,9 @@ class ShiftFlip:
         samples = torch.arange(n, device=device)[:, None, None]
         return images[samples, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
 
-    def __repr__(self) -> str:
-        return f"ShiftFlip(shift={self.shift}, flip={self.flip})"
+    def extra_repr(self) -> str:
+        """Shown in ``repr``."""
+        return f"shift={self.shift}, flip={self.flip}"
 
 
 def load_digits() -> tuple[Tensor, Tensor]:

@@ -7,6 +7,6 @@ from neuroalign.perturbations.evaluation import (
     perturb,
     perturbation_name,
 )
-from neuroalign.perturbations.gradient import FGSM, PGD
+from neuroalign.perturbations.gradient import FGSM, PGD, GradientAttack
 
-__all__ = ["FGSM", "PGD", "attacking", "evaluate_robustness", "per_image_robustness", "perturb", "perturbation_name"]
+__all__ = ["FGSM", "PGD", "GradientAttack", "attacking", "evaluate_robustness", "per_image_robustness", "perturb", "perturbation_name"]

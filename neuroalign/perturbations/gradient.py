@@ -38,8 +38,13 @@ def _l2(x: Tensor) -> Tensor:
     return x.flatten(1).norm(dim=1)[:, None, None, None]
 
 
-class _GradientAttack:
-    """What FGSM and PGD share: the checks, the gradient, the steepest direction, the ball."""
+class GradientAttack:
+    """What gradient attacks share: the checks, the gradient, the steepest direction, the ball.
+
+    Args:
+        norm: "linf" or "l2".
+        loss: "margin" or "ce".
+    """
 
     def __init__(self, norm: Norm, loss: AttackLoss) -> None:
         if norm not in ("linf", "l2"):
@@ -47,6 +52,12 @@ class _GradientAttack:
         if loss not in ("margin", "ce"):
             raise ValueError(f"loss must be 'margin' or 'ce'; got {loss!r}")
         self.norm, self.loss = norm, loss
+
+    def __call__(
+        self, model: nn.Module, images: Tensor, labels: Tensor, eps: float | Tensor, *, index: Tensor | None = None
+    ) -> Tensor:
+        """Perturbed images."""
+        raise NotImplementedError(f"{type(self).__name__} must say how it perturbs images")
 
     def _prepare(self, images: Tensor, labels: Tensor, eps: float | Tensor) -> Tensor:
         check_images(images)
@@ -77,7 +88,7 @@ class _GradientAttack:
         return (images + delta).clamp(0, 1)
 
 
-class FGSM(_GradientAttack):
+class FGSM(GradientAttack):
     """One step of full length along the gradient (Goodfellow et al. 2015); with ``norm="l2"`` the fast gradient method.
 
     Args:
@@ -119,7 +130,7 @@ class FGSM(_GradientAttack):
         return f"FGSM(norm={self.norm!r}, loss={self.loss!r})"
 
 
-class PGD(_GradientAttack):
+class PGD(GradientAttack):
     r"""Projected gradient descent (Madry et al. 2018), keeping the first perturbation that fools.
 
     The first run starts at the image, further ``restarts`` at random points of the ball. Steps shrink along a cosine,

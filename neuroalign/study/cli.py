@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from lightning import LightningDataModule, LightningModule
@@ -14,6 +15,13 @@ import neuroalign.tasks  # noqa: F401 - loaded, so that a configuration can name
 
 class NeuroalignCLI(LightningCLI):
     """LightningCLI that refuses to evaluate a network nobody trained."""
+
+    def _parse_ckpt_path(self) -> None:
+        """Take the model from the configuration alone.
+
+        Lightning would read the checkpoint's hyperparameters as command-line arguments too; ours describe modules as
+        they were built (a predictor, not the path it came from), which is more than such arguments can say.
+        """
 
     def before_instantiate_classes(self) -> None:
         """Check that there is a checkpoint to evaluate."""
@@ -33,6 +41,6 @@ def run_lightning(argv: Sequence[str]) -> None:
         subclass_mode_data=True,
         save_config_kwargs={"overwrite": True},
         seed_everything_default=0,
-        args=list(argv),
+        args=None if list(argv) == sys.argv[1:] else list(argv),  # it warns where both are given
         parser_kwargs={"prog": "neuroalign"},
     )

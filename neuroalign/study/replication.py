@@ -64,12 +64,14 @@ def run_replications(
     console = console or Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("time left"),
                TimeRemainingColumn(elapsed_when_finished=False))  # fmt: skip
-    with RichProgress(*columns, console=console, transient=not console.is_terminal) as bar:
+    with RichProgress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("starting", total=work * len(seeds))
         stages: dict[int, str] = {}
 
         def show(message: tuple[int, str, float]) -> None:
             replication, stage, done = message
+            if not console.is_terminal and stages.get(replication) != stage:  # a log gets lines, not a moving bar
+                console.print(f"replication {replication + 1}/{len(seeds)}: {stage} ({bar.tasks[0].percentage:.0f} % of all)")
             stages[replication] = stage
             text = " | ".join(f"{r + 1}/{len(seeds)} {stages[r]}" for r in sorted(stages))
             bar.update(task, advance=done, description=text)

@@ -255,7 +255,8 @@ def test_resumed_equals_uninterrupted(digits, quiet_trainer, tmp_path):
 )
 def test_bad_first_batches(quiet_trainer, batch, message):
     with pytest.raises(ValueError, match=message):
-        quiet_trainer(limit_val_batches=0).fit(GuidedClassificationTask(network()), [batch], [batch])
+        loader = torch.utils.data.DataLoader([batch], batch_size=None)
+        quiet_trainer(limit_val_batches=0).fit(GuidedClassificationTask(network()), loader, loader)
 
 
 def test_noise_beyond_the_pixels_is_allowed_as_augmentation(digits, quiet_trainer):

@@ -1,0 +1,114 @@
+"""The command line, as a user types it."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from neuroalign.__main__ import main
+
+CONFIGS = Path(__file__).parents[1] / "examples/configs"
+
+
+def test_help_answers_without_loading_torch():
+    code = "import sys; sys.argv = ['neuroalign', '--help']\nfrom neuroalign.__main__ import main\ntry: main()\n"
+    code += "except SystemExit: print('torch' in sys.modules, 'lightning' in sys.modules)"
+    start = time.perf_counter()
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert time.perf_counter() - start < 5  # half a second on an idle machine: the benchmarks measure it
+    assert "demo" in out
+    assert out.rstrip().endswith("False False")
+
+
+def test_wrong_commands(capsys):
+    for argv in (["dmeo"], [], ["demo", "--replications", "0"]):
+        with pytest.raises(SystemExit) as stop:
+            main(argv)
+        assert stop.value.code == 2
+    assert "--replications must be at least 1" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    out = tmp_path_factory.mktemp("demo")
+    command = [sys.executable, "-m", "neuroalign", "demo", "--fast", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out, done.stdout
+
+
+@pytest.mark.slow
+class TestDemo:
+    def test_files(self, demo):
+        out, _ = demo
+        names = {p.name for p in out.iterdir()}
+        assert names == {
+            "results.csv", "prediction.csv", "geometry.csv", "robustness.png", "geometry.png", "prediction.png", "report.html",
+        }  # fmt: skip
+        for name in ("robustness", "geometry", "prediction"):
+            assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_tables(self, demo):
+        table = pd.read_csv(demo[0] / "results.csv")
+        assert set(table["subject"]) == {"simulated"}
+        assert table["replication"].nunique() == 2
+        assert {"none", "label only", "random predictor", "shuffled images", "TO shuffled fit", "V1", "V4", "TO",
+                "TO manifold", "random geometry"} == set(table["condition"])  # fmt: skip
+        assert (table["num_images"] == 350).all()
+        assert table["accuracy"].between(0, 1).all()
+        prediction = pd.read_csv(demo[0] / "prediction.csv")
+        assert prediction.groupby(["region", "replication"]).size().eq(80).all()
+
+    def test_the_page_needs_no_other_file(self, demo):
+        page = (demo[0] / "report.html").read_text()
+        assert page.count("data:image/png;base64,") == 3
+        assert 'src="http' not in page
+        assert "simulated" in page
+
+    def test_what_the_terminal_says(self, demo):
+        text = " ".join(demo[1].split())
+        assert "simulated subject" in text
+        assert "n = 2" in text
+        assert "Verdict." in text
+        assert "label only" in text
+        assert "trains too shortly" in text
+        assert "the effect planted" in text
+
+
+def test_simulate(tmp_path, capsys):
+    main(["simulate", "--out", str(tmp_path / "nsd")])
+    assert "simulated subject" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="is not empty"):
+        main(["simulate", "--out", str(tmp_path / "nsd")])
+
+
+@pytest.mark.slow
+def test_configurations_run_one_after_the_other(tmp_path, monkeypatch, capsys):
+    """The README's way by configuration: simulate, predict, guide, test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["neuroalign"])
+    main(["simulate", "--out", "nsd"])
+    fast = ["--trainer.accelerator=cpu", "--trainer.max_epochs=1", "--trainer.limit_train_batches=2",
+            "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]  # fmt: skip
+    main(["fit", "--config", str(CONFIGS / "predict_v4.yaml"), *fast])
+    checkpoint = tmp_path / "runs/predict_v4/predictor.ckpt"
+    assert torch.load(checkpoint, weights_only=True)["hyper_parameters"]["predictor"]
+    main(["fit", "--config", str(CONFIGS / "guide_v4.yaml"), *fast])
+    guided = tmp_path / "runs/guide_v4/guided.ckpt"
+    main(["test", "--config", str(CONFIGS / "guide_v4.yaml"), "--ckpt_path", str(guided), *fast])
+    text = capsys.readouterr().out
+    assert "test/accuracy" in text
+    assert "robust_accuracy/pgd10-linf/eps=0.08" in text
+    from neuroalign import GuidedClassificationTask
+
+    again = GuidedClassificationTask.load_from_checkpoint(guided)
+    assert again(torch.rand(2, 3, 8, 8)).shape == (2, 10)
+    assert again.guidance is not None
+    for command in ("test", "validate", "predict"):
+        with pytest.raises(SystemExit):
+            main([command, "--config", str(CONFIGS / "guide_v4.yaml"), *fast])
+        assert "needs --ckpt_path FILE" in capsys.readouterr().err
