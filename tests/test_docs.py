@@ -1,0 +1,40 @@
+"""Every Python block of the README and the docs runs, in order, as a reader would paste it."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [p for p in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] if "```python" in p.read_text()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_blocks_run(page, tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(blocks))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(script)], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert done.returncode == 0, f"{page.name}: {done.stderr[-2000:]}"
+
+
+def test_the_readme_shows_the_three_usages():
+    assert len(re.findall(r"```python", (ROOT / "README.md").read_text())) >= 2
+    for page in PAGES:
+        for image in re.findall(r"!\[.*?\]\((.*?)\)", page.read_text()):
+            assert (page.parent / image).exists(), f"{page.name} shows {image}, which is not there"
+
+
+def test_every_room_has_an_api_page():
+    import neuroalign
+
+    listed = "".join(p.read_text() for p in (ROOT / "docs/api").glob("*.md"))
+    modules = re.findall(r"automodule:: (\S+)", listed)
+    for name in neuroalign.__all__:
+        assert getattr(neuroalign, name).__module__ in modules, f"{name} is on no API page"

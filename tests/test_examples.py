@@ -1,0 +1,46 @@
+"""The examples run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run(tmp_path, *arguments, **environment):
+    command = [sys.executable, "-W", "ignore", *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, **environment}, timeout=500
+    )
+
+
+def test_quickstart(tmp_path):
+    done = run(tmp_path, EXAMPLES / "quickstart.py", "--fast")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "simulated subject" in done.stdout
+
+
+@pytest.mark.slow
+def test_real_v4(tmp_path, data_path):
+    done = run(tmp_path, EXAMPLES / "real_v4.py", "--fast", "--data", data_path, "--out", "out")
+    assert done.returncode == 0, done.stderr[-2000:]
+    predictors = pd.read_csv(tmp_path / "out/predictors.csv").set_index(["region", "predictor"])
+    ridge = predictors.xs("ridge", level="predictor")
+    # A fit on real recordings, not a stand-in: far above its own shuffled control, below the ceiling.
+    assert ridge.loc["V4", "r"] > 0.4
+    assert ridge.loc["V1", "r"] > 0.3
+    assert (ridge["r, shuffled fit"].abs() < 0.15).all()
+    assert (ridge["r"] < ridge["sqrt(noise ceiling)"]).all()
+    accuracy = pd.read_csv(tmp_path / "out/accuracy.csv")
+    assert {"none", "label only", "random", "shuffled images", "V4", "V4 shuffled fit"} <= set(accuracy["condition"])
+    assert (tmp_path / "out/robustness.png").exists()
+
+
+def test_real_v4_says_what_it_needs(tmp_path):
+    done = run(tmp_path, EXAMPLES / "real_v4.py", NEUROALIGN_DATA="")
+    assert done.returncode == 2
+    assert "--data or NEUROALIGN_DATA" in done.stderr
