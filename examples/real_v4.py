@@ -87,6 +87,8 @@ CONDITIONS = (
 
 @dataclass(frozen=True)
 class Settings:
+    """What every replication needs."""
+
     data: str
     recipe: Recipe
     weight: float = 0.5
@@ -103,7 +105,9 @@ def unzip_images(path: Path, names: list[str] | None = None) -> tuple[np.ndarray
 
 
 def as_small_images(images: np.ndarray) -> Tensor:
-    return torch.cat([resize(part.float() / 255, SIZE) for part in torch.from_numpy(images).permute(0, 3, 1, 2).split(50)])
+    return torch.cat(
+        [resize(part.float() / 255, SIZE) for part in torch.from_numpy(images).permute(0, 3, 1, 2).split(50)]
+    )
 
 
 def read_v4(data: Path) -> tuple[Tensor, Tensor, np.ndarray]:
@@ -267,16 +271,22 @@ def main(argv: list[str] | None = None) -> pd.DataFrame:
     work = len(CONDITIONS) * (args.epochs + 3)
     parts = run_replications(replicate, args.seeds, settings, work=work, num_workers=args.workers)
     images = pd.concat(parts, ignore_index=True)
-    accuracy = images.groupby(["condition", "replication", "eps"], sort=False)["correct"].mean().reset_index(name="accuracy")
+    accuracy = (
+        images.groupby(["condition", "replication", "eps"], sort=False)["correct"].mean().reset_index(name="accuracy")
+    )
     write_table(accuracy, out / "accuracy.csv")
 
     table = accuracy.groupby(["condition", "eps"], sort=False)["accuracy"].agg(["mean", "std"]).unstack("eps")
     table.columns = [f"{stat} {'clean' if e == 0 else f'{round(e * 255)}/255'}" for stat, e in table.columns]
     num_images = images["stimulus"].nunique()
-    print(f"\nAccuracy under PGD-{settings.steps} (Linf), {num_images} test images, seeds {args.seeds}: mean, sd over seeds")
+    print(
+        f"\nAccuracy under PGD-{settings.steps} (Linf), {num_images} test images, seeds {args.seeds}: mean, sd over seeds"
+    )
     print(table.to_string(float_format="%.3f"))
     print("\nMean over the three budgets:")
-    print(mean_over_eps(images).pivot(index="condition", columns="replication", values="accuracy").loc[list(CONDITIONS)])
+    print(
+        mean_over_eps(images).pivot(index="condition", columns="replication", values="accuracy").loc[list(CONDITIONS)]
+    )
     print("\nPaired differences over the three budgets, with 95 % intervals over images:")
     for region in ("V4", "V1"):
         controls = [c for c in CONDITIONS if not c.startswith("V") or c == f"{region} shuffled fit"]
@@ -285,7 +295,9 @@ def main(argv: list[str] | None = None) -> pd.DataFrame:
             print("  ", comparison)
         strictest = comparisons[-1]
         print(verdict(comparisons, f"Guidance by real {region} recordings"))
-        print(f"What is specific to the recordings is what it gains over its shuffled fit: {strictest.difference:+.3f}.")
+        print(
+            f"What is specific to the recordings is what it gains over its shuffled fit: {strictest.difference:+.3f}."
+        )
     figure = plot_robustness(accuracy, title="Guided by real recordings (macaque)").figure
     figure.savefig(out / "robustness.png", dpi=150)
     return accuracy

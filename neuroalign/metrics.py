@@ -28,14 +28,16 @@ def _merge_moments(parts: Tensor) -> Tensor:
         dx, dy = part[1] - total[1], part[2] - total[2]
         share = part[0] / n.clamp_min(1)
         cross = total[0] * share
-        total = torch.stack([
-            n,
-            total[1] + dx * share,
-            total[2] + dy * share,
-            total[3] + part[3] + dx * dx * cross,
-            total[4] + part[4] + dy * dy * cross,
-            total[5] + part[5] + dx * dy * cross,
-        ])
+        total = torch.stack(
+            [
+                n,
+                total[1] + dx * share,
+                total[2] + dy * share,
+                total[3] + part[3] + dx * dx * cross,
+                total[4] + part[4] + dy * dy * cross,
+                total[5] + part[5] + dx * dy * cross,
+            ]
+        )
     return total
 
 

@@ -82,7 +82,13 @@ def plot_robustness(table: pd.DataFrame, *, ax: Axes | None = None, title: str |
 
 
 def plot_bars(
-    table: pd.DataFrame, value: str, *, label: str, by: str = "condition", ax: Axes | None = None, title: str | None = None
+    table: pd.DataFrame,
+    value: str,
+    *,
+    label: str,
+    by: str = "condition",
+    ax: Axes | None = None,
+    title: str | None = None,
 ) -> Axes:
     """A bar a condition, with a point for every replication.
 

@@ -47,7 +47,9 @@ def as_batch(batch: Any) -> Batch:
         return batch  # type: ignore[return-value]
     if isinstance(batch, (tuple, list)) and len(batch) >= 2:
         return {"image": batch[0], "label": batch[1]}
-    raise TypeError(f"a batch is a dict with 'image' and 'label' or a pair (images, labels); got {type(batch).__name__}")
+    raise TypeError(
+        f"a batch is a dict with 'image' and 'label' or a pair (images, labels); got {type(batch).__name__}"
+    )
 
 
 def check_images(images: Tensor, tolerance: float = 1e-6) -> None:

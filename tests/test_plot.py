@@ -7,13 +7,15 @@ from matplotlib.figure import Figure
 
 from neuroalign.plot import is_control, plot_bars, plot_prediction, plot_robustness
 
-TABLE = pd.DataFrame({
-    "condition": np.repeat(["none", "V1", "TO"], 4),
-    "replication": np.tile([0, 0, 1, 1], 3),
-    "eps": np.tile([0.0, 0.1], 6),
-    "accuracy": np.linspace(0.2, 0.9, 12),
-    "radius": np.linspace(1, 2, 12),
-})
+TABLE = pd.DataFrame(
+    {
+        "condition": np.repeat(["none", "V1", "TO"], 4),
+        "replication": np.tile([0, 0, 1, 1], 3),
+        "eps": np.tile([0.0, 0.1], 6),
+        "accuracy": np.linspace(0.2, 0.9, 12),
+        "radius": np.linspace(1, 2, 12),
+    }
+)
 
 
 def test_robustness():
@@ -45,7 +47,9 @@ def test_bars():
 
 
 def test_prediction(tmp_path):
-    table = pd.DataFrame({"region": ["V1", "V1", "TO"], "correlation": [0.5, 0.6, 0.2], "noise_ceiling": [0.5, 0.6, 0.3]})
+    table = pd.DataFrame(
+        {"region": ["V1", "V1", "TO"], "correlation": [0.5, 0.6, 0.2], "noise_ceiling": [0.5, 0.6, 0.3]}
+    )
     ax = plot_prediction(table, title="t")
     assert "V1: median r 0.55" in ax.get_legend().get_texts()[0].get_text()
     ax.figure.savefig(tmp_path / "a.png")

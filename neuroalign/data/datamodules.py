@@ -363,7 +363,9 @@ def _split(
     mask = np.zeros(n, dtype=bool)
     mask[np.asarray(val)] = True
     if mask.all() or not mask.any():
-        raise ValueError(f"{int(mask.sum())} of {n} rows are for validation: training needs some, and so does validation")
+        raise ValueError(
+            f"{int(mask.sum())} of {n} rows are for validation: training needs some, and so does validation"
+        )
     return responses.rows(~mask), responses.rows(mask)
 
 

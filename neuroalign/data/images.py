@@ -188,7 +188,9 @@ def load_digits() -> tuple[Tensor, Tensor]:
     return images, torch.from_numpy(digits.target).long()
 
 
-def load_named(name: str, root: str | Path | None = None, image_size: int | None = None) -> Mapping[str, Dataset[Batch]]:
+def load_named(
+    name: str, root: str | Path | None = None, image_size: int | None = None
+) -> Mapping[str, Dataset[Batch]]:
     """Training, validation and test sets of a data set given by name.
 
     Args:
@@ -219,7 +221,9 @@ def load_named(name: str, root: str | Path | None = None, image_size: int | None
     try:
         train, test = make(root, train=True), make(root, train=False)
     except RuntimeError as error:
-        raise FileNotFoundError(f"no {name} under {root}: torchvision.datasets.{make.__name__}(root, download=True)") from error
+        raise FileNotFoundError(
+            f"no {name} under {root}: torchvision.datasets.{make.__name__}(root, download=True)"
+        ) from error
     x, y = as_pixels(train.data), torch.tensor(train.targets)
     i = torch.arange(len(x))
     return {
@@ -239,12 +243,14 @@ def _folders(root: Path, image_size: int | None) -> dict[str, Dataset[Batch]]:
 
     if image_size is None:
         raise ValueError("dataset 'folder' needs image_size: its images may differ in size")
-    transform = v2.Compose([
-        v2.ToImage(),
-        v2.Resize(image_size, antialias=True),
-        v2.CenterCrop(image_size),
-        v2.ToDtype(torch.float32, scale=True),
-    ])
+    transform = v2.Compose(
+        [
+            v2.ToImage(),
+            v2.Resize(image_size, antialias=True),
+            v2.CenterCrop(image_size),
+            v2.ToDtype(torch.float32, scale=True),
+        ]
+    )
     names = [n for n in ("train", "val", "test") if (root / n).is_dir()]
     if "train" not in names or "val" not in names:
         raise FileNotFoundError(f"{root} must hold the folders 'train' and 'val', each with a folder a class")

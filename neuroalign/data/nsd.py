@@ -218,7 +218,9 @@ def readable(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except damaged as error:
-        raise NSDError(f"{path} can't be read: truncated, damaged or of another format ({error}). Fetch it again") from error
+        raise NSDError(
+            f"{path} can't be read: truncated, damaged or of another format ({error}). Fetch it again"
+        ) from error
 
 
 def _region_voxels(paths: NSDPaths, rois: Sequence[str]) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:

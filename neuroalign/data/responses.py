@@ -118,11 +118,11 @@ class Responses:
 
     def rows(self, index: np.ndarray) -> Responses:
         """Some rows, by index or mask."""
-        return replace(self, **{k: getattr(self, k)[index] for k in ("values", "stimulus", "session", "shared", "repeats")})
+        return replace(
+            self, **{k: getattr(self, k)[index] for k in ("values", "stimulus", "session", "shared", "repeats")}
+        )
 
-    def select(
-        self, *, roi: str | Sequence[str] | None = None, voxels: np.ndarray | None = None
-    ) -> Responses:
+    def select(self, *, roi: str | Sequence[str] | None = None, voxels: np.ndarray | None = None) -> Responses:
         """Some voxels: those of a region (or several), or by index or mask.
 
         Raises:

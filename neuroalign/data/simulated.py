@@ -145,7 +145,9 @@ def write_simulated_nsd(
             raise ValueError(unknown("region", region, STAGES))
     num_shared = n // 4 if num_shared is None else num_shared
     if not 0 <= num_shared <= min(n, NUM_SHARED) or n - num_shared > 10_000 - NUM_SHARED:
-        raise ValueError(f"NSD's design holds 1,000 shared and 9,000 other images; got {num_shared} and {n - num_shared}")
+        raise ValueError(
+            f"NSD's design holds 1,000 shared and 9,000 other images; got {num_shared} and {n - num_shared}"
+        )
     sessions = -(-3 * n // TRIALS_PER_SESSION) if sessions is None else sessions
     if not n <= sessions * TRIALS_PER_SESSION <= 30_000:
         raise ValueError(f"{sessions} sessions of 750 trials can't show {n} images (at most 40 sessions)")
@@ -357,21 +359,40 @@ def _write_behaviour(
 ) -> None:
     import pandas as pd
 
-    columns = (
-        "SUBJECT SESSION RUN TRIAL 73KID 10KID TIME ISOLD ISCORRECT RT CHANGEMIND MEMORYRECENT MEMORYFIRST ISOLDCURRENT "
-        "ISCORRECTCURRENT TOTAL1 TOTAL2 BUTTON MISSINGDATA"
-    ).split()
+    columns = [
+        "SUBJECT",
+        "SESSION",
+        "RUN",
+        "TRIAL",
+        "73KID",
+        "10KID",
+        "TIME",
+        "ISOLD",
+        "ISCORRECT",
+        "RT",
+        "CHANGEMIND",
+        "MEMORYRECENT",
+        "MEMORYFIRST",
+        "ISOLDCURRENT",
+        "ISCORRECTCURRENT",
+        "TOTAL1",
+        "TOTAL2",
+        "BUTTON",
+        "MISSINGDATA",
+    ]
     run_of_trial = np.repeat(np.arange(1, 13), [63 - run % 2 for run in range(12)])
     trial_in_run = np.concatenate([np.arange(1, 64 - run % 2) for run in range(12)])
-    table = pd.DataFrame({
-        "SUBJECT": paths.subject,
-        "SESSION": np.repeat(np.arange(1, sessions + 1), TRIALS_PER_SESSION),
-        "RUN": np.tile(run_of_trial, sessions),
-        "TRIAL": np.tile(trial_in_run, sessions),
-        "73KID": stimulus[shown] + 1,
-        "10KID": ten_k[shown] + 1,
-        "ISOLD": pd.Series(shown).duplicated().astype(int).to_numpy(),
-    }).reindex(columns=columns)
+    table = pd.DataFrame(
+        {
+            "SUBJECT": paths.subject,
+            "SESSION": np.repeat(np.arange(1, sessions + 1), TRIALS_PER_SESSION),
+            "RUN": np.tile(run_of_trial, sessions),
+            "TRIAL": np.tile(trial_in_run, sessions),
+            "73KID": stimulus[shown] + 1,
+            "10KID": ten_k[shown] + 1,
+            "ISOLD": pd.Series(shown).duplicated().astype(int).to_numpy(),
+        }
+    ).reindex(columns=columns)
     folder = paths.anatomy.parent / "behav"
     folder.mkdir(parents=True)
     table.to_csv(folder / "responses.tsv", sep="\t", index=False)

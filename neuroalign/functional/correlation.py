@@ -17,7 +17,9 @@ def check_pair(preds: Tensor, target: Tensor) -> None:
             f"preds and target must be (stimulus, voxel); got {tuple(preds.shape)} and {tuple(target.shape)}"
         )
     if preds.shape[0] != target.shape[0]:
-        raise ValueError(f"preds has {preds.shape[0]} stimuli and target {target.shape[0]}: rows must be the same images")
+        raise ValueError(
+            f"preds has {preds.shape[0]} stimuli and target {target.shape[0]}: rows must be the same images"
+        )
     if preds.shape[1] != target.shape[1]:
         raise ValueError(f"preds has {preds.shape[1]} voxels and target {target.shape[1]}")
 

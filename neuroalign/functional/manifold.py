@@ -54,7 +54,9 @@ def check_labels(labels: Tensor, num_classes: int) -> None:
     """
     if len(labels) and not bool(((labels >= 0) & (labels < num_classes)).all()):
         low, high = int(labels.min()), int(labels.max())
-        raise ValueError(f"labels run from {low} to {high}, but there are {num_classes} classes (0 to {num_classes - 1})")
+        raise ValueError(
+            f"labels run from {low} to {high}, but there are {num_classes} classes (0 to {num_classes - 1})"
+        )
 
 
 def _compact(labels: Tensor) -> tuple[Tensor, int]:

@@ -28,6 +28,11 @@ class CategoryManifolds(nn.Module):
         ranks: (class,) int64, number of directions of each class.
         padded_bases: (class, feature, largest rank): orthonormal columns, then zeros.
 
+    Example:
+        >>> manifolds = CategoryManifolds.from_features(torch.randn(60, 5), torch.arange(60) % 3)
+        >>> manifolds.radii.shape, len(manifolds.bases)
+        (torch.Size([3]), 3)
+
     Source:
         Shao et al. 2024, arXiv 2405.02564 (manifold guidance).
     """

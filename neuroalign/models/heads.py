@@ -139,7 +139,9 @@ class ResponseHead:
             return cls(**value)
         if isinstance(value, Sequence) and not isinstance(value, str):
             return cls(*value)
-        raise TypeError(f"a head is a ResponseHead, a dict of its fields, or a tuple (layer, num_outputs); got {value!r}")
+        raise TypeError(
+            f"a head is a ResponseHead, a dict of its fields, or a tuple (layer, num_outputs); got {value!r}"
+        )
 
     def build(self, feature_shape: Sequence[int]) -> nn.Module:
         """The head for a layer of this shape (without the stimulus axis).

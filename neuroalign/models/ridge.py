@@ -81,7 +81,9 @@ class RidgePredictor(nn.Module):
             raise ValueError("responses hold NaN; drop those stimuli or voxels before a ridge fit")
         x = torch.cat([self.features(batch) for batch in images.split(batch_size)]).double()
         mean, std = x.mean(0), x.std(0, correction=0)
-        std = torch.where(std > 1e-6 * x.abs().amax(0).clamp_min(1e-12), std, torch.inf)  # a constant feature says nothing
+        std = torch.where(
+            std > 1e-6 * x.abs().amax(0).clamp_min(1e-12), std, torch.inf
+        )  # a constant feature says nothing
         grid = np.logspace(1, 6, 11) if alphas is None else np.asarray(alphas, dtype=float)
         y = responses.double().numpy()
         ridge = RidgeCV(alphas=grid, alpha_per_target=y.shape[1] > 1).fit(((x - mean) / std).numpy(), y)

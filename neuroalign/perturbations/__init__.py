@@ -9,4 +9,13 @@ from neuroalign.perturbations.evaluation import (
 )
 from neuroalign.perturbations.gradient import FGSM, PGD, GradientAttack
 
-__all__ = ["FGSM", "PGD", "GradientAttack", "attacking", "evaluate_robustness", "per_image_robustness", "perturb", "perturbation_name"]
+__all__ = [
+    "FGSM",
+    "PGD",
+    "GradientAttack",
+    "attacking",
+    "evaluate_robustness",
+    "per_image_robustness",
+    "perturb",
+    "perturbation_name",
+]

@@ -180,13 +180,15 @@ def per_image_robustness(
                     logits = logits_after(perturbation, model, images, labels, e, index, clean)
                     correct = (logits.argmax(1) == labels) & ~logits.isnan().any(1)
                     parts.append(
-                        pd.DataFrame({
-                            "perturbation": name,
-                            "eps": e,
-                            "stimulus": index.cpu().numpy(),
-                            "correct": correct.cpu().numpy(),
-                            "clean_correct": (clean.argmax(1) == labels).cpu().numpy(),
-                        })
+                        pd.DataFrame(
+                            {
+                                "perturbation": name,
+                                "eps": e,
+                                "stimulus": index.cpu().numpy(),
+                                "correct": correct.cpu().numpy(),
+                                "clean_correct": (clean.argmax(1) == labels).cpu().numpy(),
+                            }
+                        )
                     )
     if not parts:
         raise ValueError("the dataloader gave no batch")
@@ -249,18 +251,20 @@ def evaluate_robustness(
     rows = []
     for (name, e), part in table.groupby(["perturbation", "eps"], sort=False):
         low, high = _interval(int(part["correct"].sum()), len(part))
-        rows.append({
-            "perturbation": name,
-            "norm": getattr(by_name[name], "norm", None),
-            "eps": e,
-            "accuracy": part["correct"].mean(),
-            "num_images": len(part),
-            "num_correct": int(part["correct"].sum()),
-            "ci_low": low,
-            "ci_high": high,
-            "clean_accuracy": part["clean_correct"].mean(),
-            "settings": repr(by_name[name]),
-        })
+        rows.append(
+            {
+                "perturbation": name,
+                "norm": getattr(by_name[name], "norm", None),
+                "eps": e,
+                "accuracy": part["correct"].mean(),
+                "num_images": len(part),
+                "num_correct": int(part["correct"].sum()),
+                "ci_low": low,
+                "ci_high": high,
+                "clean_accuracy": part["clean_correct"].mean(),
+                "settings": repr(by_name[name]),
+            }
+        )
     # groupby meets the rows batch by batch; the table goes by perturbation, then budget, as they were given
     order = {name: i for i, name in enumerate(by_name)}
     return pd.DataFrame(sorted(rows, key=lambda row: order[row["perturbation"]]))

@@ -58,9 +58,7 @@ def mean_over_eps(images: pd.DataFrame) -> pd.DataFrame:
         images: A row an image: ``condition``, ``replication``, ``eps``, ``stimulus``, ``correct``.
     """
     attacked = images[images["eps"] > 0]
-    return (
-        attacked.groupby(["condition", "replication"], sort=False)["correct"].mean().rename("accuracy").reset_index()
-    )
+    return attacked.groupby(["condition", "replication"], sort=False)["correct"].mean().rename("accuracy").reset_index()
 
 
 def compare(images: pd.DataFrame, treatment: str, control: str, *, seed: int = 0) -> Comparison:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -55,9 +54,9 @@ class DemoSettings:
         num_voxels: Voxels a region.
     """
 
-    teacher: Recipe = Recipe(epochs=60, max_lr=0.1, weight_decay=1e-4)
-    predictor: Recipe = Recipe(epochs=12, max_lr=3e-3, weight_decay=5e-4)
-    classifier: Recipe = Recipe(epochs=40, max_lr=0.1, weight_decay=1e-4)
+    teacher: Recipe = field(default_factory=lambda: Recipe(epochs=60, max_lr=0.1, weight_decay=1e-4))
+    predictor: Recipe = field(default_factory=lambda: Recipe(epochs=12, max_lr=3e-3, weight_decay=5e-4))
+    classifier: Recipe = field(default_factory=lambda: Recipe(epochs=40, max_lr=0.1, weight_decay=1e-4))
     weight: float = 0.9
     manifold_weight: float = 0.5
     copies: int = 4
@@ -202,9 +201,7 @@ def _fit_predictors(
     predictors, tables = {}, []
     for name in (*REGIONS, "TO shuffled fit"):
         region = name.split(" ")[0]
-        data = NSDDataModule(
-            root, roi=region, batch_size=64, seed=seed, shuffle_seed=seed if name != region else None
-        )
+        data = NSDDataModule(root, roi=region, batch_size=64, seed=seed, shuffle_seed=seed if name != region else None)
         predictors[name] = train_predictor(
             lambda: NeuralPredictor("small_resnet", settings.num_voxels, layer="layer3", size=2, image_shape=_SHAPE),
             data,

@@ -103,16 +103,18 @@ def _sentences(
 
 def _predicted(prediction: pd.DataFrame) -> pd.DataFrame:
     by_region = prediction.groupby("region", sort=False)
-    ceiling = prediction.assign(limit=prediction["noise_ceiling"] ** 0.5).groupby("region", sort=False)["limit"].median()
-    return pd.DataFrame({
-        "r": by_region["correlation"].median().map("{:.3f}".format),
-        "largest r that noise allows": ceiling.map("{:.3f}".format),
-    })
+    ceiling = (
+        prediction.assign(limit=prediction["noise_ceiling"] ** 0.5).groupby("region", sort=False)["limit"].median()
+    )
+    return pd.DataFrame(
+        {
+            "r": by_region["correlation"].median().map("{:.3f}".format),
+            "largest r that noise allows": ceiling.map("{:.3f}".format),
+        }
+    )
 
 
-def _figures(
-    accuracy: pd.DataFrame, prediction: pd.DataFrame, geometry: pd.DataFrame
-) -> dict[str, tuple[Figure, str]]:
+def _figures(accuracy: pd.DataFrame, prediction: pd.DataFrame, geometry: pd.DataFrame) -> dict[str, tuple[Figure, str]]:
     robustness = plot_robustness(accuracy, title="Networks guided by a simulated subject, under PGD").figure
     fitted = prediction[~prediction["region"].str.contains("shuffled")]
     predicted = plot_prediction(fitted, title="Predictors of a simulated subject").figure

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress as RichProgress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
 
 Result = TypeVar("Result")
 
@@ -71,7 +72,9 @@ def run_replications(
         def show(message: tuple[int, str, float]) -> None:
             replication, stage, done = message
             if not console.is_terminal and stages.get(replication) != stage:  # a log gets lines, not a moving bar
-                console.print(f"replication {replication + 1}/{len(seeds)}: {stage} ({bar.tasks[0].percentage:.0f} % of all)")
+                console.print(
+                    f"replication {replication + 1}/{len(seeds)}: {stage} ({bar.tasks[0].percentage:.0f} % of all)"
+                )
             stages[replication] = stage
             text = " | ".join(f"{r + 1}/{len(seeds)} {stages[r]}" for r in sorted(stages))
             bar.update(task, advance=done, description=text)

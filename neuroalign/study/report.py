@@ -112,7 +112,9 @@ def write_html(
     )
     for name, (figure, caption) in figures.items():
         image = f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{_embedded(figure)}">'
-        parts.append(f"<figure><h2>{html.escape(name)}</h2>{image}<figcaption>{html.escape(caption)}</figcaption></figure>")
+        parts.append(
+            f"<figure><h2>{html.escape(name)}</h2>{image}<figcaption>{html.escape(caption)}</figcaption></figure>"
+        )
     rows = "".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(str(v))}</td></tr>" for k, v in settings.items())
     parts.append(f"<h2>Settings</h2><table>{rows}</table>")
     page = _PAGE.format(

@@ -66,7 +66,9 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _fit(task: L.LightningModule, data: BatchDataModule, epochs: int, on_epoch: EpochHook | None, **trainer: Any) -> None:
+def _fit(
+    task: L.LightningModule, data: BatchDataModule, epochs: int, on_epoch: EpochHook | None, **trainer: Any
+) -> None:
     options: dict[str, Any] = {
         "accelerator": "cpu",
         "devices": 1,

@@ -72,7 +72,9 @@ def test_the_accuracy_is_that_of_evaluate_robustness(digits, quiet_trainer, stag
     else:
         quiet_trainer(max_epochs=1).fit(module, data(digits))
         logged = getattr(trainer, stage)(module, data(digits), verbose=False)[0]
-    table = evaluate_robustness(module, data(digits).val_dataloader(), [FGSM(), PGD("l2", steps=2, restarts=2)], [0.02, 0.1])
+    table = evaluate_robustness(
+        module, data(digits).val_dataloader(), [FGSM(), PGD("l2", steps=2, restarts=2)], [0.02, 0.1]
+    )
     for row in table.itertuples():
         assert float(logged[f"robust_accuracy/{row.perturbation}/eps={row.eps:g}"]) == pytest.approx(row.accuracy)
     assert len(callback.keys) == 4

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.io import loadmat
-from tests import references as ref
 
 from neuroalign import read_nsd, write_simulated_nsd
 from neuroalign.data import NSDError, NSDImages
 from neuroalign.data.nsd import NSDPaths
+from tests import references as ref
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,9 @@ class TestMisreadingsThatGivePlausibleNumbers:
         assert not ((left + right)[labels > 0] == labels[labels > 0]).any()
 
     def test_unsigned_ids_wrap(self):
-        assert (np.zeros(1, np.uint8) - np.ones(1, np.uint8))[0] == 255, "why ids are cast before anything is subtracted"
+        assert (np.zeros(1, np.uint8) - np.ones(1, np.uint8))[0] == 255, (
+            "why ids are cast before anything is subtracted"
+        )
 
     def test_int16_times_int16_wraps(self):
         with np.errstate(over="ignore"):

@@ -3,9 +3,9 @@
 import h5py
 import numpy as np
 import pytest
-from tests import references as ref
 
 from neuroalign import Responses
+from tests import references as ref
 
 
 def recording(seed=0, sessions=3, stimuli=40, v=6, repeats=3):

@@ -91,7 +91,7 @@ def test_the_hierarchy_is_one(digits, tmp_path):
 
 def test_seeds(digits, tmp_path):
     images, labels = digits
-    write = lambda name, seed: write_simulated_nsd(  # noqa: E731
+    write = lambda name, seed: write_simulated_nsd(
         tmp_path / name, images[:100], labels[:100], num_voxels=4, sessions=1, seed=seed
     )
     a, b, c = write("a", 0), write("b", 0), write("c", 1)

@@ -4,9 +4,9 @@ import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests import references as ref
 
 from neuroalign.functional import cosine, noise_ceiling, pearson, spearman_brown
+from tests import references as ref
 
 
 def pair(seed=0, n=30, v=5):

@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests import references as ref
 
 from neuroalign.functional import gabor_energy, gabor_filters
+from tests import references as ref
 
 
 def grating(theta, wavelength, phase=0.0, size=32):

@@ -3,9 +3,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests import references as ref
 
 from neuroalign.functional import manifold_radius, participation_ratio, separability
+from tests import references as ref
 
 
 def clouds(seed=0, n=60, d=7, c=4):

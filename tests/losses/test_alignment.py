@@ -4,11 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests import references as ref
-from tests.distributed import averaged, run_on_ranks
 
 from neuroalign import NeuralAlignmentLoss
 from neuroalign.losses import MEASURES, register_measure
+from tests import references as ref
+from tests.distributed import averaged, run_on_ranks
 
 REFERENCE = {"mse": ref.mse_loss, "pearson": ref.pearson_loss, "cosine": ref.cosine_loss}
 
@@ -138,7 +138,9 @@ def test_invariances(seed, scale, shift):
 
 def test_what_they_are_not_invariant_to():
     preds, target = responses(0)
-    assert not torch.isclose(NeuralAlignmentLoss("cosine")(preds + 1, target), NeuralAlignmentLoss("cosine")(preds, target))
+    assert not torch.isclose(
+        NeuralAlignmentLoss("cosine")(preds + 1, target), NeuralAlignmentLoss("cosine")(preds, target)
+    )
     assert not torch.isclose(NeuralAlignmentLoss("mse")(2 * preds, target), NeuralAlignmentLoss("mse")(preds, target))
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from tests import references as ref
-from tests.distributed import averaged, run_on_ranks
 
 from neuroalign import CategoryManifolds, ManifoldGuidanceLoss, NonNeuralManifoldLoss
+from tests import references as ref
+from tests.distributed import averaged, run_on_ranks
 
 
 def clouds(seed=0, n=60, d=8, c=4, dtype=torch.float64):
@@ -37,7 +37,11 @@ def test_terms_against_the_reference(batch):
     z, labels = 1.5 * z[:batch], labels[:batch]
     terms = ManifoldGuidanceLoss(manifolds).terms(z, labels)
     radius, subspace = ref.manifold_terms(
-        z.numpy(), labels.numpy(), manifolds.centers.numpy(), manifolds.radii.numpy(), [b.numpy() for b in manifolds.bases]
+        z.numpy(),
+        labels.numpy(),
+        manifolds.centers.numpy(),
+        manifolds.radii.numpy(),
+        [b.numpy() for b in manifolds.bases],
     )
     assert float(terms["radius"]) == pytest.approx(radius, rel=1e-10)
     assert float(terms["subspace"]) == pytest.approx(subspace, rel=1e-10)

@@ -26,7 +26,9 @@ def network(heads=None, **kwargs):
 
 
 def test_logits_are_what_a_call_gives():
-    net = network({"V1": ("layer1", 4, "pooled_linear", 4), "V4": {"layer": "layer2", "num_outputs": 7}, "TO": (None, 3)})
+    net = network(
+        {"V1": ("layer1", 4, "pooled_linear", 4), "V4": {"layer": "layer2", "num_outputs": 7}, "TO": (None, 3)}
+    )
     images = torch.rand(2, *SHAPE)
     net.eval()
     logits, responses = net.forward_with_responses(images)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from tests import references as ref
 from torch import nn
 
 from neuroalign import FGSM, PGD
+from tests import references as ref
 
 
 def linear(num_classes, seed=0, shape=(3, 4, 4)):

@@ -43,7 +43,7 @@ def test_the_interval_covers():
     for s in range(60):
         found = compare(outcomes({"a": 0.7, "b": 0.5}, n=100, replications=1, seed=s), "a", "b")
         covered.append(found.low <= 0.2 <= found.high)
-    assert 0.85 < np.mean(covered)
+    assert np.mean(covered) > 0.85
 
 
 def test_clean_accuracy_does_not_enter():
@@ -84,7 +84,12 @@ def case(control, difference, outcome):
         ([case("x", -0.1, "lower")], "T lowered accuracy under attack below x (-0.100)."),
         ([case("x", 0.0, "undecided")], "T shows no clear difference from x (+0.000)."),
         (
-            [case("x", 0.1, "higher"), case("y", 0.2, "higher"), case("z", -0.1, "lower"), case("w", 0.01, "undecided")],
+            [
+                case("x", 0.1, "higher"),
+                case("y", 0.2, "higher"),
+                case("z", -0.1, "lower"),
+                case("w", 0.01, "undecided"),
+            ],
             "T raised accuracy under attack above x (+0.100) and y (+0.200); it lowered it below z (-0.100); it shows no "
             "clear difference from w (+0.010).",
         ),

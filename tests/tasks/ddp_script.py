@@ -5,6 +5,7 @@ import sys
 
 import lightning as L
 import torch
+from torch import nn
 
 from neuroalign import (
     FGSM,
@@ -19,7 +20,6 @@ from neuroalign import (
     RobustnessCallback,
 )
 from neuroalign.data import load_digits
-from torch import nn
 
 SHAPE = (3, 8, 8)
 

@@ -52,7 +52,9 @@ def test_the_loss_is_the_papers(digits):
     task.load_state_dict(before)
     logits, responses = task.network.forward_with_responses(batch["image"])
     target = predictor().eval()(batch["image"])
-    expected = 0.1 * nn.functional.cross_entropy(logits, batch["label"]) + 0.9 * (responses["V4"] - target).square().mean()
+    expected = (
+        0.1 * nn.functional.cross_entropy(logits, batch["label"]) + 0.9 * (responses["V4"] - target).square().mean()
+    )
     torch.testing.assert_close(loss, expected)
 
 
@@ -216,9 +218,7 @@ def test_what_cannot_be_described_must_be_passed_again(digits, quiet_trainer, tm
     torch.load(tmp_path / "a.ckpt", weights_only=True)
     with pytest.raises(ValueError, match=r"load_from_checkpoint\(path, network=...\)"):
         GuidedClassificationTask.load_from_checkpoint(tmp_path / "a.ckpt")
-    fresh = GuidedNetwork(
-        nn.Sequential(nn.Flatten(), nn.Linear(192, 12)), 10, {"V4": (None, V)}, image_shape=SHAPE
-    )
+    fresh = GuidedNetwork(nn.Sequential(nn.Flatten(), nn.Linear(192, 12)), 10, {"V4": (None, V)}, image_shape=SHAPE)
     again = GuidedClassificationTask.load_from_checkpoint(tmp_path / "a.ckpt", network=fresh)
     torch.testing.assert_close(again(digits[0][:5]), task(digits[0][:5]))
     assert again.guidance is None  # enough to evaluate; to train on, pass guidance too
