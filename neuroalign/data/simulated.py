@@ -359,27 +359,9 @@ def _write_behaviour(
 ) -> None:
     import pandas as pd
 
-    columns = [
-        "SUBJECT",
-        "SESSION",
-        "RUN",
-        "TRIAL",
-        "73KID",
-        "10KID",
-        "TIME",
-        "ISOLD",
-        "ISCORRECT",
-        "RT",
-        "CHANGEMIND",
-        "MEMORYRECENT",
-        "MEMORYFIRST",
-        "ISOLDCURRENT",
-        "ISCORRECTCURRENT",
-        "TOTAL1",
-        "TOTAL2",
-        "BUTTON",
-        "MISSINGDATA",
-    ]
+    columns = ["SUBJECT", "SESSION", "RUN", "TRIAL", "73KID", "10KID", "TIME", "ISOLD", "ISCORRECT", "RT", "CHANGEMIND"]
+    columns += ["MEMORYRECENT", "MEMORYFIRST", "ISOLDCURRENT", "ISCORRECTCURRENT", "TOTAL1", "TOTAL2", "BUTTON"]
+    columns += ["MISSINGDATA"]
     run_of_trial = np.repeat(np.arange(1, 13), [63 - run % 2 for run in range(12)])
     trial_in_run = np.concatenate([np.arange(1, 64 - run % 2) for run in range(12)])
     table = pd.DataFrame(

@@ -82,10 +82,8 @@ class GradientAttack:
 
     def _project(self, delta: Tensor, images: Tensor, eps: Tensor) -> Tensor:
         if self.norm == "linf":
-            delta = delta.clamp(-eps, eps)
-        else:
-            delta = delta * (eps / _l2(delta).clamp_min(1e-30)).clamp_max(1)
-        return (images + delta).clamp(0, 1)
+            return (images + delta.clamp(-eps, eps)).clamp(0, 1)
+        return (images + delta * (eps / _l2(delta).clamp_min(1e-30)).clamp_max(1)).clamp(0, 1)
 
 
 class FGSM(GradientAttack):

@@ -47,8 +47,11 @@ def attack_callback(**kwargs):
 LAYER = "network.trunk.backbone.5"
 
 
-@pytest.mark.parametrize("options", [{}, {"precision": "bf16-mixed"}, {"accumulate_grad_batches": 2, "val_check_interval": 3}],
-                         ids=["plain", "bf16", "mid-epoch"])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"precision": "bf16-mixed"}, {"accumulate_grad_batches": 2, "val_check_interval": 3}],
+    ids=["plain", "bf16", "mid-epoch"],
+)
 def test_training_with_and_without_is_bit_identical(digits, quiet_trainer, options):
     states = []
     for callbacks in ([], [attack_callback(), ManifoldGeometryCallback(LAYER)]):
@@ -148,7 +151,7 @@ def test_refusals(digits, quiet_trainer):
         RobustnessCallback(FGSM(), 0.1, every_n_epochs=0)
     with pytest.raises(ValueError, match="limit_batches must be at least 1"):
         RobustnessCallback(FGSM(), 0.1, limit_batches=0)
-    with pytest.raises(ValueError, match="unknown layer 'network.trunk.backbone.55'; did you mean"):
+    with pytest.raises(ValueError, match=r"unknown layer 'network.trunk.backbone.55'; did you mean"):
         quiet_trainer(callbacks=[ManifoldGeometryCallback("network.trunk.backbone.55")]).fit(task(), data(digits))
     images, labels = digits
     dataset = torch.utils.data.TensorDataset((images[:30] - 0.5) / 0.3, labels[:30])

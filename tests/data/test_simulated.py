@@ -91,9 +91,11 @@ def test_the_hierarchy_is_one(digits, tmp_path):
 
 def test_seeds(digits, tmp_path):
     images, labels = digits
-    write = lambda name, seed: write_simulated_nsd(
-        tmp_path / name, images[:100], labels[:100], num_voxels=4, sessions=1, seed=seed
-    )
+
+    def write(name, seed):
+        root = tmp_path / name
+        return write_simulated_nsd(root, images[:100], labels[:100], num_voxels=4, sessions=1, seed=seed)
+
     a, b, c = write("a", 0), write("b", 0), write("c", 1)
     ra, rb, rc = (read_nsd(s.root, 1, roi="V1") for s in (a, b, c))
     np.testing.assert_array_equal(ra.values, rb.values)

@@ -181,7 +181,7 @@ def test_shuffled_over_the_data_set(within_class):
 
 def test_shuffled_refuses():
     manifolds = CategoryManifolds.from_features(torch.randn(60, V), torch.arange(60) % 3)
-    with pytest.raises(TypeError, match="CategoryManifolds.randomized"):
+    with pytest.raises(TypeError, match=r"CategoryManifolds\.randomized"):
         ShuffledGuidance(ManifoldGuidance({"TO": manifolds}))
     with pytest.raises(ValueError, match="needs its labels"):
         ShuffledGuidance(MeasuredGuidance("V4"), images=torch.rand(4, *SHAPE), within_class=True)

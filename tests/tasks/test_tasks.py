@@ -254,9 +254,10 @@ def test_resumed_equals_uninterrupted(digits, quiet_trainer, tmp_path):
     ],
 )
 def test_bad_first_batches(quiet_trainer, batch, message):
+    loader = torch.utils.data.DataLoader([batch], batch_size=None)
+    trainer = quiet_trainer(limit_val_batches=0)
     with pytest.raises(ValueError, match=message):
-        loader = torch.utils.data.DataLoader([batch], batch_size=None)
-        quiet_trainer(limit_val_batches=0).fit(GuidedClassificationTask(network()), loader, loader)
+        trainer.fit(GuidedClassificationTask(network()), loader, loader)
 
 
 def test_noise_beyond_the_pixels_is_allowed_as_augmentation(digits, quiet_trainer):
