@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
+from torchmetrics import Metric
 
 from neuroalign.types import as_batch
 
 
-class EvaluationCallback(L.Callback):
+class EvaluationCallback(L.Callback, ABC):
     """A callback that looks at the batches of validation and test, and logs at the end of the epoch.
 
     Args:
         every_n_epochs: In ``fit``, run in every n-th epoch; ``validate`` and ``test`` always run.
         limit_batches: Look at only so many batches; None at all.
+
+    Attributes:
+        metrics: What is measured; reset at the start of an epoch.
     """
+
+    metrics: Mapping[Hashable, Metric]
 
     def __init__(self, every_n_epochs: int = 1, limit_batches: int | None = None) -> None:
         if every_n_epochs < 1:
@@ -28,19 +36,15 @@ class EvaluationCallback(L.Callback):
         self.every_n_epochs, self.limit_batches = every_n_epochs, limit_batches
         self._seen = 0
 
-    def start(self) -> None:
-        """Forget what an earlier epoch left."""
-        raise NotImplementedError
-
+    @abstractmethod
     def look(
         self, trainer: L.Trainer, module: L.LightningModule, images: Tensor, labels: Tensor, index: Tensor
     ) -> None:
         """Measure one batch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def results(self) -> dict[str, Tensor]:
         """What to log, by name."""
-        raise NotImplementedError
 
     def _is_due(self, trainer: L.Trainer) -> bool:
         if trainer.sanity_checking:
@@ -50,7 +54,8 @@ class EvaluationCallback(L.Callback):
 
     def _start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self._seen = 0
-        self.start()
+        for metric in self.metrics.values():
+            metric.reset()
 
     def _batch(
         self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int

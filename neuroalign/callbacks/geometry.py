@@ -45,12 +45,7 @@ class ManifoldGeometryCallback(EvaluationCallback):
     ) -> None:
         super().__init__(every_n_epochs, limit_batches)
         self.layers = [layers] if isinstance(layers, str) else list(layers)
-        self._metrics = {layer: ManifoldGeometry(num_per_class=num_per_class) for layer in self.layers}
-
-    def start(self) -> None:
-        """Forget what an earlier epoch left."""
-        for metric in self._metrics.values():
-            metric.reset()
+        self.metrics = {layer: ManifoldGeometry(num_per_class=num_per_class) for layer in self.layers}
 
     def look(
         self, trainer: L.Trainer, module: L.LightningModule, images: Tensor, labels: Tensor, index: Tensor
@@ -58,13 +53,13 @@ class ManifoldGeometryCallback(EvaluationCallback):
         """Record one batch's features."""
         with attacking(module), torch.no_grad(), record_layers(module, self.layers) as features:
             module(images)
-        for layer, metric in self._metrics.items():
+        for layer, metric in self.metrics.items():
             metric.to(labels.device).update(features[layer], labels, index)
 
     def results(self) -> dict[str, Tensor]:
         """Geometry, by layer and quantity."""
         return {
             f"geometry/{layer}/{name}": value
-            for layer, metric in self._metrics.items()
+            for layer, metric in self.metrics.items()
             for name, value in metric.compute().items()
         }

@@ -51,21 +51,16 @@ class RobustnessCallback(EvaluationCallback):
     ) -> None:
         super().__init__(every_n_epochs, limit_batches)
         self.perturbations, self.eps, self.seed = named(perturbations), eps_values(eps), seed
-        self._metrics = {(name, e): RobustAccuracy() for name in self.perturbations for e in self.eps}
+        self.metrics = {(name, e): RobustAccuracy() for name in self.perturbations for e in self.eps}
 
     @property
     def keys(self) -> list[str]:
         """Names of what is logged."""
-        return [self._key(name, e) for name, e in self._metrics]
+        return [self._key(name, e) for name, e in self.metrics]
 
     @staticmethod
     def _key(name: str, eps: float) -> str:
         return f"robust_accuracy/{name}/eps={eps:g}"
-
-    def start(self) -> None:
-        """Forget what an earlier epoch left."""
-        for metric in self._metrics.values():
-            metric.reset()
 
     def look(
         self, trainer: L.Trainer, module: L.LightningModule, images: Tensor, labels: Tensor, index: Tensor
@@ -75,10 +70,10 @@ class RobustnessCallback(EvaluationCallback):
         with attacking(module, self.seed):
             with torch.no_grad():
                 clean = module(images).float()
-            for (name, eps), metric in self._metrics.items():
+            for (name, eps), metric in self.metrics.items():
                 logits = logits_after(self.perturbations[name], module, images, labels, eps, index, clean)
                 metric.to(logits.device).update(logits, labels, index)
 
     def results(self) -> dict[str, Tensor]:
         """Robust accuracies, by name."""
-        return {self._key(name, e): metric.compute() for (name, e), metric in self._metrics.items()}
+        return {self._key(name, e): metric.compute() for (name, e), metric in self.metrics.items()}

@@ -16,7 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from neuroalign.data.nsd import NUM_SHARED, PSC_SCALE, REGIONS, TRIALS_PER_SESSION, NSDPaths
+from neuroalign.data.nsd import NUM_SHARED, PSC_SCALE, TRIALS_PER_SESSION, NSDPaths
+from neuroalign.data.nsd_writer import (
+    shown_images,
+    write_anatomy,
+    write_behaviour,
+    write_brick,
+    write_design,
+    write_session,
+)
 from neuroalign.functional.gabor import gabor_energy, gabor_filters
 from neuroalign.types import unknown
 
@@ -159,15 +167,15 @@ def write_simulated_nsd(
     rng = np.random.default_rng(seed)
 
     ten_k = np.concatenate([np.arange(num_shared), NUM_SHARED + np.arange(n - num_shared)])  # 0-based, of each image
-    subjectim = _write_design(paths, sessions, ten_k, rng)
+    subjectim = write_design(paths, sessions, ten_k, rng)
     stimulus = subjectim[subject - 1, ten_k] - 1
-    _write_brick(paths, brick, stimulus)
+    write_brick(paths, brick, stimulus)
 
     truth = _signals(brick, labels, regions, num_voxels, object_stage, rng)
     level = {**NCSNR, **(ncsnr or {})}
     snr = {r: level[r] * np.exp(0.15 * rng.standard_normal(num_voxels)) for r in regions}
-    places, shape = _write_anatomy(paths, regions, num_voxels, snr, rng)
-    shown = _shown(paths, sessions, ten_k)
+    places, shape = write_anatomy(paths, regions, num_voxels, snr, rng)
+    shown = shown_images(paths, sessions, ten_k)
     signal = np.concatenate([truth[r] for r in regions], 1)
     noise = np.concatenate([1 / snr[r] for r in regions])
     for session in range(1, sessions + 1):
@@ -176,8 +184,8 @@ def write_simulated_nsd(
         gain, baseline = np.exp(0.2 * rng.standard_normal(len(noise))), 0.5 * rng.standard_normal(len(noise))
         volume = rng.normal(0, 1, (TRIALS_PER_SESSION, *shape)).astype(np.float32)  # voxels of no region are noise
         volume[:, places[:, 0], places[:, 1], places[:, 2]] = 0.7 * gain * trial + baseline
-        _write_session(paths, session, np.clip(np.rint(volume * PSC_SCALE), -32767, 32767).astype(np.int16), container)
-    _write_behaviour(paths, sessions, ten_k, stimulus, shown)
+        write_session(paths, session, np.clip(np.rint(volume * PSC_SCALE), -32767, 32767).astype(np.int16), container)
+    write_behaviour(paths, sessions, ten_k, stimulus, shown)
     (paths.root / "SIMULATED").write_text("Simulated responses in the layout of the Natural Scenes Dataset.\n")
     return SimulatedSubject(paths.root, subject, stimulus, truth, snr)
 
@@ -240,141 +248,3 @@ def _voxels(features: np.ndarray, count: int, rng: np.random.Generator) -> np.nd
     field = np.exp(-distance / (2 * sigma**2))
     tuning = np.exp(rng.standard_normal((count, channels)))
     return np.einsum("nchw,vc,vhw->nv", features, tuning, field, optimize=True)
-
-
-def _write_design(paths: NSDPaths, sessions: int, ten_k: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The design file of all subjects; returns subjectim (8, 10000), 1-based."""
-    from scipy.io import savemat
-
-    trials = sessions * TRIALS_PER_SESSION
-    whole, extra = divmod(trials, len(ten_k))
-    shown = np.concatenate([np.repeat(ten_k, whole), rng.permutation(ten_k)[:extra]])
-    rest = np.setdiff1d(np.arange(10_000), ten_k)
-    rest = np.resize(rest if len(rest) else ten_k, 30_000 - trials)
-    ordering = np.concatenate([rng.permutation(shown), rest]) + 1
-    shared = np.sort(rng.choice(73_000, NUM_SHARED, replace=False)) + 1
-    others = np.setdiff1d(np.arange(1, 73_001), shared)
-    subjectim = np.empty((8, 10_000), dtype=np.int64)
-    subjectim[:, :NUM_SHARED] = shared
-    subjectim[:, NUM_SHARED:] = rng.permutation(others).reshape(8, -1)[:, :9000]
-    pattern = np.zeros((40, 12, 75), dtype=np.uint8)
-    for run in range(12):  # 63 stimulus trials in odd runs, 62 in even ones
-        pattern[:, run, : 63 - run % 2] = 1
-    paths.expdesign.parent.mkdir(parents=True)
-    savemat(
-        paths.expdesign,
-        {
-            "masterordering": ordering[None].astype(np.uint16),
-            "subjectim": subjectim.astype(np.uint32),
-            "sharedix": shared[None].astype(np.uint32),
-            "stimpattern": pattern,
-            "basiccnt": np.zeros((3, 40), dtype=np.uint16),
-        },
-        do_compression=True,
-    )
-    return subjectim
-
-
-def _shown(paths: NSDPaths, sessions: int, ten_k: np.ndarray) -> np.ndarray:
-    """Which image (position in the given order) each trial shows."""
-    from scipy.io import loadmat
-
-    ordering = loadmat(paths.expdesign)["masterordering"].ravel().astype(int) - 1
-    position = np.full(10_000, -1)
-    position[ten_k] = np.arange(len(ten_k))
-    return position[ordering[: sessions * TRIALS_PER_SESSION]]
-
-
-def _write_brick(paths: NSDPaths, brick: np.ndarray, stimulus: np.ndarray) -> None:
-    import h5py
-
-    paths.stimuli.parent.mkdir(parents=True)
-    order = np.argsort(stimulus)
-    with h5py.File(paths.stimuli, "w") as file:  # chunks that are never written take no space
-        dataset = file.create_dataset("imgBrick", (73_000, *brick.shape[1:]), "uint8", chunks=(1, *brick.shape[1:]))
-        dataset[stimulus[order]] = brick[order]
-
-
-def _write_anatomy(
-    paths: NSDPaths,
-    regions: Sequence[str],
-    num_voxels: int,
-    snr: Mapping[str, np.ndarray],
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """Region files, brain mask and ncsnr; returns the places of all regions' voxels, in turn, and the volume's shape."""
-    outside = 5  # voxels a region that carry its label but lie outside nsdgeneral
-    need = len(regions) * (num_voxels + outside) * 1.5
-    x = int(np.ceil(need ** (1 / 3)))
-    shape = (x, x + 2, x + 1)  # three different lengths, so that no mix-up of axes goes unseen
-    labels, general = np.full(shape, -1.0), np.full(shape, -1.0)
-    inner = np.argwhere(np.ones(shape, dtype=bool))
-    inner = inner[rng.permutation(len(inner))]
-    labels[tuple(inner[: len(inner) * 9 // 10].T)] = 0
-    general[labels == 0] = 0
-    ncsnr = np.where(labels >= 0, 0.05, np.nan).astype(np.float32)
-    places, start = [], 0
-    for region in regions:
-        place = inner[start : start + num_voxels]
-        # argwhere order, in which readers meet the voxels of a region
-        place = place[np.lexsort(place.T[::-1])]
-        extra = inner[start + num_voxels : start + num_voxels + outside]
-        start += num_voxels + outside
-        labels[tuple(place.T)] = rng.choice(REGIONS[region], num_voxels)
-        labels[tuple(extra.T)] = REGIONS[region][0]
-        general[tuple(place.T)] = 1
-        ncsnr[tuple(place.T)] = snr[region]
-        places.append(place)
-    (paths.anatomy / "roi").mkdir(parents=True)
-    paths.beta_folder.mkdir(parents=True)
-    _save_volume(paths.roi("Kastner2015"), labels)
-    _save_volume(paths.roi("nsdgeneral"), general)
-    _save_volume(paths.anatomy / "brainmask.nii.gz", (labels >= 0).astype(np.int16))
-    _save_volume(paths.beta_folder / "ncsnr.nii.gz", ncsnr)
-    return np.concatenate(places), shape
-
-
-def _save_volume(path: Path, volume: np.ndarray) -> None:
-    import nibabel
-
-    affine = np.diag([1.8, 1.8, 1.8, 1.0])
-    affine[:3, 3] = -1.8 * (np.array(volume.shape[:3]) - 1) / 2
-    nibabel.save(nibabel.Nifti1Image(volume, affine), path)
-
-
-def _write_session(paths: NSDPaths, session: int, volume: np.ndarray, container: str) -> None:
-    """One session (750, x, y, z) int16."""
-    path = paths.session(session, container)
-    if container == "nii.gz":
-        _save_volume(path, np.moveaxis(volume, 0, -1))
-        return
-    import h5py
-
-    with h5py.File(path, "w") as file:
-        file.create_dataset("betas", data=volume.transpose(0, 3, 2, 1), chunks=(TRIALS_PER_SESSION, 1, 1, 1))
-
-
-def _write_behaviour(
-    paths: NSDPaths, sessions: int, ten_k: np.ndarray, stimulus: np.ndarray, shown: np.ndarray
-) -> None:
-    import pandas as pd
-
-    columns = ["SUBJECT", "SESSION", "RUN", "TRIAL", "73KID", "10KID", "TIME", "ISOLD", "ISCORRECT", "RT", "CHANGEMIND"]
-    columns += ["MEMORYRECENT", "MEMORYFIRST", "ISOLDCURRENT", "ISCORRECTCURRENT", "TOTAL1", "TOTAL2", "BUTTON"]
-    columns += ["MISSINGDATA"]
-    run_of_trial = np.repeat(np.arange(1, 13), [63 - run % 2 for run in range(12)])
-    trial_in_run = np.concatenate([np.arange(1, 64 - run % 2) for run in range(12)])
-    table = pd.DataFrame(
-        {
-            "SUBJECT": paths.subject,
-            "SESSION": np.repeat(np.arange(1, sessions + 1), TRIALS_PER_SESSION),
-            "RUN": np.tile(run_of_trial, sessions),
-            "TRIAL": np.tile(trial_in_run, sessions),
-            "73KID": stimulus[shown] + 1,
-            "10KID": ten_k[shown] + 1,
-            "ISOLD": pd.Series(shown).duplicated().astype(int).to_numpy(),
-        }
-    ).reindex(columns=columns)
-    folder = paths.anatomy.parent / "behav"
-    folder.mkdir(parents=True)
-    table.to_csv(folder / "responses.tsv", sep="\t", index=False)

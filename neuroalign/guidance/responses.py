@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,7 +26,7 @@ def check_heads(preds: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> None:
             )
 
 
-class TargetGuidance(nn.Module):
+class TargetGuidance(nn.Module, ABC):
     """Guidance toward target responses: subclasses say in :meth:`targets` where these come from.
 
     Called as ``guidance(preds, batch)`` with the network's responses by head and the batch; returns the loss terms by
@@ -41,9 +42,9 @@ class TargetGuidance(nn.Module):
             loss = NeuralAlignmentLoss(loss)
         self.loss: nn.Module = build(loss) if is_description(loss) else loss
 
+    @abstractmethod
     def targets(self, batch: Batch) -> dict[str, Tensor]:
         """Target responses (stimulus, voxel) by head; NaN where there is none."""
-        raise NotImplementedError(f"{type(self).__name__} must say in `targets` where its targets come from")
 
     def forward(self, preds: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Loss terms by name, for responses by head (stimulus, voxel) and the batch they came from."""

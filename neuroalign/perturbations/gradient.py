@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -38,7 +39,7 @@ def _l2(x: Tensor) -> Tensor:
     return x.flatten(1).norm(dim=1)[:, None, None, None]
 
 
-class GradientAttack:
+class GradientAttack(ABC):
     """What gradient attacks share: the checks, the gradient, the steepest direction, the ball.
 
     Args:
@@ -53,11 +54,11 @@ class GradientAttack:
             raise ValueError(f"loss must be 'margin' or 'ce'; got {loss!r}")
         self.norm, self.loss = norm, loss
 
+    @abstractmethod
     def __call__(
         self, model: nn.Module, images: Tensor, labels: Tensor, eps: float | Tensor, *, index: Tensor | None = None
     ) -> Tensor:
         """Perturbed images."""
-        raise NotImplementedError(f"{type(self).__name__} must say how it perturbs images")
 
     def _prepare(self, images: Tensor, labels: Tensor, eps: float | Tensor) -> Tensor:
         check_images(images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import lightning as L
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torchmetrics import MetricCollection
 
 from neuroalign.types import Batch, check_images
 
@@ -16,7 +18,7 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], Any]
 
 
-class Task(L.LightningModule):
+class Task(L.LightningModule, ABC):
     """A LightningModule whose checkpoints hold plain values only.
 
     The rule for modules given as arguments: one that was itself built from plain values is stored as its description
@@ -30,6 +32,8 @@ class Task(L.LightningModule):
     optimizer: OptimizerFactory | None
     scheduler: SchedulerFactory | None
     scheduler_interval: str
+    val_metrics: MetricCollection
+    test_metrics: MetricCollection
 
     def remember(self, *, modules: Mapping[str, Any], values: Mapping[str, Any]) -> None:
         """Save hyperparameters: plain values, and of each module its description where it has one."""
@@ -49,9 +53,26 @@ class Task(L.LightningModule):
         """The parameters that require gradients: those of a frozen predictor don't."""
         return [p for p in self.parameters() if p.requires_grad]
 
+    @abstractmethod
+    def evaluate(self, batch: Batch, stage: str, metrics: MetricCollection) -> None:
+        """Log the loss of a validation or test batch as ``<stage>/...`` and update the stage's metrics."""
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Update the validation metrics."""
+        self.evaluate(batch, "val", self.val_metrics)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Update the test metrics."""
+        self.evaluate(batch, "test", self.test_metrics)
+
+    def log_metrics(self, metrics: MetricCollection, batch_size: int, stage: str) -> None:
+        """Log an epoch's metrics once it ends."""
+        options = {"on_step": False, "on_epoch": True, "prog_bar": stage == "val"}
+        self.log_dict(dict(metrics.items()), batch_size=batch_size, **options)
+
+    @abstractmethod
     def default_optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
         """The paper's optimiser."""
-        raise NotImplementedError(f"{type(self).__name__} must say its default optimiser, or be given `optimizer`")
 
     def default_scheduler(self, optimizer: Optimizer) -> Any:
         """The paper's schedule, None for a constant rate."""

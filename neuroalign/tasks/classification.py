@@ -128,7 +128,7 @@ class GuidedClassificationTask(Task):
             self.log_dict({f"alignment/{k}": v.detach() for k, v in terms.items()}, batch_size=len(images))
         self.log_dict({"train/loss": loss.detach(), "train/task_loss": task_loss.detach()}, batch_size=len(images))
         self.train_metrics.update(logits.detach(), labels)
-        self.log_dict(dict(self.train_metrics.items()), batch_size=len(images), on_step=False, on_epoch=True)
+        self.log_metrics(self.train_metrics, len(images), "train")
         return loss
 
     def _forward_with_responses(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -141,22 +141,15 @@ class GuidedClassificationTask(Task):
             )
         return self.network(images), {}
 
-    def _evaluate(self, batch: Batch, stage: str, metrics: MetricCollection) -> None:
+    def evaluate(self, batch: Batch, stage: str, metrics: MetricCollection) -> None:
+        """Log the task's loss and update the metrics."""
         batch = as_batch(batch)
         logits = self(batch["image"])
         size = len(logits)
         loss = self.task_loss(logits, batch["label"])
         self.log(f"{stage}/task_loss", loss, batch_size=size, sync_dist=True)
         metrics.update(logits, batch["label"])
-        self.log_dict(dict(metrics.items()), batch_size=size, on_step=False, on_epoch=True, prog_bar=stage == "val")
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Update the validation metrics."""
-        self._evaluate(batch, "val", self.val_metrics)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Update the test metrics."""
-        self._evaluate(batch, "test", self.test_metrics)
+        self.log_metrics(metrics, size, stage)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Logits (stimulus, class)."""

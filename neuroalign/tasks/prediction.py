@@ -111,20 +111,13 @@ class NeuralPredictionTask(Task):
         self.log("train/loss", loss, batch_size=len(batch["image"]))
         return loss
 
-    def _evaluate(self, batch: Batch, stage: str, metrics: MetricCollection) -> None:
+    def evaluate(self, batch: Batch, stage: str, metrics: MetricCollection) -> None:
+        """Log the loss and update the metrics."""
         preds = self(batch["image"])
         size = len(batch["image"])
         self.log(f"{stage}/loss", self.task_loss(preds, batch["response"]), batch_size=size, sync_dist=True)
         metrics.update(preds, batch["response"])
-        self.log_dict(dict(metrics.items()), batch_size=size, on_step=False, on_epoch=True, prog_bar=stage == "val")
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Update the validation metrics."""
-        self._evaluate(batch, "val", self.val_metrics)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Update the test metrics."""
-        self._evaluate(batch, "test", self.test_metrics)
+        self.log_metrics(metrics, size, stage)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Predicted responses (stimulus, voxel)."""

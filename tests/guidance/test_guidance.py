@@ -211,8 +211,8 @@ def test_a_head_that_is_not_there():
         MeasuredGuidance("V4")({"V1": torch.zeros(12, V)}, batch())
     with pytest.raises(ValueError, match="at least one predictor"):
         PredictedGuidance({})
-    with pytest.raises(NotImplementedError, match="must say in `targets`"):
-        TargetGuidance().targets(batch())
+    with pytest.raises(TypeError, match=r"abstract method '?targets"):
+        TargetGuidance()
 
 
 def test_descriptions_rebuild_guidance():

@@ -262,7 +262,9 @@ def test_bad_first_batches(quiet_trainer, batch, message):
 
 def test_noise_beyond_the_pixels_is_allowed_as_augmentation(digits, quiet_trainer):
     noisy = data(digits, augment=lambda x: x + 0.5 * torch.randn_like(x))
-    quiet_trainer().fit(GuidedClassificationTask(network(), lr=0.01), noisy)
+    trainer = quiet_trainer()
+    trainer.fit(GuidedClassificationTask(network(), lr=0.01), noisy)
+    assert torch.isfinite(trainer.callback_metrics["train/loss"])
 
 
 def test_bad_arguments():

@@ -1,0 +1,211 @@
+"""Category manifolds: where the images of each class lie in a space of responses, how far they spread, and which way."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from neuroalign.config import describe
+from neuroalign.functional.manifold import check_features, check_labels, class_centers
+
+
+class CategoryManifolds(nn.Module):
+    r"""Centre, radius and principal directions of every category in a space of responses.
+
+    For class c with members :math:`x_i`: centre :math:`\mu_c`, radius :math:`R_c = \sqrt{\mathrm{mean}|x_i-\mu_c|^2}`,
+    basis :math:`U_c` of the leading principal directions that hold ``variance`` of the variance.
+
+    Build it with :meth:`from_features`; :meth:`save` and :meth:`load` keep it in a safetensors file.
+
+    Attributes:
+        centers: (class, feature).
+        radii: (class,).
+        ranks: (class,) int64, number of directions of each class.
+        padded_bases: (class, feature, largest rank): orthonormal columns, then zeros.
+
+    Example:
+        >>> manifolds = CategoryManifolds.from_features(torch.randn(60, 5), torch.arange(60) % 3)
+        >>> manifolds.radii.shape, len(manifolds.bases)
+        (torch.Size([3]), 3)
+
+    Source:
+        Shao et al. 2024, arXiv 2405.02564 (manifold guidance).
+    """
+
+    centers: Tensor
+    radii: Tensor
+    ranks: Tensor
+    padded_bases: Tensor
+
+    def __init__(self, centers: Tensor, radii: Tensor, padded_bases: Tensor, ranks: Tensor) -> None:
+        super().__init__()
+        num_classes, num_features = centers.shape
+        if radii.shape != (num_classes,) or ranks.shape != (num_classes,):
+            raise ValueError(f"radii and ranks must be ({num_classes},), one for each row of centers")
+        if padded_bases.shape[:2] != (num_classes, num_features):
+            raise ValueError(
+                f"padded_bases must be ({num_classes}, {num_features}, rank); got {tuple(padded_bases.shape)}"
+            )
+        self.register_buffer("centers", centers.detach())
+        self.register_buffer("radii", radii.detach())
+        self.register_buffer("padded_bases", padded_bases.detach())
+        self.register_buffer("ranks", ranks.detach().long())
+        self.config = describe(
+            "neuroalign.losses.CategoryManifolds.zeros", num_features=num_features, ranks=self.ranks.tolist()
+        )
+
+    @classmethod
+    def from_features(
+        cls, features: Tensor, labels: Tensor, *, variance: float = 0.95, num_classes: int | None = None
+    ) -> CategoryManifolds:
+        """Measure the manifolds of labelled features.
+
+        Args:
+            features: (stimulus, feature), for instance a predictor's responses to the training images.
+            labels: (stimulus,), integers from 0.
+            variance: Share of each class's variance that its directions must hold, in (0, 1].
+            num_classes: C; default the largest label plus one.
+
+        Raises:
+            ValueError: If a class has no members, a label is out of range, features hold NaN, or shapes don't match.
+
+        Example:
+            >>> features, labels = torch.randn(60, 5), torch.arange(60) % 3
+            >>> manifolds = CategoryManifolds.from_features(features, labels)
+            >>> manifolds.centers.shape, manifolds.bases[0].shape[0]
+            (torch.Size([3, 5]), 5)
+        """
+        check_features(features, labels)
+        if not 0 < variance <= 1:
+            raise ValueError(f"variance must be in (0, 1]; got {variance}")
+        features = features.detach()
+        features = features if features.dtype == torch.float64 else features.float()
+        if not bool(features.isfinite().all()):
+            raise ValueError("features hold NaN or infinite values; remove those stimuli or features first")
+        num_classes = int(labels.max()) + 1 if num_classes is None else num_classes
+        check_labels(labels, num_classes)
+        centers, counts = class_centers(features, labels, num_classes)
+        empty = (counts == 0).nonzero().flatten().tolist()
+        if empty:
+            raise ValueError(f"no image of class {empty[0]}" + (f" (nor of {empty[1:]})" if empty[1:] else ""))
+        bases, radii = [], []
+        for c in range(num_classes):
+            x = features[labels == c] - centers[c]
+            radii.append(x.square().sum(1).mean().sqrt())
+            # The smaller Gram matrix would square the condition number; the thin SVD keeps small directions exact.
+            _, s, vh = torch.linalg.svd(x, full_matrices=False)
+            s = torch.where(s > s.new_tensor(max(x.shape)) * torch.finfo(s.dtype).eps * s[:1], s, 0)
+            energy = s.square().cumsum(0)
+            total = energy[-1]
+            rank = int((energy < variance * total * (1 - 1e-6)).sum()) + 1 if total > 0 else 0
+            bases.append(vh[:rank].T)
+        return cls(centers, torch.stack(radii), *_pad(bases, features))
+
+    @classmethod
+    def zeros(cls, num_features: int, ranks: list[int]) -> CategoryManifolds:
+        """Empty manifolds of given shape, to be filled by ``load_state_dict``."""
+        num_classes = len(ranks)
+        return cls(
+            torch.zeros(num_classes, num_features),
+            torch.zeros(num_classes),
+            torch.zeros(num_classes, num_features, max(ranks, default=0)),
+            torch.tensor(ranks),
+        )
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return self.centers.shape[0]
+
+    @property
+    def num_features(self) -> int:
+        """Width of the space the manifolds lie in."""
+        return self.centers.shape[1]
+
+    @property
+    def bases(self) -> list[Tensor]:
+        """Orthonormal columns of each class: a list of (feature, rank of the class)."""
+        return [self.padded_bases[c, :, :rank] for c, rank in enumerate(self.ranks.tolist())]
+
+    def randomized(self, seed: int = 0, *, centers: bool = True, bases: bool = True) -> CategoryManifolds:
+        """The control with random geometry: the same ranks and radii, but random directions and random centres.
+
+        Centres are drawn from a Gaussian with the total variance and mean of the real ones. (A random *rotation* of
+        everything would be no control: a linear head can undo it.)
+
+        Args:
+            seed: Of the generator.
+            centers: Whether to replace the centres.
+            bases: Whether to replace the directions.
+        """
+        generator = torch.Generator().manual_seed(seed)
+
+        def draw(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=generator, dtype=torch.float64).to(self.centers)
+
+        new_centers, new_bases = self.centers, self.bases
+        if centers:
+            mean = self.centers.mean(0)
+            spread = (self.centers - mean).square().mean().sqrt()
+            new_centers = mean + spread * draw(*self.centers.shape)
+        if bases:
+            new_bases = [torch.linalg.qr(draw(self.num_features, rank))[0] for rank in self.ranks.tolist()]
+        return CategoryManifolds(new_centers, self.radii, *_pad(new_bases, self.centers))
+
+    def shared(self, *, centers: bool = False, bases: bool = False) -> CategoryManifolds:
+        """The ablations with one geometry for all classes.
+
+        Args:
+            centers: One centre (their mean) and one radius (their RMS) for all.
+            bases: One basis for all: the leading directions of the pooled bases, as many as the mean rank.
+        """
+        new_centers, new_radii, new_bases = self.centers, self.radii, self.bases
+        if centers:
+            new_centers = self.centers.mean(0).expand_as(self.centers)
+            new_radii = self.radii.square().mean().sqrt().expand_as(self.radii)
+        if bases:
+            rank = round(float(self.ranks.double().mean()))
+            u, _, _ = torch.linalg.svd(torch.cat(self.bases, 1), full_matrices=False)
+            new_bases = [u[:, :rank]] * self.num_classes
+        return CategoryManifolds(new_centers.clone(), new_radii.clone(), *_pad(new_bases, self.centers))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a safetensors file: under a temporary name first, so that no half-written file is left."""
+        from safetensors.torch import save_file
+
+        path = Path(path)
+        temporary = path.with_name(path.name + ".part")
+        save_file({k: v.contiguous().cpu() for k, v in self.state_dict().items()}, temporary)
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> CategoryManifolds:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file holds something else.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            state = load_file(Path(path))
+            return cls(**{k: state[k] for k in ("centers", "radii", "padded_bases", "ranks")})
+        except (KeyError, SafetensorError) as error:
+            raise ValueError(f"{path} is not a file of category manifolds ({error})") from error
+
+    def extra_repr(self) -> str:
+        """Shown in ``repr``."""
+        return f"classes={self.num_classes}, features={self.num_features}, largest_rank={self.padded_bases.shape[2]}"
+
+
+def _pad(bases: list[Tensor], like: Tensor) -> tuple[Tensor, Tensor]:
+    ranks = torch.tensor([b.shape[1] for b in bases])
+    padded = like.new_zeros(len(bases), like.shape[1], max(int(ranks.max()), 1))
+    for c, basis in enumerate(bases):
+        padded[c, :, : basis.shape[1]] = basis
+    return padded, ranks
