@@ -90,12 +90,21 @@ class Settings:
     """What every replication needs."""
 
     data: str
+    out: str
     recipe: Recipe
+    kind: str = "ridge"
     weight: float = 0.5
     batch_size: int = 128
     steps: int = 10
+    precision: str = "32-true"
     limit: int | None = None  # images a class, for a quick run
     predictors: dict = field(default_factory=dict)  # fitted once and shared: region -> (predictor, shuffled fit)
+
+    @property
+    def key(self) -> str:
+        """What a replication's result depends on, for its file's name."""
+        limit = "" if self.limit is None else f"_limit{self.limit}"
+        return f"{self.kind}_epochs{self.recipe.epochs}_weight{self.weight:g}_{self.precision}{limit}"
 
 
 def unzip_images(path: Path, names: list[str] | None = None) -> tuple[np.ndarray, list[str]]:
@@ -219,7 +228,10 @@ def make_guidance(condition: str, settings: Settings, images: Tensor) -> nn.Modu
 
 
 def replicate(seed: int, settings: Settings, progress) -> pd.DataFrame:
-    """Train and attack a network for every condition; a row an image."""
+    """Train and attack a network for every condition; a row an image. A replication on disk is not run again."""
+    done = Path(settings.out) / f"images_{settings.key}_seed{seed}.csv"
+    if done.exists():
+        return pd.read_csv(done)
     train = read_cifar(Path(settings.data), "train", settings.limit)
     test = read_cifar(Path(settings.data), "test", settings.limit)
     parts = []
@@ -230,12 +242,15 @@ def replicate(seed: int, settings: Settings, progress) -> pd.DataFrame:
         network = train_classifier(
             lambda width=width: small_net(len(SUPERCLASSES), width), data, settings.recipe, seed,
             guidance=guidance, weight=settings.weight, on_epoch=lambda c=condition: progress(c, 1),
+            precision=settings.precision,
         )  # fmt: skip
         progress(f"attacking {condition}")
         images = per_image_robustness(network, data.test_dataloader(), PGD(steps=settings.steps), [0.0, *EPS])
         parts.append(images.assign(condition=condition, replication=seed))
         progress(condition, 3)
-    return pd.concat(parts)
+    images = pd.concat(parts, ignore_index=True)
+    write_table(images, done)
+    return images
 
 
 def main(argv: list[str] | None = None) -> pd.DataFrame:
@@ -246,6 +261,9 @@ def main(argv: list[str] | None = None) -> pd.DataFrame:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--weight", type=float, default=0.5, help="share of guidance in the loss")
     parser.add_argument("--predictor", choices=("ridge", "network"), default="ridge", help="which one guides")
+    parser.add_argument(
+        "--precision", default="32-true", help="of training, as Lightning names it; attacks are in float32"
+    )
     parser.add_argument("--workers", type=int, default=2, help="replications at once")
     parser.add_argument("--fast", action="store_true", help="a minute, to see that it runs; its numbers mean nothing")
     args = parser.parse_args(argv)
@@ -263,6 +281,9 @@ def main(argv: list[str] | None = None) -> pd.DataFrame:
 
     settings = Settings(
         data=args.data,
+        out=args.out,
+        kind=args.predictor,
+        precision=args.precision,
         recipe=Recipe(epochs=args.epochs, max_lr=0.1, weight_decay=1e-4),
         weight=args.weight,
         limit=4 if args.fast else None,

@@ -17,6 +17,7 @@ def _work(rank, world, port, folder, function, args):
     dist.init_process_group("gloo", rank=rank, world_size=world)
     try:
         torch.save(function(rank, world, *args), Path(folder) / f"{rank}.pt")
+        dist.barrier()  # gloo of torch 2.6 may wait for ever for a peer that left first
     finally:
         dist.destroy_process_group()
 

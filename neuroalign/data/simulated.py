@@ -40,7 +40,7 @@ STAGES: dict[str, dict[str, float]] = {
 }
 """Share of each region's voxels that read from each stage."""
 
-NCSNR = {"V1": 0.8, "V2": 0.75, "V3": 0.7, "V4": 0.6, "VO": 0.5, "PHC": 0.5, "LO": 0.55, "TO": 0.5}
+NCSNR = {"V1": 0.8, "V2": 0.75, "V3": 0.7, "V4": 0.7, "VO": 0.6, "PHC": 0.6, "LO": 0.6, "TO": 0.6}
 """Signal over noise (standard deviations, one trial) around which each region's voxels lie."""
 
 

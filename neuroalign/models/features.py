@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -54,10 +55,13 @@ class VisualFeatures(nn.Module):
         super().__init__()
         self.image_size, self.grid, self.second_order, self.color = image_size, grid, second_order, color
         self.wavelengths = tuple(float(w) for w in wavelengths)
-        for i, wavelength in enumerate(self.wavelengths):
-            size = 2 * round(wavelength) + 1
-            self.register_buffer(f"filters{i}", gabor_filters(size, wavelength, num_orientations), persistent=False)
-        self.register_buffer("texture_filters", gabor_filters(9, 6.0, num_orientations), persistent=False)
+        # Long waves are filtered in a smaller image: the same filter for a quarter of the work at every octave.
+        self.shrink = [2 ** max(0, int(math.log2(w / 4))) for w in self.wavelengths]
+        for i, (wavelength, shrink) in enumerate(zip(self.wavelengths, self.shrink)):
+            size = 2 * round(wavelength / shrink) + 1
+            filters = gabor_filters(size, wavelength / shrink, num_orientations)
+            self.register_buffer(f"filters{i}", filters, persistent=False)
+        self.register_buffer("texture_filters", gabor_filters(7, 3.0, num_orientations), persistent=False)
         self.register_buffer("opponent", torch.tensor(_OPPONENT), persistent=False)
         self.config = describe(
             "neuroalign.models.VisualFeatures",
@@ -80,11 +84,12 @@ class VisualFeatures(nn.Module):
         coarse = max(self.grid // 2, 1)
         parts = []
         for i in range(len(self.wavelengths)):
-            energy = gabor_energy(images, getattr(self, f"filters{i}"), normalize=0.3)
+            small = F.avg_pool2d(images, self.shrink[i]) if self.shrink[i] > 1 else images
+            energy = gabor_energy(small, getattr(self, f"filters{i}"), normalize=0.3)
             parts.append(F.adaptive_avg_pool2d(energy, self.grid))
             if self.second_order:
-                # Each orientation map is an image of its own to the second stage.
-                maps = energy.flatten(0, 1)[:, None]
+                # Each orientation map is an image of its own to the second stage, which looks for longer waves.
+                maps = F.avg_pool2d(energy, 2).flatten(0, 1)[:, None]
                 texture = gabor_energy(maps, self.texture_filters)
                 texture = F.adaptive_avg_pool2d(texture, coarse).unflatten(0, energy.shape[:2])
                 parts.append(texture.flatten(1, 2))

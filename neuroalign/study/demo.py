@@ -47,6 +47,10 @@ class DemoSettings:
         classifier: Recipe of every guided and unguided network.
         weight: Share of guidance in the loss.
         manifold_weight: The same for manifold guidance, whose terms are not in units of squared responses.
+        contrast: Of the digits on grey, for subject and networks alike: at full contrast half of any noise would be
+            clipped at black and white.
+        teacher_noise: Standard deviation of the pixel noise under which that network learned.
+        stimulus_noise: Largest standard deviation of the pixel noise on the images that the subject sees.
         copies: Noisy, shifted copies of each training image that the subject sees.
         val_copies: Of each validation image.
         eps: Attack budgets.
@@ -59,9 +63,12 @@ class DemoSettings:
     classifier: Recipe = field(default_factory=lambda: Recipe(epochs=40, max_lr=0.1, weight_decay=1e-4))
     weight: float = 0.9
     manifold_weight: float = 0.5
+    contrast: float = 0.5
+    teacher_noise: float = 0.15
+    stimulus_noise: float = 0.3
     copies: int = 4
     val_copies: int = 6
-    eps: tuple[float, ...] = (0.0, 0.04, 0.08, 0.12, 0.16)
+    eps: tuple[float, ...] = (0.0, 0.01, 0.02, 0.03, 0.04)
     steps: int = 10
     num_voxels: int = 80
 
@@ -74,7 +81,7 @@ class DemoSettings:
             classifier=Recipe(2, 0.1, 1e-4),
             copies=1,
             val_copies=1,
-            eps=(0.0, 0.08),
+            eps=(0.0, 0.02),
             steps=3,
         )
 
@@ -116,12 +123,16 @@ def _network(num_voxels: int) -> GuidedNetwork:
 def replicate(seed: int, settings: DemoSettings, progress: Progress) -> DemoResult:
     """One replication: new splits of the digits, a new subject, every network trained anew."""
     images, labels = load_digits()
+    images = 0.5 + settings.contrast * (images - 0.5)
     order = np.random.default_rng(seed).permutation(len(images))
     neural_fit, neural_val, guided, test = np.split(order, [600, 700, 1447])
     teacher = train_classifier(
         lambda: _network(1),
         GuidanceDataModule(
-            (images[neural_fit], labels[neural_fit]), batch_size=64, augment=_PixelNoise(0.3), seed=seed
+            (images[neural_fit], labels[neural_fit]),
+            batch_size=64,
+            augment=_PixelNoise(settings.teacher_noise),
+            seed=seed,
         ),
         settings.teacher,
         seed,
@@ -180,7 +191,7 @@ def _show_to_subject(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         stimuli = ShiftFlip(1, flip=False)(images[shown])
-    strength = 0.6 * torch.rand(len(stimuli), 1, 1, 1, generator=generator)
+    strength = settings.stimulus_noise * torch.rand(len(stimuli), 1, 1, 1, generator=generator)
     stimuli = (stimuli + strength * torch.randn(stimuli.shape, generator=generator)).clamp(0, 1)
     write_simulated_nsd(
         root,

@@ -20,7 +20,7 @@ from neuroalign.study.report import accuracy_table, rich_table, save_figure, sum
 from neuroalign.study.training import write_table
 
 METHODS = (
-    "Real digit images (scikit-learn's, 8x8 pixels) were shown, as shifted copies under pixel noise of many strengths, to "
+    "Real digit images (scikit-learn's, 8x8 pixels, at half contrast on grey) were shown, as shifted copies under pixel noise of many strengths, to "
     "a simulated subject: V1 is Gabor energy, TO the features of a network that learned the same ten digits under noise, "
     "V4 half texture and half TO. Its responses (three noisy trials an image) were written as files in the layout of the "
     "Natural Scenes Dataset and read back by the same reader as real ones. A predictor was fitted to each region; networks "
@@ -76,7 +76,7 @@ def write_report(
     console.print(rich_table(predicted, "Prediction of held-out responses, simulated subject: median r over voxels"))
     console.print(
         rich_table(
-            summary,
+            summary if console.width >= 110 else summary_table(accuracy, spread=["mean"]),
             f"Accuracy under PGD-{settings.steps} (Linf), networks guided by a simulated subject: "
             f"mean ± sd of n = {len(results)}",
         )

@@ -25,8 +25,13 @@ def accuracy_table(images: pd.DataFrame) -> pd.DataFrame:
     return table.rename(columns={"mean": "accuracy", "size": "num_images"})
 
 
-def summary_table(accuracy: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard deviation over replications, a row a condition: clean, each budget, and the mean over budgets."""
+def summary_table(accuracy: pd.DataFrame, spread: Sequence[str] | None = None) -> pd.DataFrame:
+    """Mean and standard deviation over replications, a row a condition: clean, each budget, and the mean over budgets.
+
+    Args:
+        accuracy: From :func:`accuracy_table`.
+        spread: Columns that show the standard deviation; None is all.
+    """
     attacked = accuracy[accuracy["eps"] > 0].groupby(["condition", "replication"], sort=False)["accuracy"].mean()
     wide = accuracy.pivot_table(index=["condition", "replication"], columns="eps", values="accuracy", sort=False)
     wide["mean"] = attacked
@@ -34,7 +39,7 @@ def summary_table(accuracy: pd.DataFrame) -> pd.DataFrame:
     stats = wide.groupby("condition", sort=False).agg(["mean", "std"])
     return pd.DataFrame({
         column: [
-            f"{mean:.3f}" + (f" ± {std:.3f}" if pd.notna(std) else "")
+            f"{mean:.3f}" + (f" ± {std:.3f}" if pd.notna(std) and (spread is None or column in spread) else "")
             for mean, std in stats[column].itertuples(index=False)
         ]
         for column in dict.fromkeys(stats.columns.get_level_values(0))

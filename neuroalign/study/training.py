@@ -115,7 +115,7 @@ def train_predictor(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         task = NeuralPredictionTask(
-            make(),
+            make().to(memory_format=torch.channels_last),  # convolutions on a CPU take two thirds of the time
             optimizer=lambda p: torch.optim.Adam(p, lr=recipe.max_lr, weight_decay=recipe.weight_decay),
             scheduler=one_cycle(_steps(data, recipe.epochs), recipe.max_lr),
             scheduler_interval="step",
@@ -152,7 +152,7 @@ def train_classifier(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = make()
+        network = make().to(memory_format=torch.channels_last)
         task = GuidedClassificationTask(
             network,
             guidance,
