@@ -50,7 +50,7 @@ def main(fast: bool = False) -> None:
     # %% A classifier of other digits that must also give the responses which the predictor expects of this region.
     train, test = (images[750:1450], labels[750:1450]), (images[1450:], labels[1450:])
     digits = GuidanceDataModule(train, test, test, batch_size=64, augment=ShiftFlip(1, flip=False))
-    standardized = StandardizedPredictor(predictor.cpu()).fit(train[0])
+    standardized = StandardizedPredictor(predictor).fit(train[0])
     results = {}
     for name, guidance in (("none", None), ("V4", PredictedGuidance({"V4": standardized}))):
         L.seed_everything(0)

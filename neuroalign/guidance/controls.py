@@ -181,9 +181,10 @@ class LabelOnlyGuidance(TargetGuidance):
     ) -> LabelOnlyGuidance:
         """Prototypes that are a predictor's mean responses to each class of labelled images."""
         num_classes = int(labels.max()) + 1
-        responses = torch.cat([predictor(batch) for batch in images.split(256)])
+        device = next((p.device for p in predictor.parameters()), images.device)
+        responses = torch.cat([predictor(batch.to(device)) for batch in images.split(256)])
         guidance = cls(num_classes, {head: responses.shape[1]}, loss=loss)
-        guidance.prototypes0.copy_(class_centers(responses, labels, num_classes)[0])
+        guidance.prototypes0.copy_(class_centers(responses, labels.to(device), num_classes)[0])
         return guidance
 
     def targets(self, batch: Batch) -> dict[str, Tensor]:

@@ -90,7 +90,8 @@ class StandardizedPredictor(nn.Module):
         was_training = self.predictor.training
         self.predictor.eval()
         batches = images.split(batch_size) if isinstance(images, Tensor) else images
-        outputs = torch.cat([self.predictor(batch).double() for batch in batches])
+        parameter = next(self.predictor.parameters(), self.mean)
+        outputs = torch.cat([self.predictor(batch.to(parameter.device)).double() for batch in batches])
         self.predictor.train(was_training)
         std = outputs.std(0, correction=0)
         self.mean.copy_(outputs.mean(0))

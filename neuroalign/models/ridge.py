@@ -79,13 +79,14 @@ class RidgePredictor(nn.Module):
             raise ValueError(f"responses have {responses.shape[1]} voxels, this predictor {self.num_voxels}")
         if bool(responses.isnan().any()):
             raise ValueError("responses hold NaN; drop those stimuli or voxels before a ridge fit")
-        x = torch.cat([self.features(batch) for batch in images.split(batch_size)]).double()
+        device = self.linear.weight.device
+        x = torch.cat([self.features(batch.to(device)).cpu() for batch in images.split(batch_size)]).double()
         mean, std = x.mean(0), x.std(0, correction=0)
         std = torch.where(
             std > 1e-6 * x.abs().amax(0).clamp_min(1e-12), std, torch.inf
         )  # a constant feature says nothing
         grid = np.logspace(1, 6, 11) if alphas is None else np.asarray(alphas, dtype=float)
-        y = responses.double().numpy()
+        y = responses.double().cpu().numpy()
         ridge = RidgeCV(alphas=grid, alpha_per_target=y.shape[1] > 1).fit(((x - mean) / std).numpy(), y)
         self.feature_mean.copy_(mean)
         self.feature_std.copy_(std)

@@ -20,13 +20,14 @@ from neuroalign.study.report import accuracy_table, rich_table, save_figure, sum
 from neuroalign.study.training import write_table
 
 METHODS = (
-    "Real digit images (scikit-learn's, 8x8 pixels, at half contrast on grey) were shown, as shifted copies under pixel noise of many strengths, to "
-    "a simulated subject: V1 is Gabor energy, TO the features of a network that learned the same ten digits under noise, "
-    "V4 half texture and half TO. Its responses (three noisy trials an image) were written as files in the layout of the "
-    "Natural Scenes Dataset and read back by the same reader as real ones. A predictor was fitted to each region; networks "
-    "were trained on other digits, each guided by one predictor or by a control, and attacked by PGD on a third set. Every "
-    "replication draws new splits and trains everything anew; splits of different replications share images, so their "
-    "spread is smaller than that of independent data."
+    "Real digit images (scikit-learn's, 8x8 pixels, at half contrast on grey) were shown, as shifted copies under pixel "
+    "noise of many strengths, to a simulated subject: V1 is Gabor energy, TO the features of a network that learned the "
+    "same ten digits under noise, V4 half texture and half TO. Its responses (three noisy trials an image) were written as "
+    "files in the layout of the Natural Scenes Dataset and read back by the same reader as real ones. A predictor was "
+    "fitted to each region; networks were trained on other digits, each guided by one predictor or by a control, and "
+    "attacked by PGD on a third set. Every replication draws new splits and trains everything anew; splits of different "
+    "replications share images, so their spread is smaller than that of independent data. The recipe was chosen on other "
+    "seeds than those reported."
 )
 PLANTED = (
     "The subject is simulated and the effect planted (its object level learned these digits under noise): this shows that "
