@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe, is_description
+from neuroalign.config import build, describe
 from neuroalign.functional.manifold import check_labels, class_centers
 from neuroalign.guidance.responses import TargetGuidance
 from neuroalign.types import Batch
@@ -86,8 +86,7 @@ class ShuffledGuidance(TargetGuidance):
         images: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> None:
-        if is_description(guidance):
-            guidance = build(guidance)
+        guidance = build(guidance)
         if not isinstance(guidance, TargetGuidance):
             raise TypeError(
                 f"only guidance toward target responses can be shuffled, not {type(guidance).__name__}; the control of "

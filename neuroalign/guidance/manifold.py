@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe, is_description
+from neuroalign.config import build, describe
 from neuroalign.guidance.responses import check_heads
 from neuroalign.losses import CategoryManifolds, ManifoldGuidanceLoss
 from neuroalign.types import Batch
@@ -51,7 +51,7 @@ class ManifoldGuidance(nn.Module):
         for head, value in manifolds.items():
             if isinstance(value, (str, os.PathLike)):
                 value = CategoryManifolds.load(value)
-            elif is_description(value):
+            else:
                 value = build(value)
             if isinstance(value, CategoryManifolds):
                 value = ManifoldGuidanceLoss(value, radius_weight=radius_weight, subspace_weight=subspace_weight)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe, is_description
+from neuroalign.config import build, describe
 from neuroalign.losses import NeuralAlignmentLoss
 from neuroalign.models import Frozen, NeuralPredictor
 from neuroalign.types import Batch, unknown
@@ -40,7 +40,7 @@ class TargetGuidance(nn.Module, ABC):
         super().__init__()
         if isinstance(loss, str):
             loss = NeuralAlignmentLoss(loss)
-        self.loss: nn.Module = build(loss) if is_description(loss) else loss
+        self.loss: nn.Module = build(loss)
 
     @abstractmethod
     def targets(self, batch: Batch) -> dict[str, Tensor]:
@@ -91,7 +91,7 @@ class PredictedGuidance(TargetGuidance):
         for head, predictor in predictors.items():
             if isinstance(predictor, (str, os.PathLike)):
                 predictor = NeuralPredictor.load(predictor)
-            elif is_description(predictor):
+            else:
                 predictor = build(predictor)
             loaded[head] = predictor if isinstance(predictor, Frozen) else Frozen(predictor)
         self.predictors = nn.ModuleDict(loaded)

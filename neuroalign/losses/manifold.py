@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe, is_description
+from neuroalign.config import build, describe
 from neuroalign.functional.distributed import gather_batch, world_size
 from neuroalign.functional.manifold import check_features, check_labels, class_centers
 from neuroalign.losses.categories import CategoryManifolds
@@ -112,8 +112,7 @@ class ManifoldGuidanceLoss(_ClassLoss):
         subspace_weight: float = 1.0,
         distributed: bool = True,
     ) -> None:
-        if is_description(manifolds):
-            manifolds = build(manifolds)
+        manifolds = build(manifolds)
         super().__init__(
             manifolds.num_features,
             manifolds.num_classes,

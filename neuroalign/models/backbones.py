@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe, is_description
+from neuroalign.config import build, describe
 from neuroalign.types import unknown
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -232,7 +232,7 @@ class Trunk(nn.Module):
             backbone = build_backbone(backbone, weights=weights, small_images=small, options=options)
         elif weights is not None or options is not None:
             raise ValueError("weights and options go with a backbone given by name; load them into your module instead")
-        elif is_description(backbone):
+        else:
             backbone = build(backbone)
         self.normalize = nn.Identity() if mean is None else Normalize(mean, std)
         self.backbone = backbone

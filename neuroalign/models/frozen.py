@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe, is_description
+from neuroalign.config import build, describe
 
 
 class Frozen(nn.Module):
@@ -29,7 +29,7 @@ class Frozen(nn.Module):
 
     def __init__(self, module: nn.Module | dict[str, Any]) -> None:
         super().__init__()
-        self.module: nn.Module = build(module) if is_description(module) else module
+        self.module: nn.Module = build(module)
         self.config = describe("neuroalign.models.Frozen", module=self.module)
         self.module.requires_grad_(False)
         self.train(False)
@@ -69,7 +69,7 @@ class StandardizedPredictor(nn.Module):
 
     def __init__(self, predictor: nn.Module | dict[str, Any], num_voxels: int | None = None) -> None:
         super().__init__()
-        self.predictor: nn.Module = build(predictor) if is_description(predictor) else predictor
+        self.predictor: nn.Module = build(predictor)
         if num_voxels is None:
             num_voxels = getattr(self.predictor, "num_voxels", None)
             if num_voxels is None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe, is_description
+from neuroalign.config import build, describe
 
 
 class RidgePredictor(nn.Module):
@@ -42,7 +42,7 @@ class RidgePredictor(nn.Module):
 
     def __init__(self, features: nn.Module | dict[str, Any], num_voxels: int) -> None:
         super().__init__()
-        self.features: nn.Module = build(features) if is_description(features) else features
+        self.features: nn.Module = build(features)
         self.num_voxels = num_voxels
         num_features = self.features.num_features
         self.register_buffer("feature_mean", torch.zeros(num_features))

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from neuroalign.config import build, is_description
+from neuroalign.config import build
 from neuroalign.functional.manifold import check_labels
 from neuroalign.guidance.responses import nothing
 from neuroalign.models import GuidedNetwork
@@ -76,8 +76,8 @@ class GuidedClassificationTask(Task):
             )
         if not 0 <= weight <= 1:
             raise ValueError(f"weight is the share of guidance in the loss, in [0, 1]; got {weight}")
-        self.network: nn.Module = build(network) if is_description(network) else network
-        self.guidance: nn.Module | None = build(guidance) if is_description(guidance) else guidance
+        self.network: nn.Module = build(network)
+        self.guidance: nn.Module | None = build(guidance)
         self.weight = float(weight)
         self.lr, self.momentum, self.weight_decay, self.step_size = lr, momentum, weight_decay, step_size
         self.optimizer, self.scheduler, self.scheduler_interval = optimizer, scheduler, scheduler_interval

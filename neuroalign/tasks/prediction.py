@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
-from neuroalign.config import build, is_description
+from neuroalign.config import build
 from neuroalign.losses import NeuralAlignmentLoss
 from neuroalign.metrics import NoiseNormalizedCorrelation, VoxelCorrelation
 from neuroalign.models import NeuralPredictor
@@ -65,12 +65,12 @@ class NeuralPredictionTask(Task):
                 "give a predictor. (A checkpoint of one that was not built from plain values can't rebuild it: "
                 "load_from_checkpoint(path, predictor=...).)"
             )
-        self.predictor: nn.Module = build(predictor) if is_description(predictor) else predictor
+        self.predictor: nn.Module = build(predictor)
         if loss is None:
             loss = NeuralAlignmentLoss("mse", voxel_reduction="sum")
         elif isinstance(loss, str):
             loss = NeuralAlignmentLoss(loss)
-        self.loss: nn.Module = build(loss) if is_description(loss) else loss
+        self.loss: nn.Module = build(loss)
         self.lr, self.weight_decay = float(lr), float(weight_decay)
         self.optimizer, self.scheduler, self.scheduler_interval = optimizer, scheduler, scheduler_interval
         ceiling = None if noise_ceiling is None else torch.as_tensor(noise_ceiling, dtype=torch.float32)
