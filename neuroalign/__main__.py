@@ -27,12 +27,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"neuroalign {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    demo = commands.add_parser("demo", help="the whole experiment on a simulated subject, in minutes")
+    demo = commands.add_parser(
+        "demo",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        help="the whole experiment on a simulated subject, in minutes",
+    )
     demo.add_argument("--out", type=Path, default=Path("neuroalign-demo"), help="folder for tables, figures and report")
     demo.add_argument("--fast", action="store_true", help="seconds, to see that it runs; its numbers mean nothing")
     demo.add_argument("--replications", type=int, default=2, help="how often, with new splits and networks")
     demo.add_argument("--seed", type=int, default=0, help="of the first replication")
-    demo.add_argument("--workers", type=int, help="replications at once (default: one a core)")
+    demo.add_argument("--workers", type=int, help="replications at once; None is one a core")
     demo.add_argument("--ray", action="store_true", help="run the replications on Ray (extra: ray)")
 
     simulate = commands.add_parser("simulate", help="write a simulated subject as a tree of NSD files")

@@ -76,6 +76,7 @@ class TestDemo:
         assert "Verdict." in text
         assert "label only" in text
         assert "trains too shortly" in text
+        assert "TO - TO shuffled fit" in text
         assert "the effect planted" in text
 
 

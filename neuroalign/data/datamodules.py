@@ -62,7 +62,7 @@ class BatchDataModule(L.LightningDataModule):
             sampler = DistributedSampler(self.datasets[stage], world, rank, seed=self.seed)
         return DataLoader(
             self.datasets[stage],
-            self.batch_size,
+            batch_size=self.batch_size,  # by name: Lightning looks for it when it rebuilds a loader
             sampler=sampler,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,

@@ -171,11 +171,14 @@ def _check_tree(paths: NSDPaths) -> None:
         )
     if paths.space not in ("func1pt8mm", "func1mm"):
         raise ValueError(f"space must be 'func1pt8mm' or 'func1mm'; got {paths.space!r}")
-    if not 1 <= paths.subject <= 8:
-        raise ValueError(f"NSD has subjects 1 to 8; got {paths.subject}")
+    if not isinstance(paths.subject, (int, np.integer)) or not 1 <= paths.subject <= 8:
+        raise ValueError(f"subject is a number from 1 to 8; got {paths.subject!r}")
     if not paths.beta_folder.is_dir():
         have = sorted(p.name for p in paths.beta_folder.parent.glob("*")) or "none"
-        raise FileNotFoundError(f"no betas at {paths.beta_folder}; versions there: {have}")
+        subjects = sorted(p.name for p in (paths.root / "nsddata_betas/ppdata").glob("subj*")) or "none"
+        raise FileNotFoundError(
+            f"no betas at {paths.beta_folder}; versions there: {have}; subjects in the tree: {subjects}"
+        )
 
 
 def _wanted_sessions(paths: NSDPaths, sessions: Sequence[int] | None) -> list[int]:
@@ -234,7 +237,9 @@ def _region_voxels(paths: NSDPaths, rois: Sequence[str]) -> tuple[np.ndarray, np
     for roi in rois:
         place = np.argwhere(np.isin(labels, REGIONS[roi]) & (general > 0))
         if not len(place):
-            raise NSDError(f"subject {paths.subject} has no voxel of {roi} inside nsdgeneral")
+            inside = set(labels[general > 0].tolist())
+            have = [name for name, numbers in REGIONS.items() if inside & set(numbers)]
+            raise NSDError(f"subject {paths.subject} has no voxel of {roi} inside nsdgeneral; it has {', '.join(have)}")
         places.append(place)
         names += [roi] * len(place)
     return np.concatenate(places), np.array(names), labels.shape

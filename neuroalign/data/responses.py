@@ -305,6 +305,7 @@ class Responses:
         import h5py
 
         path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + ".part")
         with h5py.File(temporary, "w") as file:
             file.attrs["format"] = "neuroalign.Responses"

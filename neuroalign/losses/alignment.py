@@ -151,7 +151,9 @@ class NeuralAlignmentLoss(nn.Module):
         self.voxel_reduction = voxel_reduction
         self.distributed = distributed
         self._function: Measure = MEASURES[measure] if isinstance(measure, str) else measure
-        self._takes_weight = isinstance(measure, str) or "weight" in inspect.signature(measure).parameters
+        # Third and so named: torch's own losses have a `weight` too, further back and of another meaning.
+        parameters = [] if isinstance(measure, str) else list(inspect.signature(measure).parameters)
+        self._takes_weight = isinstance(measure, str) or parameters[2:3] == ["weight"]
         if noise_ceiling is not None:
             noise_ceiling = self._check_ceiling(torch.as_tensor(noise_ceiling))
             if not self._takes_weight:
@@ -197,6 +199,8 @@ class NeuralAlignmentLoss(nn.Module):
             spread = self.distributed and world_size() > 1
             if spread and over == "set":
                 preds, target = gather_batch(preds), gather_batch(target)
+            if not len(target):
+                return 0 * preds.sum()
             valid = ~target.isnan()
             if not self._takes_weight:
                 return self._call_plain(preds, target, valid)

@@ -177,6 +177,7 @@ class CategoryManifolds(nn.Module):
         from safetensors.torch import save_file
 
         path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + ".part")
         save_file({k: v.contiguous().cpu() for k, v in self.state_dict().items()}, temporary)
         temporary.replace(path)

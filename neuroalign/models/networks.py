@@ -96,6 +96,7 @@ class NeuralPredictor(nn.Module):
             raise ValueError("a predictor whose backbone was given as a module has no description to save; save its "
                              "state_dict, or give the backbone by name")  # fmt: skip
         path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + ".part")
         state = {k: v.contiguous().cpu() for k, v in self.state_dict().items()}
         save_file(state, temporary, metadata={"neuroalign": json.dumps(self.config)})

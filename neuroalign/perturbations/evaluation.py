@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from neuroalign.functional.manifold import check_labels
 from neuroalign.types import Perturbation, as_batch, check_images
 
 Perturbations = Perturbation | Sequence[Perturbation] | Mapping[str, Perturbation]
@@ -71,7 +72,8 @@ def named(perturbations: Perturbations) -> dict[str, Perturbation]:
     if isinstance(perturbations, Mapping):
         result = dict(perturbations)
     else:
-        items = [perturbations] if callable(perturbations) else list(perturbations)
+        alone = callable(perturbations) or isinstance(perturbations, str)
+        items = [perturbations] if alone else list(perturbations)
         result = {}
         for p in items:
             name = perturbation_name(p)
@@ -79,6 +81,8 @@ def named(perturbations: Perturbations) -> dict[str, Perturbation]:
                 raise ValueError(f"two perturbations are named {name!r}: give a dict, with a name of your own for each")
             result[name] = p
     for name, p in result.items():
+        if isinstance(p, type):
+            raise TypeError(f"perturbation {name!r} is a class: make an object of it, {p.__name__}()")
         if not callable(p):
             raise TypeError(f"perturbation {name!r} can't be called: {p!r}")
     return result
@@ -90,7 +94,7 @@ def eps_values(eps: float | Iterable[float]) -> list[float]:
     Raises:
         ValueError: If there is none or one is negative.
     """
-    values = [float(eps)] if isinstance(eps, (int, float)) else [float(e) for e in eps]
+    values = [float(e) for e in eps] if getattr(eps, "ndim", 1) and isinstance(eps, Iterable) else [float(eps)]
     if not values or min(values) < 0:
         raise ValueError(f"eps must be non-negative budgets, in pixel units of [0, 1]; got {values}")
     return values
@@ -175,6 +179,7 @@ def per_image_robustness(
                 clean = model(images).float()
             if bool(clean.isnan().any()):
                 raise ValueError("the model gives NaN logits on unperturbed images")
+            check_labels(labels, clean.shape[1])
             for name, perturbation in by_name.items():
                 for e in budgets:
                     logits = logits_after(perturbation, model, images, labels, e, index, clean)

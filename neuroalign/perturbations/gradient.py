@@ -64,7 +64,12 @@ class GradientAttack(ABC):
         check_images(images)
         if len(labels) != len(images):
             raise ValueError(f"{len(images)} images but {len(labels)} labels")
-        return _per_sample(eps, images)
+        budget = _per_sample(eps, images)
+        if self.norm == "linf" and bool((budget > 1).any()):
+            raise ValueError(
+                f"eps is in pixels of [0, 1], where a change of 1 is everything; got {float(budget.max()):g}: divide by 255?"
+            )
+        return budget
 
     def _ascent(self, model: nn.Module, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss per sample and the unit step that increases it most; `.grad` of the model is left alone."""

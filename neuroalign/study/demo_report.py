@@ -33,6 +33,16 @@ PLANTED = (
     "The subject is simulated and the effect planted (its object level learned these digits under noise): this shows that "
     "the chain carries a known effect, not that brains make networks robust."
 )
+CONDITIONS_EXPLAINED = {
+    "none": "classification alone",
+    "label only": "a random target for each class: all that a label could tell",
+    "random predictor": "responses of an untrained predictor",
+    "shuffled images": "TO's predicted responses to another image of the batch",
+    "TO shuffled fit": "responses of a predictor that was fitted to TO's responses to other images",
+    "V1, V4, TO": "predicted responses of the region",
+    "TO manifold": "only size and directions of TO's category manifolds",
+    "random geometry": "manifolds of the same sizes and ranks, but random places and directions",
+}
 CONTROLS = ("none", "label only", "random predictor", "shuffled images", "TO shuffled fit")
 
 
@@ -61,6 +71,7 @@ def write_report(
         verdict=sentences,
         methods=METHODS,
         tables={
+            "Conditions": pd.DataFrame({"trained with": CONDITIONS_EXPLAINED}),
             f"Accuracy under attack (simulated subject; mean ± sd of {len(results)} replications)": summary,
             "Prediction of held-out responses (simulated; median over voxels)": predicted,
         },
@@ -82,6 +93,11 @@ def write_report(
             f"mean ± sd of n = {len(results)}",
         )
     )
+    console.print(
+        f"Paired differences, averaged over the budgets above 0, with 95 % intervals over {comparisons[0].num_images} test "
+        "images,\nand in how many replications the first was higher (the intervals say nothing about other seeds):",
+        highlight=False,
+    )
     for comparison in (*comparisons, *manifold):
         console.print(f"  {comparison}", highlight=False)
     console.print("\n[bold]Verdict.[/bold] " + " ".join(sentences), highlight=False)
@@ -92,13 +108,13 @@ def write_report(
 def _sentences(
     comparisons: Sequence[Comparison], manifold: Sequence[Comparison], num_replications: int, fast: bool
 ) -> list[str]:
+    if fast:
+        return ["A fast run trains too shortly for its numbers to mean anything, so there is no verdict.", PLANTED]
     sentences = [verdict(comparisons, "Guidance by TO of this simulated subject")]
     sentences.append(verdict(manifold, "Manifold guidance by TO"))
     sentences.append(PLANTED)
     if num_replications < 2:
         sentences.insert(0, "One replication decides nothing.")
-    if fast:
-        sentences.insert(0, "A fast run trains too shortly for its numbers to mean anything.")
     return sentences
 
 

@@ -113,7 +113,8 @@ def write_html(
     rows = "".join(f"<li>{html.escape(str(c))}</li>" for c in comparisons)
     parts.append(
         "<h2>Paired differences</h2><p>Accuracy averaged over the attack budgets, treatment minus control, with a 95 % "
-        f"bootstrap interval over test images.</p><ul>{rows}</ul>"
+        "bootstrap interval over test images (it says nothing about other seeds), and in how many replications the "
+        f"treatment was higher.</p><ul>{rows}</ul>"
     )
     for name, (figure, caption) in figures.items():
         image = f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{_embedded(figure)}">'

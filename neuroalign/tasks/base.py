@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
-from neuroalign.types import Batch, check_images
+from neuroalign.types import Batch, as_batch, check_images
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], Any]
@@ -41,7 +41,7 @@ class Task(L.LightningModule, ABC):
         self.save_hyperparameters({**values, **{k: d for k, d in described.items() if d is not None}})
 
     def check_batch(self, batch: Batch, batch_idx: int) -> None:
-        """Refuse a first training batch whose images are not in [0, 1]; override to let anything else through.
+        """Refuse a first batch whose images are not in [0, 1]; override to let anything else through.
 
         A DataModule of ours that augments checked its images before: noise may carry them outside.
         """
@@ -59,10 +59,12 @@ class Task(L.LightningModule, ABC):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Update the validation metrics."""
+        self.check_batch(as_batch(batch), batch_idx)
         self.evaluate(batch, "val", self.val_metrics)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Update the test metrics."""
+        self.check_batch(as_batch(batch), batch_idx)
         self.evaluate(batch, "test", self.test_metrics)
 
     def log_metrics(self, metrics: MetricCollection, batch_size: int, stage: str) -> None:

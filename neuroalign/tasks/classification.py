@@ -100,7 +100,7 @@ class GuidedClassificationTask(Task):
         return MetricCollection({"accuracy": MulticlassAccuracy(self.network.num_classes, average="micro")})
 
     def check_batch(self, batch: Batch, batch_idx: int) -> None:
-        """Refuse a first training batch with images outside [0, 1] or labels out of range."""
+        """Refuse a first batch with images outside [0, 1] or labels out of range."""
         super().check_batch(batch, batch_idx)
         if batch_idx == 0:
             check_labels(batch["label"], self.network.num_classes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ class NeuralPredictionTask(Task):
         lr: Learning rate of the default optimiser, Adam.
         weight_decay: Of the default optimiser.
         loss: A measure's name or a loss; default the paper's squared error, summed over voxels.
-        noise_ceiling: (voxel,) in [0, 1], for the normalised correlation.
+        noise_ceiling: (voxel,) in [0, 1], a list, array or tensor, for the normalised correlation.
         optimizer: ``parameters -> optimizer``, in place of the default.
         scheduler: ``optimizer -> scheduler``.
         scheduler_interval: "epoch" or "step".
@@ -54,7 +55,7 @@ class NeuralPredictionTask(Task):
         lr: float = 1e-3,
         weight_decay: float = 5e-4,
         loss: str | nn.Module | dict[str, Any] | None = None,
-        noise_ceiling: list[float] | None = None,
+        noise_ceiling: Sequence[float] | None = None,
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
         scheduler_interval: str = "epoch",
@@ -75,12 +76,13 @@ class NeuralPredictionTask(Task):
         self.optimizer, self.scheduler, self.scheduler_interval = optimizer, scheduler, scheduler_interval
         ceiling = None if noise_ceiling is None else torch.as_tensor(noise_ceiling, dtype=torch.float32)
         self.noise_ceiling = ceiling
+        noise_ceiling = None if ceiling is None else ceiling.tolist()  # Lightning compares arguments, arrays can't be
         self.remember(
             modules={"predictor": self.predictor, "loss": self.loss},
             values={
                 "lr": self.lr,
                 "weight_decay": self.weight_decay,
-                "noise_ceiling": None if ceiling is None else ceiling.tolist(),
+                "noise_ceiling": noise_ceiling,
             },
         )
         self.val_metrics = self.configure_metrics().clone(prefix="val/")

@@ -238,15 +238,15 @@ def test_wrong_roots_and_names(subject, tmp_path):
         read_nsd(tmp_path / "absent", 1, roi="V1")
     with pytest.raises(FileNotFoundError, match="not the root of an NSD tree"):
         read_nsd(tmp_path, 1, roi="V1")
-    with pytest.raises(FileNotFoundError, match=r"subj02.*versions there: none"):
+    with pytest.raises(FileNotFoundError, match=r"subj02.*versions there: none; subjects in the tree: \['subj01'\]"):
         read_nsd(subject.root, 2, roi="V1")
     with pytest.raises(FileNotFoundError, match=r"versions there: \['betas_fithrf_GLMdenoise_RR'\]"):
         read_nsd(subject.root, 1, roi="V1", betas="betas_assumehrf")
     with pytest.raises(ValueError, match="unknown roi 'v1'; did you mean 'V1'"):
         read_nsd(subject.root, 1, roi="v1")
-    with pytest.raises(NSDError, match="no voxel of PHC"):
+    with pytest.raises(NSDError, match="no voxel of PHC inside nsdgeneral; it has V1, V4, TO"):
         read_nsd(subject.root, 1, roi="PHC")
-    with pytest.raises(ValueError, match="subjects 1 to 8; got 9"):
+    with pytest.raises(ValueError, match="from 1 to 8; got 9"):
         read_nsd(subject.root, 9, roi="V1")
     with pytest.raises(ValueError, match="space must be"):
         read_nsd(subject.root, 1, roi="V1", space="fsaverage")

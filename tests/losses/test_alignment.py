@@ -171,6 +171,17 @@ def test_callables():
         NeuralAlignmentLoss(lambda p, t: (p - t).abs())(preds, target)
 
 
+def test_torchs_own_losses_are_callables():
+    preds, target = responses(0)
+    for function in (torch.nn.functional.mse_loss, torch.nn.functional.l1_loss, torch.nn.MSELoss()):
+        torch.testing.assert_close(NeuralAlignmentLoss(function)(preds, target), function(preds, target))
+
+
+@pytest.mark.parametrize("measure", REFERENCE)
+def test_an_empty_batch_is_zero(measure):
+    assert float(NeuralAlignmentLoss(measure)(torch.zeros(0, 3), torch.zeros(0, 3))) == 0
+
+
 def test_a_callable_with_weight_gets_missing_values_and_ceilings():
     def weighted_mae(preds, target, weight):
         return (weight * (preds - target).abs()).sum() / weight.sum()

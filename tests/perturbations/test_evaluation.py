@@ -127,6 +127,17 @@ def test_refusals():
     with pytest.raises(TypeError, match="can't be called"):
         evaluate_robustness(model, loader(x, labels), ["fgsm"], 0.1)
 
+    with pytest.raises(TypeError, match=r"make an object of it, FGSM\(\)"):
+        evaluate_robustness(model, loader(x, labels), FGSM, 0.1)
+    with pytest.raises(TypeError, match="can't be called"):
+        evaluate_robustness(model, loader(x, labels), "fgsm", 0.1)
+    with pytest.raises(ValueError, match="divide by 255"):
+        evaluate_robustness(model, loader(x, labels), FGSM(), 8)
+    with pytest.raises(ValueError, match="labels run from"):
+        evaluate_robustness(model, loader(x, labels + 50), FGSM(), 0.1)
+    assert len(evaluate_robustness(model, loader(x, labels), FGSM(), np.float32(0.1))) == 1
+    assert len(evaluate_robustness(model, loader(x, labels), FGSM(), torch.tensor([0.1, 0.2]))) == 2
+
     class Broken(nn.Module):
         def forward(self, z):
             return model(z) * torch.nan

@@ -3,6 +3,7 @@
 import copy
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -156,7 +157,7 @@ def test_prediction_task(quiet_trainer):
     images, responses = torch.rand(100, *SHAPE, generator=g), torch.randn(100, V, generator=g)
     responses[3, 2] = torch.nan
     module = ResponsesDataModule(images, responses, val=range(70, 100), batch_size=10)
-    task = NeuralPredictionTask(predictor(), noise_ceiling=[0.5] * V)
+    task = NeuralPredictionTask(predictor(), noise_ceiling=np.full(V, 0.5))
     trainer = quiet_trainer()
     trainer.fit(task, module)
     logged = trainer.validate(task, module, verbose=False)[0]
@@ -168,7 +169,8 @@ def test_prediction_task(quiet_trainer):
     assert logged["val/normalized_correlation"] == pytest.approx(float((r / 0.5**0.5).median()), abs=1e-5)
     assert logged["val/pattern_correlation"] == pytest.approx(float(pearson(preds, target, dim=1).mean()), abs=1e-5)
     assert logged["val/loss"] == pytest.approx(float((preds - target).square().sum(1).mean()), rel=1e-4)
-    assert len(trainer.predict(task, module.val_dataloader())) == 3
+    predicted = torch.cat(trainer.predict(task, module))
+    torch.testing.assert_close(predicted, preds)
 
 
 @pytest.mark.parametrize("kind", ["predicted", "label", "none"])
@@ -258,6 +260,16 @@ def test_bad_first_batches(quiet_trainer, batch, message):
     trainer = quiet_trainer(limit_val_batches=0)
     with pytest.raises(ValueError, match=message):
         trainer.fit(GuidedClassificationTask(network()), loader, loader)
+
+
+def test_bad_batches_are_seen_in_validation_too(digits, quiet_trainer):
+    images, labels = digits
+    dataset = torch.utils.data.TensorDataset((images[:20] - 0.5) / 0.3, labels[:20])
+    with pytest.raises(ValueError, match="normalised"):
+        quiet_trainer().validate(GuidedClassificationTask(network()), torch.utils.data.DataLoader(dataset, 20))
+    few = GuidedNetwork("small_resnet", 5, image_shape=SHAPE)
+    with pytest.raises(ValueError, match="there are 5 classes"):
+        quiet_trainer().fit(GuidedClassificationTask(few), data(digits))
 
 
 def test_noise_beyond_the_pixels_is_allowed_as_augmentation(digits, quiet_trainer):
