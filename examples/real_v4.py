@@ -59,8 +59,8 @@ from neuroalign.study.training import write_table
 
 SIZE = 32  # everything is shown to the predictors at the size of a CIFAR image
 EPS = (1 / 255, 2 / 255, 4 / 255)
-# CIFAR-100's superclasses (Krizhevsky 2009). The ten below are used; weight and epochs were fixed beforehand on other
-# training runs, and nothing was chosen on the test images of these.
+# Ten of CIFAR-100's twenty superclasses (Krizhevsky 2009). Weight and epochs were fixed in earlier trials with other seeds;
+# nothing was tuned on the results of the default seeds.
 SUPERCLASSES = {
     "large omnivores": "camel cattle chimpanzee elephant kangaroo",
     "medium mammals": "fox porcupine possum raccoon skunk",
