@@ -93,6 +93,13 @@ def write_report(
             f"mean ± sd of n = {len(results)}",
         )
     )
+    per_replication = int(accuracy["num_images"].iloc[0])
+    console.print(
+        f"Share of {per_replication} test images that stay right in each replication; ε is the largest change of a pixel, of "
+        "[0, 1]; 'mean' is over\nthe budgets above 0. What each condition was trained with stands in report.html.\n",
+        highlight=False,
+        markup=False,
+    )
     console.print(
         f"Paired differences, averaged over the budgets above 0, with 95 % intervals over {comparisons[0].num_images} test "
         "images,\nand in how many replications the first was higher (the intervals say nothing about other seeds):",
