@@ -77,6 +77,11 @@ class GuidedClassificationTask(Task):
         if not 0 <= weight <= 1:
             raise ValueError(f"weight is the share of guidance in the loss, in [0, 1]; got {weight}")
         self.network: nn.Module = build(network)
+        if not hasattr(self.network, "num_classes"):
+            raise TypeError(
+                f"{type(self.network).__name__} has no `num_classes`: wrap it, GuidedNetwork(backbone, num_classes, heads), "
+                "or GuidedNetwork(classifier, None, heads) where it gives logits already"
+            )
         self.guidance: nn.Module | None = build(guidance)
         self.weight = float(weight)
         self.lr, self.momentum, self.weight_decay, self.step_size = lr, momentum, weight_decay, step_size
@@ -102,6 +107,10 @@ class GuidedClassificationTask(Task):
     def check_batch(self, batch: Batch, batch_idx: int) -> None:
         """Refuse a first batch with images outside [0, 1] or labels out of range."""
         super().check_batch(batch, batch_idx)
+        if "label" not in batch:
+            raise ValueError(
+                f"a classifier's batch needs 'label'; this one has {sorted(batch)}: use a GuidanceDataModule"
+            )
         if batch_idx == 0:
             check_labels(batch["label"], self.network.num_classes)
 

@@ -286,6 +286,14 @@ def test_bad_arguments():
         GuidedClassificationTask()
     with pytest.raises(ValueError, match="give a predictor"):
         NeuralPredictionTask()
+    with pytest.raises(TypeError, match=r"Linear has no `num_classes`: wrap it"):
+        GuidedClassificationTask(nn.Linear(2, 2))
+
+
+def test_batches_without_labels(quiet_trainer):
+    module = ResponsesDataModule(torch.rand(40, *SHAPE), torch.randn(40, V))
+    with pytest.raises(ValueError, match="needs 'label'; this one has"):
+        quiet_trainer().fit(GuidedClassificationTask(network()), module)
 
 
 def test_a_network_without_responses(digits, quiet_trainer):
