@@ -1,0 +1,270 @@
+"""HSIC and centred kernel alignment: do two representations order the same stimuli alike?"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from neuroalign.functional.dissimilarity import squared_distances
+from neuroalign.functional.gram import center, check_enough, check_valid, gram, negligible, prepare, shared, target_gram
+
+
+class HSICTerms(NamedTuple):
+    """The three numbers that CKA is made of, and whether neither side is constant."""
+
+    cross: Tensor
+    preds: Tensor
+    target: Tensor
+    defined: Tensor
+
+
+def hsic(k: Tensor, l: Tensor, *, debiased: bool = True) -> Tensor:  # noqa: E741 - the literature's names
+    r"""Hilbert-Schmidt independence criterion of two kernel matrices.
+
+    Biased: :math:`\mathrm{tr}(KHLH)/(n-1)^2`. Debiased (the default): :math:`\langle\hat K,\hat L\rangle/(n(n-3))` of the
+    U-centred matrices, without bias from n but possibly negative.
+
+    Args:
+        k: (stimulus, stimulus), symmetric. Its diagonal plays no part in the debiased form.
+        l: (stimulus, stimulus), symmetric.
+        debiased: Which form.
+
+    Returns:
+        Scalar. Unchanged by permuting the stimuli of both together; scales with each matrix.
+
+    Raises:
+        ValueError: If the matrices are not square and alike, or there are fewer than 4 stimuli (2 if biased).
+
+    Example:
+        >>> x = torch.tensor([[0.0], [1.0], [2.0], [4.0]])
+        >>> hsic(x @ x.T, x @ x.T, debiased=False).round(decimals=3)
+        tensor(8.5070)
+
+    Source:
+        Gretton et al. 2005 (biased); Song et al. 2012, JMLR 13 (debiased).
+    """
+    if k.ndim != 2 or k.shape[0] != k.shape[1] or k.shape != l.shape:
+        raise ValueError(
+            f"hsic takes two kernel matrices (stimulus, stimulus), such as x @ x.T; got {tuple(k.shape)} and "
+            f"{tuple(l.shape)}"
+        )
+    n = len(k)
+    check_enough(n, 4 if debiased else 2, "debiased HSIC" if debiased else "HSIC")
+    if not debiased:
+        k, l = _double_center(k), _double_center(l)  # noqa: E741
+        return (k * l).sum() / (n - 1) ** 2
+    return (_u_center(k) * _u_center(l)).sum() / (n * (n - 3))
+
+
+def _double_center(k: Tensor) -> Tensor:
+    return k - k.mean(0) - k.mean(1, keepdim=True) + k.mean()
+
+
+def _u_center(k: Tensor) -> Tensor:
+    n = len(k)
+    k = k - torch.diag(k.diagonal())
+    rows = k.sum(0) / (n - 2)
+    k = k - rows - rows[:, None] + k.sum() / ((n - 1) * (n - 2))
+    return k - torch.diag(k.diagonal())
+
+
+def hsic_terms(k: Tensor, l: Tensor, debiased: bool) -> tuple[Tensor, Tensor, Tensor]:  # noqa: E741
+    """HSIC of (k, l), (k, k) and (l, l) for matrices whose large common part is gone already."""
+    n = len(k)
+    if not debiased:
+        k, l = _double_center(k).flatten(), _double_center(l).flatten()  # noqa: E741
+        return k @ l / (n - 1) ** 2, k @ k / (n - 1) ** 2, l @ l / (n - 1) ** 2
+    # The inner product of U-centred matrices from sums alone: no further matrix of their size is formed.
+    diagonals = torch.stack([k.diagonal(), l.diagonal()])
+    rows = torch.stack([k.sum(0), l.sum(0)]) - diagonals
+    total = rows.sum(1)
+    k, l = k.flatten(), l.flatten()  # noqa: E741
+
+    def inner(a: Tensor, b: Tensor, i: int, j: int) -> Tensor:
+        pairs = a @ b - diagonals[i] @ diagonals[j]
+        means = total[i] * total[j] / ((n - 1) * (n - 2)) - 2 * (rows[i] @ rows[j]) / (n - 2)
+        return (pairs + means) / (n * (n - 3))
+
+    return inner(k, l, 0, 1), inner(k, k, 0, 0), inner(l, l, 1, 1)
+
+
+def _same_voxel(x: Tensor) -> Tensor:
+    """Debiased HSIC of each voxel with itself, (voxel,), from sums of powers."""
+    n = len(x)
+    x = x - x.mean(0)
+    square = x * x
+    s1, s2, s3, s4 = x.sum(0), square.sum(0), (square * x).sum(0), (square * square).sum(0)
+    pairs = s2**2 - s4 + (s1**2 - s2) ** 2 / ((n - 1) * (n - 2)) - 2 * (s1**2 * s2 - 2 * s1 * s3 + s4) / (n - 2)
+    return pairs / (n * (n - 3))
+
+
+def _unit_variance(x: Tensor, small: Tensor) -> tuple[Tensor, Tensor]:
+    """Centred features with a mean squared length of 1, and whether they vary at all."""
+    size = x.square().sum()
+    varies = size > small
+    return x / (torch.where(varies, size, 1) / len(x)).sqrt(), varies
+
+
+def linear_terms(preds: Tensor, target: Tensor, weight: Tensor, *, debiased: bool, voxel_corrected: bool) -> HSICTerms:
+    """HSICs of prepared sets with the linear kernel, up to the scale of each side."""
+    if voxel_corrected and not shared(weight):
+        complete = (weight > 0).all(0)
+        target, weight = target[:, complete], weight[:1, complete].expand(len(weight), int(complete.sum()))
+    # Each side is scaled to unit variance: squares of squares stay inside float32, whatever the unit.
+    x, varies_x = _unit_variance(center(preds), negligible(preds))
+    if shared(weight):
+        w = weight[0] / weight[0].sum().clamp_min(torch.finfo(x.dtype).tiny)
+        y, varies_y = _unit_variance(center(target) * w.sqrt(), negligible(target * w.sqrt()))
+        l = gram(y)  # noqa: E741
+    else:
+        l = target_gram(target, weight)  # noqa: E741
+        size = l.diagonal().mean()
+        varies_y = size * weight.sum() > negligible(target, weight)
+        l = l / torch.where(varies_y, size, 1)  # noqa: E741
+    defined = varies_x & varies_y
+    cross, xx, yy = hsic_terms(gram(x), l, debiased)
+    if voxel_corrected:
+        p = x.shape[1]
+        xx = (xx - _same_voxel(x).sum()) * p / (p - 1) if p > 1 else 0 * xx
+        effective = 1 - (w * w).sum()
+        yy = (yy - _same_voxel(y).sum()) / torch.where(effective > 0, effective, 1)
+    return HSICTerms(cross, xx, yy, defined)
+
+
+def rbf_terms(
+    preds: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    *,
+    debiased: bool,
+    bandwidth: float,
+    median: tuple[float, float] | None,
+) -> HSICTerms:
+    """HSICs of prepared sets with Gaussian kernels."""
+    n = len(preds)
+    above = torch.ones(n, n, dtype=torch.bool, device=preds.device).triu(1)
+    kernels, varies = [], []
+    for side, (x, w) in enumerate(((preds, None), (target, weight))):
+        d, known = squared_distances(x, w)
+        if median is None:
+            inside = above if known is None else above & known
+            values = d.detach()[inside].sort().values
+            m = len(values)
+            middle = (values[(m - 1) // 2] + values[m // 2]) / 2 if m else d.new_zeros(())
+        else:
+            middle = d.new_tensor(median[side])
+        varies.append(middle > 0)
+        kernel = (-d / (2 * bandwidth**2 * torch.where(middle > 0, middle, 1))).exp()
+        kernels.append(kernel if known is None else torch.where(known, kernel, 0))
+    return HSICTerms(*hsic_terms(kernels[0], kernels[1], debiased), varies[0] & varies[1])
+
+
+def ratio(terms: HSICTerms) -> tuple[Tensor, Tensor]:
+    """CKA of HSICs, 0 with gradient 0 where undefined, and whether it is defined."""
+    defined = terms.defined & (terms.preds > 0) & (terms.target > 0)
+    scale = torch.where(defined, terms.preds, 1).sqrt() * torch.where(defined, terms.target, 1).sqrt()
+    return torch.where(defined, terms.cross / scale, 0 * terms.cross), defined
+
+
+def linear_cka(
+    x: Tensor, y: Tensor, *, debiased: bool = True, voxel_corrected: bool = False, weight: Tensor | None = None
+) -> Tensor:
+    r"""Centred kernel alignment with the linear kernel.
+
+    .. math:: \mathrm{CKA} = \mathrm{HSIC}(K,L) / \sqrt{\mathrm{HSIC}(K,K)\,\mathrm{HSIC}(L,L)}
+
+    Unchanged by rotating, shifting or (as a whole) scaling either side and by permuting the stimuli of both; *not* by
+    scaling single columns. The voxel-corrected form depends on the axes: rotating a side changes it.
+
+    Debiased (the default) it is near 0 for independent sides; it may be negative and is not clamped. Biased, it
+    reads .96 for independent data of 512 and 2,000 columns and 32 stimuli: use it only to compare with others' numbers.
+    Voxel-corrected, the terms of a voxel with itself drop out of the self-HSICs, so that regions of different size can
+    be compared; it may exceed 1.
+
+    Missing values: columns are centred over their valid stimuli, and :math:`L_{ij}` is the mean over the voxels
+    valid in both i and j; a voxel or stimulus that is wholly missing is as if it had not been there. (The
+    voxel-corrected form leaves out a voxel with any value missing.) Weights make that mean a weighted one: integer
+    weights equal repeating voxels. (Not in the voxel-corrected form, to which a repeated voxel is still one: terms of v
+    and v' count :math:`w_v w_{v'}`, of v and v nothing.)
+
+    Args:
+        x: (stimulus, feature).
+        y: (stimulus, voxel), NaN where missing.
+        debiased: Whether to use the debiased HSIC, which needs 4 stimuli.
+        voxel_corrected: Whether to correct for the number of columns, on both sides. Implies the debiased HSIC.
+        weight: (voxel,) or (stimulus, voxel), non-negative; a noise ceiling, for instance.
+
+    Returns:
+        Scalar, at most 1 (but for the voxel-corrected form); NaN if a side is constant.
+
+    Raises:
+        ValueError: If the number of stimuli differs or is too small, or no value is valid.
+
+    Example:
+        >>> x = torch.tensor([[0.0, 1.0], [1.0, 0.0], [3.0, 1.0], [0.0, 4.0], [2.0, 2.0]])
+        >>> linear_cka(x, 3 * x.flip(1) + 1).round(decimals=4)
+        tensor(1.)
+
+    Source:
+        Kornblith et al. 2019, arXiv 1905.00414; Murphy et al. 2024, arXiv 2405.01012 (why debiased); Chun et al. 2025,
+        arXiv 2502.15104 (number of columns).
+    """
+    preds, target, w = prepare(x, y, weight)
+    debiased = debiased or voxel_corrected
+    check_valid(w)
+    check_enough(len(preds), 4 if debiased else 2, "debiased CKA" if debiased else "CKA")
+    value, defined = ratio(linear_terms(preds, target, w, debiased=debiased, voxel_corrected=voxel_corrected))
+    return torch.where(defined, value, torch.nan)
+
+
+def rbf_cka(
+    x: Tensor,
+    y: Tensor,
+    *,
+    bandwidth: float = 1.0,
+    debiased: bool = True,
+    median: tuple[float, float] | None = None,
+    weight: Tensor | None = None,
+) -> Tensor:
+    r"""Centred kernel alignment with Gaussian kernels :math:`\exp(-d_{ij} / (2 b^2 m))`.
+
+    Here d is the squared Euclidean distance and m its median over pairs of stimuli, separately for each side. The median
+    is detached: no gradient flows through the choice of the kernel's width.
+
+    Unchanged by rotating, shifting or scaling either side and by permuting the stimuli of both; *not* by scaling single
+    columns. Missing values and weights as in :func:`linear_cka`: :math:`d_{ij}` is the (weighted) mean over voxels valid
+    in both.
+
+    Args:
+        x: (stimulus, feature).
+        y: (stimulus, voxel), NaN where missing.
+        bandwidth: b, in units of the root of the median squared distance.
+        debiased: Whether to use the debiased HSIC.
+        median: The medians of the two sides, if they are not to be taken from the data; in the unit of the mean squared
+            difference over columns.
+        weight: (voxel,) or (stimulus, voxel), non-negative.
+
+    Returns:
+        Scalar, at most 1; NaN if a side is constant.
+
+    Raises:
+        ValueError: If the number of stimuli differs or is too small, no value is valid, or the bandwidth is not
+            positive.
+
+    Example:
+        >>> x = torch.tensor([[0.0, 1.0], [1.0, 0.0], [3.0, 1.0], [0.0, 4.0], [2.0, 2.0]])
+        >>> rbf_cka(x, 3 * x.flip(1) + 1).round(decimals=4)
+        tensor(1.)
+
+    Source:
+        Kornblith et al. 2019, arXiv 1905.00414.
+    """
+    if bandwidth <= 0:
+        raise ValueError(f"bandwidth must be positive; got {bandwidth}")
+    preds, target, w = prepare(x, y, weight)
+    check_valid(w)
+    check_enough(len(preds), 4 if debiased else 2, "debiased CKA" if debiased else "CKA")
+    value, defined = ratio(rbf_terms(preds, target, w, debiased=debiased, bandwidth=bandwidth, median=median))
+    return torch.where(defined, value, torch.nan)

@@ -1,0 +1,171 @@
+"""Representational dissimilarity matrices: how different a region's responses are to each pair of stimuli."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from neuroalign.functional.gram import check_sets, gram, shared, widen
+from neuroalign.types import unknown
+
+Dissimilarity = Literal["sqeuclidean", "correlation", "cosine"]
+
+
+def check_dissimilarity(dissimilarity: str) -> None:
+    """Refuse an unknown dissimilarity.
+
+    Raises:
+        ValueError: Listing near matches.
+    """
+    if dissimilarity not in get_args(Dissimilarity):
+        raise ValueError(unknown("dissimilarity", dissimilarity, get_args(Dissimilarity)))
+
+
+def squared_distances(x: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """Mean squared difference between stimuli (stimulus, stimulus) over common columns, and which pairs have any.
+
+    The second value is None where every pair has. Nothing of size (stimulus, stimulus, column) is formed.
+    """
+    if weight is None or shared(weight):
+        # Distances don't change by centring; in float32 the products that they are made of need it.
+        x = x - x.mean(0)
+        if weight is None:
+            x = x / x.shape[1] ** 0.5
+        else:
+            x = x * (weight[0] / weight[0].sum()).sqrt()
+        k = gram(x)
+        square = k.diagonal()
+        return (square[:, None] + square - 2 * k).clamp_min(0).fill_diagonal_(0), None
+    root = weight.sqrt()
+    common = gram(root)
+    used = weight > 0
+    mean = (weight * x).sum(0) / weight.sum(0).clamp_min(torch.finfo(x.dtype).tiny)
+    x = torch.where(used, x - mean, 0)
+    square = (root * x * x) @ root.T
+    d = (square + square.T - 2 * gram(root * x)).clamp_min(0).fill_diagonal_(0)
+    return d / torch.where(common > 0, common, 1), common > 0
+
+
+def _unit_rows(x: Tensor, weight: Tensor | None, centered: bool) -> tuple[Tensor, Tensor]:
+    """Rows of unit length under shared weights, 0 where a row is constant (zero), and which rows are neither."""
+    w = x.new_full((x.shape[1],), 1 / x.shape[1]) if weight is None else weight[0] / weight[0].sum()
+    rounding = w.sum() * (2 * torch.finfo(x.dtype).eps * x.detach().abs().amax(1)) ** 2
+    if centered:
+        x = x - (x * w).sum(1, keepdim=True)
+    size = (w * x * x).sum(1)
+    defined = size > rounding
+    return torch.where(defined[:, None], x / torch.where(defined, size, 1).sqrt()[:, None], 0), defined
+
+
+def _cosine_over_common(x: Tensor, weight: Tensor, centered: bool) -> tuple[Tensor, Tensor]:
+    """Weighted cosines (correlations) of all pairs of rows, each over the pair's common columns; and which exist."""
+    dtype, x, root = x.dtype, x.double(), weight.double().sqrt()
+    x = torch.where(root > 0, x, 0)
+    if centered:  # a common shift of the row changes nothing but the rounding
+        x = torch.where(root > 0, x - (root * x).sum(1, keepdim=True) / root.sum(1, keepdim=True), 0)
+    total = gram(root)
+    square = (root * x * x) @ root.T  # sum over common columns of x_i^2
+    product = gram(root * x)
+    rounding = total * (2 * torch.finfo(dtype).eps * x.detach().abs().amax(1, keepdim=True)) ** 2
+    if centered:
+        some = torch.where(total > 0, total, 1)
+        mean = (root * x) @ root.T  # sum over common columns of x_i
+        square = square - mean**2 / some
+        product = product - mean * mean.T / some
+    defined = (square > rounding) & (square.T > rounding.T)
+    if centered:
+        defined = defined & (gram((root > 0).to(root.dtype)) >= 2)
+    scale = torch.where(defined, square, 1).sqrt() * torch.where(defined, square.T, 1).sqrt()
+    return torch.where(defined, product / scale, 0 * product).to(dtype), defined
+
+
+def dissimilarities(x: Tensor, weight: Tensor | None, dissimilarity: Dissimilarity) -> tuple[Tensor, Tensor | None]:
+    """All pairs (stimulus, stimulus) of prepared responses, and which are defined (None: all).
+
+    An undefined correlation or cosine counts as 0, a dissimilarity of 1, and sends no gradient.
+    """
+    if dissimilarity == "sqeuclidean":
+        return squared_distances(x, weight)
+    centered = dissimilarity == "correlation"
+    if weight is not None and not shared(weight):
+        r, defined = _cosine_over_common(x, weight, centered)
+        return (1 - r).fill_diagonal_(0), defined
+    unit, rows = _unit_rows(x, weight, centered)
+    # 1 - r as half the squared distance of unit rows: exact where r is so near 1 that the difference would be noise.
+    d, _ = squared_distances(unit, weight)
+    defined = rows[:, None] & rows
+    return torch.where(defined, d / 2, 1).fill_diagonal_(0), defined
+
+
+def rdm(x: Tensor, *, dissimilarity: Dissimilarity = "sqeuclidean", weight: Tensor | None = None) -> Tensor:
+    r"""Representational dissimilarity matrix: the upper triangle, row by row.
+
+    ``"sqeuclidean"``: mean over voxels of the squared difference (the field's main toolbox calls it euclidean);
+    unchanged by rotations and by adding one pattern to all. ``"correlation"``: 1 - Pearson correlation over voxels;
+    unchanged by shifting and scaling each stimulus. ``"cosine"``: 1 - cosine; unchanged by scaling each stimulus and by
+    rotations. None is unchanged by scaling single voxels.
+
+    Missing values: a pair is compared over the voxels valid in both. Weights make the mean, correlation or cosine a
+    weighted one: integer weights equal repeating voxels.
+
+    Args:
+        x: (stimulus, voxel), NaN where missing.
+        dissimilarity: How two stimuli are compared.
+        weight: (voxel,) or (stimulus, voxel), non-negative.
+
+    Returns:
+        (pair,) of n(n-1)/2 pairs in the order of ``scipy.spatial.distance.pdist``; NaN for a pair without a common voxel,
+        or with a constant (zero) pattern where the correlation (cosine) has no value.
+
+    Raises:
+        ValueError: If there are fewer than 2 stimuli, or the dissimilarity is unknown.
+
+    Example:
+        >>> rdm(torch.tensor([[0.0, 0.0], [0.0, 2.0], [2.0, 2.0]])).round(decimals=3)
+        tensor([2., 4., 2.])
+
+    Source:
+        Kriegeskorte et al. 2008, Frontiers in Systems Neuroscience 2:4.
+    """
+    check_dissimilarity(dissimilarity)
+    check_sets(x, x)
+    if len(x) < 2:
+        raise ValueError(f"an RDM needs at least 2 stimuli; got {len(x)}")
+    (x,) = widen(x)
+    valid = ~x.isnan()
+    w = x.new_ones(x.shape[1]) if weight is None else weight.to(x.dtype).nan_to_num(0.0)
+    w = w.expand_as(x)
+    if not bool(valid.all()):
+        w, x = torch.where(valid, w, 0), torch.where(valid, x, 0)
+    d, defined = dissimilarities(x, w, dissimilarity)
+    if defined is not None:
+        d = torch.where(defined, d, torch.nan)
+    return d[upper(len(x), d.device)]
+
+
+def upper(n: int, device: torch.device | None = None) -> Tensor:
+    """Mask (stimulus, stimulus) of the pairs above the diagonal."""
+    return torch.ones(n, n, dtype=torch.bool, device=device).triu(1)
+
+
+def square_rdm(d: Tensor) -> Tensor:
+    """The symmetric matrix (..., stimulus, stimulus) of RDM vectors (..., pair), with 0 on the diagonal.
+
+    Raises:
+        ValueError: If the length is no n(n-1)/2.
+
+    Example:
+        >>> square_rdm(torch.tensor([1.0, 2.0, 3.0]))
+        tensor([[0., 1., 2.],
+                [1., 0., 3.],
+                [2., 3., 0.]])
+    """
+    pairs = d.shape[-1]
+    n = round((1 + (1 + 8 * pairs) ** 0.5) / 2)
+    if n * (n - 1) // 2 != pairs:
+        raise ValueError(f"{pairs} is not a number of pairs n(n-1)/2: give the upper triangle of an RDM, as rdm() does")
+    out = d.new_zeros(*d.shape[:-1], n, n)
+    out[..., upper(n, d.device)] = d
+    return out + out.mT

@@ -1,0 +1,119 @@
+"""Log likelihoods of responses: Gaussian for betas, Poisson for spike counts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from neuroalign.functional.correlation import check_pair
+from neuroalign.functional.gram import widen
+
+
+def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+    return (weight * values).sum() / weight.sum().clamp_min(torch.finfo(values.dtype).tiny)
+
+
+def _weigh(preds: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    check_pair(preds, target)
+    preds, target = widen(preds, target)
+    valid = ~target.isnan()
+    if not bool(valid.any()):
+        raise ValueError("target has no valid value: every entry is NaN")
+    weight = torch.where(valid, 1 if weight is None else weight.to(target.dtype).nan_to_num(0.0).expand_as(target), 0)
+    used = weight > 0
+    return torch.where(used, preds, 0), torch.where(used, target, 0), weight.to(target.dtype)
+
+
+def check_counts(target: Tensor, weight: Tensor) -> None:
+    """Refuse negative spike counts.
+
+    Raises:
+        ValueError: With the smallest value and the reason.
+    """
+    low = float(torch.where(weight > 0, target, 0).min()) if target.numel() else 0.0
+    if low < 0:
+        raise ValueError(
+            f"a Poisson likelihood is of counts, which can't be negative; the target's smallest value is {low:.3g}. Were "
+            "the responses z-scored, or a baseline subtracted? Use 'gaussian_nll' or 'mse' for those"
+        )
+
+
+def gaussian_nll(
+    preds: Tensor, target: Tensor, variance: float | Tensor = 1.0, *, weight: Tensor | None = None
+) -> Tensor:
+    r"""Negative log likelihood of responses with Gaussian noise, a mean over valid entries.
+
+    .. math:: \frac{(\hat y - y)^2}{2\sigma^2} + \tfrac12 \log \sigma^2
+
+    without the constant :math:`\tfrac12\log 2\pi`. Its minimum over predictions is the mean of
+    :math:`\tfrac12\log\sigma^2`, at perfect alignment.
+
+    Args:
+        preds: (stimulus, voxel).
+        target: (stimulus, voxel), NaN where missing.
+        variance: Of the noise: a number, (voxel,) or (stimulus, voxel), positive.
+        weight: (voxel,) or (stimulus, voxel), non-negative.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ValueError: If the shapes differ, nothing is valid, or a variance is not positive.
+
+    Example:
+        >>> gaussian_nll(torch.zeros(2, 1), torch.tensor([[1.0], [-1.0]]))
+        tensor(0.5000)
+    """
+    preds, target, w = _weigh(preds, target, weight)
+    variance = torch.as_tensor(variance, dtype=target.dtype, device=target.device)
+    if not bool((variance > 0).all()):
+        raise ValueError(f"variance must be positive; its smallest value is {float(variance.min()):.3g}")
+    return gaussian_terms(preds, target, w, variance)
+
+
+def gaussian_terms(preds: Tensor, target: Tensor, weight: Tensor, variance: Tensor) -> Tensor:
+    """The Gaussian negative log likelihood of responses without NaN."""
+    return _weighted_mean(((preds - target).square() / variance + variance.log()) / 2, weight)
+
+
+def poisson_nll(preds: Tensor, target: Tensor, *, log_input: bool = True, weight: Tensor | None = None) -> Tensor:
+    r"""Negative log likelihood of spike counts, above that of rates equal to the counts: half the Poisson deviance.
+
+    .. math:: \lambda - y + y \log(y/\lambda)
+
+    a mean over valid entries; 0 where every rate equals its count. The gradient is that of the plain likelihood.
+
+    Args:
+        preds: (stimulus, neuron), log rates, or rates with ``log_input=False``.
+        target: (stimulus, neuron), non-negative, NaN where missing.
+        log_input: Whether preds are log rates, as in ``torch.nn.PoissonNLLLoss``.
+        weight: (neuron,) or (stimulus, neuron), non-negative.
+
+    Returns:
+        Scalar, at least 0.
+
+    Raises:
+        ValueError: If the shapes differ, nothing is valid, a count is negative, or a rate is (without ``log_input``).
+
+    Example:
+        >>> poisson_nll(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))
+        tensor(0.5000)
+    """
+    preds, target, w = _weigh(preds, target, weight)
+    check_counts(target, w)
+    return poisson_terms(preds, target, w, log_input)
+
+
+def poisson_terms(preds: Tensor, target: Tensor, weight: Tensor, log_input: bool) -> Tensor:
+    """Half the Poisson deviance of counts without NaN."""
+    if log_input:
+        rate, log_rate = preds.exp(), preds
+    else:
+        if bool((torch.where(weight > 0, preds, 1) < 0).any()):
+            raise ValueError(
+                f"rates can't be negative; the smallest is {float(preds.min()):.3g}. Let the network give log rates "
+                "(log_input=True), or end it with softplus"
+            )
+        # A rate of 0 where spikes came has an infinite likelihood; where none came it is right.
+        rate, log_rate = preds, torch.where(target > 0, preds.clamp_min(torch.finfo(preds.dtype).tiny), 1).log()
+    return _weighted_mean(rate - target + torch.xlogy(target, target) - target * log_rate, weight)

@@ -1,0 +1,125 @@
+"""Soft matching: how well single units of one representation can be paired with single voxels of another."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from neuroalign.functional.gram import check_enough, check_valid, negligible, prepare, shared
+
+
+def unit_correlations(preds: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Correlations (feature, voxel) over stimuli of all pairs of columns of prepared sets, 0 where undefined.
+
+    Each voxel is correlated over its valid stimuli. The second value tells whether either side varies at all.
+    """
+    eps = 2 * torch.finfo(preds.dtype).eps
+    x = preds - preds.mean(0)
+    varies_x = x.square().sum(0) > len(x) * (eps * preds.detach().abs().amax(0)) ** 2
+    valid = (weight > 0).to(x.dtype)
+    complete = shared(weight)
+    count = valid.sum(0).clamp_min(1)
+    y = torch.where(weight > 0, target - (valid * target).sum(0) / count, 0)
+    varies_y = y.square().sum(0) > count * (eps * target.detach().abs().amax(0)) ** 2
+    any_varies = (x.square().sum() > negligible(preds)) & (y.square().sum() > negligible(target))
+    yy = torch.where(varies_y, y.square().sum(0), 1)
+    cross = x.T @ torch.where(varies_y, y, 0)
+    if complete:
+        xx = x.square().sum(0)[:, None]
+    else:
+        mean = x.T @ valid / count
+        xx = (x * x).T @ valid - count * mean**2
+    defined = varies_x[:, None] & varies_y & (xx > eps**2)
+    r = cross / torch.where(defined, xx, 1).sqrt() / yy.sqrt()
+    return torch.where(defined, r, 0 * cross), any_varies
+
+
+@torch.no_grad()
+def _transport(r: Tensor, a: Tensor, b: Tensor, temperature: float, tolerance: float) -> tuple[Tensor, Tensor]:
+    """The coupling (feature, voxel) that maximises sum P r - temperature KL(P | a b'), and that maximum.
+
+    Sinkhorn's scaling, in float64, with the potentials taken into the kernel every few steps so that nothing leaves its
+    range, and the temperature lowered in halves so that small ones converge.
+    """
+    r, a, b = r.double(), a.double(), b.double()
+    f, g = torch.zeros_like(a), torch.zeros_like(b)
+    current = max(temperature, 0.5)
+    while True:
+        last = current <= temperature
+        for _ in range(100 if last else 2):
+            kernel = ((r - f[:, None] - g) / current).exp()
+            u, v = torch.ones_like(a), torch.ones_like(b)
+            for _ in range(25):
+                u = 1 / (kernel @ (b * v))
+                v = 1 / (kernel.T @ (a * u))
+            f, g = f - current * u.log(), g - current * v.log()
+            error = (u * (kernel @ (b * v)) - 1).abs().max()
+            if error < tolerance:
+                break
+        if last:
+            break
+        current = max(current / 2, temperature)
+    if error > 1e-2:
+        warnings.warn(f"soft matching did not converge (marginal error {float(error):.1e}): raise the temperature "
+                      f"above {temperature}", RuntimeWarning, stacklevel=4)  # fmt: skip
+    plan = ((r - f[:, None] - g) / temperature).exp() * a[:, None] * b
+    return plan, a @ f + b @ g
+
+
+def soft_matching_terms(preds: Tensor, target: Tensor, weight: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Soft matching similarity of prepared sets, and whether both sides vary."""
+    r, defined = unit_correlations(preds, target, weight)
+    voxel = weight.amax(0)
+    a = r.new_full((r.shape[0],), 1 / r.shape[0])
+    plan, value = _transport(
+        r.detach(), a, voxel / voxel.sum(), temperature, 1e-5 if r.dtype == torch.float32 else 1e-11
+    )
+    # At its maximum the objective moves with r as if the plan stood still (envelope theorem).
+    paid = (plan.to(r.dtype) * r).sum()
+    return paid + (value.to(r.dtype) - paid).detach(), defined
+
+
+def soft_matching(x: Tensor, y: Tensor, *, temperature: float = 0.05, weight: Tensor | None = None) -> Tensor:
+    r"""Soft matching: the best pairing of units with voxels, by the correlation of their responses over stimuli.
+
+    .. math:: \max_P \sum_{fv} P_{fv} r_{fv} - \tau\,\mathrm{KL}(P \,\|\, ab^\top)
+
+    over couplings P of units (each of weight 1/number) and voxels (weights as given). As the temperature goes to 0 this is
+    the soft matching correlation score, a permutation-invariant similarity of two sets of different size; at a temperature
+    it is lower by at most :math:`\tau \log(\text{number of voxels})`, which it loses even at perfect alignment.
+
+    Unchanged by shifting and positively scaling single columns, by permuting them and by permuting the stimuli of both;
+    *not* by rotations: it asks whether the axes agree.
+
+    Missing values: a voxel is correlated over its valid stimuli. Integer weights equal repeating voxels.
+
+    Args:
+        x: (stimulus, feature).
+        y: (stimulus, voxel), NaN where missing.
+        temperature: tau, in units of correlation.
+        weight: (voxel,) or (stimulus, voxel), non-negative; the weight of a voxel is the largest of its entries.
+
+    Returns:
+        Scalar, at most 1; NaN if a side is constant. A constant column correlates 0 with all.
+
+    Raises:
+        ValueError: If the number of stimuli differs or is below 3, no value is valid, or the temperature is not
+            positive.
+
+    Example:
+        >>> x = torch.tensor([[0.0, 1.0], [1.0, 0.0], [3.0, 1.0], [0.0, 0.0]])
+        >>> soft_matching(x, x.flip(1), temperature=0.001).round(decimals=2)
+        tensor(1.)
+
+    Source:
+        Khosla & Williams 2024, arXiv 2311.09466; Cuturi 2013, arXiv 1306.0895 (entropic transport).
+    """
+    if temperature <= 0:
+        raise ValueError(f"temperature must be positive; got {temperature}")
+    preds, target, w = prepare(x, y, weight)
+    check_valid(w)
+    check_enough(len(preds), 3, "soft matching")
+    value, defined = soft_matching_terms(preds, target, w, temperature)
+    return torch.where(defined, value, torch.nan)

@@ -1,0 +1,250 @@
+"""Representational similarity analysis: how alike two dissimilarity matrices are."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from neuroalign.functional.dissimilarity import Dissimilarity, check_dissimilarity, dissimilarities, square_rdm, upper
+from neuroalign.functional.gram import check_valid, prepare, widen
+from neuroalign.types import unknown
+
+Comparison = Literal["pearson", "cosine", "whitened_cosine", "spearman", "soft_spearman"]
+
+
+def check_options(dissimilarity: str, comparison: str) -> None:
+    """Refuse an unknown dissimilarity or comparison.
+
+    Raises:
+        ValueError: Listing near matches.
+    """
+    check_dissimilarity(dissimilarity)
+    if comparison not in get_args(Comparison):
+        raise ValueError(unknown("comparison", comparison, get_args(Comparison)))
+
+
+def _soft_ranks(d: Tensor, temperature: float) -> Tensor:
+    r"""Ranks under a Laplace kernel, :math:`\sum_j F((d_i - d_j)/\tau)`, in m log m.
+
+    In sorted order the sum is two recurrences, which logcumsumexp runs without over- or underflow.
+    """
+    spread = d.std(correction=0)
+    tau = temperature * torch.where(spread > 0, spread, 1)
+    order = d.argsort()
+    s = (d[order] - d.mean()) / tau
+    below = (s.logcumsumexp(0) - s).exp()  # sum over j <= i of exp(-(s_i - s_j))
+    above = ((-s).flip(0).logcumsumexp(0).flip(0) + s).exp()  # over j >= i
+    count = torch.arange(1, len(s) + 1, device=d.device, dtype=d.dtype)
+    ranks = count - below / 2 + (above - 1) / 2
+    return ranks[order.argsort()]
+
+
+def _ranks(d: Tensor) -> Tensor:
+    """Ranks from 1, ties sharing their mean."""
+    _, inverse, counts = d.unique(return_inverse=True, return_counts=True)
+    last = counts.cumsum(0).to(d.dtype)
+    return (last - (counts - 1).to(d.dtype) / 2)[inverse]
+
+
+def _correlate(a: Tensor, b: Tensor, weight: Tensor | None, centered: bool) -> tuple[Tensor, Tensor]:
+    """Weighted cosine or correlation of flat vectors, 0 with gradient 0 where undefined; and whether it is defined."""
+    if weight is None:
+        weight = torch.ones_like(a)
+    a, b = a.flatten(), b.flatten()
+    weight = weight.flatten()
+    total = weight.sum()
+    tiny = torch.finfo(a.dtype).tiny
+    eps = 4 * torch.finfo(a.dtype).eps
+    rounding = [total * (eps * (weight * v.detach().abs()).amax()) ** 2 if len(v) else total for v in (a, b)]
+    if centered:
+        a = a - (weight @ a) / total.clamp_min(tiny)
+        b = b - (weight @ b) / total.clamp_min(tiny)
+    wa = weight * a
+    aa, bb, ab = wa @ a, (weight * b) @ b, wa @ b
+    defined = (aa > rounding[0]) & (bb > rounding[1])
+    scale = torch.where(defined, aa, 1).sqrt() * torch.where(defined, bb, 1).sqrt()
+    return torch.where(defined, ab / scale, 0 * ab), defined
+
+
+def compare_matrices(
+    a: Tensor, b: Tensor, known: Tensor | None, comparison: Comparison, temperature: float = 0.05
+) -> tuple[Tensor, Tensor]:
+    """Similarity of two dissimilarity matrices (stimulus, stimulus) over the known pairs, and whether it is defined."""
+    n = len(a)
+    if comparison in ("spearman", "soft_spearman"):
+        pairs = upper(n, a.device)
+        if known is not None:
+            pairs = pairs & known
+        a, b = a[pairs], b[pairs]
+        if comparison == "spearman":
+            a, b = _ranks(a), _ranks(b)
+        elif len(a):
+            a, b = _soft_ranks(a, temperature), _soft_ranks(b, temperature)
+        return _correlate(a, b, None, centered=True)
+    if comparison == "whitened_cosine":
+        if known is not None and not bool((known | torch.eye(n, dtype=torch.bool, device=a.device)).all()):
+            raise ValueError(
+                f"whitened_cosine needs every pair of stimuli, and {int((~known)[upper(n, a.device)].sum())} are missing: "
+                "leave their stimuli out, or compare by 'cosine' or 'pearson'"
+            )
+        # Whitening turns squared distances into the inner products of centred patterns (Diedrichsen et al. 2021).
+        a, b = (d - d.mean(0) - d.mean(1, keepdim=True) + d.mean() for d in (a, b))
+        return _correlate(a, b, None, centered=False)
+    weight = 1 - torch.eye(n, dtype=a.dtype, device=a.device)
+    if known is not None:
+        weight = weight * known
+    return _correlate(a, b, weight, centered=comparison == "pearson")
+
+
+def rsa_terms(
+    preds: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    dissimilarity: Dissimilarity,
+    comparison: Comparison,
+    temperature: float = 0.05,
+) -> tuple[Tensor, Tensor]:
+    """RSA of prepared sets, 0 with gradient 0 where undefined, and whether it is defined."""
+    a, some = dissimilarities(preds, None, dissimilarity)
+    b, known = dissimilarities(target, weight, dissimilarity)
+    value, defined = compare_matrices(a, b, known, comparison, temperature)
+    if some is None:
+        return value, defined
+    defined = defined & (some & upper(len(a), a.device)).any()
+    return torch.where(defined, value, 0 * value), defined
+
+
+def rsa(
+    x: Tensor,
+    y: Tensor,
+    *,
+    dissimilarity: Dissimilarity = "sqeuclidean",
+    comparison: Comparison = "pearson",
+    temperature: float = 0.05,
+    weight: Tensor | None = None,
+) -> Tensor:
+    r"""Representational similarity: the similarity of two RDMs, over pairs of different stimuli.
+
+    Comparisons: ``"pearson"``; ``"cosine"``; ``"whitened_cosine"``, the cosine after whitening by the covariance that
+    noise gives to squared distances, which equals biased linear CKA; ``"spearman"``, which has no gradient; and
+    ``"soft_spearman"``, the correlation of soft ranks :math:`\sum_j F((d_i-d_j)/\tau)` with F the distribution
+    function of the Laplace distribution and :math:`\tau` the temperature times the standard deviation of the RDM.
+
+    Unchanged by what leaves the dissimilarities unchanged (see :func:`rdm`), by scaling a whole side, and by permuting
+    the stimuli of both. Missing values and weights as in :func:`rdm`; a pair without a value in y is left out. A
+    constant pattern of x has a correlation of 0 with the others.
+
+    Args:
+        x: (stimulus, feature).
+        y: (stimulus, voxel), NaN where missing.
+        dissimilarity: "sqeuclidean", "correlation" or "cosine", for both sides.
+        comparison: "pearson", "cosine", "whitened_cosine", "spearman" or "soft_spearman".
+        temperature: Of soft ranks.
+        weight: (voxel,) or (stimulus, voxel), non-negative, for y.
+
+    Returns:
+        Scalar in [-1, 1]; NaN if an RDM is constant.
+
+    Raises:
+        ValueError: If the number of stimuli differs or is below 3, no value is valid, or an option is unknown.
+
+    Example:
+        >>> x = torch.tensor([[0.0, 0.0], [0.0, 2.0], [3.0, 2.0], [1.0, 1.0]])
+        >>> rsa(x, 2 * x.flip(1) + 1)
+        tensor(1.)
+
+    Source:
+        Kriegeskorte et al. 2008; Diedrichsen et al. 2021, arXiv 2007.02789 (whitened cosine).
+    """
+    check_options(dissimilarity, comparison)
+    preds, target, w = prepare(x, y, weight)
+    check_valid(w)
+    if len(preds) < 3:
+        raise ValueError(f"RSA compares pairs and needs at least 3 stimuli; got {len(preds)}")
+    value, defined = rsa_terms(preds, target, w, dissimilarity, comparison, temperature)
+    return torch.where(defined, value, torch.nan)
+
+
+def compare_rdms(a: Tensor, b: Tensor, *, comparison: Comparison = "pearson", temperature: float = 0.05) -> Tensor:
+    """Similarity of RDMs, given as vectors of :func:`rdm`; pairs that are NaN in either are left out.
+
+    Args:
+        a: (pair,) or (rdm, pair).
+        b: (pair,).
+        comparison: As in :func:`rsa`.
+        temperature: Of soft ranks.
+
+    Returns:
+        Scalar, or (rdm,); NaN where an RDM is constant.
+
+    Raises:
+        ValueError: If the lengths differ or are no number of pairs.
+
+    Example:
+        >>> compare_rdms(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 4.0, 6.0]))
+        tensor(1.)
+    """
+    check_options("sqeuclidean", comparison)
+    if a.ndim == 2:
+        return torch.stack([compare_rdms(row, b, comparison=comparison, temperature=temperature) for row in a])
+    a, b = widen(a, b)
+    if a.shape != b.shape:
+        raise ValueError(f"RDMs of {a.shape[-1]} and {b.shape[-1]} pairs can't be compared")
+    known = ~(a.isnan() | b.isnan())
+    a, b = (square_rdm(torch.where(known, d, 0)) for d in (a, b))
+    value, defined = compare_matrices(a, b, square_rdm(known.to(a.dtype)) > 0, comparison, temperature)
+    return torch.where(defined, value, torch.nan)
+
+
+def rdm_noise_ceiling(rdms: Tensor, *, comparison: Comparison = "pearson") -> tuple[Tensor, Tensor]:
+    """Lower and upper bound of what any RDM could reach on average over subjects.
+
+    Each subject's RDM is compared with the mean of the others' (lower) and of all (upper), after each was
+    z-scored ("pearson") or scaled to unit root mean square ("cosine" and "whitened_cosine") or ranked ("spearman").
+
+    Args:
+        rdms: (subject, pair), at least 2 subjects; NaN where missing.
+        comparison: Any but "soft_spearman".
+
+    Returns:
+        Two scalars, lower and upper.
+
+    Raises:
+        ValueError: If there are fewer than 2 subjects, or the comparison has no such ceiling.
+
+    Example:
+        >>> low, high = rdm_noise_ceiling(torch.tensor([[1.0, 2.0, 3.0], [1.0, 3.0, 2.0], [1.0, 2.0, 2.5]]))
+        >>> bool(low < high)
+        True
+
+    Source:
+        Nili et al. 2014, PLoS Computational Biology 10(4).
+    """
+    check_options("sqeuclidean", comparison)
+    if comparison == "soft_spearman":
+        raise ValueError("the noise ceiling of soft_spearman is not defined: use spearman")
+    if rdms.ndim != 2 or len(rdms) < 2:
+        raise ValueError(f"a noise ceiling needs RDMs (subject, pair) of at least 2 subjects; got {tuple(rdms.shape)}")
+    unit = normalized_rdms(rdms, comparison)
+    lower, upper_bound = [], []
+    for i, own in enumerate(rdms):
+        others = torch.cat([unit[:i], unit[i + 1 :]])
+        lower.append(compare_rdms(own, others.nanmean(0), comparison=comparison))
+        upper_bound.append(compare_rdms(own, unit.nanmean(0), comparison=comparison))
+    return torch.stack(lower).nanmean(), torch.stack(upper_bound).nanmean()
+
+
+def normalized_rdms(rdms: Tensor, comparison: Comparison) -> Tensor:
+    """RDMs (subject, pair) in the form in which a comparison wants them averaged; NaN stays NaN."""
+    (rdms,) = widen(rdms)
+    if comparison in ("spearman", "soft_spearman"):
+        out = torch.full_like(rdms, torch.nan)
+        for row, d in zip(out, rdms):
+            row[~d.isnan()] = _ranks(d[~d.isnan()])
+        return out  # not scaled: rounding would break the ties of their mean
+    if comparison in ("cosine", "whitened_cosine"):
+        return rdms / rdms.square().nanmean(1, keepdim=True).sqrt()
+    rdms = rdms - rdms.nanmean(1, keepdim=True)
+    return rdms / rdms.square().nanmean(1, keepdim=True).sqrt()

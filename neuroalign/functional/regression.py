@@ -1,0 +1,356 @@
+"""Ridge regression: how well responses can be read out of a representation by a linear map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from neuroalign.functional.correlation import masked_correlation
+from neuroalign.functional.gram import check_enough, check_sets, check_valid, gram, prepare, shared, widen
+
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+"""Penalties among which generalised cross-validation chooses, in units of the features' mean squared length."""
+_CHUNK = 1 << 24  # entries of the batch of systems that are solved at once where voxels miss different stimuli
+
+
+def check_penalty(penalty: float | Tensor, num_voxels: int | None = None) -> None:
+    """Refuse penalties that are not positive, or not one or one a voxel.
+
+    Raises:
+        ValueError: Saying so.
+    """
+    p = torch.as_tensor(penalty)
+    if not bool((p > 0).all()):
+        raise ValueError(f"a ridge penalty must be positive; got {float(p.min()):.3g}")
+    if num_voxels is not None and p.ndim and p.shape != (num_voxels,):
+        raise ValueError(f"penalty must be a number or ({num_voxels},), one a voxel; got {tuple(p.shape)}")
+
+
+def ridge(x: Tensor, y: Tensor, query: Tensor, *, penalty: float | Tensor = 1.0) -> Tensor:
+    r"""Fit :math:`\min_\beta \|y - x\beta\|^2 + \lambda\|\beta\|^2` per voxel and predict other stimuli.
+
+    Both sides are centred, so there is an unpenalised intercept. Solved by Cholesky's method on the smaller side
+    (stimuli or features), once per distinct penalty; differentiable in all tensors. A voxel with missing values is fitted to
+    its valid stimuli alone, as if these were all; voxels that miss the same stimuli share one factorisation.
+
+    Args:
+        x: (stimulus, feature).
+        y: (stimulus, voxel), NaN where missing.
+        query: (query, feature).
+        penalty: lambda > 0, a number or (voxel,).
+
+    Returns:
+        Predictions (query, voxel); NaN for a voxel without any valid stimulus.
+
+    Raises:
+        ValueError: If the shapes don't fit or a penalty is not positive.
+
+    Example:
+        >>> x = torch.tensor([[0.0], [1.0], [2.0]])
+        >>> ridge(x, 2 * x + 1, torch.tensor([[3.0]]), penalty=1e-6).round(decimals=3)
+        tensor([[7.]])
+    """
+    check_sets(x, y)
+    check_penalty(penalty, y.shape[1])
+    if query.ndim != 2 or query.shape[1] != x.shape[1]:
+        raise ValueError(f"query must be (query, {x.shape[1]}), the features of x; got {tuple(query.shape)}")
+    x, y, query = widen(x, y, query)
+    valid = ~y.isnan()
+    penalty = torch.as_tensor(penalty, dtype=x.dtype, device=x.device)
+    if bool(valid.all()):
+        return _predict(x, y, query, penalty)
+    pred = _predict_masked(x, torch.where(valid, y, 0), valid, query, penalty.expand(y.shape[1]))
+    return torch.where(valid.any(0), pred, torch.nan)
+
+
+def _predict(x: Tensor, y: Tensor, query: Tensor, penalty: Tensor) -> Tensor:
+    mean_x, mean_y = x.mean(0), y.mean(0)
+    x, y, query = x - mean_x, y - mean_y, query - mean_x
+    dual = len(x) <= x.shape[1]
+    a = gram(x) if dual else gram(x.T)
+    right = y if dual else x.T @ y
+    eye = torch.eye(len(a), dtype=a.dtype, device=a.device)
+
+    def solve(lam: Tensor, columns: Tensor) -> Tensor:
+        return torch.cholesky_solve(columns, torch.linalg.cholesky(a + lam * eye))
+
+    if penalty.ndim == 0:
+        solution = solve(penalty, right)
+    else:
+        solution = torch.zeros_like(right)
+        which = penalty.detach().unique(return_inverse=True)[1]
+        for i in range(int(which.max()) + 1):
+            columns = (which == i).nonzero()[:, 0]
+            solution = solution.index_copy(1, columns, solve(penalty[columns[0]], right[:, columns]))
+    return (query @ x.T if dual else query) @ solution + mean_y
+
+
+def _predict_masked(x: Tensor, y: Tensor, valid: Tensor, query: Tensor, penalty: Tensor) -> Tensor:
+    """Predictions where voxels miss different stimuli: one system (stimulus, stimulus) per pattern and penalty.
+
+    In the system of a pattern the missing stimuli's rows are those of the penalty times the identity, so that their
+    coefficients are 0: the solution is that of the valid stimuli alone.
+    """
+    center = x.mean(0)
+    x, query = x - center, query - center
+    n, v = y.shape
+    k, k_query = gram(x), query @ x.T
+    keys, which = torch.unique(
+        torch.cat([valid.T.to(x.dtype), penalty.detach()[:, None]], 1), dim=0, return_inverse=True
+    )
+    masks = keys[:, :n]
+    count = valid.sum(0).clamp_min(1)
+    mean_y = (y * valid).sum(0) / count
+    centered = torch.where(valid, y - mean_y, 0)
+    # Voxels of one pattern side by side, padded to the most that any pattern has.
+    order = which.argsort(stable=True)
+    sizes = which.bincount(minlength=len(keys))
+    place = torch.empty_like(which)
+    place[order] = torch.arange(v, device=x.device) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    first = order[sizes.cumsum(0) - sizes]
+    coefficients = []
+    step = max(1, _CHUNK // (n * n))
+    for start in range(0, len(keys), step):
+        m = masks[start : start + step]
+        share = m / m.sum(1, keepdim=True).clamp_min(1)
+        kept = m[:, :, None] * m[:, None, :]
+        mean = k @ share.T  # of each row over the pattern's stimuli
+        a = kept * (k - mean.T[:, :, None] - mean.T[:, None, :] + (share * mean.T).sum(1)[:, None, None])
+        lam = penalty[first[start : start + step]]
+        a = a + lam[:, None, None] * torch.eye(n, dtype=x.dtype, device=x.device)
+        inside = (which >= start) & (which < start + step)
+        voxels = inside.nonzero()[:, 0]
+        right = x.new_zeros(len(m), int(sizes[start : start + step].max()), n)
+        right = right.index_put((which[voxels] - start, place[voxels]), centered.T[voxels])
+        solved = torch.cholesky_solve(right.mT, torch.linalg.cholesky(a)).mT
+        coefficients.append((voxels, solved[which[voxels] - start, place[voxels]]))
+    index = torch.cat([voxels for voxels, _ in coefficients])
+    alpha = torch.cat([c for _, c in coefficients])[index.argsort()].T  # (stimulus, voxel)
+    offset = ((k @ (valid.to(x.dtype) / count)) * alpha).sum(0)
+    return k_query @ alpha + mean_y - offset
+
+
+@torch.no_grad()
+def ridge_gcv(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor) -> Tensor:
+    r"""The penalty of each voxel by generalised cross-validation, from one eigendecomposition.
+
+    Minimises :math:`n\,\|y-\hat y\|^2 / (n - 1 - \mathrm{tr} H)^2` over the penalties, H the hat matrix of the centred
+    fit. A voxel with missing values is judged on its valid stimuli.
+
+    Args:
+        x: (stimulus, feature).
+        y: (stimulus, voxel), NaN where missing.
+        penalties: Candidates, positive.
+
+    Returns:
+        (voxel,), one of the penalties each.
+
+    Raises:
+        ValueError: If the shapes don't fit or a penalty is not positive.
+
+    Example:
+        >>> x = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
+        >>> ridge_gcv(x, 2 * x, penalties=[0.001, 100.0])
+        tensor([0.0010])
+
+    Source:
+        Golub, Heath & Wahba 1979, Technometrics 21(2).
+    """
+    check_sets(x, y)
+    grid = torch.as_tensor(penalties, dtype=torch.float64, device=x.device).flatten()
+    check_penalty(grid)
+    dtype, x, y = widen(x, y)[0].dtype, x.double(), y.double()
+    valid = ~y.isnan()
+    n = len(x)
+    if bool(valid.all()):
+        x, y = x - x.mean(0), y - y.mean(0)
+        values, vectors = torch.linalg.eigh(gram(x) if n <= x.shape[1] else gram(x.T))
+        values = values.clamp_min(0)
+        if n <= x.shape[1]:
+            inside = (vectors.T @ y) ** 2
+        else:
+            inside = (vectors.T @ (x.T @ y)) ** 2 / values.clamp_min(values.max() * 1e-14).unsqueeze(1)
+        outside = (y**2).sum(0) - inside.sum(0)
+        shrink = grid[:, None] / (values + grid[:, None])
+        residual = shrink**2 @ inside + outside.clamp_min(0)
+        freedom = n - 1 - (1 - shrink).sum(1)
+        score = residual / freedom.clamp_min(1e-12)[:, None] ** 2
+        return grid[score.argmin(0)].to(dtype)
+    y = torch.where(valid, y, 0)
+    masks, which = valid.T.double().unique(dim=0, return_inverse=True)
+    k = gram(x - x.mean(0))
+    chosen = torch.empty(y.shape[1], dtype=torch.long, device=x.device)
+    step = max(1, _CHUNK // (n * n))
+    for start in range(0, len(masks), step):
+        m = masks[start : start + step]
+        share = m / m.sum(1, keepdim=True).clamp_min(1)
+        mean = (k @ share.T).T
+        a = (
+            m[:, :, None]
+            * m[:, None, :]
+            * (k - mean[:, :, None] - mean[:, None] + (share * mean).sum(1)[:, None, None])
+        )
+        values, vectors = torch.linalg.eigh(a)
+        shrink = grid[:, None, None] / (values.clamp_min(0) + grid[:, None, None])  # (penalty, pattern, stimulus)
+        freedom = (m.sum(1) - 1 - (1 - shrink).sum(2)).clamp_min(1e-12)
+        for i in range(len(m)):  # voxels of a pattern together
+            voxels = (which == start + i).nonzero()[:, 0]
+            centered = m[i][:, None] * (y[:, voxels] - share[i] @ y[:, voxels])
+            residual = shrink[:, i] ** 2 @ (vectors[i].T @ centered) ** 2
+            chosen[voxels] = (residual / freedom[:, i, None] ** 2).argmin(0)
+    return grid[chosen].to(dtype)
+
+
+@torch.no_grad()
+def ridge_cv(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor, *, num_folds: int = 5) -> Tensor:
+    """The penalty of each voxel by cross-validation: the smallest mean squared error over contiguous folds.
+
+    Each fold costs one eigendecomposition. Predictions for all penalties are combinations of few basis predictions,
+    because the penalties' shrinkage curves are nearly linearly dependent.
+
+    Args:
+        x: (stimulus, feature).
+        y: (stimulus, voxel), complete.
+        penalties: Candidates, positive.
+        num_folds: Number of contiguous, nearly equal parts.
+
+    Returns:
+        (voxel,), one of the penalties each.
+
+    Raises:
+        ValueError: If the shapes don't fit, a penalty is not positive, a response is missing, or there are fewer stimuli
+            than folds.
+
+    Example:
+        >>> x = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
+        >>> ridge_cv(x, 2 * x, penalties=[0.001, 100.0], num_folds=2)
+        tensor([0.0010])
+    """
+    check_sets(x, y)
+    x, y = widen(x, y)
+    grid = torch.as_tensor(penalties, dtype=x.dtype, device=x.device).flatten()
+    check_penalty(grid)
+    if bool(y.isnan().any()):
+        raise ValueError(
+            "cross-validation over folds needs complete responses: drop the voxels with NaN, or use ridge_gcv"
+        )
+    if not 2 <= num_folds <= len(x):
+        raise ValueError(f"num_folds must be from 2 to the number of stimuli, {len(x)}; got {num_folds}")
+    x = x - x.mean(0)
+    if len(x) < x.shape[1]:  # a rotation into the stimuli's span changes no prediction
+        values, vectors = torch.linalg.eigh(gram(x.double()))
+        x = (vectors * values.clamp_min(0).sqrt()).to(x.dtype)
+    y = y - y.mean(0)
+    blocks = list(zip(x.tensor_split(num_folds), y.tensor_split(num_folds)))
+    squares = [gram(a.T) for a, _ in blocks]
+    products = [a.T @ b for a, b in blocks]
+    square, product = sum(squares), sum(products)
+    n, sum_x, sum_y = len(x), x.sum(0), y.sum(0)
+    error = y.new_zeros(len(grid), y.shape[1])
+    for (a, b), own_square, own_product in zip(blocks, squares, products):
+        rest = n - len(a)
+        mean_x, mean_y = (sum_x - a.sum(0)) / rest, (sum_y - b.sum(0)) / rest
+        values, vectors = torch.linalg.eigh(square - own_square - rest * torch.outer(mean_x, mean_x))
+        right = product - own_product - rest * torch.outer(mean_x, mean_y)
+        shrink = 1 / (values.clamp_min(0) + grid[:, None])
+        curves = shrink * grid[:, None]  # of one scale, whatever the penalty
+        u, s, basis = torch.linalg.svd(curves.double(), full_matrices=False)
+        rank = int((s > s[0] * 1e-8).sum())
+        mix = (u[:, :rank] * s[:rank] / grid.double()[:, None]).to(x.dtype)  # (penalty, rank)
+        left = ((a - mean_x) @ vectors) * basis[:rank, None].to(x.dtype)  # (rank, stimulus, feature)
+        parts = (left.flatten(0, 1) @ vectors.T @ right).view(rank, -1)
+        pred = (mix @ parts).view(len(grid), *b.shape)
+        error += (pred - (b - mean_y)).square_().sum(1) / len(a)
+    return grid[error.argmin(0)]
+
+
+def held_out_predictions(
+    preds: Tensor, target: Tensor, weight: Tensor, penalty: float | Sequence[float], num_folds: int
+) -> Tensor:
+    """Predictions (stimulus, voxel) of prepared sets, each stimulus from the folds that it is not in.
+
+    The penalty is in units of the mean squared length of the support's centred features; of several, each voxel's is chosen
+    by generalised cross-validation on the support.
+    """
+    fold = torch.arange(len(preds), device=preds.device) % num_folds
+    masked = target if shared(weight) else torch.where(weight > 0, target, torch.nan)
+    out = torch.zeros_like(target)
+    for i in range(num_folds):
+        query = fold == i
+        x, y = preds[~query], masked[~query]
+        unit = (x - x.mean(0)).square().sum(1).mean()
+        unit = torch.where(unit > 0, unit, 1)
+        if isinstance(penalty, (int, float)):
+            lam = penalty * unit
+        else:
+            grid = torch.as_tensor(penalty, dtype=x.dtype, device=x.device)
+            scale = unit.detach()
+            lam = ridge_gcv(x.detach(), y.detach(), grid * scale) / scale * unit
+        pred = ridge(x, y, preds[query], penalty=lam)
+        out = out.index_copy(0, query.nonzero()[:, 0], torch.where(pred.isnan(), 0, pred))
+    return out
+
+
+def predictivity_terms(
+    preds: Tensor, target: Tensor, weight: Tensor, penalty: float | Sequence[float], num_folds: int
+) -> tuple[Tensor, Tensor]:
+    """Held-out correlation of each voxel of prepared sets, 0 where undefined, and where it is defined."""
+    pred = held_out_predictions(preds, target, weight, penalty, num_folds)
+    return masked_correlation(pred, target, 0, (weight > 0).to(preds.dtype), centered=True)
+
+
+def check_folds(num_stimuli: int, num_folds: int) -> None:
+    """Refuse folds that leave fewer than two stimuli to fit.
+
+    Raises:
+        ValueError: Naming the numbers.
+    """
+    if num_folds < 2:
+        raise ValueError(f"num_folds must be at least 2; got {num_folds}")
+    check_enough(num_stimuli, max(4, num_folds), f"ridge regression in {num_folds} folds")
+
+
+def ridge_predictivity(
+    x: Tensor,
+    y: Tensor,
+    *,
+    penalty: float | Sequence[float] = PENALTIES,
+    num_folds: int = 2,
+    weight: Tensor | None = None,
+) -> Tensor:
+    """Correlation of each voxel with its held-out ridge predictions.
+
+    Stimulus i belongs to fold i modulo ``num_folds``; every fold is predicted from the others (support and query).
+    Unchanged by rotating, shifting or scaling x as a whole and by shifting and scaling single voxels; *not* by permuting the
+    stimuli, which changes the folds.
+
+    Args:
+        x: (stimulus, feature).
+        y: (stimulus, voxel), NaN where missing: such a voxel is fitted to and judged on its valid stimuli.
+        penalty: A number, or several of which each voxel's is chosen by generalised cross-validation on the support; in
+            units of the mean squared length of the support's centred features.
+        num_folds: Number of folds.
+        weight: (voxel,) or (stimulus, voxel): a weight of 0 leaves out.
+
+    Returns:
+        (voxel,) in [-1, 1]; NaN for a voxel that is constant or left out.
+
+    Raises:
+        ValueError: If the shapes don't fit, the stimuli are too few, no value is valid or a penalty is not positive.
+
+    Example:
+        >>> x = torch.linspace(-1, 1, 12)[:, None]
+        >>> ridge_predictivity(x, torch.cat([x, x**2], 1), penalty=0.001).round(decimals=2)[0]
+        tensor(1.)
+
+    Source:
+        Schrimpf et al. 2018, bioRxiv 407007 (regression-based predictivity).
+    """
+    check_penalty(penalty)
+    preds, target, w = prepare(x, y, weight)
+    check_valid(w)
+    check_folds(len(preds), num_folds)
+    r, defined = predictivity_terms(preds, target, w, penalty, num_folds)
+    return torch.where(defined, r, torch.nan)

@@ -1,0 +1,226 @@
+"""Procrustes similarity and the angular shape distance: how well one representation can be rotated onto another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neuroalign.functional.gram import center, check_enough, check_valid, negligible, prepare
+
+_WHITENING_FLOOR = 1e-6
+
+
+def _half_inverse(a: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum of the square roots of the eigenvalues of a, and the inverse root of a on its range."""
+    values, vectors = torch.linalg.eigh(a)
+    root = values.clamp_min(0).sqrt()
+    # An eigenvalue of 0 comes out as rounding; its root would be a singular value of 1e-8, and its inverse infinite.
+    kept = root > root[-1] * (len(a) * torch.finfo(a.dtype).eps) ** 0.5
+    inverse = torch.where(kept, 1 / torch.where(kept, root, 1), 0)
+    return torch.where(kept, root, 0).sum(), (vectors * inverse) @ vectors.T
+
+
+class _NuclearNorm(torch.autograd.Function):
+    """Sum of the singular values of x'y, from an eigenproblem of the smallest of its three sides.
+
+    The gradient is that of the polar factor on the range of x'y. Autograd's, through the singular vectors, would be NaN
+    wherever singular values coincide, as those of a rank-deficient product do.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        n = len(x)
+        ctx.swap = x.shape[1] > y.shape[1]
+        a, b = (y, x) if ctx.swap else (x, y)
+        ctx.by_stimulus = n < a.shape[1]
+        if ctx.by_stimulus:
+            a64, b64 = a.double(), b.double()
+            values, vectors = torch.linalg.eigh(a64 @ a64.T)
+            root = values.clamp_min(0).sqrt()
+            kept = root > root[-1] * (n * torch.finfo(root.dtype).eps) ** 0.5
+            root = torch.where(kept, root, 0)
+            factor = vectors * root
+            inverse = vectors * torch.where(kept, 1 / torch.where(kept, root, 1), 0)
+            k = b64 @ b64.T
+            norm, half = _half_inverse(factor.T @ k @ factor)
+            ctx.save_for_backward(a, b, k, factor, inverse, half)
+        else:
+            m = (a.T @ b).double()
+            norm, half = _half_inverse(m @ m.T)
+            ctx.save_for_backward(a, b, (half @ m).to(x.dtype))
+        return norm.to(x.dtype)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:  # type: ignore[override]
+        need_a, need_b = ctx.needs_input_grad[::-1] if ctx.swap else ctx.needs_input_grad
+        a, b, *rest = ctx.saved_tensors
+        grad_a = grad_b = None
+        if ctx.by_stimulus:
+            k, factor, inverse, half = rest
+            if need_a:
+                grad_a = grad * ((k @ factor @ half @ inverse.T).to(a.dtype) @ a)
+            if need_b:
+                grad_b = grad * ((factor @ half @ factor.T).to(b.dtype) @ b)
+        else:
+            (polar,) = rest
+            if need_a:
+                grad_a = grad * (b @ polar.T)
+            if need_b:
+                grad_b = grad * (a @ polar)
+        return (grad_b, grad_a) if ctx.swap else (grad_a, grad_b)
+
+
+def nuclear_norm(x: Tensor, y: Tensor) -> Tensor:
+    """The sum of the singular values of x'y, with finite gradients at any rank.
+
+    Args:
+        x: (stimulus, feature).
+        y: (stimulus, voxel).
+
+    Returns:
+        Scalar.
+
+    Example:
+        >>> nuclear_norm(torch.eye(3), 2 * torch.eye(3))
+        tensor(6.)
+    """
+    return _NuclearNorm.apply(x, y)
+
+
+class _InverseRoot(torch.autograd.Function):
+    """(a + floor)^(-1/2) of a symmetric matrix; the gradient in closed form, finite where eigenvalues coincide."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, floor: float) -> Tensor:
+        values, vectors = torch.linalg.eigh(a.double())
+        root = (values.clamp_min(0) + floor).rsqrt()
+        ctx.save_for_backward(root, vectors)
+        return ((vectors * root) @ vectors.T).to(a.dtype)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        root, vectors = ctx.saved_tensors
+        inner = vectors.T @ ((grad + grad.T).double() / 2) @ vectors
+        square = root**2
+        inner = -inner * (square[:, None] * square) / (root[:, None] + root)
+        return (vectors @ inner @ vectors.T).to(grad.dtype), None
+
+
+def _partly_whitened(z: Tensor, alpha: float) -> Tensor:
+    by_stimulus = len(z) <= z.shape[1]
+    k = z @ z.T if by_stimulus else z.T @ z
+    k_scaled = k * (k.diagonal().sum() / k.square().sum())  # where most of the variance is, eigenvalues are near 1
+    z = z * (k.diagonal().sum() / k.square().sum()).sqrt()
+    root = _InverseRoot.apply(k_scaled, _WHITENING_FLOOR)
+    return alpha * z + (1 - alpha) * (root @ z if by_stimulus else z @ root)
+
+
+def procrustes_terms(preds: Tensor, target: Tensor, weight: Tensor, alpha: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Procrustes similarity of prepared sets, 0 with gradient 0 where undefined, and whether it is defined."""
+    x, y = center(preds), center(target, weight) * weight.sqrt()
+    size_x, size_y = x.square().sum(), y.square().sum()
+    defined = (size_x > negligible(preds)) & (size_y > negligible(target * weight.sqrt()))
+    # Unit size first: the product of two large norms can leave float32.
+    x = x / torch.where(defined, size_x, 1).sqrt()
+    y = y / torch.where(defined, size_y, 1).sqrt()
+    if alpha < 1:
+        if not bool(defined):
+            return 0 * (x.sum() + y.sum()), defined
+        x, y = _partly_whitened(x, alpha), _partly_whitened(y, alpha)
+        x, y = x / x.square().sum().sqrt(), y / y.square().sum().sqrt()
+    return torch.where(defined, nuclear_norm(x, y), 0 * (x.sum() + y.sum())), defined
+
+
+def check_alpha(alpha: float) -> None:
+    """Refuse an alpha outside [0, 1].
+
+    Raises:
+        ValueError: Saying what its ends mean.
+    """
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must be in [0, 1], from 0 (whitened, as CCA) to 1 (not whitened); got {alpha}")
+
+
+def procrustes(x: Tensor, y: Tensor, *, alpha: float = 1.0, weight: Tensor | None = None) -> Tensor:
+    r"""Procrustes similarity: the cosine between two representations after the best rotation of one onto the other.
+
+    .. math:: \|X^\top Y\|_* / (\|X\|_F \|Y\|_F)
+
+    of centred X and Y (the nuclear norm is the sum of the singular values). Unchanged by rotating, shifting or scaling a
+    side as a whole and by permuting the stimuli of both; *not* by scaling single columns, unless alpha is 0. Biased upward in
+    high dimension: for independent data of more columns than stimuli it is far above 0.
+
+    With ``alpha`` < 1 each side Z, scaled so that :math:`\sum\lambda^2/\sum\lambda = 1` for the eigenvalues of its Gram
+    matrix, is first replaced by :math:`\alpha Z + (1-\alpha) (ZZ^\top + 10^{-6})^{-1/2} Z`: at 0 it is whitened and the
+    value is the mean of the canonical correlations (for full-rank sides of equal width).
+
+    Missing values: columns are centred over their valid stimuli, and a missing value takes no part in any sum. Weights
+    multiply the squares: integer weights equal repeating voxels.
+
+    Args:
+        x: (stimulus, feature).
+        y: (stimulus, voxel), NaN where missing.
+        alpha: 1 for Procrustes, 0 for whitened sides.
+        weight: (voxel,) or (stimulus, voxel), non-negative.
+
+    Returns:
+        Scalar in [0, 1]; NaN if a side is constant.
+
+    Raises:
+        ValueError: If the number of stimuli differs or is below 2, no value is valid, or alpha is outside [0, 1].
+
+    Example:
+        >>> x = torch.tensor([[0.0, 1.0], [1.0, 0.0], [3.0, 1.0]])
+        >>> procrustes(x, 2 * x.flip(1) + 1).round(decimals=4)
+        tensor(1.)
+
+    Source:
+        Williams et al. 2021, arXiv 2110.14739 (generalised shape metrics).
+    """
+    check_alpha(alpha)
+    preds, target, w = prepare(x, y, weight)
+    check_valid(w)
+    check_enough(len(preds), 2, "Procrustes similarity")
+    value, defined = procrustes_terms(preds, target, w, alpha)
+    return torch.where(defined, value, torch.nan)
+
+
+def angle(similarity: Tensor) -> Tensor:
+    """The arc cosine of a similarity, in radians, with gradient 0 where it reaches 1 and its own would be infinite.
+
+    Example:
+        >>> angle(torch.tensor([1.0, 0.0]))
+        tensor([0.0000, 1.5708])
+    """
+    inside = similarity.abs() < 1 - 4 * torch.finfo(similarity.dtype).eps
+    return torch.where(inside, torch.where(inside, similarity, 0).arccos(), similarity.detach().clamp(-1, 1).arccos())
+
+
+def shape_distance(x: Tensor, y: Tensor, *, alpha: float = 1.0, weight: Tensor | None = None) -> Tensor:
+    """The angular shape distance: the angle, in radians, left after the best rotation; a metric (triangle inequality).
+
+    Args:
+        x: (stimulus, feature).
+        y: (stimulus, voxel), NaN where missing.
+        alpha: As in :func:`procrustes`.
+        weight: As in :func:`procrustes`.
+
+    Returns:
+        Scalar in [0, pi/2]; NaN if a side is constant.
+
+    Raises:
+        ValueError: As :func:`procrustes`.
+
+    Example:
+        >>> x = torch.tensor([[0.0, 1.0], [1.0, 0.0], [3.0, 1.0]])
+        >>> bool(shape_distance(x, x.flip(1)) < 1e-3)
+        True
+
+    Source:
+        Williams et al. 2021, arXiv 2110.14739.
+    """
+    return angle(procrustes(x, y, alpha=alpha, weight=weight))

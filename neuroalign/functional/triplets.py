@@ -1,0 +1,128 @@
+"""Odd-one-out judgements: of three objects, which two go together?"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from neuroalign.functional.gram import widen
+from neuroalign.types import unknown
+
+Similarity = Literal["dot", "cosine", "sqeuclidean"]
+
+
+def check_triplets(embeddings: Tensor, triplets: Tensor, similarity: str) -> None:
+    """Refuse triplets that don't index the embeddings.
+
+    Raises:
+        TypeError: If the embeddings are not floating point or the triplets not integer.
+        ValueError: If a shape or an index is wrong, or the similarity is unknown.
+    """
+    if similarity not in get_args(Similarity):
+        raise ValueError(unknown("similarity", similarity, get_args(Similarity)))
+    if embeddings.ndim != 2 or not embeddings.is_floating_point():
+        raise TypeError(
+            f"embeddings must be floating point (object, feature); got {embeddings.dtype} {tuple(embeddings.shape)}"
+        )
+    if triplets.ndim != 2 or triplets.shape[1] != 3:
+        raise ValueError(f"triplets must be (triplet, 3); got {tuple(triplets.shape)}")
+    if triplets.is_floating_point() or triplets.dtype == torch.bool:
+        raise TypeError(f"triplets must be integer indices into the embeddings; got {triplets.dtype}")
+    if len(triplets) and not (int(triplets.min()) >= 0 and int(triplets.max()) < len(embeddings)):
+        raise ValueError(
+            f"triplets must index {len(embeddings)} embeddings from 0; found {int(triplets.min())} to "
+            f"{int(triplets.max())} (published lists often count from 1)"
+        )
+
+
+def pair_similarities(embeddings: Tensor, triplets: Tensor, similarity: Similarity = "dot") -> Tensor:
+    """Similarity of each triplet's three pairs.
+
+    Args:
+        embeddings: (object, feature).
+        triplets: (triplet, 3), indices of objects.
+        similarity: "dot", "cosine", or "sqeuclidean" (minus the squared distance).
+
+    Returns:
+        (triplet, 3): of the pairs (0, 1), (0, 2) and (1, 2).
+
+    Raises:
+        ValueError: As :func:`check_triplets`.
+
+    Example:
+        >>> pair_similarities(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]), torch.tensor([[0, 1, 2]]))
+        tensor([[2., 0., 0.]])
+    """
+    check_triplets(embeddings, triplets, similarity)
+    (z,) = widen(embeddings)
+    if similarity == "cosine":
+        size = z.square().sum(1, keepdim=True)
+        z = torch.where(size > 0, z / torch.where(size > 0, size, 1).sqrt(), 0)
+    a, b, c = z[triplets[:, 0]], z[triplets[:, 1]], z[triplets[:, 2]]
+    pairs = ((a, b), (a, c), (b, c))
+    if similarity == "sqeuclidean":
+        return torch.stack([-(u - v).square().sum(1) for u, v in pairs], 1)
+    return torch.stack([(u * v).sum(1) for u, v in pairs], 1)
+
+
+def odd_one_out_nll(
+    embeddings: Tensor, triplets: Tensor, *, similarity: Similarity = "dot", temperature: float = 1.0
+) -> Tensor:
+    r"""Negative log probability of people's choices, given that a pair is chosen in proportion to exp(similarity).
+
+    .. math:: -\log \frac{e^{s_{01}/T}}{e^{s_{01}/T} + e^{s_{02}/T} + e^{s_{12}/T}}
+
+    a mean over triplets. Chance is :math:`\log 3`.
+
+    Args:
+        embeddings: (object, feature).
+        triplets: (triplet, 3): the pair judged most similar in columns 0 and 1, the odd one in column 2.
+        similarity: "dot", "cosine", or "sqeuclidean" (minus the squared distance).
+        temperature: T.
+
+    Returns:
+        Scalar, at least 0.
+
+    Raises:
+        TypeError: If the embeddings are not floating point or the triplets not integer.
+        ValueError: If a shape or an index is wrong, the similarity is unknown, or the temperature is not positive.
+
+    Example:
+        >>> odd_one_out_nll(torch.zeros(3, 2), torch.tensor([[0, 1, 2]]))
+        tensor(1.0986)
+
+    Source:
+        Hebart et al. 2020, Nature Human Behaviour 4 (SPoSE); Muttenthaler et al. 2022, arXiv 2211.01201.
+    """
+    if temperature <= 0:
+        raise ValueError(f"temperature must be positive; got {temperature}")
+    if not len(triplets):
+        return 0 * embeddings.sum()
+    return -(pair_similarities(embeddings, triplets, similarity) / temperature).log_softmax(1)[:, 0].mean()
+
+
+def odd_one_out_correct(embeddings: Tensor, triplets: Tensor, *, similarity: Similarity = "dot") -> Tensor:
+    """Whether the most similar pair is the one that people chose.
+
+    Args:
+        embeddings: (object, feature).
+        triplets: (triplet, 3), the odd one in column 2.
+        similarity: As in :func:`odd_one_out_nll`.
+
+    Returns:
+        (triplet,) in [0, 1]: among k pairs that are equally similar the choice counts 1/k, so that a constant embedding
+        is at chance, 1/3.
+
+    Raises:
+        ValueError: As :func:`odd_one_out_nll`.
+
+    Example:
+        >>> z = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
+        >>> odd_one_out_correct(z, torch.tensor([[0, 1, 2], [0, 2, 1]]))
+        tensor([1., 0.])
+    """
+    s = pair_similarities(embeddings.detach(), triplets, similarity)
+    best = s == s.amax(1, keepdim=True)
+    return (best[:, 0] / best.sum(1)).to(s.dtype)

@@ -1,0 +1,112 @@
+"""HSIC and CKA: identities, bias, number of voxels, memory."""
+
+import pytest
+import torch
+
+from neuroalign.functional import hsic, linear_cka, rbf_cka, rsa
+from neuroalign.functional.gram import gram
+from tests import similarity_references as ref
+
+
+def independent(n, p, v, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn(n, p, generator=g), torch.randn(n, v, generator=g)
+
+
+def test_hsic_against_the_reference():
+    x, y = (z.double() for z in independent(9, 4, 3))
+    k, l = x @ x.T, (y @ y.T).exp()  # noqa: E741
+    for debiased in (True, False):
+        expected = ref.hsic(k.numpy(), l.numpy(), debiased)
+        assert float(hsic(k, l, debiased=debiased)) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("missing", [False, True])
+def test_voxel_corrected_against_the_reference(weighted, missing):
+    x, y = (z.double() for z in independent(30, 4, 6))
+    y = y + 2 * x[:, :1]
+    if missing:
+        y[2, 1], y[:, 4] = torch.nan, torch.nan
+    w = torch.tensor([0.3, 0.5, 1.0, 0.2, 0.7, 0.0]).double() if weighted else None
+    value = linear_cka(x, y, voxel_corrected=True, weight=w)
+    expected = ref.linear_cka_voxel_corrected(x.numpy(), y.numpy(), None if w is None else w.numpy())
+    assert float(value) == pytest.approx(expected, rel=1e-8)
+
+
+def test_biased_cka_is_the_whitened_cosine_of_squared_distances():
+    x, y = (z.double() for z in independent(15, 6, 9))
+    torch.testing.assert_close(rsa(x, y, comparison="whitened_cosine"), linear_cka(x, y, debiased=False))
+
+
+def test_independent_sides():
+    """Biased CKA of independent data reads .96 at n = 32, p = 512, v = 2000; the debiased one is 0 on average."""
+    pairs = [independent(32, 512, 2000, seed) for seed in range(30)]
+    biased = torch.stack([linear_cka(x, y, debiased=False) for x, y in pairs])
+    debiased = torch.stack([linear_cka(x, y) for x, y in pairs])
+    assert float(biased.mean()) == pytest.approx(0.96, abs=0.01)
+    assert abs(float(debiased.mean())) < 3 * float(debiased.std()) / 30**0.5
+    assert float(debiased.min()) < 0  # not clamped
+
+
+def test_regions_of_different_size():
+    """One signal, noisy voxels: debiased CKA grows with their number, the corrected one doesn't."""
+    g = torch.Generator().manual_seed(0)
+    signal = torch.randn(300, 5, generator=g)
+
+    def region(voxels):
+        return signal @ torch.randn(5, voxels, generator=g) + 4 * torch.randn(300, voxels, generator=g)
+
+    x = region(1000)
+    small, large = region(30), region(3000)
+    assert float(linear_cka(x, large)) > 1.5 * float(linear_cka(x, small))
+    corrected = [float(linear_cka(x, y, voxel_corrected=True)) for y in (small, large)]
+    assert corrected[0] == pytest.approx(corrected[1], rel=0.15)
+
+
+def test_no_scale_is_too_large_or_small_for_float32():
+    x, y = independent(64, 32, 48)
+    y = y + x[:, :1]
+    for a, b in ((1e-15, 1e-15), (1e15, 1e-15), (1e15, 1e15)):
+        torch.testing.assert_close(linear_cka(a * x, b * y), linear_cka(x, y), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("n", [7, 300])
+def test_gram_and_its_gradients(n):
+    x = torch.randn(n, 3, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(gram(x), x @ x.T)
+    weight = torch.randn(n, n, dtype=torch.float64)
+    ours = torch.autograd.grad((gram(x) * weight).sum(), x)[0]
+    torch.testing.assert_close(ours, torch.autograd.grad(((x @ x.T) * weight).sum(), x)[0])
+    if n < 10:
+        assert torch.autograd.gradgradcheck(gram, x)
+
+
+def test_rbf_bandwidth_is_the_median_and_detached():
+    x, y = (z.double() for z in independent(10, 3, 4))
+    median = [torch.nn.functional.pdist(z).square().div(z.shape[1]).quantile(0.5) for z in (x, y)]
+    given = rbf_cka(x, y, median=(float(median[0]), float(median[1])))
+    torch.testing.assert_close(rbf_cka(x, y), given)
+    x.requires_grad_()
+    fixed = torch.autograd.grad(rbf_cka(x, y, median=(float(median[0]), float(median[1]))), x)[0]
+    torch.testing.assert_close(torch.autograd.grad(rbf_cka(x, y), x)[0], fixed)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: linear_cka(torch.rand(3, 2), torch.rand(3, 2)),
+            "debiased CKA needs at least 4 stimuli; got 3.*drop_last",
+        ),
+        (lambda: hsic(torch.eye(3), torch.eye(3)), "debiased HSIC needs at least 4"),
+        (
+            lambda: hsic(torch.rand(5, 2), torch.rand(5, 2)),
+            r"two kernel matrices \(stimulus, stimulus\), such as x @ x.T",
+        ),
+        (lambda: rbf_cka(torch.rand(5, 2), torch.rand(5, 2), bandwidth=0), "bandwidth must be positive; got 0"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,110 @@
+"""Ridge regression: the reference, scikit-learn and himalaya, missing values, chosen penalties, gradients."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+
+from neuroalign.functional import regression as module
+from neuroalign.functional import ridge, ridge_cv, ridge_gcv, ridge_predictivity
+from tests import similarity_references as ref
+
+PENALTIES = [0.1, 1.0, 10.0, 100.0]
+
+
+def data(n=14, p=5, v=6, missing=0.0, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, p, generator=g, dtype=torch.float64) + 2
+    y = x @ torch.randn(p, v, generator=g, dtype=torch.float64) + 2 * torch.randn(
+        n, v, generator=g, dtype=torch.float64
+    )
+    query = torch.randn(4, p, generator=g, dtype=torch.float64) + 2
+    y[torch.rand(n, v, generator=g) < missing] = torch.nan
+    return x, y, query
+
+
+@pytest.mark.parametrize("p", [5, 30])
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+@pytest.mark.parametrize("penalty", ["number", "per voxel"])
+def test_predictions_against_the_reference(p, missing, penalty):
+    x, y, query = data(p=p, missing=missing)
+    lam = 3.0 if penalty == "number" else torch.tensor([0.1, 1.0, 0.1, 5.0, 5.0, 2.0]).double()
+    value = ridge(x, y, query, penalty=lam)
+    expected = ref.ridge_predictions(x.numpy(), y.numpy(), query.numpy(), lam if penalty == "number" else lam.numpy())
+    np.testing.assert_allclose(value.numpy(), expected, rtol=1e-8)
+    if not missing and penalty == "number":
+        np.testing.assert_allclose(value.numpy(), Ridge(alpha=3.0).fit(x, y).predict(query), rtol=1e-8)
+
+
+def test_voxels_that_miss_stimuli_are_fitted_in_pieces(monkeypatch):
+    x, y, query = data(missing=0.3)
+    whole = ridge(x, y, query), ridge_gcv(x, y, PENALTIES)
+    monkeypatch.setattr(module, "_CHUNK", 2 * 14 * 14)
+    torch.testing.assert_close(ridge(x, y, query), whole[0])
+    torch.testing.assert_close(ridge_gcv(x, y, PENALTIES), whole[1])
+
+
+def test_a_voxel_without_stimuli_is_nan():
+    x, y, query = data()
+    y[:, 3] = torch.nan
+    assert ridge(x, y, query).isnan().all(0).tolist() == [False, False, False, True, False, False]
+
+
+@pytest.mark.parametrize("p", [5, 30])
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+def test_generalised_cross_validation_against_the_reference(p, missing):
+    for seed in range(3):
+        x, y, _ = data(p=p, missing=missing, seed=seed)
+        expected = ref.ridge_gcv(x.numpy(), y.numpy(), PENALTIES)
+        np.testing.assert_array_equal(ridge_gcv(x, y, PENALTIES).numpy(), expected)
+
+
+@pytest.mark.parametrize(("n", "p"), [(23, 5), (23, 40)])
+@pytest.mark.parametrize("num_folds", [2, 5])
+def test_cross_validation_against_the_reference(n, p, num_folds):
+    x, y, _ = data(n=n, p=p, v=20)
+    chosen = ridge_cv(x, y, PENALTIES, num_folds=num_folds).numpy()
+    np.testing.assert_array_equal(chosen, ref.ridge_kfold(x.numpy(), y.numpy(), PENALTIES, num_folds))
+    assert len(set(chosen)) > 1
+
+
+def test_cross_validation_against_himalaya():
+    himalaya = pytest.importorskip("himalaya.ridge", reason="himalaya is not installed (extra: peers)")
+    x, y, _ = data(n=60, p=20, v=40)
+    grid = np.logspace(-2, 4, 10)
+    peer = himalaya.RidgeCV(alphas=grid, cv=5, fit_intercept=True).fit(x.numpy(), y.numpy())
+    np.testing.assert_allclose(ridge_cv(x, y, grid).numpy(), peer.best_alphas_)
+
+
+@pytest.mark.parametrize("p", [5, 30])
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+def test_gradients(p, missing):
+    x, y, query = data(n=9, p=p, v=3, missing=missing)
+    penalty = torch.tensor([1.0, 1.0, 3.0], dtype=torch.float64)
+    assert torch.autograd.gradcheck(
+        lambda a, q: ridge(a, y, q, penalty=penalty), (x.requires_grad_(), query.requires_grad_())
+    )
+
+
+def test_predictivity_is_of_held_out_stimuli():
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(60, 100, generator=g), torch.randn(60, 50, generator=g)
+    assert abs(float(ridge_predictivity(x, y).mean())) < 0.1  # fitted to what it predicts, it would be near 1
+    assert float(ridge_predictivity(x, x @ torch.randn(100, 50, generator=g)).mean()) > 0.3
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x, y, q: ridge(x, y, q, penalty=0.0), "must be positive; got 0"),
+        (lambda x, y, q: ridge(x, y, q, penalty=torch.ones(2)), r"a number or \(6,\), one a voxel; got \(2,\)"),
+        (lambda x, y, q: ridge(x, y, q[:, :3]), r"query must be \(query, 5\)"),
+        (lambda x, y, q: ridge_predictivity(x[:3], y[:3]), "at least 4 stimuli; got 3"),
+        (lambda x, y, q: ridge_predictivity(x, y, num_folds=1), "num_folds must be at least 2"),
+        (lambda x, y, q: ridge_cv(x, y, [1.0], num_folds=20), "from 2 to the number of stimuli, 14"),
+        (lambda x, y, q: ridge_cv(x, y.index_fill(0, torch.tensor([0]), torch.nan), [1.0]), "complete responses"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(*data())
