@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 
 from neuroalign.functional.dissimilarity import squared_distances
-from neuroalign.functional.gram import center, check_enough, check_valid, gram, negligible, prepare, shared, target_gram
+from neuroalign.functional.gram import (
+    center,
+    check_enough,
+    check_valid,
+    gram,
+    prepare,
+    shared,
+    shared_gram,
+    target_gram,
+)
 
 
 class HSICTerms(NamedTuple):
@@ -100,11 +109,15 @@ def _same_voxel(x: Tensor) -> Tensor:
     return pairs / (n * (n - 3))
 
 
-def _unit_variance(x: Tensor, small: Tensor) -> tuple[Tensor, Tensor]:
-    """Centred features with a mean squared length of 1, and whether they vary at all."""
-    size = x.square().sum()
-    varies = size > small
-    return x / (torch.where(varies, size, 1) / len(x)).sqrt(), varies
+def _unit_variance(k: Tensor, rounding: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A Gram matrix scaled to a mean diagonal of 1, whether its side varies at all, and the scale.
+
+    So squares of squares stay inside float32, whatever the unit of the responses.
+    """
+    size = k.diagonal().mean()
+    varies = size * len(k) > rounding
+    size = torch.where(varies, size, 1)
+    return k / size, varies, size
 
 
 def linear_terms(preds: Tensor, target: Tensor, weight: Tensor, *, debiased: bool, voxel_corrected: bool) -> HSICTerms:
@@ -112,24 +125,19 @@ def linear_terms(preds: Tensor, target: Tensor, weight: Tensor, *, debiased: boo
     if voxel_corrected and not shared(weight):
         complete = (weight > 0).all(0)
         target, weight = target[:, complete], weight[:1, complete].expand(len(weight), int(complete.sum()))
-    # Each side is scaled to unit variance: squares of squares stay inside float32, whatever the unit.
-    x, varies_x = _unit_variance(center(preds), negligible(preds))
-    if shared(weight):
-        w = weight[0] / weight[0].sum().clamp_min(torch.finfo(x.dtype).tiny)
-        y, varies_y = _unit_variance(center(target) * w.sqrt(), negligible(target * w.sqrt()))
-        l = gram(y)  # noqa: E741
-    else:
-        l = target_gram(target, weight)  # noqa: E741
-        size = l.diagonal().mean()
-        varies_y = size * weight.sum() > negligible(target, weight)
-        l = l / torch.where(varies_y, size, 1)  # noqa: E741
+    x, rounding_x = center(preds)
+    y, rounding_y = center(target, weight)
+    k, l = gram(x), shared_gram(y, weight) if shared(weight) else target_gram(target, weight)  # noqa: E741
+    k, varies_x, size_x = _unit_variance(k, rounding_x)
+    l, varies_y, size_y = _unit_variance(l, rounding_y / weight.sum() * len(weight))  # noqa: E741
     defined = varies_x & varies_y
-    cross, xx, yy = hsic_terms(gram(x), l, debiased)
+    cross, xx, yy = hsic_terms(k, l, debiased)
     if voxel_corrected:
         p = x.shape[1]
-        xx = (xx - _same_voxel(x).sum()) * p / (p - 1) if p > 1 else 0 * xx
+        xx = (xx - _same_voxel(x / size_x.sqrt()).sum()) * p / (p - 1) if p > 1 else 0 * xx
+        w = weight[0] / weight[0].sum().clamp_min(torch.finfo(x.dtype).tiny)
         effective = 1 - (w * w).sum()
-        yy = (yy - _same_voxel(y).sum()) / torch.where(effective > 0, effective, 1)
+        yy = (yy - (w * w * _same_voxel(y / size_y.sqrt())).sum()) / torch.where(effective > 0, effective, 1)
     return HSICTerms(cross, xx, yy, defined)
 
 

@@ -65,6 +65,11 @@ def widen(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(x.to(dtype) for x in tensors)
 
 
+def has_nan(x: Tensor) -> bool:
+    """Whether any entry is NaN: one pass without a mask unless the sum is (as it also is of opposite infinities)."""
+    return bool(x.detach().sum().isnan()) and bool(x.isnan().any())
+
+
 def prepare(preds: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Two sets in one dtype, the target's missing values made weights of 0, and stimuli without any left out.
 
@@ -80,14 +85,14 @@ def prepare(preds: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tenso
     check_sets(preds, target)
     preds, target = widen(preds, target)
     if weight is None:
-        weight = target.new_ones(target.shape[1])
+        weight = target.new_ones(())
     elif weight.shape not in (target.shape[1:], target.shape):
         raise ValueError(
             f"weight must be (voxel,) = {tuple(target.shape[1:])} or (stimulus, voxel); got {tuple(weight.shape)}"
         )
     weight = weight.to(target.dtype).nan_to_num(0.0).expand_as(target)
-    valid = ~target.isnan()
-    if not bool(valid.all()):
+    if has_nan(target):
+        valid = ~target.isnan()
         weight = torch.where(valid, weight, 0)
         target = torch.where(valid, target, 0)
     elif shared(weight):
@@ -105,15 +110,30 @@ def shared(weight: Tensor) -> bool:
     return len(weight) <= 1 or weight.stride(0) == 0
 
 
-def center(x: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Columns minus their mean over stimuli; with weights the weighted mean, and 0 where the weight is.
+def uniform(weight: Tensor) -> bool:
+    """Whether all weights are one number, told by the layout alone."""
+    return shared(weight) and weight.stride(1) == 0
 
-    Done before anything is multiplied: in float32 the Gram matrix of features with a large mean holds little else.
+
+def center(x: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Columns minus their mean over stimuli, and the sum of squares that rounding alone can leave of constant ones.
+
+    With weights the mean is the weighted one, and the result 0 where the weight is. Done before anything is
+    multiplied: in float32 the Gram matrix of features with a large mean holds little else. The sum of squares is
+    weighted too.
     """
+    tiny, eps = torch.finfo(x.dtype).tiny, torch.finfo(x.dtype).eps
     if weight is None or shared(weight):
-        return x - x.mean(0)
-    mean = (weight * x).sum(0) / weight.sum(0).clamp_min(torch.finfo(x.dtype).tiny)
-    return torch.where(weight > 0, x - mean, 0)
+        mean = x.mean(0)
+        x, size = x - mean, mean.detach().square()
+        size = len(x) * (size.sum() if weight is None or uniform(weight) else weight[0] @ size)
+        if weight is not None and uniform(weight):
+            size = size * weight[0, 0]
+    else:
+        total = weight.sum(0)
+        mean = (weight * x).sum(0) / total.clamp_min(tiny)
+        x, size = torch.where(weight > 0, x - mean, 0), total @ mean.detach().square()
+    return x, (2 * eps) ** 2 * size
 
 
 class _Gram(torch.autograd.Function):
@@ -150,6 +170,14 @@ def gram(x: Tensor) -> Tensor:
     return _Gram.apply(x)
 
 
+def shared_gram(y: Tensor, weight: Tensor) -> Tensor:
+    """The weighted mean over voxels of products of responses, under weights that all stimuli share."""
+    if uniform(weight):
+        return gram(y) / y.shape[1]
+    w = weight[0] / weight[0].sum().clamp_min(torch.finfo(y.dtype).tiny)
+    return gram(y * w.sqrt())
+
+
 def target_gram(target: Tensor, weight: Tensor) -> Tensor:
     r"""The weighted mean over voxels of products of centred responses, each pair of stimuli over its common voxels.
 
@@ -162,19 +190,9 @@ def target_gram(target: Tensor, weight: Tensor) -> Tensor:
     Returns:
         (stimulus, stimulus); 0 for a pair without a common voxel.
     """
-    y = center(target, weight)
+    y, _ = center(target, weight)
     if shared(weight):
-        w = weight[0]
-        return gram(y * (w / w.sum()).sqrt())
+        return shared_gram(y, weight)
     root = weight.sqrt()
     common = gram(root)
     return torch.where(common > 0, gram(root * y) / torch.where(common > 0, common, 1), 0)
-
-
-def negligible(x: Tensor, weight: Tensor | None = None) -> Tensor:
-    """The largest sum of squares that rounding alone can leave of a constant set (stimulus, feature) once centred."""
-    top = x.detach().abs().amax(0) if x.numel() else x.new_zeros(x.shape[1])
-    scale = (2 * torch.finfo(x.dtype).eps * top) ** 2
-    if weight is None:
-        return scale.sum() * len(x)
-    return (scale * weight).sum()

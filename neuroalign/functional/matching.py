@@ -7,7 +7,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from neuroalign.functional.gram import check_enough, check_valid, negligible, prepare, shared
+from neuroalign.functional.gram import check_enough, check_valid, prepare, shared
 
 
 def unit_correlations(preds: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -23,7 +23,7 @@ def unit_correlations(preds: Tensor, target: Tensor, weight: Tensor) -> tuple[Te
     count = valid.sum(0).clamp_min(1)
     y = torch.where(weight > 0, target - (valid * target).sum(0) / count, 0)
     varies_y = y.square().sum(0) > count * (eps * target.detach().abs().amax(0)) ** 2
-    any_varies = (x.square().sum() > negligible(preds)) & (y.square().sum() > negligible(target))
+    any_varies = varies_x.any() & varies_y.any()
     yy = torch.where(varies_y, y.square().sum(0), 1)
     cross = x.T @ torch.where(varies_y, y, 0)
     if complete:

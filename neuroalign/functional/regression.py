@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from neuroalign.functional.correlation import masked_correlation
-from neuroalign.functional.gram import check_enough, check_sets, check_valid, gram, prepare, shared, widen
+from neuroalign.functional.gram import check_enough, check_sets, check_valid, gram, has_nan, prepare, shared, widen
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 """Penalties among which generalised cross-validation chooses, in units of the features' mean squared length."""
@@ -203,12 +204,27 @@ def ridge_gcv(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor) -> Tens
     return grid[chosen].to(dtype)
 
 
-@torch.no_grad()
-def ridge_cv(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor, *, num_folds: int = 5) -> Tensor:
-    """The penalty of each voxel by cross-validation: the smallest mean squared error over contiguous folds.
+class RidgeFit(NamedTuple):
+    """A ridge regression with a penalty for each voxel."""
 
-    Each fold costs one eigendecomposition. Predictions for all penalties are combinations of few basis predictions,
-    because the penalties' shrinkage curves are nearly linearly dependent.
+    penalty: Tensor
+    """(voxel,), the chosen penalties."""
+    coefficients: Tensor
+    """(feature, voxel)."""
+    intercept: Tensor
+    """(voxel,)."""
+
+
+@torch.no_grad()
+def ridge_cv(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor, *, num_folds: int = 5) -> RidgeFit:
+    r"""Ridge regression whose penalty each voxel gets by cross-validation: least mean squared error over contiguous folds.
+
+    One eigendecomposition serves all folds and penalties. With q a fold's rows of the centred x, and
+    :math:`A = x^\top x + \lambda`, leaving the fold out changes its predictions by a system of the fold's size only:
+
+    .. math:: q_c (x_f^\top x_f + \lambda)^{-1} = (1 - \tfrac{1}{n} \mathbf{1}\mathbf{1}^\top - q A^{-1} q^\top)^{-1} q A^{-1}
+
+    (Woodbury's identity; :math:`x_f` and :math:`q_c` are centred by the mean of the other folds.)
 
     Args:
         x: (stimulus, feature).
@@ -217,7 +233,7 @@ def ridge_cv(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor, *, num_f
         num_folds: Number of contiguous, nearly equal parts.
 
     Returns:
-        (voxel,), one of the penalties each.
+        The penalties, and the fit to all stimuli under them: predictions are ``query @ fit.coefficients + fit.intercept``.
 
     Raises:
         ValueError: If the shapes don't fit, a penalty is not positive, a response is missing, or there are fewer stimuli
@@ -225,45 +241,62 @@ def ridge_cv(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor, *, num_f
 
     Example:
         >>> x = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
-        >>> ridge_cv(x, 2 * x, penalties=[0.001, 100.0], num_folds=2)
+        >>> ridge_cv(x, 2 * x + 1, penalties=[0.001, 100.0], num_folds=2).penalty
         tensor([0.0010])
     """
     check_sets(x, y)
     x, y = widen(x, y)
     grid = torch.as_tensor(penalties, dtype=x.dtype, device=x.device).flatten()
     check_penalty(grid)
-    if bool(y.isnan().any()):
+    if has_nan(y):
         raise ValueError(
             "cross-validation over folds needs complete responses: drop the voxels with NaN, or use ridge_gcv"
         )
     if not 2 <= num_folds <= len(x):
         raise ValueError(f"num_folds must be from 2 to the number of stimuli, {len(x)}; got {num_folds}")
-    x = x - x.mean(0)
-    if len(x) < x.shape[1]:  # a rotation into the stimuli's span changes no prediction
-        values, vectors = torch.linalg.eigh(gram(x.double()))
-        x = (vectors * values.clamp_min(0).sqrt()).to(x.dtype)
-    y = y - y.mean(0)
-    blocks = list(zip(x.tensor_split(num_folds), y.tensor_split(num_folds)))
-    squares = [gram(a.T) for a, _ in blocks]
-    products = [a.T @ b for a, b in blocks]
-    square, product = sum(squares), sum(products)
-    n, sum_x, sum_y = len(x), x.sum(0), y.sum(0)
+    n, mean_x, mean_y = len(x), x.mean(0), y.mean(0)
+    x, y = x - mean_x, y - mean_y
+    dual = n < x.shape[1]
+    values, vectors = torch.linalg.eigh(gram(x.double()) if dual else gram(x.T))
+    values, vectors = values.clamp_min(0).to(x.dtype), vectors.to(x.dtype)
+    rotated = vectors * values.sqrt() if dual else x @ vectors  # its columns are orthogonal
+    folds = list(zip(rotated.tensor_split(num_folds), y.tensor_split(num_folds)))
+    products = [a.T @ b for a, b in folds]
+    product = torch.stack(products).sum(0)
+    shrink = 1 / (values + grid[:, None])
     error = y.new_zeros(len(grid), y.shape[1])
-    for (a, b), own_square, own_product in zip(blocks, squares, products):
-        rest = n - len(a)
-        mean_x, mean_y = (sum_x - a.sum(0)) / rest, (sum_y - b.sum(0)) / rest
-        values, vectors = torch.linalg.eigh(square - own_square - rest * torch.outer(mean_x, mean_x))
-        right = product - own_product - rest * torch.outer(mean_x, mean_y)
-        shrink = 1 / (values.clamp_min(0) + grid[:, None])
-        curves = shrink * grid[:, None]  # of one scale, whatever the penalty
-        u, s, basis = torch.linalg.svd(curves.double(), full_matrices=False)
-        rank = int((s > s[0] * 1e-8).sum())
-        mix = (u[:, :rank] * s[:rank] / grid.double()[:, None]).to(x.dtype)  # (penalty, rank)
-        left = ((a - mean_x) @ vectors) * basis[:rank, None].to(x.dtype)  # (rank, stimulus, feature)
-        parts = (left.flatten(0, 1) @ vectors.T @ right).view(rank, -1)
-        pred = (mix @ parts).view(len(grid), *b.shape)
-        error += (pred - (b - mean_y)).square_().sum(1) / len(a)
-    return grid[error.argmin(0)]
+    for (a, b), own in zip(folds, products):
+        size = len(a)
+        left = _left_out(a, shrink, n).flatten(0, 1)  # (penalty * stimulus, feature)
+        ratio = size / (n - size)
+        right = product - own - ratio * torch.outer(a.mean(0), b.sum(0))
+        centered = b + ratio * b.mean(0)
+        for start in range(0, y.shape[1], 512):  # predictions of all penalties for a block of voxels at a time
+            block = slice(start, start + 512)
+            pred = (left @ right[:, block]).view(len(grid), size, -1)
+            error[:, block] += pred.sub_(centered[:, block]).square_().sum(1) / size
+    chosen = error.argmin(0)
+    solution = product * shrink[chosen].T
+    if dual:  # from the rotated features back to those given
+        root = values.sqrt()
+        back = torch.where(root > root[-1] * 1e-6, 1 / torch.where(root > 0, root, 1), 0)
+        coefficients = x.T @ ((vectors * back) @ solution)
+    else:
+        coefficients = vectors @ solution
+    return RidgeFit(grid[chosen], coefficients, mean_y - mean_x @ coefficients)
+
+
+def _left_out(a: Tensor, shrink: Tensor, n: int) -> Tensor:
+    """What maps a fold's right-hand side to its predictions, (penalty, stimulus, feature)."""
+    scaled = a * shrink[:, None]
+    eye = torch.eye(len(a), dtype=a.dtype, device=a.device) - 1 / n
+    factor, info = torch.linalg.cholesky_ex(eye - scaled @ a.T)
+    # Where a fold nearly decides its own predictions the difference above has lost its digits.
+    if bool((info > 0).any()) or float(factor.diagonal(dim1=1, dim2=2).amin()) ** 2 < 1e-3:
+        wide = a.double() * shrink.double()[:, None]
+        factor = torch.linalg.cholesky(eye.double() - wide @ a.double().T)
+        return torch.cholesky_solve(wide, factor).to(a.dtype)
+    return torch.cholesky_solve(scaled, factor)
 
 
 def held_out_predictions(

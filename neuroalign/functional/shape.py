@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuroalign.functional.gram import center, check_enough, check_valid, negligible, prepare
+from neuroalign.functional.gram import center, check_enough, check_valid, prepare, uniform
 
 _WHITENING_FLOOR = 1e-6
 
@@ -121,18 +121,19 @@ def _partly_whitened(z: Tensor, alpha: float) -> Tensor:
 
 def procrustes_terms(preds: Tensor, target: Tensor, weight: Tensor, alpha: float = 1.0) -> tuple[Tensor, Tensor]:
     """Procrustes similarity of prepared sets, 0 with gradient 0 where undefined, and whether it is defined."""
-    x, y = center(preds), center(target, weight) * weight.sqrt()
-    size_x, size_y = x.square().sum(), y.square().sum()
-    defined = (size_x > negligible(preds)) & (size_y > negligible(target * weight.sqrt()))
-    # Unit size first: the product of two large norms can leave float32.
-    x = x / torch.where(defined, size_x, 1).sqrt()
-    y = y / torch.where(defined, size_y, 1).sqrt()
+    x, rounding_x = center(preds)
+    y, rounding_y = center(target, weight)
+    if not uniform(weight):
+        y = y * weight.sqrt()
+    size_x, size_y = x.norm() ** 2, y.norm() ** 2
+    defined = (size_x > rounding_x) & (size_y > rounding_y)
     if alpha < 1:
         if not bool(defined):
             return 0 * (x.sum() + y.sum()), defined
         x, y = _partly_whitened(x, alpha), _partly_whitened(y, alpha)
-        x, y = x / x.square().sum().sqrt(), y / y.square().sum().sqrt()
-    return torch.where(defined, nuclear_norm(x, y), 0 * (x.sum() + y.sum())), defined
+        size_x, size_y = x.norm() ** 2, y.norm() ** 2
+    norm = nuclear_norm(x, y) / torch.where(defined, size_x, 1).sqrt() / torch.where(defined, size_y, 1).sqrt()
+    return torch.where(defined, norm, 0 * norm), defined
 
 
 def check_alpha(alpha: float) -> None:

@@ -63,17 +63,26 @@ def test_generalised_cross_validation_against_the_reference(p, missing):
 @pytest.mark.parametrize("num_folds", [2, 5])
 def test_cross_validation_against_the_reference(n, p, num_folds):
     x, y, _ = data(n=n, p=p, v=20)
-    chosen = ridge_cv(x, y, PENALTIES, num_folds=num_folds).numpy()
+    fit = ridge_cv(x, y, PENALTIES, num_folds=num_folds)
+    chosen = fit.penalty.numpy()
     np.testing.assert_array_equal(chosen, ref.ridge_kfold(x.numpy(), y.numpy(), PENALTIES, num_folds))
     assert len(set(chosen)) > 1
+    query = x[:3] + 1
+    refitted = query @ fit.coefficients + fit.intercept
+    torch.testing.assert_close(refitted, ridge(x, y, query, penalty=fit.penalty))
+    small = ridge_cv(x.float(), y.float(), PENALTIES, num_folds=num_folds)
+    assert (small.penalty.double() / fit.penalty - 1).abs().lt(1e-3).double().mean() >= 0.95
 
 
-def test_cross_validation_against_himalaya():
+@pytest.mark.parametrize("p", [20, 58])
+def test_cross_validation_against_himalaya(p):
     himalaya = pytest.importorskip("himalaya.ridge", reason="himalaya is not installed (extra: peers)")
-    x, y, _ = data(n=60, p=20, v=40)
+    x, y, _ = data(n=60, p=p, v=40)
     grid = np.logspace(-2, 4, 10)
     peer = himalaya.RidgeCV(alphas=grid, cv=5, fit_intercept=True).fit(x.numpy(), y.numpy())
-    np.testing.assert_allclose(ridge_cv(x, y, grid).numpy(), peer.best_alphas_)
+    fit = ridge_cv(x, y, grid)
+    np.testing.assert_allclose(fit.penalty.numpy(), peer.best_alphas_)
+    np.testing.assert_allclose(fit.coefficients.numpy(), peer.coef_, rtol=1e-6)
 
 
 @pytest.mark.parametrize("p", [5, 30])
