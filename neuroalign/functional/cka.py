@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,13 +10,13 @@ from torch import Tensor
 from neuroalign.functional.dissimilarity import squared_distances
 from neuroalign.functional.gram import (
     center,
+    centered_gram,
     check_enough,
     check_valid,
-    gram,
     prepare,
     shared,
-    shared_gram,
     target_gram,
+    uniform,
 )
 
 
@@ -79,24 +79,55 @@ def _u_center(k: Tensor) -> Tensor:
     return k - torch.diag(k.diagonal())
 
 
+def _u_center_in_place(k: Tensor) -> Tensor:
+    n = len(k)
+    rows = k.fill_diagonal_(0).sum(0) / (n - 2)
+    shift = rows - rows.sum() / (2 * (n - 1))
+    return k.sub_(shift).sub_(shift[:, None]).fill_diagonal_(0)
+
+
+class _DebiasedTerms(torch.autograd.Function):
+    """Inner products of U-centred symmetric matrices from sums alone; the gradient is U-centred too, made in one piece."""
+
+    @staticmethod
+    def forward(ctx: Any, k: Tensor, l: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: E741
+        n = len(k)
+        diagonals = torch.stack([k.diagonal(), l.diagonal()])
+        rows = torch.stack([k.sum(0), l.sum(0)]) - diagonals
+        total = rows.sum(1)
+        flat = k.reshape(-1), l.reshape(-1)
+
+        def inner(i: int, j: int) -> Tensor:
+            pairs = flat[i] @ flat[j] - diagonals[i] @ diagonals[j]
+            means = total[i] * total[j] / ((n - 1) * (n - 2)) - 2 * (rows[i] @ rows[j]) / (n - 2)
+            return (pairs + means) / (n * (n - 3))
+
+        ctx.save_for_backward(k, l)
+        return inner(0, 1), inner(0, 0), inner(1, 1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(  # type: ignore[override]
+        ctx: Any, cross: Tensor, own_k: Tensor, own_l: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
+        k, l = ctx.saved_tensors  # noqa: E741
+        n = len(k)
+        scale = 1 / (n * (n - 3))
+        grad_k = grad_l = None
+        if ctx.needs_input_grad[0]:
+            grad_k = _u_center_in_place((l * (cross * scale)).add_(k * (2 * own_k * scale)))
+        if ctx.needs_input_grad[1]:
+            grad_l = _u_center_in_place((k * (cross * scale)).add_(l * (2 * own_l * scale)))
+        return grad_k, grad_l
+
+
 def hsic_terms(k: Tensor, l: Tensor, debiased: bool) -> tuple[Tensor, Tensor, Tensor]:  # noqa: E741
     """HSIC of (k, l), (k, k) and (l, l) for matrices whose large common part is gone already."""
     n = len(k)
     if not debiased:
         k, l = _double_center(k).flatten(), _double_center(l).flatten()  # noqa: E741
         return k @ l / (n - 1) ** 2, k @ k / (n - 1) ** 2, l @ l / (n - 1) ** 2
-    # The inner product of U-centred matrices from sums alone: no further matrix of their size is formed.
-    diagonals = torch.stack([k.diagonal(), l.diagonal()])
-    rows = torch.stack([k.sum(0), l.sum(0)]) - diagonals
-    total = rows.sum(1)
-    k, l = k.flatten(), l.flatten()  # noqa: E741
-
-    def inner(a: Tensor, b: Tensor, i: int, j: int) -> Tensor:
-        pairs = a @ b - diagonals[i] @ diagonals[j]
-        means = total[i] * total[j] / ((n - 1) * (n - 2)) - 2 * (rows[i] @ rows[j]) / (n - 2)
-        return (pairs + means) / (n * (n - 3))
-
-    return inner(k, l, 0, 1), inner(k, k, 0, 0), inner(l, l, 1, 1)
+    return _DebiasedTerms.apply(k, l)
 
 
 def _same_voxel(x: Tensor) -> Tensor:
@@ -109,15 +140,17 @@ def _same_voxel(x: Tensor) -> Tensor:
     return pairs / (n * (n - 3))
 
 
-def _unit_variance(k: Tensor, rounding: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A Gram matrix scaled to a mean diagonal of 1, whether its side varies at all, and the scale.
+def _unit_variance(k: Tensor, rounding: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A Gram matrix on a scale that keeps squares of squares inside float32, and what scales it to unit variance.
 
-    So squares of squares stay inside float32, whatever the unit of the responses.
+    Returns the matrix; whether its side varies at all; what is left to divide it by; its mean diagonal as it was.
     """
     size = k.diagonal().mean()
     varies = size * len(k) > rounding
     size = torch.where(varies, size, 1)
-    return k / size, varies, size
+    if 1e-12 < float(size.detach()) < 1e12:
+        return k, varies, size, size
+    return k / size, varies, torch.ones_like(size), size
 
 
 def linear_terms(preds: Tensor, target: Tensor, weight: Tensor, *, debiased: bool, voxel_corrected: bool) -> HSICTerms:
@@ -125,19 +158,18 @@ def linear_terms(preds: Tensor, target: Tensor, weight: Tensor, *, debiased: boo
     if voxel_corrected and not shared(weight):
         complete = (weight > 0).all(0)
         target, weight = target[:, complete], weight[:1, complete].expand(len(weight), int(complete.sum()))
-    x, rounding_x = center(preds)
-    y, rounding_y = center(target, weight)
-    k, l = gram(x), shared_gram(y, weight) if shared(weight) else target_gram(target, weight)  # noqa: E741
-    k, varies_x, size_x = _unit_variance(k, rounding_x)
-    l, varies_y, size_y = _unit_variance(l, rounding_y / weight.sum() * len(weight))  # noqa: E741
+    k, varies_x, scale_x, size_x = _unit_variance(*centered_gram(preds))
+    l, varies_y, scale_y, size_y = _unit_variance(*target_gram(target, weight))  # noqa: E741
     defined = varies_x & varies_y
     cross, xx, yy = hsic_terms(k, l, debiased)
+    cross, xx, yy = cross / scale_x / scale_y, xx / scale_x**2, yy / scale_y**2
     if voxel_corrected:
-        p = x.shape[1]
-        xx = (xx - _same_voxel(x / size_x.sqrt()).sum()) * p / (p - 1) if p > 1 else 0 * xx
-        w = weight[0] / weight[0].sum().clamp_min(torch.finfo(x.dtype).tiny)
-        effective = 1 - (w * w).sum()
-        yy = (yy - (w * w * _same_voxel(y / size_y.sqrt())).sum()) / torch.where(effective > 0, effective, 1)
+        p = preds.shape[1]
+        xx = (xx - _same_voxel(center(preds) / size_x.sqrt()).sum()) * p / (p - 1) if p > 1 else 0 * xx
+        w = weight[0]
+        effective = 1 - w.square().sum() / w.sum().square()
+        own = _same_voxel(center(target) / size_y.sqrt())
+        yy = (yy - (own if uniform(weight) else w.square() * own).sum()) / torch.where(effective > 0, effective, 1)
     return HSICTerms(cross, xx, yy, defined)
 
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from neuroalign.functional.gram import check_sets, gram, shared, widen
+from neuroalign.functional.gram import centered_gram, check_sets, gram, shared, uniform, widen
 from neuroalign.types import unknown
 
 Dissimilarity = Literal["sqeuclidean", "correlation", "cosine"]
@@ -30,14 +30,12 @@ def squared_distances(x: Tensor, weight: Tensor | None = None) -> tuple[Tensor, 
     """
     if weight is None or shared(weight):
         # Distances don't change by centring; in float32 the products that they are made of need it.
-        x = x - x.mean(0)
-        if weight is None:
-            x = x / x.shape[1] ** 0.5
+        if weight is None or uniform(weight):
+            (k, _), total = centered_gram(x), x.shape[1]
         else:
-            x = x * (weight[0] / weight[0].sum()).sqrt()
-        k = gram(x)
-        square = k.diagonal()
-        return (square[:, None] + square - 2 * k).clamp_min(0).fill_diagonal_(0), None
+            (k, _), total = centered_gram(x, weight[0]), weight[0].sum()
+        square = k.diagonal() / total
+        return (square[:, None] + square - (2 / total) * k).clamp_min(0).fill_diagonal_(0), None
     root = weight.sqrt()
     common = gram(root)
     used = weight > 0

@@ -40,6 +40,8 @@ def check_valid(weight: Tensor) -> None:
     Raises:
         ValueError: Saying so.
     """
+    if shared(weight):  # one row, or one number, speaks for all
+        weight = weight[:1, :1] if len(weight) and uniform(weight) else weight[:1]
     if not len(weight) or not bool((weight > 0).any()):
         raise ValueError("target has no valid value: every entry is NaN or has weight 0")
 
@@ -115,48 +117,77 @@ def uniform(weight: Tensor) -> bool:
     return shared(weight) and weight.stride(1) == 0
 
 
-def center(x: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Columns minus their mean over stimuli, and the sum of squares that rounding alone can leave of constant ones.
+def center(x: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Columns minus their mean over stimuli; with weights the weighted mean, and 0 where the weight is.
 
-    With weights the mean is the weighted one, and the result 0 where the weight is. Done before anything is
-    multiplied: in float32 the Gram matrix of features with a large mean holds little else. The sum of squares is
-    weighted too.
+    Done before anything is multiplied: in float32 the Gram matrix of features with a large mean holds little else.
     """
-    tiny, eps = torch.finfo(x.dtype).tiny, torch.finfo(x.dtype).eps
     if weight is None or shared(weight):
-        mean = x.mean(0)
-        x, size = x - mean, mean.detach().square()
-        size = len(x) * (size.sum() if weight is None or uniform(weight) else weight[0] @ size)
-        if weight is not None and uniform(weight):
-            size = size * weight[0, 0]
+        return x - x.mean(0)
+    mean = (weight * x).sum(0) / weight.sum(0).clamp_min(torch.finfo(x.dtype).tiny)
+    return torch.where(weight > 0, x - mean, 0)
+
+
+def rounding(x: Tensor, weight: Tensor | None = None) -> Tensor:
+    """The sum of squares, times the weights, that rounding alone can leave of a constant set once it is centred."""
+    x = x.detach()
+    if weight is None or shared(weight):
+        square = x.mean(0).square()
+        total = len(x) * (square.sum() if weight is None else _weighted(square, weight))
     else:
-        total = weight.sum(0)
-        mean = (weight * x).sum(0) / total.clamp_min(tiny)
-        x, size = torch.where(weight > 0, x - mean, 0), total @ mean.detach().square()
-    return x, (2 * eps) ** 2 * size
+        total = (weight * x).sum(0).square() @ (1 / weight.sum(0).clamp_min(torch.finfo(x.dtype).tiny))
+    return (2 * torch.finfo(x.dtype).eps) ** 2 * total
 
 
-class _Gram(torch.autograd.Function):
-    """x x', half of it computed and mirrored, and one product in the backward pass where autograd needs two."""
+def _weighted(column: Tensor, weight: Tensor) -> Tensor:
+    return weight[0, 0] * column.sum() if uniform(weight) else weight[0] @ column
+
+
+class _CenteredGram(torch.autograd.Function):
+    """The Gram matrix of centred, scaled columns without a centred copy; half of it computed and mirrored.
+
+    The backward pass takes one product where autograd would take two.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        n = len(x)
-        blocks = 4 if n >= 256 else 1
-        if blocks == 1:
-            return x @ x.T
-        out = x.new_empty(n, n)
-        edges = [n * i // blocks for i in range(blocks + 1)]
-        for low, high in pairwise(edges):
-            out[low:high, :high] = x[low:high] @ x[:high].T
+    def forward(ctx: Any, x: Tensor, scale: Tensor | None, centered: bool) -> tuple[Tensor, Tensor | None]:
+        ctx.save_for_backward(x, scale)
+        ctx.centered = centered
+        n, mean = len(x), x.mean(0) if centered else None
+        blocks = 8 if 256 <= n <= x.shape[1] else 1  # copying the half would else cost what it saves
+        edges = list(pairwise([n * i // blocks for i in range(blocks + 1)]))
+        out = None
+        for start in range(0, x.shape[1], 2048):
+            columns = slice(start, start + 2048)
+            z = _center_and_scale(x[:, columns], mean, scale, columns)
+            if out is None:
+                out = x.new_empty(n, n)
+                for low, high in edges:
+                    torch.mm(z[low:high], z[:high].T, out=out[low:high, :high])
+            else:
+                for low, high in edges:
+                    out[low:high, :high].addmm_(z[low:high], z[:high].T)
+        assert out is not None
+        for low, high in edges:
             out[:low, low:high] = out[low:high, :low].T
-        return out
+        if mean is not None:
+            ctx.mark_non_differentiable(mean)
+        return out, mean
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
-        (x,) = ctx.saved_tensors
-        return (grad + grad.T) @ x
+    def backward(ctx: Any, grad: Tensor, _mean: Tensor | None) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        x, scale = ctx.saved_tensors
+        z = _center_and_scale(x, x.mean(0) if ctx.centered else None, scale, slice(None))
+        z = (grad + grad.T) @ z
+        if scale is not None:
+            z = z * scale
+        return (z - z.mean(0) if ctx.centered else z), None, None
+
+
+def _center_and_scale(x: Tensor, mean: Tensor | None, scale: Tensor | None, columns: slice) -> Tensor:
+    if mean is not None:
+        x = x - mean[columns]
+    return x if scale is None else x * scale[columns]
 
 
 def gram(x: Tensor) -> Tensor:
@@ -167,18 +198,30 @@ def gram(x: Tensor) -> Tensor:
         tensor([[5., 2.],
                 [2., 1.]])
     """
-    return _Gram.apply(x)
+    return _CenteredGram.apply(x, None, False)[0]
 
 
-def shared_gram(y: Tensor, weight: Tensor) -> Tensor:
-    """The weighted mean over voxels of products of responses, under weights that all stimuli share."""
-    if uniform(weight):
-        return gram(y) / y.shape[1]
-    w = weight[0] / weight[0].sum().clamp_min(torch.finfo(y.dtype).tiny)
-    return gram(y * w.sqrt())
+def centered_gram(x: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The Gram matrix of columns minus their means, and how large a trace rounding alone can leave of constant ones.
+
+    Args:
+        x: (stimulus, feature).
+        weight: Of columns, (feature,), non-negative; gets no gradient. None for ones.
+
+    Returns:
+        (stimulus, stimulus), and a scalar.
+
+    Example:
+        >>> centered_gram(torch.tensor([[1.0], [3.0]]))[0]
+        tensor([[ 1., -1.],
+                [-1.,  1.]])
+    """
+    k, mean = _CenteredGram.apply(x, None if weight is None else weight.sqrt(), True)
+    square = mean.square()
+    return k, (2 * torch.finfo(x.dtype).eps) ** 2 * len(x) * (square.sum() if weight is None else square @ weight)
 
 
-def target_gram(target: Tensor, weight: Tensor) -> Tensor:
+def target_gram(target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     r"""The weighted mean over voxels of products of centred responses, each pair of stimuli over its common voxels.
 
     .. math:: K_{ij} = \sum_v \sqrt{w_{iv} w_{jv}}\, y_{iv} y_{jv} \Big/ \sum_v \sqrt{w_{iv} w_{jv}}
@@ -188,11 +231,12 @@ def target_gram(target: Tensor, weight: Tensor) -> Tensor:
         weight: (stimulus, voxel), 0 where missing.
 
     Returns:
-        (stimulus, stimulus); 0 for a pair without a common voxel.
+        (stimulus, stimulus), 0 for a pair without a common voxel, under shared weights up to the factor of their sum; and a
+        scalar, how large a trace rounding alone can leave of constant voxels.
     """
-    y, _ = center(target, weight)
     if shared(weight):
-        return shared_gram(y, weight)
-    root = weight.sqrt()
+        return centered_gram(target, None if uniform(weight) else weight[0])
+    y, root = center(target, weight), weight.sqrt()
     common = gram(root)
-    return torch.where(common > 0, gram(root * y) / torch.where(common > 0, common, 1), 0)
+    k = torch.where(common > 0, gram(root * y) / torch.where(common > 0, common, 1), 0)
+    return k, rounding(target, weight) * len(weight) / weight.sum()

@@ -262,18 +262,23 @@ def ridge_cv(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor, *, num_f
     rotated = vectors * values.sqrt() if dual else x @ vectors  # its columns are orthogonal
     folds = list(zip(rotated.tensor_split(num_folds), y.tensor_split(num_folds)))
     products = [a.T @ b for a, b in folds]
-    product = torch.stack(products).sum(0)
+    product = products[0].clone()
+    for own in products[1:]:
+        product += own
     shrink = 1 / (values + grid[:, None])
     error = y.new_zeros(len(grid), y.shape[1])
+    # Predictions of all penalties for a block of voxels at a time, in one piece of memory.
+    room = y.new_empty(len(grid) * max(len(a) for a, _ in folds) * min(512, y.shape[1]))
     for (a, b), own in zip(folds, products):
         size = len(a)
         left = _left_out(a, shrink, n).flatten(0, 1)  # (penalty * stimulus, feature)
         ratio = size / (n - size)
-        right = product - own - ratio * torch.outer(a.mean(0), b.sum(0))
+        right = torch.sub(product, own, out=own).addr_(a.mean(0), b.sum(0), alpha=-ratio)
         centered = b + ratio * b.mean(0)
-        for start in range(0, y.shape[1], 512):  # predictions of all penalties for a block of voxels at a time
+        for start in range(0, y.shape[1], 512):
             block = slice(start, start + 512)
-            pred = (left @ right[:, block]).view(len(grid), size, -1)
+            pred = room[: len(left) * len(right[0, block])].view(len(left), -1)
+            pred = torch.mm(left, right[:, block], out=pred).view(len(grid), size, -1)
             error[:, block] += pred.sub_(centered[:, block]).square_().sum(1) / size
     chosen = error.argmin(0)
     solution = product * shrink[chosen].T

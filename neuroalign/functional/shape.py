@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuroalign.functional.gram import center, check_enough, check_valid, prepare, uniform
+from neuroalign.functional.gram import center, check_enough, check_valid, prepare, rounding, uniform
 
 _WHITENING_FLOOR = 1e-6
 
@@ -121,12 +121,12 @@ def _partly_whitened(z: Tensor, alpha: float) -> Tensor:
 
 def procrustes_terms(preds: Tensor, target: Tensor, weight: Tensor, alpha: float = 1.0) -> tuple[Tensor, Tensor]:
     """Procrustes similarity of prepared sets, 0 with gradient 0 where undefined, and whether it is defined."""
-    x, rounding_x = center(preds)
-    y, rounding_y = center(target, weight)
+    x, y = center(preds), center(target, weight)
     if not uniform(weight):
         y = y * weight.sqrt()
     size_x, size_y = x.norm() ** 2, y.norm() ** 2
-    defined = (size_x > rounding_x) & (size_y > rounding_y)
+    scale = weight[0, 0] if uniform(weight) else 1
+    defined = (size_x > rounding(preds)) & (scale * size_y > rounding(target, weight))
     if alpha < 1:
         if not bool(defined):
             return 0 * (x.sum() + y.sum()), defined

@@ -1,0 +1,163 @@
+"""Ratios of time against named peers on the same work: ``python -m tests.benchmarks.measures``.
+
+n 1000 stimuli, 512 features, 2000 voxels, float32, 2 threads. CPU time, the two sides in turn, median of the ratios after a
+warm-up; the peak of memory is the growth of a fresh process's peak in one call. A peer that is not installed is said so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from neuroalign import functional as F
+
+N, P, V = 1000, 512, 2000
+PENALTIES = np.logspace(0, 5, 10)
+
+
+def sets(v: int = V) -> tuple[torch.Tensor, torch.Tensor]:
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(N, P, generator=g)
+    return x, 0.05 * x @ torch.randn(P, v, generator=g) + torch.randn(N, v, generator=g)
+
+
+def gradient(function: Callable, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    z = x.detach().requires_grad_()
+    return torch.autograd.grad(function(z, y), z)[0]
+
+
+def biased_by_features(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Biased CKA through Gram matrices of features, as it is mostly written."""
+    x, y = x - x.mean(0), y - y.mean(0)
+    return (x.T @ y).square().sum() / ((x.T @ x).norm() * (y.T @ y).norm())
+
+
+def padded_svd(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Procrustes similarity by the SVD of the cross-product of zero-padded sides (netrep's way, in torch)."""
+    x, y = x - x.mean(0), y - y.mean(0)
+    width = max(x.shape[1], y.shape[1])
+    x, y = (torch.nn.functional.pad(z, (0, width - z.shape[1])) for z in (x, y))
+    return torch.linalg.svd(x.T @ y)[1].sum() / (x.norm() * y.norm())
+
+
+def pytorch_cka(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    from cka import cka_from_features
+
+    return cka_from_features(x, y)
+
+
+def rsatoolbox_rsa(x: torch.Tensor, y: torch.Tensor) -> float:
+    from rsatoolbox.data import Dataset
+    from rsatoolbox.rdm import calc_rdm, compare
+
+    rdms = [calc_rdm(Dataset(z.numpy()), "correlation") for z in (x, y)]
+    return float(np.squeeze(compare(*rdms, "corr")))
+
+
+def himalaya_ridge(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    from himalaya.backend import set_backend
+    from himalaya.ridge import RidgeCV
+
+    set_backend("torch")
+    return RidgeCV(alphas=PENALTIES, cv=5, fit_intercept=True).fit(x, y).best_alphas_
+
+
+def our_ridge(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return F.ridge_cv(x, y, PENALTIES, num_folds=5).penalty
+
+
+def our_rsa(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return F.rsa(x, y, dissimilarity="correlation")
+
+
+ROWS = [
+    ("debiased linear CKA, forward", "pytorch-cka", "cka", pytorch_cka, F.linear_cka),
+    (
+        "linear CKA, forward and backward (debiased / biased)",
+        "Grams of features",
+        "torch",
+        lambda x, y: gradient(biased_by_features, x, y),
+        lambda x, y: gradient(F.linear_cka, x, y),
+    ),
+    ("Procrustes similarity, forward", "SVD of the padded cross-product", "torch", padded_svd, F.procrustes),
+    ("RSA, correlation distance, forward", "rsatoolbox", "rsatoolbox", rsatoolbox_rsa, our_rsa),
+    ("ridge, 10 penalties, 5 folds, and the fit", "himalaya RidgeCV (torch)", "himalaya", himalaya_ridge, our_ridge),
+]
+
+
+def cpu_seconds(function: Callable, *args: object) -> float:
+    start = time.process_time()
+    function(*args)
+    return time.process_time() - start
+
+
+def compare(peer: Callable, ours: Callable, rounds: int) -> tuple[float, float, float]:
+    x, y = sets()
+    peer(x, y), ours(x, y)
+    pairs = [(cpu_seconds(peer, x, y), cpu_seconds(ours, x, y)) for _ in range(rounds)]
+    a, b = (statistics.median(side) for side in zip(*pairs))
+    return statistics.median(p / o for p, o in pairs), a, b
+
+
+def agreement(peer: Callable, ours: Callable) -> str:
+    """How far the results are apart, where both sides give the same quantity."""
+    x, y = sets()
+    a, b = torch.as_tensor(peer(x, y)).double().flatten(), torch.as_tensor(ours(x, y)).double().flatten()
+    if len(a) == V:
+        return f"{float(((a / b - 1).abs() < 1e-3).double().mean()):.1%} of the penalties equal"
+    return f"values {float(a[0]):.5f} and {float(b[0]):.5f}" if len(a) == 1 else ""
+
+
+def memory(row: int, side: str) -> float:
+    """MiB that one call adds to the peak of a fresh process."""
+    command = [sys.executable, "-m", "tests.benchmarks.measures", "--memory", f"{row}:{side}"]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+
+
+def measure_memory(row: int, side: str) -> None:
+    function = ROWS[row][3 if side == "peer" else 4]
+    small = [z[:40, :30].contiguous() for z in sets()]
+    function(*small)  # what libraries take once
+    x, y = sets()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    function(x, y)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--memory")
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    torch.set_num_threads(2)
+    if args.memory:
+        row, side = args.memory.split(":")
+        measure_memory(int(row), side)
+        return
+    print(f"torch {torch.__version__}, n {N}, p {P}, v {V}, float32, {torch.get_num_threads()} threads, CPU time")
+    for i, (what, name, package, peer, ours) in enumerate(ROWS):
+        if importlib.util.find_spec(package) is None:
+            print(f"{what}: {name} is not installed (extra: peers)")
+            continue
+        ratio, a, b = compare(peer, ours, args.rounds)
+        print(f"{what}\n  time: {name} / ours = {ratio:.2f}x ({1e3 * a:.0f} ms / {1e3 * b:.0f} ms)")
+        print(f"  extra memory: {memory(i, 'peer'):.0f} MiB / {memory(i, 'ours'):.0f} MiB")
+        if text := agreement(peer, ours):
+            print(f"  {text}")
+    for v in (2_000, 20_000):
+        x, y = sets(v)
+        seconds = cpu_seconds(F.linear_cka, x, y)
+        print(f"debiased CKA with {v:,} voxels: {1e3 * seconds:.0f} ms")
+
+
+if __name__ == "__main__":
+    main()
