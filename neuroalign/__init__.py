@@ -10,7 +10,14 @@ from importlib import import_module as _import_module
 __version__ = "0.1.0"
 
 _ROOMS = {
-    "losses": ("CategoryManifolds", "ManifoldGuidanceLoss", "NeuralAlignmentLoss", "NonNeuralManifoldLoss"),
+    "losses": (
+        "CategoryManifolds",
+        "ManifoldGuidanceLoss",
+        "NeuralAlignmentLoss",
+        "NonNeuralManifoldLoss",
+        "OddOneOutLoss",
+        "RDMAlignmentLoss",
+    ),
     "metrics": ("ManifoldGeometry", "NoiseNormalizedCorrelation", "RobustAccuracy", "VoxelCorrelation"),
     "models": (
         "Frozen",

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from neuroalign.functional.gram import check_sets
+
 
 def check_pair(preds: Tensor, target: Tensor) -> None:
-    """Refuse responses that are not two (stimulus, voxel) tensors of the same shape.
+    """Refuse responses that are not two floating-point (stimulus, voxel) tensors of the same shape.
 
     Raises:
+        TypeError: If one is no tensor, or not floating point.
         ValueError: Naming what differs.
     """
-    if preds.ndim != 2 or target.ndim != 2:
-        raise ValueError(
-            f"preds and target must be (stimulus, voxel); got {tuple(preds.shape)} and {tuple(target.shape)}"
-        )
-    if preds.shape[0] != target.shape[0]:
-        raise ValueError(
-            f"preds has {preds.shape[0]} stimuli and target {target.shape[0]}: rows must be the same images"
-        )
+    check_sets(preds, target)
     if preds.shape[1] != target.shape[1]:
-        raise ValueError(f"preds has {preds.shape[1]} voxels and target {target.shape[1]}")
+        raise ValueError(
+            f"preds has {preds.shape[1]} voxels and target {target.shape[1]}: voxel by voxel, they must be the same. "
+            "(Measures of whole sets such as 'cka', 'rsa' or 'procrustes' compare different numbers.)"
+        )
 
 
 def _wide(x: Tensor) -> Tensor:
@@ -85,9 +86,19 @@ def cosine(preds: Tensor, target: Tensor, *, dim: int = 1, weight: Tensor | None
 
 
 def masked_correlation(
-    preds: Tensor, target: Tensor, dim: int, weight: Tensor | None, *, centered: bool
+    preds: Tensor,
+    target: Tensor,
+    dim: int,
+    weight: Tensor | None,
+    *,
+    centered: bool,
+    total: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The correlation, 0 with gradient 0 where undefined, and where it is defined."""
+    """The correlation, 0 with gradient 0 where undefined, and where it is defined.
+
+    ``total`` adds sums (..., voxel) over stimuli up over processes, so that a correlation over all their stimuli needs no
+    exchange of responses.
+    """
     preds, target = _wide(preds), _wide(target)
     dtype = torch.promote_types(preds.dtype, target.dtype)
     preds, target = preds.to(dtype), target.to(dtype)
@@ -95,18 +106,22 @@ def masked_correlation(
     w = valid.to(dtype) if weight is None else torch.where(valid, weight.to(dtype).expand_as(target), 0)
     used = w > 0
     p, t = torch.where(used, preds, 0), torch.where(used, target, 0)
-    # Rounding alone gives a constant voxel a little variance, the more the larger its mean.
-    eps = 2 * torch.finfo(dtype).eps
-    total = w.sum(dim)
-    floor_p = total * (eps * p.detach().abs().amax(dim)) ** 2
-    floor_t = total * (eps * t.detach().abs().amax(dim)) ** 2
+    count = used.sum(dim).to(dtype)
     if centered:
-        safe = total.clamp_min(torch.finfo(dtype).tiny)
-        p = p - ((w * p).sum(dim) / safe).unsqueeze(dim)
-        t = t - ((w * t).sum(dim) / safe).unsqueeze(dim)
-    pp, tt, pt = (w * p * p).sum(dim), (w * t * t).sum(dim), (w * p * t).sum(dim)
-    enough = used.sum(dim) >= (2 if centered else 1)
-    defined = enough & (pp > floor_p) & (tt > floor_t)
+        sums = torch.stack([count, w.sum(dim), (w * p).sum(dim), (w * t).sum(dim)])
+        count, size, sum_p, sum_t = sums if total is None else total(sums)
+        mean_p, mean_t = (
+            sum_p / size.clamp_min(torch.finfo(dtype).tiny),
+            sum_t / size.clamp_min(torch.finfo(dtype).tiny),
+        )
+        p, t = torch.where(used, p - mean_p.unsqueeze(dim), 0), torch.where(used, t - mean_t.unsqueeze(dim), 0)
+    sums = torch.stack([(w * p * p).sum(dim), (w * t * t).sum(dim), (w * p * t).sum(dim)])
+    pp, tt, pt = sums if total is None else total(sums)
+    floor_p = floor_t = torch.zeros((), dtype=dtype, device=p.device)
+    if centered:  # rounding alone gives a constant voxel a little variance, the more the larger its mean
+        eps = 2 * torch.finfo(dtype).eps
+        floor_p, floor_t = size * (eps * mean_p.detach()) ** 2, size * (eps * mean_t.detach()) ** 2
+    defined = (count >= (2 if centered else 1)) & (pp > floor_p) & (tt > floor_t)
     scale = torch.where(defined, pp, 1).sqrt() * torch.where(defined, tt, 1).sqrt()
     return torch.where(defined, pt / scale, 0 * pt), defined
 

@@ -9,7 +9,8 @@ from neuroalign.functional.correlation import check_pair
 from neuroalign.functional.gram import widen
 
 
-def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Sum of w times the values over the sum of w; 0 where all weights are 0."""
     return (weight * values).sum() / weight.sum().clamp_min(torch.finfo(values.dtype).tiny)
 
 
@@ -73,7 +74,7 @@ def gaussian_nll(
 
 def gaussian_terms(preds: Tensor, target: Tensor, weight: Tensor, variance: Tensor) -> Tensor:
     """The Gaussian negative log likelihood of responses without NaN."""
-    return _weighted_mean(((preds - target).square() / variance + variance.log()) / 2, weight)
+    return weighted_mean(((preds - target).square() / variance + variance.log()) / 2, weight)
 
 
 def poisson_nll(preds: Tensor, target: Tensor, *, log_input: bool = True, weight: Tensor | None = None) -> Tensor:
@@ -116,4 +117,4 @@ def poisson_terms(preds: Tensor, target: Tensor, weight: Tensor, log_input: bool
             )
         # A rate of 0 where spikes came has an infinite likelihood; where none came it is right.
         rate, log_rate = preds, torch.where(target > 0, preds.clamp_min(torch.finfo(preds.dtype).tiny), 1).log()
-    return _weighted_mean(rate - target + torch.xlogy(target, target) - target * log_rate, weight)
+    return weighted_mean(rate - target + torch.xlogy(target, target) - target * log_rate, weight)

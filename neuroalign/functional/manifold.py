@@ -10,8 +10,11 @@ def check_features(features: Tensor, labels: Tensor) -> None:
     """Refuse anything but features (stimulus, feature) with an integer label for each row.
 
     Raises:
+        TypeError: If the features are not floating point.
         ValueError: Naming what is wrong.
     """
+    if not features.is_floating_point():
+        raise TypeError(f"features must be floating point; got {features.dtype}")
     if features.ndim != 2:
         raise ValueError(f"features must be (stimulus, feature); got shape {tuple(features.shape)}")
     if labels.shape != features.shape[:1]:

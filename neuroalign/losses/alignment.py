@@ -3,120 +3,105 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from neuroalign.config import describe
-from neuroalign.functional.correlation import check_pair, masked_correlation
-from neuroalign.functional.distributed import gather_batch, reduce_sum, world_size
+from neuroalign.functional.correlation import check_pair
+from neuroalign.functional.distributed import gather_batch, reduce_sum, total, world_size
+from neuroalign.functional.gram import check_enough, check_sets, has_nan, prepare, widen
+from neuroalign.losses.registry import MEASURES, AveragesOver, Measure, MeasureFunction
 from neuroalign.types import unknown
 
-Measure = Callable[..., Tensor]
-
-MEASURES: dict[str, Measure] = {}
-"""Registered measures by name. Each takes ``(preds, target, weight)`` of one shape and returns a scalar."""
-
-AveragesOver = Literal["entry", "stimulus", "set"]
-_AVERAGES_OVER: dict[str, AveragesOver] = {}
+_METRICS_ONLY = ("cca", "svcca", "pwcca")
 
 
-def register_measure(name: str, *, averages_over: AveragesOver = "set") -> Callable[[Measure], Measure]:
-    """Register a measure under a name that :class:`NeuralAlignmentLoss` then accepts.
-
-    Args:
-        name: The name; an existing one is an error.
-        averages_over: What the value is a mean of, which decides how it is made exact in distributed training:
-            "entry" (a weighted mean over entries) and "stimulus" (a mean over stimuli with a valid entry) exchange one
-            number; "set" (anything that depends on the batch as a whole, such as a correlation over stimuli) sees the
-            gathered batches of all processes and is always right.
-
-    Returns:
-        A decorator for ``(preds, target, weight) -> scalar``: preds and target (stimulus, voxel) in float32 or wider,
-        target without NaN, and weight (stimulus, voxel) >= 0, which is 0 where the target is missing.
-
-    Raises:
-        ValueError: If the name is taken.
-
-    Example:
-        >>> @register_measure("mae")
-        ... def mae(preds, target, weight):
-        ...     return (weight * (preds - target).abs()).sum() / weight.sum()
-        >>> NeuralAlignmentLoss("mae")(torch.zeros(2, 3), torch.ones(2, 3))
-        tensor(1.)
-        >>> del MEASURES["mae"]
-    """
-
-    def decorate(measure: Measure) -> Measure:
-        if name in MEASURES:
-            raise ValueError(f"a measure named {name!r} is registered already")
-        MEASURES[name] = measure
-        _AVERAGES_OVER[name] = averages_over
-        return measure
-
-    return decorate
+def _known(name: str) -> Measure:
+    if name in MEASURES:
+        return MEASURES[name]
+    if name in _METRICS_ONLY:
+        raise ValueError(
+            f"{name!r} is a metric only (neuroalign.functional.{name}): it inverts covariances that a batch can't estimate. "
+            "To minimise, use 'procrustes' with alpha=0.5 (partial whitening), 'cka' or 'ridge'"
+        )
+    raise ValueError(unknown("measure", name, MEASURES))
 
 
-def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
-    return (weight * values).sum() / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
-
-
-@register_measure("mse", averages_over="entry")
-def _mse(preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    return _weighted_mean((preds - target).square(), weight)
-
-
-@register_measure("pearson")
-def _pearson(preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    r, _ = masked_correlation(preds, target, 0, (weight > 0).to(preds.dtype), centered=True)
-    # A voxel's weight is that of its valid entries; with one valid stimulus there is nothing to correlate.
-    voxel_weight = torch.where((weight > 0).sum(0) >= 2, weight.amax(0), 0)
-    return _weighted_mean(1 - r, voxel_weight)
-
-
-@register_measure("cosine", averages_over="stimulus")
-def _cosine(preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    r, _ = masked_correlation(preds, target, 1, weight, centered=False)
-    return _weighted_mean(1 - r, (weight > 0).any(1).to(r.dtype))
+def _make(name: str, options: dict[str, Any]) -> MeasureFunction:
+    """A measure's function with its options, or a module of it."""
+    function = _known(name).function
+    parameters = inspect.signature(function).parameters
+    allowed = list(parameters)[0 if inspect.isclass(function) else 3 :]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for option in options:
+        if option not in allowed and not takes_any:
+            message = unknown(f"option of measure {name!r}:", option, allowed)
+            raise TypeError(message if allowed else f"measure {name!r} takes no options; got {option!r}")
+    return function(**options) if inspect.isclass(function) else function
 
 
 class NeuralAlignmentLoss(nn.Module):
     r"""Misalignment between predicted and target responses, a scalar to minimise.
 
-    =============  =====================================================================  =====================
-    measure        value                                                                  unchanged by
-    =============  =====================================================================  =====================
-    ``"mse"``      mean squared difference over valid entries                             nothing
-    ``"pearson"``  1 - mean over voxels of the correlation over stimuli                   shift, scale per voxel
-    ``"cosine"``   1 - mean over stimuli of the cosine over voxels                        scale per stimulus
-    =============  =====================================================================  =====================
+    ===================  ==============================================================  ==============================
+    measure              value                                                           unchanged by
+    ===================  ==============================================================  ==============================
+    ``"mse"``            mean squared difference over valid entries                      nothing
+    ``"pearson"``        1 - mean correlation, ``over="stimuli"`` of each voxel (the     shift, scale per voxel
+                         default) or ``over="voxels"`` of each stimulus                  (per stimulus)
+    ``"cosine"``         1 - mean over stimuli of the cosine over voxels                 scale per stimulus
+    ``"gaussian_nll"``   negative log likelihood; ``variance`` "learned" or given        nothing
+    ``"poisson_nll"``    half the Poisson deviance of counts from (log) rates            nothing
+    ``"cka"``            1 - linear CKA, debiased                                        rotation, shift, scale
+    ``"rbf_cka"``        1 - CKA with Gaussian kernels                                   rotation, shift, scale
+    ``"rsa"``            1 - similarity of RDMs; ``dissimilarity``, ``comparison``       depends on the dissimilarity
+    ``"procrustes"``     1 - Procrustes similarity; ``alpha``, ``angular``               rotation, shift, scale
+    ``"soft_matching"``  1 - best pairing of units with voxels; ``temperature``          shift, scale per column
+    ``"ridge"``          1 - mean held-out correlation of a ridge readout of preds       rotation, shift, scale of preds
+    ===================  ==============================================================  ==============================
 
-    Lower is better and 0 is perfect alignment. The value is computed in float32 or wider, also under autocast. NaN in
-    ``target`` marks a missing value and is left out; where nothing is valid the loss is 0 and keeps its graph. It never
-    detaches: gradients flow to whatever of its two arguments requires them. A constant voxel (stimulus, for "cosine")
-    has no correlation: it counts as 0 and sends no gradient.
+    The first five compare voxel by voxel, so preds has the target's width; the others compare whole sets of any two widths.
+    Their options are those of the classes in ``neuroalign.losses.measures`` and are given as further keywords.
 
-    In distributed training the loss is that of the global batch: "pearson" gathers the batches, the others exchange one
-    number. Every process must then call it equally often; ``distributed=False`` keeps it local.
+    Lower is better and 0 is perfect alignment, except for "gaussian_nll" (the mean of :math:`\tfrac12\log\sigma^2`),
+    "soft_matching" (about its temperature times the log of the number of voxels) and "ridge" (what shrinkage loses). The
+    value is computed in float32 or wider, also under autocast. It never detaches: gradients flow to whatever of its
+    two arguments requires them.
+
+    **Missing values.** NaN in ``target`` marks a missing value. Voxel by voxel, the entry is left out. For sets, a voxel
+    or stimulus that is wholly missing is as if it had not been there, and of what is left each pair of stimuli
+    ("cka", "rbf_cka", "rsa"), each voxel ("ridge", "soft_matching") or each sum ("procrustes") is taken over the values there
+    are; the formula's page says how. Where nothing, or too little to compare, is valid the loss is 0 and keeps its graph. An
+    undefined similarity (a constant voxel, stimulus or set) counts as 0 and sends no gradient.
+
+    **Noise ceilings** weight voxels of the target: integer weights equal repeating voxels, and 0 or NaN leaves one out.
+
+    In distributed training the loss is that of the global batch, exactly, ragged last batches included. Sets are gathered
+    with their gradients; "pearson" exchanges a few sums per voxel, the other voxel-wise measures one number. Every process
+    must then call it equally often; ``distributed=False`` keeps it local.
 
     Args:
         measure: A registered name, or a callable ``(preds, target) -> scalar``. A callable that has a third parameter
             named ``weight`` handles missing values and voxel weights itself; from one that has not, stimuli or voxels
-            with missing values are removed first (voxels that are wholly missing, then stimuli that are partly).
+            with missing values are removed first (voxels that are wholly missing, then stimuli that are partly). An attribute
+            ``paired = False`` says that it compares sets of any two widths.
         noise_ceiling: (voxel,) in [0, 1]: weights voxels, so that means become weighted means. A weight of 0 or NaN
             leaves the voxel out; the overall scale of the weights doesn't matter.
         voxel_reduction: "mean" over voxels (the paper's guidance loss), or "sum" over voxels and mean over stimuli
             (the paper's predictor loss): the same times the number of voxels that are not left out.
         distributed: Whether to see the global batch where training is distributed.
+        **options: Of the measure.
 
     Shapes:
-        preds (stimulus, voxel), target (stimulus, voxel) -> scalar.
+        preds (stimulus, voxel) or (stimulus, feature), target (stimulus, voxel) -> scalar.
 
     Raises:
-        ValueError: If the measure is unknown, the noise ceiling is outside [0, 1] (per cent, perhaps), or the two
-            arguments differ in their number of stimuli or voxels.
+        TypeError: If an argument is no floating-point tensor, or the measure has no such option.
+        ValueError: If the measure or the value of an option is unknown, the noise ceiling is outside [0, 1] (per cent,
+            perhaps) or of another length, the two arguments differ in their number of stimuli (or, voxel by voxel, of
+            voxels), or the stimuli are too few for the measure.
 
     Example:
         >>> preds, target = torch.randn(8, 20), torch.randn(8, 20)
@@ -124,36 +109,46 @@ class NeuralAlignmentLoss(nn.Module):
         >>> loss = NeuralAlignmentLoss("pearson")(preds, target)
         >>> loss.shape, bool(loss > 0)
         (torch.Size([]), True)
+        >>> features = torch.randn(8, 50)  # a layer, without any head
+        >>> NeuralAlignmentLoss("rsa", dissimilarity="correlation")(features, target).shape
+        torch.Size([])
 
     Source:
-        Shao et al. 2024, arXiv 2405.02564 (neural guidance loss).
+        Shao et al. 2024, arXiv 2405.02564 (neural guidance loss); each formula names its own.
     """
 
     noise_ceiling: Tensor | None
 
     def __init__(
         self,
-        measure: str | Measure = "mse",
+        measure: str | MeasureFunction = "mse",
         *,
         noise_ceiling: Tensor | None = None,
         voxel_reduction: Literal["mean", "sum"] = "mean",
         distributed: bool = True,
+        **options: Any,
     ) -> None:
         super().__init__()
         if isinstance(measure, str):
-            if measure not in MEASURES:
-                raise ValueError(unknown("measure", measure, MEASURES))
+            known, self._function, self._name = _known(measure), _make(measure, options), measure
         elif not callable(measure):
             raise TypeError(f"measure must be a name or a callable; got {type(measure).__name__}")
+        elif options:
+            raise TypeError(f"options go with a measure given by name; got {', '.join(map(repr, options))}")
+        else:
+            own = getattr(measure, "__name__", type(measure).__name__)
+            registered = ((n, m) for n, m in MEASURES.items() if m.function in (measure, type(measure)))
+            self._name, known = next(registered, (own, Measure(measure)))
+            self._function = measure
         if voxel_reduction not in ("mean", "sum"):
             raise ValueError(f"voxel_reduction must be 'mean' or 'sum'; got {voxel_reduction!r}")
-        self.measure = measure
+        self.options = options
         self.voxel_reduction = voxel_reduction
         self.distributed = distributed
-        self._function: Measure = MEASURES[measure] if isinstance(measure, str) else measure
+        self._traits = known
         # Third and so named: torch's own losses have a `weight` too, further back and of another meaning.
-        parameters = [] if isinstance(measure, str) else list(inspect.signature(measure).parameters)
-        self._takes_weight = isinstance(measure, str) or parameters[2:3] == ["weight"]
+        call = getattr(measure, "forward", measure)
+        self._takes_weight = isinstance(measure, str) or list(inspect.signature(call).parameters)[2:3] == ["weight"]
         if noise_ceiling is not None:
             noise_ceiling = self._check_ceiling(torch.as_tensor(noise_ceiling))
             if not self._takes_weight:
@@ -168,7 +163,12 @@ class NeuralAlignmentLoss(nn.Module):
             measure=measure if plain else object(),
             voxel_reduction=voxel_reduction,
             distributed=distributed,
+            **options,
         )
+
+    def _trait(self, name: str) -> Any:
+        """What the measure says of itself with its options, or what was said when it was registered."""
+        return getattr(self._function, name, getattr(self._traits, name))
 
     @staticmethod
     def _check_ceiling(ceiling: Tensor) -> Tensor:
@@ -187,48 +187,77 @@ class NeuralAlignmentLoss(nn.Module):
     @property
     def name(self) -> str:
         """Name of the measure, as it appears in logs."""
-        return self.measure if isinstance(self.measure, str) else getattr(self.measure, "__name__", "custom")
+        return self._name
+
+    @property
+    def stateful(self) -> bool:
+        """Whether it learns or remembers, so that each head needs one of its own."""
+        return isinstance(self._function, nn.Module) and bool(self._function.state_dict())
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         """The loss of predicted responses (stimulus, voxel) against target responses (stimulus, voxel)."""
-        check_pair(preds, target)
+        paired = self._trait("paired")
+        check_pair(preds, target) if paired else check_sets(preds, target)
+        if self.noise_ceiling is not None and self.noise_ceiling.shape[0] != target.shape[1]:
+            raise ValueError(f"noise_ceiling has {self.noise_ceiling.shape[0]} voxels, the responses {target.shape[1]}")
         with torch.autocast(preds.device.type, enabled=False):
-            dtype = torch.promote_types(torch.promote_types(preds.dtype, target.dtype), torch.float32)
-            preds, target = preds.to(dtype), target.to(dtype)
-            over = _AVERAGES_OVER[self.measure] if isinstance(self.measure, str) else "set"
+            preds, target = widen(preds, target)
+            over: AveragesOver = self._trait("averages_over")
             spread = self.distributed and world_size() > 1
             if spread and over == "set":
                 preds, target = gather_batch(preds), gather_batch(target)
-            if not len(target):
+            if not len(target) and not spread:  # with others, it must still take part in what they exchange
                 return 0 * preds.sum()
-            valid = ~target.isnan()
             if not self._takes_weight:
-                return self._call_plain(preds, target, valid)
-            weight = valid.to(dtype)
-            if self.noise_ceiling is not None:
-                if self.noise_ceiling.shape[0] != target.shape[1]:
-                    raise ValueError(
-                        f"noise_ceiling has {self.noise_ceiling.shape[0]} voxels, the responses {target.shape[1]}"
-                    )
-                weight = weight * self.noise_ceiling.to(weight)
-            used = weight > 0
-            # A missing target must not reach a product: 0 * NaN is NaN, in the gradient too.
-            preds_used, target_used = torch.where(used, preds, 0), torch.where(used, target, 0)
-            value = self._scalar(self._function(preds_used, target_used, weight))
-            if spread and over != "set":  # so that the mean of the ranks' values is the value of the whole batch
-                ours = weight.sum() if over == "entry" else used.any(1).sum().to(dtype)
-                value = value * world_size() * ours / reduce_sum(ours).clamp_min(torch.finfo(dtype).tiny)
+                return self._call_plain(preds, target)
+            if paired:
+                value, weight = self._voxel_by_voxel(preds, target, over, spread)
+            else:
+                value, weight = self._sets(preds, target)
             if self.voxel_reduction == "sum":
-                voxels = used.any(0).to(dtype)
-                value = value * (reduce_sum(voxels) if spread else voxels).gt(0).sum()
+                voxels = (weight > 0).any(0).to(target.dtype)
+                value = value * (reduce_sum(voxels) if spread and over != "set" else voxels).gt(0).sum()
             return value
 
-    def _call_plain(self, preds: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    def _call(self, preds: Tensor, target: Tensor, weight: Tensor, **more: Any) -> Tensor:
+        options = {} if isinstance(self._function, nn.Module) else self.options
+        return self._scalar(self._function(preds, target, weight, **options, **more))
+
+    def _voxel_by_voxel(self, preds: Tensor, target: Tensor, over: str, spread: bool) -> tuple[Tensor, Tensor]:
+        weight = target.new_ones(()) if self.noise_ceiling is None else self.noise_ceiling.to(target.dtype)
+        weight = weight.expand_as(target)
+        missing = has_nan(target)
+        if missing or self.noise_ceiling is not None:
+            used = ~target.isnan() & (weight > 0)
+            # A missing target must not reach a product: 0 * NaN is NaN, in the gradient too.
+            weight, preds, target = (torch.where(used, x, 0) for x in (weight, preds, target))
+        more = {"total": total} if spread and over == "voxel" else {}
+        value = self._call(preds, target, weight, **more)
+        if spread and over in ("entry", "stimulus"):  # so that the mean of the ranks' values is that of the whole batch
+            if over == "entry":
+                ours = weight.sum()
+            else:
+                counted = getattr(self._function, "counted_stimuli", lambda w: (w > 0).any(1))
+                ours = counted(weight).sum().to(target.dtype)
+            value = value * world_size() * ours / reduce_sum(ours).clamp_min(torch.finfo(target.dtype).tiny)
+        return value, weight
+
+    def _sets(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        minimum = self._trait("min_stimuli")
+        check_enough(len(preds), minimum, f"the measure {self.name!r}")
+        kept_preds, target, weight = prepare(preds, target, self.noise_ceiling)
+        if len(kept_preds) < minimum:
+            return 0 * preds.sum(), weight
+        return self._call(kept_preds, target, weight), weight
+
+    def _call_plain(self, preds: Tensor, target: Tensor) -> Tensor:
+        valid = ~target.isnan()
         voxels = valid.any(0)
         stimuli = valid[:, voxels].all(1) & voxels.any()
         if not bool(stimuli.any()):
             return 0 * preds.sum()
-        value = self._scalar(self._function(preds[stimuli][:, voxels], target[stimuli][:, voxels]))
+        preds = preds[stimuli][:, voxels] if self._trait("paired") else preds[stimuli]
+        value = self._scalar(self._function(preds, target[stimuli][:, voxels]))
         return value * voxels.sum() if self.voxel_reduction == "sum" else value
 
     def _scalar(self, value: Tensor) -> Tensor:
@@ -239,5 +268,6 @@ class NeuralAlignmentLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """Shown in ``repr``."""
+        options = "".join(f", {key}={value!r}" for key, value in self.options.items())
         weighted = "" if self.noise_ceiling is None else f", noise_ceiling=({len(self.noise_ceiling)},)"
-        return f"{self.name!r}, voxel_reduction={self.voxel_reduction!r}{weighted}"
+        return f"{self.name!r}{options}, voxel_reduction={self.voxel_reduction!r}{weighted}"

@@ -1,5 +1,6 @@
 """NeuralAlignmentLoss: missing values, noise ceilings, callables, several processes."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,31 +9,99 @@ from hypothesis import strategies as st
 from neuroalign import NeuralAlignmentLoss
 from neuroalign.losses import MEASURES, register_measure
 from tests import references as ref
+from tests import similarity_references as sim
 from tests.distributed import averaged, run_on_ranks
 
-REFERENCE = {"mse": ref.mse_loss, "pearson": ref.pearson_loss, "cosine": ref.cosine_loss}
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 
 
-def responses(seed, n=12, v=7, missing=0.0, dtype=torch.float64):
+def ridge_loss(preds, target, ceiling):
+    """The reference's ridge loss at the penalties that its generalised cross-validation chooses in each fold."""
+    w = np.ones(target.shape[1]) if ceiling is None else np.nan_to_num(ceiling)
+    voxels = (w > 0) & ~np.isnan(target).all(0)
+    rows = ~np.isnan(target[:, voxels]).all(1)
+    x, y, w = preds[rows], target[rows][:, voxels], w[voxels]
+    held_out = np.zeros_like(y)
+    for fold in range(2):
+        query = np.arange(len(x)) % 2 == fold
+        unit = ((x[~query] - x[~query].mean(0)) ** 2).sum(1).mean()
+        chosen = sim.ridge_gcv(x[~query], y[~query], np.array(PENALTIES) * unit)
+        held_out[query] = sim.ridge_predictions(x[~query], y[~query], x[query], chosen)
+    r = [np.corrcoef(held_out[~np.isnan(c), v], c[~np.isnan(c)])[0, 1] for v, c in enumerate(y.T)]
+    return 1 - np.average(np.nan_to_num(r), weights=w)
+
+
+# measure, options -> reference(preds, target, ceiling). The first of each measure is its default.
+REFERENCES = {
+    ("mse",): ref.mse_loss,
+    ("pearson",): ref.pearson_loss,
+    ("pearson", ("over", "voxels")): sim.pearson_patterns_loss,
+    ("cosine",): ref.cosine_loss,
+    ("gaussian_nll",): lambda p, t, c: sim.gaussian_nll(p, t, c, 1.0),
+    ("gaussian_nll", ("variance", 2.5)): lambda p, t, c: sim.gaussian_nll(p, t, c, 2.5),
+    ("poisson_nll",): sim.poisson_nll,
+    ("cka",): lambda p, t, c: 1 - sim.linear_cka(p, t, c),
+    ("cka", ("debiased", False)): lambda p, t, c: 1 - sim.linear_cka(p, t, c, debiased=False),
+    ("cka", ("voxel_corrected", True)): lambda p, t, c: 1 - sim.linear_cka_voxel_corrected(p, t, c),
+    ("rbf_cka",): lambda p, t, c: 1 - sim.rbf_cka(p, t, c),
+    ("rbf_cka", ("bandwidth", 0.5)): lambda p, t, c: 1 - sim.rbf_cka(p, t, c, bandwidth=0.5),
+    ("rsa",): lambda p, t, c: 1 - sim.rsa(p, t, c, "sqeuclidean", "pearson"),
+    ("rsa", ("dissimilarity", "correlation")): lambda p, t, c: 1 - sim.rsa(p, t, c, "correlation", "pearson"),
+    ("rsa", ("dissimilarity", "cosine")): lambda p, t, c: 1 - sim.rsa(p, t, c, "cosine", "pearson"),
+    ("rsa", ("comparison", "cosine")): lambda p, t, c: 1 - sim.rsa(p, t, c, "sqeuclidean", "cosine"),
+    ("rsa", ("comparison", "soft_spearman")): lambda p, t, c: 1 - sim.rsa(p, t, c, "sqeuclidean", "soft_spearman"),
+    ("rsa", ("comparison", "whitened_cosine")): lambda p, t, c: 1 - sim.rsa(p, t, c, "sqeuclidean", "whitened_cosine"),
+    ("procrustes",): lambda p, t, c: 1 - sim.procrustes(p, t, c),
+    ("procrustes", ("alpha", 0.5)): lambda p, t, c: 1 - sim.procrustes(p, t, c, alpha=0.5),
+    ("procrustes", ("angular", True)): lambda p, t, c: np.arccos(sim.procrustes(p, t, c)),
+    ("soft_matching",): lambda p, t, c: 1 - sim.soft_matching(p, t, c, 0.05),
+    ("ridge",): ridge_loss,
+    ("ridge", ("penalty", 0.1)): lambda p, t, c: sim.ridge_loss(p, t, c, 0.1),
+    ("ridge", ("num_folds", 4), ("penalty", 0.1)): lambda p, t, c: sim.ridge_loss(p, t, c, 0.1, num_folds=4),
+}
+PAIRED = [m for m in MEASURES if MEASURES[m].paired]
+SETS = [m for m in MEASURES if not MEASURES[m].paired]
+
+
+def responses(seed, n=12, v=7, missing=0.0, dtype=torch.float64, measure="mse"):
     g = torch.Generator().manual_seed(seed)
     preds, target = torch.randn(2, n, v, generator=g, dtype=dtype)
+    if not MEASURES[measure].paired:  # sets without anything in common are near nothing
+        signal = torch.randn(n, 2, generator=g, dtype=dtype)
+        preds, target = (x + 2 * signal @ torch.randn(2, v, generator=g, dtype=dtype) for x in (preds, target))
+    if MEASURES[measure].counts:
+        target = (3 * target.abs()).round()
     target[torch.rand(n, v, generator=g) < missing] = torch.nan
     return preds, target
 
 
+def with_voxels(measure, preds, target, change):
+    """A change to the voxels of the target, and of the predictions where they are of the same voxels."""
+    return (change(preds) if MEASURES[measure].paired else preds), change(target)
+
+
 def test_every_measure_here_has_a_reference():
-    assert set(REFERENCE) == set(MEASURES)
+    assert {name for name, *_ in REFERENCES} == set(MEASURES)
 
 
-@pytest.mark.parametrize("measure", REFERENCE)
-@pytest.mark.parametrize("missing", [0.0, 0.2])
+@pytest.mark.parametrize("key", REFERENCES, ids=lambda key: " ".join(map(str, key)))
+@pytest.mark.parametrize("missing", [0.0, 0.15])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_against_the_reference(measure, missing, weighted):
-    preds, target = responses(3, missing=missing)
+def test_against_the_reference(key, missing, weighted):
+    name, *options = key
+    preds, target = responses(3, n=20, missing=missing, measure=name)
+    if missing:
+        target[4] = torch.nan
+        if ("voxel_corrected", True) in options:
+            target[:, :4] = responses(3, n=20, measure=name)[1][:, :4]  # it needs complete voxels
+            target[4] = torch.nan
     ceiling = torch.linspace(0, 1, 7) if weighted else None
-    value = NeuralAlignmentLoss(measure, noise_ceiling=ceiling).double()(preds, target)
+    value = NeuralAlignmentLoss(name, noise_ceiling=ceiling, **dict(options)).double()(preds, target)
     ceiling = None if ceiling is None else ceiling.double().numpy()
-    assert float(value) == pytest.approx(REFERENCE[measure](preds.numpy(), target.numpy(), ceiling), rel=1e-10)
+    expected = REFERENCES[key](preds.numpy(), target.numpy(), ceiling)
+    assert np.isfinite(expected)
+    # The transport plan is found by iteration.
+    assert float(value) == pytest.approx(expected, rel=1e-6 if name == "soft_matching" else 1e-8)
 
 
 def test_sum_over_voxels_is_the_mean_times_their_number():
@@ -43,45 +112,48 @@ def test_sum_over_voxels_is_the_mean_times_their_number():
     torch.testing.assert_close(7 * mean, expected)
 
 
-@pytest.mark.parametrize("measure", REFERENCE)
+@pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_a_voxel_of_weight_zero_is_dropped(measure, reduction):
-    preds, target = responses(1)
+    preds, target = responses(1, measure=measure)
     ceiling = torch.ones(7)
     ceiling[2] = 0
     weighted = NeuralAlignmentLoss(measure, noise_ceiling=ceiling, voxel_reduction=reduction).double()
     kept = ceiling > 0
     plain = NeuralAlignmentLoss(measure, voxel_reduction=reduction)
-    torch.testing.assert_close(weighted(preds, target), plain(preds[:, kept], target[:, kept]))
+    fewer = with_voxels(measure, preds, target, lambda x: x[:, kept])
+    torch.testing.assert_close(weighted(preds, target), plain.double()(*fewer))
 
 
-@pytest.mark.parametrize("measure", REFERENCE)
-def test_a_missing_voxel_is_dropped(measure):
-    preds, target = responses(1)
-    target[:, 4] = torch.nan
-    kept = torch.arange(7) != 4
-    loss = NeuralAlignmentLoss(measure)
-    torch.testing.assert_close(loss(preds, target), loss(preds[:, kept], target[:, kept]))
+@pytest.mark.parametrize("measure", MEASURES)
+def test_missing_voxels_and_stimuli_are_dropped(measure):
+    preds, target = responses(1, measure=measure)
+    target[:, 4], target[3] = torch.nan, torch.nan
+    voxels, stimuli = torch.arange(7) != 4, torch.arange(12) != 3
+    loss = NeuralAlignmentLoss(measure).double()
+    fewer = with_voxels(measure, preds[stimuli], target[stimuli], lambda x: x[:, voxels])
+    torch.testing.assert_close(loss(preds, target), loss(*fewer))
 
 
-@pytest.mark.parametrize("measure", REFERENCE)
-def test_integer_weights_repeat_voxels(measure):
-    preds, target = responses(5, v=3)
-    times = torch.tensor([1, 2, 4])
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("missing", [0.0, 0.15])
+def test_integer_weights_repeat_voxels(measure, missing):
+    preds, target = responses(5, v=4, missing=missing, measure=measure)
+    times = torch.tensor([1, 2, 4, 1])
     weighted = NeuralAlignmentLoss(measure, noise_ceiling=times / 4).double()
-    repeated = NeuralAlignmentLoss(measure)(preds.repeat_interleave(times, 1), target.repeat_interleave(times, 1))
-    torch.testing.assert_close(weighted(preds, target), repeated)
+    repeated = with_voxels(measure, preds, target, lambda x: x.repeat_interleave(times, 1))
+    torch.testing.assert_close(weighted(preds, target), NeuralAlignmentLoss(measure).double()(*repeated))
 
 
-@pytest.mark.parametrize("measure", REFERENCE)
+@pytest.mark.parametrize("measure", MEASURES)
 def test_the_scale_of_the_weights_does_not_matter(measure):
-    preds, target = responses(6)
+    preds, target = responses(6, measure=measure)
     w = torch.rand(7) * 0.9 + 0.1
     a, b = (NeuralAlignmentLoss(measure, noise_ceiling=s * w).double()(preds, target) for s in (1.0, 0.25))
     torch.testing.assert_close(a, b, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("measure", REFERENCE)
+@pytest.mark.parametrize("measure", MEASURES)
 def test_nothing_valid_is_zero_with_a_graph(measure):
     preds = torch.randn(4, 3, requires_grad=True)
     value = NeuralAlignmentLoss(measure)(preds, torch.full((4, 3), torch.nan))
@@ -90,9 +162,41 @@ def test_nothing_valid_is_zero_with_a_graph(measure):
     assert torch.equal(preds.grad, torch.zeros(4, 3))
 
 
-@pytest.mark.parametrize("measure", REFERENCE)
+@pytest.mark.parametrize("measure", SETS)
+def test_too_few_valid_stimuli_are_like_none(measure):
+    preds, target = responses(0, measure=measure)
+    target[1:] = torch.nan
+    value = NeuralAlignmentLoss(measure).double()(preds.requires_grad_(), target)
+    assert float(value) == 0 and value.requires_grad
+
+
+@pytest.mark.parametrize("measure", SETS)
+def test_sets_of_different_width(measure):
+    preds, target = responses(0, n=20, measure=measure)
+    loss = NeuralAlignmentLoss(measure).double()
+    for p, t in ((preds[:, :2], target), (preds, target[:, :2]), (preds.repeat(1, 9), target)):
+        assert torch.isfinite(loss(p, t))
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("mean", [0.0, 30.0, 1000.0])
+def test_float32_is_right_far_from_zero_and_under_autocast(measure, mean):
+    preds, target = responses(0, n=64, v=50, measure=measure)
+    if measure == "poisson_nll":
+        preds = preds + 1
+    else:
+        preds, target = preds + mean, target + mean
+    loss = NeuralAlignmentLoss(measure)
+    preds, target = preds.float(), target.float()  # what the loss is given, rounding included
+    exact = float(NeuralAlignmentLoss(measure).double()(preds.double(), target.double()))
+    assert float(loss(preds, target)) == pytest.approx(exact, rel=1e-3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert float(loss(preds, target)) == pytest.approx(exact, rel=1e-3)
+
+
+@pytest.mark.parametrize("measure", PAIRED)
 def test_missing_targets_send_no_gradient(measure):
-    preds, target = responses(2, missing=0.3)
+    preds, target = responses(2, missing=0.3, measure=measure)
     preds.requires_grad_()
     NeuralAlignmentLoss(measure)(preds, target).backward()
     assert torch.isfinite(preds.grad).all()
@@ -100,10 +204,10 @@ def test_missing_targets_send_no_gradient(measure):
 
 
 def test_predictions_beside_a_missing_target_may_be_anything():
-    preds, target = responses(2, missing=0.3)
-    wild = torch.where(target.isnan(), torch.inf, preds)
-    for measure in MEASURES:
-        loss = NeuralAlignmentLoss(measure)
+    for measure in PAIRED:
+        preds, target = responses(2, missing=0.3, measure=measure)
+        wild = torch.where(target.isnan(), torch.inf, preds)
+        loss = NeuralAlignmentLoss(measure).double()
         torch.testing.assert_close(loss(wild, target), loss(preds, target))
 
 
@@ -177,7 +281,7 @@ def test_torchs_own_losses_are_callables():
         torch.testing.assert_close(NeuralAlignmentLoss(function)(preds, target), function(preds, target))
 
 
-@pytest.mark.parametrize("measure", REFERENCE)
+@pytest.mark.parametrize("measure", MEASURES)
 def test_an_empty_batch_is_zero(measure):
     assert float(NeuralAlignmentLoss(measure)(torch.zeros(0, 3), torch.zeros(0, 3))) == 0
 
@@ -245,23 +349,55 @@ def test_a_ceiling_of_other_length():
         NeuralAlignmentLoss(noise_ceiling=torch.ones(2))(torch.zeros(4, 3), torch.zeros(4, 3))
 
 
-def _rank_gradient(rank, world, measure, reduction, sizes):
-    x, target = responses(9, n=sum(sizes), missing=0.2)
-    w = torch.eye(7, dtype=torch.float64, requires_grad=True)
-    start = sum(sizes[:rank])
-    mine = slice(start, start + sizes[rank])
-    value = NeuralAlignmentLoss(measure, voxel_reduction=reduction)(x[mine] @ w, target[mine])
-    value.backward()
-    return value.detach(), w.grad
+CASES = [*((measure, {}) for measure in MEASURES), ("pearson", {"over": "voxels"})]
 
 
-@pytest.mark.parametrize("measure", REFERENCE)
-@pytest.mark.parametrize(("sizes", "reduction"), [((6, 6), "mean"), ((8, 3), "sum"), ((5, 3, 2, 4), "mean")])
-def test_several_processes_equal_one(measure, sizes, reduction):
-    ranks = run_on_ranks(_rank_gradient, len(sizes), measure, reduction, sizes)
-    value, gradient = _rank_gradient(0, 1, measure, reduction, (sum(sizes),))
-    torch.testing.assert_close(averaged([r[1] for r in ranks]), gradient, rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(averaged([r[0] for r in ranks]), value, rtol=1e-9, atol=1e-12)
+def _rank_gradients(rank, world, reduction, sizes):
+    """Value, gradient of the network and gradients of the loss's own parameters, for every measure."""
+    out = []
+    for measure, options in CASES:
+        x, target = responses(9, n=sum(sizes), missing=0.15, measure=measure)
+        w = torch.eye(7, dtype=torch.float64, requires_grad=True)
+        start = sum(sizes[:rank])
+        mine = slice(start, start + sizes[rank])
+        loss = NeuralAlignmentLoss(measure, voxel_reduction=reduction, **options).double()
+        value = loss(x[mine] @ w, target[mine])
+        value.backward()
+        out.append([value.detach(), w.grad, *(p.grad for p in loss.parameters())])
+    return out
+
+
+@pytest.mark.parametrize(
+    ("sizes", "reduction"), [((7, 7), "mean"), ((8, 3), "sum"), ((5, 3, 2, 4), "mean"), ((12, 0), "mean")]
+)
+def test_several_processes_equal_one(sizes, reduction):
+    """Of 2 and 4 processes, with ragged last batches, and with one that has run out of data."""
+    ranks = run_on_ranks(_rank_gradients, len(sizes), reduction, sizes)
+    single = _rank_gradients(0, 1, reduction, (sum(sizes),))
+    for i, (case, expected) in enumerate(zip(CASES, single)):
+        for j, part in enumerate(expected):
+            together = averaged([rank[i][j] for rank in ranks])
+            torch.testing.assert_close(together, part, rtol=1e-6, atol=1e-9, msg=lambda m, c=case: f"{c}: {m}")
+
+
+def _traffic(rank, world, measure):
+    """Bytes that a process sends in one forward and backward pass."""
+    import torch.distributed as dist
+
+    sent = []
+    gather, reduce = dist.all_gather, dist.all_reduce
+    dist.all_gather = lambda parts, x: (sent.append(x.nbytes), gather(parts, x))[1]
+    dist.all_reduce = lambda x: (sent.append(x.nbytes), reduce(x))[1]
+    preds, target = torch.randn(2, 64, 100)
+    NeuralAlignmentLoss(measure)(preds.requires_grad_(), target).backward()
+    return sum(sent)
+
+
+def test_voxel_wise_measures_do_not_pay_for_a_gather():
+    batch = 64 * 100 * 4
+    assert run_on_ranks(_traffic, 2, "mse")[0] <= 8
+    assert run_on_ranks(_traffic, 2, "pearson")[0] < batch
+    assert run_on_ranks(_traffic, 2, "cka")[0] > 2 * batch
 
 
 def _local_value(rank, world):

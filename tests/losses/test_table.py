@@ -1,11 +1,22 @@
 """Every loss answers the same questions. A registered measure is asked by being registered."""
 
 import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 import torch
 
-from neuroalign import CategoryManifolds, ManifoldGuidanceLoss, NeuralAlignmentLoss, NonNeuralManifoldLoss
+from neuroalign import (
+    CategoryManifolds,
+    ManifoldGuidanceLoss,
+    NeuralAlignmentLoss,
+    NonNeuralManifoldLoss,
+    OddOneOutLoss,
+    RDMAlignmentLoss,
+)
+from neuroalign.functional import rdm
 from neuroalign.losses import MEASURES
 
 N, V, C = 24, 6, 3
@@ -18,28 +29,44 @@ def features(dtype=torch.float32):
     return (centers[LABELS] + torch.randn(N, V, generator=g, dtype=torch.float64)).to(dtype)
 
 
-def alignment(measure):
-    def make():
-        return NeuralAlignmentLoss(measure)
-
-    return make
-
-
 def manifold_guidance():
     return ManifoldGuidanceLoss(CategoryManifolds.from_features(features(), LABELS, variance=0.8))
 
 
-# name -> (makes the loss, its second argument, an input at which it is 0)
-TABLE = {f"alignment-{m}": (alignment(m), features(), features()) for m in MEASURES}
-TABLE["manifold"] = (manifold_guidance, LABELS, None)
-TABLE["non-neural"] = (lambda: NonNeuralManifoldLoss(radius=1.0), LABELS, torch.zeros(N, V))
+@dataclass
+class Case:
+    make: Callable  # of the loss; options may follow
+    second: torch.Tensor  # its second argument
+    perfect: torch.Tensor | None  # an input at which it is 0
+    exact_options: dict = field(default_factory=dict)
+    keeps_order: bool = False
+
+
+def of_measure(name):
+    measure = MEASURES[name]
+    perfect = features()
+    target = perfect.exp() if measure.counts else perfect  # log rates that are right
+    return Case(
+        partial(NeuralAlignmentLoss, name),
+        target,
+        perfect if measure.attains_zero else None,
+        dict(measure.exact_options),
+        measure.keeps_order,
+    )
+
+
+TABLE = {f"alignment-{name}": of_measure(name) for name in MEASURES}
+TABLE["manifold"] = Case(manifold_guidance, LABELS, None)
+TABLE["non-neural"] = Case(lambda: NonNeuralManifoldLoss(radius=1.0), LABELS, torch.zeros(N, V))
+TABLE["rdm"] = Case(partial(RDMAlignmentLoss, rdm(features())), torch.arange(N), features())
+TABLE["odd-one-out"] = Case(OddOneOutLoss, torch.stack([torch.arange(N).roll(k) for k in range(3)], 1), None)
 
 
 @pytest.fixture(params=TABLE, ids=str)
 def case(request):
-    make, second, perfect = TABLE[request.param]
+    chosen = TABLE[request.param]
     g = torch.Generator().manual_seed(2)
-    return make(), torch.randn(N, V, generator=g), second, perfect
+    return chosen.make(), torch.randn(N, V, generator=g), chosen.second, chosen
 
 
 def test_scalar_finite_and_positive(case):
@@ -51,17 +78,21 @@ def test_scalar_finite_and_positive(case):
 
 
 def test_zero_where_it_says(case):
-    loss, _, second, perfect = case
-    if perfect is None:
-        pytest.skip("this loss is 0 only for embeddings inside the manifolds: see its own test")
-    assert abs(float(loss(perfect, second))) < 1e-6
+    loss, _, second, chosen = case
+    if chosen.perfect is None:
+        pytest.skip("this loss has no input here at which it is 0: its own tests say where its minimum is")
+    x = chosen.perfect.clone().requires_grad_()
+    value = loss(x, second)
+    assert abs(float(value)) < 2e-6
+    value.backward()
+    assert torch.isfinite(x.grad).all()
 
 
 def test_gradient_is_right_in_float64(case):
-    loss, x, second, _ = case
+    _, x, second, chosen = case
+    loss = chosen.make(**chosen.exact_options).double()
     second = second.double() if second.is_floating_point() else second
-    x = x.double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda z: loss.double()(z, second), x)
+    assert torch.autograd.gradcheck(lambda z: loss(z, second), x.double().requires_grad_(), atol=1e-6)
 
 
 def test_float64_stays_float64(case):
@@ -77,7 +108,8 @@ def test_gradient_reaches_the_predictions_only(case):
     assert x.grad is not None
     assert torch.isfinite(x.grad).all()
     assert x.grad.abs().sum() > 0
-    assert not [p for p in loss.parameters() if p.grad is not None]
+    assert all(torch.isfinite(p.grad).all() for p in loss.parameters())  # what it learns itself
+    assert not second.requires_grad
 
 
 def test_same_value_under_bf16_autocast(case):
@@ -106,13 +138,34 @@ def test_pickle_and_state_dict(case):
 
 def test_different_stimuli_are_refused(case):
     loss, x, second, _ = case
-    with pytest.raises(ValueError, match=r"stimuli|rows"):
-        loss(x, second[:-1])
+    with pytest.raises(ValueError, match=r"stimuli|rows|must index"):
+        loss(x, second[:-1]) if not isinstance(loss, OddOneOutLoss) else loss(x[:-1], second)
+
+
+def test_constant_predictions_are_finite(case):
+    loss, x, second, _ = case
+    for value in (0.0, 1.0):
+        constant = torch.full_like(x, value, requires_grad=True)
+        result = loss(constant, second)
+        result.backward()
+        assert torch.isfinite(result)
+        assert torch.isfinite(constant.grad).all()
+
+
+def test_integers_are_refused(case):
+    loss, x, second, _ = case
+    with pytest.raises(TypeError, match="floating point"):
+        loss(x.long(), second)
 
 
 def test_order_of_stimuli_does_not_matter(case):
-    loss, x, second, _ = case
+    loss, x, second, chosen = case
+    if chosen.keeps_order:
+        pytest.skip("this loss says that it depends on the order: its folds do")
     order = torch.randperm(N)
+    if isinstance(loss, OddOneOutLoss):  # whose second argument points into the first
+        torch.testing.assert_close(loss(x[order], order.argsort()[second]), loss(x, second))
+        return
     torch.testing.assert_close(loss(x[order], second[order]), loss(x, second))
 
 

@@ -1,0 +1,327 @@
+"""The measures that come with the library: each formula of ``functional`` as something to minimise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from neuroalign.functional.cka import HSICTerms, linear_terms, ratio, rbf_terms
+from neuroalign.functional.correlation import masked_correlation
+from neuroalign.functional.dissimilarity import Dissimilarity
+from neuroalign.functional.likelihood import check_counts, gaussian_terms, poisson_terms, weighted_mean
+from neuroalign.functional.matching import soft_matching_terms
+from neuroalign.functional.rdm_comparison import Comparison, check_options, rsa_terms
+from neuroalign.functional.regression import PENALTIES, check_folds, check_penalty, predictivity_terms
+from neuroalign.functional.shape import angle, check_alpha, procrustes_terms
+from neuroalign.losses.registry import register_measure
+
+
+@register_measure("mse", averages_over="entry")
+def mse(preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Mean squared difference over valid entries."""
+    return weighted_mean((preds - target).square(), weight)
+
+
+@register_measure("pearson", averages_over="voxel")
+class PearsonMeasure(nn.Module):
+    """1 - mean correlation.
+
+    Args:
+        over: "stimuli" correlates each voxel's responses over the stimuli, "voxels" each stimulus's pattern over the voxels.
+    """
+
+    def __init__(self, over: Literal["stimuli", "voxels"] = "stimuli") -> None:
+        super().__init__()
+        if over not in ("stimuli", "voxels"):
+            raise ValueError(f"over must be 'stimuli' or 'voxels'; got {over!r}")
+        self.over = over
+        self.averages_over = "voxel" if over == "stimuli" else "stimulus"
+
+    def forward(
+        self, preds: Tensor, target: Tensor, weight: Tensor, total: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """The loss."""
+        if self.over == "voxels":
+            r, _ = masked_correlation(preds, target, 1, weight, centered=True)
+            return weighted_mean(1 - r, self.counted_stimuli(weight))
+        valid = (weight > 0).to(preds.dtype)
+        r, _ = masked_correlation(preds, target, 0, valid, centered=True, total=total)
+        sums = torch.stack([valid.sum(0), weight.sum(0)])
+        count, sum_weight = sums if total is None else total(sums)
+        # With one valid stimulus there is nothing to correlate.
+        return weighted_mean(1 - r, torch.where(count >= 2, sum_weight / count.clamp_min(1), 0))
+
+    def counted_stimuli(self, weight: Tensor) -> Tensor:
+        """Weight of each stimulus in the mean over stimuli: a pattern needs two valid voxels."""
+        return ((weight > 0).sum(1) >= 2).to(weight.dtype)
+
+
+@register_measure("cosine", averages_over="stimulus")
+def cosine_measure(preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """1 - mean over stimuli of the cosine over voxels."""
+    size_p, size_t = (weight * preds.square()).sum(1), (weight * target.square()).sum(1)
+    defined = (size_p > 0) & (size_t > 0)
+    p, t = (x / torch.where(defined, s, 1).sqrt()[:, None] for x, s in ((preds, size_p), (target, size_t)))
+    # 1 - cos as half the squared distance of unit vectors: of responses with a large mean it is a small difference.
+    distance = torch.where(defined, (weight * (p - t).square()).sum(1) / 2, 1)
+    return weighted_mean(distance, (weight > 0).any(1).to(distance.dtype))
+
+
+@register_measure("gaussian_nll", averages_over="entry")
+class GaussianNLLMeasure(nn.Module):
+    """Gaussian negative log likelihood, without its constant.
+
+    Args:
+        variance: Of the noise: "learned", or a number, or one a voxel.
+        num_voxels: V for one learned variance a voxel; None learns one for all.
+    """
+
+    variance: Tensor
+
+    def __init__(
+        self, variance: Literal["learned"] | float | Sequence[float] = "learned", num_voxels: int | None = None
+    ) -> None:
+        super().__init__()
+        self.log_variance: nn.Parameter | None = None
+        if variance == "learned":
+            self.log_variance = nn.Parameter(torch.zeros(() if num_voxels is None else (num_voxels,)))
+            return
+        if isinstance(variance, str):
+            raise ValueError(f"variance must be 'learned' or positive numbers; got {variance!r}")
+        given = torch.as_tensor(variance, dtype=torch.float32)
+        if given.ndim > 1 or not bool((given > 0).all()):
+            raise ValueError(f"variance must be a positive number or (voxel,) of them; got {tuple(given.shape)}, smallest "
+                             f"{float(given.min()):.3g}")  # fmt: skip
+        self.register_buffer("variance", given)
+
+    def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """The loss."""
+        variance = self.variance if self.log_variance is None else self.log_variance.exp()
+        if variance.ndim and len(variance) != target.shape[1]:
+            raise ValueError(f"the noise variance has {len(variance)} voxels, the responses {target.shape[1]}")
+        return gaussian_terms(preds, target, weight, variance.to(preds.dtype))
+
+
+@register_measure("poisson_nll", averages_over="entry", counts=True)
+class PoissonNLLMeasure(nn.Module):
+    """Half the Poisson deviance: the negative log likelihood of counts, above that of rates equal to them.
+
+    Args:
+        log_input: Whether preds are log rates.
+    """
+
+    def __init__(self, log_input: bool = True) -> None:
+        super().__init__()
+        self.log_input = log_input
+
+    def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """The loss."""
+        check_counts(target, weight)
+        return poisson_terms(preds, target, weight, self.log_input)
+
+
+class _AveragedHSIC(nn.Module):
+    """HSICs averaged over batches before their ratio is taken: in small batches the ratio of noisy terms is far noisier.
+
+    The value is that of the bias-corrected exponential mean, this batch included. The gradient is that of the CKA at
+    these averages with this batch's terms as the variables: past batches can't be changed any more, and a factor
+    1 - momentum would only rescale the learning rate.
+    """
+
+    mean: Tensor
+    steps: Tensor
+
+    def __init__(self, momentum: float) -> None:
+        super().__init__()
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1); got {momentum}")
+        self.momentum = momentum
+        self.register_buffer("mean", torch.zeros(3, dtype=torch.float64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    def forward(self, terms: HSICTerms) -> HSICTerms:
+        now = torch.stack(terms[:3])
+        if not bool(terms.defined):
+            return terms
+        m = self.momentum
+        mean = m * self.mean.double() + (1 - m) * now.detach().double()
+        steps = self.steps + 1
+        if self.training:
+            self.mean.copy_(mean)
+            self.steps.copy_(steps)
+        average = (mean / (1 - m ** int(steps))).to(now.dtype)
+        return HSICTerms(*(average + (now - now.detach())).unbind(), terms.defined)
+
+
+class _KernelMeasure(nn.Module):
+    paired = False
+
+    def __init__(self, debiased: bool, momentum: float | None) -> None:
+        super().__init__()
+        self.debiased = debiased
+        self.min_stimuli = 4 if debiased else 2
+        self.average = None if momentum is None else _AveragedHSIC(momentum)
+
+    def _value(self, terms: HSICTerms) -> Tensor:
+        return 1 - ratio(terms if self.average is None else self.average(terms))[0]
+
+
+@register_measure("cka", paired=False, min_stimuli=4)
+class CKAMeasure(_KernelMeasure):
+    """1 - linear CKA; see :func:`neuroalign.functional.linear_cka`.
+
+    Args:
+        debiased: Whether to use the debiased HSIC.
+        voxel_corrected: Whether to correct for the number of columns.
+        momentum: Average the three HSICs over batches with this momentum before taking their ratio; None for the
+            batch's own.
+    """
+
+    def __init__(self, debiased: bool = True, voxel_corrected: bool = False, momentum: float | None = None) -> None:
+        super().__init__(debiased or voxel_corrected, momentum)
+        self.voxel_corrected = voxel_corrected
+
+    def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """The loss."""
+        return self._value(
+            linear_terms(preds, target, weight, debiased=self.debiased, voxel_corrected=self.voxel_corrected)
+        )
+
+
+@register_measure("rbf_cka", paired=False, min_stimuli=4, exact_options={"median": (1.0, 1.0)})
+class RBFCKAMeasure(_KernelMeasure):
+    """1 - CKA with Gaussian kernels; see :func:`neuroalign.functional.rbf_cka`.
+
+    Args:
+        bandwidth: In units of the root of the median squared distance, which is detached.
+        debiased: Whether to use the debiased HSIC.
+        median: Medians of the two sides, if they are not to be taken from each batch.
+        momentum: As in ``"cka"``.
+    """
+
+    def __init__(
+        self,
+        bandwidth: float = 1.0,
+        debiased: bool = True,
+        median: tuple[float, float] | None = None,
+        momentum: float | None = None,
+    ) -> None:
+        super().__init__(debiased, momentum)
+        if bandwidth <= 0:
+            raise ValueError(f"bandwidth must be positive; got {bandwidth}")
+        self.bandwidth = bandwidth
+        self.median = None if median is None else (float(median[0]), float(median[1]))
+
+    def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """The loss."""
+        options = {"debiased": self.debiased, "bandwidth": self.bandwidth, "median": self.median}
+        return self._value(rbf_terms(preds, target, weight, **options))
+
+
+@register_measure("rsa", paired=False, min_stimuli=3)
+class RSAMeasure(nn.Module):
+    """1 - similarity of the two RDMs; see :func:`neuroalign.functional.rsa`.
+
+    Args:
+        dissimilarity: "sqeuclidean", "correlation" or "cosine".
+        comparison: "pearson", "cosine", "whitened_cosine" or "soft_spearman".
+        temperature: Of soft ranks.
+    """
+
+    def __init__(
+        self,
+        dissimilarity: Dissimilarity = "sqeuclidean",
+        comparison: Comparison = "pearson",
+        temperature: float = 0.05,
+    ) -> None:
+        super().__init__()
+        check_differentiable(dissimilarity, comparison)
+        self.dissimilarity, self.comparison, self.temperature = dissimilarity, comparison, temperature
+
+    def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """The loss."""
+        return 1 - rsa_terms(preds, target, weight, self.dissimilarity, self.comparison, self.temperature)[0]
+
+
+def check_differentiable(dissimilarity: str, comparison: str) -> None:
+    """Refuse options of RSA that are unknown or have no gradient.
+
+    Raises:
+        ValueError: Naming the one that has.
+    """
+    check_options(dissimilarity, comparison)
+    if comparison == "spearman":
+        raise ValueError("'spearman' has no gradient: train with 'soft_spearman', and measure with 'spearman'")
+
+
+@register_measure("procrustes", paired=False, min_stimuli=2)
+class ProcrustesMeasure(nn.Module):
+    """1 - Procrustes similarity, or the angle; see :func:`neuroalign.functional.procrustes`.
+
+    Args:
+        alpha: 1 for Procrustes, 0 for whitened sides, between them for partial whitening.
+        angular: Whether to minimise the angular shape distance (radians) instead of 1 - its cosine.
+    """
+
+    def __init__(self, alpha: float = 1.0, angular: bool = False) -> None:
+        super().__init__()
+        check_alpha(alpha)
+        self.alpha, self.angular = alpha, angular
+
+    def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """The loss."""
+        similarity, _ = procrustes_terms(preds, target, weight, self.alpha)
+        return angle(similarity) if self.angular else 1 - similarity
+
+
+@register_measure("soft_matching", paired=False, min_stimuli=3, attains_zero=False)
+class SoftMatchingMeasure(nn.Module):
+    """1 - soft matching; at perfect alignment about temperature * log(voxels).
+
+    See :func:`neuroalign.functional.soft_matching`.
+
+    Args:
+        temperature: In units of correlation.
+    """
+
+    def __init__(self, temperature: float = 0.05) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"temperature must be positive; got {temperature}")
+        self.temperature = temperature
+
+    def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """The loss."""
+        value, defined = soft_matching_terms(preds, target, weight, self.temperature)
+        return 1 - torch.where(defined, value, 0 * value)
+
+
+@register_measure(
+    "ridge", paired=False, min_stimuli=4, attains_zero=False, keeps_order=True, exact_options={"penalty": 0.1}
+)
+class RidgeMeasure(nn.Module):
+    """1 - mean held-out correlation of ridge predictions; near 0 at perfect alignment, where only shrinkage is lost.
+
+    See :func:`neuroalign.functional.ridge_predictivity`.
+
+    Args:
+        penalty: In units of the features' mean squared length; of several, each voxel's is chosen by generalised
+            cross-validation on the support, a choice without gradient.
+        num_folds: Stimulus i is in fold i modulo this number; each fold is the query of the others' support.
+    """
+
+    def __init__(self, penalty: float | Sequence[float] = PENALTIES, num_folds: int = 2) -> None:
+        super().__init__()
+        check_penalty(penalty)
+        check_folds(max(4, num_folds), num_folds)
+        self.penalty = float(penalty) if isinstance(penalty, (int, float)) else tuple(map(float, penalty))
+        self.num_folds = num_folds
+        self.min_stimuli = max(4, num_folds)
+
+    def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """The loss."""
+        r, _ = predictivity_terms(preds, target, weight, self.penalty, self.num_folds)
+        return weighted_mean(1 - r, weight.amax(0))

@@ -1,0 +1,145 @@
+"""Alignment with a published dissimilarity matrix, where nothing but the matrix is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from neuroalign.functional.dissimilarity import Dissimilarity, dissimilarities, square_rdm, upper
+from neuroalign.functional.distributed import gather_batch, world_size
+from neuroalign.functional.gram import widen
+from neuroalign.functional.rdm_comparison import Comparison, compare_matrices, normalized_rdms
+from neuroalign.losses.measures import check_differentiable
+
+
+def rdm_vectors(rdm: Tensor) -> Tensor:
+    """RDMs (subject, pair) from any of the forms in which they are published.
+
+    Args:
+        rdm: (pair,), (stimulus, stimulus), (subject, pair) or (subject, stimulus, stimulus).
+
+    Raises:
+        TypeError: If it is no floating-point tensor.
+        ValueError: If a matrix is not symmetric, or a vector's length no number of pairs.
+
+    Example:
+        >>> rdm_vectors(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+        tensor([[1.]])
+    """
+    if not isinstance(rdm, Tensor) or not rdm.is_floating_point():
+        got = rdm.dtype if isinstance(rdm, Tensor) else type(rdm).__name__
+        raise TypeError(f"an RDM must be a floating-point tensor; got {got}")
+    if rdm.ndim == 1:
+        rdm = rdm[None]
+    if rdm.ndim == 3 or (rdm.ndim == 2 and rdm.shape[0] == rdm.shape[1] and rdm.shape[0] > 1):
+        matrices = rdm if rdm.ndim == 3 else rdm[None]
+        if matrices.shape[1] != matrices.shape[2]:
+            raise ValueError(f"RDMs must be square (subject, stimulus, stimulus); got {tuple(rdm.shape)}")
+        if not torch.allclose(matrices, matrices.mT, rtol=1e-4, atol=1e-6, equal_nan=True):
+            raise ValueError("an RDM must be symmetric; this one is not: is it a matrix of something else?")
+        return matrices[:, upper(matrices.shape[1], rdm.device)]
+    if rdm.ndim != 2:
+        raise ValueError(f"RDMs must be (pair,), (stimulus, stimulus) or these by subject; got {tuple(rdm.shape)}")
+    square_rdm(rdm[0])
+    return rdm
+
+
+class RDMAlignmentLoss(nn.Module):
+    """1 - the similarity of the batch's RDM to that part of a given RDM which belongs to its stimuli.
+
+    For targets of which only the dissimilarities are known. RDMs of several subjects are averaged after each was
+    z-scored (scaled to unit root mean square where the comparison is a cosine). NaN in the RDM leaves a pair out; so does a
+    stimulus that occurs twice in a batch, with itself. In distributed training the batch is the global one.
+
+    Args:
+        rdm: (pair,), (stimulus, stimulus), (subject, pair) or (subject, stimulus, stimulus).
+        stimuli: (stimulus,) identities of the RDM's rows; default 0, 1, 2, ... A batch's stimulus that is not among them has
+            no target.
+        dissimilarity: Of the predictions: "sqeuclidean", "correlation" or "cosine".
+        comparison: "pearson", "cosine", "whitened_cosine" or "soft_spearman".
+        temperature: Of soft ranks.
+        distributed: Whether to see the global batch where training is distributed.
+
+    Shapes:
+        preds (stimulus, feature), stimulus (stimulus,) integer identities -> scalar; 0 with a graph where fewer than three of
+        the batch's stimuli have a target.
+
+    Raises:
+        TypeError: If the RDM or preds is not floating point, or the identities are no integers.
+        ValueError: If the RDM is not symmetric or of no number of pairs, or an option is unknown.
+
+    Example:
+        >>> from neuroalign.functional import rdm
+        >>> target = torch.randn(50, 20)
+        >>> loss = RDMAlignmentLoss(rdm(target, dissimilarity="correlation"), dissimilarity="correlation")
+        >>> stimulus = torch.tensor([3, 14, 15, 9, 26])
+        >>> loss(target[stimulus], stimulus).round(decimals=4).abs()
+        tensor(0.)
+
+    Source:
+        Kriegeskorte et al. 2008, Frontiers in Systems Neuroscience 2:4.
+    """
+
+    rdm: Tensor
+    rows: Tensor
+
+    def __init__(
+        self,
+        rdm: Tensor,
+        *,
+        stimuli: Sequence[int] | Tensor | None = None,
+        dissimilarity: Dissimilarity = "sqeuclidean",
+        comparison: Comparison = "pearson",
+        temperature: float = 0.05,
+        distributed: bool = True,
+    ) -> None:
+        super().__init__()
+        check_differentiable(dissimilarity, comparison)
+        vectors = rdm_vectors(rdm)
+        vector = vectors[0] if len(vectors) == 1 else normalized_rdms(vectors, comparison).nanmean(0)
+        self.register_buffer("rdm", square_rdm(vector.float() if vector.dtype != torch.float64 else vector))
+        ids = torch.arange(len(self.rdm)) if stimuli is None else torch.as_tensor(stimuli).long()
+        if len(ids) != len(self.rdm) or len(ids.unique()) != len(ids):
+            raise ValueError(f"stimuli must name each of the RDM's {len(self.rdm)} rows once; got {len(ids)}")
+        self.register_buffer("rows", ids)
+        self.dissimilarity, self.comparison, self.temperature = dissimilarity, comparison, temperature
+        self.distributed = distributed
+        self.config = None  # an RDM is no plain value
+
+    @property
+    def name(self) -> str:
+        """Name of the measure, as it appears in logs."""
+        return "rsa"
+
+    def forward(self, preds: Tensor, stimulus: Tensor) -> Tensor:
+        """The loss of features (stimulus, feature) of the stimuli (stimulus,)."""
+        if not preds.is_floating_point() or preds.ndim != 2:
+            raise TypeError(f"preds must be floating point (stimulus, feature); got {preds.dtype} {tuple(preds.shape)}")
+        if stimulus.is_floating_point() or stimulus.ndim != 1:
+            raise TypeError(
+                f"stimulus must be integer identities (stimulus,); got {stimulus.dtype} {tuple(stimulus.shape)}"
+            )
+        if len(preds) != len(stimulus):
+            raise ValueError(f"preds has {len(preds)} stimuli, but {len(stimulus)} identities were given")
+        with torch.autocast(preds.device.type, enabled=False):
+            preds, target = widen(preds, self.rdm)
+            if self.distributed and world_size() > 1:
+                preds, stimulus = gather_batch(preds), gather_batch(stimulus)
+            order = self.rows.argsort()
+            place = torch.searchsorted(self.rows[order], stimulus).clamp_max(len(order) - 1)
+            row = order[place]
+            found = self.rows[row] == stimulus
+            x, row = preds[found], row[found]
+            if len(x) < 3:
+                return 0 * preds.sum()
+            target = target[row][:, row]
+            known = ~target.isnan() & (row[:, None] != row)
+            a, _ = dissimilarities(x, None, self.dissimilarity)
+            value, _ = compare_matrices(a, torch.where(known, target, 0), known, self.comparison, self.temperature)
+            return 1 - value
+
+    def extra_repr(self) -> str:
+        """Shown in ``repr``."""
+        return f"{len(self.rdm)} stimuli, dissimilarity={self.dissimilarity!r}, comparison={self.comparison!r}"

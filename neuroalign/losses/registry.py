@@ -1,0 +1,115 @@
+"""The registry of alignment measures: what NeuralAlignmentLoss knows by name, and what it must know of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from torch import Tensor
+
+AveragesOver = Literal["entry", "stimulus", "voxel", "set"]
+MeasureFunction = Callable[..., Tensor]
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A registered measure.
+
+    Args:
+        function: A function ``(preds, target, weight, **options) -> scalar``, or a class of modules whose constructor takes
+            the options and which are called so.
+        averages_over: See :func:`register_measure`, as all below.
+        paired: Whether column v of preds predicts column v of target.
+        min_stimuli: Fewer stimuli are refused.
+        counts: Whether the target holds counts.
+        attains_zero: Whether the value is 0 at perfect alignment.
+        keeps_order: Whether the value depends on the order of the stimuli.
+        exact_options: Options under which the gradient is the exact derivative.
+    """
+
+    function: MeasureFunction
+    averages_over: AveragesOver = "set"
+    paired: bool = True
+    min_stimuli: int = 1
+    counts: bool = False
+    attains_zero: bool = True
+    keeps_order: bool = False
+    exact_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+MEASURES: dict[str, Measure] = {}
+"""Registered measures by name."""
+
+
+def register_measure(
+    name: str,
+    *,
+    averages_over: AveragesOver = "set",
+    paired: bool = True,
+    min_stimuli: int = 1,
+    counts: bool = False,
+    attains_zero: bool = True,
+    keeps_order: bool = False,
+    exact_options: Mapping[str, Any] | None = None,
+) -> Callable[[_F], _F]:
+    """Register a measure under a name that :class:`NeuralAlignmentLoss` then accepts.
+
+    What is decorated is called as ``measure(preds, target, weight)``: preds (stimulus, feature) and target (stimulus, voxel)
+    in float32 or wider, the target without NaN, and weight (stimulus, voxel) >= 0, which is 0 where the target is missing and
+    the noise ceiling elsewhere. It returns a scalar, lower is better. It is a function, whose further parameters are options
+    that can be given to the loss, or a class of ``nn.Module`` whose constructor takes the options.
+
+    The tests ask every registered measure the same questions (``tests/losses/test_table.py``); the arguments below tell
+    them, and the loss, what to expect.
+
+    Args:
+        name: The name; an existing one is an error.
+        averages_over: What the value is a mean of, which decides how it is made exact in distributed training. "entry"
+            (a weighted mean over entries) and "stimulus" (a mean over stimuli with a valid entry) exchange one number.
+            "voxel" (made of sums over stimuli for each voxel) is called with ``total``, a function that adds such a sum
+            (..., voxel) up over the processes. "set" (anything else) sees the gathered batches of all processes and is
+            always right.
+        paired: Whether column v of preds predicts column v of target, so that the two are of one width. If not, stimuli
+            without any valid response are left out before the measure is called.
+        min_stimuli: A batch of fewer stimuli is an error; a batch in which fewer have a valid response counts as one
+            without any.
+        counts: Whether the target holds counts, never negative.
+        attains_zero: Whether the value is 0 at perfect alignment.
+        keeps_order: Whether the value depends on the order of the stimuli.
+        exact_options: Options under which the gradient is the exact derivative, where by default part of the measure is
+            detached.
+
+    Returns:
+        A decorator.
+
+    Raises:
+        ValueError: If the name is taken.
+
+    Example:
+        >>> from neuroalign.losses import NeuralAlignmentLoss
+        >>> @register_measure("mae", averages_over="entry")
+        ... def mae(preds, target, weight):
+        ...     return (weight * (preds - target).abs()).sum() / weight.sum()
+        >>> NeuralAlignmentLoss("mae")(torch.zeros(2, 3), torch.ones(2, 3))
+        tensor(1.)
+        >>> del MEASURES["mae"]
+    """
+
+    def decorate(function: _F) -> _F:
+        if name in MEASURES:
+            raise ValueError(f"a measure named {name!r} is registered already")
+        MEASURES[name] = Measure(
+            function,
+            averages_over=averages_over,
+            paired=paired,
+            min_stimuli=min_stimuli,
+            counts=counts,
+            attains_zero=attains_zero,
+            keeps_order=keeps_order,
+            exact_options=exact_options or {},
+        )
+        return function
+
+    return decorate

@@ -1,0 +1,72 @@
+"""Alignment with behaviour: embeddings that make people's odd-one-out choices likely."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from neuroalign.config import describe
+from neuroalign.functional.distributed import reduce_sum, world_size
+from neuroalign.functional.triplets import Similarity, check_triplets, odd_one_out_nll
+
+
+class OddOneOutLoss(nn.Module):
+    """Negative log probability of people's odd-one-out choices under the similarities of embeddings.
+
+    Of three objects people said which does not belong. The pair that is left is chosen with a probability proportional to
+    exp(similarity / temperature). Chance is log 3, and 0 the limit of certain, right choices. In distributed training
+    each process brings triplets of its own embeddings, and the mean is over all triplets.
+
+    Args:
+        similarity: "dot", "cosine", or "sqeuclidean" (minus the squared distance).
+        temperature: The larger, the less a difference in similarity decides.
+        distributed: Whether to take the mean over the triplets of all processes.
+
+    Shapes:
+        embeddings (object, feature), triplets (triplet, 3) -> scalar. Triplets index the embeddings; the odd one stands
+        in the last column. Without triplets the loss is 0 and keeps its graph.
+
+    Raises:
+        TypeError: If the embeddings are not floating point or the triplets not integer.
+        ValueError: If an index is out of range, or an option is unknown.
+
+    Example:
+        >>> embeddings = torch.eye(3)[[0, 0, 1]]
+        >>> OddOneOutLoss()(5 * embeddings, torch.tensor([[0, 1, 2]])) < 1e-6
+        tensor(True)
+
+    Source:
+        Hebart et al. 2020, Nature Human Behaviour 4; Muttenthaler et al. 2023, arXiv 2306.04507 (aligning networks).
+    """
+
+    def __init__(self, similarity: Similarity = "dot", temperature: float = 1.0, *, distributed: bool = True) -> None:
+        super().__init__()
+        check_triplets(torch.zeros(1, 1), torch.zeros(0, 3, dtype=torch.long), similarity)
+        if temperature <= 0:
+            raise ValueError(f"temperature must be positive; got {temperature}")
+        self.similarity, self.temperature, self.distributed = similarity, float(temperature), distributed
+        self.config = describe(
+            "neuroalign.losses.OddOneOutLoss",
+            similarity=similarity,
+            temperature=self.temperature,
+            distributed=distributed,
+        )
+
+    @property
+    def name(self) -> str:
+        """Name of the measure, as it appears in logs."""
+        return "odd_one_out"
+
+    def forward(self, embeddings: Tensor, triplets: Tensor) -> Tensor:
+        """The loss of embeddings (object, feature) under triplets (triplet, 3) of their indices."""
+        with torch.autocast(embeddings.device.type, enabled=False):
+            check_triplets(embeddings, triplets, self.similarity)
+            value = odd_one_out_nll(embeddings, triplets, similarity=self.similarity, temperature=self.temperature)
+            if self.distributed and world_size() > 1:
+                ours = torch.tensor(float(len(triplets)), dtype=value.dtype, device=value.device)
+                value = value * (world_size() * ours / reduce_sum(ours).clamp_min(1))
+            return value
+
+    def extra_repr(self) -> str:
+        """Shown in ``repr``."""
+        return f"{self.similarity!r}, temperature={self.temperature}"

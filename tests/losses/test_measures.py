@@ -1,0 +1,190 @@
+"""What single measures add: memory over batches, learned variances, options at the door, memory use."""
+
+import pickle
+import resource
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from neuroalign import NeuralAlignmentLoss, functional
+from neuroalign.config import build
+from neuroalign.losses import MEASURES, measures
+
+
+def batches(n, count, related, seed=0, p=20, v=30):
+    g = torch.Generator().manual_seed(seed)
+    weights = torch.randn(5, p, generator=g), torch.randn(5, v, generator=g)
+    for _ in range(count):
+        signal = torch.randn(n, 5, generator=g)
+        x = signal @ weights[0] + torch.randn(n, p, generator=g)
+        y = (signal if related else torch.randn(n, 5, generator=g)) @ weights[1] + torch.randn(n, v, generator=g)
+        yield x, y
+
+
+def test_averaged_hsic_halves_the_spread_of_small_batches():
+    plain, averaged = NeuralAlignmentLoss("cka"), NeuralAlignmentLoss("cka", momentum=0.9)
+    values = torch.tensor([[float(plain(x, y)), float(averaged(x, y))] for x, y in batches(16, 300, related=True)])
+    spread = values[50:].std(0)
+    assert spread[1] <= spread[0] / 2
+    x, y = next(batches(4000, 1, related=True))
+    assert abs(float(values[50:, 1].mean()) - float(plain(x, y))) < 3 * float(spread[0]) / 250**0.5 + 0.01
+
+
+def test_averaged_hsic_is_unbiased_on_independent_data():
+    averaged = NeuralAlignmentLoss("cka", momentum=0.9)
+    values = torch.tensor([float(averaged(x, y)) for x, y in batches(16, 400, related=False)])[50:]
+    # Neighbours share most of their average: of 350 values some 350 / 19 are independent.
+    assert abs(float(values.mean()) - 1) < 3 * float(values.std()) / (350 / 19) ** 0.5
+
+
+def test_averaged_hsic_is_the_bias_corrected_mean():
+    loss = NeuralAlignmentLoss("cka", momentum=0.5)
+    pairs = list(batches(12, 3, related=True))
+    value = [float(loss(x, y)) for x, y in pairs][-1]
+    terms = []
+    for x, y in pairs:
+        x, y = x - x.mean(0), y - y.mean(0)
+        k, l = x @ x.T / x.square().sum() * 12, y @ y.T / y.square().sum() * 12  # noqa: E741
+        terms.append(torch.stack([functional.hsic(a, b) for a, b in ((k, l), (k, k), (l, l))]))
+    w = torch.tensor([0.125, 0.25, 0.5]) / 0.875
+    cross, own_k, own_l = (w[:, None] * torch.stack(terms)).sum(0)
+    assert value == pytest.approx(float(1 - cross / (own_k * own_l).sqrt()), rel=1e-4)
+
+
+def test_averaged_hsic_is_saved_and_rests_in_eval():
+    loss = NeuralAlignmentLoss("cka", momentum=0.9)
+    pairs = list(batches(12, 4, related=True))
+    for x, y in pairs[:3]:
+        loss(x, y)
+    assert loss.stateful
+    copy = pickle.loads(pickle.dumps(loss)).eval()
+    fresh = build(loss.config).eval()
+    fresh.load_state_dict(loss.state_dict())
+    x, y = pairs[3]
+    values = [float(copy(x, y)), float(copy(x, y)), float(fresh(x, y)), float(loss(x, y))]
+    assert values == [values[0]] * 4
+
+
+def test_averaged_hsic_has_the_gradient_of_cka_at_the_average():
+    loss = NeuralAlignmentLoss("cka", momentum=0.99).double()
+    pairs = [(x.double(), y.double()) for x, y in batches(12, 40, related=True)]
+    for x, y in pairs:
+        z = x.requires_grad_()
+        value = loss(z, y)
+    gradient = torch.autograd.grad(value, z)[0]
+    assert float(gradient.norm()) > 0.1 * float(torch.autograd.grad(NeuralAlignmentLoss("cka")(z, y), z)[0].norm())
+
+
+def test_a_constant_batch_leaves_the_average_alone():
+    loss = NeuralAlignmentLoss("cka", momentum=0.9)
+    x, y = next(batches(12, 1, related=True))
+    loss(x, y)
+    before = loss.state_dict()["_function.average.mean"].clone()
+    assert float(loss(torch.ones_like(x), y)) == 1
+    assert torch.equal(loss.state_dict()["_function.average.mean"], before)
+
+
+@pytest.mark.parametrize("num_voxels", [None, 3])
+def test_the_learned_variance_becomes_the_residual_variance(num_voxels):
+    g = torch.Generator().manual_seed(0)
+    noise = torch.randn(2000, 3, generator=g) * torch.tensor([0.5, 1.0, 2.0])
+    loss = NeuralAlignmentLoss("gaussian_nll", num_voxels=num_voxels)
+    optimizer = torch.optim.Adam(loss.parameters(), 0.05)
+    for _ in range(300):
+        optimizer.zero_grad()
+        loss(torch.zeros_like(noise), noise).backward()
+        optimizer.step()
+    variance = next(loss.parameters()).detach().exp()
+    expected = noise.square().mean() if num_voxels is None else noise.square().mean(0)
+    torch.testing.assert_close(variance, expected, rtol=1e-2, atol=0)
+
+
+def test_objects_are_measures_too():
+    x, y = next(batches(20, 1, related=True))
+    given = NeuralAlignmentLoss(measures.RSAMeasure(dissimilarity="correlation"), noise_ceiling=torch.rand(30))
+    assert given.name == "rsa"
+    assert given(x, y) > 0
+
+    class Mine(torch.nn.Module):
+        paired = False
+
+        def forward(self, preds, target, weight):
+            return 1 - functional.linear_cka(preds, target, weight=weight)
+
+    torch.testing.assert_close(NeuralAlignmentLoss(Mine())(x, y), NeuralAlignmentLoss("cka")(x, y))
+    assert NeuralAlignmentLoss(Mine()).name == "Mine"
+
+
+@pytest.mark.parametrize("measure", ["cka", "rbf_cka", "rsa", "procrustes"])
+def test_no_matrix_of_voxels_is_formed(measure):
+    """With 20,000 voxels and 64 stimuli the voxels' own matrix would take 1.6 GB and a cube over pairs 330 MB."""
+    code = f"""
+import resource, torch
+from neuroalign import NeuralAlignmentLoss
+loss = NeuralAlignmentLoss({measure!r})
+x, y = torch.randn(64, 512, requires_grad=True), torch.randn(64, 20_000)
+y[3, :100] = torch.nan
+loss(x[:8], y[:8, :50]).backward()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+loss(x, y).backward()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    grown = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert resource.getpagesize() and grown < 150_000  # KiB
+
+
+@pytest.mark.parametrize(
+    ("measure", "options", "error", "message"),
+    [
+        ("mse", {"alpha": 1}, TypeError, "measure 'mse' takes no options; got 'alpha'"),
+        ("rsa", {"dissimilarty": "cosine"}, TypeError, "did you mean 'dissimilarity'"),
+        ("rsa", {"comparison": "spearman"}, ValueError, "no gradient: train with 'soft_spearman'"),
+        ("rsa", {"dissimilarity": "euclidean"}, ValueError, "did you mean 'sqeuclidean'"),
+        ("cka", {"momentum": 1.0}, ValueError, r"momentum must be in \[0, 1\); got 1.0"),
+        ("procrustes", {"alpha": 2}, ValueError, r"alpha must be in \[0, 1\]"),
+        ("soft_matching", {"temperature": 0}, ValueError, "temperature must be positive"),
+        ("rbf_cka", {"bandwidth": -1}, ValueError, "bandwidth must be positive"),
+        ("ridge", {"penalty": 0}, ValueError, "penalty must be positive"),
+        ("ridge", {"num_folds": 1}, ValueError, "num_folds must be at least 2"),
+        ("pearson", {"over": "time"}, ValueError, "'stimuli' or 'voxels'; got 'time'"),
+        ("gaussian_nll", {"variance": -1.0}, ValueError, "variance must be a positive number"),
+        ("gaussian_nll", {"variance": "known"}, ValueError, "'learned' or positive numbers; got 'known'"),
+        ("cca", {}, ValueError, "'cca' is a metric only.*procrustes"),
+        ("ckaa", {}, ValueError, "did you mean 'cka'"),
+    ],
+)
+def test_bad_options(measure, options, error, message):
+    with pytest.raises(error, match=message):
+        NeuralAlignmentLoss(measure, **options)
+
+
+def test_options_go_with_names():
+    with pytest.raises(TypeError, match="options go with a measure given by name; got 'alpha'"):
+        NeuralAlignmentLoss(torch.nn.functional.mse_loss, alpha=1)
+
+
+@pytest.mark.parametrize("measure", [m for m in MEASURES if MEASURES[m].min_stimuli > 2])
+def test_too_few_stimuli(measure):
+    minimum = MEASURES[measure].min_stimuli
+    with pytest.raises(
+        ValueError, match=rf"'{measure}' needs at least {minimum} stimuli; got {minimum - 1}.*drop_last"
+    ):
+        NeuralAlignmentLoss(measure)(torch.rand(minimum - 1, 3), torch.rand(minimum - 1, 3))
+
+
+def test_negative_counts_and_wrong_variances():
+    with pytest.raises(ValueError, match="counts, which can't be negative"):
+        NeuralAlignmentLoss("poisson_nll")(torch.zeros(2, 2), -torch.ones(2, 2))
+    with pytest.raises(ValueError, match="noise variance has 3 voxels, the responses 2"):
+        NeuralAlignmentLoss("gaussian_nll", variance=[1.0, 2.0, 3.0])(torch.zeros(2, 2), torch.ones(2, 2))
+    with pytest.raises(ValueError, match="has no voxels"):
+        NeuralAlignmentLoss("cka")(torch.zeros(5, 2), torch.ones(5, 0))
+
+
+def test_repr_and_config():
+    loss = NeuralAlignmentLoss("rsa", dissimilarity="cosine")
+    assert "'rsa', dissimilarity='cosine'" in repr(loss)
+    x, y = next(batches(20, 1, related=True))
+    torch.testing.assert_close(build(loss.config)(x, y), loss(x, y))

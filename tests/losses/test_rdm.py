@@ -1,0 +1,91 @@
+"""Alignment with a given RDM."""
+
+import pytest
+import torch
+
+from neuroalign import NeuralAlignmentLoss, RDMAlignmentLoss
+from neuroalign.functional import compare_rdms, rdm, square_rdm
+from neuroalign.functional.rdm_comparison import normalized_rdms
+from tests.distributed import averaged, run_on_ranks
+
+
+def responses(seed=0, n=12, v=7):
+    return torch.randn(n, v, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("dissimilarity", ["sqeuclidean", "correlation", "cosine"])
+@pytest.mark.parametrize("comparison", ["pearson", "cosine", "whitened_cosine", "soft_spearman"])
+def test_it_equals_rsa_with_the_responses_behind_it(dissimilarity, comparison):
+    x, y = responses(0), responses(1) + responses(0)
+    options = {"dissimilarity": dissimilarity, "comparison": comparison}
+    given = RDMAlignmentLoss(rdm(y, dissimilarity=dissimilarity), **options)
+    rows = torch.tensor([7, 2, 9, 0, 5])
+    torch.testing.assert_close(given(x[rows], rows), NeuralAlignmentLoss("rsa", **options)(x[rows], y[rows]))
+
+
+def test_forms_of_an_rdm():
+    vectors = torch.stack([rdm(responses(s)) for s in range(3)])
+    x, rows = responses(9), torch.arange(12)
+    values = [float(RDMAlignmentLoss(form)(x, rows)) for form in (vectors, square_rdm(vectors))]
+    assert values[0] == pytest.approx(values[1])
+    single = [float(RDMAlignmentLoss(form)(x, rows)) for form in (vectors[0], vectors[:1], square_rdm(vectors[0]))]
+    assert single == pytest.approx([single[0]] * 3)
+
+
+def test_subjects_are_averaged_on_one_scale():
+    vectors = torch.stack([rdm(responses(s)) * 10.0**s for s in range(3)])
+    mean = normalized_rdms(vectors, "pearson").mean(0)
+    x = responses(9)
+    expected = 1 - compare_rdms(rdm(x), mean)
+    torch.testing.assert_close(RDMAlignmentLoss(vectors)(x, torch.arange(12)), expected)
+
+
+def test_pairs_and_stimuli_without_a_value_are_left_out():
+    y, x = responses(1), responses(0)
+    target = rdm(y)
+    target[[0, 5]] = torch.nan
+    loss = RDMAlignmentLoss(target, stimuli=[100 + i for i in range(12)])
+    expected = 1 - compare_rdms(rdm(x), target)
+    torch.testing.assert_close(loss(x, torch.arange(100, 112)), expected)
+    more = torch.cat([x, responses(5)[:3]])
+    torch.testing.assert_close(loss(more, torch.tensor([*range(100, 112), 7, 99, 112])), expected)
+    twice = torch.cat([x, x[:1]])  # a stimulus compared with itself says nothing
+    assert not torch.isnan(loss(twice, torch.tensor([*range(100, 112), 100])))
+    zero = loss(x.requires_grad_(), torch.zeros(12, dtype=torch.long))
+    zero.backward()
+    assert float(zero) == 0
+
+
+def _gradient(rank, world, sizes):
+    w = torch.eye(7, dtype=torch.float64, requires_grad=True)
+    start = sum(sizes[:rank])
+    rows = torch.arange(12)[start : start + sizes[rank]]
+    loss = RDMAlignmentLoss(rdm(responses(1)))
+    loss(responses(0)[rows] @ w, rows).backward()
+    return w.grad
+
+
+def test_several_processes_equal_one():
+    together = averaged(run_on_ranks(_gradient, 2, (8, 4)))
+    torch.testing.assert_close(together, _gradient(0, 1, (12,)), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: RDMAlignmentLoss(torch.rand(4, 4)), ValueError, "must be symmetric"),
+        (lambda: RDMAlignmentLoss(torch.rand(5)), ValueError, "5 is not a number of pairs"),
+        (
+            lambda: RDMAlignmentLoss(torch.ones(3, dtype=torch.long)),
+            TypeError,
+            "floating-point tensor; got torch.int64",
+        ),
+        (lambda: RDMAlignmentLoss(torch.rand(3), stimuli=[1, 1, 2]), ValueError, "each of the RDM's 3 rows once"),
+        (lambda: RDMAlignmentLoss(torch.rand(3), comparison="spearman"), ValueError, "no gradient"),
+        (lambda: RDMAlignmentLoss(torch.rand(3))(torch.rand(3, 2), torch.rand(3)), TypeError, "integer identities"),
+        (lambda: RDMAlignmentLoss(torch.rand(2, 2, 3)), ValueError, "must be square"),
+    ],
+)
+def test_errors(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
