@@ -13,13 +13,15 @@ class Batch(TypedDict, total=False):
     """What our DataModules yield and our tasks and guidance read.
 
     Keys: ``image`` (stimulus, channel, height, width) in [0, 1]; ``label`` (stimulus,) int64; ``response``
-    (stimulus, voxel), NaN where a response is missing; ``stimulus`` (stimulus,) int64, the image's identity.
+    (stimulus, voxel), NaN where a response is missing; ``stimulus`` (stimulus,) int64, the image's identity;
+    ``subject`` (stimulus,) int64, whose response it is where subjects share a batch.
     """
 
     image: Tensor
     label: Tensor
     response: Tensor
     stimulus: Tensor
+    subject: Tensor
 
 
 @runtime_checkable

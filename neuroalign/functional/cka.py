@@ -237,7 +237,8 @@ def linear_cka(
         weight: (voxel,) or (stimulus, voxel), non-negative; a noise ceiling, for instance.
 
     Returns:
-        Scalar, at most 1 (but for the voxel-corrected form); NaN if a side is constant.
+        Scalar, at most 1 (but for the voxel-corrected form); NaN if a side is constant, or, voxel-corrected, if what its
+        different columns share is not positive (few stimuli, or columns that have nothing in common).
 
     Raises:
         ValueError: If the number of stimuli differs or is too small, or no value is valid.

@@ -2,13 +2,19 @@
 
 from neuroalign.guidance.controls import LabelOnlyGuidance, ShuffledGuidance
 from neuroalign.guidance.manifold import ManifoldGuidance
+from neuroalign.guidance.relations import OddOneOutGuidance, RDMGuidance
 from neuroalign.guidance.responses import MeasuredGuidance, PredictedGuidance, TargetGuidance
+from neuroalign.guidance.weighting import Ramp, WeightedGuidance
 
 __all__ = [
     "LabelOnlyGuidance",
     "ManifoldGuidance",
     "MeasuredGuidance",
+    "OddOneOutGuidance",
     "PredictedGuidance",
+    "RDMGuidance",
+    "Ramp",
     "ShuffledGuidance",
     "TargetGuidance",
+    "WeightedGuidance",
 ]

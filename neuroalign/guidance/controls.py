@@ -92,7 +92,8 @@ class ShuffledGuidance(TargetGuidance):
                 f"only guidance toward target responses can be shuffled, not {type(guidance).__name__}; the control of "
                 "ManifoldGuidance is CategoryManifolds.randomized"
             )
-        super().__init__(guidance.loss)
+        super().__init__()
+        self.loss = guidance.loss
         self.guidance, self.seed, self.within_class = guidance, seed, within_class
         self.register_buffer("images", images, persistent=False)
         self.register_buffer("partner", None, persistent=False)
@@ -113,6 +114,11 @@ class ShuffledGuidance(TargetGuidance):
             within_class=within_class,
             images=images,  # a tensor has no description: such a control must be given again
         )
+
+    @property
+    def heads_guided(self) -> tuple[str, ...] | None:
+        """Names of the heads that get a target."""
+        return self.guidance.heads_guided
 
     def targets(self, batch: Batch) -> dict[str, Tensor]:
         """The wrapped guidance's targets, of other images."""
@@ -185,6 +191,11 @@ class LabelOnlyGuidance(TargetGuidance):
         guidance = cls(num_classes, {head: responses.shape[1]}, loss=loss)
         guidance.prototypes0.copy_(class_centers(responses, labels.to(device), num_classes)[0])
         return guidance
+
+    @property
+    def heads_guided(self) -> tuple[str, ...]:
+        """Names of the heads that get a target."""
+        return self.heads
 
     def targets(self, batch: Batch) -> dict[str, Tensor]:
         """The prototype of each image's class, by head."""

@@ -59,6 +59,11 @@ class ManifoldGuidance(nn.Module):
         self.losses = nn.ModuleDict(losses)
         self.config = describe("neuroalign.guidance.ManifoldGuidance", manifolds=dict(self.losses.items()))
 
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of the terms."""
+        return tuple(f"{head}/{term}" for head, loss in self.losses.items() for term in loss.weights)
+
     def forward(self, preds: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Weighted loss terms by name, for outputs by head (stimulus, feature) and the batch they came from."""
         check_heads(preds, self.losses)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe
+from neuroalign.config import build, describe, is_description
 from neuroalign.losses import NeuralAlignmentLoss
 from neuroalign.models import Frozen, NeuralPredictor
 from neuroalign.types import Batch, unknown
@@ -26,6 +26,17 @@ def check_heads(preds: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> None:
             )
 
 
+LossLike: TypeAlias = "str | nn.Module | dict[str, Any]"
+
+
+def _as_loss(loss: LossLike) -> nn.Module:
+    return NeuralAlignmentLoss(loss) if isinstance(loss, str) else build(loss)
+
+
+def _name(loss: nn.Module) -> str:
+    return getattr(loss, "name", type(loss).__name__)
+
+
 class TargetGuidance(nn.Module, ABC):
     """Guidance toward target responses: subclasses say in :meth:`targets` where these come from.
 
@@ -33,14 +44,16 @@ class TargetGuidance(nn.Module, ABC):
     name, ``<head>/<measure>``. Knows no trainer: use it in any LightningModule or plain loop.
 
     Args:
-        loss: A measure's name or a loss ``(preds, target) -> scalar``.
+        loss: A measure's name or a loss ``(preds, target) -> scalar``; or one by each head's name. Losses that learn or
+            remember (and noise ceilings, which have a region's voxels) need one for each head.
     """
 
-    def __init__(self, loss: str | nn.Module | dict[str, Any] = "mse") -> None:
+    def __init__(self, loss: LossLike | Mapping[str, LossLike] = "mse") -> None:
         super().__init__()
-        if isinstance(loss, str):
-            loss = NeuralAlignmentLoss(loss)
-        self.loss: nn.Module = build(loss)
+        if isinstance(loss, Mapping) and not is_description(loss):
+            self.loss: nn.Module = nn.ModuleDict({head: _as_loss(value) for head, value in loss.items()})
+        else:
+            self.loss = _as_loss(loss)
 
     @abstractmethod
     def targets(self, batch: Batch) -> dict[str, Tensor]:
@@ -50,8 +63,38 @@ class TargetGuidance(nn.Module, ABC):
         """Loss terms by name, for responses by head (stimulus, voxel) and the batch they came from."""
         targets = self.targets(batch)
         check_heads(preds, targets)
-        name = getattr(self.loss, "name", type(self.loss).__name__)
-        return {f"{head}/{name}": self.loss(preds[head], target) for head, target in targets.items()}
+        if len(targets) > 1 and getattr(self.loss, "stateful", False):
+            raise ValueError(
+                f"the loss {self.loss.name!r} learns or remembers, so each of the heads {sorted(targets)} needs its own: "
+                "loss={head: NeuralAlignmentLoss(...), ...}"
+            )
+        return {
+            f"{head}/{_name(self.loss_of(head))}": self.loss_of(head)(preds[head], target)
+            for head, target in targets.items()
+        }
+
+    def loss_of(self, head: str) -> nn.Module:
+        """The loss of a head."""
+        if not isinstance(self.loss, nn.ModuleDict):
+            return self.loss
+        if head not in self.loss:
+            raise ValueError(unknown("head without a loss", head, self.loss))
+        return self.loss[head]
+
+    @property
+    def heads_guided(self) -> tuple[str, ...] | None:
+        """Names of the heads that get a target; None if only the batch tells."""
+        return None
+
+    @property
+    def terms(self) -> tuple[str, ...] | None:
+        """Names of the terms, None if only the batch tells."""
+        heads = self.heads_guided
+        return None if heads is None else tuple(f"{head}/{_name(self.loss_of(head))}" for head in heads)
+
+
+def _describable(loss: nn.Module) -> nn.Module | dict[str, nn.Module]:
+    return dict(loss.items()) if isinstance(loss, nn.ModuleDict) else loss
 
 
 class PredictedGuidance(TargetGuidance):
@@ -59,8 +102,9 @@ class PredictedGuidance(TargetGuidance):
 
     Args:
         predictors: A predictor (images to responses) for each head it guides, by the head's name; a path is read with
-            :meth:`NeuralPredictor.load`. They are frozen: eval mode, no gradients, buffers unmoved.
-        loss: A measure's name or a loss ``(preds, target) -> scalar``; the paper's is "mse".
+            :meth:`NeuralPredictor.load`. They are frozen: eval mode, no gradients, buffers unmoved. One that guides several
+            heads (of several layers) runs once a batch.
+        loss: A measure's name or a loss ``(preds, target) -> scalar``, or one by each head's name; the paper's is "mse".
 
     Raises:
         ValueError: On the first batch, if the network has no head of that name.
@@ -82,7 +126,7 @@ class PredictedGuidance(TargetGuidance):
     def __init__(
         self,
         predictors: Mapping[str, str | os.PathLike[str] | nn.Module | dict[str, Any]],
-        loss: str | nn.Module | dict[str, Any] = "mse",
+        loss: LossLike | Mapping[str, LossLike] = "mse",
     ) -> None:
         super().__init__(loss)
         if not predictors:
@@ -96,24 +140,39 @@ class PredictedGuidance(TargetGuidance):
             loaded[head] = predictor if isinstance(predictor, Frozen) else Frozen(predictor)
         self.predictors = nn.ModuleDict(loaded)
         self.config = describe(
-            "neuroalign.guidance.PredictedGuidance", predictors=dict(self.predictors.items()), loss=self.loss
+            "neuroalign.guidance.PredictedGuidance",
+            predictors=dict(self.predictors.items()),
+            loss=_describable(self.loss),
         )
+
+    @property
+    def heads_guided(self) -> tuple[str, ...]:
+        """Names of the heads that get a target."""
+        return tuple(self.predictors)
 
     def targets(self, batch: Batch) -> dict[str, Tensor]:
         """Predicted responses to the batch's images, by head."""
-        return {head: predictor(batch["image"]) for head, predictor in self.predictors.items()}
+        done: dict[int, Tensor] = {}
+        for predictor in self.predictors.values():
+            if id(predictor.module) not in done:
+                done[id(predictor.module)] = predictor(batch["image"])
+        return {head: done[id(predictor.module)] for head, predictor in self.predictors.items()}
 
 
 class MeasuredGuidance(TargetGuidance):
     """Match responses that were measured for the very images of the batch; images without any have NaN rows.
 
+    Subjects with different numbers of voxels can share a batch: its ``response`` is as wide as the widest subject's, its
+    ``subject`` says whose each row is, and a head for each subject takes that subject's rows.
+
     Args:
         heads: The head that the batch's ``response`` (stimulus, voxel) guides, or for several heads the columns of the
-            response that belong to each.
-        loss: A measure's name or a loss ``(preds, target) -> scalar``.
+            response that belong to each: a list of them, or a number n for the first n.
+        loss: A measure's name or a loss ``(preds, target) -> scalar``, or one by each head's name.
+        subjects: By the head's name the subject whose rows it takes, a value of the batch's ``subject`` (stimulus,).
 
     Raises:
-        ValueError: If a batch holds no ``response``.
+        ValueError: If a batch holds no ``response``, or no ``subject`` where heads belong to subjects.
 
     Example:
         >>> guidance = MeasuredGuidance({"V1": [0, 1], "V4": [2]})
@@ -121,30 +180,63 @@ class MeasuredGuidance(TargetGuidance):
         >>> terms = guidance(preds, {"response": torch.ones(4, 3)})
         >>> {name: float(value) for name, value in terms.items()}
         {'V1/mse': 1.0, 'V4/mse': 1.0}
+        >>> two = MeasuredGuidance({"subj01": 2, "subj02": 3}, subjects={"subj01": 0, "subj02": 1})
+        >>> batch = {"response": torch.tensor([[1.0, 1.0, torch.nan], [2.0, 2.0, 2.0]]), "subject": torch.tensor([0, 1])}
+        >>> terms = two({"subj01": torch.zeros(2, 2), "subj02": torch.zeros(2, 3)}, batch)
+        >>> {name: float(value) for name, value in terms.items()}
+        {'subj01/mse': 1.0, 'subj02/mse': 4.0}
     """
 
     def __init__(
-        self, heads: str | Mapping[str, list[int]] = "response", loss: str | nn.Module | dict[str, Any] = "mse"
+        self,
+        heads: str | Mapping[str, list[int] | int] = "response",
+        loss: LossLike | Mapping[str, LossLike] = "mse",
+        *,
+        subjects: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__(loss)
-        self.columns: dict[str, list[int] | None]
-        self.columns = {heads: None} if isinstance(heads, str) else {h: list(map(int, c)) for h, c in heads.items()}
+        self.columns: dict[str, list[int] | int | None]
+        if isinstance(heads, str):
+            self.columns = {heads: None}
+        else:
+            self.columns = {h: c if isinstance(c, int) else list(map(int, c)) for h, c in heads.items()}
+        self.subjects = dict(subjects or {})
+        for head in self.subjects:
+            if head not in self.columns:
+                raise ValueError(unknown("head of a subject", head, self.columns))
         self.config = describe(
             "neuroalign.guidance.MeasuredGuidance",
             heads=heads if isinstance(heads, str) else self.columns,
-            loss=self.loss,
+            loss=_describable(self.loss),
+            subjects=self.subjects or None,
         )
 
+    @property
+    def heads_guided(self) -> tuple[str, ...]:
+        """Names of the heads that get a target."""
+        return tuple(self.columns)
+
     def targets(self, batch: Batch) -> dict[str, Tensor]:
-        """Columns of the batch's ``response``, by head."""
+        """Columns of the batch's ``response``, by head; NaN in the rows of other subjects."""
         response = batch.get("response")
         if response is None:
             raise ValueError("this batch holds no 'response': give the DataModule responses, or use PredictedGuidance")
+        if self.subjects and "subject" not in batch:
+            raise ValueError("heads belong to subjects, but this batch has no 'subject' that says whose each row is")
         width = response.shape[1]
+        out = {}
         for head, columns in self.columns.items():
-            if columns and max(columns) >= width:
-                raise ValueError(f"head {head!r} wants column {max(columns)} of responses with {width} voxels")
-        return {head: response if c is None else response[:, c] for head, c in self.columns.items()}
+            last = columns if isinstance(columns, int) else max(columns) + 1 if columns else 0
+            if last > width:
+                raise ValueError(f"head {head!r} wants column {last - 1} of responses with {width} voxels")
+            if columns is None:
+                target = response
+            else:
+                target = response[:, :columns] if isinstance(columns, int) else response[:, columns]
+            if head in self.subjects:
+                target = torch.where((batch["subject"] == self.subjects[head])[:, None], target, torch.nan)
+            out[head] = target
+        return out
 
 
 def nothing(preds: Mapping[str, Tensor]) -> Tensor:

@@ -7,43 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from neuroalign.functional.dissimilarity import Dissimilarity, dissimilarities, square_rdm, upper
+from neuroalign.functional.dissimilarity import Dissimilarity, dissimilarities, rdm_vectors, square_rdm
 from neuroalign.functional.distributed import gather_batch, world_size
 from neuroalign.functional.gram import widen
 from neuroalign.functional.rdm_comparison import Comparison, compare_matrices, normalized_rdms
 from neuroalign.losses.measures import check_differentiable
-
-
-def rdm_vectors(rdm: Tensor) -> Tensor:
-    """RDMs (subject, pair) from any of the forms in which they are published.
-
-    Args:
-        rdm: (pair,), (stimulus, stimulus), (subject, pair) or (subject, stimulus, stimulus).
-
-    Raises:
-        TypeError: If it is no floating-point tensor.
-        ValueError: If a matrix is not symmetric, or a vector's length no number of pairs.
-
-    Example:
-        >>> rdm_vectors(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
-        tensor([[1.]])
-    """
-    if not isinstance(rdm, Tensor) or not rdm.is_floating_point():
-        got = rdm.dtype if isinstance(rdm, Tensor) else type(rdm).__name__
-        raise TypeError(f"an RDM must be a floating-point tensor; got {got}")
-    if rdm.ndim == 1:
-        rdm = rdm[None]
-    if rdm.ndim == 3 or (rdm.ndim == 2 and rdm.shape[0] == rdm.shape[1] and rdm.shape[0] > 1):
-        matrices = rdm if rdm.ndim == 3 else rdm[None]
-        if matrices.shape[1] != matrices.shape[2]:
-            raise ValueError(f"RDMs must be square (subject, stimulus, stimulus); got {tuple(rdm.shape)}")
-        if not torch.allclose(matrices, matrices.mT, rtol=1e-4, atol=1e-6, equal_nan=True):
-            raise ValueError("an RDM must be symmetric; this one is not: is it a matrix of something else?")
-        return matrices[:, upper(matrices.shape[1], rdm.device)]
-    if rdm.ndim != 2:
-        raise ValueError(f"RDMs must be (pair,), (stimulus, stimulus) or these by subject; got {tuple(rdm.shape)}")
-    square_rdm(rdm[0])
-    return rdm
 
 
 class RDMAlignmentLoss(nn.Module):

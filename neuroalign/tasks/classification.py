@@ -21,7 +21,8 @@ from neuroalign.types import Batch, as_batch
 class GuidedClassificationTask(Task):
     r"""Classify images while matching a brain: :math:`L = (1-\alpha)\,\mathrm{CE} + \alpha \sum \text{guidance terms}`.
 
-    Logs ``train/loss``, ``train/task_loss``, ``train/accuracy``, ``alignment/<term>`` for every guidance term, and
+    Logs ``train/loss``, ``train/task_loss``, ``train/accuracy``, ``alignment/<layer>/<region>/<measure>`` for every
+    guidance term (with :class:`WeightedGuidance` also its ``alignment_weight/...``), and
     ``val/task_loss``, ``val/accuracy`` (``test/...``). Guidance acts in training only.
 
     To change a part, override one small method: ``task_loss``, ``configure_metrics``, ``configure_optimizers``.
@@ -134,11 +135,27 @@ class GuidedClassificationTask(Task):
         else:
             terms = self.guidance(responses, batch)
             loss = (1 - self.weight) * task_loss + self.weight * sum(terms.values()) + nothing(responses)
-            self.log_dict({f"alignment/{k}": v.detach() for k, v in terms.items()}, batch_size=len(images))
+            logged = {f"alignment/{self.term_path(k)}": v.detach() for k, v in terms.items()}
+            for name, factor in getattr(self.guidance, "last_weights", {}).items():
+                logged[f"alignment_weight/{self.term_path(name)}"] = torch.tensor(factor)
+            self.log_dict(logged, batch_size=len(images))
         self.log_dict({"train/loss": loss.detach(), "train/task_loss": task_loss.detach()}, batch_size=len(images))
         self.train_metrics.update(logits.detach(), labels)
         self.log_metrics(self.train_metrics, len(images), "train")
         return loss
+
+    def term_path(self, term: str) -> str:
+        """``<layer>/<region>/<measure>`` of a guidance term ``<head>/<measure>``, where the network tells the head's layer.
+
+        The layer of a head on the final features is called "features". A head whose name begins with its layer, such as
+        "layer3/V4", keeps it.
+        """
+        head = term.rpartition("/")[0]
+        layers = getattr(self.network, "head_layers", {})
+        if head not in layers:
+            return term
+        layer = layers[head] or "features"
+        return term if head.startswith(f"{layer}/") else f"{layer}/{term}"
 
     def _forward_with_responses(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         if hasattr(self.network, "forward_with_responses"):

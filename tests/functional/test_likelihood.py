@@ -44,6 +44,21 @@ def test_against_scipy_and_torch():
     assert float(gaussian_nll(preds, target, 2.0)) == pytest.approx(expected)
 
 
+def test_real_spike_counts(data_path):
+    """Macaque V1: an image's own mean rate predicts its held-out repeats better than another's, or than the mean rate."""
+    d = np.load(data_path / "v1_henaff2021/counts.npz")
+    counts = torch.as_tensor(np.where(d["ay3_u002"] == 255, np.nan, d["ay3_u002"]))  # (unit, image, repeat)
+    fitted, held_out = counts[:, :, ::2].nanmean(2).T, counts[:, :, 1::2]
+    target = held_out.permute(2, 1, 0).reshape(-1, counts.shape[0])
+
+    def loss(rates):
+        rates = rates.clamp_min(0.01).repeat(held_out.shape[2], 1)
+        return float(poisson_nll(rates, target, log_input=False))
+
+    own, other, mean = loss(fitted), loss(fitted.roll(90, 0)), loss(fitted.mean(0).expand_as(fitted))
+    assert own < mean < other
+
+
 def test_perfect_rates():
     _, target = pair(missing=0.0)
     assert float(poisson_nll(target, target, log_input=False)) == 0

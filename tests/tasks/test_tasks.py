@@ -20,6 +20,7 @@ from neuroalign import (
     NeuralPredictor,
     PredictedGuidance,
     ResponsesDataModule,
+    WeightedGuidance,
 )
 from neuroalign.data import ShiftFlip
 from neuroalign.functional import pearson
@@ -100,11 +101,39 @@ def test_the_predictor_is_not_trained(digits, quiet_trainer):
         assert torch.equal(value, before[name])
 
 
+def test_many_terms_in_one_pass(digits, quiet_trainer):
+    """Layers x regions with learned weights: each term is logged by layer, region and measure, the trunk runs once."""
+    torch.manual_seed(0)
+    heads = {"layer2/V4": ("layer2", V), "V4": ("layer3", V), "TO": (None, V)}
+    net = GuidedNetwork("small_resnet", 10, heads, image_shape=SHAPE)
+    passes = []
+    net.trunk.backbone.register_forward_hook(lambda *_: passes.append(1))
+    v4 = predictor()
+    targets = PredictedGuidance(
+        {"layer2/V4": v4, "V4": v4, "TO": predictor(1)}, loss={"layer2/V4": "cka", "V4": "mse", "TO": "rsa"}
+    )
+    task = GuidedClassificationTask(net, WeightedGuidance(targets, "learned"), lr=0.01)
+    trainer = quiet_trainer(limit_val_batches=0, limit_train_batches=3)
+    trainer.fit(task, data(digits))
+    logged = set(trainer.callback_metrics)
+    for name in ("layer2/V4/cka", "layer3/V4/mse", "features/TO/rsa"):
+        assert {f"alignment/{name}", f"alignment_weight/{name}"} <= logged
+    assert len(passes) == 3
+    assert (task.guidance.log_variance != 0).all()  # the optimiser has them
+
+
 def test_what_is_logged(digits, quiet_trainer):
     task = GuidedClassificationTask(network(), PredictedGuidance({"V4": predictor()}), lr=0.01)
     trainer = quiet_trainer()
     trainer.fit(task, data(digits))
-    logged = {"train/loss", "train/task_loss", "train/accuracy", "alignment/V4/mse", "val/task_loss", "val/accuracy"}
+    logged = {
+        "train/loss",
+        "train/task_loss",
+        "train/accuracy",
+        "alignment/layer3/V4/mse",
+        "val/task_loss",
+        "val/accuracy",
+    }
     assert logged <= set(trainer.callback_metrics)
     with torch.no_grad():
         right = (task.eval()(digits[0][:200]).argmax(1) == digits[1][:200]).float().mean()

@@ -1,4 +1,4 @@
-"""Metrics over an epoch: the formulas as torchmetrics, exact in any order of batches and over several processes."""
+"""Correlation of predicted with measured responses over a whole data set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from neuroalign.functional.correlation import check_pair, pearson
-from neuroalign.functional.manifold import manifold_radius, participation_ratio, separability
 
 Reduction = Literal["median", "mean", "none"]
 
@@ -160,131 +159,3 @@ class NoiseNormalizedCorrelation(VoxelCorrelation):
             raise ValueError(f"noise_ceiling has {ceiling.numel()} voxels, the responses {r.numel()}")
         used = ceiling > self.min_ceiling
         return torch.where(used, r / torch.where(used, ceiling, 1).sqrt(), torch.nan)
-
-
-def _first_of_each(index: Tensor) -> Tensor:
-    """Positions of the first occurrence of every index: distributed samplers repeat images to even out."""
-    unique, inverse = index.unique(return_inverse=True)
-    first = torch.full((len(unique),), len(index), dtype=torch.long, device=index.device)
-    positions = torch.arange(len(index), device=index.device)
-    return first.scatter_reduce(0, inverse, positions, "amin").sort().values
-
-
-class RobustAccuracy(Metric):
-    """Share of *all* images that are classified right after a perturbation; a clean error counts as an error.
-
-    Args:
-        **kwargs: Of ``torchmetrics.Metric``.
-
-    Shapes:
-        update(logits (stimulus, class), labels (stimulus,), index (stimulus,)) -> scalar in [0, 1].
-
-    ``index`` is each image's identity; an image that comes twice, as distributed samplers make it, counts once.
-
-    Example:
-        >>> metric = RobustAccuracy()
-        >>> metric.update(torch.eye(3), torch.tensor([0, 1, 1]))
-        >>> metric.compute(), metric.num_images
-        (tensor(0.6667), 3)
-    """
-
-    full_state_update = False
-    is_differentiable = False
-    higher_is_better = True
-    correct: list[Tensor]
-    index: list[Tensor]
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.add_state("correct", [], dist_reduce_fx="cat")
-        self.add_state("index", [], dist_reduce_fx="cat")
-        self.num_images = 0
-
-    def update(self, preds: Tensor, labels: Tensor, index: Tensor | None = None) -> None:
-        """Add a batch of logits on perturbed images."""
-        if len(preds) != len(labels):
-            raise ValueError(f"{len(preds)} rows of logits but {len(labels)} labels")
-        if index is None:
-            start = sum(len(i) for i in self.index) if isinstance(self.index, list) else len(self.index)
-            index = torch.arange(start, start + len(preds), device=preds.device)
-        # NaN logits argmax to something; a network that says nothing is not right.
-        right = (preds.argmax(1) == labels) & ~preds.isnan().any(1)
-        self.correct.append(right.long())
-        self.index.append(index.to(preds.device).long())
-
-    def compute(self) -> Tensor:
-        """The accuracy over all images."""
-        correct = torch.cat(list(self.correct)) if isinstance(self.correct, list) else self.correct
-        index = torch.cat(list(self.index)) if isinstance(self.index, list) else self.index
-        kept = correct[_first_of_each(index)]
-        self.num_images = len(kept)
-        return kept.float().mean()
-
-
-class ManifoldGeometry(Metric):
-    """Geometry of category manifolds over a data set: radius, participation ratio, separability.
-
-    See :func:`neuroalign.functional.manifold_radius`, :func:`~neuroalign.functional.participation_ratio` and
-    :func:`~neuroalign.functional.separability`; the first two are means over classes. The participation ratio grows with
-    the number of images, so compare networks on the same ones.
-
-    Args:
-        num_per_class: Use at most so many images of a class, the first by index; None uses all.
-        **kwargs: Of ``torchmetrics.Metric``.
-
-    Shapes:
-        update(features (stimulus, feature), labels (stimulus,), index (stimulus,)) -> dict of scalars.
-
-    Example:
-        >>> metric = ManifoldGeometry()
-        >>> metric.update(torch.tensor([[-1.0], [1.0], [9.0], [11.0]]), torch.tensor([0, 0, 1, 1]))
-        >>> {name: round(float(value), 3) for name, value in metric.compute().items()}
-        {'radius': 0.2, 'participation_ratio': 1.0, 'separability': 0.962}
-    """
-
-    full_state_update = False
-    features: list[Tensor]
-    labels: list[Tensor]
-    index: list[Tensor]
-
-    def __init__(self, *, num_per_class: int | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if num_per_class is not None and num_per_class < 2:
-            raise ValueError(f"a manifold needs at least 2 images a class; got num_per_class={num_per_class}")
-        self.num_per_class = num_per_class
-        for name in ("features", "labels", "index"):
-            self.add_state(name, [], dist_reduce_fx="cat")
-
-    def update(self, features: Tensor, labels: Tensor, index: Tensor | None = None) -> None:
-        """Add a batch; features beyond two axes are flattened."""
-        if index is None:
-            start = sum(len(i) for i in self.index) if isinstance(self.index, list) else len(self.index)
-            index = torch.arange(start, start + len(labels), device=labels.device)
-        self.features.append(features.detach().flatten(1).float())
-        self.labels.append(labels)
-        self.index.append(index.to(labels.device).long())
-
-    def compute(self) -> dict[str, Tensor]:
-        """Radius, participation ratio and separability over all images."""
-        features, labels, index = (
-            torch.cat(list(state)) if isinstance(state, list) else state
-            for state in (self.features, self.labels, self.index)
-        )
-        kept = _first_of_each(index)
-        kept = kept[index[kept].argsort()]
-        if self.num_per_class is not None:
-            kept = kept[self._rank_in_class(labels[kept]) < self.num_per_class]
-        x, y = features[kept].double(), labels[kept]
-        return {
-            "radius": manifold_radius(x, y).mean().float(),
-            "participation_ratio": participation_ratio(x, y).nanmean().float(),
-            "separability": separability(x, y).float(),
-        }
-
-    @staticmethod
-    def _rank_in_class(labels: Tensor) -> Tensor:
-        order = labels.argsort(stable=True)
-        sizes = labels[order].unique_consecutive(return_counts=True)[1]
-        rank = torch.empty_like(labels)
-        rank[order] = torch.cat([torch.arange(int(n), device=labels.device) for n in sizes])
-        return rank

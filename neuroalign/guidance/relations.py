@@ -1,0 +1,108 @@
+"""Guidance by relations between stimuli: a published dissimilarity matrix, or people's odd-one-out choices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neuroalign.config import build
+from neuroalign.guidance.responses import check_heads
+from neuroalign.losses import OddOneOutLoss, RDMAlignmentLoss
+from neuroalign.types import Batch
+
+
+def _stimuli(batch: Batch) -> Tensor:
+    if "stimulus" not in batch:
+        raise ValueError(f"this guidance finds its target by the batch's 'stimulus'; this one has {sorted(batch)}")
+    return batch["stimulus"]
+
+
+class RDMGuidance(nn.Module):
+    """Match the dissimilarities of a region, where nothing else of it is known.
+
+    Called as ``guidance(preds, batch)``; reads the batch's ``stimulus``, returns the terms as ``<head>/rsa``. Images whose
+    stimulus the RDM doesn't know have no target.
+
+    Args:
+        rdms: By the head's name: an :class:`RDMAlignmentLoss`, or what it takes as ``rdm``.
+        **options: Of the losses made here.
+
+    Raises:
+        ValueError: On the first batch, if the network has no head of that name or the batch no ``stimulus``.
+
+    Example:
+        >>> from neuroalign.functional import rdm
+        >>> guidance = RDMGuidance({"IT": rdm(torch.randn(92, 50))})
+        >>> sorted(guidance({"IT": torch.randn(8, 20)}, {"stimulus": torch.arange(8)}))
+        ['IT/rsa']
+    """
+
+    def __init__(self, rdms: Mapping[str, RDMAlignmentLoss | Tensor], **options: Any) -> None:
+        super().__init__()
+        made = {h: r if isinstance(r, nn.Module) else RDMAlignmentLoss(r, **options) for h, r in rdms.items()}
+        self.losses = nn.ModuleDict(made)
+        self.config = None  # an RDM is no plain value
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of the terms."""
+        return tuple(f"{head}/rsa" for head in self.losses)
+
+    def forward(self, preds: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Loss terms by name, for outputs by head (stimulus, feature) and the batch they came from."""
+        check_heads(preds, self.losses)
+        stimulus = _stimuli(batch)
+        return {f"{head}/rsa": loss(preds[head], stimulus) for head, loss in self.losses.items()}
+
+
+class OddOneOutGuidance(nn.Module):
+    """Make people's odd-one-out choices likely under the similarities of a head's outputs.
+
+    Called as ``guidance(preds, batch)``; of all triplets it takes those whose three objects are in the batch (of this
+    process), by ``stimulus``. With objects far more numerous than a batch that is few: then sample batches by triplets.
+
+    Args:
+        head: Name of the head whose outputs are the embeddings.
+        triplets: (triplet, 3) stimulus identities, the odd one in the last column.
+        loss: An :class:`OddOneOutLoss`, or None for its defaults.
+
+    Raises:
+        ValueError: If the triplets are of another shape; on the first batch, if the network has no such head or the
+            batch no ``stimulus``.
+
+    Example:
+        >>> guidance = OddOneOutGuidance("IT", torch.tensor([[10, 11, 12], [10, 12, 99]]))
+        >>> terms = guidance({"IT": torch.zeros(3, 5)}, {"stimulus": torch.tensor([12, 10, 11])})
+        >>> terms["IT/odd_one_out"].round(decimals=3)
+        tensor(1.0990)
+    """
+
+    triplets: Tensor
+
+    def __init__(self, head: str, triplets: Tensor, loss: OddOneOutLoss | dict[str, Any] | None = None) -> None:
+        super().__init__()
+        triplets = torch.as_tensor(triplets)
+        if triplets.ndim != 2 or triplets.shape[1] != 3 or triplets.is_floating_point():
+            raise ValueError(f"triplets must be integer (triplet, 3); got {triplets.dtype} {tuple(triplets.shape)}")
+        self.head = head
+        self.register_buffer("triplets", triplets.long())
+        self.loss = OddOneOutLoss() if loss is None else build(loss)
+        self.config = None  # triplets are no plain value
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of the terms."""
+        return (f"{self.head}/odd_one_out",)
+
+    def forward(self, preds: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Loss terms by name, for outputs by head (stimulus, feature) and the batch they came from."""
+        check_heads(preds, {self.head: None})
+        stimulus = _stimuli(batch)
+        order = stimulus.argsort()
+        place = torch.searchsorted(stimulus[order], self.triplets).clamp_max(len(order) - 1)
+        row = order[place]
+        inside = (stimulus[row] == self.triplets).all(1)
+        return {f"{self.head}/odd_one_out": self.loss(preds[self.head], row[inside])}

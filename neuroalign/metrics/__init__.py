@@ -1,0 +1,31 @@
+"""Metrics over an epoch: the formulas as torchmetrics, exact in any order of batches and over several processes."""
+
+from neuroalign.metrics.behaviour import OddOneOutAccuracy, RDMSimilarity
+from neuroalign.metrics.correlation import NoiseNormalizedCorrelation, VoxelCorrelation
+from neuroalign.metrics.geometry import ManifoldGeometry
+from neuroalign.metrics.robustness import RobustAccuracy
+from neuroalign.metrics.similarity import (
+    CCA,
+    CKA,
+    RSA,
+    AlignmentMetric,
+    Procrustes,
+    RidgePredictivity,
+    SoftMatching,
+)
+
+__all__ = [
+    "CCA",
+    "CKA",
+    "RSA",
+    "AlignmentMetric",
+    "ManifoldGeometry",
+    "NoiseNormalizedCorrelation",
+    "OddOneOutAccuracy",
+    "Procrustes",
+    "RDMSimilarity",
+    "RidgePredictivity",
+    "RobustAccuracy",
+    "SoftMatching",
+    "VoxelCorrelation",
+]

@@ -1,0 +1,149 @@
+"""Alignment with published dissimilarity matrices and with people's choices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from neuroalign.functional.dissimilarity import Dissimilarity, rdm, rdm_vectors, square_rdm, upper
+from neuroalign.functional.rdm_comparison import Comparison, check_options, compare_rdms, rdm_noise_ceiling
+from neuroalign.functional.triplets import Similarity, check_triplets, odd_one_out_correct
+from neuroalign.metrics.stimuli import first_of_each, joined
+
+
+class RDMSimilarity(Metric):
+    """Similarity of the features' RDM to given RDMs, and the noise ceiling that the subjects' differences put on it.
+
+    Args:
+        rdms: (pair,), (stimulus, stimulus), (subject, pair) or (subject, stimulus, stimulus).
+        stimuli: (stimulus,) identities of the RDMs' rows; default 0, 1, 2, ...
+        dissimilarity: Of the features: "sqeuclidean", "correlation" or "cosine".
+        comparison: "pearson", "cosine", "whitened_cosine" or "spearman".
+        **kwargs: Of ``torchmetrics.Metric``.
+
+    Shapes:
+        update(features (stimulus, feature), stimulus (stimulus,)) -> dict: ``similarity``, the mean over subjects; of two and
+        more subjects also ``lower`` and ``upper``, the bounds of :func:`neuroalign.functional.rdm_noise_ceiling`. All
+        over the stimuli that were seen; ``num_stimuli`` counts them.
+
+    Raises:
+        TypeError: If the RDMs are not floating point.
+        ValueError: If an RDM is not symmetric or an option unknown; on ``compute``, if fewer than three stimuli were seen.
+
+    Example:
+        >>> from neuroalign.functional import rdm
+        >>> y = torch.randn(10, 5)
+        >>> metric = RDMSimilarity(torch.stack([rdm(y), rdm(y + 0.1 * torch.randn(10, 5))]))
+        >>> metric.update(y, torch.arange(10))
+        >>> sorted(metric.compute())
+        ['lower', 'similarity', 'upper']
+
+    Source:
+        Nili et al. 2014, PLoS Computational Biology 10(4).
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    higher_is_better = True
+    rdms: Tensor
+    rows: Tensor
+    features: list[Tensor]
+    index: list[Tensor]
+
+    def __init__(
+        self,
+        rdms: Tensor,
+        *,
+        stimuli: Sequence[int] | Tensor | None = None,
+        dissimilarity: Dissimilarity = "sqeuclidean",
+        comparison: Comparison = "pearson",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_options(dissimilarity, comparison)
+        if comparison == "soft_spearman":
+            raise ValueError("measure with 'spearman'; 'soft_spearman' is for training")
+        self.register_buffer("rdms", square_rdm(rdm_vectors(rdms)), persistent=False)
+        rows = torch.arange(self.rdms.shape[1]) if stimuli is None else torch.as_tensor(stimuli).long()
+        if len(rows) != self.rdms.shape[1] or len(rows.unique()) != len(rows):
+            raise ValueError(f"stimuli must name each of the RDMs' {self.rdms.shape[1]} rows once; got {len(rows)}")
+        self.register_buffer("rows", rows, persistent=False)
+        self.dissimilarity, self.comparison = dissimilarity, comparison
+        self.num_stimuli = 0
+        for name in ("features", "index"):
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def update(self, features: Tensor, stimulus: Tensor) -> None:
+        """Add a batch; stimuli that the RDMs don't know are left out."""
+        if len(features) != len(stimulus):
+            raise ValueError(f"{len(features)} rows of features but {len(stimulus)} stimuli")
+        self.features.append(features.detach().flatten(1))
+        self.index.append(stimulus.to(features.device).long())
+
+    def compute(self) -> dict[str, Tensor]:
+        """The similarity and its noise ceiling."""
+        features, index = joined(self.features), joined(self.index)
+        kept = first_of_each(index)
+        kept = kept[torch.isin(index[kept], self.rows)]
+        self.num_stimuli = len(kept)
+        if len(kept) < 3:
+            raise ValueError(f"an RDM needs at least 3 stimuli of those it was measured for; {len(kept)} were seen")
+        row = (index[kept][:, None] == self.rows).float().argmax(1)
+        ours = rdm(features[kept], dissimilarity=self.dissimilarity)
+        theirs = self.rdms[:, row][:, :, row][:, upper(len(row), row.device)]
+        each = torch.stack([compare_rdms(ours, d, comparison=self.comparison) for d in theirs])
+        out = {"similarity": each.nanmean()}
+        if len(theirs) > 1:
+            out["lower"], out["upper"] = rdm_noise_ceiling(theirs, comparison=self.comparison)
+        return out
+
+
+class OddOneOutAccuracy(Metric):
+    """Share of people's odd-one-out choices that the most similar pair of embeddings agrees with; chance is 1/3.
+
+    Args:
+        similarity: "dot", "cosine", or "sqeuclidean" (minus the squared distance).
+        **kwargs: Of ``torchmetrics.Metric``.
+
+    Shapes:
+        update(embeddings (object, feature), triplets (triplet, 3), the odd one last) -> scalar in [0, 1].
+
+    Raises:
+        ValueError: If an index is out of range or the similarity unknown.
+
+    Example:
+        >>> metric = OddOneOutAccuracy()
+        >>> metric.update(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]), torch.tensor([[0, 1, 2], [0, 2, 1]]))
+        >>> metric.compute()
+        tensor(0.5000)
+
+    Source:
+        Hebart et al. 2020, Nature Human Behaviour 4.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    higher_is_better = True
+    correct: Tensor
+    total: Tensor
+
+    def __init__(self, similarity: Similarity = "dot", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_triplets(torch.zeros(1, 1), torch.zeros(0, 3, dtype=torch.long), similarity)
+        self.similarity = similarity
+        self.add_state("correct", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, embeddings: Tensor, triplets: Tensor) -> None:
+        """Add triplets of indices into the embeddings given with them."""
+        right = odd_one_out_correct(embeddings, triplets, similarity=self.similarity)
+        self.correct += right.double().sum()
+        self.total += len(right)
+
+    def compute(self) -> Tensor:
+        """The accuracy over all triplets; NaN without any."""
+        return (self.correct / self.total).float()

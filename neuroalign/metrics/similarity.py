@@ -1,0 +1,327 @@
+"""Similarity of two representations over a whole data set: every formula of ``functional`` as a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from neuroalign.functional.canonical import cca, pwcca, svcca
+from neuroalign.functional.cka import linear_cka, rbf_cka
+from neuroalign.functional.dissimilarity import Dissimilarity
+from neuroalign.functional.gram import check_sets
+from neuroalign.functional.matching import soft_matching
+from neuroalign.functional.rdm_comparison import Comparison, check_options, rsa
+from neuroalign.functional.regression import PENALTIES, check_penalty, ridge_predictivity
+from neuroalign.functional.shape import check_alpha, procrustes, shape_distance
+from neuroalign.metrics.stimuli import first_of_each, joined, next_index
+
+
+class AlignmentMetric(Metric):
+    """Any function or loss of two sets of responses, over all stimuli of an epoch instead of a batch.
+
+    Keeps the responses of every stimulus and calls the function once; a stimulus that comes twice, as distributed
+    samplers make it, counts once, and the order is that of the index.
+
+    Args:
+        function: ``(preds, target) -> Tensor``, for instance a ``NeuralAlignmentLoss``.
+        **kwargs: Of ``torchmetrics.Metric``.
+
+    Shapes:
+        update(preds (stimulus, feature), target (stimulus, voxel), index (stimulus,)) -> what the function returns.
+
+    Example:
+        >>> metric = AlignmentMetric(torch.nn.functional.mse_loss)
+        >>> metric.update(torch.zeros(2, 3), torch.ones(2, 3))
+        >>> metric.update(torch.zeros(1, 3), torch.zeros(1, 3))
+        >>> metric.compute()
+        tensor(0.6667)
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    preds: list[Tensor]
+    target: list[Tensor]
+    index: list[Tensor]
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.function = function
+        for name in ("preds", "target", "index"):
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def update(self, preds: Tensor, target: Tensor, index: Tensor | None = None) -> None:
+        """Add a batch; ``index`` (stimulus,) identifies the stimuli."""
+        check_sets(preds, target)
+        if index is None:
+            index = next_index(self.index, len(preds), preds.device)
+        self.preds.append(preds.detach())
+        self.target.append(target.detach())
+        self.index.append(index.to(preds.device).long())
+
+    @torch.no_grad()
+    def compute(self) -> Tensor:
+        """The function of all stimuli.
+
+        Raises:
+            ValueError: If nothing was added.
+        """
+        if not len(self.preds):
+            raise ValueError(f"{type(self).__name__} has seen no stimuli: call update before compute")
+        index = joined(self.index)
+        kept = first_of_each(index)
+        kept = kept[index[kept].argsort()]
+        return self.function(joined(self.preds)[kept], joined(self.target)[kept])
+
+
+class _WeightedMetric(AlignmentMetric):
+    """A set-level similarity whose target's voxels a noise ceiling may weight."""
+
+    higher_is_better = True
+    noise_ceiling: Tensor | None
+
+    def __init__(self, noise_ceiling: Tensor | None, **kwargs: Any) -> None:
+        super().__init__(self._similarity, **kwargs)
+        if noise_ceiling is not None:
+            noise_ceiling = torch.as_tensor(noise_ceiling)
+            if noise_ceiling.ndim != 1 or bool((noise_ceiling < 0).any()) or bool((noise_ceiling > 1).any()):
+                raise ValueError(f"noise_ceiling must be (voxel,) in [0, 1]; got shape {tuple(noise_ceiling.shape)}")
+        self.register_buffer("noise_ceiling", noise_ceiling, persistent=False)
+
+    def _similarity(self, preds: Tensor, target: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class CKA(_WeightedMetric):
+    """Centred kernel alignment over a data set; see :func:`neuroalign.functional.linear_cka` and ``rbf_cka``.
+
+    Args:
+        kernel: "linear" or "rbf".
+        debiased: Whether to use the debiased HSIC.
+        voxel_corrected: Whether to correct the linear form for the number of columns.
+        bandwidth: Of the "rbf" kernel, in units of the root of the median squared distance.
+        noise_ceiling: (voxel,) in [0, 1], weights the target's voxels.
+
+    Raises:
+        ValueError: If an option is unknown or doesn't go with the kernel.
+
+    Example:
+        >>> metric = CKA()
+        >>> x = torch.randn(20, 5)
+        >>> metric.update(x, 2 * x + 1)
+        >>> metric.compute()
+        tensor(1.0000)
+    """
+
+    def __init__(
+        self,
+        *,
+        kernel: Literal["linear", "rbf"] = "linear",
+        debiased: bool = True,
+        voxel_corrected: bool = False,
+        bandwidth: float = 1.0,
+        noise_ceiling: Tensor | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(noise_ceiling, **kwargs)
+        if kernel not in ("linear", "rbf"):
+            raise ValueError(f"kernel must be 'linear' or 'rbf'; got {kernel!r}")
+        if voxel_corrected and kernel != "linear":
+            raise ValueError("the correction for the number of columns is known for the linear kernel only")
+        self.kernel, self.debiased = kernel, debiased
+        self.voxel_corrected, self.bandwidth = voxel_corrected, bandwidth
+
+    def _similarity(self, preds: Tensor, target: Tensor) -> Tensor:
+        options: dict[str, Any] = {"debiased": self.debiased, "weight": self.noise_ceiling}
+        if self.kernel == "rbf":
+            return rbf_cka(preds, target, bandwidth=self.bandwidth, **options)
+        return linear_cka(preds, target, voxel_corrected=self.voxel_corrected, **options)
+
+
+class RSA(_WeightedMetric):
+    """Similarity of RDMs over a data set; see :func:`neuroalign.functional.rsa`.
+
+    Args:
+        dissimilarity: "sqeuclidean", "correlation" or "cosine".
+        comparison: "pearson", "cosine", "whitened_cosine", "spearman" or "soft_spearman".
+        noise_ceiling: (voxel,) in [0, 1], weights the target's voxels.
+
+    Raises:
+        ValueError: If an option is unknown.
+
+    Example:
+        >>> metric = RSA(dissimilarity="correlation", comparison="spearman")
+        >>> x = torch.randn(20, 5)
+        >>> metric.update(x, 2 * x + 1)
+        >>> bool(metric.compute() > 0.99)
+        True
+    """
+
+    def __init__(
+        self,
+        *,
+        dissimilarity: Dissimilarity = "sqeuclidean",
+        comparison: Comparison = "pearson",
+        noise_ceiling: Tensor | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(noise_ceiling, **kwargs)
+        check_options(dissimilarity, comparison)
+        self.dissimilarity, self.comparison = dissimilarity, comparison
+
+    def _similarity(self, preds: Tensor, target: Tensor) -> Tensor:
+        return rsa(
+            preds,
+            target,
+            dissimilarity=self.dissimilarity,
+            comparison=self.comparison,
+            weight=self.noise_ceiling,
+        )
+
+
+class Procrustes(_WeightedMetric):
+    """Procrustes similarity, or the angular shape distance, over a data set; see :func:`neuroalign.functional.procrustes`.
+
+    Args:
+        alpha: 1 for Procrustes, 0 for whitened sides.
+        angular: Whether to give the angle in radians, a distance.
+        noise_ceiling: (voxel,) in [0, 1], weights the target's voxels.
+
+    Raises:
+        ValueError: If alpha is outside [0, 1].
+
+    Example:
+        >>> metric = Procrustes()
+        >>> x = torch.randn(20, 5)
+        >>> metric.update(x, 2 * x.flip(1) + 1)
+        >>> metric.compute().round(decimals=4)
+        tensor(1.)
+    """
+
+    def __init__(
+        self, *, alpha: float = 1.0, angular: bool = False, noise_ceiling: Tensor | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(noise_ceiling, **kwargs)
+        check_alpha(alpha)
+        self.alpha, self.angular = alpha, angular
+
+    def _similarity(self, preds: Tensor, target: Tensor) -> Tensor:
+        measure = shape_distance if self.angular else procrustes
+        return measure(preds, target, alpha=self.alpha, weight=self.noise_ceiling)
+
+
+class SoftMatching(_WeightedMetric):
+    """Soft matching of units with voxels over a data set; see :func:`neuroalign.functional.soft_matching`.
+
+    Args:
+        temperature: In units of correlation; the smaller, the nearer to the exact matching, and the slower.
+        noise_ceiling: (voxel,) in [0, 1], weights the target's voxels.
+
+    Raises:
+        ValueError: If the temperature is not positive.
+
+    Example:
+        >>> metric = SoftMatching(temperature=0.01)
+        >>> x = torch.randn(50, 5)
+        >>> metric.update(x, 2 * x.flip(1) + 1)
+        >>> bool(metric.compute() > 0.95)
+        True
+    """
+
+    def __init__(self, *, temperature: float = 0.01, noise_ceiling: Tensor | None = None, **kwargs: Any) -> None:
+        super().__init__(noise_ceiling, **kwargs)
+        if temperature <= 0:
+            raise ValueError(f"temperature must be positive; got {temperature}")
+        self.temperature = temperature
+
+    def _similarity(self, preds: Tensor, target: Tensor) -> Tensor:
+        return soft_matching(preds, target, temperature=self.temperature, weight=self.noise_ceiling)
+
+
+class RidgePredictivity(_WeightedMetric):
+    """Held-out correlation of ridge predictions over a data set; see :func:`neuroalign.functional.ridge_predictivity`.
+
+    Args:
+        penalty: A number, or several among which generalised cross-validation chooses for each voxel.
+        num_folds: Number of folds; stimulus i of the sorted index is in fold i modulo this.
+        reduction: "median", "mean" (weighted by the noise ceiling) or "none" over voxels.
+        noise_ceiling: (voxel,) in [0, 1]: voxels of ceiling 0 are left out.
+
+    Raises:
+        ValueError: If a penalty is not positive or the reduction unknown.
+
+    Example:
+        >>> metric = RidgePredictivity(num_folds=5)
+        >>> x = torch.randn(50, 5)
+        >>> metric.update(x, x @ torch.randn(5, 8))
+        >>> bool(metric.compute() > 0.99)
+        True
+    """
+
+    def __init__(
+        self,
+        *,
+        penalty: float | Sequence[float] = PENALTIES,
+        num_folds: int = 5,
+        reduction: Literal["median", "mean", "none"] = "median",
+        noise_ceiling: Tensor | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(noise_ceiling, **kwargs)
+        check_penalty(penalty if isinstance(penalty, (int, float)) else torch.as_tensor(penalty))
+        if reduction not in ("median", "mean", "none"):
+            raise ValueError(f"reduction must be 'median', 'mean' or 'none'; got {reduction!r}")
+        self.penalty, self.num_folds, self.reduction = penalty, num_folds, reduction
+
+    def _similarity(self, preds: Tensor, target: Tensor) -> Tensor:
+        r = ridge_predictivity(preds, target, penalty=self.penalty, num_folds=self.num_folds, weight=self.noise_ceiling)
+        if self.reduction == "median":
+            return r.nanmedian()
+        if self.reduction == "none":
+            return r
+        w = torch.ones_like(r) if self.noise_ceiling is None else self.noise_ceiling.to(r).nan_to_num(0.0)
+        defined = ~r.isnan()
+        return (w * r)[defined].sum() / w[defined].sum()
+
+
+class CCA(_WeightedMetric):
+    """Canonical correlation over a data set; see :func:`neuroalign.functional.cca`, ``svcca`` and ``pwcca``.
+
+    Args:
+        kind: "cca" (the mean canonical correlation), "svcca" or "pwcca".
+        variance: Share of the variance kept by "svcca".
+        noise_ceiling: (voxel,) in [0, 1]: weights voxels ("svcca"), or leaves those of ceiling 0 out.
+
+    Raises:
+        ValueError: If the kind is unknown; on ``compute``, if there are no more stimuli than columns.
+
+    Example:
+        >>> metric = CCA()
+        >>> x = torch.randn(50, 5)
+        >>> metric.update(x, x @ torch.randn(5, 5))
+        >>> metric.compute().round(decimals=3)
+        tensor(1.)
+    """
+
+    def __init__(
+        self,
+        *,
+        kind: Literal["cca", "svcca", "pwcca"] = "cca",
+        variance: float = 0.99,
+        noise_ceiling: Tensor | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(noise_ceiling, **kwargs)
+        if kind not in ("cca", "svcca", "pwcca"):
+            raise ValueError(f"kind must be 'cca', 'svcca' or 'pwcca'; got {kind!r}")
+        self.kind, self.variance = kind, variance
+
+    def _similarity(self, preds: Tensor, target: Tensor) -> Tensor:
+        if self.kind == "svcca":
+            return svcca(preds, target, variance=self.variance, weight=self.noise_ceiling)
+        if self.kind == "pwcca":
+            return pwcca(preds, target, weight=self.noise_ceiling)
+        return cca(preds, target, weight=self.noise_ceiling).mean()

@@ -1,0 +1,47 @@
+"""Guidance by dissimilarity matrices and by odd-one-out choices."""
+
+import pytest
+import torch
+
+from neuroalign import OddOneOutGuidance, OddOneOutLoss, RDMAlignmentLoss, RDMGuidance
+from neuroalign.functional import rdm
+
+
+def features():
+    return torch.randn(10, 4, generator=torch.Generator().manual_seed(0))
+
+
+def test_rdm_guidance_finds_the_batchs_part():
+    target = rdm(features())
+    guidance = RDMGuidance({"IT": target, "EVC": RDMAlignmentLoss(target, comparison="cosine")})
+    stimulus = torch.tensor([8, 1, 3, 5])
+    x = features().flip(0)[:4]
+    terms = guidance({"IT": x, "EVC": x}, {"stimulus": stimulus})
+    torch.testing.assert_close(terms["IT/rsa"], RDMAlignmentLoss(target)(x, stimulus))
+    assert guidance.terms == tuple(terms)
+    assert terms["IT/rsa"] != terms["EVC/rsa"]
+    exact = guidance({"IT": features()[stimulus], "EVC": features()[stimulus]}, {"stimulus": stimulus})
+    assert float(exact["IT/rsa"]) == pytest.approx(0, abs=1e-6)
+
+
+def test_triplets_inside_the_batch_are_used():
+    triplets = torch.tensor([[100, 101, 102], [102, 100, 103], [100, 101, 999], [1, 2, 3]])
+    guidance = OddOneOutGuidance("IT", triplets, OddOneOutLoss("cosine"))
+    stimulus = torch.tensor([103, 100, 102, 101])
+    x = features()[:4]
+    value = guidance({"IT": x}, {"stimulus": stimulus})["IT/odd_one_out"]
+    expected = OddOneOutLoss("cosine")(x, torch.tensor([[1, 3, 2], [2, 1, 0]]))
+    torch.testing.assert_close(value, expected)
+    none = guidance({"IT": x.requires_grad_()}, {"stimulus": torch.tensor([5, 6, 7, 8])})["IT/odd_one_out"]
+    none.backward()
+    assert float(none) == 0
+
+
+def test_errors():
+    with pytest.raises(ValueError, match=r"integer \(triplet, 3\)"):
+        OddOneOutGuidance("IT", torch.zeros(2, 2))
+    for guidance in (RDMGuidance({"IT": rdm(features())}), OddOneOutGuidance("IT", torch.tensor([[0, 1, 2]]))):
+        with pytest.raises(ValueError, match="finds its target by the batch's 'stimulus'"):
+            guidance({"IT": features()}, {"image": features()})
+        with pytest.raises(ValueError, match="unknown response head 'IT'"):
+            guidance({"V4": features()}, {"stimulus": torch.arange(10)})

@@ -1,0 +1,147 @@
+"""Many terms: fixed, scheduled and learned weights."""
+
+import math
+
+import pytest
+import torch
+
+from neuroalign import MeasuredGuidance, NeuralAlignmentLoss, PredictedGuidance, Ramp, WeightedGuidance
+from neuroalign.config import build
+
+
+def measured():
+    return MeasuredGuidance({"V1": [0, 1], "layer3/TO": [2]})
+
+
+def batch():
+    return {"response": torch.tensor([[1.0, 1.0, 2.0]] * 4)}
+
+
+def preds():
+    return {"V1": torch.zeros(4, 2, requires_grad=True), "layer3/TO": torch.zeros(4, 1, requires_grad=True)}
+
+
+def values(terms):
+    return {name: float(term) for name, term in terms.items()}
+
+
+def test_fixed_weights_by_name_and_pattern():
+    assert values(WeightedGuidance(measured())(preds(), batch())) == {"V1/mse": 1, "layer3/TO/mse": 4}
+    weighted = WeightedGuidance(measured(), {"V1/mse": 3, "*": 0.5})  # the first that fits
+    assert values(weighted(preds(), batch())) == {"V1/mse": 3, "layer3/TO/mse": 2}
+    assert weighted.last_weights == {"V1/mse": 3, "layer3/TO/mse": 0.5}
+
+
+def test_a_schedule_counts_training_batches_and_resumes():
+    guidance = WeightedGuidance(measured(), {"V1/*": Ramp(delay=2, duration=2)})
+    seen = [float(guidance(preds(), batch())["V1/mse"]) for _ in range(4)]
+    assert seen == [0, 0, 0, 0.5]
+    resumed = build(guidance.config) if guidance.config else WeightedGuidance(measured(), {"V1/*": Ramp(1.0, 2, 2)})
+    resumed.load_state_dict(guidance.state_dict())
+    assert float(resumed(preds(), batch())["V1/mse"]) == 1
+    resumed.eval()
+    for _ in range(3):
+        resumed(preds(), batch())
+    assert int(resumed.step) == 5
+
+
+def test_learned_weights_are_homoscedastic_uncertainty():
+    guidance = WeightedGuidance(measured(), "learned")
+    assert values(guidance(preds(), batch())) == {"V1/mse": 0.5, "layer3/TO/mse": 2}
+    optimizer = torch.optim.SGD(guidance.parameters(), 0.5)
+    for _ in range(500):
+        optimizer.zero_grad()
+        sum(guidance(preds(), batch()).values()).backward()
+        optimizer.step()
+    # At the optimum sigma^2 is the term itself.
+    assert guidance.log_variance.exp().tolist() == pytest.approx([1.0, 4.0], rel=1e-3)
+    assert values(guidance(preds(), batch()))["layer3/TO/mse"] == pytest.approx(0.5 + 0.5 * math.log(4), rel=1e-3)
+    assert guidance.last_weights["layer3/TO/mse"] == pytest.approx(1 / 8, rel=1e-3)
+
+
+def test_several_guidances():
+    two = WeightedGuidance([MeasuredGuidance({"V1": [0]}), MeasuredGuidance({"TO": [2]}, loss="cosine")])
+    assert two.terms == ("V1/mse", "TO/cosine")
+    out = two({"V1": torch.zeros(4, 1), "TO": torch.ones(4, 1)}, batch())
+    assert values(out) == {"V1/mse": 1, "TO/cosine": 0}
+    assert build(WeightedGuidance([measured()], {"V1/*": 2}).config).weights == {"V1/*": 2}
+
+
+def test_a_predictor_that_guides_several_layers_runs_once():
+    class Counting(torch.nn.Module):
+        calls = 0
+
+        def forward(self, images):
+            self.calls += 1
+            return images.mean((2, 3))
+
+    predictor = Counting()
+    guidance = PredictedGuidance({"layer2/V4": predictor, "layer3/V4": predictor})
+    outputs = {name: torch.zeros(4, 3) for name in ("layer2/V4", "layer3/V4")}
+    terms = guidance(outputs, {"image": torch.ones(4, 3, 2, 2)})
+    assert values(terms) == {"layer2/V4/mse": 1, "layer3/V4/mse": 1}
+    assert predictor.calls == 1
+
+
+def test_a_loss_for_each_head():
+    ceiling = torch.tensor([1.0, 0.0])
+    losses = {"V1": NeuralAlignmentLoss("mse", noise_ceiling=ceiling), "TO": "gaussian_nll"}
+    guidance = MeasuredGuidance({"V1": [0, 1], "TO": [2]}, loss=losses)
+    out = guidance({"V1": torch.zeros(4, 2), "TO": torch.zeros(4, 1)}, batch())
+    assert values(out) == {"V1/mse": 1, "TO/gaussian_nll": 2}
+    with pytest.raises(ValueError, match="unknown head without a loss 'V2'"):
+        MeasuredGuidance({"V2": [0]}, loss={"V1": "mse"})({"V2": torch.zeros(4, 1)}, batch())
+
+
+def test_a_loss_that_remembers_is_not_shared():
+    guidance = MeasuredGuidance({"V1": [0, 1], "TO": [2]}, loss="gaussian_nll")
+    with pytest.raises(ValueError, match=r"learns or remembers, so each of the heads \['TO', 'V1'\] needs its own"):
+        guidance({"V1": torch.zeros(4, 2), "TO": torch.zeros(4, 1)}, batch())
+
+
+def test_subjects_of_different_width_share_a_batch():
+    g = torch.Generator().manual_seed(0)
+    subject = torch.tensor([0, 1, 0, 1, 1])
+    response = torch.randn(5, 4, generator=g)
+    response[subject == 0, 3:] = torch.nan  # the first subject has three voxels, the second four
+    heads = {"subj01/V4": 3, "subj02/V4": 4}
+    guidance = MeasuredGuidance(heads, subjects={"subj01/V4": 0, "subj02/V4": 1}, loss="pearson")
+    outputs = {head: torch.randn(5, n, generator=g, requires_grad=True) for head, n in heads.items()}
+    terms = guidance(outputs, {"response": response, "subject": subject})
+    for i, (head, n) in enumerate(heads.items()):
+        own = subject == i
+        expected = NeuralAlignmentLoss("pearson")(outputs[head][own], response[own, :n])
+        torch.testing.assert_close(terms[f"{head}/pearson"], expected)
+    sum(terms.values()).backward()
+    assert (outputs["subj01/V4"].grad[subject == 1] == 0).all()
+    assert build(guidance.config).subjects == guidance.subjects
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: WeightedGuidance(measured(), {"V1/*": -1}), ValueError, "weight of 'V1/\\*' must be at least 0"),
+        (lambda: WeightedGuidance(measured(), {"V1/*": "much"}), TypeError, "a number or a Ramp; got str"),
+        (lambda: WeightedGuidance(measured(), "equal"), ValueError, "by term name, or 'learned'; got 'equal'"),
+        (lambda: WeightedGuidance([]), ValueError, "at least one guidance"),
+        (lambda: WeightedGuidance(measured(), {"V2/*": 1})(preds(), batch()), ValueError, "unknown term 'V2/\\*'"),
+        (lambda: WeightedGuidance([measured(), measured()])(preds(), batch()), ValueError, "two guidances return"),
+        (lambda: WeightedGuidance(torch.nn.Identity(), "learned"), ValueError, "need the terms' names beforehand"),
+        (
+            lambda: WeightedGuidance(measured(), "learned", terms=["V1/mse"])(preds(), batch()),
+            ValueError,
+            "learned weights were made for",
+        ),
+        (lambda: Ramp(delay=-1), ValueError, "at least 0; got -1"),
+        (lambda: Ramp(end=-1), ValueError, "weights must be at least 0"),
+        (lambda: MeasuredGuidance({"V1": 2}, subjects={"V4": 0}), ValueError, "unknown head of a subject 'V4'"),
+        (
+            lambda: MeasuredGuidance({"V1": 2}, subjects={"V1": 0})({"V1": torch.zeros(4, 2)}, batch()),
+            ValueError,
+            "this batch has no 'subject'",
+        ),
+    ],
+)
+def test_errors(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

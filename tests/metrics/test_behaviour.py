@@ -1,0 +1,74 @@
+"""Published RDMs and odd-one-out choices as metrics."""
+
+import pytest
+import torch
+
+from neuroalign import OddOneOutAccuracy, RDMSimilarity
+from neuroalign.functional import compare_rdms, odd_one_out_correct, rdm, rdm_noise_ceiling
+
+
+def subjects(n=12, count=4):
+    g = torch.Generator().manual_seed(0)
+    signal = torch.randn(n, 6, generator=g)
+    return signal, torch.stack([rdm(signal + 0.5 * torch.randn(n, 6, generator=g)) for _ in range(count)])
+
+
+@pytest.mark.parametrize("comparison", ["pearson", "cosine", "spearman", "whitened_cosine"])
+def test_similarity_and_its_ceiling(comparison):
+    x, rdms = subjects()
+    metric = RDMSimilarity(rdms, comparison=comparison)
+    for part in torch.randperm(12).split(5):
+        metric.update(x[part], part)
+    metric.update(x[:2], torch.tensor([0, 1]))
+    value = metric.compute()
+    lower, upper = rdm_noise_ceiling(rdms, comparison=comparison)
+    torch.testing.assert_close(value["similarity"], compare_rdms(rdms, rdm(x), comparison=comparison).mean())
+    torch.testing.assert_close((value["lower"], value["upper"]), (lower, upper))
+    assert metric.num_stimuli == 12
+
+
+def test_only_the_stimuli_that_were_seen():
+    x, rdms = subjects()
+    metric = RDMSimilarity(rdms[0], stimuli=range(100, 112))
+    metric.update(x[:5], torch.arange(100, 105))
+    metric.update(torch.randn(2, 6), torch.tensor([5, 500]))  # the RDM doesn't know these
+    pairs = [i * 12 - i * (i + 1) // 2 + j - i - 1 for i in range(5) for j in range(i + 1, 5)]
+    value = metric.compute()
+    torch.testing.assert_close(value["similarity"], compare_rdms(rdm(x[:5]), rdms[0][pairs]))
+    assert sorted(value) == ["similarity"]
+
+
+def test_odd_one_out_accuracy():
+    g = torch.Generator().manual_seed(0)
+    z = torch.randn(9, 3, generator=g)
+    triplets = torch.stack([torch.randperm(9, generator=g)[:3] for _ in range(30)])
+    metric = OddOneOutAccuracy("cosine")
+    for part in triplets.split(11):
+        metric.update(z, part)
+    torch.testing.assert_close(metric.compute(), odd_one_out_correct(z, triplets, similarity="cosine").mean())
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: RDMSimilarity(subjects()[1], comparison="soft_spearman"), ValueError, "measure with 'spearman'"),
+        (lambda: RDMSimilarity(subjects()[1], stimuli=[1, 2]), ValueError, "each of the RDMs' 12 rows once; got 2"),
+        (lambda: RDMSimilarity(torch.ones(3).long()), TypeError, "floating-point tensor"),
+        (
+            lambda: RDMSimilarity(torch.rand(3)).update(torch.rand(2, 2), torch.arange(3)),
+            ValueError,
+            "2 rows of features",
+        ),
+        (lambda: OddOneOutAccuracy("dots"), ValueError, "did you mean 'dot'"),
+    ],
+)
+def test_errors(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_too_few_stimuli():
+    metric = RDMSimilarity(torch.rand(3))
+    metric.update(torch.rand(2, 2), torch.arange(2))
+    with pytest.raises(ValueError, match=r"at least 3 stimuli.*; 2 were seen"):
+        metric.compute()
