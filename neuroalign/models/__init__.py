@@ -3,16 +3,31 @@
 from neuroalign.models.backbones import Normalize, Trunk, build_backbone, record_layers
 from neuroalign.models.features import VisualFeatures
 from neuroalign.models.frozen import Frozen, StandardizedPredictor, untrained
-from neuroalign.models.heads import HEADS, Identity, PooledLinear, ResponseHead, identity, pooled_linear
+from neuroalign.models.heads import (
+    HEADS,
+    FullLinear,
+    Identity,
+    PooledLinear,
+    ResponseHead,
+    TokenLinear,
+    identity,
+    pooled_linear,
+)
 from neuroalign.models.networks import GuidedNetwork, NeuralPredictor
+from neuroalign.models.readouts import AttentionPool, FactorizedReadout, GaussianReadout, LowRankLinear
 from neuroalign.models.ridge import RidgePredictor
 from neuroalign.models.smallnet import SmallResNet
 
 __all__ = [
     "HEADS",
+    "AttentionPool",
+    "FactorizedReadout",
     "Frozen",
+    "FullLinear",
+    "GaussianReadout",
     "GuidedNetwork",
     "Identity",
+    "LowRankLinear",
     "NeuralPredictor",
     "Normalize",
     "PooledLinear",
@@ -20,6 +35,7 @@ __all__ = [
     "RidgePredictor",
     "SmallResNet",
     "StandardizedPredictor",
+    "TokenLinear",
     "Trunk",
     "VisualFeatures",
     "build_backbone",

@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from neuroalign.models.readouts import (
+    AttentionPool,
+    FactorizedReadout,
+    GaussianReadout,
+    LowRankLinear,
+    check_outputs,
+)
 from neuroalign.types import unknown
 
 HeadBuilder = Callable[[Sequence[int], "int | None"], nn.Module]
 """From the shape of a layer's output (without the stimulus axis) and a number of outputs to a head."""
+
+
+class FullLinear(nn.Module):
+    """A linear map of all of a layer's features, position by position.
+
+    Args:
+        feature_shape: Of the layer, without the stimulus axis; it is flattened.
+        num_outputs: Number of voxels.
+
+    Example:
+        >>> FullLinear((64, 8, 8), num_outputs=30)(torch.rand(5, 64, 8, 8)).shape
+        torch.Size([5, 30])
+    """
+
+    def __init__(self, feature_shape: Sequence[int], num_outputs: int | None) -> None:
+        super().__init__()
+        self.num_outputs = check_outputs(num_outputs)
+        self.linear = nn.Linear(math.prod(feature_shape), self.num_outputs)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Responses (stimulus, voxel) from a layer's output (stimulus, ...)."""
+        return self.linear(features.flatten(1))
 
 
 class PooledLinear(nn.Module):
@@ -30,10 +61,9 @@ class PooledLinear(nn.Module):
         torch.Size([5, 30])
     """
 
-    def __init__(self, feature_shape: Sequence[int], num_outputs: int, size: int = 1) -> None:
+    def __init__(self, feature_shape: Sequence[int], num_outputs: int | None, size: int = 1) -> None:
         super().__init__()
-        if not isinstance(num_outputs, int) or num_outputs < 1:
-            raise ValueError(f"num_outputs must be a positive number of voxels; got {num_outputs!r}")
+        self.num_outputs = check_outputs(num_outputs)
         if size < 1:
             raise ValueError(f"size must be at least 1; got {size}")
         if len(feature_shape) == 3:
@@ -49,8 +79,7 @@ class PooledLinear(nn.Module):
             width = feature_shape[-1]
         else:
             raise ValueError(f"can't read a layer of shape {tuple(feature_shape)}")
-        self.linear = nn.Linear(width, num_outputs)
-        self.num_outputs = num_outputs
+        self.linear = nn.Linear(width, self.num_outputs)
 
     def forward(self, features: Tensor) -> Tensor:
         """Responses (stimulus, voxel) from a layer's output (stimulus, ...)."""
@@ -62,8 +91,55 @@ class _MeanTokens(nn.Module):
         return x.mean(1)
 
 
+class TokenLinear(nn.Module):
+    """A linear map of a transformer's tokens.
+
+    Args:
+        feature_shape: (token, feature) of the layer.
+        num_outputs: Number of voxels.
+        tokens: "cls", the first token; "mean", the mean of all but the prefix; or "all", each with its own weights.
+        num_prefix: How many tokens at the front are no image patches (class and register tokens); left out by "mean".
+
+    Raises:
+        ValueError: If the layer has no tokens, or an option is unknown or out of range.
+
+    Example:
+        >>> TokenLinear((197, 64), num_outputs=30, tokens="cls")(torch.rand(5, 197, 64)).shape
+        torch.Size([5, 30])
+    """
+
+    def __init__(
+        self,
+        feature_shape: Sequence[int],
+        num_outputs: int | None,
+        tokens: Literal["cls", "mean", "all"] = "cls",
+        num_prefix: int = 1,
+    ) -> None:
+        super().__init__()
+        self.num_outputs = check_outputs(num_outputs)
+        if len(feature_shape) != 2:
+            raise ValueError(f"a token head needs a layer (token, feature); this one is {tuple(feature_shape)}")
+        if tokens not in ("cls", "mean", "all"):
+            raise ValueError(f"tokens must be 'cls', 'mean' or 'all'; got {tokens!r}")
+        if not 0 <= num_prefix < feature_shape[0]:
+            raise ValueError(f"num_prefix must be from 0 to {feature_shape[0] - 1}; got {num_prefix}")
+        if tokens == "cls" and num_prefix == 0:
+            raise ValueError("a layer without prefix tokens has no class token: use tokens='mean'")
+        self.tokens, self.num_prefix = tokens, num_prefix
+        width = math.prod(feature_shape) if tokens == "all" else feature_shape[1]
+        self.linear = nn.Linear(width, self.num_outputs)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Responses (stimulus, voxel) from tokens (stimulus, token, feature)."""
+        if self.tokens == "cls":
+            return self.linear(features[:, 0])
+        if self.tokens == "mean":
+            return self.linear(features[:, self.num_prefix :].mean(1))
+        return self.linear(features.flatten(1))
+
+
 class Identity(nn.Module):
-    """The layer's output itself, averaged over space or tokens: for manifold guidance without a linear map.
+    """The layer's output itself, averaged over space or tokens: for guidance without a linear map.
 
     Args:
         feature_shape: Of the layer, without the stimulus axis.
@@ -92,6 +168,31 @@ class Identity(nn.Module):
         return features.mean(1) if features.ndim == 3 else features
 
 
+class _ChannelsFirst(nn.Module):
+    """A head behind a layer that keeps its channels last."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+        self.num_outputs = head.num_outputs
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.head(features.permute(0, 3, 1, 2))
+
+
+HEADS: dict[str, type[nn.Module]] = {
+    "linear": FullLinear,
+    "pooled_linear": PooledLinear,
+    "factorized": FactorizedReadout,
+    "gaussian": GaussianReadout,
+    "low_rank": LowRankLinear,
+    "attention": AttentionPool,
+    "token": TokenLinear,
+    "identity": Identity,
+}
+"""Heads that can be given by name."""
+
+
 def pooled_linear(size: int = 1) -> HeadBuilder:
     """Builder of a :class:`PooledLinear` that pools to ``size`` by ``size``."""
     return partial(PooledLinear, size=size)
@@ -100,10 +201,6 @@ def pooled_linear(size: int = 1) -> HeadBuilder:
 def identity() -> HeadBuilder:
     """Builder of an :class:`Identity` head."""
     return Identity
-
-
-HEADS: dict[str, Callable[..., HeadBuilder]] = {"pooled_linear": pooled_linear, "identity": identity}
-"""Heads that can be given by name; the values make builders from the head's options."""
 
 
 @dataclass(frozen=True)
@@ -115,16 +212,22 @@ class ResponseHead:
         num_outputs: Number of voxels (None only for an identity head).
         head: A name in ``HEADS``, or a builder ``(feature_shape, num_outputs) -> nn.Module``.
         size: Height and width that a pooled head pools to.
+        options: Further options of a head given by name: those of its class.
+        channels_last: Whether the layer's output is (height, width, channel), as Swin's; three axes can't tell.
 
     Example:
         >>> ResponseHead("layer3", 1084, size=2)
-        ResponseHead(layer='layer3', num_outputs=1084, head='pooled_linear', size=2)
+        ResponseHead(layer='layer3', num_outputs=1084, head='pooled_linear', size=2, options={}, channels_last=False)
+        >>> ResponseHead("layer3", 1084, head="gaussian", options={"covariance": "full"}).build((256, 14, 14)).num_outputs
+        1084
     """
 
     layer: str | None = None
     num_outputs: int | None = None
     head: str | HeadBuilder = "pooled_linear"
     size: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
+    channels_last: bool = False
 
     @classmethod
     def of(cls, value: ResponseHead | Mapping[str, Any] | Sequence[Any]) -> ResponseHead:
@@ -147,11 +250,26 @@ class ResponseHead:
         """The head for a layer of this shape (without the stimulus axis).
 
         Raises:
+            TypeError: If the head has no such option.
             ValueError: If the name is unknown, or the head doesn't fit the layer.
         """
+        if self.channels_last:
+            if len(feature_shape) != 3:
+                raise ValueError(f"channels_last goes with a layer of three axes; this one is {tuple(feature_shape)}")
+            height, width, channels = feature_shape
+            return _ChannelsFirst(self._build((channels, height, width)))
+        return self._build(feature_shape)
+
+    def _build(self, feature_shape: Sequence[int]) -> nn.Module:
         if not isinstance(self.head, str):
             return self.head(feature_shape, self.num_outputs)
         if self.head not in HEADS:
             raise ValueError(unknown("head", self.head, HEADS))
-        options = {"size": self.size} if self.head == "pooled_linear" else {}
-        return HEADS[self.head](**options)(feature_shape, self.num_outputs)
+        options = dict(self.options)
+        if self.head == "pooled_linear":
+            options.setdefault("size", self.size)
+        allowed = list(inspect.signature(HEADS[self.head]).parameters)[2:]
+        for option in options:
+            if option not in allowed:
+                raise TypeError(unknown(f"option of the {self.head!r} head:", option, allowed))
+        return HEADS[self.head](feature_shape, self.num_outputs, **options)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from neuroalign.config import build, describe
 from neuroalign.models.backbones import IMAGENET_MEAN, IMAGENET_STD, Trunk
-from neuroalign.models.heads import ResponseHead
+from neuroalign.models.heads import HeadBuilder, ResponseHead
 
 
 class NeuralPredictor(nn.Module):
@@ -24,6 +24,9 @@ class NeuralPredictor(nn.Module):
         num_voxels: V.
         layer: Layer that the voxels read from; None is the backbone's final features (the paper's choice).
         size: Height and width that the layer is pooled to before the linear map.
+        head: What reads the layer: a name in ``HEADS`` or a builder; see :class:`ResponseHead`.
+        head_options: Options of a head given by name.
+        channels_last: Whether the layer's output is (height, width, channel).
         image_shape: (channel, height, width) of the images; small ones give a ResNet its CIFAR stem.
         mean: Per channel, for the normalisation inside; None for none.
         std: Per channel.
@@ -52,6 +55,9 @@ class NeuralPredictor(nn.Module):
         *,
         layer: str | None = None,
         size: int = 1,
+        head: str | HeadBuilder = "pooled_linear",
+        head_options: Mapping[str, Any] | None = None,
+        channels_last: bool = False,
         image_shape: Sequence[int] = (3, 224, 224),
         mean: Sequence[float] | None = IMAGENET_MEAN,
         std: Sequence[float] | None = IMAGENET_STD,
@@ -64,7 +70,8 @@ class NeuralPredictor(nn.Module):
             backbone, layers=layers, image_shape=image_shape, mean=mean, std=std, weights=weights, options=options
         )
         shape = (self.trunk.num_features,) if layer is None else self.trunk.layer_shapes[layer]
-        self.head = ResponseHead(layer, num_voxels, size=size).build(shape)
+        spec = ResponseHead(layer, num_voxels, head, size, head_options or {}, channels_last)
+        self.head = spec.build(shape)
         self.layer, self.num_voxels = layer, num_voxels
         self.config = describe(
             "neuroalign.models.NeuralPredictor",
@@ -72,6 +79,9 @@ class NeuralPredictor(nn.Module):
             num_voxels=num_voxels,
             layer=layer,
             size=size,
+            head=head,
+            head_options=head_options,
+            channels_last=channels_last,
             image_shape=list(image_shape),
             mean=mean,
             std=std,
