@@ -7,8 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from neuroalign.functional.gram import centered_gram, check_sets, gram, shared, uniform, widen
-from neuroalign.types import unknown
+from neuroalign.functional.gram import centered_gram, check_choice, check_sets, gram, shared, uniform, widen
 
 Dissimilarity = Literal["sqeuclidean", "correlation", "cosine"]
 
@@ -17,10 +16,9 @@ def check_dissimilarity(dissimilarity: str) -> None:
     """Refuse an unknown dissimilarity.
 
     Raises:
-        ValueError: Listing near matches.
+        ValueError: Listing those known.
     """
-    if dissimilarity not in get_args(Dissimilarity):
-        raise ValueError(unknown("dissimilarity", dissimilarity, get_args(Dissimilarity)))
+    check_choice("dissimilarity", dissimilarity, get_args(Dissimilarity))
 
 
 def squared_distances(x: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
+
+
+def check_choice(what: str, value: str, choices: Iterable[str]) -> None:
+    """Refuse an option that isn't one of a few.
+
+    Raises:
+        ValueError: Listing them.
+    """
+    choices = tuple(choices)
+    if value not in choices:
+        raise ValueError(
+            f"unknown {what} {value!r}: it must be {', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}"
+        )
 
 
 def check_sets(preds: Tensor, target: Tensor) -> None:

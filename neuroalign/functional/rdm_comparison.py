@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from neuroalign.functional.dissimilarity import Dissimilarity, check_dissimilarity, dissimilarities, square_rdm, upper
-from neuroalign.functional.gram import check_valid, prepare, widen
-from neuroalign.types import unknown
+from neuroalign.functional.gram import check_choice, check_valid, prepare, widen
 
 Comparison = Literal["pearson", "cosine", "whitened_cosine", "spearman", "soft_spearman"]
 
@@ -18,11 +17,10 @@ def check_options(dissimilarity: str, comparison: str) -> None:
     """Refuse an unknown dissimilarity or comparison.
 
     Raises:
-        ValueError: Listing near matches.
+        ValueError: Listing those known.
     """
     check_dissimilarity(dissimilarity)
-    if comparison not in get_args(Comparison):
-        raise ValueError(unknown("comparison", comparison, get_args(Comparison)))
+    check_choice("comparison", comparison, get_args(Comparison))
 
 
 def _soft_ranks(d: Tensor, temperature: float) -> Tensor:
@@ -152,7 +150,7 @@ def rsa(
 
     Example:
         >>> x = torch.tensor([[0.0, 0.0], [0.0, 2.0], [3.0, 2.0], [1.0, 1.0]])
-        >>> rsa(x, 2 * x.flip(1) + 1)
+        >>> rsa(x, 2 * x.flip(1) + 1).round(decimals=4)
         tensor(1.)
 
     Source:

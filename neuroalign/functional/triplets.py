@@ -7,8 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from neuroalign.functional.gram import widen
-from neuroalign.types import unknown
+from neuroalign.functional.gram import check_choice, widen
 
 Similarity = Literal["dot", "cosine", "sqeuclidean"]
 
@@ -20,8 +19,7 @@ def check_triplets(embeddings: Tensor, triplets: Tensor, similarity: str) -> Non
         TypeError: If the embeddings are not floating point or the triplets not integer.
         ValueError: If a shape or an index is wrong, or the similarity is unknown.
     """
-    if similarity not in get_args(Similarity):
-        raise ValueError(unknown("similarity", similarity, get_args(Similarity)))
+    check_choice("similarity", similarity, get_args(Similarity))
     if embeddings.ndim != 2 or not embeddings.is_floating_point():
         raise TypeError(
             f"embeddings must be floating point (object, feature); got {embeddings.dtype} {tuple(embeddings.shape)}"

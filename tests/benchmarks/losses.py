@@ -7,7 +7,6 @@ peak during one forward and backward pass, each in a fresh process.
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from neuroalign import (
     NeuralPredictor,
     PredictedGuidance,
 )
+from tests.benchmarks.memory import peak_growth, print_growth
 
 B, V, C, RANK = 256, 1084, 50, 300
 
@@ -83,25 +83,9 @@ def ratio(slow, fast, rounds: int = 7, fast_repeats: int = 1) -> tuple[float, fl
     )
 
 
-def peak_growth(form: str) -> float:
-    """MiB that one forward and backward pass adds to the peak of a fresh process."""
-    command = [sys.executable, "-m", "tests.benchmarks.losses", "--memory", form]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
-
-
 def measure_memory(form: str) -> None:
     loss, (z, labels) = FORMS[form](manifolds()), batch()
-    torch.randn(8, 8, requires_grad=True).sum().backward()  # what autograd and BLAS take once
-    torch.bmm(torch.randn(2, 64, 64), torch.randn(2, 64, 64))
-    # The peak so far includes building the bases; touching that much again shows where it stands.
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with open("/proc/self/status") as status:  # noqa: PTH123
-        now = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
-    filler = torch.ones((before - now) * 256) if before > now else None  # 1 KiB = 256 floats
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step(loss, z, labels)
-    del filler
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print_growth(lambda: step(loss, z, labels))
 
 
 def manifold_loss() -> None:
@@ -113,7 +97,7 @@ def manifold_loss() -> None:
     print(f"  value differs by {abs(float(value / expected) - 1):.1e}, gradient by {error:.1e} (relative)")
     times, slow, fast = ratio(lambda: step(gather, z, labels), lambda: step(ours, z, labels), fast_repeats=10)
     print(f"  time: gather-and-bmm / ours = {times:.1f}x ({1e3 * slow:.0f} ms / {1e3 * fast:.1f} ms)")
-    a, b = peak_growth("gather"), peak_growth("ours")
+    a, b = (peak_growth("tests.benchmarks.losses", form) for form in ("gather", "ours"))
     print(f"  extra memory: gather-and-bmm / ours = {a / max(b, 0.1):.0f}x ({a:.0f} MiB / {b:.1f} MiB)")
 
 

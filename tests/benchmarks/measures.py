@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
 
+from neuroalign import NeuralAlignmentLoss
 from neuroalign import functional as F
+from neuroalign.losses import MEASURES
+from tests.benchmarks.memory import peak_growth, print_growth
 
 N, P, V = 1000, 512, 2000
 PENALTIES = np.logspace(0, 5, 10)
@@ -119,18 +119,27 @@ def agreement(peer: Callable, ours: Callable) -> str:
 
 def memory(row: int, side: str) -> float:
     """MiB that one call adds to the peak of a fresh process."""
-    command = [sys.executable, "-m", "tests.benchmarks.measures", "--memory", f"{row}:{side}"]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+    return peak_growth("tests.benchmarks.measures", f"{row}:{side}")
 
 
 def measure_memory(row: int, side: str) -> None:
     function = ROWS[row][3 if side == "peer" else 4]
-    small = [z[:40, :30].contiguous() for z in sets()]
-    function(*small)  # what libraries take once
     x, y = sets()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    function(x, y)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    function(x[:200, :60].contiguous(), y[:200, :50].contiguous())  # what libraries take once
+    print_growth(lambda: function(x, y))
+
+
+def step_costs(batch: int = 256, voxels: int = 1084) -> None:
+    """CPU time of one forward and backward pass of each measure, next to a plain mean squared error."""
+    x, y = (z[:batch, :voxels].contiguous() for z in sets())
+    same = torch.randn(batch, voxels)
+    print(f"a step (forward and backward) of each measure, {batch} stimuli, {P} features, {voxels} voxels:")
+    for name, measure in MEASURES.items():
+        loss, target = NeuralAlignmentLoss(name), y.exp().round() if measure.counts else y
+        preds = same if measure.paired else x
+        gradient(loss, preds, target)
+        times = [cpu_seconds(gradient, loss, preds, target) for _ in range(5)]
+        print(f"  {name}: {1e3 * statistics.median(times):.1f} ms")
 
 
 def main() -> None:
@@ -153,10 +162,7 @@ def main() -> None:
         print(f"  extra memory: {memory(i, 'peer'):.0f} MiB / {memory(i, 'ours'):.0f} MiB")
         if text := agreement(peer, ours):
             print(f"  {text}")
-    for v in (2_000, 20_000):
-        x, y = sets(v)
-        seconds = cpu_seconds(F.linear_cka, x, y)
-        print(f"debiased CKA with {v:,} voxels: {1e3 * seconds:.0f} ms")
+    step_costs()
 
 
 if __name__ == "__main__":

@@ -141,7 +141,10 @@ def test_square_form():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: rdm(responses(), dissimilarity="euclidean"), "did you mean 'sqeuclidean'"),
+        (
+            lambda: rdm(responses(), dissimilarity="euclidean"),
+            "unknown dissimilarity 'euclidean': it must be 'sqeuclidean', 'correlation' or 'cosine'",
+        ),
         (lambda: rsa(responses(), responses(), comparison="kendall"), "unknown comparison 'kendall'"),
         (lambda: rdm(responses()[:1]), "at least 2 stimuli; got 1"),
         (lambda: rsa(responses()[:2], responses()[:2]), "at least 3 stimuli; got 2"),

@@ -81,7 +81,8 @@ def with_voxels(measure, preds, target, change):
 
 
 def test_every_measure_here_has_a_reference():
-    assert {name for name, *_ in REFERENCES} == set(MEASURES)
+    ours = {name for name, m in MEASURES.items() if m.function.__module__ == "neuroalign.losses.measures"}
+    assert {name for name, *_ in REFERENCES} == ours
 
 
 @pytest.mark.parametrize("key", REFERENCES, ids=lambda key: " ".join(map(str, key)))

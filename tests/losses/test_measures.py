@@ -141,7 +141,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
         ("mse", {"alpha": 1}, TypeError, "measure 'mse' takes no options; got 'alpha'"),
         ("rsa", {"dissimilarty": "cosine"}, TypeError, "did you mean 'dissimilarity'"),
         ("rsa", {"comparison": "spearman"}, ValueError, "no gradient: train with 'soft_spearman'"),
-        ("rsa", {"dissimilarity": "euclidean"}, ValueError, "did you mean 'sqeuclidean'"),
+        (
+            "rsa",
+            {"dissimilarity": "euclidean"},
+            ValueError,
+            "unknown dissimilarity 'euclidean': it must be 'sqeuclidean', 'correlation' or 'cosine'",
+        ),
         ("cka", {"momentum": 1.0}, ValueError, r"momentum must be in \[0, 1\); got 1.0"),
         ("procrustes", {"alpha": 2}, ValueError, r"alpha must be in \[0, 1\]"),
         ("soft_matching", {"temperature": 0}, ValueError, "temperature must be positive"),

@@ -59,7 +59,7 @@ def test_odd_one_out_accuracy():
             ValueError,
             "2 rows of features",
         ),
-        (lambda: OddOneOutAccuracy("dots"), ValueError, "did you mean 'dot'"),
+        (lambda: OddOneOutAccuracy("dots"), ValueError, "unknown similarity 'dots'"),
     ],
 )
 def test_errors(call, error, message):
