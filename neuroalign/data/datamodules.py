@@ -74,9 +74,12 @@ class BatchDataModule(L.LightningDataModule):
         """Shuffled training batches."""
         return self._loader("train")
 
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """Validation batches, in order."""
-        return self._loader("val")
+    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        """Validation batches, in order; none while fitting without a validation set."""
+        if not self.datasets:
+            self.setup("fit")
+        fitting = self.trainer is not None and self.trainer.state.fn == "fit"
+        return [] if fitting and "val" not in self.datasets else self._loader("val")
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Test batches, in order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -91,8 +92,9 @@ class _WeightedMetric(AlignmentMetric):
                 raise ValueError(f"noise_ceiling must be (voxel,) in [0, 1]; got shape {tuple(noise_ceiling.shape)}")
         self.register_buffer("noise_ceiling", noise_ceiling, persistent=False)
 
+    @abstractmethod
     def _similarity(self, preds: Tensor, target: Tensor) -> Tensor:
-        raise NotImplementedError
+        """The similarity of all stimuli."""
 
 
 class CKA(_WeightedMetric):

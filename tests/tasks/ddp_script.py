@@ -13,11 +13,13 @@ from neuroalign import (
     GuidedClassificationTask,
     GuidedNetwork,
     ManifoldGeometryCallback,
+    NeuralAlignmentLoss,
     NeuralPredictionTask,
     NeuralPredictor,
     PredictedGuidance,
     ResponsesDataModule,
     RobustnessCallback,
+    WeightedGuidance,
 )
 from neuroalign.data import load_digits
 
@@ -63,6 +65,21 @@ def guided(devices, folder, path):
     trainer(devices, folder, max_epochs=1, callbacks=callbacks).fit(task, data)
 
 
+def many(devices, folder, path):
+    """Two regions with set-level measures, learned weights and ragged batches."""
+    images, labels = load_digits()
+    network = GuidedNetwork(backbone(), 10, {"V4": ("3", 6), "TO": ("4", 7)}, image_shape=SHAPE)
+    predictors = {
+        head: NeuralPredictor(backbone(i), n, image_shape=SHAPE) for i, (head, n) in enumerate((("V4", 9), ("TO", 7)))
+    }
+    guidance = PredictedGuidance(
+        predictors, loss={"V4": NeuralAlignmentLoss("cka", momentum=0.8), "TO": "gaussian_nll"}
+    )
+    task = GuidedClassificationTask(network, WeightedGuidance(guidance, "learned"), 0.5, lr=0.02)
+    data = GuidanceDataModule((images[:190], labels[:190]), batch_size=40 // devices)
+    trainer(devices, folder, max_epochs=1, callbacks=[Record(path)]).fit(task, data)
+
+
 def predicted(devices, folder, path):
     torch.manual_seed(5)
     images, responses = torch.rand(90, *SHAPE), torch.randn(90, 6)
@@ -77,7 +94,7 @@ if __name__ == "__main__":
     folder, result = sys.argv[1:]
     torch.set_num_threads(1)
     worst, metrics = {}, {}
-    for name, run in (("guided", guided), ("predicted", predicted)):
+    for name, run in (("guided", guided), ("many", many), ("predicted", predicted)):
         for devices in (2, 1):  # two first: a fork must not inherit autograd's threads
             run(devices, folder, f"{folder}/{name}{devices}.pt")
         one, two = (torch.load(f"{folder}/{name}{d}.pt", weights_only=True) for d in (1, 2))

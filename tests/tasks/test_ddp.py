@@ -19,7 +19,7 @@ def outcome(tmp_path_factory):
     return json.loads((folder / "result.json").read_text())
 
 
-@pytest.mark.parametrize("task", ["guided", "predicted"])
+@pytest.mark.parametrize("task", ["guided", "many", "predicted"])
 def test_weights(outcome, task):
     assert outcome["worst"][task] < 1e-5
 

@@ -341,3 +341,15 @@ def test_bf16_mixed_precision(digits, quiet_trainer):
     trainer.fit(task, data(digits))
     assert torch.isfinite(trainer.callback_metrics["train/loss"])
     assert isinstance(trainer, L.Trainer)
+
+
+@pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero")
+def test_training_without_a_validation_set(digits, quiet_trainer):
+    images, labels = digits
+    trainer = quiet_trainer(limit_train_batches=2)
+    trainer.fit(
+        GuidedClassificationTask(network(), lr=0.01), GuidanceDataModule((images[:100], labels[:100]), batch_size=20)
+    )
+    assert trainer.global_step == 2
+    with pytest.raises(ValueError, match="there is no val set"):
+        trainer.validate(GuidedClassificationTask(network()), GuidanceDataModule((images[:100], labels[:100])))
