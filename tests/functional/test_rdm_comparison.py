@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from scipy.spatial.distance import pdist
 
 from neuroalign.functional import compare_rdms, linear_cka, procrustes, rdm, rdm_noise_ceiling, rsa, square_rdm
@@ -121,13 +122,13 @@ def test_real_rdms(data_path):
     d = np.load(data_path / "objects92/rdms.npz")
     human, evc, monkey = (torch.as_tensor(d[k]).double().mean(0) for k in ("human_it", "human_evc", "monkey_it"))
     it = float(compare_rdms(human, monkey, comparison="spearman"))
-    assert it == pytest.approx(ref.compare_rdms(human.numpy(), monkey.numpy(), "spearman"), rel=1e-9)
+    assert it == pytest.approx(stats.spearmanr(human, monkey)[0], rel=1e-9)
     assert it == pytest.approx(0.49, abs=0.01)
     assert float(compare_rdms(evc, monkey, comparison="spearman")) < it / 2
     subjects = torch.as_tensor(d["human_it"]).double()
-    for comparison in ("pearson", "cosine"):
-        ours = [float(bound) for bound in rdm_noise_ceiling(subjects, comparison=comparison)]
-        assert ours == pytest.approx(ref.rdm_noise_ceiling(subjects.numpy(), comparison), rel=1e-9)
+    lower, upper = rdm_noise_ceiling(subjects, comparison="spearman")
+    assert float(lower) == pytest.approx(0.45, abs=0.01)  # a subject and the mean of the others
+    assert compare_rdms(subjects, monkey, comparison="spearman").mean() < lower < upper
 
 
 def test_square_form():
