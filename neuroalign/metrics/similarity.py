@@ -63,6 +63,14 @@ class AlignmentMetric(Metric):
         self.target.append(target.detach())
         self.index.append(index.to(preds.device).long())
 
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Add what another metric of the same kind has seen."""
+        other = incoming_state if isinstance(incoming_state, dict) else incoming_state.metric_state
+        for name in ("preds", "target", "index"):
+            getattr(self, name).extend(other[name])
+        self._update_count += 1
+        self._computed = None
+
     @torch.no_grad()
     def compute(self) -> Tensor:
         """The function of all stimuli.
