@@ -3,6 +3,7 @@
 from neuroalign.functional.canonical import cca, pwcca, svcca
 from neuroalign.functional.cka import hsic, linear_cka, rbf_cka
 from neuroalign.functional.correlation import cosine, noise_ceiling, pearson, spearman_brown
+from neuroalign.functional.cross_validation import RidgeFit, ridge_cv
 from neuroalign.functional.dissimilarity import rdm, square_rdm
 from neuroalign.functional.distributed import gather_batch, reduce_sum
 from neuroalign.functional.gabor import gabor_energy, gabor_filters
@@ -10,11 +11,12 @@ from neuroalign.functional.likelihood import gaussian_nll, poisson_nll
 from neuroalign.functional.manifold import class_centers, manifold_radius, participation_ratio, separability
 from neuroalign.functional.matching import soft_matching
 from neuroalign.functional.rdm_comparison import compare_rdms, rdm_noise_ceiling, rsa
-from neuroalign.functional.regression import ridge, ridge_cv, ridge_gcv, ridge_predictivity
+from neuroalign.functional.regression import ridge, ridge_gcv, ridge_predictivity
 from neuroalign.functional.shape import procrustes, shape_distance
 from neuroalign.functional.triplets import odd_one_out_correct, odd_one_out_nll, pair_similarities
 
 __all__ = [
+    "RidgeFit",
     "cca",
     "class_centers",
     "compare_rdms",

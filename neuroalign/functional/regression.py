@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from neuroalign.functional.correlation import masked_correlation
-from neuroalign.functional.gram import check_enough, check_sets, check_valid, gram, has_nan, prepare, shared, widen
+from neuroalign.functional.gram import check_enough, check_sets, check_valid, gram, prepare, shared, widen
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 """Penalties among which generalised cross-validation chooses, in units of the features' mean squared length."""
@@ -88,6 +87,14 @@ def _predict(x: Tensor, y: Tensor, query: Tensor, penalty: Tensor) -> Tensor:
     return (query @ x.T if dual else query) @ solution + mean_y
 
 
+def _centered_by_pattern(k: Tensor, masks: Tensor) -> Tensor:
+    """Gram matrices (pattern, stimulus, stimulus) centred over each pattern's stimuli, 0 in the rows of the others."""
+    share = masks / masks.sum(1, keepdim=True).clamp_min(1)
+    mean = share @ k  # of each row over the pattern's stimuli
+    centered = k - mean[:, :, None] - mean[:, None, :] + (share * mean).sum(1)[:, None, None]
+    return masks[:, :, None] * masks[:, None, :] * centered
+
+
 def _predict_masked(x: Tensor, y: Tensor, valid: Tensor, query: Tensor, penalty: Tensor) -> Tensor:
     """Predictions where voxels miss different stimuli: one system (stimulus, stimulus) per pattern and penalty.
 
@@ -114,16 +121,12 @@ def _predict_masked(x: Tensor, y: Tensor, valid: Tensor, query: Tensor, penalty:
     coefficients = []
     step = max(1, _CHUNK // (n * n))
     for start in range(0, len(keys), step):
-        m = masks[start : start + step]
-        share = m / m.sum(1, keepdim=True).clamp_min(1)
-        kept = m[:, :, None] * m[:, None, :]
-        mean = k @ share.T  # of each row over the pattern's stimuli
-        a = kept * (k - mean.T[:, :, None] - mean.T[:, None, :] + (share * mean.T).sum(1)[:, None, None])
+        a = _centered_by_pattern(k, masks[start : start + step])
         lam = penalty[first[start : start + step]]
         a = a + lam[:, None, None] * torch.eye(n, dtype=x.dtype, device=x.device)
         inside = (which >= start) & (which < start + step)
         voxels = inside.nonzero()[:, 0]
-        right = x.new_zeros(len(m), int(sizes[start : start + step].max()), n)
+        right = x.new_zeros(len(a), int(sizes[start : start + step].max()), n)
         right = right.index_put((which[voxels] - start, place[voxels]), centered.T[voxels])
         solved = torch.cholesky_solve(right.mT, torch.linalg.cholesky(a)).mT
         coefficients.append((voxels, solved[which[voxels] - start, place[voxels]]))
@@ -186,122 +189,15 @@ def ridge_gcv(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor) -> Tens
     step = max(1, _CHUNK // (n * n))
     for start in range(0, len(masks), step):
         m = masks[start : start + step]
-        share = m / m.sum(1, keepdim=True).clamp_min(1)
-        mean = (k @ share.T).T
-        a = (
-            m[:, :, None]
-            * m[:, None, :]
-            * (k - mean[:, :, None] - mean[:, None] + (share * mean).sum(1)[:, None, None])
-        )
-        values, vectors = torch.linalg.eigh(a)
+        values, vectors = torch.linalg.eigh(_centered_by_pattern(k, m))
         shrink = grid[:, None, None] / (values.clamp_min(0) + grid[:, None, None])  # (penalty, pattern, stimulus)
         freedom = (m.sum(1) - 1 - (1 - shrink).sum(2)).clamp_min(1e-12)
         for i in range(len(m)):  # voxels of a pattern together
             voxels = (which == start + i).nonzero()[:, 0]
-            centered = m[i][:, None] * (y[:, voxels] - share[i] @ y[:, voxels])
+            centered = m[i][:, None] * (y[:, voxels] - m[i] @ y[:, voxels] / m[i].sum().clamp_min(1))
             residual = shrink[:, i] ** 2 @ (vectors[i].T @ centered) ** 2
             chosen[voxels] = (residual / freedom[:, i, None] ** 2).argmin(0)
     return grid[chosen].to(dtype)
-
-
-class RidgeFit(NamedTuple):
-    """A ridge regression with a penalty for each voxel."""
-
-    penalty: Tensor
-    """(voxel,), the chosen penalties."""
-    coefficients: Tensor
-    """(feature, voxel)."""
-    intercept: Tensor
-    """(voxel,)."""
-
-
-@torch.no_grad()
-def ridge_cv(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor, *, num_folds: int = 5) -> RidgeFit:
-    r"""Ridge regression whose penalty each voxel gets by cross-validation: least mean squared error over contiguous folds.
-
-    One eigendecomposition serves all folds and penalties. With q a fold's rows of the centred x, and
-    :math:`A = x^\top x + \lambda`, leaving the fold out changes its predictions by a system of the fold's size only:
-
-    .. math:: q_c (x_f^\top x_f + \lambda)^{-1} = (1 - \tfrac{1}{n} \mathbf{1}\mathbf{1}^\top - q A^{-1} q^\top)^{-1} q A^{-1}
-
-    (Woodbury's identity; :math:`x_f` and :math:`q_c` are centred by the mean of the other folds.)
-
-    Args:
-        x: (stimulus, feature).
-        y: (stimulus, voxel), complete.
-        penalties: Candidates, positive.
-        num_folds: Number of contiguous, nearly equal parts.
-
-    Returns:
-        The penalties, and the fit to all stimuli under them: predictions are ``query @ fit.coefficients + fit.intercept``.
-
-    Raises:
-        ValueError: If the shapes don't fit, a penalty is not positive, a response is missing, or there are fewer stimuli
-            than folds.
-
-    Example:
-        >>> x = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
-        >>> ridge_cv(x, 2 * x + 1, penalties=[0.001, 100.0], num_folds=2).penalty
-        tensor([0.0010])
-    """
-    check_sets(x, y)
-    x, y = widen(x, y)
-    grid = torch.as_tensor(penalties, dtype=x.dtype, device=x.device).flatten()
-    check_penalty(grid)
-    if has_nan(y):
-        raise ValueError(
-            "cross-validation over folds needs complete responses: drop the voxels with NaN, or use ridge_gcv"
-        )
-    if not 2 <= num_folds <= len(x):
-        raise ValueError(f"num_folds must be from 2 to the number of stimuli, {len(x)}; got {num_folds}")
-    n, mean_x, mean_y = len(x), x.mean(0), y.mean(0)
-    x, y = x - mean_x, y - mean_y
-    dual = n < x.shape[1]
-    values, vectors = torch.linalg.eigh(gram(x.double()) if dual else gram(x.T))
-    values, vectors = values.clamp_min(0).to(x.dtype), vectors.to(x.dtype)
-    rotated = vectors * values.sqrt() if dual else x @ vectors  # its columns are orthogonal
-    folds = list(zip(rotated.tensor_split(num_folds), y.tensor_split(num_folds)))
-    products = [a.T @ b for a, b in folds]
-    product = products[0].clone()
-    for own in products[1:]:
-        product += own
-    shrink = 1 / (values + grid[:, None])
-    error = y.new_zeros(len(grid), y.shape[1])
-    # Predictions of all penalties for a block of voxels at a time, in one piece of memory.
-    room = y.new_empty(len(grid) * max(len(a) for a, _ in folds) * min(512, y.shape[1]))
-    for (a, b), own in zip(folds, products):
-        size = len(a)
-        left = _left_out(a, shrink, n).flatten(0, 1)  # (penalty * stimulus, feature)
-        ratio = size / (n - size)
-        right = torch.sub(product, own, out=own).addr_(a.mean(0), b.sum(0), alpha=-ratio)
-        centered = b + ratio * b.mean(0)
-        for start in range(0, y.shape[1], 512):
-            block = slice(start, start + 512)
-            pred = room[: len(left) * len(right[0, block])].view(len(left), -1)
-            pred = torch.mm(left, right[:, block], out=pred).view(len(grid), size, -1)
-            error[:, block] += pred.sub_(centered[:, block]).square_().sum(1) / size
-    chosen = error.argmin(0)
-    solution = product * shrink[chosen].T
-    if dual:  # from the rotated features back to those given
-        root = values.sqrt()
-        back = torch.where(root > root[-1] * 1e-6, 1 / torch.where(root > 0, root, 1), 0)
-        coefficients = x.T @ ((vectors * back) @ solution)
-    else:
-        coefficients = vectors @ solution
-    return RidgeFit(grid[chosen], coefficients, mean_y - mean_x @ coefficients)
-
-
-def _left_out(a: Tensor, shrink: Tensor, n: int) -> Tensor:
-    """What maps a fold's right-hand side to its predictions, (penalty, stimulus, feature)."""
-    scaled = a * shrink[:, None]
-    eye = torch.eye(len(a), dtype=a.dtype, device=a.device) - 1 / n
-    factor, info = torch.linalg.cholesky_ex(eye - scaled @ a.T)
-    # Where a fold nearly decides its own predictions the difference above has lost its digits.
-    if bool((info > 0).any()) or float(factor.diagonal(dim1=1, dim2=2).amin()) ** 2 < 1e-3:
-        wide = a.double() * shrink.double()[:, None]
-        factor = torch.linalg.cholesky(eye.double() - wide @ a.double().T)
-        return torch.cholesky_solve(wide, factor).to(a.dtype)
-    return torch.cholesky_solve(scaled, factor)
 
 
 def held_out_predictions(
