@@ -82,6 +82,7 @@ def check_images(images: Tensor, tolerance: float = 1e-6) -> None:
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """An error message for a name that is not known, with the nearest names that are."""
     known = sorted(map(str, known))
-    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
+    lower = {k.lower(): k for k in known}
+    near = [lower[k] for k in difflib.get_close_matches(str(name).lower(), lower, n=3, cutoff=0.4)]
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known[:20])}"
     return f"unknown {kind} {name!r}; {hint}"

@@ -157,6 +157,11 @@ def linear_terms(preds: Tensor, target: Tensor, weight: Tensor, *, debiased: boo
     """HSICs of prepared sets with the linear kernel, up to the scale of each side."""
     if voxel_corrected and not shared(weight):
         complete = (weight > 0).all(0)
+        if not bool(complete.any()):
+            raise ValueError(
+                "the voxel-corrected form uses voxels without missing values, and there are none: drop the stimuli with the "
+                "most missing values, or use voxel_corrected=False, which compares pairs over their common voxels"
+            )
         target, weight = target[:, complete], weight[:1, complete].expand(len(weight), int(complete.sum()))
     k, varies_x, scale_x, size_x = _unit_variance(*centered_gram(preds))
     l, varies_y, scale_y, size_y = _unit_variance(*target_gram(target, weight))  # noqa: E741
@@ -221,7 +226,8 @@ def linear_cka(
     Debiased (the default) it is near 0 for independent sides; it may be negative and is not clamped. Biased, it
     reads .96 for independent data of 512 and 2,000 columns and 32 stimuli: use it only to compare with others' numbers.
     Voxel-corrected, the terms of a voxel with itself drop out of the self-HSICs, so that regions of different size can
-    be compared; it may exceed 1.
+    be compared. It is for measuring: it may exceed 1 (also of a side with itself), and where the columns of a side
+    share little it is erratic or has no value.
 
     Missing values: columns are centred over their valid stimuli, and :math:`L_{ij}` is the mean over the voxels
     valid in both i and j; a voxel or stimulus that is wholly missing is as if it had not been there. (The

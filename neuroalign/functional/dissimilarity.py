@@ -175,7 +175,7 @@ def rdm_vectors(rdm: Tensor) -> Tensor:
 
     Raises:
         TypeError: If it is no floating-point tensor.
-        ValueError: If a matrix is not symmetric, or a vector's length no number of pairs.
+        ValueError: If a matrix is not symmetric or its diagonal not 0, or a vector's length no number of pairs.
 
     Example:
         >>> rdm_vectors(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
@@ -192,6 +192,15 @@ def rdm_vectors(rdm: Tensor) -> Tensor:
             raise ValueError(f"RDMs must be square (subject, stimulus, stimulus); got {tuple(rdm.shape)}")
         if not torch.allclose(matrices, matrices.mT, rtol=1e-4, atol=1e-6, equal_nan=True):
             raise ValueError("an RDM must be symmetric; this one is not: is it a matrix of something else?")
+        diagonal, top = (
+            matrices.diagonal(dim1=1, dim2=2).nan_to_num(0.0).abs().max(),
+            matrices.nan_to_num(0.0).abs().max(),
+        )
+        if diagonal > 1e-3 * top:
+            raise ValueError(
+                f"the diagonal of an RDM must be 0; this one's reaches {float(diagonal):.3g}. A similarity matrix, perhaps? "
+                "Take 1 - it"
+            )
         return matrices[:, upper(matrices.shape[1], rdm.device)]
     if rdm.ndim != 2:
         raise ValueError(f"RDMs must be (pair,), (stimulus, stimulus) or these by subject; got {tuple(rdm.shape)}")

@@ -86,6 +86,11 @@ def has_nan(x: Tensor) -> bool:
     return bool(x.detach().sum().isnan()) and bool(x.isnan().any())
 
 
+def all_finite(x: Tensor) -> bool:
+    """Whether no entry is NaN or infinite: one pass unless the sum is not."""
+    return bool(x.detach().sum().isfinite()) or bool(x.isfinite().all())
+
+
 def prepare(preds: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Two sets in one dtype, the target's missing values made weights of 0, and stimuli without any left out.
 
@@ -100,6 +105,8 @@ def prepare(preds: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tenso
     """
     check_sets(preds, target)
     preds, target = widen(preds, target)
+    if not all_finite(preds):
+        raise ValueError("preds has NaN or infinite values; only the target may have missing values, as NaN")
     if weight is None:
         weight = target.new_ones(())
     elif weight.shape not in (target.shape[1:], target.shape):
@@ -107,8 +114,10 @@ def prepare(preds: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tenso
             f"weight must be (voxel,) = {tuple(target.shape[1:])} or (stimulus, voxel); got {tuple(weight.shape)}"
         )
     weight = weight.to(target.dtype).nan_to_num(0.0).expand_as(target)
-    if has_nan(target):
+    if not all_finite(target):
         valid = ~target.isnan()
+        if bool(target.isinf().any()):
+            raise ValueError("target has infinite values; mark missing ones by NaN")
         weight = torch.where(valid, weight, 0)
         target = torch.where(valid, target, 0)
     elif shared(weight):

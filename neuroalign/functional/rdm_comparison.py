@@ -188,6 +188,10 @@ def compare_rdms(a: Tensor, b: Tensor, *, comparison: Comparison = "pearson", te
     if a.ndim == 2:
         return torch.stack([compare_rdms(row, b, comparison=comparison, temperature=temperature) for row in a])
     a, b = widen(a, b)
+    if b.ndim != 1:
+        raise ValueError(
+            f"the second RDM must be one vector (pair,); got {tuple(b.shape)}. Several go first: swap them"
+        )
     if a.shape != b.shape:
         raise ValueError(f"RDMs of {a.shape[-1]} and {b.shape[-1]} pairs can't be compared")
     known = ~(a.isnan() | b.isnan())

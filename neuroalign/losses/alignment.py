@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from neuroalign.config import describe
 from neuroalign.functional.correlation import check_pair
 from neuroalign.functional.distributed import gather_batch, reduce_sum, total, world_size
-from neuroalign.functional.gram import check_enough, check_sets, has_nan, prepare, widen
+from neuroalign.functional.gram import all_finite, check_enough, check_sets, has_nan, prepare, widen
 from neuroalign.losses.registry import MEASURES, AveragesOver, Measure, MeasureFunction
 from neuroalign.types import unknown
 
@@ -66,9 +66,10 @@ class NeuralAlignmentLoss(nn.Module):
     Their options are those of the classes in ``neuroalign.losses.measures`` and are given as further keywords.
 
     Lower is better and 0 is perfect alignment, except for "gaussian_nll" (the mean of :math:`\tfrac12\log\sigma^2`),
-    "soft_matching" (about its temperature times the log of the number of voxels) and "ridge" (what shrinkage loses). The
-    value is computed in float32 or wider, also under autocast. It never detaches: gradients flow to whatever of its
-    two arguments requires them.
+    "soft_matching" (about its temperature times the log of the number of voxels), "ridge" (what shrinkage loses) and
+    "cka" with ``voxel_corrected=True`` (which has no bound). The value is computed in float32 or wider, also under
+    autocast. It never detaches: gradients flow to whatever of its two arguments requires them. NaN in ``preds`` makes the
+    loss NaN.
 
     **Missing values.** NaN in ``target`` marks a missing value. Voxel by voxel, the entry is left out. For sets, a voxel
     or stimulus that is wholly missing is as if it had not been there, and of what is left each pair of stimuli
@@ -133,6 +134,11 @@ class NeuralAlignmentLoss(nn.Module):
             known, self._function, self._name = _known(measure), _make(measure, options), measure
         elif not callable(measure):
             raise TypeError(f"measure must be a name or a callable; got {type(measure).__name__}")
+        elif getattr(measure, "__module__", "").startswith("neuroalign.functional."):
+            raise ValueError(
+                f"functional.{getattr(measure, '__name__', measure)} is a similarity or a formula, not a loss: give the "
+                f"measure by name, one of {', '.join(map(repr, sorted(MEASURES)))}"
+            )
         elif options:
             raise TypeError(f"options go with a measure given by name; got {', '.join(map(repr, options))}")
         else:
@@ -232,7 +238,10 @@ class NeuralAlignmentLoss(nn.Module):
             # A missing target must not reach a product: 0 * NaN is NaN, in the gradient too.
             weight, preds, target = (torch.where(used, x, 0) for x in (weight, preds, target))
         more = {"total": total} if spread and over == "voxel" else {}
-        value = self._call(preds, target, weight, **more)
+        if missing and over != "voxel" and not bool(used.any()):
+            value = 0 * preds.sum()  # whatever a measure would make of nothing
+        else:
+            value = self._call(preds, target, weight, **more)
         if spread and over in ("entry", "stimulus"):  # so that the mean of the ranks' values is that of the whole batch
             if over == "entry":
                 ours = weight.sum()
@@ -245,6 +254,8 @@ class NeuralAlignmentLoss(nn.Module):
     def _sets(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         minimum = self._trait("min_stimuli")
         check_enough(len(preds), minimum, f"the measure {self.name!r}")
+        if not all_finite(preds):  # an eigendecomposition would raise, a median hide it
+            return preds.sum() * torch.nan, torch.ones_like(target)
         kept_preds, target, weight = prepare(preds, target, self.noise_ceiling)
         if len(kept_preds) < minimum:
             return 0 * preds.sum(), weight

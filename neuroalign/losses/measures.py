@@ -66,7 +66,7 @@ def cosine_measure(preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     defined = (size_p > 0) & (size_t > 0)
     p, t = (x / torch.where(defined, s, 1).sqrt()[:, None] for x, s in ((preds, size_p), (target, size_t)))
     # 1 - cos as half the squared distance of unit vectors: of responses with a large mean it is a small difference.
-    distance = torch.where(defined, (weight * (p - t).square()).sum(1) / 2, 1)
+    distance = torch.where(defined, (weight * (p - t).square()).sum(1) / 2, 1 + 0 * size_p * size_t)
     return weighted_mean(distance, (weight > 0).any(1).to(distance.dtype))
 
 
@@ -175,7 +175,8 @@ class CKAMeasure(_KernelMeasure):
 
     Args:
         debiased: Whether to use the debiased HSIC.
-        voxel_corrected: Whether to correct for the number of columns.
+        voxel_corrected: Whether to correct for the number of columns. A measurement more than a loss: it has no lower
+            bound, and where what a side's columns share is not positive it is 1 and has no gradient.
         momentum: Average the three HSICs over batches with this momentum before taking their ratio; None for the
             batch's own.
     """
@@ -186,6 +187,8 @@ class CKAMeasure(_KernelMeasure):
 
     def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """The loss."""
+        if self.voxel_corrected and not bool((weight > 0).all(0).any()):
+            return 0 * preds.sum()  # it uses complete voxels, and there are none
         return self._value(
             linear_terms(preds, target, weight, debiased=self.debiased, voxel_corrected=self.voxel_corrected)
         )

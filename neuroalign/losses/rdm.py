@@ -83,6 +83,8 @@ class RDMAlignmentLoss(nn.Module):
 
     def forward(self, preds: Tensor, stimulus: Tensor) -> Tensor:
         """The loss of features (stimulus, feature) of the stimuli (stimulus,)."""
+        if not isinstance(preds, Tensor) or not isinstance(stimulus, Tensor):
+            raise TypeError("preds and stimulus must be tensors: torch.as_tensor(array) makes one")
         if not preds.is_floating_point() or preds.ndim != 2:
             raise TypeError(f"preds must be floating point (stimulus, feature); got {preds.dtype} {tuple(preds.shape)}")
         if stimulus.is_floating_point() or stimulus.ndim != 1:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
-from torch import Tensor
+from torch import Tensor, nn
 
 AveragesOver = Literal["entry", "stimulus", "voxel", "set"]
 MeasureFunction = Callable[..., Tensor]
@@ -85,7 +86,8 @@ def register_measure(
         A decorator.
 
     Raises:
-        ValueError: If the name is taken.
+        TypeError: If what is decorated can't be called as ``(preds, target, weight)``.
+        ValueError: If the name is taken, or ``averages_over`` unknown.
 
     Example:
         >>> from neuroalign.losses import NeuralAlignmentLoss
@@ -96,10 +98,17 @@ def register_measure(
         tensor(1.)
         >>> del MEASURES["mae"]
     """
+    if averages_over not in get_args(AveragesOver):
+        raise ValueError(f"averages_over must be one of {get_args(AveragesOver)}; got {averages_over!r}")
 
     def decorate(function: _F) -> _F:
         if name in MEASURES:
             raise ValueError(f"a measure named {name!r} is registered already")
+        if inspect.isclass(function) and not issubclass(function, nn.Module):
+            raise TypeError(f"a measure is a function or a class of nn.Module; {function.__name__} is neither")
+        call = function.forward if inspect.isclass(function) else function
+        if list(inspect.signature(call).parameters)[inspect.isclass(function) :][:3] != ["preds", "target", "weight"]:
+            raise TypeError(f"a measure is called as (preds, target, weight); {name!r} takes {inspect.signature(call)}")
         MEASURES[name] = Measure(
             function,
             averages_over=averages_over,

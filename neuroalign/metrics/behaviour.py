@@ -28,7 +28,7 @@ class RDMSimilarity(Metric):
     Shapes:
         update(features (stimulus, feature), stimulus (stimulus,)) -> dict: ``similarity``, the mean over subjects; of two and
         more subjects also ``lower`` and ``upper``, the bounds of :func:`neuroalign.functional.rdm_noise_ceiling`. All
-        over the stimuli that were seen; ``num_stimuli`` counts them.
+        over the stimuli that were seen; the attribute ``num_stimuli`` counts them.
 
     Raises:
         TypeError: If the RDMs are not floating point.
@@ -79,6 +79,8 @@ class RDMSimilarity(Metric):
 
     def update(self, features: Tensor, stimulus: Tensor) -> None:
         """Add a batch; stimuli that the RDMs don't know are left out."""
+        if not isinstance(features, Tensor) or not isinstance(stimulus, Tensor):
+            raise TypeError("features and stimulus must be tensors: torch.as_tensor(array) makes one")
         if len(features) != len(stimulus):
             raise ValueError(f"{len(features)} rows of features but {len(stimulus)} stimuli")
         self.features.append(features.detach().flatten(1))
@@ -86,6 +88,8 @@ class RDMSimilarity(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """The similarity and its noise ceiling."""
+        if not len(self.features):
+            raise ValueError("RDMSimilarity has seen no stimuli: call update before compute")
         features, index = joined(self.features), joined(self.index)
         kept = first_of_each(index)
         kept = kept[torch.isin(index[kept], self.rows)]

@@ -57,6 +57,11 @@ class AlignmentMetric(Metric):
     def update(self, preds: Tensor, target: Tensor, index: Tensor | None = None) -> None:
         """Add a batch; ``index`` (stimulus,) identifies the stimuli."""
         check_sets(preds, target)
+        for name, x, seen in (("preds", preds, self.preds), ("target", target, self.target)):
+            if isinstance(seen, list) and seen and seen[0].shape[1] != x.shape[1]:
+                raise ValueError(f"{name} had {seen[0].shape[1]} columns in earlier batches, now {x.shape[1]}")
+        if index is not None and len(index) != len(preds):
+            raise ValueError(f"{len(preds)} stimuli but an index of {len(index)}")
         if index is None:
             index = next_index(self.index, len(preds), preds.device)
         self.preds.append(preds.detach())

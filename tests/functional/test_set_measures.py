@@ -224,6 +224,15 @@ def test_bad_input(measure, x, y, error, message):
         ours(x, y)
 
 
+def test_values_that_are_not_finite(measure):
+    ours, _, _ = measure
+    x, y = sets()
+    with pytest.raises(ValueError, match="preds has NaN or infinite values; only the target may"):
+        ours(x.index_fill(0, torch.tensor([2]), torch.nan), y)
+    with pytest.raises(ValueError, match="target has infinite values; mark missing ones by NaN"):
+        ours(x, y.index_fill(0, torch.tensor([2]), torch.inf))
+
+
 def test_bad_weight(measure):
     ours, _, _ = measure
     x, y = sets()

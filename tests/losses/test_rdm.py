@@ -74,6 +74,8 @@ def test_several_processes_equal_one():
     ("call", "error", "message"),
     [
         (lambda: RDMAlignmentLoss(torch.rand(4, 4)), ValueError, "must be symmetric"),
+        (lambda: RDMAlignmentLoss(torch.eye(4)), ValueError, "diagonal of an RDM must be 0.*similarity matrix"),
+        (lambda: RDMAlignmentLoss(torch.rand(3))(torch.rand(3, 2), [0, 1, 2]), TypeError, "must be tensors"),
         (lambda: RDMAlignmentLoss(torch.rand(5)), ValueError, "5 is not a number of pairs"),
         (
             lambda: RDMAlignmentLoss(torch.ones(3, dtype=torch.long)),

@@ -67,6 +67,14 @@ def test_errors(call, error, message):
         call()
 
 
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
+def test_nothing_seen():
+    with pytest.raises(ValueError, match="has seen no stimuli"):
+        RDMSimilarity(torch.rand(3)).compute()
+    with pytest.raises(ValueError, match="Several go first: swap them"):
+        compare_rdms(torch.rand(3), torch.rand(2, 3))
+
+
 def test_too_few_stimuli():
     metric = RDMSimilarity(torch.rand(3))
     metric.update(torch.rand(2, 2), torch.arange(2))

@@ -130,6 +130,8 @@ def test_reductions_of_ridge():
         (lambda: CCA(kind="kcca"), "'cca', 'svcca' or 'pwcca'"),
         (lambda: CKA(noise_ceiling=torch.tensor([36.0])), r"must be \(voxel,\) in \[0, 1\]"),
         (lambda: CKA().compute(), "CKA has seen no stimuli"),
+        (lambda: CKA().update(torch.rand(4, 2), torch.rand(4, 2), torch.arange(3)), "4 stimuli but an index of 3"),
+        (lambda: [m.update(torch.rand(4, n), torch.rand(4, 2)) for m in [CKA()] for n in (2, 3)], "2 columns.*now 3"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
