@@ -142,15 +142,63 @@ def step_costs(batch: int = 256, voxels: int = 1084) -> None:
         print(f"  {name}: {1e3 * statistics.median(times):.1f} ms")
 
 
+SHOWN = [
+    ("cka", {}),
+    ("cka", {"momentum": 0.9}),
+    ("cka", {"debiased": False}),
+    ("rbf_cka", {}),
+    ("rsa", {}),
+    ("rsa", {"dissimilarity": "correlation"}),
+    ("procrustes", {}),
+    ("procrustes", {"alpha": 0.5}),
+    ("soft_matching", {}),
+    ("ridge", {}),
+]
+
+
+def bias(draws: int = 40, width: int = 200, sizes: tuple[int, ...] = (16, 64, 256)) -> None:
+    """1 - loss, mean and standard deviation over batches: of independent sides, and of sides that share a signal.
+
+    Simulated: ten latent dimensions, read by each column with standard normal weights, and as much noise again.
+    """
+    g = torch.Generator().manual_seed(0)
+    weights = torch.randn(2, 10, width, generator=g)
+
+    def batch(n: int, related: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        z = torch.randn(2, n, 10, generator=g)
+        x, y = (
+            (z[0] if related else z[i]) @ weights[i] + 10**0.5 * torch.randn(n, width, generator=g) for i in range(2)
+        )
+        return x, y
+
+    print(f"similarity (1 - loss) of simulated batches, {width} columns a side: independent | sharing their signal")
+    print("| measure | " + " | ".join(f"{n} stimuli" for n in sizes) + " |\n|" + "---|" * (len(sizes) + 1))
+    for name, options in SHOWN:
+        cells = []
+        for n in sizes:
+            parts = []
+            for related in (False, True):
+                loss = NeuralAlignmentLoss(name, **options)
+                values = torch.tensor([1 - float(loss(*batch(n, related))) for _ in range(draws + 20)])[20:]
+                parts.append(f"{values.mean():.2f} ± {values.std():.2f}")
+            cells.append(" \\| ".join(parts))
+        given = "".join(f", {k}={v!r}" for k, v in options.items())
+        print(f'| `"{name}"{given}` | ' + " | ".join(cells) + " |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--memory")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--bias", action="store_true", help="similarity of independent and related data by batch size")
     args = parser.parse_args()
     torch.set_num_threads(2)
     if args.memory:
         row, side = args.memory.split(":")
         measure_memory(int(row), side)
+        return
+    if args.bias:
+        bias()
         return
     print(f"torch {torch.__version__}, n {N}, p {P}, v {V}, float32, {torch.get_num_threads()} threads, CPU time")
     for i, (what, name, package, peer, ours) in enumerate(ROWS):
