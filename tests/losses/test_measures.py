@@ -240,6 +240,20 @@ def test_bad_registrations(function, options, error, message):
     assert "test-bad" not in MEASURES
 
 
+@pytest.mark.filterwarnings("ignore:.*instantiate_classes")
+def test_from_a_configuration_file():
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--loss", type=torch.nn.Module)
+    text = (
+        '{"class_path": "neuroalign.NeuralAlignmentLoss", "init_args": {"measure": "rsa"}, '
+        '"dict_kwargs": {"dissimilarity": "cosine"}}'
+    )
+    loss = parser.instantiate_classes(parser.parse_args([f"--loss={text}"])).loss
+    assert loss.options == {"dissimilarity": "cosine"}
+
+
 def test_repr_and_config():
     loss = NeuralAlignmentLoss("rsa", dissimilarity="cosine")
     assert "'rsa', dissimilarity='cosine'" in repr(loss)
