@@ -198,7 +198,8 @@ class NeuralAlignmentLoss(nn.Module):
     @property
     def stateful(self) -> bool:
         """Whether it learns or remembers, so that each head needs one of its own."""
-        return isinstance(self._function, nn.Module) and bool(self._function.state_dict())
+        own = isinstance(self._function, nn.Module) and bool(self._function.state_dict())
+        return getattr(self._function, "stateful", own)
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         """The loss of predicted responses (stimulus, voxel) against target responses (stimulus, voxel)."""

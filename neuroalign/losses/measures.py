@@ -85,6 +85,7 @@ class GaussianNLLMeasure(nn.Module):
         self, variance: Literal["learned"] | float | Sequence[float] = "learned", num_voxels: int | None = None
     ) -> None:
         super().__init__()
+        self.stateful = variance == "learned"
         self.log_variance: nn.Parameter | None = None
         if variance == "learned":
             self.log_variance = nn.Parameter(torch.zeros(() if num_voxels is None else (num_voxels,)))

@@ -97,6 +97,8 @@ def test_a_loss_that_remembers_is_not_shared():
     guidance = MeasuredGuidance({"V1": [0, 1], "TO": [2]}, loss="gaussian_nll")
     with pytest.raises(ValueError, match=r"learns or remembers, so each of the heads \['TO', 'V1'\] needs its own"):
         guidance({"V1": torch.zeros(4, 2), "TO": torch.zeros(4, 1)}, batch())
+    given = MeasuredGuidance({"V1": [0, 1], "TO": [2]}, loss=NeuralAlignmentLoss("gaussian_nll", variance=2.0))
+    assert len(given({"V1": torch.zeros(4, 2), "TO": torch.zeros(4, 1)}, batch())) == 2
 
 
 def test_subjects_of_different_width_share_a_batch():
