@@ -115,9 +115,9 @@ class _DebiasedTerms(torch.autograd.Function):
         scale = 1 / (n * (n - 3))
         grad_k = grad_l = None
         if ctx.needs_input_grad[0]:
-            grad_k = _u_center_in_place((l * (cross * scale)).add_(k * (2 * own_k * scale)))
+            grad_k = _u_center_in_place(torch.addcmul(l * (cross * scale), k, 2 * own_k * scale))
         if ctx.needs_input_grad[1]:
-            grad_l = _u_center_in_place((k * (cross * scale)).add_(l * (2 * own_l * scale)))
+            grad_l = _u_center_in_place(torch.addcmul(k * (cross * scale), l, 2 * own_l * scale))
         return grad_k, grad_l
 
 

@@ -89,7 +89,7 @@ def ridge_cv(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor, *, num_f
             pred = torch.mm(left, right[:, block], out=pred).view(len(grid), size, -1)
             error[:, block] += pred.sub_(centered[:, block]).square_().sum(1) / size
     chosen = error.argmin(0)
-    solution = product * shrink[chosen].T
+    solution = shrink.T.index_select(1, chosen).mul_(product)
     if dual:  # from the rotated features back to those given
         root = values.sqrt()
         back = torch.where(root > root[-1] * 1e-6, 1 / torch.where(root > 0, root, 1), 0)

@@ -174,10 +174,9 @@ class _CenteredGram(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor | None, centered: bool) -> tuple[Tensor, Tensor | None]:
-        ctx.save_for_backward(x, scale)
-        ctx.centered = centered
         n, mean = len(x), x.mean(0) if centered else None
-        blocks = 8 if 256 <= n <= x.shape[1] else 1  # copying the half would else cost what it saves
+        ctx.save_for_backward(x, scale, mean)
+        blocks = 8 if n >= 256 and x.shape[1] >= 128 else 1  # copying the half would else cost what it saves
         edges = list(pairwise([n * i // blocks for i in range(blocks + 1)]))
         out = None
         for start in range(0, x.shape[1], 2048):
@@ -199,12 +198,14 @@ class _CenteredGram(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _mean: Tensor | None) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        x, scale = ctx.saved_tensors
-        z = _center_and_scale(x, x.mean(0) if ctx.centered else None, scale, slice(None))
+        x, scale, mean = ctx.saved_tensors
+        if mean is not None and torch.is_grad_enabled():
+            mean = x.mean(0)  # for a second derivative, the mean moves too
+        z = _center_and_scale(x, mean, scale, slice(None))
         z = (grad + grad.T) @ z
         if scale is not None:
             z = z * scale
-        return (z - z.mean(0) if ctx.centered else z), None, None
+        return (z if mean is None else z - z.mean(0)), None, None
 
 
 def _center_and_scale(x: Tensor, mean: Tensor | None, scale: Tensor | None, columns: slice) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from neuroalign.functional import hsic, linear_cka, rbf_cka, rsa
-from neuroalign.functional.gram import gram
+from neuroalign.functional.gram import centered_gram, gram
 from tests import similarity_references as ref
 
 
@@ -78,8 +78,13 @@ def test_gram_and_its_gradients(n):
     weight = torch.randn(n, n, dtype=torch.float64)
     ours = torch.autograd.grad((gram(x) * weight).sum(), x)[0]
     torch.testing.assert_close(ours, torch.autograd.grad(((x @ x.T) * weight).sum(), x)[0])
+    scale = torch.rand(3, dtype=torch.float64)
+    centered = (x - x.mean(0)) * scale.sqrt()
+    torch.testing.assert_close(centered_gram(x, scale)[0], centered @ centered.T)
     if n < 10:
         assert torch.autograd.gradgradcheck(gram, x)
+        assert torch.autograd.gradcheck(lambda z: centered_gram(z, scale)[0], x)
+        assert torch.autograd.gradgradcheck(lambda z: centered_gram(z, scale)[0], x)
 
 
 def test_rbf_bandwidth_is_the_median_and_detached():
