@@ -39,6 +39,17 @@ def test_biased_cka_is_the_whitened_cosine_of_squared_distances():
     torch.testing.assert_close(rsa(x, y, comparison="whitened_cosine"), linear_cka(x, y, debiased=False))
 
 
+def test_against_pytorch_cka():
+    peer = pytest.importorskip("cka", reason="pytorch-cka is not installed (extra: peers)")
+    x, y = (z.double() for z in independent(40, 6, 9))
+    y = y + x[:, :1]
+    assert float(linear_cka(x, y)) == pytest.approx(float(peer.cka_from_features(x, y)), rel=1e-6)
+    # With a mean of 1000 its uncentred Gram matrices lose everything in float32; ours don't.
+    far = linear_cka((x + 1000).float(), (y + 1000).float())
+    assert float(far) == pytest.approx(float(linear_cka(x, y)), rel=1e-3)
+    assert abs(float(peer.cka_from_features((x + 1000).float(), (y + 1000).float())) - float(far)) > 0.01
+
+
 def test_independent_sides():
     """Biased CKA of independent data reads .96 at n = 32, p = 512, v = 2000; the debiased one is 0 on average."""
     pairs = [independent(32, 512, 2000, seed) for seed in range(30)]
