@@ -1,10 +1,16 @@
 """Published RDMs and odd-one-out choices as metrics."""
 
+import io
+import zipfile
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from neuroalign import OddOneOutAccuracy, RDMSimilarity
 from neuroalign.functional import compare_rdms, odd_one_out_correct, rdm, rdm_noise_ceiling
+from neuroalign.models import VisualFeatures
 
 
 def subjects(n=12, count=4):
@@ -80,3 +86,28 @@ def test_too_few_stimuli():
     metric.update(torch.rand(2, 2), torch.arange(2))
     with pytest.raises(ValueError, match=r"at least 3 stimuli.*; 2 were seen"):
         metric.compute()
+
+
+def test_real_regions(data_path):
+    """92 objects (Kriegeskorte et al. 2008): Gabor energies resemble early visual cortex more than IT, within the ceiling."""
+    with zipfile.ZipFile(data_path / "objects92/images.zip") as archive:
+        names = sorted(archive.namelist())
+        images = [np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGB")) for name in names]
+    x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+    features = VisualFeatures()(torch.nn.functional.interpolate(x, (64, 64), mode="area"))
+    rdms = np.load(data_path / "objects92/rdms.npz")
+    ours = rdm(features, dissimilarity="correlation")
+    mean = {region: torch.as_tensor(rdms[region]).float().mean(0) for region in ("human_evc", "human_it")}
+    r = {region: float(compare_rdms(ours, d, comparison="spearman")) for region, d in mean.items()}
+    assert r["human_evc"] == pytest.approx(0.43, abs=0.02)
+    assert r["human_it"] == pytest.approx(0.23, abs=0.02)
+    metric = RDMSimilarity(
+        torch.as_tensor(rdms["human_evc"]).float(), dissimilarity="correlation", comparison="spearman"
+    )
+    for part in torch.arange(92).split(30):
+        metric.update(features[part], part)
+    value = metric.compute()
+    assert 0 < value["similarity"] < value["lower"] < value["upper"]
+    shuffled = RDMSimilarity(metric.rdms, dissimilarity="correlation", comparison="spearman")
+    shuffled.update(features, torch.randperm(92))
+    assert abs(float(shuffled.compute()["similarity"])) < 0.1
