@@ -105,6 +105,20 @@ def test_against_the_reference(key, missing, weighted):
     assert float(value) == pytest.approx(expected, rel=1e-6 if name == "soft_matching" else 1e-8)
 
 
+@pytest.mark.parametrize("key", REFERENCES, ids=lambda key: " ".join(map(str, key)))
+@pytest.mark.parametrize("missing", [0.0, 0.15])
+def test_gradients_with_missing_values_and_weights(key, missing):
+    name, *options = key
+    preds, target = responses(3, n=16, v=5, missing=missing, measure=name)
+    if missing and ("voxel_corrected", True) in options:
+        target[:, :3] = responses(3, n=16, v=5, measure=name)[1][:, :3]
+    given = {**MEASURES[name].exact_options, **dict(options)}
+    loss = NeuralAlignmentLoss(name, noise_ceiling=torch.linspace(0.2, 1, 5), **given).double()
+    assert torch.autograd.gradcheck(lambda p: loss(p, target), preds.requires_grad_(), atol=1e-6)
+    if not MEASURES[name].counts and not missing:  # it never detaches: the target may be trained as well
+        assert torch.autograd.gradcheck(lambda t: loss(preds.detach(), t), target.requires_grad_(), atol=1e-6)
+
+
 def test_sum_over_voxels_is_the_mean_times_their_number():
     preds, target = responses(0, v=7)
     mean = NeuralAlignmentLoss("mse")(preds, target)
