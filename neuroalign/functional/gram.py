@@ -48,6 +48,25 @@ def check_sets(preds: Tensor, target: Tensor) -> None:
             raise ValueError(f"{name} has no voxels: shape {tuple(x.shape)}. Is the region empty after masking?")
 
 
+def check_ceiling(ceiling: Tensor) -> Tensor:
+    """A noise ceiling as voxel weights, (voxel,) float32, 0 where it is NaN.
+
+    Raises:
+        ValueError: If it is not (voxel,) in [0, 1], or leaves every voxel out.
+    """
+    if ceiling.ndim != 1:
+        raise ValueError(f"noise_ceiling must be (voxel,); got shape {tuple(ceiling.shape)}")
+    ceiling = torch.nan_to_num(ceiling.float(), nan=0.0, posinf=torch.inf)
+    if bool((ceiling < 0).any()) or bool((ceiling > 1).any()):
+        raise ValueError(
+            f"noise_ceiling must be in [0, 1]; got {float(ceiling.min()):.3g} to {float(ceiling.max()):.3g} "
+            "(divide per cent by 100; turn ncsnr into a ceiling with ncsnr^2 / (ncsnr^2 + 1/n))"
+        )
+    if not bool((ceiling > 0).any()):
+        raise ValueError("noise_ceiling is 0 or NaN everywhere: every voxel would be left out")
+    return ceiling
+
+
 def check_valid(weight: Tensor) -> None:
     """Refuse a target without a valid value.
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.config import build
+from neuroalign.functional.identities import find_rows
 from neuroalign.guidance.responses import check_heads
 from neuroalign.losses import OddOneOutLoss, RDMAlignmentLoss
 from neuroalign.types import Batch
@@ -101,8 +102,5 @@ class OddOneOutGuidance(nn.Module):
         """Loss terms by name, for outputs by head (stimulus, feature) and the batch they came from."""
         check_heads(preds, {self.head: None})
         stimulus = _stimuli(batch)
-        order = stimulus.argsort()
-        place = torch.searchsorted(stimulus[order], self.triplets).clamp_max(len(order) - 1)
-        row = order[place]
-        inside = (stimulus[row] == self.triplets).all(1)
-        return {f"{self.head}/odd_one_out": self.loss(preds[self.head], row[inside])}
+        row, found = find_rows(self.triplets, stimulus)
+        return {f"{self.head}/odd_one_out": self.loss(preds[self.head], row[found.all(1)])}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from neuroalign.config import describe
 from neuroalign.functional.correlation import check_pair
 from neuroalign.functional.distributed import gather_batch, reduce_sum, total, world_size
-from neuroalign.functional.gram import all_finite, check_enough, check_sets, has_nan, prepare, widen
+from neuroalign.functional.gram import all_finite, check_ceiling, check_enough, check_sets, has_nan, prepare, widen
 from neuroalign.losses.registry import MEASURES, AveragesOver, Measure, MeasureFunction
 from neuroalign.types import unknown
 
@@ -156,7 +156,7 @@ class NeuralAlignmentLoss(nn.Module):
         call = getattr(measure, "forward", measure)
         self._takes_weight = isinstance(measure, str) or list(inspect.signature(call).parameters)[2:3] == ["weight"]
         if noise_ceiling is not None:
-            noise_ceiling = self._check_ceiling(torch.as_tensor(noise_ceiling))
+            noise_ceiling = check_ceiling(torch.as_tensor(noise_ceiling))
             if not self._takes_weight:
                 raise ValueError(
                     "this measure takes no `weight`, so a noise ceiling can't reach it: give it a third parameter "
@@ -175,20 +175,6 @@ class NeuralAlignmentLoss(nn.Module):
     def _trait(self, name: str) -> Any:
         """What the measure says of itself with its options, or what was said when it was registered."""
         return getattr(self._function, name, getattr(self._traits, name))
-
-    @staticmethod
-    def _check_ceiling(ceiling: Tensor) -> Tensor:
-        if ceiling.ndim != 1:
-            raise ValueError(f"noise_ceiling must be (voxel,); got shape {tuple(ceiling.shape)}")
-        ceiling = torch.nan_to_num(ceiling.float(), nan=0.0, posinf=torch.inf)
-        if bool((ceiling < 0).any()) or bool((ceiling > 1).any()):
-            raise ValueError(
-                f"noise_ceiling must be in [0, 1]; got {float(ceiling.min()):.3g} to {float(ceiling.max()):.3g} "
-                "(divide per cent by 100; turn ncsnr into a ceiling with ncsnr^2 / (ncsnr^2 + 1/n))"
-            )
-        if not bool((ceiling > 0).any()):
-            raise ValueError("noise_ceiling is 0 or NaN everywhere: every voxel would be left out")
-        return ceiling
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from neuroalign.functional.dissimilarity import Dissimilarity, dissimilarities, rdm_vectors, square_rdm
 from neuroalign.functional.distributed import gather_batch, world_size
 from neuroalign.functional.gram import widen
+from neuroalign.functional.identities import find_rows, row_identities
 from neuroalign.functional.rdm_comparison import Comparison, compare_matrices, normalized_rdms
 from neuroalign.losses.measures import check_differentiable
 
@@ -68,10 +69,7 @@ class RDMAlignmentLoss(nn.Module):
         vectors = rdm_vectors(rdm)
         vector = vectors[0] if len(vectors) == 1 else normalized_rdms(vectors, comparison).nanmean(0)
         self.register_buffer("rdm", square_rdm(vector.float() if vector.dtype != torch.float64 else vector))
-        ids = torch.arange(len(self.rdm)) if stimuli is None else torch.as_tensor(stimuli).long()
-        if len(ids) != len(self.rdm) or len(ids.unique()) != len(ids):
-            raise ValueError(f"stimuli must name each of the RDM's {len(self.rdm)} rows once; got {len(ids)}")
-        self.register_buffer("rows", ids)
+        self.register_buffer("rows", row_identities(stimuli, len(self.rdm)))
         self.dissimilarity, self.comparison, self.temperature = dissimilarity, comparison, temperature
         self.distributed = distributed
         self.config = None  # an RDM is no plain value
@@ -97,10 +95,7 @@ class RDMAlignmentLoss(nn.Module):
             preds, target = widen(preds, self.rdm)
             if self.distributed and world_size() > 1:
                 preds, stimulus = gather_batch(preds), gather_batch(stimulus)
-            order = self.rows.argsort()
-            place = torch.searchsorted(self.rows[order], stimulus).clamp_max(len(order) - 1)
-            row = order[place]
-            found = self.rows[row] == stimulus
+            row, found = find_rows(stimulus, self.rows)
             x, row = preds[found], row[found]
             if len(x) < 3:
                 return 0 * preds.sum()

@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from neuroalign.functional.dissimilarity import Dissimilarity, rdm, rdm_vectors, square_rdm, upper
+from neuroalign.functional.identities import find_rows, row_identities
 from neuroalign.functional.rdm_comparison import Comparison, check_options, compare_rdms, rdm_noise_ceiling
 from neuroalign.functional.triplets import Similarity, check_triplets, odd_one_out_correct
 from neuroalign.metrics.stimuli import first_of_each, joined
@@ -68,10 +69,7 @@ class RDMSimilarity(Metric):
         if comparison == "soft_spearman":
             raise ValueError("measure with 'spearman'; 'soft_spearman' is for training")
         self.register_buffer("rdms", square_rdm(rdm_vectors(rdms)), persistent=False)
-        rows = torch.arange(self.rdms.shape[1]) if stimuli is None else torch.as_tensor(stimuli).long()
-        if len(rows) != self.rdms.shape[1] or len(rows.unique()) != len(rows):
-            raise ValueError(f"stimuli must name each of the RDMs' {self.rdms.shape[1]} rows once; got {len(rows)}")
-        self.register_buffer("rows", rows, persistent=False)
+        self.register_buffer("rows", row_identities(stimuli, self.rdms.shape[1]), persistent=False)
         self.dissimilarity, self.comparison = dissimilarity, comparison
         self.num_stimuli = 0
         for name in ("features", "index"):
@@ -92,11 +90,11 @@ class RDMSimilarity(Metric):
             raise ValueError("RDMSimilarity has seen no stimuli: call update before compute")
         features, index = joined(self.features), joined(self.index)
         kept = first_of_each(index)
-        kept = kept[torch.isin(index[kept], self.rows)]
+        row, found = find_rows(index[kept], self.rows)
+        kept, row = kept[found], row[found]
         self.num_stimuli = len(kept)
         if len(kept) < 3:
             raise ValueError(f"an RDM needs at least 3 stimuli of those it was measured for; {len(kept)} were seen")
-        row = (index[kept][:, None] == self.rows).float().argmax(1)
         ours = rdm(features[kept], dissimilarity=self.dissimilarity)
         theirs = self.rdms[:, row][:, :, row][:, upper(len(row), row.device)]
         each = torch.stack([compare_rdms(ours, d, comparison=self.comparison) for d in theirs])

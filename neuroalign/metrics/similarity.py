@@ -13,7 +13,7 @@ from torchmetrics import Metric
 from neuroalign.functional.canonical import cca, pwcca, svcca
 from neuroalign.functional.cka import linear_cka, rbf_cka
 from neuroalign.functional.dissimilarity import Dissimilarity
-from neuroalign.functional.gram import check_sets
+from neuroalign.functional.gram import check_ceiling, check_sets
 from neuroalign.functional.matching import soft_matching
 from neuroalign.functional.rdm_comparison import Comparison, check_options, rsa
 from neuroalign.functional.regression import PENALTIES, check_penalty, ridge_predictivity
@@ -100,9 +100,7 @@ class _WeightedMetric(AlignmentMetric):
     def __init__(self, noise_ceiling: Tensor | None, **kwargs: Any) -> None:
         super().__init__(self._similarity, **kwargs)
         if noise_ceiling is not None:
-            noise_ceiling = torch.as_tensor(noise_ceiling)
-            if noise_ceiling.ndim != 1 or bool((noise_ceiling < 0).any()) or bool((noise_ceiling > 1).any()):
-                raise ValueError(f"noise_ceiling must be (voxel,) in [0, 1]; got shape {tuple(noise_ceiling.shape)}")
+            noise_ceiling = check_ceiling(torch.as_tensor(noise_ceiling))
         self.register_buffer("noise_ceiling", noise_ceiling, persistent=False)
 
     @abstractmethod
@@ -297,7 +295,7 @@ class RidgePredictivity(_WeightedMetric):
             return r.nanmedian()
         if self.reduction == "none":
             return r
-        w = torch.ones_like(r) if self.noise_ceiling is None else self.noise_ceiling.to(r).nan_to_num(0.0)
+        w = torch.ones_like(r) if self.noise_ceiling is None else self.noise_ceiling.to(r)
         defined = ~r.isnan()
         return (w * r)[defined].sum() / w[defined].sum()
 

@@ -58,7 +58,7 @@ def test_odd_one_out_accuracy():
     ("call", "error", "message"),
     [
         (lambda: RDMSimilarity(subjects()[1], comparison="soft_spearman"), ValueError, "measure with 'spearman'"),
-        (lambda: RDMSimilarity(subjects()[1], stimuli=[1, 2]), ValueError, "each of the RDMs' 12 rows once; got 2"),
+        (lambda: RDMSimilarity(subjects()[1], stimuli=[1, 2]), ValueError, "each of the RDM's 12 rows once; got 2"),
         (lambda: RDMSimilarity(torch.ones(3).long()), TypeError, "floating-point tensor"),
         (
             lambda: RDMSimilarity(torch.rand(3)).update(torch.rand(2, 2), torch.arange(3)),

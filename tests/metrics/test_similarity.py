@@ -128,7 +128,7 @@ def test_reductions_of_ridge():
         (lambda: SoftMatching(temperature=0), "temperature must be positive"),
         (lambda: RidgePredictivity(reduction="max"), "'median', 'mean' or 'none'"),
         (lambda: CCA(kind="kcca"), "'cca', 'svcca' or 'pwcca'"),
-        (lambda: CKA(noise_ceiling=torch.tensor([36.0])), r"must be \(voxel,\) in \[0, 1\]"),
+        (lambda: CKA(noise_ceiling=torch.tensor([36.0])), r"must be in \[0, 1\]; got 36 to 36 .divide per cent by 100"),
         (lambda: CKA().compute(), "CKA has seen no stimuli"),
         (lambda: CKA().update(torch.rand(4, 2), torch.rand(4, 2), torch.arange(3)), "4 stimuli but an index of 3"),
         (lambda: [m.update(torch.rand(4, n), torch.rand(4, 2)) for m in [CKA()] for n in (2, 3)], "2 columns.*now 3"),
