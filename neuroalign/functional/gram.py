@@ -110,21 +110,25 @@ def all_finite(x: Tensor) -> bool:
     return bool(x.detach().sum().isfinite()) or bool(x.isfinite().all())
 
 
-def prepare(preds: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def prepare(
+    preds: Tensor, target: Tensor, weight: Tensor | None, *, checked: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     """Two sets in one dtype, the target's missing values made weights of 0, and stimuli without any left out.
 
     Args:
         preds: (stimulus, feature), nothing missing.
         target: (stimulus, voxel), NaN where missing.
         weight: (voxel,) or (stimulus, voxel), non-negative and NaN for 0; None for ones.
+        checked: Whether the shapes and preds were checked already.
 
     Returns:
         preds (kept, feature); target (kept, voxel) with 0 where missing; weight (kept, voxel), which is expanded from one
         row where all stimuli share their weights: see :func:`shared`.
     """
-    check_sets(preds, target)
+    if not checked:
+        check_sets(preds, target)
     preds, target = widen(preds, target)
-    if not all_finite(preds):
+    if not checked and not all_finite(preds):
         raise ValueError("preds has NaN or infinite values; only the target may have missing values, as NaN")
     if weight is None:
         weight = target.new_ones(())

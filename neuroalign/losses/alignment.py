@@ -243,7 +243,7 @@ class NeuralAlignmentLoss(nn.Module):
         check_enough(len(preds), minimum, f"the measure {self.name!r}")
         if not all_finite(preds):  # an eigendecomposition would raise, a median hide it
             return preds.sum() * torch.nan, torch.ones_like(target)
-        kept_preds, target, weight = prepare(preds, target, self.noise_ceiling)
+        kept_preds, target, weight = prepare(preds, target, self.noise_ceiling, checked=True)
         if len(kept_preds) < minimum:
             return 0 * preds.sum(), weight
         return self._call(kept_preds, target, weight), weight

@@ -304,7 +304,7 @@ class SoftMatchingMeasure(nn.Module):
 
 
 @register_measure(
-    "ridge", paired=False, min_stimuli=4, attains_zero=False, keeps_order=True, exact_options={"penalty": 0.1}
+    "ridge", paired=False, min_stimuli=4, attains_zero=False, order_matters=True, exact_options={"penalty": 0.1}
 )
 class RidgeMeasure(nn.Module):
     """1 - mean held-out correlation of ridge predictions; near 0 at perfect alignment, where only shrinkage is lost.

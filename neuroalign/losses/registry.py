@@ -26,7 +26,7 @@ class Measure:
         min_stimuli: Fewer stimuli are refused.
         counts: Whether the target holds counts.
         attains_zero: Whether the value is 0 at perfect alignment.
-        keeps_order: Whether the value depends on the order of the stimuli.
+        order_matters: Whether the value depends on the order of the stimuli.
         exact_options: Options under which the gradient is the exact derivative.
     """
 
@@ -36,7 +36,7 @@ class Measure:
     min_stimuli: int = 1
     counts: bool = False
     attains_zero: bool = True
-    keeps_order: bool = False
+    order_matters: bool = False
     exact_options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -52,7 +52,7 @@ def register_measure(
     min_stimuli: int = 1,
     counts: bool = False,
     attains_zero: bool = True,
-    keeps_order: bool = False,
+    order_matters: bool = False,
     exact_options: Mapping[str, Any] | None = None,
 ) -> Callable[[_F], _F]:
     """Register a measure under a name that :class:`NeuralAlignmentLoss` then accepts.
@@ -78,7 +78,7 @@ def register_measure(
             without any.
         counts: Whether the target holds counts, never negative.
         attains_zero: Whether the value is 0 at perfect alignment.
-        keeps_order: Whether the value depends on the order of the stimuli.
+        order_matters: Whether the value depends on the order of the stimuli.
         exact_options: Options under which the gradient is the exact derivative, where by default part of the measure is
             detached.
 
@@ -116,7 +116,7 @@ def register_measure(
             min_stimuli=min_stimuli,
             counts=counts,
             attains_zero=attains_zero,
-            keeps_order=keeps_order,
+            order_matters=order_matters,
             exact_options=exact_options or {},
         )
         return function

@@ -39,7 +39,7 @@ class Case:
     second: torch.Tensor  # its second argument
     perfect: torch.Tensor | None  # an input at which it is 0
     exact_options: dict = field(default_factory=dict)
-    keeps_order: bool = False
+    order_matters: bool = False
 
 
 def of_measure(name):
@@ -51,7 +51,7 @@ def of_measure(name):
         target,
         perfect if measure.attains_zero else None,
         dict(measure.exact_options),
-        measure.keeps_order,
+        measure.order_matters,
     )
 
 
@@ -160,7 +160,7 @@ def test_integers_are_refused(case):
 
 def test_order_of_stimuli_does_not_matter(case):
     loss, x, second, chosen = case
-    if chosen.keeps_order:
+    if chosen.order_matters:
         pytest.skip("this loss says that it depends on the order: its folds do")
     order = torch.randperm(N)
     if isinstance(loss, OddOneOutLoss):  # whose second argument points into the first
