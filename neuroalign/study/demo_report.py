@@ -101,8 +101,9 @@ def write_report(
         markup=False,
     )
     console.print(
-        f"Paired differences, averaged over the budgets above 0, with 95 % intervals over the {comparisons[0].num_images} "
-        "different test images of all replications,\nand in how many replications the first was higher (the intervals say nothing about other seeds):",
+        "Paired differences, averaged over the budgets above 0, with 95 % intervals over the "
+        f"{comparisons[0].num_images} different test images of all replications,\nand in how many replications the first was "
+        "higher (the intervals say nothing about other seeds):",
         highlight=False,
     )
     for comparison in (*comparisons, *manifold):
