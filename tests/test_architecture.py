@@ -11,7 +11,7 @@ import neuroalign
 
 PACKAGE = Path(neuroalign.__file__).parent
 ROWS = [
-    {"types", "config", "functional"},
+    {"types", "config", "files", "functional"},
     {"losses", "metrics", "models", "perturbations", "data", "plot"},
     {"guidance"},
     {"tasks", "callbacks"},

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 
+from neuroalign.data.standardization import group_means, moments, zscore
 from neuroalign.functional import noise_ceiling as noise_ceiling_of
 from neuroalign.types import unknown
 
-_FIELDS = ("values", "stimulus", "session", "repeats", "roi", "noise_ceiling", "shared", "voxel_index")
+_ROW_FIELDS = ("values", "stimulus", "session", "shared", "repeats")
+_VOXEL_FIELDS = ("roi", "noise_ceiling", "voxel_index", "vertex_index")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +37,11 @@ class Responses:
         shared: (trial,) bool, whether the image was shown to every subject.
         voxel_index: (voxel, 3) int64, place in the volume (x, y, z), or None.
         repeats: (trial,) int64, how many trials a row is the mean of.
+        vertex_index: (voxel, 2) int64, hemisphere (0 left, 1 right) and vertex of a surface, or None.
+        behaviour: By name (trial,) float32: what the subject did, NaN where it did nothing.
+        maps: By name (voxel,) float32: what else is known of each voxel, such as "R2".
+        info: Where the responses come from; plain values that JSON can hold. For a volume ``shape`` and ``affine``.
+        history: What was done already, "zscore_sessions" or "average_repeats", and is refused a second time.
 
     Raises:
         ValueError: If the fields don't fit together.
@@ -53,6 +60,11 @@ class Responses:
     shared: np.ndarray
     voxel_index: np.ndarray | None
     repeats: np.ndarray
+    vertex_index: np.ndarray | None = None
+    behaviour: Mapping[str, np.ndarray] = field(default_factory=dict)
+    maps: Mapping[str, np.ndarray] = field(default_factory=dict)
+    info: Mapping[str, Any] = field(default_factory=dict)
+    history: tuple[str, ...] = ()
 
     @classmethod
     def from_arrays(
@@ -65,6 +77,8 @@ class Responses:
         noise_ceiling: Sequence[float] | np.ndarray | None = None,
         shared: Sequence[bool] | np.ndarray | None = None,
         voxel_index: np.ndarray | None = None,
+        info: Mapping[str, Any] | None = None,
+        history: Sequence[str] = (),
     ) -> Responses:
         """Any recording: values (trial, voxel), with what is known about its rows and columns.
 
@@ -76,6 +90,11 @@ class Responses:
             noise_ceiling: (voxel,) in [0, 1].
             shared: (trial,), default none.
             voxel_index: (voxel, 3).
+            info: Where they come from.
+            history: "average_repeats" if rows are averages already, "zscore_sessions" if they were z-scored.
+
+        Raises:
+            ValueError: If lengths don't fit together.
         """
         values = np.asarray(values, dtype=np.float32)
         if values.ndim != 2:
@@ -90,6 +109,8 @@ class Responses:
             shared=np.zeros(n, dtype=bool) if shared is None else np.asarray(shared, dtype=bool),
             voxel_index=None if voxel_index is None else np.asarray(voxel_index, dtype=np.int64),
             repeats=np.ones(n, dtype=np.int64),
+            info=dict(info or {}),
+            history=tuple(history),
         )
 
     def __post_init__(self) -> None:
@@ -100,8 +121,14 @@ class Responses:
                 raise ValueError(f"values are ({n}, {v}), so {name} must be ({length},); got {got}")
         if self.noise_ceiling is not None and self.noise_ceiling.shape != (v,):
             raise ValueError(f"values have {v} voxels, noise_ceiling {self.noise_ceiling.shape}")
-        if self.voxel_index is not None and self.voxel_index.shape != (v, 3):
-            raise ValueError(f"values have {v} voxels, voxel_index {self.voxel_index.shape}")
+        for name, axes in (("voxel_index", 3), ("vertex_index", 2)):
+            index = getattr(self, name)
+            if index is not None and index.shape != (v, axes):
+                raise ValueError(f"values have {v} voxels, {name} {index.shape}")
+        for fields, length, kind in ((self.behaviour, n, "rows"), (self.maps, v, "voxels")):
+            for name, value in fields.items():
+                if value.shape != (length,):
+                    raise ValueError(f"values have {length} {kind}, {name!r} {value.shape}")
 
     def __len__(self) -> int:
         return len(self.values)
@@ -119,7 +146,9 @@ class Responses:
     def rows(self, index: np.ndarray) -> Responses:
         """Some rows, by index or mask."""
         return replace(
-            self, **{k: getattr(self, k)[index] for k in ("values", "stimulus", "session", "shared", "repeats")}
+            self,
+            **{k: getattr(self, k)[index] for k in _ROW_FIELDS},
+            behaviour={k: v[index] for k, v in self.behaviour.items()},
         )
 
     def select(self, *, roi: str | Sequence[str] | None = None, voxels: np.ndarray | None = None) -> Responses:
@@ -140,9 +169,8 @@ class Responses:
         return replace(
             self,
             values=self.values[:, voxels],
-            roi=self.roi[voxels],
-            noise_ceiling=None if self.noise_ceiling is None else self.noise_ceiling[voxels],
-            voxel_index=None if self.voxel_index is None else self.voxel_index[voxels],
+            **{k: None if getattr(self, k) is None else getattr(self, k)[voxels] for k in _VOXEL_FIELDS},
+            maps={k: v[voxels] for k, v in self.maps.items()},
         )
 
     def drop_invalid(self) -> Responses:
@@ -159,28 +187,28 @@ class Responses:
         voxel that is constant in a session is NaN there.
 
         Raises:
-            ValueError: If rows were averaged over sessions already.
+            ValueError: If rows were z-scored, or averaged over sessions, already.
         """
-        if (self.session < 0).any():
+        self._refuse_again("zscore_sessions", "z-scored within sessions")
+        if (self.session < 0).any() or "average_repeats" in self.history:
             raise ValueError("rows are averages over sessions already: z-score sessions before average_repeats")
         values = np.empty_like(self.values)
         for session in np.unique(self.session):
             rows = self.session == session
-            values[rows] = _zscore(self.values[rows], *_moments(self.values[rows]))
-        return replace(self, values=values)
+            values[rows] = zscore(self.values[rows], *moments(self.values[rows]))
+        return replace(self, values=values, history=(*self.history, "zscore_sessions"))
 
     def average_repeats(self) -> Responses:
         """Mean over the trials of each stimulus (missing values left out), rows in the order of ``stimulus``.
 
         The noise ceiling becomes that of the averages, with 1/n the mean of 1/repeats over stimuli.
+
+        Raises:
+            ValueError: If rows are averages already, or a stimulus is shared in one trial and not in another.
         """
+        self._refuse_again("average_repeats", "averaged over repeats")
         order = np.argsort(self.stimulus, kind="stable")
         stimuli, starts = np.unique(self.stimulus[order], return_index=True)
-        values = self.values[order].astype(np.float64)
-        valid = ~np.isnan(values)
-        sums = np.add.reduceat(np.where(valid, values, 0), starts, axis=0)
-        counts = np.add.reduceat(valid, starts, axis=0, dtype=np.int64)
-        mean = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
         session = self.session[order]
         one_session = np.minimum.reduceat(session, starts) == np.maximum.reduceat(session, starts)
         repeats = np.add.reduceat(self.repeats[order], starts)
@@ -189,13 +217,19 @@ class Responses:
             raise ValueError("some stimulus is marked shared in one trial and not in another")
         return replace(
             self,
-            values=mean.astype(np.float32),
+            values=group_means(self.values, order, starts),
+            behaviour={k: group_means(v, order, starts) for k, v in self.behaviour.items()},
             stimulus=stimuli,
             session=np.where(one_session, session[starts], -1),
             repeats=repeats,
             shared=shared,
             noise_ceiling=self._averaged_ceiling(repeats),
+            history=(*self.history, "average_repeats"),
         )
+
+    def _refuse_again(self, step: str, words: str) -> None:
+        if step in self.history:
+            raise ValueError(f"these responses were {words} already; doing it again would change their scale and noise")
 
     def _averaged_ceiling(self, repeats: np.ndarray) -> np.ndarray | None:
         if self.noise_ceiling is None:
@@ -232,6 +266,17 @@ class Responses:
             )
         return self.rows(~self.shared), self.rows(self.shared)
 
+    def split(self, test: Sequence[int] | np.ndarray) -> tuple[Responses, Responses]:
+        """The rest, and the rows of the given stimuli, such as :func:`neuroalign.data.read_split` names them.
+
+        Raises:
+            ValueError: If one of the two would be empty.
+        """
+        inside = np.isin(self.stimulus, np.asarray(test))
+        if inside.all() or not inside.any():
+            raise ValueError(f"{int(inside.sum())} of {len(self)} rows show a test stimulus: a split needs some of each")
+        return self.rows(~inside), self.rows(inside)
+
     def standardize(self, reference: Responses) -> Responses:
         """Each voxel minus the mean, over the standard deviation (ddof 0), of the reference: the training rows.
 
@@ -241,7 +286,7 @@ class Responses:
             ValueError: If the reference has other voxels.
         """
         self._check_same_voxels(reference)
-        return replace(self, values=_zscore(self.values, *_moments(reference.values)))
+        return replace(self, values=zscore(self.values, *moments(reference.values)))
 
     def pca(self, variance: float = 0.95, *, reference: Responses | None = None) -> Responses:
         """Principal components that hold a share of the variance, in place of voxels.
@@ -272,6 +317,8 @@ class Responses:
             roi=np.full(rank, f"pca:{rois}"),
             noise_ceiling=None,
             voxel_index=None,
+            vertex_index=None,
+            maps={},
         )
 
     def shuffled(self, seed: int = 0) -> Responses:
@@ -301,55 +348,35 @@ class Responses:
             raise ValueError(f"the reference has other voxels: {other} against {self}")
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write an HDF5 file: under a temporary name first, so that no half-written file is left."""
-        import h5py
+        """Write an HDF5 file: whole, or not at all."""
+        from neuroalign.data.responses_file import save_responses
 
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".part")
-        with h5py.File(temporary, "w") as file:
-            file.attrs["format"] = "neuroalign.Responses"
-            for name in _FIELDS:
-                value = getattr(self, name)
-                if value is not None:
-                    file[name] = value.astype(h5py.string_dtype()) if name == "roi" else value
-        temporary.replace(path)
+        save_responses(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Responses:
-        """Read what :meth:`save` wrote.
+        """Read what :meth:`save` or ``neuroalign nsd extract`` wrote.
 
         Raises:
             FileNotFoundError: If there is no such file.
             ValueError: If the file holds something else, or is cut short.
         """
-        import h5py
+        from neuroalign.data.responses_file import load_responses
 
-        path = Path(path)
-        if not path.exists():
-            raise FileNotFoundError(f"no responses at {path}")
-        try:
-            with h5py.File(path) as file:
-                if file.attrs.get("format") != "neuroalign.Responses":
-                    raise ValueError(f"{path} is an HDF5 file, but not one of Responses.save")
-                fields = {name: file[name][()] if name in file else None for name in _FIELDS}
-        except OSError as error:
-            raise ValueError(f"{path} can't be read: truncated, or not an HDF5 file ({error})") from error
-        fields["roi"] = np.array([r.decode() if isinstance(r, bytes) else r for r in fields["roi"]], dtype=str)
-        return cls(**fields)
+        return load_responses(path)
 
+    @classmethod
+    def from_xarray(cls, assembly: Any) -> Responses:
+        """From an xarray assembly (presentation, neuroid), as Brain-Score keeps recordings; extra ``xarray``.
 
-def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (ddof 0) of each column without its NaNs; NaN where there is no variance."""
-    x = values.astype(np.float64)
-    valid = ~np.isnan(x)
-    n = valid.sum(0)
-    x = np.where(valid, x, 0)
-    mean = np.divide(x.sum(0), n, out=np.full(x.shape[1], np.nan), where=n > 0)
-    variance = np.divide((np.where(valid, x - mean, 0) ** 2).sum(0), n, out=np.full(x.shape[1], np.nan), where=n > 0)
-    constant = ~(variance > (1e-6 * np.abs(mean)) ** 2)
-    return mean, np.where(constant, np.nan, np.sqrt(variance))
+        See :func:`neuroalign.data.assemblies.from_xarray`.
+        """
+        from neuroalign.data.assemblies import from_xarray
 
+        return from_xarray(assembly)
 
-def _zscore(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    return ((values - mean) / std).astype(np.float32)
+    def to_xarray(self) -> Any:
+        """As an xarray assembly (presentation, neuroid); see :func:`neuroalign.data.assemblies.to_xarray`."""
+        from neuroalign.data.assemblies import to_xarray
+
+        return to_xarray(self)

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from neuroalign.data.nsd import NUM_SHARED, PSC_SCALE, TRIALS_PER_SESSION, NSDPaths
-from neuroalign.data.nsd_writer import (
+from neuroalign.data.nsd.layout import NUM_SHARED, PSC_SCALE, TRIALS_PER_SESSION, NSDPaths
+from neuroalign.data.nsd.writer import (
     shown_images,
     write_anatomy,
     write_behaviour,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.config import describe
+from neuroalign.files import whole
 from neuroalign.functional.manifold import check_features, check_labels, class_centers
 
 
@@ -176,11 +177,8 @@ class CategoryManifolds(nn.Module):
         """Write a safetensors file: under a temporary name first, so that no half-written file is left."""
         from safetensors.torch import save_file
 
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".part")
-        save_file({k: v.contiguous().cpu() for k, v in self.state_dict().items()}, temporary)
-        temporary.replace(path)
+        with whole(path) as temporary:
+            save_file({k: v.contiguous().cpu() for k, v in self.state_dict().items()}, temporary)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CategoryManifolds:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.config import build, describe
+from neuroalign.files import whole
 from neuroalign.models.backbones import IMAGENET_MEAN, IMAGENET_STD, Trunk
 from neuroalign.models.heads import HeadBuilder, ResponseHead
 
@@ -105,12 +106,9 @@ class NeuralPredictor(nn.Module):
         if self.config is None:
             raise ValueError("a predictor whose backbone was given as a module has no description to save; save its "
                              "state_dict, or give the backbone by name")  # fmt: skip
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".part")
         state = {k: v.contiguous().cpu() for k, v in self.state_dict().items()}
-        save_file(state, temporary, metadata={"neuroalign": json.dumps(self.config)})
-        temporary.replace(path)
+        with whole(path) as temporary:
+            save_file(state, temporary, metadata={"neuroalign": json.dumps(self.config)})
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> nn.Module:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from rich.table import Table
 
+from neuroalign.files import whole
 from neuroalign.study.comparison import Comparison
 
 if TYPE_CHECKING:
@@ -59,9 +60,8 @@ def rich_table(table: pd.DataFrame, title: str) -> Table:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG: under a temporary name first, so that no half-written file is left."""
-    temporary = path.with_name(path.name + ".part")
-    figure.savefig(temporary, dpi=150, format="png")
-    temporary.replace(path)
+    with whole(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")
 
 
 def _embedded(figure: Figure) -> str:
@@ -128,6 +128,5 @@ def write_html(
         verdict="".join(f"<p>{html.escape(sentence)}</p>" for sentence in verdict),
         sections="\n".join(parts),
     )
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
+    with whole(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.data import BatchDataModule
+from neuroalign.files import whole
 from neuroalign.functional import pearson
 from neuroalign.tasks import GuidedClassificationTask, NeuralPredictionTask
 from neuroalign.tasks.base import one_cycle
@@ -176,6 +177,5 @@ def correlation_on(predictor: nn.Module, images: Tensor, responses: Tensor) -> T
 
 def write_table(table: Any, path: Path) -> None:
     """Write a pandas table as CSV: under a temporary name first, so that no half-written file is left."""
-    temporary = path.with_name(path.name + ".part")
-    table.to_csv(temporary, index=False)
-    temporary.replace(path)
+    with whole(path) as temporary:
+        table.to_csv(temporary, index=False)

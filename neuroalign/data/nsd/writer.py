@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from neuroalign.data.nsd import NUM_SHARED, REGIONS, TRIALS_PER_SESSION, NSDPaths
+from neuroalign.data.nsd.layout import NUM_SHARED, TRIALS_PER_SESSION, NSDPaths
+from neuroalign.data.nsd.regions import REGIONS
 
 
 def write_design(paths: NSDPaths, sessions: int, ten_k: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,0 +1,34 @@
+"""The Natural Scenes Dataset on disk or behind a URL (Allen et al. 2022): its paths, labels, units and index bases."""
+
+from neuroalign.data.nsd.layout import (
+    BETAS,
+    FACTS,
+    NUM_SHARED,
+    PSC_SCALE,
+    TRIALS_PER_SESSION,
+    NSDError,
+    NSDPaths,
+)
+from neuroalign.data.nsd.reader import read_nsd
+from neuroalign.data.nsd.regions import ATLASES, REGIONS
+from neuroalign.data.nsd.stimuli import NSDImages
+from neuroalign.data.nsd.tree import Tree, open_tree
+from neuroalign.data.nsd.trials import SPLITS, read_split
+
+__all__ = [
+    "ATLASES",
+    "BETAS",
+    "FACTS",
+    "NUM_SHARED",
+    "PSC_SCALE",
+    "REGIONS",
+    "SPLITS",
+    "TRIALS_PER_SESSION",
+    "NSDError",
+    "NSDImages",
+    "NSDPaths",
+    "Tree",
+    "open_tree",
+    "read_nsd",
+    "read_split",
+]

@@ -1,0 +1,240 @@
+"""From NSD's files to single-trial responses of the wanted voxels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuroalign import __version__
+from neuroalign.data.nsd.betas import read_session
+from neuroalign.data.nsd.layout import PSC_SCALE, TRIALS_PER_SESSION, NSDError, NSDPaths
+from neuroalign.data.nsd.regions import Roi, Voxels, find_voxels, load_map
+from neuroalign.data.nsd.tree import Tree, check_sessions, open_tree
+from neuroalign.data.nsd.trials import Design, read_behaviour
+from neuroalign.data.responses import Responses
+from neuroalign.types import unknown
+
+MAPS = ("ncsnr", "R2", "meanbeta", "valid")
+"""Maps that are read where they exist; :func:`read_nsd` can be asked for others, such as "R2_session01"."""
+
+
+def read_nsd(
+    root: str | os.PathLike[str] | Tree,
+    subject: int,
+    *,
+    roi: Roi | Sequence[str] | Mapping[str, Roi],
+    betas: str = "betas_fithrf_GLMdenoise_RR",
+    space: str = "func1pt8mm",
+    sessions: Sequence[int] | None = None,
+    behaviour: bool | None = None,
+    maps: Sequence[str] | None = None,
+    **access: Any,
+) -> Responses:
+    """Single-trial responses of one subject's regions, in percent signal change.
+
+    One row per trial; nothing is averaged or z-scored. A voxel that is invalid in a session (stored as 0 in all its 750
+    trials; NaN on fsaverage) is NaN there. Only the wanted voxels are read from HDF5 files; of a nii.gz one volume is in
+    memory at a time.
+
+    Args:
+        root: The folder that holds ``nsddata``, ``nsddata_betas`` and ``nsddata_stimuli``, or a URL such as
+            ``s3://natural-scenes-dataset``.
+        subject: 1 to 8.
+        roi: A region or several: V1, V2, V3, V4, VO, PHC, LO, TO (of Kastner2015, within nsdgeneral); an atlas
+            ("nsdgeneral"); labels of one ("prf-visualrois:V1v|V1d", "floc-faces:FFA-1"), by name or number; unions with
+            "|" and intersections with "&" ("streams:ventral & nsdgeneral"); the path of a mask (NIfTI, mgz, npy), or a
+            mask as an array. A mapping gives names of one's own.
+        betas: Version of the betas, by its folder's name, or "b1", "b2", "b3".
+        space: "func1pt8mm", "func1mm", "fsaverage" or "nativesurface". On surfaces both hemispheres are read.
+        sessions: 1-based session numbers, such as ``range(1, 11)``; default all on disk, which must have no gap.
+        behaviour: Join the behaviour table (reaction time in ms, memory, ...); default where it is in the tree.
+        maps: Maps to read, a value a voxel, in percent where NSD stores percent; default those of ``MAPS`` that exist (of
+            a URL only ncsnr).
+        **access: ``accept_terms``, ``cache``, ``confirm`` and others, for a URL, as in :func:`open_tree`.
+
+    Returns:
+        Responses with ``stimulus`` the 0-based row of the image brick, and ``noise_ceiling`` that of a single trial
+        (from ncsnr, where the file exists).
+
+    Raises:
+        FileNotFoundError: If the root is no NSD tree, or a file is missing (named).
+        NSDError: If a session is missing in the middle, a file is truncated or replaced meanwhile, or files contradict
+            each other.
+        ValueError: If a region, atlas, label or space is unknown; the message lists near matches.
+        PermissionError: If the root is a URL and NSD's terms were not accepted.
+
+    Example:
+        >>> import tempfile
+        >>> from neuroalign.data import read_nsd, write_simulated_nsd
+        >>> root = tempfile.mkdtemp()
+        >>> _ = write_simulated_nsd(root, np.random.rand(1100, 3, 8, 8), np.arange(1100) % 10, sessions=2)
+        >>> read_nsd(root, subject=1, roi="V4")
+        Responses(1500 rows, 80 voxels, 1100 stimuli, roi: V4)
+        >>> read_nsd(root, subject=1, roi="Kastner2015:V1v|V1d & nsdgeneral", sessions=[2])
+        Responses(750 rows, 80 voxels, 638 stimuli, roi: Kastner2015:V1v|V1d & nsdgeneral)
+
+    Source:
+        Allen et al. 2022, Nature Neuroscience, and the NSD Data Manual.
+    """
+    request = Request.plan(
+        root, subject, roi=roi, betas=betas, space=space, sessions=sessions, behaviour=behaviour, maps=maps, **access
+    )
+    return request.responses(np.concatenate([request.read(session) for session in request.sessions]))
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be read: everything settled and checked but the betas themselves.
+
+    Attributes:
+        tree: Where the files are.
+        paths: Their names.
+        voxels: The wanted voxels.
+        sessions: The wanted sessions.
+        stimulus: (trial,) row of the image brick, 0-based.
+        shared: (trial,) whether it is one of the thousand shared images.
+        behaviour: By name, (trial,).
+        maps: By name, (voxel,).
+        roi: The regions as they were asked for.
+    """
+
+    tree: Tree
+    paths: NSDPaths
+    voxels: Voxels
+    sessions: list[int]
+    stimulus: np.ndarray
+    shared: np.ndarray
+    behaviour: dict[str, np.ndarray]
+    maps: dict[str, np.ndarray]
+    roi: Any
+
+    @classmethod
+    def plan(
+        cls,
+        root: str | os.PathLike[str] | Tree,
+        subject: int,
+        *,
+        roi: Roi | Sequence[str] | Mapping[str, Roi],
+        betas: str = "betas_fithrf_GLMdenoise_RR",
+        space: str = "func1pt8mm",
+        sessions: Sequence[int] | None = None,
+        behaviour: bool | None = None,
+        maps: Sequence[str] | None = None,
+        **access: Any,
+    ) -> Request:
+        """Check what was asked for, and read all but the betas. Arguments and errors as in :func:`read_nsd`."""
+        tree = open_tree(root, **access)
+        paths = NSDPaths(tree.root, subject, betas, space)
+        wanted = check_sessions(tree, paths, sessions)
+        voxels = find_voxels(tree, paths, roi)
+        design = Design.read(tree, paths)
+        trials = design.trials(wanted)
+        stimulus = design.stimulus[trials]
+        files = [file for session in wanted for file in tree.session_files(paths, session) or []]
+        tree.prepare(files, len(voxels.index))
+        join = tree.exists(paths.behaviour) if behaviour is None else behaviour
+        return cls(
+            tree,
+            paths,
+            voxels,
+            wanted,
+            stimulus,
+            design.ten_k[trials] <= 1000,
+            read_behaviour(tree, paths, wanted, stimulus) if join else {},
+            _read_maps(tree, paths, voxels, maps),
+            roi if isinstance(roi, (str, list)) else [str(name) for name in dict.fromkeys(voxels.roi)],
+        )
+
+    def read(self, session: int) -> np.ndarray:
+        """One session's responses, (750, voxel) in percent signal change."""
+        return read_session(self.tree, self.paths, session, self.voxels)
+
+    def files(self, session: int) -> list[Path]:
+        """The files of a session."""
+        return self.tree.session_files(self.paths, session) or []
+
+    def responses(self, values: np.ndarray) -> Responses:
+        """The container around the values (trial, voxel)."""
+        ncsnr = self.maps.get("ncsnr")
+        surface = self.paths.is_surface
+        return Responses(
+            values=values,
+            stimulus=self.stimulus,
+            session=np.repeat(np.array(self.sessions, dtype=np.int64), TRIALS_PER_SESSION),
+            roi=self.voxels.roi,
+            noise_ceiling=None if ncsnr is None else (ncsnr.astype(np.float64) ** 2 / (ncsnr.astype(np.float64) ** 2 + 1)
+                                                      ).astype(np.float32),
+            shared=self.shared,
+            voxel_index=None if surface else self.voxels.index,
+            repeats=np.ones(len(self.stimulus), dtype=np.int64),
+            vertex_index=self.voxels.index if surface else None,
+            behaviour=self.behaviour,
+            maps=self.maps,
+            info=self.info(),
+        )  # fmt: skip
+
+    def info(self) -> dict[str, Any]:
+        """Where the responses come from: files, sizes, versions, options."""
+        sources = [
+            {"file": file.relative_to(self.paths.root).as_posix(), "bytes": self.tree.size(file)}
+            for session in self.sessions
+            for file in self.files(session)
+        ]
+        affine = self.voxels.affine
+        return {
+            "dataset": "simulated subject in NSD's layout" if self.tree.simulated else "Natural Scenes Dataset",
+            "simulated": self.tree.simulated,
+            "root": str(self.tree),
+            "subject": int(self.paths.subject),
+            "space": self.paths.space,
+            "betas": self.paths.betas,
+            "roi": self.roi,
+            "sessions": self.sessions,
+            "unit": "percent signal change",
+            "shape": list(self.voxels.shape),
+            "affine": None if affine is None else affine.tolist(),
+            "sources": sources,
+            "neuroalign": __version__,
+        }
+
+
+def read_map(tree: Tree, paths: NSDPaths, name: str) -> np.ndarray:
+    """A map of the whole space in its unit: a volume, or left and right vertices one after the other.
+
+    ``meanbeta`` volumes hold percent signal change times 300, as the betas do, and are divided; ncsnr and R2 are not.
+
+    Raises:
+        FileNotFoundError: If the map isn't there; the message lists those that are.
+    """
+    files = paths.map_files(name)
+    if not all(tree.exists(file) for file in files):
+        here = {n.removeprefix("lh.").removeprefix("rh.").rpartition(".mgh")[0] or n.rpartition(".nii.gz")[0]
+                for folder in {paths.beta_folder, paths.anatomy} for n in tree.names(folder)}  # fmt: skip
+        have = sorted(n for n in here if n and not n.startswith("betas_"))
+        raise FileNotFoundError(f"no file {files[0]}. {unknown('map', name, have)}")
+    tree.fetch(files)
+    values = [load_map(file) for file in files]
+    whole = np.concatenate([v.ravel() for v in values]) if paths.is_surface else values[0]
+    whole = whole.astype(np.float32)
+    return whole / np.float32(PSC_SCALE) if name.startswith("meanbeta") and not paths.is_surface else whole
+
+
+def _read_maps(
+    tree: Tree, paths: NSDPaths, voxels: Voxels, maps: Sequence[str] | None
+) -> dict[str, np.ndarray]:
+    if maps is None:
+        default = MAPS[:1] if tree.is_remote else MAPS
+        maps = [name for name in default if all(tree.exists(file) for file in paths.map_files(name))]
+    result = {}
+    for name in maps:
+        whole = read_map(tree, paths, name)
+        expected = (sum(voxels.shape),) if paths.is_surface else voxels.shape
+        if whole.shape != expected:
+            raise NSDError(f"{paths.map_files(name)[0]} has shape {whole.shape}, the region files {expected}")
+        result[name] = voxels.of(whole)
+    return result

@@ -1,0 +1,355 @@
+"""NSD from a bucket or server: only what is asked for is transferred, after its size was shown and confirmed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from neuroalign.data.nsd.layout import FACTS, TRIALS_PER_SESSION, NSDError, NSDPaths
+from neuroalign.data.nsd.tree import Check, Confirm, Tree, dataset_of, read_columns
+from neuroalign.files import check_space, readable_size, whole
+from neuroalign.types import unknown
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+TERMS = (
+    "NSD is used under its Data Access Agreement (naturalscenesdataset.org: research and education only, no passing on, "
+    "cite Allen et al. 2022). Fill in its form, then say so with accept_terms=True (--accept-terms)"
+)
+BLOCK = 8 * 2**20  # bytes a request
+
+
+class RemoteTree(Tree):
+    """A tree behind a URL, with a local cache of the files that were fetched whole.
+
+    A transfer that breaks off is tried again, waiting longer each time, and goes on where it stopped, in a later run too.
+    A file is kept once its size, and its MD5 where the server's ETag is one, are right; ``transfers.json`` in the cache
+    records size, ETag and SHA-256 of each.
+
+    Args:
+        url: Such as ``s3://natural-scenes-dataset``.
+        cache: Folder of fetched files, in NSD's layout; default one in the user's cache folder.
+        accept_terms: That NSD's Data Access Agreement is accepted.
+        confirm: None asks at the terminal, True doesn't ask, a function gets the question and answers it.
+        transfer: "voxels" reads betas in HDF5 voxel by voxel, "files" fetches whole files.
+        storage_options: Of the fsspec file system; for s3 default ``{"anon": True}``.
+        retries: How often a request is tried again.
+        wait: Seconds before the first new try; doubles with each.
+
+    Raises:
+        PermissionError: If the terms are not accepted.
+        ImportError: If the packages of the extra ``cloud`` are missing.
+        FileNotFoundError: If a local part of the URL doesn't exist.
+    """
+
+    is_remote = True
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        cache: str | os.PathLike[str] | None = None,
+        accept_terms: bool = False,
+        confirm: Confirm = None,
+        transfer: str = "voxels",
+        storage_options: Mapping[str, Any] | None = None,
+        retries: int = 5,
+        wait: float = 0.5,
+    ) -> None:
+        if not accept_terms:
+            raise PermissionError(f"{url}: {TERMS}")
+        if transfer not in ("voxels", "files"):
+            raise ValueError(unknown("transfer", transfer, ("voxels", "files")))
+        self.url = url.rstrip("/")
+        self.confirm, self.transfer, self.retries, self.wait = confirm, transfer, retries, wait
+        protocol = self.url.partition("://")[0]
+        _check_packages(self.url)
+        self._options = dict(storage_options or ({"anon": True} if protocol == "s3" else {}))
+        self._protocol, self._base = protocol, self.url if protocol.startswith("http") else self.url.split("://", 1)[1]
+        self.root = Path(cache).expanduser() if cache is not None else _default_cache(self.url)
+        self._filesystem: tuple[int, Any] | None = None
+        self._info: dict[Path, dict[str, Any] | None] = {}
+        self._names: dict[Path, list[str]] = {}
+        self.transferred = 0  # bytes, so far
+
+    def __str__(self) -> str:
+        return self.url
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_filesystem": None}
+
+    def _fs(self) -> Any:
+        """The file system of this process: connections don't survive a fork."""
+        import fsspec
+
+        if self._filesystem is None or self._filesystem[0] != os.getpid():
+            self._filesystem = (os.getpid(), fsspec.filesystem(self._protocol, **self._options))
+        return self._filesystem[1]
+
+    def _remote(self, path: Path) -> str:
+        return f"{self._base}/{path.relative_to(self.root).as_posix()}"
+
+    def _try(self, action: Callable[[], _T], path: Path) -> _T:
+        """Do a request; again, after a wait, where the connection failed."""
+        for attempt in range(self.retries + 1):
+            try:
+                return action()
+            except (FileNotFoundError, NSDError):
+                raise
+            except Exception as error:
+                if getattr(error, "status", None) == 403 or isinstance(error, PermissionError):
+                    raise PermissionError(
+                        f"{self.url}/{path.relative_to(self.root).as_posix()}: access denied (403). The file may be "
+                        "withheld, or not exist in a bucket that doesn't list its files; check subject, session and space"
+                    ) from error
+                if attempt == self.retries:
+                    raise NSDError(f"{self.url}: {path.name} can't be fetched after {attempt + 1} tries ({error!r}). What "
+                                   "arrived is kept; run again to go on") from error  # fmt: skip
+                delay = self.wait * 2**attempt
+                _log.warning("%s: %r; trying again in %.3g s", path.name, error, delay)
+                time.sleep(delay)
+        raise AssertionError
+
+    def _stat(self, path: Path) -> dict[str, Any] | None:
+        if path not in self._info:
+            try:
+                info = self._try(lambda: self._fs().info(self._remote(path)), path)
+                tag = str(info.get("ETag") or info.get("etag") or "").strip('"')
+                self._info[path] = (
+                    {"size": int(info["size"]), "etag": tag} if info.get("type", "file") == "file" else None
+                )
+            except FileNotFoundError:
+                self._info[path] = None
+        return self._info[path]
+
+    def exists(self, path: Path) -> bool:
+        return self._stat(path) is not None
+
+    def size(self, path: Path) -> int:
+        stat = self._stat(path)
+        if stat is None:
+            raise FileNotFoundError(f"no file {self.url}/{path.relative_to(self.root).as_posix()}")
+        return stat["size"]
+
+    def names(self, folder: Path) -> list[str]:
+        """Names in a folder; none where the server doesn't list."""
+        if folder not in self._names:
+            try:
+                listed = self._try(lambda: self._fs().ls(self._remote(folder), detail=False), folder)
+                self._names[folder] = sorted({name.rstrip("/").rpartition("/")[2] for name in listed})
+            except (FileNotFoundError, PermissionError, NSDError, NotADirectoryError):
+                self._names[folder] = []
+        return self._names[folder]
+
+    def sessions(self, paths: NSDPaths) -> list[int]:
+        found = super().sessions(paths)
+        if found:
+            return found
+        # A server without listings is asked for each session.
+        return [n for n in range(1, FACTS[paths.subject].sessions + 1) if self.session_files(paths, n)]
+
+    def fetch(self, paths: Iterable[Path], what: str = "files") -> None:
+        """Bring whole files into the cache, those that are not there yet."""
+        missing = [path for path in dict.fromkeys(paths) if not self._is_here(path)]
+        if not missing:
+            return
+        total = sum(self.size(path) for path in missing)
+        check_space(self.root, total)
+        count = f"{len(missing)} {what}" if len(missing) > 1 else missing[0].name
+        self._ask(f"Fetch {count}, {readable_size(total)}, from {self.url} to {self.root}?")
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        with Progress(*columns, transient=True, disable=not sys.stderr.isatty()) as progress:
+            task = progress.add_task(what, total=total)
+            for path in missing:
+                progress.update(task, description=path.name)
+                self._download(path, lambda n: progress.update(task, advance=n))
+
+    def _ask(self, question: str) -> None:
+        if self.confirm is True:
+            _log.info("%s yes", question)
+            return
+        if callable(self.confirm):
+            agreed = self.confirm(question)
+        elif self.confirm is None and sys.stdin is not None and sys.stdin.isatty():
+            agreed = input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+        else:
+            raise NSDError(f"{question} Nothing was transferred: confirm with confirm=True (--yes)")
+        if not agreed:
+            raise NSDError(f"{question} Declined; nothing was transferred")
+
+    def _is_here(self, path: Path) -> bool:
+        record = self._records().get(path.relative_to(self.root).as_posix())
+        if record is None or not path.is_file() or path.stat().st_size != record["size"]:
+            return False
+        stat = self._stat(path)
+        return stat is None or (stat["size"], stat["etag"]) == (record["size"], record["etag"])
+
+    def _records(self) -> dict[str, Any]:
+        path = self.root / "transfers.json"
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+    def _record(self, path: Path, entry: Mapping[str, Any]) -> None:
+        import filelock
+
+        with filelock.FileLock(self.root / ".transfers.lock"):
+            records = self._records()
+            records[path.relative_to(self.root).as_posix()] = dict(entry)
+            with whole(self.root / "transfers.json") as temporary:
+                temporary.write_text(json.dumps(records, indent=1, sort_keys=True))
+
+    def _download(self, path: Path, advance: Callable[[int], None]) -> None:
+        import filelock
+        import pooch
+
+        stat = self._stat(path)
+        if stat is None:
+            self.size(path)  # raises
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pooch.get_logger().setLevel("WARNING")
+        with filelock.FileLock(path.with_name(f".{path.name}.lock")):  # two processes fetch a file once
+            if self._is_here(path):
+                return
+            path.unlink(missing_ok=True)
+            is_md5 = re.fullmatch(r"[0-9a-f]{32}", stat["etag"])
+            try:
+                pooch.retrieve(
+                    f"{self.url}/{path.relative_to(self.root).as_posix()}",
+                    known_hash=f"md5:{stat['etag']}" if is_md5 and self._protocol == "s3" else None,
+                    fname=path.name,
+                    path=path.parent,
+                    downloader=lambda url, out, _: self._resume(path, stat, Path(out), advance),
+                )
+            except ValueError as error:  # pooch's word for a wrong hash
+                if isinstance(error, NSDError):
+                    raise
+                raise NSDError(f"{path.name} arrived damaged: {error}") from error
+            self._record(path, {**stat, "sha256": _sha256(path), "url": self.url})
+
+    def _resume(self, path: Path, stat: Mapping[str, Any], out: Path, advance: Callable[[int], None]) -> None:
+        """Fetch a file block by block to a partial file that a later run goes on with."""
+        tag = hashlib.sha256(f"{stat['etag']}{stat['size']}".encode()).hexdigest()[:12]
+        partial = path.with_name(f".{path.name}.{tag}.part")  # of this version of the file
+        done = partial.stat().st_size if partial.exists() else 0
+        advance(done)
+        remote = self._remote(path)
+        with partial.open("ab") as file:
+            while done < stat["size"]:
+                end = min(done + BLOCK, stat["size"])
+                block = self._try(lambda a=done, b=end: self._block(remote, a, b), path)
+                file.write(block)
+                file.flush()
+                done += len(block)
+                self.transferred += len(block)
+                advance(len(block))
+        self._info.pop(path, None)
+        if self._stat(path) != stat:
+            partial.unlink()
+            raise NSDError(f"{path.name} was replaced on the server while it was fetched; run again")
+        partial.replace(out)
+
+    def _block(self, remote: str, start: int, end: int) -> bytes:
+        block = self._fs().cat_file(remote, start=start, end=end)
+        if len(block) != end - start:
+            raise ConnectionError(f"{len(block)} bytes arrived of {end - start}")
+        return block
+
+    @contextmanager
+    def reading(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except (FileNotFoundError, PermissionError, NSDError):
+            raise
+        except OSError as error:
+            raise NSDError(f"{self.url}: {path.name} can't be read: damaged, or the connection failed ({error})") from error
+
+    def open(self, path: Path) -> Any:
+        """A file on the server as a binary file that is read in parts."""
+        return self._try(lambda: self._fs().open(self._remote(path), cache_type="blockcache", block_size=2**18), path)
+
+    def columns(self, path: Path, dataset: str, places: np.ndarray, *, check: Check) -> np.ndarray:
+        """Columns of an HDF5 dataset on the server: the ranges of bytes that hold them, many at a time."""
+        if self.transfer == "files" or self._is_here(path):
+            self.fetch([path])
+            return super().columns(path, dataset, places, check=check)
+        import h5py
+
+        def read() -> np.ndarray:
+            with self.open(path) as remote, h5py.File(remote) as file:
+                data = dataset_of(file, dataset, path)
+                check(data.shape, data.dtype)
+                if data.chunks != (data.shape[0], *(1,) * (data.ndim - 1)) or data.id.get_create_plist().get_nfilters():
+                    return read_columns(data, places)
+                chunks = [data.id.get_chunk_info_by_coord((0, *place)) for place in places.tolist()]
+                out = np.zeros((data.shape[0], len(places)), dtype=data.dtype)  # a chunk never written reads as 0
+                self._fill(path, out, np.array([-1 if c.byte_offset is None else c.byte_offset for c in chunks]))
+            return out
+
+        return self._try(read, path)
+
+    def _fill(self, path: Path, out: np.ndarray, starts: np.ndarray) -> None:
+        """Read columns that lie at byte offsets (-1: nowhere) of the file; neighbours come in one request."""
+        length = out.dtype.itemsize * len(out)
+        order = np.argsort(starts)
+        order = order[starts[order] >= 0]
+        if not len(order):
+            return
+        gap = 16 * 1024  # bytes read in vain that cost less than another request
+        breaks = np.flatnonzero(np.diff(starts[order]) > length + gap) + 1
+        groups = np.split(order, breaks)
+        begins = [int(starts[g[0]]) for g in groups]
+        ends = [int(starts[g[-1]]) + length for g in groups]
+        remote = self._remote(path)
+        blocks = self._try(
+            lambda: self._fs().cat_ranges([remote] * len(groups), begins, ends, on_error="raise"), path
+        )
+        for group, begin, end, block in zip(groups, begins, ends, blocks):
+            if len(block) != end - begin:
+                raise ConnectionError(f"{len(block)} bytes arrived of {end - begin}")
+            self.transferred += len(block)
+            for i in group:
+                out[:, i] = np.frombuffer(block, out.dtype, len(out), int(starts[i]) - begin)
+
+    def prepare(self, paths: Sequence[Path], num_voxels: int) -> None:
+        in_parts = [p for p in paths if self.transfer == "voxels" and p.suffix == ".hdf5"]
+        self.fetch(p for p in paths if p not in in_parts)
+        if in_parts:
+            size = readable_size(num_voxels * TRIALS_PER_SESSION * 2 * len(in_parts))
+            self._ask(f"Read {num_voxels} voxels from {len(in_parts)} files, {size} and the files' indices, at {self.url}?")
+
+
+def _check_packages(url: str) -> None:
+    try:
+        import filelock  # noqa: F401
+        import fsspec
+        import pooch  # noqa: F401
+
+        fsspec.get_filesystem_class(url.partition("://")[0])
+    except ImportError as error:
+        raise ImportError(f"{url} needs the extra 'cloud': pip install 'neuroalign[cloud]' ({error})") from error
+
+
+def _sha256(path: Path) -> str:
+    import pooch
+
+    return pooch.file_hash(str(path), alg="sha256")
+
+
+def _default_cache(url: str) -> Path:
+    import pooch
+
+    return Path(pooch.os_cache("neuroalign")) / re.sub(r"[^A-Za-z0-9.-]+", "_", url)

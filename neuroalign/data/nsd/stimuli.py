@@ -1,0 +1,60 @@
+"""The image brick: 73,000 images in one HDF5 file of 37 GB, read when they are asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from neuroalign.data.nsd.layout import NSDError, NSDPaths
+from neuroalign.data.nsd.tree import Tree, dataset_of, open_tree
+
+
+class NSDImages:
+    """The image brick, read when asked: ``images[rows]`` gives uint8 (stimulus, height, width, channel).
+
+    The file is opened once in each process and never travels between them.
+
+    Args:
+        root: The folder that holds ``nsddata_stimuli``, or a URL.
+        **access: For a URL, as in :func:`open_tree`; images are then read one by one through the network.
+
+    Raises:
+        FileNotFoundError: If the brick is not there.
+        NSDError: If it can't be read, or doesn't have the brick's layout.
+    """
+
+    def __init__(self, root: str | os.PathLike[str] | Tree, **access: Any) -> None:
+        self.tree = open_tree(root, **access)
+        self.path = NSDPaths(self.tree.root, 1).stimuli
+        if not self.tree.exists(self.path):
+            raise FileNotFoundError(f"no file {self.path}")
+        self._open: tuple[int, Any] | None = None
+        shape = self._brick().shape
+        if len(shape) != 4 or shape[3] != 3:
+            raise NSDError(f"imgBrick of {self.path} has shape {shape}, not (image, height, width, 3)")
+        self.shape: tuple[int, ...] = shape
+
+    def _brick(self) -> Any:
+        import h5py
+
+        if self._open is None or self._open[0] != os.getpid():
+            with self.tree.reading(self.path):
+                self._open = (os.getpid(), dataset_of(h5py.File(self.tree.open(self.path)), "imgBrick", self.path))
+        return self._open[1]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        rows = np.asarray(rows, dtype=np.int64)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"images are 0 to {len(self) - 1}; got {rows.min()} to {rows.max()}")
+        unique, inverse = np.unique(rows, return_inverse=True)  # HDF5 wants increasing rows
+        with self.tree.reading(self.path):
+            return self._brick()[unique][inverse]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": None}

@@ -1,0 +1,217 @@
+"""Where a tree of NSD files lives: a folder here, or a bucket or server whose files come when they are asked for."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuroalign.data.nsd.layout import FACTS, NSDError, NSDPaths, readable
+
+Confirm = bool | Callable[[str], bool] | None
+"""How a transfer is confirmed: asked for at a terminal (None), settled (True), or by a function of the question."""
+
+Check = Callable[[tuple[int, ...], Any], None]
+"""Raises where a dataset's shape and dtype are not what they should be."""
+
+
+class Tree:
+    """A tree in a local folder.
+
+    Args:
+        root: The folder that holds ``nsddata``, ``nsddata_betas`` and ``nsddata_stimuli``.
+
+    Raises:
+        FileNotFoundError: If the folder is absent, or is no NSD tree.
+    """
+
+    is_remote = False
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root).expanduser()
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"no folder {self.root}")
+        if not (self.root / "nsddata").is_dir():
+            raise FileNotFoundError(
+                f"{self.root} is not the root of an NSD tree: it holds no folder 'nsddata' (next to 'nsddata_betas' and "
+                "'nsddata_stimuli')"
+            )
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the tree was written by :func:`neuroalign.write_simulated_nsd`."""
+        return self.exists(self.root / "SIMULATED")
+
+    def exists(self, path: Path) -> bool:
+        """Whether the tree holds a file."""
+        return path.is_file()
+
+    def size(self, path: Path) -> int:
+        """Bytes of a file."""
+        return path.stat().st_size
+
+    def names(self, folder: Path) -> list[str]:
+        """Names in a folder, in order; none where there is no such folder."""
+        return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+
+    def fetch(self, paths: Iterable[Path], what: str = "files") -> None:
+        """Have files here to read; a missing one is an error that names it."""
+        for path in paths:
+            if not self.exists(path):
+                raise FileNotFoundError(f"no file {path}")
+
+    def reading(self, path: Path) -> AbstractContextManager[None]:
+        """A context that names the file in errors of damage, and notices if it was replaced meanwhile."""
+        return readable(path)
+
+    def open(self, path: Path) -> Any:
+        """What h5py opens to read a file."""
+        return path
+
+    def prepare(self, paths: Sequence[Path], num_voxels: int) -> None:
+        """Have betas ready to read so many voxels of; behind a URL, shown and confirmed first."""
+        self.fetch(paths)
+
+    def columns(self, path: Path, dataset: str, places: np.ndarray, *, check: Check) -> np.ndarray:
+        """Some columns of an HDF5 dataset (trial, ...), one at each place: (trial, voxel).
+
+        Args:
+            path: The file.
+            dataset: The dataset's name.
+            places: (voxel, axis), in the order of the dataset's axes after the first.
+            check: Gets the dataset's shape and dtype, and raises where they are not what they should be.
+
+        Raises:
+            NSDError: If the file is damaged or replaced meanwhile, or holds no such dataset.
+        """
+        import h5py
+
+        with readable(path), h5py.File(path) as file:
+            data = dataset_of(file, dataset, path)
+            check(data.shape, data.dtype)
+            return read_columns(data, places)
+
+    def session_files(self, paths: NSDPaths, number: int) -> list[Path] | None:
+        """The files of a session, hdf5 before nii.gz, or None where they are not all there."""
+        for files in paths.session_files(number):
+            if all(self.exists(file) for file in files):
+                return files
+        return None
+
+    def sessions(self, paths: NSDPaths) -> list[int]:
+        """Numbers of the sessions that are there, in order."""
+        names = (re.fullmatch(r"(?:[lr]h\.)?betas_session(\d+)\.(?:hdf5|nii\.gz|mgh)", n)
+                 for n in self.names(paths.beta_folder))  # fmt: skip
+        found = sorted({int(m[1]) for m in names if m})
+        return [number for number in found if self.session_files(paths, number)]
+
+
+def dataset_of(file: Any, name: str, path: Path) -> Any:
+    """A dataset of an open HDF5 file, or an error that names both."""
+    if name not in file:
+        raise NSDError(f"{path} holds no dataset {name!r}")
+    return file[name]
+
+
+def read_columns(dataset: Any, places: np.ndarray) -> np.ndarray:
+    """Columns of an open dataset; each is one chunk of NSD's files, so that nothing else is read."""
+    out = np.empty((dataset.shape[0], len(places)), dtype=dataset.dtype)
+    for i, place in enumerate(map(tuple, places.tolist())):
+        out[:, i] = dataset[(slice(None), *place)]
+    return out
+
+
+def open_tree(
+    root: str | os.PathLike[str] | Tree,
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    accept_terms: bool = False,
+    confirm: Confirm = None,
+    transfer: str = "voxels",
+    storage_options: Mapping[str, Any] | None = None,
+) -> Tree:
+    """The tree at a folder or URL.
+
+    Args:
+        root: A folder, or a URL: ``s3://natural-scenes-dataset``, ``https://...``, or any that fsspec knows.
+        cache: For a URL, the folder that fetched files are kept in; default one in the user's cache folder.
+        accept_terms: For a URL, that you have filled in, and keep to, NSD's Data Access Agreement.
+        confirm: For a URL, None asks at the terminal before anything large is fetched, True doesn't ask, a function gets
+            the question and answers it.
+        transfer: For a URL, how betas in HDF5 are read: "voxels" (only the wanted ones, each time) or "files" (whole
+            files, kept in the cache).
+        storage_options: For a URL, options of its fsspec file system.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or it is no NSD tree.
+        PermissionError: If a URL is given without ``accept_terms``.
+        ImportError: If a URL is given without the packages of the extra ``cloud``.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> (root / "nsddata").mkdir()
+        >>> open_tree(root).root == root
+        True
+        >>> open_tree("s3://natural-scenes-dataset")
+        Traceback (most recent call last):
+        PermissionError: s3://natural-scenes-dataset: NSD is used under its Data Access Agreement ...
+    """
+    if isinstance(root, Tree):
+        return root
+    if "://" in os.fspath(root):
+        from neuroalign.data.nsd.remote import RemoteTree
+
+        return RemoteTree(
+            os.fspath(root),
+            cache=cache,
+            accept_terms=accept_terms,
+            confirm=confirm,
+            transfer=transfer,
+            storage_options=storage_options,
+        )
+    return Tree(root)
+
+
+def check_sessions(tree: Tree, paths: NSDPaths, sessions: Sequence[int] | None) -> list[int]:
+    """The sessions wanted, or all there are; each must be there.
+
+    Raises:
+        TypeError: If a number is given in place of a sequence.
+        FileNotFoundError: If the tree has no betas of this subject, space and version; the message says what it has.
+        NSDError: If a session is missing, or one in the middle of those there are.
+        ValueError: If numbers are not 1-based, or come twice.
+    """
+    if isinstance(sessions, int):
+        raise TypeError(f"sessions is a sequence of 1-based numbers: range(1, {sessions + 1}) for the first {sessions}")
+    found = tree.sessions(paths)
+    if not found:
+        have = tree.names(paths.beta_folder.parent) or "none"
+        subjects = [n for n in tree.names(paths.root / "nsddata_betas/ppdata") if n.startswith("subj")] or "none"
+        raise FileNotFoundError(
+            f"no betas at {paths.beta_folder}; versions there: {have}; subjects in the tree: {subjects}"
+        )
+    if sessions is None:
+        wanted = list(range(1, found[-1] + 1))
+    else:
+        wanted = [int(s) for s in sessions]
+        if not wanted or min(wanted) < 1 or len(set(wanted)) != len(wanted):
+            raise ValueError(f"sessions are 1-based and different from each other; got {wanted}")
+    missing = [s for s in wanted if s not in found]
+    if missing:
+        beyond = missing[0] > FACTS[paths.subject].sessions
+        raise NSDError(
+            f"session {missing[0]} is missing in {paths.beta_folder}"
+            + (f" (and {missing[1:]})" if missing[1:] else "")
+            + (f"; subject {paths.subject} had {FACTS[paths.subject].sessions} sessions" if beyond else
+               ": reading on would give every later trial the wrong image. Fetch it, or name the sessions you have")
+        )  # fmt: skip
+    return wanted

@@ -1,0 +1,188 @@
+"""Which image every trial showed, what the subject pressed, and the splits into training and test images.
+
+Index bases, where most misreadings of NSD come from: sessions are 1-based; trials run through all sessions, 750 each;
+``masterordering`` and ``subjectim`` hold 1-based ids; rows of the image brick, and so ``Responses.stimulus``, are
+0-based.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuroalign.data.nsd.layout import (
+    FACTS,
+    NUM_IMAGES,
+    NUM_SHARED,
+    TRIALS_PER_SESSION,
+    NSDError,
+    NSDPaths,
+    readable,
+)
+from neuroalign.data.nsd.tree import Tree, open_tree
+from neuroalign.types import unknown
+
+SPLITS = ("shared1000", "shared515", "algonauts2023")
+COLUMNS = {
+    "RT": "reaction_time",
+    "ISOLD": "is_old",
+    "ISCORRECT": "is_correct",
+    "MEMORYRECENT": "memory_recent",
+    "MEMORYFIRST": "memory_first",
+    "MISSINGDATA": "missing_data",
+}
+"""Columns of the behaviour table that are joined, and the names they get."""
+
+_REAL_SHARED = (2951, 72949)  # first and last of sharedix (1-based) in the file that NSD published
+_ANCHOR = 46003  # 73k id (1-based) of subject 1's first trial there
+_ORDER = {28: 48618, 35: 44981, 44: 32626}  # and of some later trials
+
+
+@dataclass(frozen=True)
+class Design:
+    """Which image was shown when, of one subject.
+
+    Attributes:
+        stimulus: (30000,) row of the image brick, 0-based, of every trial that was planned.
+        ten_k: (30000,) its number among the subject's 10,000 images, 1-based; the first thousand are shared.
+    """
+
+    stimulus: np.ndarray
+    ten_k: np.ndarray
+
+    @classmethod
+    def read(cls, tree: Tree, paths: NSDPaths) -> Design:
+        """Read the design file.
+
+        Raises:
+            FileNotFoundError: If it is missing.
+            NSDError: If it is damaged, holds ids outside their range, or contradicts what is known of NSD's own.
+        """
+        from scipy.io import loadmat
+
+        path = paths.expdesign
+        tree.fetch([path])
+        with readable(path):
+            design = loadmat(path, variable_names=["masterordering", "subjectim", "sharedix"])
+        try:
+            # MATLAB stores the smallest unsigned type; subtracting from that would wrap.
+            ten_k = design["masterordering"].ravel().astype(np.int64)
+            images = design["subjectim"].astype(np.int64)
+            shared = design["sharedix"].ravel().astype(np.int64)
+            images = images[paths.subject - 1]
+        except (KeyError, IndexError) as error:
+            raise NSDError(f"{path} is not NSD's design file: it lacks {error}") from error
+        if not (1 <= ten_k.min() and ten_k.max() <= len(images)):
+            raise NSDError(f"{path}: masterordering runs from {ten_k.min()} to {ten_k.max()}, not within 1..{len(images)}")
+        if not (1 <= images.min() and images.max() <= NUM_IMAGES):
+            raise NSDError(f"{path}: subjectim runs from {images.min()} to {images.max()}, not within 1..{NUM_IMAGES}")
+        if not np.array_equal(images[:NUM_SHARED], shared):
+            raise NSDError(f"{path}: the first {NUM_SHARED} images of subject {paths.subject} are not the shared ones")
+        result = cls(images[ten_k - 1] - 1, ten_k)
+        if (shared[0], shared[-1]) == _REAL_SHARED and paths.subject == 1:
+            result._check_anchors(path)
+        return result
+
+    def _check_anchors(self, path: Path) -> None:
+        first = int(self.stimulus[0]) + 1
+        if first != _ANCHOR:
+            raise NSDError(f"{path}: subject 1's first trial shows image {first} (1-based); in NSD it is {_ANCHOR}")
+        later = {trial: int(self.stimulus[trial]) for trial in _ORDER}
+        # Published for these trials are numbers whose base the source leaves open; either base fixes the order.
+        if not any(all(later[t] == number - base for t, number in _ORDER.items()) for base in (0, 1)):
+            raise NSDError(f"{path}: subject 1's trials {sorted(_ORDER)} show {later}; in NSD they are {_ORDER} (1-based)")
+
+    def trials(self, sessions: Sequence[int]) -> np.ndarray:
+        """Places (trial,) of the sessions' trials, one session after the other."""
+        first = (np.asarray(sessions) - 1) * TRIALS_PER_SESSION
+        places = (first[:, None] + np.arange(TRIALS_PER_SESSION)).ravel()
+        if places.max() >= len(self.ten_k):
+            raise NSDError(f"session {max(sessions)} lies beyond the {len(self.ten_k)} trials of the design")
+        return places
+
+    def split(self, name: str, num_sessions: int) -> np.ndarray:
+        """Rows of the brick of a split's test images, in order."""
+        if name == "shared1000":
+            return np.unique(self.stimulus[self.ten_k <= NUM_SHARED])
+        if name == "shared515":
+            # Thirty sessions are what every subject completed.
+            counts = np.bincount(self.ten_k[: 30 * TRIALS_PER_SESSION], minlength=NUM_SHARED + 1)[1 : NUM_SHARED + 1]
+            wanted = np.flatnonzero(counts == 3) + 1
+            return np.unique(self.stimulus[np.isin(self.ten_k, wanted)])
+        if name == "algonauts2023":
+            last = (num_sessions - 3) * TRIALS_PER_SESSION
+            return np.setdiff1d(self.stimulus[last : last + 3 * TRIALS_PER_SESSION], self.stimulus[:last])
+        raise ValueError(unknown("split", name, SPLITS))
+
+
+def read_split(
+    root: str | os.PathLike[str] | Tree, subject: int, split: str = "shared1000", **access: Any
+) -> np.ndarray:
+    """The test images of a published split, as rows of the image brick (``Responses.stimulus``), 0-based.
+
+    Args:
+        root: A folder or URL.
+        subject: 1 to 8.
+        split: "shared1000", the images that all subjects were to see; "shared515", those of them that every subject saw
+            three times (three times within the 30 sessions that all completed); "algonauts2023", the images that came
+            only in the subject's last three sessions. For the subjects with 40 sessions these are the challenge's 159
+            test images; of the others the challenge left out some 36 more.
+        **access: ``accept_terms``, ``cache`` and others, for a URL, as in :func:`open_tree`.
+
+    Returns:
+        (image,) int64, increasing.
+
+    Raises:
+        ValueError: If there is no such split or subject.
+        FileNotFoundError: If the design file is missing.
+
+    Example:
+        >>> import tempfile
+        >>> from neuroalign.data import write_simulated_nsd
+        >>> root = tempfile.mkdtemp()
+        >>> _ = write_simulated_nsd(root, np.random.rand(1000, 3, 8, 8), np.arange(1000) % 10, num_shared=300)
+        >>> read_split(root, subject=1).shape
+        (300,)
+    """
+    tree = open_tree(root, **access)
+    paths = NSDPaths(tree.root, subject)
+    design = Design.read(tree, paths)
+    return design.split(split, FACTS[subject].sessions)
+
+
+def read_behaviour(tree: Tree, paths: NSDPaths, sessions: Sequence[int], stimulus: np.ndarray) -> dict[str, np.ndarray]:
+    """What was pressed in each trial of the sessions: (trial,) float32 a column, NaN where no button was.
+
+    Raises:
+        FileNotFoundError: If the table is missing.
+        NSDError: If it is damaged, lacks trials, or names other images than the design does.
+    """
+    import pandas as pd
+
+    path = paths.behaviour
+    tree.fetch([path])
+    wanted = ["SESSION", "RUN", "TRIAL", "73KID", *COLUMNS]
+    with readable(path):  # a table without these columns is a ValueError
+        table = pd.read_csv(path, sep="\t", usecols=wanted)
+    table = table.sort_values(["SESSION", "RUN", "TRIAL"], kind="stable")
+    parts = []
+    for session in sessions:
+        part = table[table["SESSION"] == session]
+        if len(part) != TRIALS_PER_SESSION:
+            raise NSDError(f"{path} has {len(part)} trials of session {session}, not {TRIALS_PER_SESSION}")
+        parts.append(part)
+    joined = pd.concat(parts)
+    wrong = np.flatnonzero(joined["73KID"].to_numpy(dtype=np.int64) - 1 != stimulus)
+    if len(wrong):
+        trial = int(wrong[0])
+        raise NSDError(
+            f"{path} and the design file name different images in {len(wrong)} of {len(stimulus)} trials, first in session "
+            f"{sessions[trial // TRIALS_PER_SESSION]}, trial {trial % TRIALS_PER_SESSION + 1}: one of them is another "
+            "subject's, or damaged"
+        )
+    return {name: joined[column].to_numpy(dtype=np.float32, copy=True) for column, name in COLUMNS.items()}

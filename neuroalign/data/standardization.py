@@ -1,0 +1,57 @@
+"""Mean and standard deviation of columns with missing values, z-scores by them, and means of groups of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+_BLOCK = 2**24  # numbers worked on at once in float64, so that memory doesn't grow with the number of voxels
+
+
+def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (ddof 0) of each column without its NaNs; NaN where there is no variance."""
+    mean, variance = (np.full(values.shape[1], np.nan) for _ in range(2))
+    for columns in _column_blocks(values):
+        x = values[:, columns].astype(np.float64)
+        valid = ~np.isnan(x)
+        n = valid.sum(0)
+        x = np.where(valid, x, 0)
+        m = np.divide(x.sum(0), n, out=np.full(x.shape[1], np.nan), where=n > 0)
+        mean[columns] = m
+        np.divide((np.where(valid, x - m, 0) ** 2).sum(0), n, out=variance[columns], where=n > 0)
+    constant = ~(variance > (1e-6 * np.abs(mean)) ** 2)
+    return mean, np.where(constant, np.nan, np.sqrt(variance))
+
+
+def zscore(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Each column minus its mean, over its standard deviation; float32."""
+    out = np.empty(values.shape, dtype=np.float32)
+    for columns in _column_blocks(values):
+        out[:, columns] = (values[:, columns] - mean[columns]) / std[columns]
+    return out
+
+
+def group_means(values: np.ndarray, order: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Means over groups of rows, without missing values; NaN where a group has none.
+
+    Args:
+        values: (row, column), or (row,).
+        order: (row,) rows in the order of their groups.
+        starts: (group,) where each group begins in that order.
+    """
+    if values.ndim == 1:
+        return group_means(values[:, None], order, starts)[:, 0]
+    out = np.empty((len(starts), values.shape[1]), dtype=np.float32)
+    for columns in _column_blocks(values):
+        x = values[order, columns].astype(np.float64)
+        valid = ~np.isnan(x)
+        sums = np.add.reduceat(np.where(valid, x, 0), starts, axis=0)
+        counts = np.add.reduceat(valid, starts, axis=0, dtype=np.int64)
+        out[:, columns] = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    return out
+
+
+def _column_blocks(values: np.ndarray) -> Iterator[slice]:
+    width = max(1, _BLOCK // max(1, len(values)))
+    return (slice(start, min(start + width, values.shape[1])) for start in range(0, values.shape[1], width))
