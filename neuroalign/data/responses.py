@@ -274,7 +274,9 @@ class Responses:
         """
         inside = np.isin(self.stimulus, np.asarray(test))
         if inside.all() or not inside.any():
-            raise ValueError(f"{int(inside.sum())} of {len(self)} rows show a test stimulus: a split needs some of each")
+            raise ValueError(
+                f"{int(inside.sum())} of {len(self)} rows show a test stimulus: a split needs some of each"
+            )
         return self.rows(~inside), self.rows(inside)
 
     def standardize(self, reference: Responses) -> Responses:

@@ -27,9 +27,7 @@ def read_session(tree: Tree, paths: NSDPaths, session: int, voxels: Voxels) -> n
     for hemisphere in range(len(HEMISPHERES)):
         mine = voxels.index[:, 0] == hemisphere
         if mine.any():
-            out[:, mine] = _read_surface(
-                tree, files[hemisphere], voxels.index[mine, 1], voxels.shape[hemisphere]
-            )
+            out[:, mine] = _read_surface(tree, files[hemisphere], voxels.index[mine, 1], voxels.shape[hemisphere])
     return out
 
 

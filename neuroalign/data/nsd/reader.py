@@ -76,7 +76,7 @@ def read_nsd(
         >>> read_nsd(root, subject=1, roi="V4")
         Responses(1500 rows, 80 voxels, 1100 stimuli, roi: V4)
         >>> read_nsd(root, subject=1, roi="Kastner2015:V1v|V1d & nsdgeneral", sessions=[2])
-        Responses(750 rows, 80 voxels, 638 stimuli, roi: Kastner2015:V1v|V1d & nsdgeneral)
+        Responses(750 rows, 80 voxels, 667 stimuli, roi: Kastner2015:V1v|V1d & nsdgeneral)
 
     Source:
         Allen et al. 2022, Nature Neuroscience, and the NSD Data Manual.
@@ -224,9 +224,7 @@ def read_map(tree: Tree, paths: NSDPaths, name: str) -> np.ndarray:
     return whole / np.float32(PSC_SCALE) if name.startswith("meanbeta") and not paths.is_surface else whole
 
 
-def _read_maps(
-    tree: Tree, paths: NSDPaths, voxels: Voxels, maps: Sequence[str] | None
-) -> dict[str, np.ndarray]:
+def _read_maps(tree: Tree, paths: NSDPaths, voxels: Voxels, maps: Sequence[str] | None) -> dict[str, np.ndarray]:
     if maps is None:
         default = MAPS[:1] if tree.is_remote else MAPS
         maps = [name for name in default if all(tree.exists(file) for file in paths.map_files(name))]

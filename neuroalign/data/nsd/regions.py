@@ -211,7 +211,9 @@ class _Atlas(NamedTuple):
     def number(self, atlas: str, label: str) -> int:
         if label.lstrip("-").isdigit() and label not in self.names:
             if int(label) < 1:
-                raise ValueError(f"roi '{atlas}:{label}': labels count from 1; 0 is cortex without a label, -1 no cortex")
+                raise ValueError(
+                    f"roi '{atlas}:{label}': labels count from 1; 0 is cortex without a label, -1 no cortex"
+                )
             return int(label)
         if label in self.names:
             return self.names[label]
@@ -269,9 +271,7 @@ def _empty(paths: NSDPaths, expression: str, atlases: Mapping[str, _Atlas]) -> s
     return text + "".join(f"; {atlas} has voxels of {', '.join(names) or 'nothing'}" for atlas, names in counts.items())
 
 
-def _own_mask(
-    mask: Roi, shape: tuple[int, ...] | None, affine: np.ndarray | None, is_surface: bool
-) -> np.ndarray:
+def _own_mask(mask: Roi, shape: tuple[int, ...] | None, affine: np.ndarray | None, is_surface: bool) -> np.ndarray:
     where = "the mask"
     if isinstance(mask, (str, os.PathLike)):
         path = Path(mask)

@@ -275,7 +275,9 @@ class RemoteTree(Tree):
         except (FileNotFoundError, PermissionError, NSDError):
             raise
         except OSError as error:
-            raise NSDError(f"{self.url}: {path.name} can't be read: damaged, or the connection failed ({error})") from error
+            raise NSDError(
+                f"{self.url}: {path.name} can't be read: damaged, or the connection failed ({error})"
+            ) from error
 
     def open(self, path: Path) -> Any:
         """A file on the server as a binary file that is read in parts."""
@@ -314,9 +316,7 @@ class RemoteTree(Tree):
         begins = [int(starts[g[0]]) for g in groups]
         ends = [int(starts[g[-1]]) + length for g in groups]
         remote = self._remote(path)
-        blocks = self._try(
-            lambda: self._fs().cat_ranges([remote] * len(groups), begins, ends, on_error="raise"), path
-        )
+        blocks = self._try(lambda: self._fs().cat_ranges([remote] * len(groups), begins, ends, on_error="raise"), path)
         for group, begin, end, block in zip(groups, begins, ends, blocks):
             if len(block) != end - begin:
                 raise ConnectionError(f"{len(block)} bytes arrived of {end - begin}")
@@ -329,7 +329,9 @@ class RemoteTree(Tree):
         self.fetch(p for p in paths if p not in in_parts)
         if in_parts:
             size = readable_size(num_voxels * TRIALS_PER_SESSION * 2 * len(in_parts))
-            self._ask(f"Read {num_voxels} voxels from {len(in_parts)} files, {size} and the files' indices, at {self.url}?")
+            self._ask(
+                f"Read {num_voxels} voxels from {len(in_parts)} files, {size} and the files' indices, at {self.url}?"
+            )
 
 
 def _check_packages(url: str) -> None:

@@ -77,9 +77,11 @@ class Design:
             images = images[paths.subject - 1]
         except (KeyError, IndexError) as error:
             raise NSDError(f"{path} is not NSD's design file: it lacks {error}") from error
-        if not (1 <= ten_k.min() and ten_k.max() <= len(images)):
-            raise NSDError(f"{path}: masterordering runs from {ten_k.min()} to {ten_k.max()}, not within 1..{len(images)}")
-        if not (1 <= images.min() and images.max() <= NUM_IMAGES):
+        if not (ten_k.min() >= 1 and ten_k.max() <= len(images)):
+            raise NSDError(
+                f"{path}: masterordering runs from {ten_k.min()} to {ten_k.max()}, not within 1..{len(images)}"
+            )
+        if not (images.min() >= 1 and images.max() <= NUM_IMAGES):
             raise NSDError(f"{path}: subjectim runs from {images.min()} to {images.max()}, not within 1..{NUM_IMAGES}")
         if not np.array_equal(images[:NUM_SHARED], shared):
             raise NSDError(f"{path}: the first {NUM_SHARED} images of subject {paths.subject} are not the shared ones")
@@ -95,7 +97,9 @@ class Design:
         later = {trial: int(self.stimulus[trial]) for trial in _ORDER}
         # Published for these trials are numbers whose base the source leaves open; either base fixes the order.
         if not any(all(later[t] == number - base for t, number in _ORDER.items()) for base in (0, 1)):
-            raise NSDError(f"{path}: subject 1's trials {sorted(_ORDER)} show {later}; in NSD they are {_ORDER} (1-based)")
+            raise NSDError(
+                f"{path}: subject 1's trials {sorted(_ORDER)} show {later}; in NSD they are {_ORDER} (1-based)"
+            )
 
     def trials(self, sessions: Sequence[int]) -> np.ndarray:
         """Places (trial,) of the sessions' trials, one session after the other."""
@@ -145,9 +149,9 @@ def read_split(
         >>> import tempfile
         >>> from neuroalign.data import write_simulated_nsd
         >>> root = tempfile.mkdtemp()
-        >>> _ = write_simulated_nsd(root, np.random.rand(1000, 3, 8, 8), np.arange(1000) % 10, num_shared=300)
-        >>> read_split(root, subject=1).shape
-        (300,)
+        >>> _ = write_simulated_nsd(root, np.random.rand(1000, 3, 8, 8), np.arange(1000) % 10)
+        >>> read_split(root, subject=1, split="shared1000").shape
+        (1000,)
     """
     tree = open_tree(root, **access)
     paths = NSDPaths(tree.root, subject)

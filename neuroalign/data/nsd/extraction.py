@@ -1,0 +1,202 @@
+"""From a tree of NSD to one file with everything needed to train: session by session, so that memory stays bounded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuroalign.data.nsd.layout import TRIALS_PER_SESSION, NSDError, fingerprint
+from neuroalign.data.nsd.reader import Request
+from neuroalign.data.nsd.regions import Roi
+from neuroalign.data.nsd.reliability import compare_ncsnr
+from neuroalign.data.nsd.tree import Tree
+from neuroalign.data.responses_file import read_info, write_fields
+from neuroalign.files import check_space, readable_size, whole
+
+_log = logging.getLogger(__name__)
+_TOLERANCE = 1e-3  # a stored ncsnr is float32 and computed from the same int16 betas
+_CHECKED = 200  # voxels whose ncsnr is computed again
+
+
+def extract_nsd(
+    root: str | os.PathLike[str] | Tree,
+    out: str | os.PathLike[str],
+    subject: int,
+    *,
+    roi: Roi | Sequence[str] | Mapping[str, Roi],
+    betas: str = "betas_fithrf_GLMdenoise_RR",
+    space: str = "func1pt8mm",
+    sessions: Sequence[int] | None = None,
+    behaviour: bool | None = None,
+    maps: Sequence[str] | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+    **access: Any,
+) -> Path:
+    """Write the single trials of one subject's regions to a file that :meth:`Responses.load` reads.
+
+    One session is in memory at a time. A run that was killed left the sessions it had finished in a hidden folder beside
+    ``out``, and the next one goes on from there; ``out`` itself appears when it is complete. Nothing is written in the
+    tree. A second process that wants the same file waits for the first and uses its result.
+
+    Args:
+        root: A folder or URL.
+        out: The HDF5 file to write.
+        subject: 1 to 8.
+        roi: Regions, as in :func:`read_nsd`.
+        betas: Version of the betas.
+        space: A volume or surface space.
+        sessions: 1-based session numbers; default all on disk.
+        behaviour: Join the behaviour table; default where it is there.
+        maps: Maps to include, a value a voxel; default those that exist.
+        overwrite: Replace a file that was extracted with other options or from other files.
+        progress: Show a progress bar at a terminal.
+        **access: ``accept_terms``, ``cache`` and others, for a URL, as in :func:`open_tree`.
+
+    Returns:
+        ``out``. Its ``info`` names source files with their sizes, versions and options.
+
+    Raises:
+        FileExistsError: If ``out`` holds something else and ``overwrite`` is not set.
+        OSError: If the disk is full; told before anything is written where it can be.
+        FileNotFoundError: If files are missing, as in :func:`read_nsd`.
+        NSDError: If files are damaged, replaced meanwhile, or contradict each other, as in :func:`read_nsd`.
+
+    Warns:
+        UserWarning: If all sessions on disk were read, and the stored ncsnr is not that of their betas.
+
+    Example:
+        >>> import tempfile
+        >>> from neuroalign.data import Responses, write_simulated_nsd
+        >>> root = tempfile.mkdtemp()
+        >>> _ = write_simulated_nsd(root, np.random.rand(500, 3, 8, 8), np.arange(500) % 10)
+        >>> out = extract_nsd(root, root + "/V4.h5", subject=1, roi="V4")
+        >>> Responses.load(out)
+        Responses(1500 rows, 80 voxels, 500 stimuli, roi: V4)
+    """
+    import filelock
+
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    request = Request.plan(
+        root, subject, roi=roi, betas=betas, space=space, sessions=sessions, behaviour=behaviour, maps=maps, **access
+    )
+    lock = filelock.FileLock(out.with_name(f".{out.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        _log.warning("another process extracts %s: waiting for it", out)
+        lock.acquire()
+    try:
+        _extract(request, out, overwrite, progress)
+    finally:
+        lock.release()
+    return out
+
+
+def _extract(request: Request, out: Path, overwrite: bool, progress: bool) -> None:
+    info = request.info()
+    if out.exists():
+        if _same(out, info):
+            return
+        if not overwrite:
+            raise FileExistsError(f"{out} holds something else than what would be extracted: remove it, write elsewhere, or "
+                                  "say overwrite=True (--overwrite)")  # fmt: skip
+    folder = out.with_name(f".{out.name}.parts")
+    plan = hashlib.sha256(request.voxels.index.tobytes() + str(info["betas"]).encode()).hexdigest()[:12]
+    num_bytes = len(request.stimulus) * len(request.voxels.index) * 4
+    names = _part_names(request, plan)
+    if folder.is_dir():
+        for part in folder.iterdir():
+            if part.name not in names.values():
+                part.unlink()
+    done = [name for name in names.values() if (folder / name).exists()]
+    check_space(out.parent, num_bytes * (2 * len(names) - len(done)) // len(names))
+    from rich.progress import track
+
+    for session, name in track(names.items(), f"subject {request.paths.subject}", transient=True,
+                               disable=not (progress and sys.stderr.isatty())):  # fmt: skip
+        if not (folder / name).exists():
+            values = request.read(session)
+            if name != _part_names(request, plan)[session]:
+                raise NSDError(f"session {session} was replaced while it was read: run again")
+            with whole(folder / name) as temporary:
+                np.save(temporary, values)
+    _assemble(request, [folder / name for name in names.values()], out, info)
+    shutil.rmtree(folder)
+    _log.info("wrote %s, %s", out, readable_size(out.stat().st_size))
+
+
+def _assemble(request: Request, parts: Sequence[Path], out: Path, info: dict[str, Any]) -> None:
+    """One file of all sessions."""
+    import h5py
+
+    num_voxels = len(request.voxels.index)
+    some = np.linspace(0, num_voxels - 1, min(num_voxels, _CHECKED)).astype(int)
+    checked = np.empty((len(request.stimulus), len(some)), dtype=np.float32)
+    with whole(out) as temporary, h5py.File(temporary, "w") as file:
+        shape = (len(request.stimulus), num_voxels)
+        values = file.create_dataset("values", shape, "float32")
+        for i, part in enumerate(parts):
+            rows = slice(i * TRIALS_PER_SESSION, (i + 1) * TRIALS_PER_SESSION)
+            session = np.load(part)
+            values[rows] = session
+            checked[rows] = session[:, some]
+        # The container's fields, around values that are in the file already.
+        responses = request.responses(np.broadcast_to(np.float32(0), shape))
+        write_fields(file, responses)
+        agreement = _check_ncsnr(request, checked, some, responses.session)
+        file.attrs["info"] = json.dumps({**info, **agreement})
+
+
+def _check_ncsnr(request: Request, values: np.ndarray, some: np.ndarray, session: np.ndarray) -> dict[str, Any]:
+    stored = request.maps.get("ncsnr")
+    everything = request.sessions == request.tree.sessions(request.paths)
+    if stored is None or not everything or request.tree.simulated:
+        return {}
+    result = compare_ncsnr(stored[some], values, request.stimulus, session)
+    if result is None:
+        return {}
+    difference, count = result
+    if difference > _TOLERANCE:
+        warnings.warn(
+            f"the stored ncsnr of {request.paths.beta_folder} differs from that of its betas by up to {difference:.3f} (in "
+            f"{count} voxels): it was computed from other sessions, or from another version of the betas",
+            stacklevel=4,
+        )
+    return {"ncsnr_difference": difference, "ncsnr_voxels": count}
+
+
+def _part_names(request: Request, plan: str) -> dict[int, str]:
+    """A file a session, named after what it holds: another choice of voxels, or a changed source, has another name."""
+    tree, names = request.tree, {}
+    for session in request.sessions:
+        state = [tree.size(f) if tree.is_remote else fingerprint(f) for f in request.files(session)]
+        names[session] = f"session{session:02d}-{plan}-{hashlib.sha256(repr(state).encode()).hexdigest()[:12]}.npy"
+    return names
+
+
+def _same(out: Path, info: Mapping[str, Any]) -> bool:
+    """Whether a file was extracted with the same options from the same files."""
+    import h5py
+
+    try:
+        with h5py.File(out) as file:
+            there = read_info(file)
+            voxels = file["values"].shape[1]
+    except (OSError, KeyError) as error:
+        raise FileExistsError(f"{out} is not a file of extracted responses, or damaged ({error}): remove it") from error
+    ignored = {"neuroalign", "ncsnr_difference", "ncsnr_voxels", "root"}
+    return voxels > 0 and {k: v for k, v in there.items() if k not in ignored} == {
+        k: v for k, v in json.loads(json.dumps(dict(info))).items() if k not in ignored
+    }
