@@ -106,6 +106,46 @@ class ArrayDataset(Dataset[Batch]):
         return {"image": images, **{k: v[index] for k, v in self.columns.items()}}  # type: ignore[return-value, typeddict-item]
 
 
+class ImageFiles:
+    """Image files that are read when asked: ``images[numbers]`` gives uint8 (stimulus, height, width, channel).
+
+    Args:
+        files: By the image's number, its file. Images must have one size.
+
+    Raises:
+        ValueError: If there are none.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> path = Path(tempfile.mkdtemp()) / "cat.png"
+        >>> Image.new("RGB", (6, 4)).save(path)
+        >>> ImageFiles({13: path})[[13, 13]].shape
+        (2, 4, 6, 3)
+    """
+
+    def __init__(self, files: Mapping[int, str | Path]) -> None:
+        if not files:
+            raise ValueError("files is empty: give at least one image")
+        self.files = {int(number): Path(file) for number, file in files.items()}
+
+    def __len__(self) -> int:
+        return max(self.files) + 1
+
+    def __getitem__(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
+        from PIL import Image
+
+        images = []
+        for number in np.asarray(numbers).tolist():
+            if number not in self.files:
+                raise IndexError(f"image {number} is not among the {len(self.files)} files")
+            with Image.open(self.files[number]) as image:
+                images.append(np.asarray(image.convert("RGB")))
+        if len({image.shape for image in images}) > 1:
+            raise ValueError(f"images differ in size: {sorted({image.shape[:2] for image in images})}")
+        return np.stack(images)
+
+
 class LabelledDataset(Dataset[Batch]):
     """A dataset of (image, label) pairs, such as torchvision's, as our batches; read an image at a time.
 

@@ -173,6 +173,10 @@ class Responses:
             maps={k: v[voxels] for k, v in self.maps.items()},
         )
 
+    def on_vertices(self, vertex_index: np.ndarray) -> Responses:
+        """With the place of each voxel on a surface: (voxel, 2), hemisphere (0 left, 1 right) and vertex."""
+        return replace(self, vertex_index=np.asarray(vertex_index, dtype=np.int64), voxel_index=None)
+
     def drop_invalid(self) -> Responses:
         """Without the voxels that are NaN in every row or constant over rows: nothing can be learned from them."""
         valid = ~np.isnan(self.values)
@@ -180,14 +184,18 @@ class Responses:
         high = np.where(valid, self.values, -np.inf).max(0)
         return self.select(voxels=low < high)
 
-    def zscore_sessions(self) -> Responses:
+    def zscore_sessions(self, *, without: Sequence[int] | np.ndarray = ()) -> Responses:
         """Each voxel to mean 0 and standard deviation 1 (ddof 0) within each session.
 
         Removes drifts of baseline and gain between sessions; do it before averaging. Missing values are left out; a
         voxel that is constant in a session is NaN there.
 
+        Args:
+            without: Stimuli whose trials don't enter means and standard deviations (they are z-scored by the others'): the
+                test images, so that nothing of them reaches training.
+
         Raises:
-            ValueError: If rows were z-scored, or averaged over sessions, already.
+            ValueError: If rows were z-scored, or averaged over sessions, already, or a session has no other trials.
         """
         self._refuse_again("zscore_sessions", "z-scored within sessions")
         if (self.session < 0).any() or "average_repeats" in self.history:
@@ -195,7 +203,12 @@ class Responses:
         values = np.empty_like(self.values)
         for session in np.unique(self.session):
             rows = self.session == session
-            values[rows] = zscore(self.values[rows], *moments(self.values[rows]))
+            reference = rows & ~np.isin(self.stimulus, without) if len(without) else rows
+            if not reference.any():
+                raise ValueError(
+                    f"session {session} shows only stimuli that are left out: nothing is left to z-score by"
+                )
+            values[rows] = zscore(self.values[rows], *moments(self.values[reference]))
         return replace(self, values=values, history=(*self.history, "zscore_sessions"))
 
     def average_repeats(self) -> Responses:

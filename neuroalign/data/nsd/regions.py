@@ -164,7 +164,7 @@ def find_voxels(tree: Tree, paths: NSDPaths, roi: Roi | Sequence[str] | Mapping[
         ValueError: If a region, atlas or label is unknown; the message lists near matches.
     """
     wanted = named(roi)
-    atlases = {name: _Atlas.load(tree, paths, name) for name in atlases_of(wanted)}
+    atlases = {name: Atlas.load(tree, paths, name) for name in atlases_of(wanted)}
     shape, affine = _geometry(tree, paths, atlases)
     for name, atlas in atlases.items():
         if atlas.shape != shape:
@@ -172,7 +172,7 @@ def find_voxels(tree: Tree, paths: NSDPaths, roi: Roi | Sequence[str] | Mapping[
     places, names = [], []
     for name, value in wanted.items():
         if isinstance(value, str) and not _is_file(value):
-            inside = _evaluate(parse(value), atlases)
+            inside = evaluate(parse(value), atlases)
             if not inside.any():
                 raise NSDError(_empty(paths, value, atlases))
         else:
@@ -186,14 +186,17 @@ def find_voxels(tree: Tree, paths: NSDPaths, roi: Roi | Sequence[str] | Mapping[
     return Voxels(np.concatenate(places), np.array(names), shape, affine)
 
 
-class _Atlas(NamedTuple):
-    labels: np.ndarray  # of the volume, or both hemispheres' vertices one after the other
+class Atlas(NamedTuple):
+    """Labels of a volume, or of both hemispheres' vertices one after the other; its geometry; and the labels' names."""
+
+    labels: np.ndarray
     shape: tuple[int, ...]
     affine: np.ndarray | None
     names: Mapping[str, int]
 
     @classmethod
-    def load(cls, tree: Tree, paths: NSDPaths, name: str) -> _Atlas:
+    def load(cls, tree: Tree, paths: NSDPaths, name: str) -> Atlas:
+        """Read an atlas of a tree."""
         files = paths.label_files(name)
         if any(not tree.exists(file) for file in files):
             have = sorted({_stem(n) for n in tree.names(files[0].parent)} - {""}) or "none"
@@ -209,6 +212,7 @@ class _Atlas(NamedTuple):
         return cls(np.rint(labels).astype(np.int64), shape, affine, _names(tree, paths, name))
 
     def number(self, atlas: str, label: str) -> int:
+        """The number of a label, given by name or number."""
         if label.lstrip("-").isdigit() and label not in self.names:
             if int(label) < 1:
                 raise ValueError(
@@ -238,7 +242,8 @@ def read_colour_table(text: str) -> dict[str, int]:
     return {pair[1]: int(pair[0]) for pair in pairs if len(pair) == 2 and pair[0].isdigit() and int(pair[0]) > 0}
 
 
-def _evaluate(factors: Iterable[Iterable[_Term]], atlases: Mapping[str, _Atlas]) -> np.ndarray:
+def evaluate(factors: Iterable[Iterable[_Term]], atlases: Mapping[str, Atlas]) -> np.ndarray:
+    """Which voxels an expression takes in."""
     inside: Any = True
     for union in factors:
         either: Any = False
@@ -256,7 +261,7 @@ def _evaluate(factors: Iterable[Iterable[_Term]], atlases: Mapping[str, _Atlas])
     return inside
 
 
-def _empty(paths: NSDPaths, expression: str, atlases: Mapping[str, _Atlas]) -> str:
+def _empty(paths: NSDPaths, expression: str, atlases: Mapping[str, Atlas]) -> str:
     text = f"subject {paths.subject} has no voxel of {expression} in {paths.space}"
     if expression in REGIONS:
         found = set(atlases["Kastner2015"].labels[atlases["nsdgeneral"].labels > 0].tolist())
@@ -292,7 +297,7 @@ def _own_mask(mask: Roi, shape: tuple[int, ...] | None, affine: np.ndarray | Non
     return inside
 
 
-def _geometry(tree: Tree, paths: NSDPaths, atlases: Mapping[str, _Atlas]) -> tuple[tuple[int, ...], np.ndarray | None]:
+def _geometry(tree: Tree, paths: NSDPaths, atlases: Mapping[str, Atlas]) -> tuple[tuple[int, ...], np.ndarray | None]:
     """Shape and affine of the space: of the atlases in use, or of whichever other file of the space there is."""
     for atlas in atlases.values():
         return atlas.shape, atlas.affine

@@ -1,0 +1,111 @@
+"""The Algonauts 2023 challenge's release of NSD: averaged, z-scored responses of fsaverage vertices."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from neuroalign.data.images import ImageFiles
+from neuroalign.data.nsd.regions import ATLASES, REGIONS, Atlas, evaluate, parse
+from neuroalign.data.responses import Responses
+
+_NAME = re.compile(r"(?:train|test)-(\d+)_nsd-(\d+)\.png")
+
+
+def read_algonauts(
+    root: str | os.PathLike[str], subject: int, *, roi: str | Sequence[str] | None = None
+) -> tuple[Responses, ImageFiles]:
+    """Training responses of one subject, and the images that evoked them.
+
+    A file ``train-0001_nsd-00013.png`` belongs to the first row (the first number counts from 1) and shows NSD's image 13
+    (the second counts from 0, as rows of the brick do). The responses were z-scored within sessions and averaged over
+    repeats by the challenge; doing either again is refused.
+
+    Args:
+        root: The folder that holds ``subj01`` to ``subj08``.
+        subject: 1 to 8.
+        roi: A region or several, as in :func:`neuroalign.read_nsd`, of the challenge's atlases: "prf-visualrois:V1v|V1d",
+            "streams:ventral", "floc-faces", ...; default every vertex.
+
+    Returns:
+        Responses whose ``stimulus`` is the row of NSD's image brick, and the images, indexed by it.
+
+    Raises:
+        FileNotFoundError: If the folder lacks something (named).
+        ValueError: If names, rows and vertices don't fit together, or a region is unknown.
+    """
+    folder = Path(root) / f"subj{subject:02d}"
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}: root is the folder that holds subj01 to subj08")
+    images = image_names(folder / "training_split/training_images")
+    halves = [_load(folder / f"training_split/training_fmri/{h}_training_fmri.npy") for h in ("lh", "rh")]
+    for half in halves:
+        if len(half) != len(images):
+            raise ValueError(f"{folder}: {len(half)} rows of responses but {len(images)} training images")
+    sizes = tuple(half.shape[1] for half in halves)
+    rois = [roi] if isinstance(roi, str) else list(roi or [])
+    chosen = [(name, np.flatnonzero(_mask(folder, name, sizes))) for name in rois] or [
+        ("all vertices", np.arange(sum(sizes)))
+    ]
+    columns = np.concatenate([c for _, c in chosen])
+    values = np.concatenate(halves, 1)[:, columns].astype(np.float32)
+    right = columns >= sizes[0]
+    responses = Responses.from_arrays(
+        values,
+        stimulus=list(images),
+        session=np.full(len(values), -1),
+        roi=[name for name, c in chosen for _ in c],
+        info={"dataset": "Algonauts 2023", "subject": subject, "space": "challenge vertices", "shape": list(sizes)},
+        history=("zscore_sessions", "average_repeats"),
+    )
+    places = np.column_stack([right.astype(np.int64), columns - right * sizes[0]])
+    return responses.on_vertices(places), ImageFiles(images)
+
+
+def image_names(folder: Path) -> dict[int, Path]:
+    """The image files by their NSD number (0-based), in the order of their rows.
+
+    Raises:
+        FileNotFoundError: If there are none.
+        ValueError: If rows are missing among the names.
+    """
+    found = sorted((int(m[1]), int(m[2]), p) for p in folder.glob("*.png") if (m := _NAME.fullmatch(p.name)))
+    if not found:
+        raise FileNotFoundError(f"no images named like train-0001_nsd-00013.png in {folder}")
+    rows = [row for row, _, _ in found]
+    if rows != list(range(1, len(rows) + 1)):
+        missing = sorted(set(range(1, rows[-1] + 1)) - set(rows))
+        raise ValueError(f"{folder}: images of rows {missing[:5]} are missing among {len(rows)} (they count from 1)")
+    return {number: path for _, number, path in found}
+
+
+def _load(path: Path) -> np.ndarray:
+    if not path.exists():
+        raise FileNotFoundError(f"no file {path}")
+    return np.load(path, mmap_mode="r")
+
+
+def _mask(folder: Path, roi: str, sizes: tuple[int, ...]) -> np.ndarray:
+    """(vertex,) whether each is in the region, left hemisphere first."""
+    atlases = {}
+    for name in dict.fromkeys(term.atlas for union in parse(roi) for term in union):
+        if name in REGIONS:
+            raise ValueError(f"{name} is defined by Kastner2015, which the challenge lacks; with hand-drawn regions say, for "
+                             "example, 'prf-visualrois:V1v|V1d'")  # fmt: skip
+        files = [folder / f"roi_masks/{h}.{name}_challenge_space.npy" for h in ("lh", "rh")]
+        if not files[0].exists():
+            have = sorted(p.name[3:].removesuffix("_challenge_space.npy")
+                          for p in (folder / "roi_masks").glob("lh.*_challenge_space.npy"))  # fmt: skip
+            raise FileNotFoundError(f"no file {files[0]}; atlases there: {have}")
+        parts = [_load(file) for file in files]
+        if tuple(len(p) for p in parts) != sizes:
+            raise ValueError(f"{name} has {[len(p) for p in parts]} vertices, the responses {list(sizes)}")
+        atlases[name] = Atlas(np.concatenate(parts).astype(np.int64), sizes, None, ATLASES.get(name, {}))
+    mask = evaluate(parse(roi), atlases)
+    if not mask.any():
+        raise ValueError(f"{folder.name} has no vertex of {roi}")
+    return mask

@@ -1,0 +1,100 @@
+"""Any fMRI experiment's volumes, a folder of NIfTI files and a mask, through nilearn's masker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuroalign.data.responses import Responses
+
+
+def read_nifti(
+    images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    mask: Any,
+    *,
+    stimulus: Sequence[int] | np.ndarray | None = None,
+    session: Sequence[int] | np.ndarray | None = None,
+    labels: Mapping[int, str] | None = None,
+    history: Sequence[str] = (),
+) -> Responses:
+    """Responses from NIfTI volumes, a row a volume, in the order of the files' names.
+
+    Args:
+        images: A folder (its ``.nii`` and ``.nii.gz`` files, by name), a file, or files. A file of four axes is many rows.
+        mask: NIfTI image or path in the same space; every voxel above 0 is kept.
+        stimulus: (row,) what each volume is the response to; default each its own.
+        session: (row,) 1-based; default one a file of four axes, or one for all files of three.
+        labels: Names of the mask's values, where it is an atlas; other values are left out.
+        history: "average_repeats" or "zscore_sessions", if that was done already.
+
+    Returns:
+        Responses with places of voxels, shape and affine, so that maps go back into the same space. A value that is NaN in
+        the file stays so.
+
+    Raises:
+        FileNotFoundError: If there are no such files.
+        ValueError: If files differ in shape or place from the mask, or rows and stimuli in number.
+
+    Example:
+        >>> import tempfile, nibabel
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for i in range(3):
+        ...     volume = np.random.randn(4, 5, 6).astype(np.float32)
+        ...     nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), folder / f"beta{i}.nii.gz")
+        >>> mask = nibabel.Nifti1Image((np.arange(120).reshape(4, 5, 6) < 40).astype(np.uint8), np.eye(4))
+        >>> read_nifti(folder, mask, labels={1: "V1"})
+        Responses(3 rows, 40 voxels, 3 stimuli, roi: V1)
+    """
+    import nibabel
+    from nilearn.maskers import NiftiMasker
+
+    files = _files(images)
+    atlas = mask if isinstance(mask, nibabel.Nifti1Image) else nibabel.load(mask)
+    numbers = np.rint(np.nan_to_num(np.asarray(atlas.dataobj))).astype(np.int64)
+    inside = np.isin(numbers, list(labels)) if labels else numbers > 0
+    if not inside.any():
+        raise ValueError(f"the mask has no voxel {'of ' + str(dict(labels)) if labels else 'above 0'}")
+    masker = NiftiMasker(nibabel.Nifti1Image(inside.astype(np.uint8), atlas.affine), standardize=None, dtype="float32")
+    masker.fit()
+    parts, sessions = [], []
+    for number, file in enumerate(files, 1):
+        image = nibabel.load(file)
+        if image.shape[:3] != inside.shape or not np.allclose(image.affine, atlas.affine, atol=1e-4):
+            raise ValueError(f"{file}: shape {image.shape[:3]} and place are not the mask's, {inside.shape}: resample one of "
+                             "them first (nilearn.image.resample_to_img)")  # fmt: skip
+        data = np.asanyarray(image.dataobj)
+        values = np.atleast_2d(masker.transform(image))
+        if np.issubdtype(data.dtype, np.floating):  # the masker makes NaN 0, which would pass for a response
+            values[np.isnan(data[inside].T.reshape(values.shape))] = np.nan
+        parts.append(values)
+        sessions += [number if image.ndim == 4 else 1] * len(values)
+    values = np.concatenate(parts)
+    names = np.array([labels[n] for n in numbers[inside]] if labels else ["mask"] * int(inside.sum()))
+    for name, given in (("stimulus", stimulus), ("session", session)):
+        if given is not None and len(given) != len(values):
+            raise ValueError(f"{len(values)} volumes but {len(given)} values of {name}")
+    return Responses.from_arrays(
+        values,
+        stimulus=stimulus,
+        session=sessions if session is None else session,
+        roi=names,
+        voxel_index=np.argwhere(inside),
+        info={"shape": list(inside.shape), "affine": atlas.affine.tolist(), "files": [f.name for f in files]},
+        history=history,
+    )
+
+
+def _files(images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
+    if isinstance(images, (str, os.PathLike)):
+        path = Path(images)
+        files = sorted(p for p in path.iterdir() if p.name.endswith((".nii", ".nii.gz"))) if path.is_dir() else [path]
+    else:
+        files = [Path(p) for p in images]
+    missing = [str(p) for p in files if not p.exists()]
+    if missing or not files:
+        raise FileNotFoundError(f"no NIfTI file {missing[0] if missing else 'in ' + str(images)}")
+    return files

@@ -1,0 +1,6 @@
+"""Tables and maps as figures."""
+
+from neuroalign.plot.brain import plot_surface, plot_volume
+from neuroalign.plot.tables import is_control, plot_bars, plot_prediction, plot_robustness
+
+__all__ = ["is_control", "plot_bars", "plot_prediction", "plot_robustness", "plot_surface", "plot_volume"]
