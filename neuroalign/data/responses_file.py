@@ -43,8 +43,12 @@ def write_fields(file: Any, responses: Responses) -> None:
             file[f"{group}/{name}"] = value
 
 
-def load_responses(path: str | os.PathLike[str]) -> Responses:
+def load_responses(path: str | os.PathLike[str], *, mapped: bool = False) -> Responses:
     """Read responses.
+
+    Args:
+        path: The file.
+        mapped: Leave the values on disk and read them by the page: processes on one machine then share them.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -59,7 +63,13 @@ def load_responses(path: str | os.PathLike[str]) -> Responses:
         with h5py.File(path) as file:
             if file.attrs.get("format") != FORMAT:
                 raise ValueError(f"{path} is an HDF5 file, but not one of Responses.save")
-            fields: dict[str, Any] = {name: file[name][()] if name in file else None for name in _ARRAYS}
+            fields: dict[str, Any] = {name: file[name][()] if name in file else None for name in _ARRAYS[1:]}
+            values = file["values"]
+            offset = values.id.get_offset() if mapped else None
+            if offset is None:  # asked for, or not stored in one piece
+                fields["values"] = values[()]
+            else:  # copy on write: torch wants memory that it could write to
+                fields["values"] = np.memmap(path, values.dtype, "c", offset, values.shape)
             for group in _GROUPS:
                 fields[group] = {name: data[()] for name, data in file[group].items()} if group in file else {}
             fields["info"] = read_info(file)

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_BAR = 1.1  # inches for the colour bar and its label
+
+
 def plot_volume(
     image: Any,
     *,
@@ -46,8 +49,8 @@ def plot_volume(
         >>> figure.get_suptitle()
         'noise ceiling'
     """
-    import matplotlib.pyplot as plt
     import nibabel
+    from matplotlib.figure import Figure
     from nilearn import image as ni
     from nilearn import plotting
 
@@ -58,7 +61,7 @@ def plot_volume(
     # The middle of each of as many equal parts of the voxels, from bottom to top: where there are more, more slices.
     heights = np.unique(np.quantile(inside[:, 2], (np.arange(num_slices) + 0.5) / num_slices).round())
     cuts = [float((loaded.affine @ [0, 0, z, 1])[2]) for z in heights]
-    figure = plt.figure(figsize=(1.6 * len(cuts) + 1.4, 3.0))
+    figure = Figure(figsize=(max(1.7 * len(cuts), 3.0) + _BAR, 2.6))
     shown = nibabel.Nifti1Image(np.where(np.isfinite(values), values, 0).astype(np.float32), loaded.affine)
     # nilearn draws 0 as "no value"; what is 0 in the map gets the smallest number that it draws.
     data = np.asarray(shown.dataobj)
@@ -69,9 +72,9 @@ def plot_volume(
         display_mode="z",
         cut_coords=cuts,
         figure=figure,
-        axes=(0.01, 0.02, 0.86, 0.80),
+        axes=(0.01, 0.02, 0.98 - _BAR / figure.get_figwidth(), 0.84),
         colorbar=False,
-        threshold=None if background is None else 1e-9,
+        threshold=1e-9 * (high - low),  # where there is no value, nothing is drawn
         cmap=cmap,
         vmin=low,
         vmax=high,
@@ -123,14 +126,13 @@ def plot_surface(
         >>> len(figure.axes)
         3
     """
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
     from nilearn import plotting
     from nilearn.surface import load_surf_mesh
 
     low, high, cmap = _range(np.concatenate(values), vmin, vmax, cmap)
-    figure, axes = plt.subplots(
-        len(views), 2, figsize=(7.4, 3.0 * len(views) + 0.4), subplot_kw={"projection": "3d"}, squeeze=False
-    )
+    figure = Figure(figsize=(6.4 + _BAR, 2.6 * len(views) + 0.4))
+    axes = figure.subplots(len(views), 2, subplot_kw={"projection": "3d"}, squeeze=False)
     for column, side in enumerate(("left", "right")):
         mesh = load_surf_mesh(meshes[column])
         if len(mesh.coordinates) != len(values[column]):
@@ -151,7 +153,9 @@ def plot_surface(
                 symmetric_cbar=False,
             )
             axes[row, column].set_title(f"{side}, {view}", fontsize=9, y=0.98)
-    figure.subplots_adjust(left=0.0, right=0.86, top=0.9, bottom=0.0, wspace=0.0, hspace=0.0)
+    figure.subplots_adjust(
+        left=0.0, right=1 - _BAR / figure.get_figwidth(), top=0.88, bottom=0.0, wspace=0.0, hspace=0.0
+    )
     _colour_bar(figure, low, high, cmap, unit, np.concatenate(values))
     figure.suptitle(title, fontsize=11)
     return figure
@@ -172,11 +176,11 @@ def _colour_bar(figure: Figure, low: float, high: float, cmap: str, unit: str, v
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    finite = values[np.isfinite(values)]
+    finite, width = values[np.isfinite(values)], figure.get_figwidth()
     ends = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
     bar = figure.colorbar(
         ScalarMappable(Normalize(low, high), cmap),
-        cax=figure.add_axes((0.885, 0.2, 0.014, 0.55)),
+        cax=figure.add_axes((1 - 0.95 * _BAR / width, 0.15, 0.12 / width, 0.6)),
         extend=ends[bool(finite.min() < low), bool(finite.max() > high)],
     )
     bar.set_label(unit)

@@ -1,0 +1,96 @@
+"""Loaders over datasets that give whole batches, and resume exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from neuroalign.data.images import collate
+from neuroalign.types import Batch
+
+
+class BatchDataModule(L.LightningDataModule):
+    """Loaders over datasets that give whole batches, shuffled so that a resumed run goes on as it would have.
+
+    Subclasses fill ``self.datasets`` ("train", "val" and, where there is one, "test") in ``setup``.
+
+    The order of an epoch depends on ``seed`` and the epoch alone, and augmentation on ``seed`` and the step alone; under
+    a distributed strategy each process gets its share.
+
+    Args:
+        batch_size: Images a batch (of each process).
+        num_workers: Loader processes.
+        augment: From float images (stimulus, channel, height, width) to the same, on training batches, after they are
+            on the device.
+        seed: Of the order and the augmentation.
+        drop_last: Leave out an incomplete last training batch.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 256,
+        num_workers: int = 0,
+        augment: nn.Module | Callable[[Tensor], Tensor] | None = None,
+        seed: int = 0,
+        drop_last: bool = False,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1; got {batch_size}")
+        self.batch_size, self.num_workers, self.augment = batch_size, num_workers, augment
+        self.seed, self.drop_last = seed, drop_last
+        self.datasets: dict[str, Dataset[Batch]] = {}
+
+    def _loader(self, stage: str) -> DataLoader[Batch]:
+        if not self.datasets:
+            self.setup("fit")
+        if stage not in self.datasets:
+            raise ValueError(f"there is no {stage} set; there are {sorted(self.datasets)}")
+        sampler = None
+        if stage == "train":
+            world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+            sampler = DistributedSampler(self.datasets[stage], world, rank, seed=self.seed)
+        return DataLoader(
+            self.datasets[stage],
+            batch_size=self.batch_size,  # by name: Lightning looks for it when it rebuilds a loader
+            sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            collate_fn=collate,
+            drop_last=self.drop_last and stage == "train",
+        )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled training batches."""
+        return self._loader("train")
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        """Validation batches, in order; none while fitting without a validation set."""
+        if not self.datasets:
+            self.setup("fit")
+        fitting = self.trainer is not None and self.trainer.state.fn == "fit"
+        return [] if fitting and "val" not in self.datasets else self._loader("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Test batches, in order."""
+        return self._loader("test" if "test" in self.datasets or not self.datasets else "val")
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """Batches of the test set (the validation set, where there is no other), in order."""
+        return self.test_dataloader()
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Augment training batches; a seed for each step makes a resumed run draw what it would have drawn."""
+        if self.augment is None or self.trainer is None or not self.trainer.training:
+            return batch
+        images = batch["image"]
+        devices = [images.device] if images.is_cuda else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(self.seed * 1_000_003 + self.trainer.global_step)
+            return {**batch, "image": self.augment(images)}

@@ -1,0 +1,266 @@
+"""The paper's neural data: from the files of NSD to batches, for one subject or several."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from neuroalign.data.datamodules.base import BatchDataModule
+from neuroalign.data.datamodules.responses import responses_dataset
+from neuroalign.data.images import ArrayDataset
+from neuroalign.data.nsd.extraction import extract_nsd
+from neuroalign.data.nsd.reader import read_nsd
+from neuroalign.data.nsd.stimuli import NSDImages
+from neuroalign.data.nsd.stimulus_cache import CachedImages, cache_stimuli
+from neuroalign.data.nsd.tree import open_tree
+from neuroalign.data.nsd.trials import SPLITS, read_split
+from neuroalign.data.responses import Responses
+from neuroalign.data.responses_file import load_responses
+from neuroalign.types import Batch, unknown
+
+
+class NSDDataModule(BatchDataModule):
+    """The paper's neural data: regions of one subject or several, from the files of NSD to batches.
+
+    Reads single trials, z-scores every voxel within each session (by the training images' trials), averages repeats, and
+    z-scores with mean and standard deviation of the training images. Test images enter no statistic. Images are read from
+    the brick, or from a cache, when a batch needs them, so under DDP every process reads its own part.
+
+    With several subjects a batch has a row an image and all subjects' voxels side by side, NaN where a subject didn't see the
+    image; losses and metrics leave those out, and ``columns`` tells whose is what.
+
+    Args:
+        root: The folder that holds ``nsddata``, ``nsddata_betas`` and ``nsddata_stimuli``, or a URL.
+        subject: 1 to 8, or several.
+        roi: A region or several, expressions as in :func:`neuroalign.read_nsd`, or a mapping that names them.
+        betas: Version of the betas.
+        space: A volume or surface space.
+        sessions: 1-based session numbers; default all there are.
+        split: The test images: "shared1000", "shared515", "algonauts2023", or rows of the image brick.
+        zscore_sessions: Whether to z-score within sessions. The paper's script doesn't; NSD's authors do.
+        pca_variance: Replace voxels by principal components that hold this share of the variance, fitted on training.
+        shuffle_seed: The control of wrong responses: give every image another's, by :meth:`Responses.shuffled`, in
+            training only; validation stays right, so that its correlation tells what such a predictor knows.
+        image_size: Height and width to resize to; default that of the brick.
+        cache: A folder for prepared responses and resized images: written once, by one process a machine, and memory-mapped
+            by all. Default none: everything is read anew, and images are resized when they are needed.
+        cache_workers: Processes that resize images for the cache.
+        accept_terms: For a URL, that NSD's Data Access Agreement is accepted.
+        access: For a URL, other options of :func:`neuroalign.data.open_tree`, such as ``cache`` and ``confirm``.
+        batch_size: Images a batch; the paper's is 200.
+        num_workers: Loader processes.
+        augment: On training batches.
+        seed: Of the order and the augmentation.
+
+    Attributes:
+        responses: By subject (training, validation) :class:`Responses`, once set up.
+        columns: By head, such as "V4", or "subj01/V4" with several subjects, the columns of ``response`` that belong to it:
+            what :class:`neuroalign.MeasuredGuidance` takes.
+
+    Raises:
+        FileNotFoundError: If files are missing (named).
+        NSDError: If files are damaged or contradict each other.
+        ValueError: If a region or split is unknown; the message lists near matches.
+        PermissionError: If the root is a URL and NSD's terms were not accepted.
+
+    Example:
+        >>> import tempfile
+        >>> from neuroalign.data import write_simulated_nsd
+        >>> root = tempfile.mkdtemp()
+        >>> _ = write_simulated_nsd(root, np.random.rand(500, 3, 8, 8), np.arange(500) % 10)
+        >>> data = NSDDataModule(root, subject=1, roi=["V1", "V4"], batch_size=50)
+        >>> next(iter(data.train_dataloader()))["response"].shape
+        torch.Size([50, 160])
+        >>> {name: len(columns) for name, columns in data.columns.items()}
+        {'V1': 80, 'V4': 80}
+
+    Source:
+        Shao et al. 2024, arXiv 2405.02564; Allen et al. 2022, Nature Neuroscience.
+    """
+
+    responses: dict[int, tuple[Responses, Responses]]
+    columns: dict[str, list[int]]
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        subject: int | list[int] = 1,
+        roi: str | list[str] | dict[str, str] = "V4",
+        *,
+        betas: str = "betas_fithrf_GLMdenoise_RR",
+        space: str = "func1pt8mm",
+        sessions: list[int] | None = None,
+        split: str | list[int] = "shared1000",
+        zscore_sessions: bool = True,
+        pca_variance: float | None = None,
+        shuffle_seed: int | None = None,
+        image_size: int | None = None,
+        cache: str | os.PathLike[str] | None = None,
+        cache_workers: int = 0,
+        accept_terms: bool = False,
+        access: dict[str, Any] | None = None,
+        batch_size: int = 200,
+        num_workers: int = 0,
+        augment: nn.Module | Callable[[Tensor], Tensor] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size=batch_size, num_workers=num_workers, augment=augment, seed=seed)
+        self.subjects = [subject] if isinstance(subject, (int, np.integer)) else [int(s) for s in subject]
+        if not self.subjects or len(set(self.subjects)) != len(self.subjects):
+            raise ValueError(f"subject is a number or several different ones; got {subject}")
+        if isinstance(split, str) and split not in SPLITS:
+            raise ValueError(unknown("split", split, SPLITS))
+        self.root, self.roi, self.betas, self.space, self.sessions = root, roi, betas, space, sessions
+        self.split, self.zscore_sessions, self.pca_variance = split, zscore_sessions, pca_variance
+        self.shuffle_seed, self.image_size = shuffle_seed, image_size
+        self.cache = None if cache is None else Path(cache)
+        self.cache_workers = cache_workers
+        self.access = {**(access or {}), "accept_terms": accept_terms}
+
+    @property
+    def num_voxels(self) -> int:
+        """V, of all subjects together, known once set up."""
+        self.setup()
+        return sum(train.num_voxels for train, _ in self.responses.values())
+
+    @property
+    def train_responses(self) -> Responses:
+        """To the training images, of the one subject, once set up."""
+        return self._only()[0]
+
+    @property
+    def val_responses(self) -> Responses:
+        """To the test images, of the one subject, once set up."""
+        return self._only()[1]
+
+    def _only(self) -> tuple[Responses, Responses]:
+        if len(self.subjects) > 1:
+            raise ValueError(f"there are several subjects: look into responses, which holds {self.subjects}")
+        return self.responses[self.subjects[0]]
+
+    def prepare_data(self) -> None:
+        """Fill the cache, where there is one; Lightning calls this in one process a machine."""
+        if self.cache is None:
+            return
+        for subject in self.subjects:
+            if not all(path.exists() for path in self._prepared(subject)):
+                trials = self.cache / f"subj{subject:02d}-{self._key(reading=True)}.h5"
+                extract_nsd(self._tree(), trials, subject, overwrite=True, **self._reading())
+                parts = self._prepare(subject, Responses.load(trials))
+                for path, part in zip(self._prepared(subject), parts):
+                    part.save(path)
+        cache_stimuli(
+            self._tree(),
+            self._image_cache(),
+            image_size=self.image_size,
+            rows=self._shown({s: tuple(load_responses(p) for p in self._prepared(s)) for s in self.subjects}),
+            workers=self.cache_workers,
+        )
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read and prepare, or map what was prepared, once."""
+        if self.datasets:
+            return
+        images: Any
+        if self.cache is None:
+            tree = self._tree()
+            self.responses = {s: self._prepare(s, read_nsd(tree, s, **self._reading())) for s in self.subjects}
+            images = NSDImages(tree)
+        else:
+            if not (self._image_cache() / "index.json").exists():
+                self.prepare_data()
+            self.responses = {
+                s: tuple(load_responses(path, mapped=True) for path in self._prepared(s))  # type: ignore[misc]
+                for s in self.subjects
+            }
+            images = CachedImages(self._image_cache())
+        self.columns = self._columns()
+        for place, name in enumerate(("train", "val")):
+            parts = [self.responses[s][place] for s in self.subjects]
+            size = self.image_size  # a no-op on cached images
+            self.datasets[name] = (
+                responses_dataset(images, parts[0], size) if len(parts) == 1 else _Several(images, parts, size)
+            )
+
+    def _prepare(self, subject: int, responses: Responses) -> tuple[Responses, Responses]:
+        test = self.split if not isinstance(self.split, str) else read_split(self._tree(), subject, self.split)
+        if self.zscore_sessions:
+            responses = responses.zscore_sessions(without=test)
+        train, val = responses.average_repeats().split(test)
+        kept = ~np.isnan(train.standardize(train).values).all(0)  # voxels that say nothing in training
+        train, val = train.select(voxels=kept), val.select(voxels=kept)
+        if self.pca_variance is not None:
+            val, train = val.pca(self.pca_variance, reference=train), train.pca(self.pca_variance)
+        train, val = train.standardize(train), val.standardize(train)
+        return (train if self.shuffle_seed is None else train.shuffled(self.shuffle_seed)), val
+
+    def _tree(self) -> Any:
+        return open_tree(self.root, **self.access)
+
+    def _reading(self) -> dict[str, Any]:
+        return {"roi": self.roi, "betas": self.betas, "space": self.space, "sessions": self.sessions}
+
+    def _key(self, *, reading: bool = False) -> str:
+        """A name for what was asked for: other options are other files of the cache."""
+        options: dict[str, Any] = {"root": str(self.root), **self._reading()}
+        if not reading:
+            split = self.split if isinstance(self.split, str) else sorted(map(int, self.split))
+            options |= {"split": split, "zscore": self.zscore_sessions, "pca": self.pca_variance}
+            options |= {"shuffle": self.shuffle_seed}
+        return hashlib.sha256(json.dumps(options, sort_keys=True, default=list).encode()).hexdigest()[:12]
+
+    def _prepared(self, subject: int) -> list[Path]:
+        assert self.cache is not None
+        return [self.cache / f"subj{subject:02d}-{self._key()}-{part}.h5" for part in ("train", "val")]
+
+    def _image_cache(self) -> Path:
+        assert self.cache is not None
+        subjects = "-".join(map(str, self.subjects))
+        return self.cache / f"stimuli-{self.image_size or 'full'}-{subjects}-{self._key(reading=True)}"
+
+    def _shown(self, responses: Mapping[int, Sequence[Responses]]) -> np.ndarray:
+        return np.unique(np.concatenate([part.stimulus for parts in responses.values() for part in parts]))
+
+    def _columns(self) -> dict[str, list[int]]:
+        columns: dict[str, list[int]] = {}
+        start = 0
+        for subject in self.subjects:
+            roi = self.responses[subject][0].roi
+            for name in dict.fromkeys(map(str, roi)):
+                head = name if len(self.subjects) == 1 else f"subj{subject:02d}/{name}"
+                columns[head] = (np.flatnonzero(roi == name) + start).tolist()
+            start += len(roi)
+        return columns
+
+
+class _Several(ArrayDataset):
+    """A row an image, with the responses of every subject that saw it; put together a batch at a time."""
+
+    def __init__(self, images: Any, parts: Sequence[Responses], image_size: int | None) -> None:
+        stimulus = np.unique(np.concatenate([part.stimulus for part in parts]))
+        super().__init__(images, image_rows=stimulus, image_size=image_size, stimulus=torch.from_numpy(stimulus))
+        self.values = [part.values for part in parts]
+        self.rows = [_rows_of(part.stimulus, stimulus) for part in parts]
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        blocks = []
+        for values, rows in zip(self.values, self.rows):
+            place = rows[np.asarray(indices)]
+            blocks.append(np.where((place >= 0)[:, None], values[place], np.float32(np.nan)))
+        return {**super().__getitems__(indices), "response": torch.from_numpy(np.concatenate(blocks, 1))}
+
+
+def _rows_of(have: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """(wanted,) the row of each wanted stimulus, -1 where there is none."""
+    order = np.argsort(have)
+    place = np.searchsorted(have[order], wanted).clip(max=len(have) - 1)
+    rows = order[place]
+    return np.where(have[rows] == wanted, rows, -1)

@@ -1,0 +1,96 @@
+"""Any images with any responses to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from neuroalign.data.datamodules.base import BatchDataModule
+from neuroalign.data.images import ArrayDataset, as_pixels
+from neuroalign.data.responses import Responses
+
+
+class ResponsesDataModule(BatchDataModule):
+    """Any images with any responses to them, for a neural predictor.
+
+    Args:
+        images: (image, channel, height, width), uint8 or float in [0, 1].
+        responses: (image, voxel), a row for each image, or a :class:`Responses`, averaged over repeats, whose
+            ``stimulus`` are rows of ``images``.
+        val: Rows of the responses for validation; default the shared images of a :class:`Responses`, where it has any,
+            else a random ``val_fraction``.
+        val_fraction: Share of the stimuli for validation.
+        standardize: Z-score every voxel with the mean and standard deviation of the training rows.
+        image_size: Height and width to resize to.
+        batch_size: Images a batch; the paper's is 200.
+        num_workers: Loader processes.
+        augment: On training batches.
+        seed: Of the split, the order and the augmentation.
+
+    Yields batches with ``image``, ``response``, ``stimulus``.
+
+    Raises:
+        ValueError: If images and responses differ in number, or a stimulus has several rows (average them first).
+
+    Example:
+        >>> data = ResponsesDataModule(torch.rand(50, 3, 8, 8), torch.randn(50, 20), batch_size=10)
+        >>> {k: v.shape for k, v in next(iter(data.train_dataloader())).items() if k != "stimulus"}
+        {'image': torch.Size([10, 3, 8, 8]), 'response': torch.Size([10, 20])}
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray | Tensor,
+        responses: np.ndarray | Tensor | Responses,
+        *,
+        val: Sequence[int] | np.ndarray | None = None,
+        val_fraction: float = 0.1,
+        standardize: bool = True,
+        image_size: int | None = None,
+        batch_size: int = 200,
+        num_workers: int = 0,
+        augment: nn.Module | Callable[[Tensor], Tensor] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size=batch_size, num_workers=num_workers, augment=augment, seed=seed)
+        if not isinstance(responses, Responses):
+            values = np.asarray(responses)
+            if len(values) != len(images):
+                raise ValueError(f"{len(images)} images but responses to {len(values)} stimuli")
+            responses = Responses.from_arrays(values)
+        self.images, self.image_size = as_pixels(images), image_size
+        self.train_responses, self.val_responses = _split(responses, val, val_fraction, seed)
+        if responses.stimulus.max() >= len(images) or responses.stimulus.min() < 0:
+            raise ValueError(f"responses name stimulus {responses.stimulus.max()}, but there are {len(images)} images")
+        if standardize:
+            self.train_responses, self.val_responses = (
+                part.standardize(self.train_responses) for part in (self.train_responses, self.val_responses)
+            )
+
+    @property
+    def num_voxels(self) -> int:
+        """V."""
+        return self.train_responses.num_voxels
+
+    def setup(self, stage: str | None = None) -> None:
+        """Make the datasets, once."""
+        if not self.datasets:
+            self.datasets = {
+                "train": responses_dataset(self.images, self.train_responses, self.image_size),
+                "val": responses_dataset(self.images, self.val_responses, self.image_size),
+            }
+
+
+def responses_dataset(images: Any, responses: Responses, image_size: int | None) -> ArrayDataset:
+    """Images with their responses, a batch at a time."""
+    return ArrayDataset(
+        images,
+        image_rows=responses.stimulus,
+        image_size=image_size,
+        response=torch.from_numpy(responses.values),
+        stimulus=torch.from_numpy(responses.stimulus),
+    )
