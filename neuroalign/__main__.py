@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from neuroalign.commands import nsd
+
 _LIGHTNING = {
     "fit": "train a task: fit --config guide.yaml",
     "validate": "evaluate a checkpoint on the validation set",
@@ -44,6 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--container", choices=("hdf5", "nii.gz"), default="hdf5", help="of the betas")
     simulate.add_argument("--seed", type=int, default=0)
 
+    nsd.add_parser(commands)
+
     for name, text in _LIGHTNING.items():
         commands.add_parser(name, help=text, add_help=False)
     return parser
@@ -63,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.replications < 1:
             parser.error("--replications must be at least 1")
         _demo(args)
+    elif args.command == "nsd":
+        nsd.run(args)
     else:
         _simulate(args)
 

@@ -16,6 +16,7 @@ ROWS = [
     {"guidance"},
     {"tasks", "callbacks"},
     {"study"},
+    {"commands"},
     {"__main__"},
 ]
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}

@@ -85,6 +85,28 @@ class ResponsesDataModule(BatchDataModule):
             }
 
 
+def _split(
+    responses: Responses, val: Sequence[int] | np.ndarray | None, val_fraction: float, seed: int
+) -> tuple[Responses, Responses]:
+    n = len(responses)
+    if len(np.unique(responses.stimulus)) != n:
+        raise ValueError("some stimulus has several rows: call average_repeats first, or training and validation may "
+                         "share an image")  # fmt: skip
+    if val is None and responses.shared.any():
+        return responses.split_shared()
+    if val is None:
+        if not 0 < val_fraction < 1:
+            raise ValueError(f"val_fraction must be between 0 and 1; got {val_fraction}")
+        val = np.random.default_rng(seed).permutation(n)[: max(1, round(val_fraction * n))]
+    mask = np.zeros(n, dtype=bool)
+    mask[np.asarray(val)] = True
+    if mask.all() or not mask.any():
+        raise ValueError(
+            f"{int(mask.sum())} of {n} rows are for validation: training needs some, and so does validation"
+        )
+    return responses.rows(~mask), responses.rows(mask)
+
+
 def responses_dataset(images: Any, responses: Responses, image_size: int | None) -> ArrayDataset:
     """Images with their responses, a batch at a time."""
     return ArrayDataset(

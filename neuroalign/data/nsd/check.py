@@ -13,6 +13,7 @@ import numpy as np
 
 from neuroalign.data.nsd.betas import read_session
 from neuroalign.data.nsd.layout import (
+    BETAS,
     FACTS,
     NUM_IMAGES,
     SURFACES,
@@ -169,7 +170,7 @@ def _subject(tree: Tree, subject: int) -> Iterator[Finding]:
 
 
 def _version(tree: Tree, paths: NSDPaths, design: Design | None, shape: tuple[int, ...] | None) -> Iterator[Finding]:
-    label = f"{paths.space} {paths.betas}"
+    label = _label(paths)
     subject = paths.subject
     sessions = tree.sessions(paths)
     if not sessions:
@@ -195,6 +196,11 @@ def _version(tree: Tree, paths: NSDPaths, design: Design | None, shape: tuple[in
     yield finding
     if values is not None and design is not None:
         yield _attempt(subject, f"{label}: ncsnr", lambda: _ncsnr(tree, paths, sessions, values, design, shape))
+
+
+def _label(paths: NSDPaths) -> str:
+    short = {name: alias for alias, name in BETAS.items()}
+    return f"{paths.space} {short.get(paths.betas, paths.betas)}"
 
 
 def _regions(tree: Tree, paths: NSDPaths) -> tuple[tuple[int, ...] | None, list[Finding]]:
@@ -261,7 +267,7 @@ def _sampled(
     tree: Tree, paths: NSDPaths, sessions: list[int], shape: tuple[int, ...]
 ) -> tuple[np.ndarray | None, Finding]:
     """A few voxels inside the brain through every session, and what was seen on the way."""
-    what = f"{paths.space} {paths.betas}: betas"
+    what = f"{_label(paths)}: betas"
     try:
         voxels = _sample_voxels(tree, paths, shape)
         if voxels is None:

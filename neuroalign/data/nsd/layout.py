@@ -121,6 +121,11 @@ class NSDPaths:
         """A surface's region file."""
         return self.freesurfer / f"label/{hemisphere}.{atlas}.mgz"
 
+    def surface(self, kind: str) -> tuple[Path, Path]:
+        """The left and right surface: "inflated", "white", "pial", ..., or "sulc", its depth."""
+        left, right = (self.freesurfer / f"surf/{h}.{kind}" for h in HEMISPHERES)
+        return left, right
+
     def label_files(self, atlas: str) -> list[Path]:
         """The region files of the space: one for a volume, left and right for a surface."""
         return [self.label(atlas, h) for h in HEMISPHERES] if self.is_surface else [self.roi(atlas)]

@@ -1,0 +1,245 @@
+"""``neuroalign nsd``: check a tree, extract responses, cache stimuli, plot maps."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from neuroalign.data import Responses
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its own commands."""
+    nsd = commands.add_parser("nsd", help="the Natural Scenes Dataset: check, extract, stimuli, plot")
+    actions = nsd.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return actions.add_parser(
+            name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+
+    check = add("check", "say what a tree holds, lacks, and what in it is damaged; exit code 1 if it is unusable")
+    check.add_argument("root", metavar="ROOT", type=Path, help="folder with nsddata, nsddata_betas, nsddata_stimuli")
+    check.add_argument("--subject", type=int, nargs="+", help="1 to 8; None is all with betas")
+    check.add_argument("--json", action="store_true", help="print JSON")
+
+    extract = add("extract", "write regions' responses to one HDF5 file with everything needed to train")
+    extract.add_argument("root", metavar="ROOT", help="folder, or URL such as s3://natural-scenes-dataset")
+    extract.add_argument("--subject", type=int, required=True, help="1 to 8")
+    extract.add_argument(
+        "--roi",
+        nargs="+",
+        required=True,
+        help="regions: V1, 'prf-visualrois:V1v|V1d', 'streams:ventral & nsdgeneral', nsdgeneral, mask.nii.gz, ...",
+    )
+    extract.add_argument("--out", type=Path, required=True, help="the file to write")
+    extract.add_argument("--betas", default="betas_fithrf_GLMdenoise_RR", help="version, or b1, b2, b3")
+    extract.add_argument("--space", default="func1pt8mm", help="func1pt8mm, func1mm, fsaverage or nativesurface")
+    extract.add_argument("--sessions", type=_sessions, help="such as 1-10 or 1,2,5; None is all there are")
+    extract.add_argument("--overwrite", action="store_true", help="replace a file that holds something else")
+    _add_access(extract)
+
+    stimuli = add("stimuli", "resize images of the brick once into a memory-mapped cache")
+    stimuli.add_argument("root", metavar="ROOT", help="folder or URL")
+    stimuli.add_argument("--out", type=Path, required=True, help="folder of the cache")
+    stimuli.add_argument("--image-size", type=int, default=224, help="height and width")
+    stimuli.add_argument("--responses", type=Path, help="only the images of this extracted file")
+    stimuli.add_argument("--workers", type=int, default=0, help="processes")
+    _add_access(stimuli)
+
+    plot = add("plot", "draw the noise ceiling, and a prediction's accuracy, on the brain")
+    plot.add_argument("file", metavar="FILE", type=Path, help="a file written by extract")
+    plot.add_argument("--prediction", type=Path, help="a correlation a voxel: .npy, .pt, or .csv with one column")
+    plot.add_argument("--map", nargs="*", default=[], help="maps inside FILE to draw as well, such as ncsnr R2")
+    plot.add_argument(
+        "--root", type=Path, help="the tree: anatomy behind slices, or surfaces of fsaverage/nativesurface"
+    )
+    plot.add_argument("--out", type=Path, default=Path("brain-maps"), help="folder for figures and maps")
+
+
+def _add_access(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--accept-terms", action="store_true",
+                        help="for a URL: you accepted NSD's Data Access Agreement (naturalscenesdataset.org)")  # fmt: skip
+    parser.add_argument("--cache", type=Path, help="for a URL: folder of fetched files")
+    parser.add_argument("--yes", action="store_true", help="for a URL: don't ask before a transfer")
+    parser.add_argument("--transfer", choices=("voxels", "files"), default="voxels",
+                        help="for a URL: read only the wanted voxels of HDF5 betas, or fetch whole files")  # fmt: skip
+    parser.add_argument("--endpoint-url", help="for s3: another server than Amazon's")
+
+
+def _sessions(text: str) -> list[int]:
+    """Read session numbers, such as 1-3,5."""
+    result: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        try:
+            result += range(int(first), int(last if dash else first) + 1)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"sessions are written like 1-10 or 1,2,5; got {text!r}") from None
+    return result
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run an action; a problem with files or names is one line, not a traceback."""
+    from rich.console import Console
+
+    console = Console()
+    actions = {"check": _check, "extract": _extract, "stimuli": _stimuli, "plot": _plot}
+    try:
+        actions[args.action](args, console)
+    except (OSError, ValueError, ImportError, IndexError) as error:
+        sys.exit(f"neuroalign nsd {args.action}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"neuroalign nsd {args.action}: stopped; run it again to go on where it was")
+
+
+def _access(args: argparse.Namespace) -> dict[str, Any]:
+    options: dict[str, Any] = {"accept_terms": args.accept_terms, "cache": args.cache, "transfer": args.transfer}
+    if args.yes:
+        options["confirm"] = True
+    if args.endpoint_url:
+        options["storage_options"] = {"anon": True, "client_kwargs": {"endpoint_url": args.endpoint_url}}
+    return options
+
+
+def _check(args: argparse.Namespace, console: Console) -> None:
+    from neuroalign.data import check_nsd
+
+    report = check_nsd(args.root, args.subject)
+    if args.json:
+        print(json.dumps(report.to_dict(), indent=1))
+    else:
+        from rich.table import Table
+
+        table = Table(
+            "", "subject", "what", "found", title=f"{report.root}{' (simulated)' if report.simulated else ''}"
+        )
+        colours = {"ok": "green", "missing": "yellow", "warning": "yellow", "error": "red"}
+        for finding in report.findings:
+            level = f"[{colours[finding.level]}]{finding.level}[/]"
+            table.add_row(level, str(finding.subject or "all"), finding.what, finding.message)
+        console.print(table)
+        counts = ", ".join(f"{len(report.of(level))} {level}" for level in colours)
+        console.print(f"{'Usable' if report.usable else 'Not usable as it is'}: {counts}.")
+    if not report.usable:
+        sys.exit(1)
+
+
+def _extract(args: argparse.Namespace, console: Console) -> None:
+    from neuroalign.data import extract_nsd
+    from neuroalign.files import readable_size
+
+    out = extract_nsd(
+        args.root,
+        args.out,
+        args.subject,
+        roi=args.roi,
+        betas=args.betas,
+        space=args.space,
+        sessions=args.sessions,
+        overwrite=args.overwrite,
+        **_access(args),
+    )
+    console.print(f"Wrote {out}, {readable_size(out.stat().st_size)}: {_load(out)!r}", soft_wrap=True, markup=False)
+
+
+def _stimuli(args: argparse.Namespace, console: Console) -> None:
+    import numpy as np
+
+    from neuroalign.data import cache_stimuli
+
+    rows = None if args.responses is None else np.unique(_load(args.responses).stimulus)
+    cache = cache_stimuli(
+        args.root, args.out, image_size=args.image_size, rows=rows, workers=args.workers, **_access(args)
+    )
+    console.print(f"{args.out} holds {len(cache)} images of {cache.shape[1]}x{cache.shape[2]}", soft_wrap=True)
+
+
+def _load(path: Path) -> Responses:
+    from neuroalign.data import Responses
+
+    return Responses.load(path)
+
+
+def _plot(args: argparse.Namespace, console: Console) -> None:
+    from neuroalign.data import save_map
+    from neuroalign.files import whole
+
+    responses = _load(args.file)
+    of = f"subject {responses.info.get('subject', '?')}, {', '.join(dict.fromkeys(map(str, responses.roi)))}"
+    of = f"{of} (simulated)" if responses.info.get("simulated") else of
+    maps: list[tuple[str, Any, str, str]] = []
+    if responses.noise_ceiling is not None:
+        maps.append(("noise_ceiling", responses.noise_ceiling, f"Noise ceiling of a single trial, {of}",
+                     "share of variance"))  # fmt: skip
+    for name in args.map:
+        if name not in responses.maps:
+            raise ValueError(f"{args.file} holds no map {name!r}; it holds {sorted(responses.maps)}")
+        units = {"R2": "% of variance", "meanbeta": "% signal change", "ncsnr": "signal / noise (sd)"}
+        maps.append((name, responses.maps[name], f"{name}, {of}", units.get(name, name)))
+    if args.prediction is not None:
+        maps.append(
+            ("prediction", _values(args.prediction), f"Prediction of held-out responses, {of}", "correlation r")
+        )
+    if not maps:
+        raise ValueError(f"{args.file} holds no noise ceiling: give --prediction or --map ({sorted(responses.maps)})")
+    for name, values, title, unit in maps:
+        written = save_map(
+            responses, values, args.out / f"{name}{'.gii' if responses.vertex_index is not None else '.nii.gz'}"
+        )
+        figure = _figure(args.root, responses, values, written, title, unit)
+        if figure is None:
+            console.print("No surface to draw on: give --root, the tree with freesurfer/.../surf/lh.inflated")
+        else:
+            with whole(args.out / f"{name}.png") as temporary:
+                figure.savefig(temporary, dpi=150, format="png")
+            written.append(args.out / f"{name}.png")
+        console.print(f"Wrote {', '.join(map(str, written))}", soft_wrap=True)
+
+
+def _figure(root: Path | None, responses: Responses, values: Any, written: list[Path], title: str, unit: str) -> Any:
+    from neuroalign.data import to_surface
+    from neuroalign.data.nsd import NSDPaths
+    from neuroalign.plot import plot_surface, plot_volume
+
+    info = responses.info
+    paths = None
+    if root is not None and "subject" in info:
+        paths = NSDPaths(root, info["subject"], info["betas"], info["space"])
+    if responses.vertex_index is None:
+        anatomy = None if paths is None else paths.anatomy / "mean.nii.gz"
+        return plot_volume(written[0], title=title, unit=unit,
+                           background=anatomy if anatomy is not None and anatomy.exists() else None)  # fmt: skip
+    meshes = None if paths is None else paths.surface("inflated")
+    if meshes is None or not all(mesh.exists() for mesh in meshes):
+        return None
+    depth = paths.surface("sulc")  # type: ignore[union-attr]
+    backgrounds = depth if all(d.exists() for d in depth) else None
+    return plot_surface(to_surface(responses, values), meshes, title=title, unit=unit, backgrounds=backgrounds)
+
+
+def _values(path: Path) -> Any:
+    """A value a voxel from a file."""
+    import numpy as np
+
+    if not path.exists():
+        raise FileNotFoundError(f"no file {path}")
+    if path.suffix == ".npy":
+        return np.load(path).ravel()
+    if path.suffix == ".pt":
+        import torch
+
+        return torch.load(path, weights_only=True).float().numpy().ravel()
+    import pandas as pd
+
+    table = pd.read_csv(path)
+    numbers = table.select_dtypes("number")
+    if numbers.shape[1] != 1:
+        raise ValueError(f"{path} must hold one column of numbers, a row a voxel; it holds {list(table.columns)}")
+    return numbers.to_numpy().ravel()
