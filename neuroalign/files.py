@@ -60,9 +60,12 @@ def check_space(folder: Path, needs: int) -> None:
 
 
 def is_full(error: OSError) -> bool:
-    """Whether an error says that no more fits (disk full, quota, largest file size); HDF5 gives the number in words."""
-    codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return error.errno in codes or any(f"errno = {code}" in str(error) for code in codes)
+    """Whether an error says that no more fits (disk full, quota, largest file size).
+
+    HDF5 gives the number in words, and NumPy only how much it wrote.
+    """
+    codes, text = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), str(error)
+    return error.errno in codes or any(f"errno = {code}" in text for code in codes) or " requested and " in text
 
 
 def readable_size(num_bytes: float) -> str:

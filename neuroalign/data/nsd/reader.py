@@ -13,7 +13,7 @@ import numpy as np
 from neuroalign import __version__
 from neuroalign.data.nsd.betas import read_session
 from neuroalign.data.nsd.layout import PSC_SCALE, TRIALS_PER_SESSION, NSDError, NSDPaths
-from neuroalign.data.nsd.regions import Roi, Voxels, find_voxels, load_map
+from neuroalign.data.nsd.regions import Roi, Voxels, atlases_of, find_voxels, load_map, named
 from neuroalign.data.nsd.tree import Tree, check_sessions, open_tree
 from neuroalign.data.nsd.trials import Design, read_behaviour
 from neuroalign.data.responses import Responses
@@ -131,13 +131,19 @@ class Request:
         tree = open_tree(root, **access)
         paths = NSDPaths(tree.root, subject, betas, space)
         wanted = check_sessions(tree, paths, sessions)
+        join = tree.exists(paths.behaviour) if behaviour is None else behaviour
+        names = _map_names(tree, paths, maps)
+        side = [
+            file for atlas in atlases_of(named(roi)) for file in paths.label_files(atlas) + paths.colour_tables(atlas)
+        ]
+        side += [paths.expdesign, *([paths.behaviour] if join else []), *(f for n in names for f in paths.map_files(n))]
+        tree.fetch((file for file in side if tree.exists(file)), "region, design and behaviour files")
         voxels = find_voxels(tree, paths, roi)
         design = Design.read(tree, paths)
         trials = design.trials(wanted)
         stimulus = design.stimulus[trials]
         files = [file for session in wanted for file in tree.session_files(paths, session) or []]
         tree.prepare(files, len(voxels.index))
-        join = tree.exists(paths.behaviour) if behaviour is None else behaviour
         return cls(
             tree,
             paths,
@@ -146,7 +152,7 @@ class Request:
             stimulus,
             design.ten_k[trials] <= 1000,
             read_behaviour(tree, paths, wanted, stimulus) if join else {},
-            _read_maps(tree, paths, voxels, maps),
+            _read_maps(tree, paths, voxels, names),
             roi if isinstance(roi, (str, list)) else [str(name) for name in dict.fromkeys(voxels.roi)],
         )
 
@@ -224,12 +230,16 @@ def read_map(tree: Tree, paths: NSDPaths, name: str) -> np.ndarray:
     return whole / np.float32(PSC_SCALE) if name.startswith("meanbeta") and not paths.is_surface else whole
 
 
-def _read_maps(tree: Tree, paths: NSDPaths, voxels: Voxels, maps: Sequence[str] | None) -> dict[str, np.ndarray]:
-    if maps is None:
-        default = MAPS[:1] if tree.is_remote else MAPS
-        maps = [name for name in default if all(tree.exists(file) for file in paths.map_files(name))]
+def _map_names(tree: Tree, paths: NSDPaths, maps: Sequence[str] | None) -> list[str]:
+    if maps is not None:
+        return list(maps)
+    default = MAPS[:1] if tree.is_remote else MAPS
+    return [name for name in default if all(tree.exists(file) for file in paths.map_files(name))]
+
+
+def _read_maps(tree: Tree, paths: NSDPaths, voxels: Voxels, names: Sequence[str]) -> dict[str, np.ndarray]:
     result = {}
-    for name in maps:
+    for name in names:
         whole = read_map(tree, paths, name)
         expected = (sum(voxels.shape),) if paths.is_surface else voxels.shape
         if whole.shape != expected:

@@ -263,7 +263,7 @@ def test_missing_and_damaged_side_files(copied):
     assert read_nsd(copied.root, 1, roi="V1").noise_ceiling is None
     design = copied.expdesign.read_bytes()
     copied.expdesign.write_bytes(design[:500])
-    with pytest.raises(NSDError, match="nsd_expdesign.mat can't be read: truncated"):
+    with pytest.raises(NSDError, match=r"nsd_expdesign.mat can't be read: truncated"):
         read_nsd(copied.root, 1, roi="V1")
     copied.expdesign.unlink()
     with pytest.raises(FileNotFoundError, match=r"no file .*nsd_expdesign.mat"):
