@@ -1,0 +1,116 @@
+"""``neuroalign nsd`` from the command line."""
+
+import json
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from neuroalign.__main__ import main
+from neuroalign.commands.nsd import _sessions
+from neuroalign.data import Responses, read_nsd
+
+
+@pytest.fixture
+def extracted(subject, tmp_path):
+    main(["nsd", "extract", str(subject.root), "--subject", "1", "--roi", "V1", "V4", "--out", str(tmp_path / "x.h5")])
+    return tmp_path / "x.h5"
+
+
+def test_check(subject, capsys, tmp_path):
+    main(["nsd", "check", str(subject.root)])
+    out = capsys.readouterr().out
+    assert "(simulated)" in out and "Usable" in out
+    main(["nsd", "check", str(subject.root), "--json"])
+    assert json.loads(capsys.readouterr().out)["usable"] is True
+    (tmp_path / "nsddata").mkdir()
+    with pytest.raises(SystemExit) as stop:
+        main(["nsd", "check", str(tmp_path)])
+    assert stop.value.code == 1
+    assert "no subject has betas" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="neuroalign nsd check: no folder"):
+        main(["nsd", "check", str(tmp_path / "absent")])
+
+
+def test_extract(subject, extracted, capsys, tmp_path):
+    responses, read = Responses.load(extracted), read_nsd(subject.root, 1, roi=["V1", "V4"])
+    np.testing.assert_array_equal(responses.values, read.values)
+    assert responses.info["simulated"] and responses.info["roi"] == ["V1", "V4"]
+    out = tmp_path / "two.h5"
+    main(["nsd", "extract", str(subject.root), "--subject", "1", "--roi", "V4", "--sessions", "2-3", "--out", str(out)])
+    assert "1500 rows, 20 voxels" in capsys.readouterr().out
+    assert np.unique(Responses.load(out).session).tolist() == [2, 3]
+    with pytest.raises(SystemExit, match="neuroalign nsd extract: unknown roi 'V9'"):
+        main(["nsd", "extract", str(subject.root), "--subject", "1", "--roi", "V9", "--out", str(out)])
+    with pytest.raises(SystemExit, match=r"--accept-terms"):
+        main(["nsd", "extract", "s3://natural-scenes-dataset", "--subject", "1", "--roi", "V4", "--out", str(out)])
+
+
+def test_stimuli(subject, extracted, capsys, tmp_path):
+    main(["nsd", "stimuli", str(subject.root), "--out", str(tmp_path / "c"), "--image-size", "6",
+          "--responses", str(extracted)])  # fmt: skip
+    assert "holds 750 images of 6x6" in capsys.readouterr().out
+
+
+def test_plot(extracted, tmp_path, capsys, subject):
+    scores = np.linspace(-0.1, 0.6, 40)
+    np.save(tmp_path / "scores.npy", scores)
+    out = tmp_path / "maps"
+    main(["nsd", "plot", str(extracted), "--prediction", str(tmp_path / "scores.npy"), "--map", "ncsnr",
+          "--root", str(subject.root), "--out", str(out)])  # fmt: skip
+    for name in ("noise_ceiling", "prediction", "ncsnr"):
+        with Image.open(out / f"{name}.png") as figure:
+            assert min(figure.size) > 200
+        assert nibabel.load(out / f"{name}.nii.gz").shape == tuple(Responses.load(extracted).info["shape"])
+    r = Responses.load(extracted)
+    placed = nibabel.load(out / "prediction.nii.gz").get_fdata()[tuple(r.voxel_index.T)]
+    np.testing.assert_allclose(placed, scores, rtol=1e-6)
+    with pytest.raises(SystemExit, match=r"holds no map 'R3'; it holds \['ncsnr'\]"):
+        main(["nsd", "plot", str(extracted), "--map", "R3"])
+    (tmp_path / "two.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(SystemExit, match="must hold one column of numbers"):
+        main(["nsd", "plot", str(extracted), "--prediction", str(tmp_path / "two.csv")])
+
+
+def test_plot_on_a_surface(tmp_path, capsys):
+    from nibabel.freesurfer import write_geometry, write_morph_data
+
+    from tests.data.nsd.tree_writer import write_tree
+
+    tree = write_tree(tmp_path / "tree", subjects=(2,), spaces=("fsaverage",))
+    file, out = tmp_path / "x.h5", tmp_path / "maps"
+    main(["nsd", "extract", str(tree.root), "--subject", "2", "--roi", "nsdgeneral", "--space", "fsaverage",
+          "--out", str(file)])  # fmt: skip
+    main(["nsd", "plot", str(file), "--out", str(out)])
+    assert "No surface to draw on: give --root" in capsys.readouterr().out
+    assert {p.name for p in out.iterdir()} == {"lh.noise_ceiling.gii", "rh.noise_ceiling.gii"}
+    surf = tree.root / "nsddata/freesurfer/fsaverage/surf"
+    surf.mkdir()
+    rng = np.random.default_rng(0)
+    axes = {name: np.eye(3)[i] for i, name in enumerate(("xras", "yras", "zras"))}
+    footer = {"head": [2, 0, 20], "valid": "1", "filename": "x", "volume": [9, 9, 9], "voxelsize": [1, 1, 1], **axes,
+              "cras": [0, 0, 0]}  # fmt: skip
+    for hemisphere, n in (("lh", 300), ("rh", 280)):
+        write_geometry(
+            surf / f"{hemisphere}.inflated", rng.normal(0, 40, (n, 3)), rng.integers(0, n, (500, 3)), volume_info=footer
+        )
+        write_morph_data(surf / f"{hemisphere}.sulc", rng.standard_normal(n))
+    main(["nsd", "plot", str(file), "--out", str(out), "--root", str(tree.root)])
+    assert (out / "noise_ceiling.png").exists()
+
+
+def test_session_numbers():
+    assert _sessions("1-3,7") == [1, 2, 3, 7]
+    with pytest.raises(SystemExit):
+        main(["nsd", "extract", "x", "--subject", "1", "--roi", "V1", "--out", "y", "--sessions", "all"])
+
+
+def test_help_needs_nothing_heavy():
+    import subprocess
+    import sys
+
+    code = "import sys; sys.argv = ['neuroalign', 'nsd', '--help']\ntry:\n import neuroalign.__main__ as m; m.main()\n" \
+           "except SystemExit: print(','.join(sys.modules))"  # fmt: skip
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not {"torch", "numpy", "rich"} & set(out.rpartition("\n")[0].rpartition("\n")[2].split(","))
