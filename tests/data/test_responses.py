@@ -1,10 +1,13 @@
 """The container and what is done to responses, in order."""
 
+import dataclasses
+
 import h5py
 import numpy as np
 import pytest
 
 from neuroalign import Responses
+from neuroalign.data.responses_file import load_responses
 from tests import references as ref
 
 
@@ -180,3 +183,88 @@ def test_files_that_are_none(tmp_path):
 def test_fields_that_do_not_fit(changes, message):
     with pytest.raises(ValueError, match=message):
         Responses.from_arrays(np.zeros((5, 3)), **changes)
+
+
+class TestWhatIsKnownBesides:
+    """Behaviour, maps, places on a surface, provenance and history travel with rows and voxels."""
+
+    @pytest.fixture
+    def full(self):
+        rng = np.random.default_rng(0)
+        r = Responses.from_arrays(
+            rng.standard_normal((12, 3)),
+            stimulus=np.repeat(np.arange(4), 3),
+            session=np.tile([1, 2, 3], 4),
+            roi=["V1", "V1", "V4"],
+            info={"dataset": "test", "shape": [5, 4]},
+        )
+        time = np.arange(12, dtype=np.float32)
+        time[4] = np.nan
+        return dataclasses.replace(
+            r,
+            behaviour={"reaction_time": time},
+            maps={"R2": np.array([1, 2, 3], np.float32)},
+            vertex_index=np.array([[0, 1], [1, 2], [1, 0]]),
+        )
+
+    def test_rows_and_voxels(self, full):
+        part = full.rows(np.array([3, 5])).select(roi="V4")
+        assert part.behaviour["reaction_time"].tolist() == [3, 5]
+        assert part.maps["R2"].tolist() == [3] and part.vertex_index.tolist() == [[1, 0]]
+
+    def test_averages(self, full):
+        averaged = full.average_repeats()
+        np.testing.assert_allclose(averaged.behaviour["reaction_time"], [1, 4, 7, 10])
+        assert averaged.history == ("average_repeats",)
+        with pytest.raises(ValueError, match="averaged over repeats already"):
+            averaged.average_repeats()
+        zscored = full.zscore_sessions()
+        with pytest.raises(ValueError, match="z-scored within sessions already"):
+            zscored.zscore_sessions()
+
+    def test_saved_and_mapped(self, full, tmp_path):
+        full.zscore_sessions().save(tmp_path / "x.h5")
+        for again in (Responses.load(tmp_path / "x.h5"), load_responses(tmp_path / "x.h5", mapped=True)):
+            np.testing.assert_array_equal(again.values, full.zscore_sessions().values)
+            np.testing.assert_array_equal(again.behaviour["reaction_time"], full.behaviour["reaction_time"])
+            np.testing.assert_array_equal(again.maps["R2"], full.maps["R2"])
+            np.testing.assert_array_equal(again.vertex_index, full.vertex_index)
+            assert again.info == full.info and again.history == ("zscore_sessions",)
+
+    def test_lengths_are_checked(self, full):
+        with pytest.raises(ValueError, match=r"values have 12 rows, 'reaction_time' \(3,\)"):
+            dataclasses.replace(full, behaviour={"reaction_time": np.zeros(3)})
+        with pytest.raises(ValueError, match=r"values have 3 voxels, 'R2' \(2,\)"):
+            dataclasses.replace(full, maps={"R2": np.zeros(2)})
+        with pytest.raises(ValueError, match=r"values have 3 voxels, vertex_index \(3, 3\)"):
+            dataclasses.replace(full, vertex_index=np.zeros((3, 3)))
+
+
+def test_z_scores_without_test_images():
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((40, 3))
+    r = Responses.from_arrays(values, stimulus=np.arange(40) % 20, session=np.repeat([1, 2], 20))
+    test = [3, 7]
+    z = r.zscore_sessions(without=test)
+    for session in (1, 2):
+        rows = r.session == session
+        kept = rows & ~np.isin(r.stimulus, test)
+        expected = (values[rows] - values[kept].mean(0)) / values[kept].std(0)
+        np.testing.assert_allclose(z.values[rows], expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="session 1 shows only stimuli that are left out"):
+        r.zscore_sessions(without=np.arange(20))
+
+
+def test_statistics_in_blocks_of_columns(monkeypatch):
+    """However many columns are worked on at once, the numbers are the same."""
+    from neuroalign.data import standardization
+
+    values = np.random.default_rng(0).standard_normal((50, 33)).astype(np.float32)
+    values[3, 4] = np.nan
+    order, starts = np.arange(50), np.arange(0, 50, 5)
+    whole = (*standardization.moments(values), standardization.group_means(values, order, starts))
+    monkeypatch.setattr(standardization, "_BLOCK", 200)
+    for a, b in zip(whole, all_of_them(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    z = standardization.zscore(values, whole[0], whole[1])
+    np.testing.assert_allclose(z, (values - np.nanmean(values, 0)) / np.nanstd(values, 0), rtol=1e-4, atol=1e-5)

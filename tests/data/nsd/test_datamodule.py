@@ -1,0 +1,177 @@
+"""NSDDataModule: several subjects and regions, splits without leaks, the cache, two processes, the command line, resume."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from neuroalign import MeasuredGuidance, NeuralPredictionTask, NeuralPredictor, NSDDataModule
+from neuroalign.__main__ import main
+from neuroalign.data import read_nsd, read_split
+from tests.data.nsd.conftest import weights_of
+
+
+def batches(loader):
+    parts = list(loader)
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+
+def test_two_subjects_side_by_side(planted):
+    data = NSDDataModule(planted.root, [1, 2], ["V1", "V4"], batch_size=100)
+    both = batches(data.val_dataloader()), batches(data.train_dataloader())
+    assert list(data.columns) == ["subj01/V1", "subj01/V4", "subj02/V1", "subj02/V4"]
+    for batch, place in zip(both, (1, 0), strict=True):
+        for subject in (1, 2):
+            alone = NSDDataModule(planted.root, subject, ["V1", "V4"])
+            alone.setup()
+            mine = (alone.train_responses, alone.val_responses)[place]
+            columns = data.columns[f"subj{subject:02d}/V1"] + data.columns[f"subj{subject:02d}/V4"]
+            block = batch["response"][:, columns].numpy()
+            order = {s: i for i, s in enumerate(batch["stimulus"].tolist())}
+            rows = [order[s] for s in mine.stimulus.tolist()]
+            np.testing.assert_array_equal(block[rows], mine.values)
+            assert np.isnan(np.delete(block, rows, 0)).all(), "NaN where the subject didn't see the image"
+    shared = set(both[0]["stimulus"].tolist())
+    assert shared <= set(planted.subjectim[0, :1000] - 1) and len(shared) == len(both[0]["stimulus"])
+    with pytest.raises(ValueError, match=r"there are several subjects: look into responses, which holds \[1, 2\]"):
+        _ = data.train_responses
+
+
+def test_columns_are_what_guidance_takes(planted):
+    data = NSDDataModule(planted.root, [1, 2], "V4", batch_size=50)
+    batch = next(iter(data.train_dataloader()))
+    guidance = MeasuredGuidance(data.columns)
+    preds = {head: torch.zeros(50, len(columns)) for head, columns in data.columns.items()}
+    terms = guidance(preds, batch)
+    assert set(terms) == {"subj01/V4/mse", "subj02/V4/mse"}
+    for head, columns in data.columns.items():
+        expected = batch["response"][:, columns].square().nanmean()
+        torch.testing.assert_close(terms[f"{head}/mse"], expected)
+
+
+def test_test_images_enter_no_statistic(planted):
+    """Other responses to the test images change nothing in training, z-scores of sessions included."""
+    trials = read_nsd(planted.root, 1, roi="V4")
+    test = read_split(planted.root, 1)
+    changed = trials.values.copy()
+    changed[np.isin(trials.stimulus, test)] *= 7
+    from dataclasses import replace
+
+    data = NSDDataModule(planted.root, 1, "V4", pca_variance=0.9)
+    a, b = (data._prepare(1, r)[0] for r in (trials, replace(trials, values=changed)))
+    np.testing.assert_array_equal(a.values, b.values)
+
+
+@pytest.mark.parametrize("split", ["shared1000", "shared515", "own"])
+def test_splits(planted, split):
+    own = np.unique(planted.rows(1))[:100].tolist()
+    data = NSDDataModule(planted.root, 1, "V4", split=own if split == "own" else split)
+    data.setup()
+    expected = own if split == "own" else read_split(planted.root, 1, split)
+    assert set(data.val_responses.stimulus) == set(expected) & set(planted.rows(1))
+    assert not set(data.val_responses.stimulus) & set(data.train_responses.stimulus)
+    assert len(data.val_responses) + len(data.train_responses) == len(np.unique(planted.rows(1)))
+
+
+@pytest.mark.parametrize("space", ["func1pt8mm", "fsaverage"])
+def test_held_out_prediction_recovers_the_encoding(planted, space):
+    """From files to a prediction of held-out images, with regression on the planted features."""
+    data = NSDDataModule(planted.root, 1, {"ventral": "streams:ventral & nsdgeneral"}, space=space)
+    data.setup()
+    train, val = data.train_responses, data.val_responses
+    weights = np.linalg.lstsq(planted.features[train.stimulus], train.values, rcond=None)[0]
+    predicted = planted.features[val.stimulus] @ weights
+    r = [np.corrcoef(predicted[:, v], val.values[:, v])[0, 1] for v in range(val.num_voxels)]
+    assert np.nanmedian(r) > 0.6
+    truth = weights_of(planted, 1, space, train)
+    kept = np.isfinite(truth).all(1) & np.isfinite(train.values).all(0)
+    found, truth = weights.T[kept], truth[kept]
+    cosine = (found * truth).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(truth, axis=1)
+    assert np.median(cosine) > 0.98
+
+
+def test_the_cache_holds_the_same_and_is_made_once(planted, tmp_path, monkeypatch):
+    options = {"roi": "V4", "image_size": 6, "batch_size": 64}
+    plain = NSDDataModule(planted.root, [1, 2], **options)
+    cached = NSDDataModule(planted.root, [1, 2], cache=tmp_path, num_workers=2, **options)
+    for a, b in (
+        (plain.train_dataloader(), cached.train_dataloader()),
+        (plain.val_dataloader(), cached.val_dataloader()),
+    ):
+        for x, y in zip(a, b, strict=True):
+            torch.testing.assert_close(x["response"], y["response"], equal_nan=True)
+            torch.testing.assert_close(x["image"], y["image"], atol=0.51 / 255, rtol=0)
+    assert isinstance(cached.responses[1][0].values, np.memmap)
+    monkeypatch.setattr("neuroalign.data.nsd.reader.read_session", lambda *_: pytest.fail("read again"))
+    again = NSDDataModule(planted.root, [1, 2], cache=tmp_path, **options)
+    again.prepare_data()
+    again.setup()
+    other = NSDDataModule(planted.root, [1, 2], cache=tmp_path, split=planted.rows(1)[:50].tolist(), **options)
+    other.prepare_data()  # trials are there already; other options are other files
+    other.setup()
+    assert len(other.responses[1][1]) < len(again.responses[1][1])
+
+
+def test_what_it_refuses(planted):
+    with pytest.raises(ValueError, match="unknown split 'shared'"):
+        NSDDataModule(planted.root, split="shared")
+    with pytest.raises(ValueError, match="a number or several different ones"):
+        NSDDataModule(planted.root, [1, 1])
+    with pytest.raises(PermissionError, match="Data Access Agreement"):
+        NSDDataModule("s3://natural-scenes-dataset").setup()
+
+
+@pytest.mark.slow
+def test_two_processes_read_each_their_part(planted, tmp_path):
+    script = [sys.executable, "-W", "ignore", "-m", "tests.data.nsd.ddp_script", str(planted.root), str(tmp_path)]
+    subprocess.run(script, check=True, capture_output=True, timeout=300)
+    one, *two = (json.loads((tmp_path / f"rank{r}-of-{n}.json").read_text()) for r, n in ((0, 1), (0, 2), (1, 2)))
+    first, second = (set(part["stimuli"]) for part in two)
+    assert first | second == set(one["stimuli"])
+    assert len(first & second) <= 1, "but for one that evens out an odd number"
+    assert two[0]["loss"] == pytest.approx(one["loss"], rel=1e-4)
+    assert len(list((tmp_path / "cache").glob("subj*-train.h5"))) == 2
+
+
+def test_from_the_command_line_and_resumed(planted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["neuroalign"])
+    probe = NSDDataModule(planted.root, [1, 2], "V4")
+    config = tmp_path / "config.yaml"
+    config.write_text(f"""
+seed_everything: 0
+trainer: {{max_epochs: 2, accelerator: cpu, logger: false, enable_progress_bar: false, enable_model_summary: false,
+  callbacks: [{{class_path: lightning.pytorch.callbacks.ModelCheckpoint, init_args: {{dirpath: ckpt, save_top_k: -1,
+  filename: "e{{epoch}}", auto_insert_metric_name: false}}}}]}}
+model:
+  class_path: neuroalign.tasks.NeuralPredictionTask
+  init_args:
+    lr: 0.01
+    predictor:
+      class_path: neuroalign.models.NeuralPredictor
+      init_args: {{backbone: small_resnet, num_voxels: {probe.num_voxels}, layer: layer3, size: 1, image_shape: [3, 8, 8]}}
+data:
+  class_path: neuroalign.data.NSDDataModule
+  init_args: {{root: {planted.root}, subject: [1, 2], roi: "V4", split: shared515, batch_size: 200, image_size: 8,
+    cache: {tmp_path}/cache}}
+""")
+    main(["fit", "--config", str(config)])
+    whole = torch.load(tmp_path / "ckpt/e1.ckpt", weights_only=True)["state_dict"]
+    (tmp_path / "ckpt/e1.ckpt").unlink()
+    main(["fit", "--config", str(config), "--ckpt_path", str(tmp_path / "ckpt/e0.ckpt")])
+    resumed = torch.load(tmp_path / "ckpt/e1.ckpt", weights_only=True)["state_dict"]
+    for name, value in whole.items():
+        torch.testing.assert_close(resumed[name], value)
+
+
+def test_a_predictor_learns_two_subjects_at_once(planted, quiet_trainer):
+    torch.manual_seed(0)
+    data = NSDDataModule(planted.root, [1, 2], "V1", batch_size=100)
+    predictor = NeuralPredictor(torch.nn.Flatten(), data.num_voxels, image_shape=(3, 8, 8))
+    task = NeuralPredictionTask(predictor, lr=0.005)
+    trainer = quiet_trainer(max_epochs=15)
+    trainer.fit(task, datamodule=data)
+    assert trainer.callback_metrics["val/correlation"] > 0.4
