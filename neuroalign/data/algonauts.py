@@ -37,6 +37,19 @@ def read_algonauts(
     Raises:
         FileNotFoundError: If the folder lacks something (named).
         ValueError: If names, rows and vertices don't fit together, or a region is unknown.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> folder = Path(tempfile.mkdtemp()) / "subj01/training_split"
+        >>> for name in ("training_images", "training_fmri"):
+        ...     (folder / name).mkdir(parents=True)
+        >>> Image.new("RGB", (4, 4)).save(folder / "training_images/train-0001_nsd-00013.png")
+        >>> for side in ("lh", "rh"):
+        ...     np.save(folder / f"training_fmri/{side}_training_fmri.npy", np.zeros((1, 5)))
+        >>> responses, images = read_algonauts(folder.parents[1], subject=1)
+        >>> responses.stimulus, images[responses.stimulus].shape
+        (array([13]), (1, 4, 4, 3))
     """
     folder = Path(root) / f"subj{subject:02d}"
     if not folder.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ def plot_volume(
     # The middle of each of as many equal parts of the voxels, from bottom to top: where there are more, more slices.
     heights = np.unique(np.quantile(inside[:, 2], (np.arange(num_slices) + 0.5) / num_slices).round())
     cuts = [float((loaded.affine @ [0, 0, z, 1])[2]) for z in heights]
-    figure = Figure(figsize=(max(1.7 * len(cuts), 3.0) + _BAR, 2.6))
+    figure = Figure(figsize=(max(1.7 * len(cuts), 3.4) + _BAR, 2.6))
     shown = nibabel.Nifti1Image(np.where(np.isfinite(values), values, 0).astype(np.float32), loaded.affine)
     # nilearn draws 0 as "no value"; what is 0 in the map gets the smallest number that it draws.
     data = np.asarray(shown.dataobj)
@@ -72,7 +73,7 @@ def plot_volume(
         display_mode="z",
         cut_coords=cuts,
         figure=figure,
-        axes=(0.01, 0.02, 0.98 - _BAR / figure.get_figwidth(), 0.84),
+        axes=(0.01, 0.02, 0.98 - _BAR / figure.get_figwidth(), 0.8),
         colorbar=False,
         threshold=1e-9 * (high - low),  # where there is no value, nothing is drawn
         cmap=cmap,
@@ -84,7 +85,7 @@ def plot_volume(
         resampling_interpolation="nearest",
     )
     _colour_bar(figure, low, high, cmap, unit, values)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(textwrap.fill(title, int(14 * figure.get_figwidth())), fontsize=10)
     return figure
 
 
@@ -157,7 +158,7 @@ def plot_surface(
         left=0.0, right=1 - _BAR / figure.get_figwidth(), top=0.88, bottom=0.0, wspace=0.0, hspace=0.0
     )
     _colour_bar(figure, low, high, cmap, unit, np.concatenate(values))
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(textwrap.fill(title, int(14 * figure.get_figwidth())), fontsize=10)
     return figure
 
 

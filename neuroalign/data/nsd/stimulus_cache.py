@@ -126,6 +126,14 @@ def cache_stimuli(
         FileExistsError: If ``path`` holds a cache of other images or of another size.
         IndexError: If a row is not in the brick.
         OSError: If the disk is too full.
+
+    Example:
+        >>> import tempfile
+        >>> from neuroalign.data import write_simulated_nsd
+        >>> root = tempfile.mkdtemp()
+        >>> subject = write_simulated_nsd(root, np.random.rand(500, 3, 8, 8), np.arange(500) % 10)
+        >>> cache_stimuli(root, root + "/cache", image_size=4, rows=subject.stimulus).shape
+        (500, 4, 4, 3)
     """
     import filelock
 

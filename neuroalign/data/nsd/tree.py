@@ -161,7 +161,7 @@ def open_tree(
         >>> (root / "nsddata").mkdir()
         >>> open_tree(root).root == root
         True
-        >>> open_tree("s3://natural-scenes-dataset")
+        >>> open_tree("s3://natural-scenes-dataset")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         PermissionError: s3://natural-scenes-dataset: NSD is used under its Data Access Agreement ...
     """
