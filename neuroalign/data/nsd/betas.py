@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from neuroalign.data.nsd.layout import HEMISPHERES, PSC_SCALE, TRIALS_PER_SESSION, NSDError, NSDPaths, readable
-from neuroalign.data.nsd.regions import Voxels
 from neuroalign.data.nsd.tree import Tree
+from neuroalign.data.nsd.voxels import Voxels
 
 
 def read_session(tree: Tree, paths: NSDPaths, session: int, voxels: Voxels) -> np.ndarray:

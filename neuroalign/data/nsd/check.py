@@ -24,11 +24,12 @@ from neuroalign.data.nsd.layout import (
     readable,
 )
 from neuroalign.data.nsd.reader import read_map
-from neuroalign.data.nsd.regions import ATLASES, Voxels, affine_of, load_map
+from neuroalign.data.nsd.regions import ATLASES
 from neuroalign.data.nsd.reliability import compare_ncsnr
 from neuroalign.data.nsd.stimuli import NSDImages
 from neuroalign.data.nsd.tree import Tree
 from neuroalign.data.nsd.trials import Design, read_behaviour
+from neuroalign.data.nsd.voxels import Voxels, affine_of, load_map
 
 _SAMPLE = 20  # voxels that are read through all sessions
 

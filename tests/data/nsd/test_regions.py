@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from neuroalign.data import NSDError, read_nsd
 from neuroalign.data.nsd import ATLASES, REGIONS, NSDPaths
-from neuroalign.data.nsd.regions import find_voxels, named, parse, read_colour_table
+from neuroalign.data.nsd.regions import named, parse, read_colour_table
 from neuroalign.data.nsd.tree import Tree
+from neuroalign.data.nsd.voxels import find_voxels
 from tests.data.nsd import tree_writer
 
 

@@ -1,0 +1,178 @@
+"""Where the voxels of regions lie: atlases of a tree, masks of one's own, and the space that they share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from neuroalign.data.nsd.layout import NSDError, NSDPaths, readable
+from neuroalign.data.nsd.regions import (
+    ATLASES,
+    REGIONS,
+    Atlas,
+    Roi,
+    atlases_of,
+    evaluate,
+    is_file,
+    named,
+    parse,
+    read_colour_table,
+    stem_of,
+)
+from neuroalign.data.nsd.tree import Tree
+from neuroalign.types import unknown
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """Which voxels are wanted, and where they lie.
+
+    Attributes:
+        index: (voxel, 3) places x, y, z in a volume, or (voxel, 2) hemisphere (0 left, 1 right) and vertex of a surface.
+        roi: (voxel,) name of the region that each was chosen for.
+        shape: The volume's (x, y, z), or the (left, right) numbers of vertices.
+        affine: (4, 4) from places to millimetres, or None for a surface.
+    """
+
+    index: np.ndarray
+    roi: np.ndarray
+    shape: tuple[int, ...]
+    affine: np.ndarray | None
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """The wanted voxels of a map, a volume or both hemispheres' vertices one after the other."""
+        if self.affine is None:
+            return values[self.index[:, 1] + self.index[:, 0] * self.shape[0]]
+        return values[tuple(self.index.T)]
+
+
+def find_voxels(tree: Tree, paths: NSDPaths, roi: Roi | Sequence[str] | Mapping[str, Roi]) -> Voxels:
+    """The voxels of the regions, each region's in the order of the volume (x slowest), one region after the other.
+
+    A voxel of two regions comes twice, once under each name.
+
+    Raises:
+        FileNotFoundError: If an atlas's file is missing; the message lists what is there.
+        NSDError: If a region has no voxel in this subject, or files differ in shape.
+        ValueError: If a region, atlas or label is unknown; the message lists near matches.
+    """
+    wanted = named(roi)
+    atlases = {name: _load_atlas(tree, paths, name) for name in atlases_of(wanted)}
+    shape, affine = _geometry(tree, paths, atlases)
+    for name, atlas in atlases.items():
+        if atlas.shape != shape:
+            raise NSDError(f"{name} has shape {atlas.shape}, {next(iter(atlases))} {shape} in {paths.anatomy / 'roi'}")
+    places, names = [], []
+    for name, value in wanted.items():
+        if isinstance(value, str) and not is_file(value):
+            inside = evaluate(parse(value), atlases)
+            if not inside.any():
+                raise NSDError(_empty(paths, value, atlases))
+        else:
+            inside = _own_mask(value, shape, affine, paths.is_surface)
+        place = np.argwhere(inside)
+        if paths.is_surface:
+            right = place[:, 0] >= shape[0]
+            place = np.column_stack([right.astype(np.int64), place[:, 0] - right * shape[0]])
+        places.append(place)
+        names += [name] * len(place)
+    return Voxels(np.concatenate(places), np.array(names), shape, affine)
+
+
+def _load_atlas(tree: Tree, paths: NSDPaths, name: str) -> Atlas:
+    """Read an atlas of a tree."""
+    files = paths.label_files(name)
+    if any(not tree.exists(file) for file in files):
+        have = sorted({stem_of(n) for n in tree.names(files[0].parent)} - {""}) or "none"
+        near = "" if name in ATLASES else " " + unknown("atlas", name, have if have != "none" else ATLASES)
+        raise FileNotFoundError(f"no file {files[0]}; atlases there: {have}.{near}")
+    tree.fetch(files)
+    if paths.is_surface:
+        parts = [load_map(file).ravel() for file in files]
+        labels, shape, affine = np.concatenate(parts), tuple(len(p) for p in parts), None
+    else:
+        labels, affine = load_map(files[0]), affine_of(files[0])
+        shape = labels.shape
+    return Atlas(np.rint(labels).astype(np.int64), shape, affine, _names(tree, paths, name))
+
+
+def _names(tree: Tree, paths: NSDPaths, atlas: str) -> Mapping[str, int]:
+    for path in paths.colour_tables(atlas):
+        if tree.exists(path):
+            tree.fetch([path])
+            with readable(path):
+                return read_colour_table(path.read_text())
+    return ATLASES.get(atlas, {})
+
+
+def _empty(paths: NSDPaths, expression: str, atlases: Mapping[str, Atlas]) -> str:
+    text = f"subject {paths.subject} has no voxel of {expression} in {paths.space}"
+    if expression in REGIONS:
+        found = set(atlases["Kastner2015"].labels[atlases["nsdgeneral"].labels > 0].tolist())
+        have = [name for name, numbers in REGIONS.items() if found & set(numbers)]
+        return f"{text}: no voxel of {expression} inside nsdgeneral; it has {', '.join(have)}"
+    counts = {
+        term.atlas: [n for n, i in atlases[term.atlas].names.items() if (atlases[term.atlas].labels == i).any()]
+        for union in parse(expression)
+        for term in union
+        if term.atlas not in REGIONS
+    }
+    return text + "".join(f"; {atlas} has voxels of {', '.join(names) or 'nothing'}" for atlas, names in counts.items())
+
+
+def _own_mask(mask: Roi, shape: tuple[int, ...] | None, affine: np.ndarray | None, is_surface: bool) -> np.ndarray:
+    where = "the mask"
+    if isinstance(mask, (str, os.PathLike)):
+        path = Path(mask)
+        where = str(path)
+        values = np.load(path) if path.suffix == ".npy" else load_map(path)
+        if path.suffix != ".npy" and affine is not None and not np.allclose(affine_of(path), affine, atol=1e-3):
+            raise NSDError(f"{path} lies elsewhere than this subject's volume (another affine): resample it first")
+    else:
+        values = np.asarray(mask)
+    expected: tuple[int, ...] | None = (sum(shape),) if is_surface and shape else shape
+    if is_surface and values.ndim > 1:
+        values = values.ravel()
+    if expected and values.shape != expected:
+        raise NSDError(f"{where} has shape {values.shape}; in this subject and space it must be {expected}")
+    inside = np.nan_to_num(values.astype(np.float64)) > 0
+    if not inside.any():
+        raise NSDError(f"{where} has no voxel above 0")
+    return inside
+
+
+def _geometry(tree: Tree, paths: NSDPaths, atlases: Mapping[str, Atlas]) -> tuple[tuple[int, ...], np.ndarray | None]:
+    """Shape and affine of the space: of the atlases in use, or of whichever other file of the space there is."""
+    for atlas in atlases.values():
+        return atlas.shape, atlas.affine
+    others = [*(paths.label_files(a) for a in ("nsdgeneral", "Kastner2015", "streams")), paths.map_files("ncsnr")]
+    others += [] if paths.is_surface else [paths.map_files("brainmask")]
+    for files in others:
+        if all(tree.exists(f) for f in files):
+            tree.fetch(files)
+            if paths.is_surface:
+                return tuple(load_map(f).size for f in files), None
+            return load_map(files[0]).shape, affine_of(files[0])
+    raise FileNotFoundError(f"no region file, brainmask or ncsnr of {paths.space} under {paths.root}, so the shape that a "
+                            "mask must have is unknown")  # fmt: skip
+
+
+def load_map(path: str | os.PathLike[str]) -> np.ndarray:
+    """A volume or surface map as it is stored."""
+    import nibabel
+
+    path = Path(path)
+    with readable(path):
+        return np.asanyarray(nibabel.load(path).dataobj)
+
+
+def affine_of(path: str | os.PathLike[str]) -> np.ndarray:
+    """(4, 4) from voxels to millimetres."""
+    import nibabel
+
+    with readable(Path(path)):
+        return np.asarray(nibabel.load(path).affine)
