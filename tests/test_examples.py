@@ -1,6 +1,7 @@
 """The examples run."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,18 @@ def test_quickstart(tmp_path):
     done = run(tmp_path, EXAMPLES / "quickstart.py", "--fast")
     assert done.returncode == 0, done.stderr[-2000:]
     assert "simulated subject" in done.stdout
+
+
+def test_recordings(tmp_path, data_path):
+    done = run(tmp_path, EXAMPLES / "recordings.py", "--data", data_path, "--out", "out")
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = {name: tuple(map(float, numbers)) for name, *numbers in re.findall(
+        r"^(.*?): median r (\S+) over \d+ \(best tenth (\S+)\); fitted to shuffled responses (\S+)$", done.stdout, re.M)}  # fmt: skip
+    r, best, shuffled = found["macaque V4"]
+    assert r > 0.45 and abs(shuffled) < 0.1
+    r, best, shuffled = found["human early visual cortex"]
+    assert best > 0.45 and r > shuffled + 0.1
+    assert (tmp_path / "out/haxby_reliability.png").exists() and (tmp_path / "out/haxby_reliability.nii.gz").exists()
 
 
 @pytest.mark.slow
