@@ -28,8 +28,8 @@ def test_quickstart(tmp_path):
 def test_recordings(tmp_path, data_path):
     done = run(tmp_path, EXAMPLES / "recordings.py", "--data", data_path, "--out", "out")
     assert done.returncode == 0, done.stderr[-2000:]
-    found = {name: tuple(map(float, numbers)) for name, *numbers in re.findall(
-        r"^(.*?): median r (\S+) over \d+ \(best tenth (\S+)\); fitted to shuffled responses (\S+)$", done.stdout, re.M)}  # fmt: skip
+    line = r"^(.*?): median r (\S+) over \d+ \(best tenth (\S+)\); fitted to shuffled responses (\S+)$"
+    found = {name: tuple(map(float, numbers)) for name, *numbers in re.findall(line, done.stdout, re.MULTILINE)}
     r, best, shuffled = found["macaque V4"]
     assert r > 0.45 and abs(shuffled) < 0.1
     r, best, shuffled = found["human early visual cortex"]
