@@ -70,6 +70,7 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="for a URL: don't ask before a transfer")
     parser.add_argument("--transfer", choices=("voxels", "files"), default="voxels",
                         help="for a URL: read only the wanted voxels of HDF5 betas, or fetch whole files")  # fmt: skip
+    parser.add_argument("--retries", type=int, default=5, help="for a URL: how often a request is tried again")
     parser.add_argument("--endpoint-url", help="for s3: another server than Amazon's")
 
 
@@ -100,7 +101,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _access(args: argparse.Namespace) -> dict[str, Any]:
-    options: dict[str, Any] = {"accept_terms": args.accept_terms, "cache": args.cache, "transfer": args.transfer}
+    options: dict[str, Any] = {
+        "accept_terms": args.accept_terms,
+        "cache": args.cache,
+        "transfer": args.transfer,
+        "retries": args.retries,
+    }
     if args.yes:
         options["confirm"] = True
     if args.endpoint_url:
@@ -115,16 +121,20 @@ def _check(args: argparse.Namespace, console: Console) -> None:
     if args.json:
         print(json.dumps(report.to_dict(), indent=1))
     else:
+        from rich.markup import escape
         from rich.table import Table
 
-        table = Table(
-            "", "subject", "what", "found", title=f"{report.root}{' (simulated)' if report.simulated else ''}"
-        )
+        table = Table("", "subject", "what", title=f"{report.root}{' (simulated)' if report.simulated else ''}")
+        table.add_column("found", overflow="fold")
         colours = {"ok": "green", "missing": "yellow", "warning": "yellow", "error": "red"}
-        for finding in report.findings:
+        for finding in report.of("ok") + report.of("missing"):
             level = f"[{colours[finding.level]}]{finding.level}[/]"
-            table.add_row(level, str(finding.subject or "all"), finding.what, finding.message)
+            table.add_row(level, str(finding.subject or "all"), finding.what, escape(finding.message))
         console.print(table)
+        for finding in report.of("warning") + report.of("error"):  # last, where the terminal stops, and whole
+            who = f"subject {finding.subject}, " if finding.subject else ""
+            line = escape(f" {who}{finding.what}: {finding.message}")
+            console.print(f"[{colours[finding.level]}]{finding.level}[/]{line}", soft_wrap=True)
         counts = ", ".join(f"{len(report.of(level))} {level}" for level in colours)
         console.print(f"{'Usable' if report.usable else 'Not usable as it is'}: {counts}.")
     if not report.usable:
@@ -146,7 +156,7 @@ def _extract(args: argparse.Namespace, console: Console) -> None:
         overwrite=args.overwrite,
         **_access(args),
     )
-    console.print(f"Wrote {out}, {readable_size(out.stat().st_size)}: {_load(out)!r}", soft_wrap=True, markup=False)
+    console.print(f"{out}, {readable_size(out.stat().st_size)}: {_load(out)!r}", soft_wrap=True, markup=False)
 
 
 def _stimuli(args: argparse.Namespace, console: Console) -> None:
@@ -171,22 +181,28 @@ def _plot(args: argparse.Namespace, console: Console) -> None:
     from neuroalign.data import save_map
     from neuroalign.files import whole
 
+    if args.root is not None and not args.root.is_dir():
+        raise FileNotFoundError(f"no folder {args.root}")
     responses = _load(args.file)
     of = f"subject {responses.info.get('subject', '?')}, {', '.join(dict.fromkeys(map(str, responses.roi)))}"
     of = f"{of} (simulated)" if responses.info.get("simulated") else of
     maps: list[tuple[str, Any, str, str]] = []
     if responses.noise_ceiling is not None:
-        maps.append(("noise_ceiling", responses.noise_ceiling, f"Noise ceiling of a single trial, {of}",
-                     "share of variance"))  # fmt: skip
+        row = "averages over repeats" if "average_repeats" in responses.history else "a single trial"
+        maps.append(("noise_ceiling", responses.noise_ceiling, f"Noise ceiling of {row}, {of}", "share of variance"))
     for name in args.map:
         if name not in responses.maps:
             raise ValueError(f"{args.file} holds no map {name!r}; it holds {sorted(responses.maps)}")
         units = {"R2": "% of variance", "meanbeta": "% signal change", "ncsnr": "signal / noise (sd)"}
         maps.append((name, responses.maps[name], f"{name}, {of}", units.get(name, name)))
     if args.prediction is not None:
-        maps.append(
-            ("prediction", _values(args.prediction), f"Prediction of held-out responses, {of}", "correlation r")
-        )
+        scores = _values(args.prediction)
+        if len(scores) != responses.num_voxels:
+            raise ValueError(
+                f"{args.file} has {responses.num_voxels} voxels, {args.prediction} {len(scores)} values. A DataModule leaves "
+                "out voxels that say nothing in training: save its val_responses, and plot that file"
+            )
+        maps.append(("prediction", scores, f"Prediction of held-out responses, {of}", "correlation r"))
     if not maps:
         raise ValueError(f"{args.file} holds no noise ceiling: give --prediction or --map ({sorted(responses.maps)})")
     for name, values, title, unit in maps:
@@ -195,7 +211,8 @@ def _plot(args: argparse.Namespace, console: Console) -> None:
         )
         figure = _figure(args.root, responses, values, written, title, unit)
         if figure is None:
-            console.print("No surface to draw on: give --root, the tree with freesurfer/.../surf/lh.inflated")
+            where = "give --root" if args.root is None else f"there is no {_surface(args.root, responses)[0]}"
+            console.print(f"No surface to draw on: {where} (FreeSurfer's inflated surfaces)", soft_wrap=True)
         else:
             with whole(args.out / f"{name}.png") as temporary:
                 figure.savefig(temporary, dpi=150, format="png")
@@ -216,12 +233,19 @@ def _figure(root: Path | None, responses: Responses, values: Any, written: list[
         anatomy = None if paths is None else paths.anatomy / "mean.nii.gz"
         return plot_volume(written[0], title=title, unit=unit,
                            background=anatomy if anatomy is not None and anatomy.exists() else None)  # fmt: skip
-    meshes = None if paths is None else paths.surface("inflated")
+    meshes = None if root is None else _surface(root, responses)
     if meshes is None or not all(mesh.exists() for mesh in meshes):
         return None
     depth = paths.surface("sulc")  # type: ignore[union-attr]
     backgrounds = depth if all(d.exists() for d in depth) else None
     return plot_surface(to_surface(responses, values), meshes, title=title, unit=unit, backgrounds=backgrounds)
+
+
+def _surface(root: Path, responses: Responses) -> tuple[Path, Path]:
+    from neuroalign.data.nsd import NSDPaths
+
+    info = responses.info
+    return NSDPaths(root, info["subject"], info["betas"], info["space"]).surface("inflated")
 
 
 def _values(path: Path) -> Any:

@@ -1,8 +1,10 @@
-"""Images, responses, and the batches that bring them together."""
+"""Images, responses, and the batches that bring them together; Lightning is loaded when a DataModule is asked for."""
+
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
 
 from neuroalign.data.algonauts import read_algonauts
 from neuroalign.data.brain_maps import save_map, to_surface, to_volume
-from neuroalign.data.datamodules import BatchDataModule, GuidanceDataModule, NSDDataModule, ResponsesDataModule
 from neuroalign.data.images import ArrayDataset, ImageFiles, LabelledDataset, ShiftFlip, load_digits
 from neuroalign.data.nifti import read_nifti
 from neuroalign.data.nsd import ATLASES, REGIONS, NSDError, NSDImages, open_tree, read_nsd, read_split
@@ -12,6 +14,9 @@ from neuroalign.data.nsd.stimulus_cache import CachedImages, cache_stimuli
 from neuroalign.data.recordings import from_axes, read_recording
 from neuroalign.data.responses import Responses
 from neuroalign.data.simulated import SimulatedSubject, write_simulated_nsd
+
+if TYPE_CHECKING:
+    from neuroalign.data.datamodules import BatchDataModule, GuidanceDataModule, NSDDataModule, ResponsesDataModule
 
 __all__ = [
     "ATLASES",
@@ -45,3 +50,9 @@ __all__ = [
     "to_volume",
     "write_simulated_nsd",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name.endswith("DataModule") and name in __all__:
+        return getattr(_import_module("neuroalign.data.datamodules"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from neuroalign.data.images import ImageFiles
-from neuroalign.data.nsd.regions import ATLASES, REGIONS, Atlas, evaluate, parse
+from neuroalign.data.nsd.regions import ATLASES, REGIONS, Atlas, evaluate, parse, terms_of
 from neuroalign.data.responses import Responses
 
 _NAME = re.compile(r"(?:train|test)-(\d+)_nsd-(\d+)\.png")
@@ -105,7 +105,7 @@ def _load(path: Path) -> np.ndarray:
 def _mask(folder: Path, roi: str, sizes: tuple[int, ...]) -> np.ndarray:
     """(vertex,) whether each is in the region, left hemisphere first."""
     atlases = {}
-    for name in dict.fromkeys(term.atlas for union in parse(roi) for term in union):
+    for name in dict.fromkeys(term.atlas for term in terms_of(parse(roi))):
         if name in REGIONS:
             raise ValueError(f"{name} is defined by Kastner2015, which the challenge lacks; with hand-drawn regions say, for "
                              "example, 'prf-visualrois:V1v|V1d'")  # fmt: skip

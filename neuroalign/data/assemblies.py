@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,13 @@ def from_xarray(assembly: Any) -> Responses:
     def column(name: str, default: Any) -> Any:
         return assembly.coords[name].values if name in assembly.coords else default
 
-    return Responses.from_arrays(
+    extras = {
+        group: {
+            name: np.asarray(column(name, None), dtype=np.float32) for name in json.loads(assembly.attrs.get(key, "[]"))
+        }
+        for group, key in (("behaviour", "neuroalign_behaviour"), ("maps", "neuroalign_maps"))
+    }
+    responses = Responses.from_arrays(
         assembly.values,
         stimulus=stimulus,
         session=column("session", None),
@@ -64,6 +71,7 @@ def from_xarray(assembly: Any) -> Responses:
         info=info,
         history=tuple(json.loads(assembly.attrs.get("neuroalign_history", "[]"))),
     )
+    return replace(responses, repeats=np.asarray(column("repetitions", responses.repeats), dtype=np.int64), **extras)
 
 
 def to_xarray(responses: Responses) -> Any:
@@ -87,8 +95,12 @@ def to_xarray(responses: Responses) -> Any:
     }
     if responses.noise_ceiling is not None:
         coords["noise_ceiling"] = ("neuroid", responses.noise_ceiling)
+    for axis, group in (("presentation", responses.behaviour), ("neuroid", responses.maps)):
+        coords |= {name: (axis, value) for name, value in group.items()}
     info = {k: v for k, v in responses.info.items() if k != "stimulus_id"}
-    attributes = {"neuroalign_info": json.dumps(info), "neuroalign_history": json.dumps(responses.history)}
+    attributes = {"neuroalign_info": json.dumps(info), "neuroalign_history": json.dumps(responses.history),
+                  "neuroalign_behaviour": json.dumps(list(responses.behaviour)),
+                  "neuroalign_maps": json.dumps(list(responses.maps))}  # fmt: skip
     return xarray.DataArray(responses.values, dims=("presentation", "neuroid"), coords=coords, attrs=attributes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ def read_nifti(
     labels: Mapping[int, str] | None = None,
     history: Sequence[str] = (),
 ) -> Responses:
-    """Responses from NIfTI volumes, a row a volume, in the order of the files' names.
+    """Responses from NIfTI volumes, a row a volume; files in the order of their names, numbers in them by value.
 
     Args:
-        images: A folder (its ``.nii`` and ``.nii.gz`` files, by name), a file, or files. A file of four axes is many rows.
+        images: A folder (its ``.nii`` and ``.nii.gz`` files; ``beta_2`` comes before ``beta_10``), a file, or files. A file
+            of four axes is many rows.
         mask: NIfTI image or path in the same space; every voxel above 0 is kept.
         stimulus: (row,) what each volume is the response to; default each its own.
         session: (row,) 1-based; default one a file of four axes, or one for all files of three.
@@ -53,6 +55,9 @@ def read_nifti(
     from nilearn.maskers import NiftiMasker
 
     files = _files(images)
+    if isinstance(mask, np.ndarray):
+        raise TypeError("the mask is a NIfTI image or path, so that its place is known; got an array: "
+                        "nibabel.Nifti1Image(mask, affine)")  # fmt: skip
     atlas = mask if isinstance(mask, nibabel.Nifti1Image) else nibabel.load(mask)
     numbers = np.rint(np.nan_to_num(np.asarray(atlas.dataobj))).astype(np.int64)
     inside = np.isin(numbers, list(labels)) if labels else numbers > 0
@@ -64,8 +69,9 @@ def read_nifti(
     for number, file in enumerate(files, 1):
         image = nibabel.load(file)
         if image.shape[:3] != inside.shape or not np.allclose(image.affine, atlas.affine, atol=1e-4):
-            raise ValueError(f"{file}: shape {image.shape[:3]} and place are not the mask's, {inside.shape}: resample one of "
-                             "them first (nilearn.image.resample_to_img)")  # fmt: skip
+            what = f"shape {image.shape[:3]}, the mask {inside.shape}" if image.shape[:3] != inside.shape else (
+                "another affine than the mask, so another place")  # fmt: skip
+            raise ValueError(f"{file} has {what}: resample one of them first (nilearn.image.resample_to_img)")
         data = np.asanyarray(image.dataobj)
         values = np.atleast_2d(masker.transform(image))
         if np.issubdtype(data.dtype, np.floating):  # the masker makes NaN 0, which would pass for a response
@@ -88,10 +94,16 @@ def read_nifti(
     )
 
 
+def _natural(path: Path) -> list[Any]:
+    """Sorts numbers in a name by their value."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.name)]
+
+
 def _files(images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
     if isinstance(images, (str, os.PathLike)):
         path = Path(images)
-        files = sorted(p for p in path.iterdir() if p.name.endswith((".nii", ".nii.gz"))) if path.is_dir() else [path]
+        found = path.iterdir() if path.is_dir() else [path]
+        files = sorted((p for p in found if p.name.endswith((".nii", ".nii.gz"))), key=_natural)
     else:
         files = [Path(p) for p in images]
     missing = [str(p) for p in files if not p.exists()]

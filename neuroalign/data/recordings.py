@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from neuroalign.data.responses import Responses
+from neuroalign.data.responses_file import FORMAT
 
 _AXES = {"stimulus", "repeat", "voxel"}
 
@@ -87,7 +88,7 @@ def from_axes(
         Responses(30 rows, 4 voxels, 10 stimuli, roi: unknown)
     """
     values = np.asarray(values, dtype=np.float32)
-    names = axes.split()
+    names = axes.split() if isinstance(axes, str) else list(axes)
     if not {"stimulus", "voxel"} <= set(names) <= _AXES or len(set(names)) != len(names) or len(names) != values.ndim:
         raise ValueError(f"axes name the {values.ndim} axes of an array of shape {values.shape}, of 'stimulus', 'voxel' and "
                          f"'repeat', such as 'voxel stimulus repeat'; got {axes!r}")  # fmt: skip
@@ -140,7 +141,12 @@ def _hdf5(path: Path, key: str | None) -> np.ndarray:
     import h5py
 
     with h5py.File(path) as file:
-        arrays = {k: v.shape for k, v in file.items() if isinstance(v, h5py.Dataset)}
+        if file.attrs.get("format") == FORMAT:
+            raise ValueError(f"{path} is a file of Responses: Responses.load reads it")
+        arrays: dict[str, tuple[int, ...]] = {}
+        file.visititems(
+            lambda name, item: arrays.update({name: item.shape}) if isinstance(item, h5py.Dataset) else None
+        )
         return file[_choose(path, key, arrays)][()]
 
 

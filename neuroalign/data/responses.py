@@ -144,10 +144,11 @@ class Responses:
         return self.values.shape[1]
 
     def rows(self, index: np.ndarray) -> Responses:
-        """Some rows, by index or mask."""
+        """Some rows, by index or mask. The noise ceiling of averages becomes that of these rows' repeats."""
         return replace(
             self,
             **{k: getattr(self, k)[index] for k in _ROW_FIELDS},
+            noise_ceiling=self._averaged_ceiling(self.repeats[index]),
             behaviour={k: v[index] for k, v in self.behaviour.items()},
         )
 
@@ -209,7 +210,9 @@ class Responses:
                     f"session {session} shows only stimuli that are left out: nothing is left to z-score by"
                 )
             values[rows] = zscore(self.values[rows], *moments(self.values[reference]))
-        return replace(self, values=values, history=(*self.history, "zscore_sessions"))
+        return replace(
+            self, values=values, history=(*self.history, "zscore_sessions"), info=self._in("standard deviations")
+        )
 
     def average_repeats(self) -> Responses:
         """Mean over the trials of each stimulus (missing values left out), rows in the order of ``stimulus``.
@@ -245,8 +248,8 @@ class Responses:
             raise ValueError(f"these responses were {words} already; doing it again would change their scale and noise")
 
     def _averaged_ceiling(self, repeats: np.ndarray) -> np.ndarray | None:
-        if self.noise_ceiling is None:
-            return None
+        if self.noise_ceiling is None or not len(repeats):
+            return self.noise_ceiling
         now, then = np.mean(1 / self.repeats), np.mean(1 / repeats)
         nc = self.noise_ceiling.astype(np.float64)
         # NC = s / (s + n/k): the ratio of signal to single-trial noise stays, k changes.
@@ -301,7 +304,11 @@ class Responses:
             ValueError: If the reference has other voxels.
         """
         self._check_same_voxels(reference)
-        return replace(self, values=zscore(self.values, *moments(reference.values)))
+        values = zscore(self.values, *moments(reference.values))
+        return replace(self, values=values, info=self._in("standard deviations"))
+
+    def _in(self, unit: str) -> dict[str, Any]:
+        return {**self.info, "unit": unit} if "unit" in self.info else dict(self.info)
 
     def pca(self, variance: float = 0.95, *, reference: Responses | None = None) -> Responses:
         """Principal components that hold a share of the variance, in place of voxels.

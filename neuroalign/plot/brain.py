@@ -81,9 +81,9 @@ def plot_volume(
         vmax=high,
         symmetric_cbar=False,
         black_bg=False,
-        annotate=True,
+        annotate=False,
         resampling_interpolation="nearest",
-    )
+    ).annotate(size=7)
     _colour_bar(figure, low, high, cmap, unit, values)
     figure.suptitle(textwrap.fill(title, int(14 * figure.get_figwidth())), fontsize=10)
     return figure
@@ -91,7 +91,7 @@ def plot_volume(
 
 def plot_surface(
     values: tuple[np.ndarray, np.ndarray],
-    meshes: tuple[Any, Any],
+    meshes: Any,
     *,
     title: str,
     unit: str,
@@ -106,7 +106,7 @@ def plot_surface(
     Args:
         values: (left vertex,) and (right vertex,); NaN where there is no value.
         meshes: The left and right surface, as nilearn reads them: FreeSurfer's ``lh.inflated``, a GIFTI file (a flat map,
-            say), or (coordinates, faces).
+            say), or (coordinates, faces); or nilearn's mesh of both.
         title: What is shown, of whom.
         unit: Of the colour bar.
         backgrounds: Sulcal depth of either hemisphere, such as ``lh.sulc``; default none.
@@ -121,9 +121,8 @@ def plot_surface(
     Example:
         >>> from nilearn.datasets import load_fsaverage
         >>> mesh = load_fsaverage("fsaverage5")["inflated"]
-        >>> sides = tuple(mesh.parts[side] for side in ("left", "right"))
-        >>> height = tuple(side.coordinates[:, 2] for side in sides)
-        >>> figure = plot_surface(height, sides, title="height", unit="mm", views=("lateral",))
+        >>> height = tuple(mesh.parts[side].coordinates[:, 2] for side in ("left", "right"))
+        >>> figure = plot_surface(height, mesh, title="height", unit="mm", views=("lateral",))
         >>> len(figure.axes)
         3
     """
@@ -135,7 +134,7 @@ def plot_surface(
     figure = Figure(figsize=(6.4 + _BAR, 2.6 * len(views) + 0.4))
     axes = figure.subplots(len(views), 2, subplot_kw={"projection": "3d"}, squeeze=False)
     for column, side in enumerate(("left", "right")):
-        mesh = load_surf_mesh(meshes[column])
+        mesh = meshes.parts[side] if hasattr(meshes, "parts") else load_surf_mesh(meshes[column])
         if len(mesh.coordinates) != len(values[column]):
             raise ValueError(f"the {side} surface has {len(mesh.coordinates)} vertices, the map {len(values[column])}")
         for row, view in enumerate(views):

@@ -66,6 +66,11 @@ def test_plot(extracted, tmp_path, capsys, subject):
     r = Responses.load(extracted)
     placed = nibabel.load(out / "prediction.nii.gz").get_fdata()[tuple(r.voxel_index.T)]
     np.testing.assert_allclose(placed, scores, rtol=1e-6)
+    np.save(tmp_path / "few.npy", scores[:30])
+    with pytest.raises(SystemExit, match=r"has 40 voxels, .*few.npy 30 values. A DataModule leaves out voxels"):
+        main(["nsd", "plot", str(extracted), "--prediction", str(tmp_path / "few.npy")])
+    with pytest.raises(SystemExit, match="no folder"):
+        main(["nsd", "plot", str(extracted), "--root", str(tmp_path / "absent")])
     with pytest.raises(SystemExit, match=r"holds no map 'R3'; it holds \['ncsnr'\]"):
         main(["nsd", "plot", str(extracted), "--map", "R3"])
     (tmp_path / "two.csv").write_text("a,b\n1,2\n")

@@ -1,5 +1,6 @@
 """To and from xarray and NetCDF."""
 
+import dataclasses
 import sys
 
 import numpy as np
@@ -26,6 +27,11 @@ def responses():
 
 def test_there_and_back(responses, tmp_path):
     pytest.importorskip("h5netcdf", reason="h5netcdf (the extra 'xarray') is not installed")
+    responses = dataclasses.replace(
+        responses,
+        behaviour={"reaction_time": np.arange(6, dtype=np.float32)},
+        maps={"R2": np.arange(4, dtype=np.float32)},
+    )
     assembly = responses.to_xarray()
     assert assembly.coords["stimulus_id"].values.tolist() == ["car", "car", "face", "face", "house", "house"]
     assembly.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
@@ -33,6 +39,8 @@ def test_there_and_back(responses, tmp_path):
         for again in (Responses.from_xarray(assembly), Responses.from_xarray(stored.load())):
             for name in ("values", "stimulus", "session", "roi", "noise_ceiling", "shared"):
                 np.testing.assert_array_equal(getattr(again, name), getattr(responses, name))
+            np.testing.assert_array_equal(again.behaviour["reaction_time"], responses.behaviour["reaction_time"])
+            np.testing.assert_array_equal(again.maps["R2"], responses.maps["R2"])
             assert again.info == responses.info and again.history == responses.history
             with pytest.raises(ValueError, match="z-scored within sessions already"):
                 again.zscore_sessions()

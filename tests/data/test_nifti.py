@@ -42,6 +42,15 @@ def test_rows_and_voxels(folder):
     np.testing.assert_array_equal(back.affine, AFFINE)
 
 
+def test_numbers_in_names_are_sorted_by_value(folder, tmp_path):
+    _, volumes, labels = folder
+    (tmp_path / "runs").mkdir()
+    for number in (10, 2, 1):
+        volume = np.full_like(volumes[0], number)
+        nibabel.save(nibabel.Nifti1Image(volume, AFFINE), tmp_path / f"runs/beta_{number}.nii.gz")
+    assert read_nifti(tmp_path / "runs", mask_of(labels)).values[:, 0].tolist() == [1, 2, 10]
+
+
 def test_files_of_many_volumes_are_sessions(folder, tmp_path):
     _, volumes, labels = folder
     for run in (0, 1):
@@ -55,8 +64,12 @@ def test_files_of_many_volumes_are_sessions(folder, tmp_path):
 
 def test_what_does_not_fit(folder, tmp_path):
     path, _, labels = folder
-    with pytest.raises(ValueError, match=r"shape .* and place are not the mask's"):
+    with pytest.raises(ValueError, match="another affine than the mask, so another place"):
         read_nifti(path, nibabel.Nifti1Image(labels.astype(np.int16), np.eye(4)))
+    with pytest.raises(ValueError, match=r"has shape \(4, 5, 3\), the mask \(4, 5, 2\)"):
+        read_nifti(path, nibabel.Nifti1Image(labels[:, :, :2].astype(np.int16), AFFINE))
+    with pytest.raises(TypeError, match=r"nibabel.Nifti1Image\(mask, affine\)"):
+        read_nifti(path, labels)
     with pytest.raises(ValueError, match="the mask has no voxel above 0"):
         read_nifti(path, mask_of(labels * 0))
     with pytest.raises(ValueError, match="6 volumes but 2 values of stimulus"):

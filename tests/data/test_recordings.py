@@ -57,6 +57,17 @@ def test_axes_by_name(axes):
     np.testing.assert_array_equal(r.values, grid.reshape(-1, 2)[[0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11]])
 
 
+def test_nested_hdf5_and_axes_as_a_list(values, tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as f:
+        f["group/responses"] = values
+    np.testing.assert_array_equal(read_recording(tmp_path / "a.h5").values, values)
+    np.testing.assert_array_equal(read_recording(tmp_path / "a.h5", key="group/responses").values, values)
+    np.testing.assert_array_equal(from_axes(values.T, ("voxel", "stimulus")).values, values)
+    from_axes(values, "stimulus voxel").save(tmp_path / "ours.h5")
+    with pytest.raises(ValueError, match=r"Responses.load reads it"):
+        read_recording(tmp_path / "ours.h5")
+
+
 def test_averages_are_not_averaged_again(values, tmp_path):
     np.save(tmp_path / "a.npy", values)
     r = read_recording(tmp_path / "a.npy", averaged=True)

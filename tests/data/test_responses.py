@@ -272,3 +272,21 @@ def test_statistics_in_blocks_of_columns(monkeypatch):
         np.testing.assert_array_equal(a, b)
     z = standardization.zscore(values, whole[0], whole[1])
     np.testing.assert_allclose(z, (values - np.nanmean(values, 0)) / np.nanstd(values, 0), rtol=1e-4, atol=1e-5)
+
+
+def test_the_ceiling_of_some_averages_is_that_of_their_repeats():
+    """Half of the stimuli have one trial, half have three: either half has its own ceiling, the whole a mean of 1/n."""
+    stimulus = np.r_[np.arange(10), np.repeat(np.arange(10, 20), 3)]
+    r = Responses.from_arrays(np.random.default_rng(0).standard_normal((40, 1)), stimulus=stimulus, noise_ceiling=[0.5])
+    averaged = r.average_repeats()
+    # signal and single-trial noise have one variance: NC = 1 / (1 + mean of 1/n)
+    assert averaged.noise_ceiling[0] == pytest.approx(1 / (1 + (1 + 1 / 3) / 2), rel=1e-5)
+    once, thrice = averaged.rows(averaged.stimulus < 10), averaged.rows(averaged.stimulus >= 10)
+    assert once.noise_ceiling[0] == pytest.approx(1 / 2, rel=1e-5)
+    assert thrice.noise_ceiling[0] == pytest.approx(1 / (1 + 1 / 3), rel=1e-5)
+
+
+def test_the_unit_follows():
+    r = Responses.from_arrays(np.random.randn(6, 2), info={"unit": "percent signal change"})
+    assert r.zscore_sessions().info["unit"] == "standard deviations" == r.standardize(r).info["unit"]
+    assert r.info["unit"] == "percent signal change"

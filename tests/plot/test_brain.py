@@ -78,6 +78,8 @@ def test_surfaces():
     assert labels(figure) == ("Noise ceiling", "share of variance")
     assert [axis.get_title() for axis in figure.axes[:4]] == ["left, lateral", "right, lateral", "left, ventral",
                                                               "right, ventral"]  # fmt: skip
+    whole = plot_surface(values, mesh["inflated"], title="t", unit="u", views=("lateral",))
+    assert len(whole.axes) == 3, "nilearn's mesh of both sides will do"
     flat = tuple((np.column_stack([s.coordinates[:, 1:], np.zeros(s.n_vertices)]), s.faces) for s in sides)
     assert plot_surface(values, flat, title="t", unit="u", views=("flat",)).axes[0].get_title() == "left, flat"
     with pytest.raises(ValueError, match="the left surface has 10242 vertices, the map 3"):

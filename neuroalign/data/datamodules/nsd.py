@@ -17,6 +17,7 @@ from neuroalign.data.datamodules.base import BatchDataModule
 from neuroalign.data.datamodules.responses import responses_dataset
 from neuroalign.data.images import ArrayDataset
 from neuroalign.data.nsd.extraction import extract_nsd
+from neuroalign.data.nsd.layout import NSDError
 from neuroalign.data.nsd.reader import read_nsd
 from neuroalign.data.nsd.stimuli import NSDImages
 from neuroalign.data.nsd.stimulus_cache import CachedImages, cache_stimuli
@@ -46,9 +47,12 @@ class NSDDataModule(BatchDataModule):
         sessions: 1-based session numbers; default all there are.
         split: The test images: "shared1000", "shared515", "algonauts2023", or rows of the image brick.
         zscore_sessions: Whether to z-score within sessions. The paper's script doesn't; NSD's authors do.
-        pca_variance: Replace voxels by principal components that hold this share of the variance, fitted on training.
+        pca_variance: Replace voxels by principal components that hold this share of the variance, fitted on training;
+            voxels with missing averages are left out then.
         shuffle_seed: The control of wrong responses: give every image another's, by :meth:`Responses.shuffled`, in
             training only; validation stays right, so that its correlation tells what such a predictor knows.
+        labels: By image (row of the brick) its category, for a classifier that the responses guide; batches then have
+            ``label``. Every image must have one.
         image_size: Height and width to resize to; default that of the brick.
         cache: A folder for prepared responses and resized images: written once, by one process a machine, and memory-mapped
             by all. Default none: everything is read anew, and images are resized when they are needed.
@@ -102,6 +106,7 @@ class NSDDataModule(BatchDataModule):
         zscore_sessions: bool = True,
         pca_variance: float | None = None,
         shuffle_seed: int | None = None,
+        labels: Mapping[int, int] | None = None,
         image_size: int | None = None,
         cache: str | os.PathLike[str] | None = None,
         cache_workers: int = 0,
@@ -118,6 +123,9 @@ class NSDDataModule(BatchDataModule):
             raise ValueError(f"subject is a number or several different ones; got {subject}")
         if isinstance(split, str) and split not in SPLITS:
             raise ValueError(unknown("split", split, SPLITS))
+        if image_size is not None and image_size < 1:
+            raise ValueError(f"image_size must be at least 1; got {image_size}")
+        self.labels = labels
         self.root, self.roi, self.betas, self.space, self.sessions = root, roi, betas, space, sessions
         self.split, self.zscore_sessions, self.pca_variance = split, zscore_sessions, pca_variance
         self.shuffle_seed, self.image_size = shuffle_seed, image_size
@@ -177,18 +185,34 @@ class NSDDataModule(BatchDataModule):
         else:
             if not (self._image_cache() / "index.json").exists():
                 self.prepare_data()
-            self.responses = {
-                s: tuple(load_responses(path, mapped=True) for path in self._prepared(s))  # type: ignore[misc]
-                for s in self.subjects
-            }
+            try:
+                self.responses = {
+                    s: tuple(load_responses(path, mapped=True) for path in self._prepared(s))  # type: ignore[misc]
+                    for s in self.subjects
+                }
+            except ValueError as error:
+                raise NSDError(
+                    f"the cache is damaged: {error}. Remove {self.cache} and it will be made again"
+                ) from error
             images = CachedImages(self._image_cache())
         self.columns = self._columns()
         for place, name in enumerate(("train", "val")):
             parts = [self.responses[s][place] for s in self.subjects]
             size = self.image_size  # a no-op on cached images
+            stimulus = np.unique(np.concatenate([part.stimulus for part in parts]))
+            columns = {} if self.labels is None else {"label": self._labels_of(stimulus)}
             self.datasets[name] = (
-                responses_dataset(images, parts[0], size) if len(parts) == 1 else _Several(images, parts, size)
+                responses_dataset(images, parts[0], size, **columns)
+                if len(parts) == 1
+                else _Several(images, parts, size, **columns)
             )
+
+    def _labels_of(self, stimulus: np.ndarray) -> Tensor:
+        assert self.labels is not None
+        missing = [s for s in stimulus.tolist() if s not in self.labels]
+        if missing:
+            raise ValueError(f"{len(missing)} of {len(stimulus)} images have no label, image {missing[0]} for one")
+        return torch.tensor([int(self.labels[s]) for s in stimulus.tolist()])
 
     def _prepare(self, subject: int, responses: Responses) -> tuple[Responses, Responses]:
         test = self.split if not isinstance(self.split, str) else read_split(self._tree(), subject, self.split)
@@ -198,6 +222,8 @@ class NSDDataModule(BatchDataModule):
         kept = ~np.isnan(train.standardize(train).values).all(0)  # voxels that say nothing in training
         train, val = train.select(voxels=kept), val.select(voxels=kept)
         if self.pca_variance is not None:
+            whole = np.isfinite(train.values).all(0) & np.isfinite(val.values).all(0)
+            train, val = train.select(voxels=whole), val.select(voxels=whole)
             val, train = val.pca(self.pca_variance, reference=train), train.pca(self.pca_variance)
         train, val = train.standardize(train), val.standardize(train)
         return (train if self.shuffle_seed is None else train.shuffled(self.shuffle_seed)), val
@@ -244,9 +270,10 @@ class NSDDataModule(BatchDataModule):
 class _Several(ArrayDataset):
     """A row an image, with the responses of every subject that saw it; put together a batch at a time."""
 
-    def __init__(self, images: Any, parts: Sequence[Responses], image_size: int | None) -> None:
+    def __init__(self, images: Any, parts: Sequence[Responses], image_size: int | None, **columns: Tensor) -> None:
         stimulus = np.unique(np.concatenate([part.stimulus for part in parts]))
-        super().__init__(images, image_rows=stimulus, image_size=image_size, stimulus=torch.from_numpy(stimulus))
+        columns["stimulus"] = torch.from_numpy(stimulus)
+        super().__init__(images, image_rows=stimulus, image_size=image_size, **columns)
         self.values = [part.values for part in parts]
         self.rows = [_rows_of(part.stimulus, stimulus) for part in parts]
 

@@ -18,7 +18,9 @@ class ResponsesDataModule(BatchDataModule):
     """Any images with any responses to them, for a neural predictor.
 
     Args:
-        images: (image, channel, height, width), uint8 or float in [0, 1].
+        images: (image, channel, height, width), uint8 or float in [0, 1]; or anything that gives uint8 (stimulus, height,
+            width, channel) for an array of stimuli, such as :class:`neuroalign.data.CachedImages`,
+            :class:`neuroalign.data.NSDImages` or :class:`neuroalign.data.ImageFiles`: read when a batch needs them.
         responses: (image, voxel), a row for each image, or a :class:`Responses`, averaged over repeats, whose
             ``stimulus`` are rows of ``images``.
         val: Rows of the responses for validation; default the shared images of a :class:`Responses`, where it has any,
@@ -44,7 +46,7 @@ class ResponsesDataModule(BatchDataModule):
 
     def __init__(
         self,
-        images: np.ndarray | Tensor,
+        images: Any,
         responses: np.ndarray | Tensor | Responses,
         *,
         val: Sequence[int] | np.ndarray | None = None,
@@ -57,14 +59,17 @@ class ResponsesDataModule(BatchDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers, augment=augment, seed=seed)
+        lazy = not isinstance(images, (np.ndarray, Tensor))
         if not isinstance(responses, Responses):
             values = np.asarray(responses)
             if len(values) != len(images):
                 raise ValueError(f"{len(images)} images but responses to {len(values)} stimuli")
             responses = Responses.from_arrays(values)
-        self.images, self.image_size = as_pixels(images), image_size
+        self.images, self.image_size = images if lazy else as_pixels(images), image_size
         self.train_responses, self.val_responses = _split(responses, val, val_fraction, seed)
-        if responses.stimulus.max() >= len(images) or responses.stimulus.min() < 0:
+        if lazy:
+            images[np.unique(responses.stimulus)[[0, -1]]]  # an image that isn't there is told now
+        elif responses.stimulus.max() >= len(images) or responses.stimulus.min() < 0:
             raise ValueError(f"responses name stimulus {responses.stimulus.max()}, but there are {len(images)} images")
         if standardize:
             self.train_responses, self.val_responses = (
@@ -107,7 +112,7 @@ def _split(
     return responses.rows(~mask), responses.rows(mask)
 
 
-def responses_dataset(images: Any, responses: Responses, image_size: int | None) -> ArrayDataset:
+def responses_dataset(images: Any, responses: Responses, image_size: int | None, **columns: Tensor) -> ArrayDataset:
     """Images with their responses, a batch at a time."""
     return ArrayDataset(
         images,
@@ -115,4 +120,5 @@ def responses_dataset(images: Any, responses: Responses, image_size: int | None)
         image_size=image_size,
         response=torch.from_numpy(responses.values),
         stimulus=torch.from_numpy(responses.stimulus),
+        **columns,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from neuroalign.data.nsd.reader import read_map
 from neuroalign.data.nsd.regions import ATLASES
 from neuroalign.data.nsd.reliability import compare_ncsnr
 from neuroalign.data.nsd.stimuli import NSDImages
-from neuroalign.data.nsd.tree import Tree
+from neuroalign.data.nsd.tree import Tree, half_sessions
 from neuroalign.data.nsd.trials import Design, read_behaviour
 from neuroalign.data.nsd.voxels import Voxels, affine_of, load_map
 
@@ -165,6 +165,10 @@ def _subject(tree: Tree, subject: int) -> Iterator[Finding]:
             yield from _version(tree, paths, design, shape)
             most = max(most, tree.sessions(paths), key=len)
     paths = NSDPaths(tree.root, subject)
+    if not most:
+        yield Finding(
+            "error", subject, "betas", f"no session of any space and version in {paths.beta_folder.parents[1]}"
+        )
     if design is not None and most:
         stimulus = design.stimulus[design.trials(most)]
         yield _attempt(subject, "behaviour", lambda: _behaviour(tree, paths, most, stimulus))
@@ -174,9 +178,12 @@ def _version(tree: Tree, paths: NSDPaths, design: Design | None, shape: tuple[in
     label = _label(paths)
     subject = paths.subject
     sessions = tree.sessions(paths)
+    halves = half_sessions(tree, paths)
     if not sessions:
-        yield Finding("missing", subject, f"{label}: betas", "no session is complete")
+        yield Finding("missing", subject, f"{label}: betas", f"no session is complete{halves}")
         return
+    if halves:
+        yield Finding("error", subject, f"{label}: betas", halves.removeprefix("; "))
     total = FACTS[subject].sessions
     gaps = sorted(set(range(1, sessions[-1] + 1)) - set(sessions))
     if gaps:
@@ -190,6 +197,13 @@ def _version(tree: Tree, paths: NSDPaths, design: Design | None, shape: tuple[in
         for file in tree.session_files(paths, session) or []
         if (finding := _attempt(subject, f"{label}: {file.name}", lambda f=file: _length(f))).level != "ok"
     ]
+    others = {f"{label}: {f.name}": NSDPaths.session(paths, s, "nii.gz") for s in sessions for f in
+              tree.session_files(paths, s) or [] if f.suffix == ".hdf5" and not paths.is_surface}  # fmt: skip
+    damaged = [
+        replace(f, message=f"{f.message}. {others[f.what].name} is there as well: without the HDF5 file it is read instead")
+        if f.what in others and tree.exists(others[f.what]) else f
+        for f in damaged
+    ]  # fmt: skip
     yield from damaged
     if shape is None or damaged or gaps:
         return

@@ -107,11 +107,12 @@ def extract_nsd(
 def _extract(request: Request, out: Path, overwrite: bool, progress: bool) -> None:
     info = request.info()
     if out.exists():
-        if _same(out, info):
+        different = _differences(out, info)
+        if not different:
             return
         if not overwrite:
-            raise FileExistsError(f"{out} holds something else than what would be extracted: remove it, write elsewhere, or "
-                                  "say overwrite=True (--overwrite)")  # fmt: skip
+            raise FileExistsError(f"{out} holds something else than what would be extracted ({', '.join(different)} differ): "
+                                  "remove it, write elsewhere, or say overwrite=True (--overwrite)")  # fmt: skip
     folder = out.with_name(f".{out.name}.parts")
     plan = hashlib.sha256(request.voxels.index.tobytes() + str(info["betas"]).encode()).hexdigest()[:12]
     num_bytes = len(request.stimulus) * len(request.voxels.index) * 4
@@ -186,17 +187,15 @@ def _part_names(request: Request, plan: str) -> dict[int, str]:
     return names
 
 
-def _same(out: Path, info: Mapping[str, Any]) -> bool:
-    """Whether a file was extracted with the same options from the same files."""
+def _differences(out: Path, info: Mapping[str, Any]) -> list[str]:
+    """In what a file differs from one extracted with these options from these files."""
     import h5py
 
     try:
         with h5py.File(out) as file:
-            there = read_info(file)
-            voxels = file["values"].shape[1]
+            there, _ = read_info(file), file["values"]
     except (OSError, KeyError) as error:
         raise FileExistsError(f"{out} is not a file of extracted responses, or damaged ({error}): remove it") from error
+    here = json.loads(json.dumps(dict(info)))
     ignored = {"neuroalign", "ncsnr_difference", "ncsnr_voxels", "root"}
-    return voxels > 0 and {k: v for k, v in there.items() if k not in ignored} == {
-        k: v for k, v in json.loads(json.dumps(dict(info))).items() if k not in ignored
-    }
+    return sorted(key for key in (there.keys() | here.keys()) - ignored if there.get(key) != here.get(key))

@@ -223,7 +223,7 @@ def read_map(tree: Tree, paths: NSDPaths, name: str) -> np.ndarray:
         here = {n.removeprefix("lh.").removeprefix("rh.").rpartition(".mgh")[0] or n.rpartition(".nii.gz")[0]
                 for folder in {paths.beta_folder, paths.anatomy} for n in tree.names(folder)}  # fmt: skip
         have = sorted(n for n in here if n and not n.startswith("betas_"))
-        raise FileNotFoundError(f"no file {files[0]}. {unknown('map', name, have)}")
+        raise FileNotFoundError(f"no file {tree.name(files[0])}. {unknown('map', name, have)}")
     tree.fetch(files)
     values = [load_map(file) for file in files]
     whole = np.concatenate([v.ravel() for v in values]) if paths.is_surface else values[0]

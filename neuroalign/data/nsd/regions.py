@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -50,46 +51,102 @@ Roi = str | os.PathLike[str] | np.ndarray
 """A region: a name or expression, the path of a mask, or a mask."""
 
 
-class _Term(NamedTuple):
+class Term(NamedTuple):
+    """Labels of an atlas, or a named region; without labels, all of it."""
+
     atlas: str
-    labels: tuple[str, ...]  # none: every label of the atlas
+    labels: tuple[str, ...]
 
 
-def parse(expression: str) -> list[list[_Term]]:
-    """An expression as an intersection of unions: ``"streams:ventral & nsdgeneral"`` -> [[streams:ventral], [nsdgeneral]].
+class Combination(NamedTuple):
+    """Regions that are united ("|") or intersected ("&")."""
+
+    operator: str
+    parts: tuple[Expression, ...]
+
+
+Expression = Term | Combination
+"""A region in words."""
+
+
+def parse(expression: str) -> Expression:
+    """Read an expression: ``"streams:ventral & nsdgeneral"``, ``"(V1 | V2) & streams:early"``.
+
+    ``atlas:label|label`` is one region. Where "|" and "&" meet otherwise, brackets say which comes first.
 
     Raises:
         ValueError: If it can't be read; the message lists near matches where a name is unknown.
     """
-    result = []
-    for factor in expression.split("&"):
-        union: list[_Term] = []
-        for item in (text.strip() for text in factor.split("|")):
-            if not item:
-                raise ValueError(
-                    f"roi {expression!r} has an empty part; write regions as 'V1', 'atlas', 'atlas:label|label', and "
-                    "intersections with '&'"
-                )
-            atlas, colon, label = (text.strip() for text in item.partition(":"))
-            if colon and not (atlas and label):
-                raise ValueError(f"roi {expression!r}: {item!r} must be atlas:label")
-            if colon:
-                union.append(_Term(atlas, (label,)))
-            elif union and union[-1].labels and item not in REGIONS and item not in ATLASES:
-                union[-1] = _Term(union[-1].atlas, (*union[-1].labels, item))  # one more label of the same atlas
-            else:
-                union.append(_bare(item))
-        result.append(union)
+    tokens = [token.strip() for token in re.split(r"([()&|])", expression)]
+    tokens = [token for token in tokens if token]
+    result, rest = _union(tokens, expression)
+    if rest:
+        raise ValueError(f"roi {expression!r}: {rest[0]!r} is one bracket too many, or in the wrong place")
     return result
 
 
-def _bare(name: str) -> _Term:
+def _union(tokens: list[str], whole: str) -> tuple[Expression, list[str]]:
+    parts, operators = [], set()
+    part, tokens = _operand(tokens, whole)
+    parts.append(part)
+    while tokens and tokens[0] in "&|":
+        operators.add(tokens[0])
+        if len(operators) > 1:
+            raise ValueError(f"roi {whole!r} mixes '|' and '&': say which comes first with brackets, as in "
+                             "'(V1 | V2) & streams:early'")  # fmt: skip
+        part, tokens = _operand(tokens[1:], whole)
+        parts.append(part)
+    return (Combination(operators.pop(), tuple(parts)) if operators else parts[0]), tokens
+
+
+def _operand(tokens: list[str], whole: str) -> tuple[Expression, list[str]]:
+    if not tokens or tokens[0] in ")&|":
+        raise ValueError(f"roi {whole!r} has an empty part; write regions as 'V1', 'atlas', 'atlas:label|label', unions with "
+                         "'|' and intersections with '&'")  # fmt: skip
+    if tokens[0] == "(":
+        inner, tokens = _union(tokens[1:], whole)
+        if not tokens or tokens[0] != ")":
+            raise ValueError(f"roi {whole!r}: a bracket is not closed")
+        return inner, tokens[1:]
+    item, tokens = tokens[0], tokens[1:]
+    if is_file(item):
+        raise ValueError(
+            f"roi {whole!r}: a mask's file stands alone; to combine it with regions, load it and combine arrays"
+        )
+    atlas, colon, label = (text.strip() for text in item.partition(":"))
+    if not colon:
+        return _bare(item), tokens
+    if not (atlas and label):
+        raise ValueError(f"roi {whole!r}: {item!r} must be atlas:label")
+    labels = [label]
+    while len(tokens) > 1 and tokens[0] == "|" and _continues(atlas, tokens[1]):
+        labels.append(tokens[1])
+        tokens = tokens[2:]
+    return Term(atlas, tuple(labels)), tokens
+
+
+def _continues(atlas: str, name: str) -> bool:
+    """Whether a name after "|" is one more label of the atlas before it."""
+    if name in ("(", ")", "&", "|", *REGIONS, *ATLASES) or ":" in name:
+        return False
+    elsewhere = any(name in labels for other, labels in ATLASES.items() if other != atlas)
+    return not elsewhere or name in ATLASES.get(atlas, {name: 0}) or not ATLASES.get(atlas)
+
+
+def terms_of(expression: Expression) -> list[Term]:
+    """The regions that an expression is made of, in order."""
+    if isinstance(expression, Term):
+        return [expression]
+    return [term for part in expression.parts for term in terms_of(part)]
+
+
+def _bare(name: str) -> Term:
     """A name without an atlas: a named region, an atlas, or a label that a single atlas has."""
     if name in REGIONS or name in ATLASES:
-        return _Term(name, ())
+        return Term(name, ())
     homes = [atlas for atlas, labels in ATLASES.items() if name in labels]
     if len(homes) == 1:
-        return _Term(homes[0], (name,))
+        return Term(homes[0], (name,))
     if homes:
         raise ValueError(f"roi {name!r} stands in several atlases: say {' or '.join(f'{a}:{name}' for a in homes)}")
     labels = [label for labels in ATLASES.values() for label in labels]
@@ -103,13 +160,18 @@ def named(roi: Roi | Sequence[str] | Mapping[str, Roi]) -> dict[str, Roi]:
         ValueError: If an expression can't be read.
     """
     if isinstance(roi, Mapping):
-        wanted = dict(roi)
+        wanted = {str(k): "|".join(v) if isinstance(v, (list, tuple)) else v for k, v in roi.items()}
     elif isinstance(roi, np.ndarray):
         wanted = {"mask": roi}
     elif isinstance(roi, (str, os.PathLike)):
         wanted = {_name(roi): roi}
-    else:
+    elif isinstance(roi, Sequence) and all(isinstance(one, (str, os.PathLike)) for one in roi):
         wanted = {_name(one): one for one in roi}
+    else:
+        raise TypeError(
+            f"roi is a name or expression, the path of a mask, several of these, a mask, or a mapping of names to them "
+            f"({{'mine': array}}); got {type(roi).__name__}"
+        )
     if not wanted:
         raise ValueError("roi is empty: name at least one region")
     for value in wanted.values():
@@ -123,7 +185,7 @@ def atlases_of(wanted: Mapping[str, Roi]) -> list[str]:
     need: dict[str, None] = {}
     for value in wanted.values():
         if isinstance(value, str) and not is_file(value):
-            for term in (term for union in parse(value) for term in union):
+            for term in terms_of(parse(value)):
                 need.update(dict.fromkeys(("Kastner2015", "nsdgeneral") if term.atlas in REGIONS else (term.atlas,)))
     return list(need)
 
@@ -158,23 +220,19 @@ def read_colour_table(text: str) -> dict[str, int]:
     return {pair[1]: int(pair[0]) for pair in pairs if len(pair) == 2 and pair[0].isdigit() and int(pair[0]) > 0}
 
 
-def evaluate(factors: Iterable[Iterable[_Term]], atlases: Mapping[str, Atlas]) -> np.ndarray:
+def evaluate(expression: Expression, atlases: Mapping[str, Atlas]) -> np.ndarray:
     """Which voxels an expression takes in."""
-    inside: Any = True
-    for union in factors:
-        either: Any = False
-        for term in union:
-            if term.atlas in REGIONS:
-                kastner, general = atlases["Kastner2015"], atlases["nsdgeneral"]
-                if kastner.shape != general.shape:
-                    raise NSDError(f"Kastner2015 has shape {kastner.shape}, nsdgeneral {general.shape}")
-                either = either | np.isin(kastner.labels, REGIONS[term.atlas]) & (general.labels > 0)
-            else:
-                atlas = atlases[term.atlas]
-                numbers = [atlas.number(term.atlas, label) for label in term.labels]
-                either = either | (np.isin(atlas.labels, numbers) if numbers else atlas.labels > 0)
-        inside = inside & either
-    return inside
+    if isinstance(expression, Combination):
+        combine = np.logical_or if expression.operator == "|" else np.logical_and
+        return combine.reduce([evaluate(part, atlases) for part in expression.parts])
+    if expression.atlas in REGIONS:
+        kastner, general = atlases["Kastner2015"], atlases["nsdgeneral"]
+        if kastner.shape != general.shape:
+            raise NSDError(f"Kastner2015 has shape {kastner.shape}, nsdgeneral {general.shape}")
+        return np.isin(kastner.labels, REGIONS[expression.atlas]) & (general.labels > 0)
+    atlas = atlases[expression.atlas]
+    numbers = [atlas.number(expression.atlas, label) for label in expression.labels]
+    return np.isin(atlas.labels, numbers) if numbers else atlas.labels > 0
 
 
 def _name(roi: Roi) -> str:

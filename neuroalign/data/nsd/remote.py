@@ -77,6 +77,8 @@ class RemoteTree(Tree):
         protocol = self.url.partition("://")[0]
         _check_packages(self.url)
         self._options = dict(storage_options or ({"anon": True} if protocol == "s3" else {}))
+        if protocol == "s3":  # tries are counted here, not twice
+            self._options.setdefault("config_kwargs", {"retries": {"max_attempts": 1}, "connect_timeout": 10})
         self._protocol, self._base = protocol, self.url if protocol.startswith("http") else self.url.split("://", 1)[1]
         self.root = Path(cache).expanduser() if cache is not None else _default_cache(self.url)
         self._filesystem: tuple[int, Any] | None = None
@@ -106,13 +108,15 @@ class RemoteTree(Tree):
         for attempt in range(self.retries + 1):
             try:
                 return action()
-            except (FileNotFoundError, NSDError):
+            except NSDError:
                 raise
             except Exception as error:
+                if isinstance(error, FileNotFoundError) and not _is_connection(error.__cause__):
+                    raise
                 if getattr(error, "status", None) == 403 or isinstance(error, PermissionError):
                     raise PermissionError(
-                        f"{self.url}/{path.relative_to(self.root).as_posix()}: access denied (403). The file may be "
-                        "withheld, or not exist in a bucket that doesn't list its files; check subject, session and space"
+                        f"{self.name(path)}: access denied (403). The file may be withheld, or not exist in a bucket that "
+                        "doesn't list its files; check subject, session and space"
                     ) from error
                 if attempt == self.retries:
                     raise NSDError(f"{self.url}: {path.name} can't be fetched after {attempt + 1} tries ({error!r}). What "
@@ -134,13 +138,16 @@ class RemoteTree(Tree):
                 self._info[path] = None
         return self._info[path]
 
+    def name(self, path: Path) -> str:
+        return f"{self.url}/{path.relative_to(self.root).as_posix()}"
+
     def exists(self, path: Path) -> bool:
         return self._stat(path) is not None
 
     def size(self, path: Path) -> int:
         stat = self._stat(path)
         if stat is None:
-            raise FileNotFoundError(f"no file {self.url}/{path.relative_to(self.root).as_posix()}")
+            raise FileNotFoundError(f"no file {self.name(path)}")
         return stat["size"]
 
     def names(self, folder: Path) -> list[str]:
@@ -149,7 +156,7 @@ class RemoteTree(Tree):
             try:
                 listed = self._try(lambda: self._fs().ls(self._remote(folder), detail=False), folder)
                 self._names[folder] = sorted({name.rstrip("/").rpartition("/")[2] for name in listed})
-            except (FileNotFoundError, PermissionError, NSDError, NotADirectoryError):
+            except (FileNotFoundError, PermissionError, NotADirectoryError):
                 self._names[folder] = []
         return self._names[folder]
 
@@ -228,7 +235,7 @@ class RemoteTree(Tree):
             is_md5 = re.fullmatch(r"[0-9a-f]{32}", stat["etag"])
             try:
                 pooch.retrieve(
-                    f"{self.url}/{path.relative_to(self.root).as_posix()}",
+                    self.name(path),
                     known_hash=f"md5:{stat['etag']}" if is_md5 and self._protocol == "s3" else None,
                     fname=path.name,
                     path=path.parent,
@@ -315,6 +322,11 @@ class RemoteTree(Tree):
             )
 
 
+def _is_connection(error: BaseException | None) -> bool:
+    """Whether fsspec's "no such file" hides a server that couldn't be reached."""
+    return isinstance(error, (ConnectionError, TimeoutError)) or "Connect" in type(error).__name__
+
+
 def _check_packages(url: str) -> None:
     try:
         import filelock  # noqa: F401
@@ -323,7 +335,8 @@ def _check_packages(url: str) -> None:
 
         fsspec.get_filesystem_class(url.partition("://")[0])
     except ImportError as error:
-        raise ImportError(f"{url} needs the extra 'cloud': pip install 'neuroalign[cloud]' ({error})") from error
+        raise ImportError(f"{url} needs the extra 'cloud': pip install 'neuroalign[cloud]' (protocols other than s3 and "
+                          f"https need fsspec's package for them, too): {error}") from error  # fmt: skip
 
 
 def _sha256(path: Path) -> str:

@@ -125,6 +125,7 @@ def cache_stimuli(
         FileNotFoundError: If the brick is not there.
         FileExistsError: If ``path`` holds a cache of other images or of another size.
         IndexError: If a row is not in the brick.
+        ValueError: If the size is not positive.
         OSError: If the disk is too full.
 
     Example:
@@ -138,6 +139,8 @@ def cache_stimuli(
     import filelock
 
     path = Path(path)
+    if image_size is not None and image_size < 1:
+        raise ValueError(f"image_size must be at least 1; got {image_size}")
     tree = open_tree(root, **access)
     images = NSDImages(tree)
     wanted = np.arange(len(images)) if rows is None else np.unique(np.asarray(rows, dtype=np.int64))

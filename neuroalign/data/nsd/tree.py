@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -62,11 +63,15 @@ class Tree:
         """Names in a folder, in order; none where there is no such folder."""
         return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
 
+    def name(self, path: Path) -> str:
+        """A file's name for messages, as the user knows it."""
+        return str(path)
+
     def fetch(self, paths: Iterable[Path], what: str = "files") -> None:
         """Have files here to read; a missing one is an error that names it."""
         for path in paths:
             if not self.exists(path):
-                raise FileNotFoundError(f"no file {path}")
+                raise FileNotFoundError(f"no file {self.name(path)}")
 
     def reading(self, path: Path) -> AbstractContextManager[None]:
         """A context that names the file in errors of damage, and notices if it was replaced meanwhile."""
@@ -136,6 +141,7 @@ def open_tree(
     accept_terms: bool = False,
     confirm: Confirm = None,
     transfer: str = "voxels",
+    retries: int = 5,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Tree:
     """The tree at a folder or URL.
@@ -148,6 +154,7 @@ def open_tree(
             the question and answers it.
         transfer: For a URL, how betas in HDF5 are read: "voxels" (only the wanted ones, each time) or "files" (whole
             files, kept in the cache).
+        retries: For a URL, how often a failed request is tried again, after 0.5, 1, 2, ... seconds.
         storage_options: For a URL, options of its fsspec file system.
 
     Raises:
@@ -176,9 +183,20 @@ def open_tree(
             accept_terms=accept_terms,
             confirm=confirm,
             transfer=transfer,
+            retries=retries,
             storage_options=storage_options,
         )
     return Tree(root)
+
+
+def half_sessions(tree: Tree, paths: NSDPaths) -> str:
+    """Which sessions of a surface have one hemisphere only, in words; nothing where none has."""
+    names = tree.names(paths.beta_folder) if paths.is_surface else []
+    pairs = [paths.session_files(number)[0] for number in range(1, 41)] if names else []
+    halves = [
+        file for pair in pairs for file in pair if sum(f.name in names for f in pair) == 1 and file.name not in names
+    ]
+    return f"; {', '.join(f.name for f in halves)} missing beside the other hemisphere's" if halves else ""
 
 
 def check_sessions(tree: Tree, paths: NSDPaths, sessions: Sequence[int] | None) -> list[int]:
@@ -192,12 +210,17 @@ def check_sessions(tree: Tree, paths: NSDPaths, sessions: Sequence[int] | None) 
     """
     if isinstance(sessions, int):
         raise TypeError(f"sessions is a sequence of 1-based numbers: range(1, {sessions + 1}) for the first {sessions}")
+    if isinstance(sessions, str):
+        raise TypeError(f"sessions is a sequence of 1-based numbers, such as range(1, 11); got {sessions!r}")
     found = tree.sessions(paths)
     if not found:
         have = tree.names(paths.beta_folder.parent) or "none"
+        close = difflib.get_close_matches(paths.betas, have, n=1) if have != "none" else []
+        near = f" (did you mean {close[0]!r}?)" if close and close[0] != paths.betas else ""
         subjects = [n for n in tree.names(paths.root / "nsddata_betas/ppdata") if n.startswith("subj")] or "none"
         raise FileNotFoundError(
-            f"no betas at {paths.beta_folder}; versions there: {have}; subjects in the tree: {subjects}"
+            f"no betas at {tree.name(paths.beta_folder)}{near}; versions there: {have}; subjects in the tree: {subjects}"
+            + half_sessions(tree, paths)
         )
     if sessions is None:
         wanted = list(range(1, found[-1] + 1))
@@ -209,9 +232,10 @@ def check_sessions(tree: Tree, paths: NSDPaths, sessions: Sequence[int] | None) 
     if missing:
         beyond = missing[0] > FACTS[paths.subject].sessions
         raise NSDError(
-            f"session {missing[0]} is missing in {paths.beta_folder}"
+            f"session {missing[0]} is missing in {tree.name(paths.beta_folder)}"
             + (f" (and {missing[1:]})" if missing[1:] else "")
             + (f"; subject {paths.subject} had {FACTS[paths.subject].sessions} sessions" if beyond else
                ": reading on would give every later trial the wrong image. Fetch it, or name the sessions you have")
+            + half_sessions(tree, paths)
         )  # fmt: skip
     return wanted

@@ -22,6 +22,7 @@ from neuroalign.data.nsd.regions import (
     parse,
     read_colour_table,
     stem_of,
+    terms_of,
 )
 from neuroalign.data.nsd.tree import Tree
 from neuroalign.types import unknown
@@ -89,7 +90,7 @@ def _load_atlas(tree: Tree, paths: NSDPaths, name: str) -> Atlas:
     if any(not tree.exists(file) for file in files):
         have = sorted({stem_of(n) for n in tree.names(files[0].parent)} - {""}) or "none"
         near = "" if name in ATLASES else " " + unknown("atlas", name, have if have != "none" else ATLASES)
-        raise FileNotFoundError(f"no file {files[0]}; atlases there: {have}.{near}")
+        raise FileNotFoundError(f"no file {tree.name(files[0])}; atlases there: {have}.{near}")
     tree.fetch(files)
     if paths.is_surface:
         parts = [load_map(file).ravel() for file in files]
@@ -117,8 +118,7 @@ def _empty(paths: NSDPaths, expression: str, atlases: Mapping[str, Atlas]) -> st
         return f"{text}: no voxel of {expression} inside nsdgeneral; it has {', '.join(have)}"
     counts = {
         term.atlas: [n for n, i in atlases[term.atlas].names.items() if (atlases[term.atlas].labels == i).any()]
-        for union in parse(expression)
-        for term in union
+        for term in terms_of(parse(expression))
         if term.atlas not in REGIONS
     }
     return text + "".join(f"; {atlas} has voxels of {', '.join(names) or 'nothing'}" for atlas, names in counts.items())
@@ -134,9 +134,10 @@ def _own_mask(mask: Roi, shape: tuple[int, ...] | None, affine: np.ndarray | Non
             raise NSDError(f"{path} lies elsewhere than this subject's volume (another affine): resample it first")
     else:
         values = np.asarray(mask)
+        if is_surface and values.ndim > 1:
+            raise ValueError("a surface's mask is one array, the left hemisphere's vertices and then the right's: "
+                             f"np.concatenate them; got shape {values.shape}")  # fmt: skip
     expected: tuple[int, ...] | None = (sum(shape),) if is_surface and shape else shape
-    if is_surface and values.ndim > 1:
-        values = values.ravel()
     if expected and values.shape != expected:
         raise NSDError(f"{where} has shape {values.shape}; in this subject and space it must be {expected}")
     inside = np.nan_to_num(values.astype(np.float64)) > 0

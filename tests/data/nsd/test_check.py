@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from neuroalign.data import check_nsd
+from neuroalign.data import NSDError, check_nsd, read_nsd
 from neuroalign.data.nsd import FACTS, NSDPaths, check
 from tests.data.nsd.conftest import B2
 from tests.data.nsd.tree_writer import write_tree
@@ -138,3 +138,27 @@ def test_no_betas(small):
     assert not report.usable and any("no subject has betas" in m for m in messages(report, "error"))
     with pytest.raises(FileNotFoundError, match="no folder"):
         check_nsd(small.root / "absent")
+
+
+def test_half_a_session_of_a_surface(tmp_path, facts):
+    tree = write_tree(tmp_path / "tree", subjects=(2,), spaces=("fsaverage",))
+    NSDPaths(tree.root, 2, space="fsaverage").session(3, "mgh", "rh").unlink()
+    assert any("rh.betas_session03.mgh missing beside the other hemisphere's" in m
+               for m in messages(check_nsd(tree.root), "error"))  # fmt: skip
+    with pytest.raises(NSDError, match=r"session 3 is missing .*; rh.betas_session03.mgh missing beside"):
+        read_nsd(tree.root, 2, roi="V1", space="fsaverage", sessions=[1, 3])
+
+
+def test_another_container_that_would_do(tmp_path, facts):
+    tree = write_tree(tmp_path / "tree", subjects=(2,), containers=("hdf5", "nii.gz"))
+    path = NSDPaths(tree.root, 2).session(2, "hdf5")
+    path.write_bytes(path.read_bytes()[:-100])
+    (error,) = check_nsd(tree.root).of("error")
+    assert "betas_session02.nii.gz is there as well: without the HDF5 file it is read instead" in error.message
+    path.unlink()
+    assert check_nsd(tree.root).usable
+
+
+def test_a_subject_without_betas(small, facts):
+    report = check_nsd(small.root, subjects=[4])
+    assert not report.usable and any("no session of any space and version" in m for m in messages(report, "error"))

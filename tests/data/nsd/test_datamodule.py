@@ -8,9 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from neuroalign import MeasuredGuidance, NeuralPredictionTask, NeuralPredictor, NSDDataModule
+from neuroalign import (
+    GuidedClassificationTask,
+    GuidedNetwork,
+    MeasuredGuidance,
+    NeuralPredictionTask,
+    NeuralPredictor,
+    NSDDataModule,
+    Responses,
+    ResponsesDataModule,
+)
 from neuroalign.__main__ import main
-from neuroalign.data import read_nsd, read_split
+from neuroalign.data import NSDError, NSDImages, cache_stimuli, extract_nsd, read_nsd, read_split
 from tests.data.nsd.conftest import weights_of
 
 
@@ -115,7 +124,54 @@ def test_the_cache_holds_the_same_and_is_made_once(planted, tmp_path, monkeypatc
     assert len(other.responses[1][1]) < len(again.responses[1][1])
 
 
+def test_labels_for_a_guided_classifier(planted, quiet_trainer):
+    data = NSDDataModule(planted.root, [1, 2], "V4", batch_size=100)
+    data.setup()
+    shown = {int(s) for parts in data.responses.values() for part in parts for s in part.stimulus}
+    labelled = NSDDataModule(planted.root, [1, 2], "V4", labels={s: s % 3 for s in shown}, batch_size=100)
+    for batch in labelled.train_dataloader():
+        assert (batch["label"] == batch["stimulus"] % 3).all()
+    heads = {name: (None, len(columns)) for name, columns in data.columns.items()}
+    network = GuidedNetwork("small_resnet", 3, heads=heads, image_shape=(3, 8, 8))
+    trainer = quiet_trainer(max_epochs=1)
+    trainer.fit(GuidedClassificationTask(network, MeasuredGuidance(data.columns), weight=0.5), labelled)
+    assert "val/accuracy" in trainer.callback_metrics
+    with pytest.raises(ValueError, match=r"images have no label, image \d+ for one"):
+        NSDDataModule(planted.root, 1, "V4", labels={0: 1}).setup()
+
+
+def test_components_leave_out_voxels_with_gaps(planted):
+    """An invalid voxel in one session makes averages that are missing; components are made of the others."""
+    data = NSDDataModule(planted.root, 1, "nsdgeneral", pca_variance=0.9)
+    assert 0 < data.num_voxels < 300
+    assert np.isfinite(data.train_responses.values).all() and np.isfinite(data.val_responses.values).all()
+
+
+def test_an_extracted_file_and_cached_images_are_enough(planted, tmp_path):
+    responses = Responses.load(extract_nsd(planted.root, tmp_path / "x.h5", 1, roi="V4"))
+    pictures = cache_stimuli(planted.root, tmp_path / "stimuli", image_size=6, rows=responses.stimulus)
+    averaged = responses.zscore_sessions().average_repeats()
+    for images in (pictures, NSDImages(planted.root)):
+        batch = next(iter(ResponsesDataModule(images, averaged, batch_size=50, num_workers=1).train_dataloader()))
+        expected = images[batch["stimulus"].numpy()].transpose(0, 3, 1, 2) / np.float32(255)
+        np.testing.assert_allclose(batch["image"], expected, atol=1e-6)
+    few = cache_stimuli(planted.root, tmp_path / "few", image_size=6, rows=averaged.stimulus[:10])
+    with pytest.raises(IndexError, match="is not among the 10 cached"):
+        ResponsesDataModule(few, averaged)
+
+
+def test_a_damaged_cache_says_what_to_do(planted, tmp_path):
+    data = NSDDataModule(planted.root, 1, "V4", cache=tmp_path)
+    data.setup()
+    (path,) = tmp_path.glob("subj01-*-train.h5")
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(NSDError, match=r"the cache is damaged: .* Remove .* and it will be made again"):
+        NSDDataModule(planted.root, 1, "V4", cache=tmp_path).setup()
+
+
 def test_what_it_refuses(planted):
+    with pytest.raises(ValueError, match="image_size must be at least 1; got 0"):
+        NSDDataModule(planted.root, image_size=0)
     with pytest.raises(ValueError, match="unknown split 'shared'"):
         NSDDataModule(planted.root, split="shared")
     with pytest.raises(ValueError, match="a number or several different ones"):

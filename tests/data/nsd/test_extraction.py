@@ -63,7 +63,7 @@ def test_a_second_run_uses_the_file_and_other_options_are_refused(small, tmp_pat
         patch.setattr(extraction.Request, "read", lambda *_: pytest.fail("read again"))
         extract_nsd(small.root, out, 2, roi="V1")
     assert out.stat().st_mtime_ns == changed
-    with pytest.raises(FileExistsError, match="holds something else than what would be extracted"):
+    with pytest.raises(FileExistsError, match=r"holds something else than what would be extracted \(roi differ\)"):
         extract_nsd(small.root, out, 2, roi="V2")
     extract_nsd(small.root, out, 2, roi="V2", overwrite=True)
     assert set(Responses.load(out).roi) == {"V2"}

@@ -240,6 +240,10 @@ def test_wrong_roots_and_names(subject, tmp_path):
         read_nsd(tmp_path, 1, roi="V1")
     with pytest.raises(FileNotFoundError, match=r"subj02.*versions there: none; subjects in the tree: \['subj01'\]"):
         read_nsd(subject.root, 2, roi="V1")
+    with pytest.raises(FileNotFoundError, match=r"did you mean 'betas_fithrf_GLMdenoise_RR'"):
+        read_nsd(subject.root, 1, roi="V1", betas="betas_fithrf_GLMdenoise")
+    with pytest.raises(TypeError, match=r"such as range\(1, 11\); got '1-2'"):
+        read_nsd(subject.root, 1, roi="V1", sessions="1-2")
     with pytest.raises(FileNotFoundError, match=r"versions there: \['betas_fithrf_GLMdenoise_RR'\]"):
         read_nsd(subject.root, 1, roi="V1", betas="betas_assumehrf")
     with pytest.raises(ValueError, match="unknown roi 'v1'; did you mean 'V1'"):

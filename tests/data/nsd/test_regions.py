@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from neuroalign.data import NSDError, read_nsd
 from neuroalign.data.nsd import ATLASES, REGIONS, NSDPaths
-from neuroalign.data.nsd.regions import named, parse, read_colour_table
+from neuroalign.data.nsd.regions import named, parse, read_colour_table, terms_of
 from neuroalign.data.nsd.tree import Tree
 from neuroalign.data.nsd.voxels import find_voxels
 from tests.data.nsd import tree_writer
@@ -51,7 +51,7 @@ def test_unions_and_intersections(planted):
     ventral = label["streams"] == 5
     np.testing.assert_array_equal(mask_of(planted, "streams:ventral & nsdgeneral"), ventral & general)
     np.testing.assert_array_equal(
-        mask_of(planted, "Kastner2015:V2v|V1d | V4 & streams:early|midventral"),
+        mask_of(planted, "(Kastner2015:V2v|V1d | V4) & streams:early|midventral"),
         (np.isin(label["Kastner2015"], (2, 3)) | (label["Kastner2015"] == 7) & general)
         & np.isin(label["streams"], (1, 2)),
     )
@@ -64,10 +64,25 @@ def test_a_label_that_one_atlas_has_needs_no_atlas(planted):
         parse("hV4")
 
 
-@given(st.lists(st.sampled_from(["V1", "PPA", "streams:early", "floc-faces", "Kastner2015:1"]), min_size=1, max_size=4))
-def test_parsing_keeps_every_part(items):
-    assert len(parse("&".join(items))) == len(items)
-    assert sum(max(1, len(term.labels)) for term in parse(" | ".join(items))[0]) == len(items)
+ITEMS = st.sampled_from(["V1", "PPA", "streams:early", "floc-faces", "Kastner2015:1|2"])
+
+
+@given(st.lists(ITEMS, min_size=1, max_size=4), st.sampled_from("&|"))
+def test_parsing_keeps_every_part(items, operator):
+    terms = terms_of(parse(f" {operator} ".join(items)))
+    assert [t.atlas for t in terms] == [{"PPA": "floc-places"}.get(i, i.partition(":")[0]) for i in items]
+    assert terms_of(parse(operator.join(f"({item})" for item in items))) == terms
+
+
+def test_brackets_say_what_comes_first(planted):
+    a, b, c = (mask_of(planted, name) for name in ("V1", "V4", "streams:early"))
+    np.testing.assert_array_equal(mask_of(planted, "(V1 | V4) & streams:early"), (a | b) & c)
+    np.testing.assert_array_equal(mask_of(planted, "V4 | (V1 & streams:early)"), b | (a & c))
+    np.testing.assert_array_equal(mask_of(planted, "streams:early|midventral & (V1|V4)"), a | b)
+    np.testing.assert_array_equal(mask_of(planted, "((V1))"), a)
+    for mixed in ("V1 | V4 & streams:early", "V4 & V1 | V4"):
+        with pytest.raises(ValueError, match=r"mixes '\|' and '&': say which comes first with brackets"):
+            parse(mixed)
 
 
 @pytest.mark.parametrize(
@@ -79,11 +94,24 @@ def test_parsing_keeps_every_part(items):
         ("streams:ventrall", "unknown label of streams 'ventrall'; did you mean 'ventral'"),
         ("streams:0", "labels count from 1"),
         ([], "roi is empty"),
+        ("(V1 | V2", "a bracket is not closed"),
+        ("V1) & V2", "is one bracket too many"),
+        ("mask.nii.gz & nsdgeneral", "a mask's file stands alone"),
     ],
 )
 def test_bad_expressions(planted, roi, message):
     with pytest.raises(ValueError, match=message):
         read_nsd(planted.root, 1, roi=roi)
+
+
+def test_what_is_no_region(planted):
+    for roi in (None, 3, [np.ones((11, 10, 9)), "V1"]):
+        with pytest.raises(TypeError, match="roi is a name or expression"):
+            read_nsd(planted.root, 1, roi=roi)
+    with pytest.raises(ValueError, match="a surface's mask is one array"):
+        read_nsd(planted.root, 1, roi={"mine": np.ones((2, 290))}, space="fsaverage")
+    listed = read_nsd(planted.root, 1, roi={"early": ["V1", "V2"]}, sessions=[1])
+    assert listed.num_voxels == read_nsd(planted.root, 1, roi="V1|V2", sessions=[1]).num_voxels
 
 
 def test_an_unknown_atlas_lists_those_there(planted):

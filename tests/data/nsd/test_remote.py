@@ -229,6 +229,15 @@ def test_what_is_not_there(store, remote):
         open_tree(URL, **{**remote, "transfer": "voxel"})
 
 
+def test_a_server_that_cannot_be_reached(tmp_path, monkeypatch):
+    """Not taken for a tree without files."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    endpoint = {"anon": True, "client_kwargs": {"endpoint_url": "http://127.0.0.1:9"}}
+    for url, options in (("http://127.0.0.1:9/nsd", None), (URL, endpoint)):
+        with pytest.raises(NSDError, match="can't be fetched after 2 tries"):
+            read_nsd(url, 2, roi="V1", accept_terms=True, cache=tmp_path, retries=1, storage_options=options)
+
+
 def test_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pooch", None)
     with pytest.raises(ImportError, match=r"needs the extra 'cloud': pip install 'neuroalign\[cloud\]'"):
