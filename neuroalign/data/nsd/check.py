@@ -209,6 +209,11 @@ def _version(tree: Tree, paths: NSDPaths, design: Design | None, shape: tuple[in
         return
     values, finding = _sampled(tree, paths, sessions, shape)
     yield finding
+    if design is not None:
+        try:
+            design.check_anchors(paths, shape)
+        except NSDError as error:
+            yield Finding("error", subject, "design", str(error))
     if values is not None and design is not None:
         yield _attempt(subject, f"{label}: ncsnr", lambda: _ncsnr(tree, paths, sessions, values, design, shape))
 

@@ -21,6 +21,7 @@ BETAS = {"b1": "betas_assumehrf", "b2": "betas_fithrf", "b3": "betas_fithrf_GLMd
 VOLUMES = ("func1pt8mm", "func1mm")
 SURFACES = ("fsaverage", "nativesurface")
 HEMISPHERES = ("lh", "rh")
+FSAVERAGE = (163842, 163842)  # vertices of either hemisphere
 
 
 class SubjectFacts(NamedTuple):

@@ -141,6 +141,7 @@ class Request:
         tree.fetch((file for file in side if tree.exists(file)), "region, design and behaviour files")
         voxels = find_voxels(tree, paths, roi)
         design = Design.read(tree, paths)
+        design.check_anchors(paths, voxels.shape)
         trials = design.trials(wanted)
         stimulus = design.stimulus[trials]
         files = [file for session in wanted for file in tree.session_files(paths, session) or []]

@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from neuroalign.data.nsd.layout import (
     FACTS,
+    FSAVERAGE,
     NUM_IMAGES,
     NUM_SHARED,
     TRIALS_PER_SESSION,
@@ -38,7 +38,6 @@ COLUMNS = {
 }
 """Columns of the behaviour table that are joined, and the names they get."""
 
-_REAL_SHARED = (2951, 72949)  # first and last of sharedix (1-based) in the file that NSD published
 _ANCHOR = 46003  # 73k id (1-based) of subject 1's first trial there
 _ORDER = {28: 48618, 35: 44981, 44: 32626}  # and of some later trials
 
@@ -61,7 +60,7 @@ class Design:
 
         Raises:
             FileNotFoundError: If it is missing.
-            NSDError: If it is damaged, holds ids outside their range, or contradicts what is known of NSD's own.
+            NSDError: If it is damaged, holds ids outside their range, or contradicts itself.
         """
         from scipy.io import loadmat
 
@@ -72,26 +71,30 @@ class Design:
         try:
             # MATLAB stores the smallest unsigned type; subtracting from that would wrap.
             ten_k = design["masterordering"].ravel().astype(np.int64)
-            images = design["subjectim"].astype(np.int64)
-            shared = design["sharedix"].ravel().astype(np.int64)
-            images = images[paths.subject - 1]
+            images = design["subjectim"].astype(np.int64)[paths.subject - 1]
         except (KeyError, IndexError) as error:
             raise NSDError(f"{path} is not NSD's design file: it lacks {error}") from error
         if not (ten_k.min() >= 1 and ten_k.max() <= len(images)):
             raise NSDError(
                 f"{path}: masterordering runs from {ten_k.min()} to {ten_k.max()}, not within 1..{len(images)}"
             )
-        if not (images.min() >= 1 and images.max() <= NUM_IMAGES):
-            raise NSDError(f"{path}: subjectim runs from {images.min()} to {images.max()}, not within 1..{NUM_IMAGES}")
-        if not np.array_equal(images[:NUM_SHARED], shared):
+        shown = images[ten_k - 1]
+        if not (shown.min() >= 1 and shown.max() <= NUM_IMAGES):
+            raise NSDError(f"{path}: subjectim runs from {shown.min()} to {shown.max()}, not within 1..{NUM_IMAGES}")
+        if "sharedix" in design and not np.array_equal(images[:NUM_SHARED], design["sharedix"].ravel()):
             raise NSDError(f"{path}: the first {NUM_SHARED} images of subject {paths.subject} are not the shared ones")
-        result = cls(images[ten_k - 1] - 1, ten_k)
-        if (shared[0], shared[-1]) == _REAL_SHARED and paths.subject == 1:
-            result._check_anchors(path)
-        return result
+        return cls(shown - 1, ten_k)
 
-    def _check_anchors(self, path: Path) -> None:
-        first = int(self.stimulus[0]) + 1
+    def check_anchors(self, paths: NSDPaths, shape: tuple[int, ...]) -> None:
+        """Hold subject 1's first trials against what is known of NSD, where the volume or surface is NSD's own.
+
+        Raises:
+            NSDError: If they show other images.
+        """
+        real = {"func1pt8mm": FACTS[1].shape, "fsaverage": FSAVERAGE}
+        if paths.subject != 1 or shape != real.get(paths.space):
+            return
+        path, first = paths.expdesign, int(self.stimulus[0]) + 1
         if first != _ANCHOR:
             raise NSDError(f"{path}: subject 1's first trial shows image {first} (1-based); in NSD it is {_ANCHOR}")
         later = {trial: int(self.stimulus[trial]) for trial in _ORDER}
@@ -171,8 +174,11 @@ def read_behaviour(tree: Tree, paths: NSDPaths, sessions: Sequence[int], stimulu
     path = paths.behaviour
     tree.fetch([path])
     wanted = ["SESSION", "RUN", "TRIAL", "73KID", *COLUMNS]
-    with readable(path):  # a table without these columns is a ValueError
-        table = pd.read_csv(path, sep="\t", usecols=wanted)
+    with readable(path):
+        table = pd.read_csv(path, sep="\t", usecols=lambda name: name in wanted)
+    lacking = [name for name in wanted[:4] if name not in table]
+    if lacking:
+        raise NSDError(f"{path} is not NSD's behaviour table: it has no columns {lacking}")
     table = table.sort_values(["SESSION", "RUN", "TRIAL"], kind="stable")
     parts = []
     for session in sessions:
@@ -189,4 +195,8 @@ def read_behaviour(tree: Tree, paths: NSDPaths, sessions: Sequence[int], stimulu
             f"{sessions[trial // TRIALS_PER_SESSION]}, trial {trial % TRIALS_PER_SESSION + 1}: one of them is another "
             "subject's, or damaged"
         )
-    return {name: joined[column].to_numpy(dtype=np.float32, copy=True) for column, name in COLUMNS.items()}
+    return {
+        name: joined[column].to_numpy(dtype=np.float32, copy=True)
+        for column, name in COLUMNS.items()
+        if column in joined
+    }
