@@ -139,9 +139,10 @@ def _attempt(subject: int | None, what: str, check: Callable[[], str]) -> Findin
 def _shared(tree: Tree) -> Iterator[Finding]:
     def brick() -> str:
         shape = NSDImages(tree).shape
-        expected = (NUM_IMAGES, *(shape[1:] if tree.simulated else (425, 425, 3)))
-        if shape != expected:
-            raise NSDError(f"imgBrick has shape {shape}, not {expected}")
+        if shape[0] != NUM_IMAGES:
+            raise NSDError(f"imgBrick holds {shape[0]} images, not {NUM_IMAGES}")
+        if shape[1:] != (425, 425, 3) and not tree.simulated:
+            raise _Doubtful(f"imgBrick has images of {shape[1:]}; NSD's are (425, 425, 3)")
         return f"{shape[0]} images of {shape[1]}x{shape[2]}"
 
     yield _attempt(None, "image brick", brick)
@@ -246,9 +247,8 @@ def _regions(tree: Tree, paths: NSDPaths) -> tuple[tuple[int, ...] | None, list[
     shape = next(iter(shapes.values()))
     fact = FACTS[paths.subject].shape
     if paths.space == "func1pt8mm" and not tree.simulated and shape != fact:
-        findings.append(
-            Finding("error", paths.subject, what, f"volumes have shape {shape}; subject {paths.subject}'s is {fact}")
-        )
+        text = f"volumes have shape {shape}; in NSD subject {paths.subject}'s is {fact}"
+        findings.append(Finding("warning", paths.subject, what, text))
     lacking = [atlas for atlas in ("Kastner2015", "nsdgeneral") if atlas not in shapes]
     if lacking:
         findings.append(
