@@ -19,6 +19,7 @@ from neuroalign.data.images import ArrayDataset
 from neuroalign.data.nsd.extraction import extract_nsd
 from neuroalign.data.nsd.layout import NSDError
 from neuroalign.data.nsd.reader import read_nsd
+from neuroalign.data.nsd.regions import is_file
 from neuroalign.data.nsd.stimuli import NSDImages
 from neuroalign.data.nsd.stimulus_cache import CachedImages, cache_stimuli
 from neuroalign.data.nsd.tree import open_tree
@@ -236,12 +237,12 @@ class NSDDataModule(BatchDataModule):
 
     def _key(self, *, reading: bool = False) -> str:
         """A name for what was asked for: other options are other files of the cache."""
-        options: dict[str, Any] = {"root": str(self.root), **self._reading()}
+        options: dict[str, Any] = {"root": str(self.root), **self._reading(), "roi": _plain(self.roi)}
         if not reading:
             split = self.split if isinstance(self.split, str) else sorted(map(int, self.split))
             options |= {"split": split, "zscore": self.zscore_sessions, "pca": self.pca_variance}
             options |= {"shuffle": self.shuffle_seed}
-        return hashlib.sha256(json.dumps(options, sort_keys=True, default=list).encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(options, sort_keys=True, default=_plain).encode()).hexdigest()[:12]
 
     def _prepared(self, subject: int) -> list[Path]:
         assert self.cache is not None
@@ -265,6 +266,19 @@ class NSDDataModule(BatchDataModule):
                 columns[head] = (np.flatnonzero(roi == name) + start).tolist()
             start += len(roi)
         return columns
+
+
+def _plain(value: Any) -> Any:
+    """What tells one region from another: a mask's values stand for it, whether it came as an array or a file."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, range)):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return hashlib.sha256(np.ascontiguousarray(value)).hexdigest()
+    if isinstance(value, os.PathLike) or (isinstance(value, str) and is_file(value)):
+        return hashlib.sha256(Path(value).read_bytes()).hexdigest()
+    return value
 
 
 class _Several(ArrayDataset):

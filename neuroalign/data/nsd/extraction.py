@@ -114,7 +114,7 @@ def _extract(request: Request, out: Path, overwrite: bool, progress: bool) -> No
             raise FileExistsError(f"{out} holds something else than what would be extracted ({', '.join(different)} differ): "
                                   "remove it, write elsewhere, or say overwrite=True (--overwrite)")  # fmt: skip
     folder = out.with_name(f".{out.name}.parts")
-    plan = hashlib.sha256(request.voxels.index.tobytes() + str(info["betas"]).encode()).hexdigest()[:12]
+    plan = info["voxels"][:12]
     num_bytes = len(request.stimulus) * len(request.voxels.index) * 4
     names = _part_names(request, plan)
     if folder.is_dir():
@@ -182,7 +182,7 @@ def _part_names(request: Request, plan: str) -> dict[int, str]:
     """A file a session, named after what it holds: another choice of voxels, or a changed source, has another name."""
     tree, names = request.tree, {}
     for session in request.sessions:
-        state = [tree.size(f) if tree.is_remote else fingerprint(f) for f in request.files(session)]
+        state = [(tree.name(f), tree.size(f) if tree.is_remote else fingerprint(f)) for f in request.files(session)]
         names[session] = f"session{session:02d}-{plan}-{hashlib.sha256(repr(state).encode()).hexdigest()[:12]}.npy"
     return names
 

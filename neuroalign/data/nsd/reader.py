@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -202,6 +203,7 @@ class Request:
             "space": self.paths.space,
             "betas": self.paths.betas,
             "roi": self.roi,
+            "voxels": hashlib.sha256(np.ascontiguousarray(self.voxels.index)).hexdigest(),
             "sessions": self.sessions,
             "unit": "percent signal change",
             "shape": list(self.voxels.shape),

@@ -160,6 +160,18 @@ def test_an_extracted_file_and_cached_images_are_enough(planted, tmp_path):
         ResponsesDataModule(few, averaged)
 
 
+def test_the_cache_tells_masks_apart(planted, tmp_path):
+    masks = [planted.labels[1, "func1pt8mm", "streams"] == number for number in (1, 5)]
+    widths = set()
+    for mask in masks:
+        np.save(tmp_path / "mask.npy", mask)
+        for roi in ({"mine": mask}, str(tmp_path / "mask.npy")):
+            data = NSDDataModule(planted.root, 1, roi, cache=tmp_path / "cache")
+            widths.add(data.num_voxels)
+            assert data.num_voxels == NSDDataModule(planted.root, 1, roi).num_voxels
+    assert len(widths) == 2
+
+
 def test_a_damaged_cache_says_what_to_do(planted, tmp_path):
     data = NSDDataModule(planted.root, 1, "V4", cache=tmp_path)
     data.setup()

@@ -63,13 +63,22 @@ def test_a_second_run_uses_the_file_and_other_options_are_refused(small, tmp_pat
         patch.setattr(extraction.Request, "read", lambda *_: pytest.fail("read again"))
         extract_nsd(small.root, out, 2, roi="V1")
     assert out.stat().st_mtime_ns == changed
-    with pytest.raises(FileExistsError, match=r"holds something else than what would be extracted \(roi differ\)"):
+    with pytest.raises(
+        FileExistsError, match=r"holds something else than what would be extracted \(roi, voxels differ\)"
+    ):
         extract_nsd(small.root, out, 2, roi="V2")
     extract_nsd(small.root, out, 2, roi="V2", overwrite=True)
     assert set(Responses.load(out).roi) == {"V2"}
     out.write_text("not HDF5")
     with pytest.raises(FileExistsError, match="is not a file of extracted responses, or damaged"):
         extract_nsd(small.root, out, 2, roi="V2")
+
+
+def test_another_mask_of_the_same_name_is_another_file(small, tmp_path):
+    masks = [small.labels[2, "func1pt8mm", "streams"] == number for number in (1, 5)]
+    out = extract_nsd(small.root, tmp_path / "x.h5", 2, roi=masks[0])
+    with pytest.raises(FileExistsError, match=r"\(voxels differ\)"):
+        extract_nsd(small.root, out, 2, roi=masks[1])
 
 
 _KILLED = """
