@@ -17,7 +17,7 @@ from neuroalign.data.datamodules.base import BatchDataModule
 from neuroalign.data.datamodules.responses import responses_dataset
 from neuroalign.data.images import ArrayDataset
 from neuroalign.data.nsd.extraction import extract_nsd
-from neuroalign.data.nsd.layout import NSDError
+from neuroalign.data.nsd.layout import NSDError, NSDPaths, fingerprint
 from neuroalign.data.nsd.reader import read_nsd
 from neuroalign.data.nsd.regions import is_file
 from neuroalign.data.nsd.stimuli import NSDImages
@@ -161,7 +161,7 @@ class NSDDataModule(BatchDataModule):
             return
         for subject in self.subjects:
             if not all(path.exists() for path in self._prepared(subject)):
-                trials = self.cache / f"subj{subject:02d}-{self._key(reading=True)}.h5"
+                trials = self.cache / f"subj{subject:02d}-{self._key(subject, reading=True)}.h5"
                 extract_nsd(self._tree(), trials, subject, overwrite=True, **self._reading())
                 parts = self._prepare(subject, Responses.load(trials))
                 for path, part in zip(self._prepared(subject), parts):
@@ -184,7 +184,8 @@ class NSDDataModule(BatchDataModule):
             self.responses = {s: self._prepare(s, read_nsd(tree, s, **self._reading())) for s in self.subjects}
             images = NSDImages(tree)
         else:
-            if not (self._image_cache() / "index.json").exists():
+            prepared = [path for subject in self.subjects for path in self._prepared(subject)]
+            if not all(path.exists() for path in [*prepared, self._image_cache() / "index.json"]):
                 self.prepare_data()
             try:
                 self.responses = {
@@ -235,9 +236,14 @@ class NSDDataModule(BatchDataModule):
     def _reading(self) -> dict[str, Any]:
         return {"roi": self.roi, "betas": self.betas, "space": self.space, "sessions": self.sessions}
 
-    def _key(self, *, reading: bool = False) -> str:
-        """A name for what was asked for: other options are other files of the cache."""
+    def _key(self, subject: int, *, reading: bool = False) -> str:
+        """A name for what was asked for: other options, or changed sources, are other files of the cache."""
+        tree = self._tree()
+        paths = NSDPaths(tree.root, subject, self.betas, self.space)
         options: dict[str, Any] = {"root": str(self.root), **self._reading(), "roi": _plain(self.roi)}
+        if not tree.is_remote:
+            files = [file for number in tree.sessions(paths) for file in tree.session_files(paths, number) or []]
+            options["sources"] = [(file.name, *fingerprint(file)[:2]) for file in files]
         if not reading:
             split = self.split if isinstance(self.split, str) else sorted(map(int, self.split))
             options |= {"split": split, "zscore": self.zscore_sessions, "pca": self.pca_variance}
@@ -246,12 +252,16 @@ class NSDDataModule(BatchDataModule):
 
     def _prepared(self, subject: int) -> list[Path]:
         assert self.cache is not None
-        return [self.cache / f"subj{subject:02d}-{self._key()}-{part}.h5" for part in ("train", "val")]
+        return [self.cache / f"subj{subject:02d}-{self._key(subject)}-{part}.h5" for part in ("train", "val")]
 
     def _image_cache(self) -> Path:
         assert self.cache is not None
+        keys = "".join(self._key(subject, reading=True) for subject in self.subjects)
         subjects = "-".join(map(str, self.subjects))
-        return self.cache / f"stimuli-{self.image_size or 'full'}-{subjects}-{self._key(reading=True)}"
+        return (
+            self.cache
+            / f"stimuli-{self.image_size or 'full'}-{subjects}-{hashlib.sha256(keys.encode()).hexdigest()[:12]}"
+        )
 
     def _shown(self, responses: Mapping[int, Sequence[Responses]]) -> np.ndarray:
         return np.unique(np.concatenate([part.stimulus for parts in responses.values() for part in parts]))

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -20,6 +21,7 @@ from neuroalign import (
 )
 from neuroalign.__main__ import main
 from neuroalign.data import NSDError, NSDImages, cache_stimuli, extract_nsd, read_nsd, read_split
+from neuroalign.data.nsd import NSDPaths
 from tests.data.nsd.conftest import weights_of
 
 
@@ -119,8 +121,7 @@ def test_the_cache_holds_the_same_and_is_made_once(planted, tmp_path, monkeypatc
     again.prepare_data()
     again.setup()
     other = NSDDataModule(planted.root, [1, 2], cache=tmp_path, split=planted.rows(1)[:50].tolist(), **options)
-    other.prepare_data()  # trials are there already; other options are other files
-    other.setup()
+    other.setup()  # trials are there already; other options are other files
     assert len(other.responses[1][1]) < len(again.responses[1][1])
 
 
@@ -170,6 +171,20 @@ def test_the_cache_tells_masks_apart(planted, tmp_path):
             widths.add(data.num_voxels)
             assert data.num_voxels == NSDDataModule(planted.root, 1, roi).num_voxels
     assert len(widths) == 2
+
+
+def test_changed_sources_are_read_again(small, tmp_path):
+    before = NSDDataModule(small.root, 2, "V4", cache=tmp_path / "cache")
+    before.setup()
+    path = NSDPaths(small.root, 2).session(1, "hdf5")
+    with h5py.File(path, "r+") as f:
+        f["betas"][:300] = f["betas"][:300][::-1]
+    after, plain = NSDDataModule(small.root, 2, "V4", cache=tmp_path / "cache"), NSDDataModule(small.root, 2, "V4")
+    with pytest.warns(UserWarning, match="the stored ncsnr"):
+        after.setup()
+    plain.setup()
+    np.testing.assert_allclose(after.train_responses.values, plain.train_responses.values, atol=1e-6)
+    assert np.abs(after.train_responses.values - before.train_responses.values).max() > 0.5
 
 
 def test_a_damaged_cache_says_what_to_do(planted, tmp_path):
