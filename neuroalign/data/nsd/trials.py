@@ -38,6 +38,7 @@ COLUMNS = {
 }
 """Columns of the behaviour table that are joined, and the names they get."""
 
+_REAL_SHARED = (2950, 72948)  # the first and last of the thousand shared images, 0-based
 _ANCHOR = 46003  # 73k id (1-based) of subject 1's first trial there
 _ORDER = {28: 48618, 35: 44981, 44: 32626}  # and of some later trials
 
@@ -86,13 +87,14 @@ class Design:
         return cls(shown - 1, ten_k)
 
     def check_anchors(self, paths: NSDPaths, shape: tuple[int, ...]) -> None:
-        """Hold subject 1's first trials against what is known of NSD, where the volume or surface is NSD's own.
+        """Hold subject 1's first trials against what is known of NSD, where the shared images and the space are NSD's own.
 
         Raises:
             NSDError: If they show other images.
         """
         real = {"func1pt8mm": FACTS[1].shape, "fsaverage": FSAVERAGE}
-        if paths.subject != 1 or shape != real.get(paths.space):
+        shared = self.stimulus[self.ten_k <= NUM_SHARED]
+        if paths.subject != 1 or shape != real.get(paths.space) or (shared.min(), shared.max()) != _REAL_SHARED:
             return
         path, first = paths.expdesign, int(self.stimulus[0]) + 1
         if first != _ANCHOR:

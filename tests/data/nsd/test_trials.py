@@ -57,6 +57,10 @@ def test_anchors_of_the_real_design(tmp_path, planted, monkeypatch):
         read_nsd(paths.root, 1, roi="V1")  # another volume than NSD's: not held against it
         with monkeypatch.context() as patch:
             patch.setitem(trials.FACTS, 1, trials.FACTS[1]._replace(shape=(11, 10, 9)))
+            patch.setattr(trials, "_REAL_SHARED", (0, 1))
+            read_nsd(paths.root, 1, roi="V1")  # nor are other shared images
+            patch.undo()
+            patch.setitem(trials.FACTS, 1, trials.FACTS[1]._replace(shape=(11, 10, 9)))
             if message is None:
                 read_nsd(paths.root, 1, roi="V1")
             else:
