@@ -22,10 +22,11 @@ from neuroalign.data.nsd.reader import read_nsd
 from neuroalign.data.nsd.regions import is_file
 from neuroalign.data.nsd.stimuli import NSDImages
 from neuroalign.data.nsd.stimulus_cache import CachedImages, cache_stimuli
-from neuroalign.data.nsd.tree import open_tree
+from neuroalign.data.nsd.tree import Tree, open_tree
 from neuroalign.data.nsd.trials import SPLITS, read_split
 from neuroalign.data.responses import Responses
 from neuroalign.data.responses_file import load_responses
+from neuroalign.data.standardization import moments
 from neuroalign.types import Batch, unknown
 
 
@@ -133,6 +134,7 @@ class NSDDataModule(BatchDataModule):
         self.cache = None if cache is None else Path(cache)
         self.cache_workers = cache_workers
         self.access = {**(access or {}), "accept_terms": accept_terms}
+        self._opened: Tree | None = None
 
     @property
     def num_voxels(self) -> int:
@@ -221,7 +223,7 @@ class NSDDataModule(BatchDataModule):
         if self.zscore_sessions:
             responses = responses.zscore_sessions(without=test)
         train, val = responses.average_repeats().split(test)
-        kept = ~np.isnan(train.standardize(train).values).all(0)  # voxels that say nothing in training
+        kept = np.isfinite(moments(train.values)[1])  # the others say nothing in training
         train, val = train.select(voxels=kept), val.select(voxels=kept)
         if self.pca_variance is not None:
             whole = np.isfinite(train.values).all(0) & np.isfinite(val.values).all(0)
@@ -230,8 +232,10 @@ class NSDDataModule(BatchDataModule):
         train, val = train.standardize(train), val.standardize(train)
         return (train if self.shuffle_seed is None else train.shuffled(self.shuffle_seed)), val
 
-    def _tree(self) -> Any:
-        return open_tree(self.root, **self.access)
+    def _tree(self) -> Tree:
+        if self._opened is None:  # once: behind a URL every new one would ask the server again what there is
+            self._opened = open_tree(self.root, **self.access)
+        return self._opened
 
     def _reading(self) -> dict[str, Any]:
         return {"roi": self.roi, "betas": self.betas, "space": self.space, "sessions": self.sessions}

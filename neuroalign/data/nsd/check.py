@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -196,27 +196,20 @@ def _version(tree: Tree, paths: NSDPaths, design: Design | None, shape: tuple[in
         finding
         for session in sessions
         for file in tree.session_files(paths, session) or []
-        if (finding := _attempt(subject, f"{label}: {file.name}", lambda f=file: _length(f))).level != "ok"
+        if (finding := _attempt(subject, f"{label}: {file.name}", lambda f=file: _length(tree, f))).level != "ok"
     ]
-    others = {f"{label}: {f.name}": NSDPaths.session(paths, s, "nii.gz") for s in sessions for f in
-              tree.session_files(paths, s) or [] if f.suffix == ".hdf5" and not paths.is_surface}  # fmt: skip
-    damaged = [
-        replace(f, message=f"{f.message}. {others[f.what].name} is there as well: without the HDF5 file it is read instead")
-        if f.what in others and tree.exists(others[f.what]) else f
-        for f in damaged
-    ]  # fmt: skip
     yield from damaged
     if shape is None or damaged or gaps:
         return
-    values, finding = _sampled(tree, paths, sessions, shape)
+    sample, finding = _sampled(tree, paths, sessions, shape)
     yield finding
     if design is not None:
         try:
             design.check_anchors(paths, shape)
         except NSDError as error:
             yield Finding("error", subject, "design", str(error))
-    if values is not None and design is not None:
-        yield _attempt(subject, f"{label}: ncsnr", lambda: _ncsnr(tree, paths, sessions, values, design, shape))
+    if sample is not None and design is not None:
+        yield _attempt(subject, f"{label}: ncsnr", lambda: _ncsnr(tree, paths, sessions, *sample, design))
 
 
 def _label(paths: NSDPaths) -> str:
@@ -258,8 +251,18 @@ def _regions(tree: Tree, paths: NSDPaths) -> tuple[tuple[int, ...] | None, list[
     return shape, findings
 
 
-def _length(path: Path) -> str:
-    """Hold a file's length against what its header says."""
+def _length(tree: Tree, path: Path) -> str:
+    """Hold a file's length against what its header says; of a damaged HDF5 file, say if a nii.gz would do."""
+    try:
+        return _whole(path)
+    except NSDError as error:
+        other = path.with_suffix(".nii.gz")
+        if path.suffix != ".hdf5" or not tree.exists(other):
+            raise
+        raise NSDError(f"{error}. {other.name} is there as well: without the HDF5 file it is read instead") from error
+
+
+def _whole(path: Path) -> str:
     import nibabel
 
     with readable(path):
@@ -285,7 +288,7 @@ def _length(path: Path) -> str:
 
 def _sampled(
     tree: Tree, paths: NSDPaths, sessions: list[int], shape: tuple[int, ...]
-) -> tuple[np.ndarray | None, Finding]:
+) -> tuple[tuple[Voxels, np.ndarray] | None, Finding]:
     """A few voxels inside the brain through every session, and what was seen on the way."""
     what = f"{_label(paths)}: betas"
     try:
@@ -303,7 +306,7 @@ def _sampled(
     )
     if len(read) < len(sessions):
         return None, Finding("ok", paths.subject, what, f"{text}; nii.gz: values of the first session looked at only")
-    return values, Finding("ok", paths.subject, what, text)
+    return (voxels, values), Finding("ok", paths.subject, what, text)
 
 
 def _sample_voxels(tree: Tree, paths: NSDPaths, shape: tuple[int, ...]) -> Voxels | None:
@@ -329,12 +332,9 @@ def _sample_voxels(tree: Tree, paths: NSDPaths, shape: tuple[int, ...]) -> Voxel
     return Voxels(places, np.full(len(places), ""), shape, affine_of(files[0]))
 
 
-def _ncsnr(
-    tree: Tree, paths: NSDPaths, sessions: list[int], values: np.ndarray, design: Design, shape: tuple[int, ...]
-) -> str:
+def _ncsnr(tree: Tree, paths: NSDPaths, sessions: list[int], voxels: Voxels, values: np.ndarray, design: Design) -> str:
     stored = read_map(tree, paths, "ncsnr")
-    voxels = _sample_voxels(tree, paths, shape)
-    if tree.simulated or voxels is None:
+    if tree.simulated:
         return "there; the simulated subject's true one, not an estimate"
     session = np.repeat(sessions, TRIALS_PER_SESSION)
     result = compare_ncsnr(voxels.of(stored), values, design.stimulus[design.trials(sessions)], session)

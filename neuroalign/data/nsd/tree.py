@@ -192,7 +192,8 @@ def open_tree(
 def half_sessions(tree: Tree, paths: NSDPaths) -> str:
     """Which sessions of a surface have one hemisphere only, in words; nothing where none has."""
     names = tree.names(paths.beta_folder) if paths.is_surface else []
-    pairs = [paths.session_files(number)[0] for number in range(1, 41)] if names else []
+    numbers = range(1, FACTS[paths.subject].sessions + 1) if names else ()
+    pairs = [paths.session_files(number)[0] for number in numbers]
     halves = [
         file for pair in pairs for file in pair if sum(f.name in names for f in pair) == 1 and file.name not in names
     ]
