@@ -1,7 +1,10 @@
 """Formulas: tensors in, tensors out; torch only; no state."""
 
 from neuroalign.functional.canonical import cca, pwcca, svcca
+from neuroalign.functional.capacity import ManifoldCapacity, manifold_capacity
+from neuroalign.functional.center_correlation import CenterDirections, center_directions
 from neuroalign.functional.cka import hsic, linear_cka, rbf_cka
+from neuroalign.functional.cone import ConeProjection, cone_projection
 from neuroalign.functional.correlation import cosine, noise_ceiling, pearson, spearman_brown
 from neuroalign.functional.cross_validation import RidgeFit, ridge_cv
 from neuroalign.functional.dissimilarity import rdm, square_rdm
@@ -9,6 +12,7 @@ from neuroalign.functional.distributed import gather_batch, reduce_sum
 from neuroalign.functional.gabor import gabor_energy, gabor_filters
 from neuroalign.functional.likelihood import gaussian_nll, poisson_nll
 from neuroalign.functional.manifold import class_centers, manifold_radius, participation_ratio, separability
+from neuroalign.functional.manifold_statistics import ManifoldStatistics
 from neuroalign.functional.matching import soft_matching
 from neuroalign.functional.rdm_comparison import compare_rdms, rdm_noise_ceiling, rsa
 from neuroalign.functional.regression import ridge, ridge_gcv, ridge_predictivity
@@ -16,10 +20,16 @@ from neuroalign.functional.shape import procrustes, shape_distance
 from neuroalign.functional.triplets import odd_one_out_correct, odd_one_out_nll, pair_similarities
 
 __all__ = [
+    "CenterDirections",
+    "ConeProjection",
+    "ManifoldCapacity",
+    "ManifoldStatistics",
     "RidgeFit",
     "cca",
+    "center_directions",
     "class_centers",
     "compare_rdms",
+    "cone_projection",
     "cosine",
     "gabor_energy",
     "gabor_filters",
@@ -27,6 +37,7 @@ __all__ = [
     "gaussian_nll",
     "hsic",
     "linear_cka",
+    "manifold_capacity",
     "manifold_radius",
     "noise_ceiling",
     "odd_one_out_correct",

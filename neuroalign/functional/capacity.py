@@ -1,0 +1,351 @@
+"""Mean-field capacity, radius and dimension of class manifolds."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from neuroalign.functional.center_correlation import center_directions, mean_absolute_cosine
+from neuroalign.functional.cone import cone_projection
+from neuroalign.functional.manifold_statistics import Manifolds, ManifoldStatistics, statistics_of
+
+_FEWEST_FOR_REGRESSION = 30  # draws: with fewer, the control variates' regression adds more noise than it takes away
+
+
+class ManifoldCapacity(NamedTuple):
+    """What :func:`manifold_capacity` returns; one value a manifold stands in the order of the manifolds or labels.
+
+    Attributes:
+        capacity: Manifolds that a hyperplane can separate into two random groups, per dimension of the space: harmonic
+            mean over manifolds. 2 for points.
+        radius: Of the anchor points relative to the length of the manifold's centre, mean over manifolds.
+        dimension: Of the anchor points, mean over manifolds.
+        capacity_per_manifold: (manifold,).
+        radius_per_manifold: (manifold,).
+        dimension_per_manifold: (manifold,).
+        capacity_error: Monte-Carlo standard error of ``capacity``.
+        radius_error: Of ``radius``.
+        dimension_error: Of ``dimension``.
+        num_removed: Directions shared by the centres that were removed.
+        center_correlation: Mean absolute cosine between the centres that were analysed.
+        initial_center_correlation: The same before any direction was removed.
+        residual: Largest violation of the optimality conditions over all projections; see
+            :class:`neuroalign.functional.ConeProjection`.
+    """
+
+    capacity: Tensor
+    radius: Tensor
+    dimension: Tensor
+    capacity_per_manifold: Tensor
+    radius_per_manifold: Tensor
+    dimension_per_manifold: Tensor
+    capacity_error: Tensor
+    radius_error: Tensor
+    dimension_error: Tensor
+    num_removed: int
+    center_correlation: Tensor
+    initial_center_correlation: Tensor
+    residual: Tensor
+
+
+def manifold_capacity(
+    manifolds: Manifolds,
+    labels: Tensor | None = None,
+    *,
+    kappa: float = 0.0,
+    num_samples: int = 200,
+    center_correlation: Literal["remove", "keep"] = "remove",
+    select: Literal["stability", "cost"] = "stability",
+    frame: Literal["padded", "rank"] = "padded",
+    variance_reduction: bool = True,
+    seed: int = 0,
+) -> ManifoldCapacity:
+    r"""Mean-field capacity, radius and dimension of class manifolds.
+
+    Of manifold i, centred on the mean of all points and without the directions that the centres share, take the points in
+    units of its centre, :math:`s_m = (x_m - c_i)/|c_i|`, with a last coordinate of 1. For Gaussian draws
+    :math:`t \in \mathbb R^{D+1}` let p be the projection of :math:`t + \kappa e` (e the last axis) on the cone of these
+    points and :math:`\tilde s = p / p_{D+1}` the anchor point. Then
+
+    .. math::
+        1/\alpha_i = \langle |p|^2 \rangle, \qquad
+        R_i^2 = \langle |\tilde s - \langle\tilde s\rangle|^2 \rangle, \qquad
+        D_i = D\, \langle \cos(t, \tilde s) \rangle^2
+
+    with the anchor's last coordinate left out of R and D. A draw whose projection is zero has the point of largest inner
+    product as its anchor. Averages: :math:`\alpha = 1/\mathrm{mean}_i(1/\alpha_i)`, arithmetic for R and D.
+
+    Only inner products between points of the same manifold and with the centres are formed, in float64, whatever the
+    number of features. The result is a deterministic function of the inner products and ``seed``, invariant to rotation,
+    translation and scale. A manifold of a single point, or without extent, has radius 0, dimension 0 and, at
+    ``kappa=0``, capacity 2.
+
+    Args:
+        manifolds: A list of (point, feature) tensors, features (stimulus, feature) with ``labels``, or
+            :class:`ManifoldStatistics`. Sizes may differ.
+        labels: (stimulus,), integers, beside features.
+        kappa: Margin of the separating hyperplane in units of the centres' lengths, not negative.
+        num_samples: Gaussian draws a manifold.
+        center_correlation: ``"remove"`` the directions that the centres share, which the theory asks for, or ``"keep"``
+            them. At least one direction is removed from four or more manifolds, none from two or three, and none where the
+            centres span a single direction; see :func:`center_directions`.
+        select: Which of several local minima of the removal to take: largest ``"stability"`` as published, or the lowest
+            ``"cost"``.
+        frame: D in the dimension: ``"padded"``, the smaller of features and points, as published; or ``"rank"``, the number
+            of dimensions the points span, with which a line segment has dimension 1.
+        variance_reduction: Regress every estimate on quantities whose mean is known: Stein's identity
+            :math:`\langle|p|^2\rangle = \langle k + \kappa\sum a\rangle` with k points in use and coefficients a, and the
+            moments of t; and take out the bias of R by the finite number of draws. Needs 30 draws; with fewer, or False,
+            the estimates are plain averages as published.
+        seed: Of the draws and of the removal.
+
+    Raises:
+        TypeError: If features are not floating point.
+        ValueError: If there are fewer than two manifolds, one is empty, values are NaN or infinite, a centre lies at the
+            mean of all points, or an argument is out of range.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> centers = torch.randn(20, 1, 500, generator=generator)
+        >>> points = centers + 0.3 * torch.randn(20, 15, 500, generator=generator)
+        >>> geometry = manifold_capacity(list(points))
+        >>> bool(0.1 < geometry.capacity < 2), geometry.capacity_per_manifold.shape
+        (True, torch.Size([20]))
+
+    Source:
+        Chung, Lee and Sompolinsky 2018, *Physical Review X* 8:031003; Cohen et al. 2020, *Nature Communications* 11:746.
+        That the quadratic program is a cone projection, and the variance reduction by Stein's identity, are derived in the
+        documentation's page on geometry.
+    """
+    if not (math.isfinite(kappa) and kappa >= 0):
+        raise ValueError(f"kappa must be a finite margin of at least 0; got {kappa}")
+    if num_samples < 2:
+        raise ValueError(f"num_samples must be at least 2; got {num_samples}")
+    if center_correlation not in ("remove", "keep"):
+        raise ValueError(f'center_correlation must be "remove" or "keep"; got {center_correlation!r}')
+    if frame not in ("padded", "rank"):
+        raise ValueError(f'frame must be "padded" or "rank"; got {frame!r}')
+    dtype = _result_dtype(manifolds)
+    statistics = statistics_of(manifolds, labels)
+    initial = mean_absolute_cosine(statistics.centers)
+    num_removed, left = 0, initial
+    within, centers = statistics.within, statistics.centers_about_grand_mean
+    if center_correlation == "remove":
+        found = center_directions(statistics.centers, select=select, seed=seed)
+        num_removed, left = found.num_removed, found.correlation
+        within, centers = without_directions(statistics, found.coefficients)
+    length2 = centers.diagonal()
+    scale = torch.maximum(statistics.centers.diagonal().max(), within.diagonal(dim1=1, dim2=2).max())
+    at_mean = (length2 <= 1e-12 * scale).nonzero()[:, 0].tolist()
+    if at_mean:
+        raise ValueError(
+            f"the centre of manifold {at_mean[0]} lies at the mean of all points"
+            + (" once the shared directions are removed" if num_removed else "")
+            + ", so that nothing has a size relative to it; leave that manifold out"
+            + (' or pass center_correlation="keep"' if num_removed else "")
+        )
+    shape = within / length2[:, None, None]
+    estimates = anchor_geometry(
+        shape,
+        draw(shape, statistics.sizes, _frame_size(shape, statistics, frame), num_samples, seed),
+        statistics.exists,
+        kappa=kappa,
+        variance_reduction=variance_reduction,
+    )
+    return summarize(estimates, num_removed, left, initial, dtype)
+
+
+def without_directions(statistics: ManifoldStatistics, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+    """``within`` and the centres' inner products about the grand mean, without directions of the centres' span."""
+    coefficients = coefficients.to(statistics.within)
+    shared = statistics.to_centers @ coefficients
+    weights = statistics.sizes.double() / statistics.sizes.sum()
+    projected = statistics.centers @ coefficients
+    projected = projected - weights @ projected
+    return (
+        statistics.within - shared @ shared.mT,
+        statistics.centers_about_grand_mean - projected @ projected.T,
+    )
+
+
+class GaussianDraws(NamedTuple):
+    """Gaussian vectors t, as far as inner products see them.
+
+    Attributes:
+        inner: (manifold, draw, point), of the shape part of t with each point.
+        center: (manifold, draw), the last coordinate of t.
+        squared: (manifold, draw), squared length of the shape part.
+        size: (manifold,), D: the number of its coordinates.
+    """
+
+    inner: Tensor
+    center: Tensor
+    squared: Tensor
+    size: Tensor
+
+
+def _frame_size(shape: Tensor, statistics: ManifoldStatistics, frame: str) -> Tensor:
+    if frame == "padded":
+        return statistics.sizes.clamp_max(statistics.num_features)
+    return _rank(torch.linalg.eigvalsh(shape))
+
+
+def _rank(values: Tensor) -> Tensor:
+    return (values > values[:, -1:] * values.shape[1] * 1e-14).sum(1)
+
+
+def draw(shape: Tensor, sizes: Tensor, size: Tensor, num_samples: int, seed: int) -> GaussianDraws:
+    """Fresh draws from the points' inner products alone.
+
+    The inner products of t with the points have covariance G, so they are :math:`G^{1/2}z`; the symmetric root makes them
+    independent of the choice of eigenvectors. The rest of t is seen only through its length.
+    """
+    num, points, _ = shape.shape
+    values, vectors = torch.linalg.eigh(shape)
+    rank = _rank(values)
+    values = torch.where(torch.arange(points, device=rank.device) >= points - rank[:, None], values, 0)
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape_: int) -> Tensor:
+        return torch.randn(*shape_, generator=generator, dtype=torch.float64).to(shape)
+
+    z = normal(num, num_samples, points) @ vectors
+    rest = normal(num, num_samples, max(int((size - rank).max()), 0)).square()
+    beyond = torch.arange(rest.shape[2], device=rank.device) < (size - rank)[:, None]
+    squared = (z.square() * (values > 0)[:, None]).sum(2) + (rest * beyond[:, None]).sum(2)
+    return GaussianDraws((z * values.sqrt()[:, None]) @ vectors.mT, normal(num, num_samples), squared, size)
+
+
+class AnchorGeometry(NamedTuple):
+    """Estimates of one value a manifold, and the standard error of each."""
+
+    inverse_capacity: Tensor
+    radius: Tensor
+    dimension: Tensor
+    inverse_capacity_error: Tensor
+    radius_error: Tensor
+    dimension_error: Tensor
+    residual: Tensor
+
+
+def anchor_geometry(
+    shape: Tensor, draws: GaussianDraws, exists: Tensor, *, kappa: float, variance_reduction: bool
+) -> AnchorGeometry:
+    """Inverse capacity, radius and dimension of every manifold from given draws; see :func:`manifold_capacity`.
+
+    Args:
+        shape: Inner products of the points about their centre in units of its length, (manifold, point, point).
+        draws: Gaussian vectors.
+        exists: (manifold, point), whether there is such a point.
+        kappa: Margin.
+        variance_reduction: Whether to use control variates.
+    """
+    both = exists[:, :, None] & exists[:, None, :]
+    inner = draws.inner + (draws.center + kappa)[:, :, None]
+    solved = cone_projection(torch.where(both, shape + 1, 0), torch.where(exists[:, None], inner, 0))
+    weight = solved.coefficients.sum(2)
+    inside = weight == 0
+    nearest = inner.masked_fill(~exists[:, None], -torch.inf).argmax(2, keepdim=True)
+    anchor = solved.coefficients / torch.where(inside, 1, weight)[:, :, None]
+    anchor = torch.where(inside[:, :, None], torch.zeros_like(anchor).scatter_(2, nearest, 1.0), anchor)
+    length2 = (anchor @ shape * anchor).sum(2).clamp_min(0)
+    product = (draws.squared * length2).sqrt()
+    cosine = torch.where(product > 0, (anchor * draws.inner).sum(2) / torch.where(product > 0, product, 1), 0)
+
+    norm, size = solved.squared_norm, draws.size.to(shape)
+    num = norm.shape[1]
+    controls = [torch.ones_like(norm)]
+    reduce = variance_reduction and num >= _FEWEST_FOR_REGRESSION
+    if reduce:
+        controls += [
+            norm - solved.num_active - kappa * weight,
+            draws.center,
+            draws.squared - size[:, None],
+            draws.center.square() - 1,
+        ]
+    basis, omega = _regression(torch.stack(controls, 2))
+    spread = omega.square().sum(1)  # of an estimate, in units of the variance of one draw
+
+    def estimate(values: Tensor) -> tuple[Tensor, Tensor]:
+        rest = values - (basis @ (basis.mT @ values[:, :, None]))[:, :, 0]
+        variance = rest.square().sum(1) / (num - basis.shape[2])
+        return (omega * values).sum(1), (variance * spread).sqrt()
+
+    inverse, inverse_error = estimate(norm)
+    mean = (omega[:, None] @ anchor)[:, 0]
+    mean_inner = (anchor @ (shape @ mean[:, :, None]))[:, :, 0]  # of each anchor with the mean anchor
+    mean_length2 = (mean * (shape @ mean[:, :, None])[:, :, 0]).sum(1)
+    variance = (omega * length2).sum(1) - mean_length2
+    if reduce:
+        # The mean anchor's own noise makes its length too large, and the variance about it too small.
+        of_basis = basis.mT @ anchor
+        unexplained = length2.sum(1) - (of_basis @ shape * of_basis).sum((1, 2))
+        variance = variance + spread * unexplained / (num - basis.shape[2])
+    radius = variance.clamp_min(0).sqrt()
+    variance_error = estimate(length2 - 2 * mean_inner)[1]
+    radius_error = torch.where(radius > 0, variance_error / torch.where(radius > 0, 2 * radius, 1), 0)
+    cosine_mean, cosine_error = estimate(cosine)
+    return AnchorGeometry(
+        inverse,
+        radius,
+        size * cosine_mean.square(),
+        inverse_error,
+        radius_error,
+        2 * size * cosine_mean.abs() * cosine_error,
+        solved.residual.amax(),
+    )
+
+
+def _regression(controls: Tensor) -> tuple[Tensor, Tensor]:
+    """Orthonormal basis of the controls (manifold, draw, control), and the weights that give the intercept.
+
+    Controls that are constant or dependent have singular value 0 and drop out; the first is 1.
+    """
+    first, rest = controls[:, :, :1], controls[:, :, 1:]
+    scale = rest.square().mean(1, keepdim=True).sqrt()
+    x = torch.cat([first, torch.where(scale > 1e-12, rest / torch.where(scale > 0, scale, 1), 0)], 2)
+    u, s, vh = torch.linalg.svd(x, full_matrices=False)
+    kept = s > 1e-8 * s[:, :1]
+    basis = u * kept[:, None]
+    intercept = vh[:, :, 0] / torch.where(kept, s, 1) * kept
+    return basis, (basis @ intercept[:, :, None])[:, :, 0]
+
+
+def summarize(
+    estimates: AnchorGeometry, num_removed: int, correlation: Tensor, initial: Tensor, dtype: torch.dtype
+) -> ManifoldCapacity:
+    """Averages over manifolds, with their errors."""
+    num = len(estimates.radius)
+    inverse = estimates.inverse_capacity.mean()
+
+    def pooled(errors: Tensor) -> Tensor:
+        return errors.square().sum().sqrt() / num
+
+    values = (
+        1 / inverse,
+        estimates.radius.mean(),
+        estimates.dimension.mean(),
+        1 / estimates.inverse_capacity,
+        estimates.radius,
+        estimates.dimension,
+        pooled(estimates.inverse_capacity_error) / inverse.square(),
+        pooled(estimates.radius_error),
+        pooled(estimates.dimension_error),
+    )
+    return ManifoldCapacity(
+        *(v.to(dtype) for v in values),
+        num_removed,
+        correlation.to(dtype),
+        initial.to(dtype),
+        estimates.residual.to(dtype),
+    )
+
+
+def _result_dtype(manifolds: Manifolds) -> torch.dtype:
+    if isinstance(manifolds, ManifoldStatistics):
+        return manifolds.within.dtype
+    first = manifolds if isinstance(manifolds, Tensor) else next(iter(manifolds), torch.empty(0))
+    return torch.float64 if first.dtype == torch.float64 else torch.float32

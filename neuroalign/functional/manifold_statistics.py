@@ -1,0 +1,211 @@
+"""The inner products that decide the geometry of class manifolds, gathered without a feature-by-feature matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from neuroalign.functional.manifold import check_features
+
+_ELEMENTS = 1 << 23  # of one block of features in float64: 64 MiB
+
+
+class ManifoldStatistics(NamedTuple):
+    r"""Inner products of the points of P manifolds about their centres: all that capacity, radius and dimension need.
+
+    Built by :meth:`from_manifolds`, :meth:`from_features` or :meth:`from_gram`, in float64. Each is a sum over features, so
+    the statistics of blocks of features add up (:meth:`__add__`), and 10^5 features cost no more memory than 100.
+
+    Attributes:
+        within: (manifold, point, point), :math:`\langle x_m-c_i, x_n-c_i\rangle`; zero beyond a manifold's size.
+        to_centers: (manifold, point, manifold), :math:`\langle x_m-c_i, c_j-\bar c\rangle` with :math:`\bar c` the mean of
+            the centres.
+        centers: (manifold, manifold), :math:`\langle c_i-\bar c, c_j-\bar c\rangle`.
+        sizes: (manifold,) int64, points of each.
+        num_features: N.
+
+    Example:
+        >>> features, labels = torch.randn(60, 1000), torch.arange(60) % 3
+        >>> statistics = ManifoldStatistics.from_features(features, labels)
+        >>> statistics.within.shape, statistics.num_features
+        (torch.Size([3, 20, 20]), 1000)
+    """
+
+    within: Tensor
+    to_centers: Tensor
+    centers: Tensor
+    sizes: Tensor
+    num_features: int
+
+    @classmethod
+    def from_features(cls, features: Tensor, labels: Tensor) -> ManifoldStatistics:
+        """Of features (stimulus, feature) with integer labels (stimulus,); manifolds in the order of their labels.
+
+        Raises:
+            TypeError: If features are not floating point.
+            ValueError: If shapes don't match, values are NaN or infinite, or fewer than two classes are present.
+
+        Example:
+            >>> ManifoldStatistics.from_features(torch.eye(4), torch.tensor([0, 0, 7, 7])).sizes
+            tensor([2, 2])
+        """
+        check_features(features, labels)
+        present, labels = labels.unique(return_inverse=True)
+        _check_manifolds(len(present))
+        if not features.shape[1]:
+            raise ValueError("features have no columns")
+        sizes = labels.bincount(minlength=len(present))
+        order = labels.argsort(stable=True)
+        row = labels[order]
+        place = torch.arange(len(row), device=row.device) - (sizes.cumsum(0) - sizes)[row]
+        total: ManifoldStatistics | None = None
+        for block in features.detach().split(max(1, _ELEMENTS // max(len(labels), 1)), dim=1):
+            x = block.double()
+            if not bool(x.isfinite().all()):
+                bad = (~x.isfinite()).nonzero()[0].tolist()
+                raise ValueError(
+                    f"features hold NaN or infinite values (first in row {bad[0]}); remove those rows first"
+                )
+            centers = x.new_zeros(len(present), x.shape[1]).index_add(0, labels, x) / sizes[:, None]
+            grid = x.new_zeros(len(present), int(sizes.max()), x.shape[1])
+            grid[row, place] = x[order] - centers[row]
+            centers = centers - centers.mean(0)
+            part = cls(grid @ grid.mT, grid @ centers.T, centers @ centers.T, sizes, x.shape[1])
+            total = part if total is None else total + part
+        assert total is not None
+        return total
+
+    @classmethod
+    def from_manifolds(cls, manifolds: Sequence[Tensor]) -> ManifoldStatistics:
+        """Of a list of manifolds (point, feature), of any sizes.
+
+        Raises:
+            ValueError: If there are fewer than two, one is empty, or widths differ.
+
+        Example:
+            >>> ManifoldStatistics.from_manifolds([torch.eye(4)[:1], torch.eye(4)[1:]]).sizes
+            tensor([1, 3])
+        """
+        _check_manifolds(len(manifolds))
+        for i, points in enumerate(manifolds):
+            if points.ndim != 2:
+                raise ValueError(f"manifold {i} must be (point, feature); got shape {tuple(points.shape)}")
+            if not len(points):
+                raise ValueError(f"manifold {i} is empty; leave it out")
+            if points.shape[1] != manifolds[0].shape[1]:
+                raise ValueError(f"manifold {i} has {points.shape[1]} features, the first {manifolds[0].shape[1]}")
+        sizes = torch.tensor([len(points) for points in manifolds], device=manifolds[0].device)
+        return cls.from_features(
+            torch.cat(list(manifolds)), torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes)
+        )
+
+    @classmethod
+    def from_gram(cls, gram: Tensor, labels: Tensor, num_features: int | None = None) -> ManifoldStatistics:
+        """Of the inner products of all points, (stimulus, stimulus), about any origin.
+
+        Squared Euclidean distances d become such a matrix as ``-0.5 * d``: the statistics do not depend on the rows' and
+        columns' means.
+
+        Args:
+            gram: Symmetric.
+            labels: (stimulus,), integers.
+            num_features: N, which the dimension's frame depends on; default the number of stimuli.
+
+        Raises:
+            ValueError: If it is not symmetric, shapes don't match, or fewer than two classes are present.
+
+        Example:
+            >>> x, labels = torch.randn(12, 5), torch.arange(12) % 3
+            >>> by_gram = ManifoldStatistics.from_gram(x @ x.T, labels, num_features=5)
+            >>> torch.allclose(by_gram.within, ManifoldStatistics.from_features(x, labels).within, atol=1e-4)
+            True
+        """
+        check_features(gram, labels)
+        if gram.shape[0] != gram.shape[1]:
+            raise ValueError(f"gram must be (stimulus, stimulus); got shape {tuple(gram.shape)}")
+        k = gram.detach().double()
+        if not bool(k.isfinite().all()):
+            raise ValueError("gram holds NaN or infinite values")
+        if not torch.allclose(k, k.T, rtol=1e-4, atol=1e-6 * float(k.abs().max())):
+            raise ValueError("gram must be symmetric: inner products of the points with each other")
+        present, labels = labels.unique(return_inverse=True)
+        _check_manifolds(len(present))
+        sizes = labels.bincount(minlength=len(present))
+        share = (
+            torch.nn.functional.one_hot(labels, len(present)).T / sizes[:, None].double()
+        )  # centres as means of points
+        k = (k + k.T) / 2
+        k = k - k.mean(0) - k.mean(1, keepdim=True) + k.mean()  # smaller numbers, less rounding
+        to = k @ share.T  # products of each point with each centre
+        centers = share @ to
+        about = centers - centers.mean(0) - centers.mean(1, keepdim=True) + centers.mean()
+        within = cls._within(k, to, centers, labels, sizes)
+        shifted = to - centers[labels]  # (x - c_i) with c_j
+        grid = k.new_zeros(len(present), int(sizes.max()), len(present))
+        order = labels.argsort(stable=True)
+        row = labels[order]
+        place = torch.arange(len(row), device=row.device) - (sizes.cumsum(0) - sizes)[row]
+        grid[row, place] = (shifted - shifted.mean(1, keepdim=True))[order]
+        return cls(within, grid, about, sizes, len(k) if num_features is None else num_features)
+
+    @staticmethod
+    def _within(k: Tensor, to: Tensor, centers: Tensor, labels: Tensor, sizes: Tensor) -> Tensor:
+        within = k.new_zeros(len(sizes), int(sizes.max()), int(sizes.max()))
+        for i in range(len(sizes)):
+            rows = (labels == i).nonzero()[:, 0]
+            own = to[rows, i]
+            within[i, : len(rows), : len(rows)] = k[rows][:, rows] - own[:, None] - own + centers[i, i]
+        return within
+
+    def __add__(self, other: object) -> ManifoldStatistics:  # type: ignore[override]
+        """Those of more features of the same points."""
+        if not isinstance(other, ManifoldStatistics) or not torch.equal(self.sizes, other.sizes):
+            raise ValueError("only statistics of the same points in other features can be added")
+        return ManifoldStatistics(
+            self.within + other.within,
+            self.to_centers + other.to_centers,
+            self.centers + other.centers,
+            self.sizes,
+            self.num_features + other.num_features,
+        )
+
+    @property
+    def centers_about_grand_mean(self) -> Tensor:
+        """Inner products of the centres about the mean of all points, in which large manifolds weigh more."""
+        weights = self.sizes.double() / self.sizes.sum()
+        mean = self.centers @ weights
+        return self.centers - mean - mean[:, None] + weights @ mean
+
+    @property
+    def exists(self) -> Tensor:
+        """(manifold, point): whether there is such a point."""
+        return torch.arange(self.within.shape[1], device=self.sizes.device) < self.sizes[:, None]
+
+
+Manifolds = Tensor | Sequence[Tensor] | ManifoldStatistics
+"""What the measures of manifolds take: features with labels, a list of manifolds, or their statistics."""
+
+
+def statistics_of(manifolds: Manifolds, labels: Tensor | None) -> ManifoldStatistics:
+    """The statistics of whatever the caller holds.
+
+    Raises:
+        ValueError: If labels are missing for features, or given for anything else.
+    """
+    if isinstance(manifolds, Tensor):
+        if labels is None:
+            raise ValueError(
+                "features need labels (stimulus,); or pass a list with one (point, feature) tensor a manifold"
+            )
+        return ManifoldStatistics.from_features(manifolds, labels)
+    if labels is not None:
+        raise ValueError("labels belong to features (stimulus, feature); a list already says which point is whose")
+    return manifolds if isinstance(manifolds, ManifoldStatistics) else ManifoldStatistics.from_manifolds(manifolds)
+
+
+def _check_manifolds(num: int) -> None:
+    if num < 2:
+        raise ValueError(f"the geometry of manifolds needs at least two classes; got {num}")
