@@ -10,6 +10,7 @@ from neuroalign.functional.cross_validation import RidgeFit, ridge_cv
 from neuroalign.functional.dissimilarity import rdm, square_rdm
 from neuroalign.functional.distributed import gather_batch, reduce_sum
 from neuroalign.functional.gabor import gabor_energy, gabor_filters
+from neuroalign.functional.glue import GlueGeometry, glue
 from neuroalign.functional.likelihood import gaussian_nll, poisson_nll
 from neuroalign.functional.manifold import class_centers, manifold_radius, participation_ratio, separability
 from neuroalign.functional.manifold_statistics import ManifoldStatistics
@@ -22,6 +23,7 @@ from neuroalign.functional.triplets import odd_one_out_correct, odd_one_out_nll,
 __all__ = [
     "CenterDirections",
     "ConeProjection",
+    "GlueGeometry",
     "ManifoldCapacity",
     "ManifoldStatistics",
     "RidgeFit",
@@ -35,6 +37,7 @@ __all__ = [
     "gabor_filters",
     "gather_batch",
     "gaussian_nll",
+    "glue",
     "hsic",
     "linear_cka",
     "manifold_capacity",

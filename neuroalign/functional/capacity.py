@@ -10,9 +10,8 @@ from torch import Tensor
 
 from neuroalign.functional.center_correlation import center_directions, mean_absolute_cosine
 from neuroalign.functional.cone import cone_projection
+from neuroalign.functional.control_variates import FEWEST_DRAWS, Estimator
 from neuroalign.functional.manifold_statistics import Manifolds, ManifoldStatistics, statistics_of
-
-_FEWEST_FOR_REGRESSION = 30  # draws: with fewer, the control variates' regression adds more noise than it takes away
 
 
 class ManifoldCapacity(NamedTuple):
@@ -256,62 +255,37 @@ def anchor_geometry(
     cosine = torch.where(product > 0, (anchor * draws.inner).sum(2) / torch.where(product > 0, product, 1), 0)
 
     norm, size = solved.squared_norm, draws.size.to(shape)
-    num = norm.shape[1]
-    controls = [torch.ones_like(norm)]
-    reduce = variance_reduction and num >= _FEWEST_FOR_REGRESSION
-    if reduce:
-        controls += [
-            norm - solved.num_active - kappa * weight,
+    controls = []
+    if variance_reduction and norm.shape[1] >= FEWEST_DRAWS:
+        controls = [
+            norm - solved.num_active - kappa * weight,  # Stein
             draws.center,
             draws.squared - size[:, None],
             draws.center.square() - 1,
         ]
-    basis, omega = _regression(torch.stack(controls, 2))
-    spread = omega.square().sum(1)  # of an estimate, in units of the variance of one draw
+    estimator = Estimator(norm, controls)
 
-    def estimate(values: Tensor) -> tuple[Tensor, Tensor]:
-        rest = values - (basis @ (basis.mT @ values[:, :, None]))[:, :, 0]
-        variance = rest.square().sum(1) / (num - basis.shape[2])
-        return (omega * values).sum(1), (variance * spread).sqrt()
-
-    inverse, inverse_error = estimate(norm)
-    mean = (omega[:, None] @ anchor)[:, 0]
+    mean = (estimator.weights[:, None] @ anchor)[:, 0]
     mean_inner = (anchor @ (shape @ mean[:, :, None]))[:, :, 0]  # of each anchor with the mean anchor
     mean_length2 = (mean * (shape @ mean[:, :, None])[:, :, 0]).sum(1)
-    variance = (omega * length2).sum(1) - mean_length2
-    if reduce:
+    variance = estimator.mean(length2) - mean_length2
+    if controls:
         # The mean anchor's own noise makes its length too large, and the variance about it too small.
-        of_basis = basis.mT @ anchor
-        unexplained = length2.sum(1) - (of_basis @ shape * of_basis).sum((1, 2))
-        variance = variance + spread * unexplained / (num - basis.shape[2])
+        explained = estimator.basis.mT @ anchor
+        unexplained = length2.sum(1) - (explained @ shape * explained).sum((1, 2))
+        variance = variance + estimator.spread * unexplained / estimator.freedom
     radius = variance.clamp_min(0).sqrt()
-    variance_error = estimate(length2 - 2 * mean_inner)[1]
-    radius_error = torch.where(radius > 0, variance_error / torch.where(radius > 0, 2 * radius, 1), 0)
-    cosine_mean, cosine_error = estimate(cosine)
+    radius_error = estimator.error(length2 - 2 * mean_inner) / torch.where(radius > 0, 2 * radius, 1)
+    mean_cosine = estimator.mean(cosine)
     return AnchorGeometry(
-        inverse,
+        estimator.mean(norm),
         radius,
-        size * cosine_mean.square(),
-        inverse_error,
-        radius_error,
-        2 * size * cosine_mean.abs() * cosine_error,
+        size * mean_cosine.square(),
+        estimator.error(norm),
+        torch.where(radius > 0, radius_error, 0),
+        2 * size * mean_cosine.abs() * estimator.error(cosine),
         solved.residual.amax(),
     )
-
-
-def _regression(controls: Tensor) -> tuple[Tensor, Tensor]:
-    """Orthonormal basis of the controls (manifold, draw, control), and the weights that give the intercept.
-
-    Controls that are constant or dependent have singular value 0 and drop out; the first is 1.
-    """
-    first, rest = controls[:, :, :1], controls[:, :, 1:]
-    scale = rest.square().mean(1, keepdim=True).sqrt()
-    x = torch.cat([first, torch.where(scale > 1e-12, rest / torch.where(scale > 0, scale, 1), 0)], 2)
-    u, s, vh = torch.linalg.svd(x, full_matrices=False)
-    kept = s > 1e-8 * s[:, :1]
-    basis = u * kept[:, None]
-    intercept = vh[:, :, 0] / torch.where(kept, s, 1) * kept
-    return basis, (basis @ intercept[:, :, None])[:, :, 0]
 
 
 def summarize(

@@ -123,15 +123,15 @@ def _solve(gram: Tensor, group: Tensor, b: Tensor, y: Tensor | None) -> tuple[Te
     for _ in range(10 * points + 10):
         g, sign = group[todo], None if y is None else y[todo]
         used = index != none
-        trial, dependent = _solve_slots(gram, g, b[todo], sign, index, used)
+        trial, dependent, factor = _solve_slots(gram, g, b[todo], sign, index, used)
         if bool(dependent.any()):
-            # Of points that entered together, keep the first; a single dependent one was violated by rounding alone.
+            # Of points that entered together, keep half; a single dependent one was violated by rounding alone.
             columns = dependent.nonzero()[:, 0]
             fresh = (used & (value == 0))[:, columns]
             several = fresh.sum(0) > 1
             single = columns[~several]
             blocked[todo[single], torch.where(fresh[:, ~several], index[:, single], none)] = True
-            leaves = fresh & ~((fresh.cumsum(0) == 1) & several)
+            leaves = fresh & ~((fresh.cumsum(0) <= fresh.sum(0) // 2) & several)
             index[:, columns] = torch.where(leaves, none, index[:, columns])
             index, value = _pack(index, value, none)
             continue
@@ -140,8 +140,16 @@ def _solve(gram: Tensor, group: Tensor, b: Tensor, y: Tensor | None) -> tuple[Te
         # Walk toward the trial until a coefficient reaches 0; that point leaves.
         ratio = torch.where(falls, value / (value - trial), torch.inf)
         step = ratio.amin(0) if len(index) else ratio.sum(0)
-        index = torch.where(falls & (ratio <= step), none, index)
+        leaves = falls & (ratio <= step)
         value = torch.where(bad, value + step * (trial - value), trial)
+        if factor is not None:
+            # Of many points, all that fall may leave at once where that is nearer to the trial than the walk is.
+            clipped = torch.where(falls, 0, trial)
+            turn = 1 if sign is None else sign.T.gather(0, index)
+            nearer = _distance(factor, turn * (clipped - trial)) < _distance(factor, turn * (value - trial))
+            nearer &= bad
+            value, leaves = torch.where(nearer, clipped, value), torch.where(nearer, falls, leaves)
+        index = torch.where(leaves, none, index)
         good = (~bad).nonzero()[:, 0]
         if len(good):
             where, slots = todo[good], index[:, good]
@@ -181,23 +189,27 @@ def _pack(index: Tensor, value: Tensor, none: int) -> tuple[Tensor, Tensor]:
 
 def _solve_slots(
     gram: Tensor, group: Tensor, b: Tensor, y: Tensor | None, index: Tensor, used: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Least squares on the points in use, (slot, problem), and which problems' points are linearly dependent."""
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Least squares on the points in use, (slot, problem), which problems' points are linearly dependent, Cholesky factors
+    if the systems are large.
+    """
     width, points = len(index), gram.shape[1]
     if not width:
-        return b.new_zeros(index.shape), torch.zeros(len(b), dtype=torch.bool, device=b.device)
-    row = group * points + index
-    matrix = gram.view(-1)[row[:, None] * points + index]
+        return b.new_zeros(index.shape), torch.zeros(len(b), dtype=torch.bool, device=b.device), None
     right = b.T.gather(0, index)
-    if y is not None:
-        sign = y.T.gather(0, index)
-        matrix *= sign[:, None] * sign
-    matrix.diagonal().copy_(torch.ones_like(right.T))  # a free slot is an equation of its own, 1 x = 0
+    sign = None if y is None else y.T.gather(0, index)
+    right = right if sign is None else right * sign  # signs change the system's solution, not its matrix
+    row = group * points + index
     floor = 64 * width * torch.finfo(b.dtype).eps
     if width > _UNROLLED:
-        factor, info = torch.linalg.cholesky_ex(matrix.permute(2, 0, 1))
+        matrix = gram.view(-1)[row.T[:, :, None] * points + index.T[:, None]]
+        matrix.diagonal(dim1=1, dim2=2).fill_(1)  # a free slot is an equation of its own, 1 x = 0
+        factor, info = torch.linalg.cholesky_ex(matrix)
         dependent = (info > 0) | (factor.diagonal(dim1=1, dim2=2).square().amin(1) < floor)
-        return torch.cholesky_solve(right.T[:, :, None], factor)[:, :, 0].T.contiguous(), dependent
+        x = torch.cholesky_solve(right.T[:, :, None], factor)[:, :, 0].T.contiguous()
+        return x if sign is None else x * sign, dependent, factor
+    matrix = gram.view(-1)[row[:, None] * points + index]
+    matrix.diagonal().copy_(torch.ones_like(right.T))
     # Many small systems: the factor L D L' column by column, every operation on all problems at once.
     dependent = torch.zeros(len(b), dtype=torch.bool, device=b.device)
     x = right
@@ -212,7 +224,12 @@ def _solve_slots(
     x /= matrix.diagonal().T
     for j in range(width - 1, 0, -1):
         x[:j] -= matrix[j, :j] * x[j]
-    return x, dependent
+    return x if sign is None else x * sign, dependent, None
+
+
+def _distance(factor: Tensor, difference: Tensor) -> Tensor:
+    """Squared length of combinations (slot, problem) of the points in use."""
+    return (difference.T[:, None] @ factor)[:, 0].square().sum(1)
 
 
 def _dual(gram: Tensor, group: Tensor, b: Tensor, y: Tensor | None, index: Tensor, a: Tensor) -> Tensor:
