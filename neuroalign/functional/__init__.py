@@ -9,30 +9,45 @@ from neuroalign.functional.correlation import cosine, noise_ceiling, pearson, sp
 from neuroalign.functional.cross_validation import RidgeFit, ridge_cv
 from neuroalign.functional.dissimilarity import rdm, square_rdm
 from neuroalign.functional.distributed import gather_batch, reduce_sum
+from neuroalign.functional.few_shot import FewShotGeometry, few_shot_error
 from neuroalign.functional.gabor import gabor_energy, gabor_filters
 from neuroalign.functional.glue import GlueGeometry, glue
 from neuroalign.functional.likelihood import gaussian_nll, poisson_nll
-from neuroalign.functional.manifold import class_centers, manifold_radius, participation_ratio, separability
+from neuroalign.functional.linear_separation import SimulatedCapacity, linear_separability, simulated_capacity
+from neuroalign.functional.manifold import (
+    class_centers,
+    effective_rank,
+    manifold_radius,
+    nearest_center_signal,
+    participation_ratio,
+    separability,
+    variance_ratio,
+)
 from neuroalign.functional.manifold_statistics import ManifoldStatistics
 from neuroalign.functional.matching import soft_matching
 from neuroalign.functional.rdm_comparison import compare_rdms, rdm_noise_ceiling, rsa
 from neuroalign.functional.regression import ridge, ridge_gcv, ridge_predictivity
 from neuroalign.functional.shape import procrustes, shape_distance
+from neuroalign.functional.subspaces import principal_angles, subspace_overlap
 from neuroalign.functional.triplets import odd_one_out_correct, odd_one_out_nll, pair_similarities
 
 __all__ = [
     "CenterDirections",
     "ConeProjection",
+    "FewShotGeometry",
     "GlueGeometry",
     "ManifoldCapacity",
     "ManifoldStatistics",
     "RidgeFit",
+    "SimulatedCapacity",
     "cca",
     "center_directions",
     "class_centers",
     "compare_rdms",
     "cone_projection",
     "cosine",
+    "effective_rank",
+    "few_shot_error",
     "gabor_energy",
     "gabor_filters",
     "gather_batch",
@@ -40,8 +55,10 @@ __all__ = [
     "glue",
     "hsic",
     "linear_cka",
+    "linear_separability",
     "manifold_capacity",
     "manifold_radius",
+    "nearest_center_signal",
     "noise_ceiling",
     "odd_one_out_correct",
     "odd_one_out_nll",
@@ -49,6 +66,7 @@ __all__ = [
     "participation_ratio",
     "pearson",
     "poisson_nll",
+    "principal_angles",
     "procrustes",
     "pwcca",
     "rbf_cka",
@@ -62,8 +80,11 @@ __all__ = [
     "rsa",
     "separability",
     "shape_distance",
+    "simulated_capacity",
     "soft_matching",
     "spearman_brown",
     "square_rdm",
+    "subspace_overlap",
     "svcca",
+    "variance_ratio",
 ]

@@ -88,11 +88,11 @@ def center_directions(
         raise ValueError(f'select must be "stability" or "cost"; got {select!r}')
     if num_starts < 1:
         raise ValueError(f"num_starts must be at least 1; got {num_starts}")
+    num, rounding = len(gram), torch.finfo(gram.dtype).eps
     gram = gram.detach().double()
-    num = len(gram)
     values, vectors = torch.linalg.eigh((gram + gram.T) / 2)
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-    rank = int((values > values[0] * num * torch.finfo(values.dtype).eps * 10).sum())
+    rank = min(int((values > values[0] * num * 10 * rounding).sum()), num - 1)
     values, vectors = values[:rank], vectors[:, :rank]
     x = vectors * values.sqrt()
     initial = mean_absolute_cosine(gram)

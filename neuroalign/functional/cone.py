@@ -54,7 +54,7 @@ def cone_projection(gram: Tensor, target: Tensor, *, signs: Tensor | None = None
     Example:
         >>> points = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
         >>> t = torch.tensor([[0.0, 2.0]])
-        >>> cone_projection((points @ points.T)[None], (t @ points.T)[None]).coefficients
+        >>> cone_projection((points @ points.T)[None], (t @ points.T)[None]).coefficients.round()
         tensor([[[0., 1.]]])
 
     Source:

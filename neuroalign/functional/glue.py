@@ -101,7 +101,7 @@ def glue(
         True
 
     Source:
-        Chou, Chung and colleagues, arXiv 2503.18114 (algorithm 2) and arXiv 2603.01879 (appendix B.3).
+        GLUE: arXiv 2503.18114 (algorithm 2) and arXiv 2603.01879 (appendix B.3).
     """
     if num_samples < 2:
         raise ValueError(f"num_samples must be at least 2; got {num_samples}")
@@ -109,7 +109,7 @@ def glue(
         raise ValueError(f'alignment must be "inner_product" or "cosine"; got {alignment!r}')
     if isinstance(dichotomies, str) and dichotomies not in ("random", "one_vs_rest", "pairs"):
         raise ValueError(f'dichotomies must be "random", "one_vs_rest", "pairs" or a tensor; got {dichotomies!r}')
-    x, owner, dtype = _joined(manifolds, labels)
+    x, owner, dtype = joined(manifolds, labels)
     num = int(owner[-1]) + 1
     sizes = owner.bincount()
     generator = torch.Generator().manual_seed(seed)
@@ -130,7 +130,7 @@ def glue(
     return _summary(forms, errors, overlaps, residual, 2 if pairs else num, dtype)
 
 
-def _joined(manifolds: Sequence[Tensor] | Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor, torch.dtype]:
+def joined(manifolds: Sequence[Tensor] | Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor, torch.dtype]:
     """Points (stimulus, feature) in float64, sorted by manifold, and whose each is."""
     if isinstance(manifolds, Tensor):
         if labels is None:

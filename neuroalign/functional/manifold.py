@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -136,6 +138,111 @@ def participation_ratio(features: Tensor, labels: Tensor | None = None) -> Tenso
         gram = group @ group.T if len(group) <= group.shape[1] else group.T @ group
         values.append(gram.diagonal().sum() ** 2 / gram.square().sum())
     return torch.stack(values)
+
+
+def effective_rank(
+    features: Tensor, labels: Tensor | None = None, *, spectrum: Literal["singular", "variance"] = "singular"
+) -> Tensor:
+    r"""Effective number of dimensions of a cloud by the entropy of its spectrum: :math:`\exp(-\sum_i p_i\log p_i)`.
+
+    k equal directions give k; invariant to rotation, translation and scale. Weighs small directions more than
+    :func:`participation_ratio` does. A cloud without variance gives NaN.
+
+    Args:
+        features: (stimulus, feature).
+        labels: (stimulus,), integers: one value for each class that is present; None treats all rows as one cloud.
+        spectrum: What p is in proportion to: the ``"singular"`` values of the centred cloud, as defined, or their squares,
+            the ``"variance"`` along each direction.
+
+    Returns:
+        (class,), or a scalar without labels.
+
+    Raises:
+        ValueError: If shapes don't match or ``spectrum`` is unknown.
+
+    Example:
+        >>> effective_rank(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]))
+        tensor(2.)
+
+    Source:
+        Roy and Vetterli 2007, *EUSIPCO*.
+    """
+    if spectrum not in ("singular", "variance"):
+        raise ValueError(f'spectrum must be "singular" or "variance"; got {spectrum!r}')
+    if labels is None:
+        everything = torch.zeros(len(features), dtype=torch.long, device=features.device)
+        return effective_rank(features, everything, spectrum=spectrum)[0]
+    check_features(features, labels)
+    labels, num = _compact(labels)
+    centers, _ = class_centers(features, labels, num)
+    groups = (features - centers[labels])[labels.argsort(stable=True)].split(labels.bincount(minlength=num).tolist())
+    values = []
+    for group in groups:
+        s = torch.linalg.svdvals(group)
+        p = s if spectrum == "singular" else s.square()
+        p = p / p.sum()
+        values.append(torch.special.entr(p).sum().exp())
+    return torch.stack(values)
+
+
+def nearest_center_signal(features: Tensor, labels: Tensor) -> Tensor:
+    r"""Distance to the nearest other class in units of a class's own radius: :math:`\min_k |\mu_c-\mu_k| / R_c`.
+
+    :math:`R_c` is the RMS distance of the members from their centre. Invariant to rotation, translation and scale; infinite
+    for a class that is a point.
+
+    Args:
+        features: (stimulus, feature).
+        labels: (stimulus,), integers.
+
+    Returns:
+        (class,), in label order.
+
+    Raises:
+        ValueError: If shapes don't match, or there are fewer than two classes.
+
+    Example:
+        >>> x = torch.tensor([[-1.0], [1.0], [9.0], [11.0]])
+        >>> nearest_center_signal(x, torch.tensor([0, 0, 1, 1]))
+        tensor([10., 10.])
+    """
+    radius = manifold_radius(features, labels, relative=False)
+    if len(radius) < 2:
+        raise ValueError(f"a nearest other centre needs at least two classes; got {len(radius)}")
+    compact, num = _compact(labels)
+    centers, _ = class_centers(features, compact, num)
+    gram = (centers - centers.mean(0)) @ (centers - centers.mean(0)).T
+    squared = gram.diagonal()[:, None] + gram.diagonal() - 2 * gram
+    squared.fill_diagonal_(torch.inf)
+    return squared.amin(1).clamp_min(0).sqrt() / radius
+
+
+def variance_ratio(features: Tensor, labels: Tensor) -> Tensor:
+    r"""Variance within classes over variance between them: :math:`\mathrm{tr} S_W / \mathrm{tr} S_B`.
+
+    0 where every class is a point; :func:`separability` is 1 / (1 + this). Every sample weighs the same.
+
+    Args:
+        features: (stimulus, feature).
+        labels: (stimulus,), integers.
+
+    Returns:
+        Scalar; infinite where the class centres coincide.
+
+    Raises:
+        ValueError: If shapes don't match, or there are fewer than two classes.
+
+    Example:
+        >>> variance_ratio(torch.tensor([[-1.0], [1.0], [3.0], [5.0]]), torch.tensor([0, 0, 1, 1]))
+        tensor(0.2500)
+    """
+    check_features(features, labels)
+    labels, num = _compact(labels)
+    if num < 2:
+        raise ValueError(f"variance between classes needs at least two; got {num}")
+    centers, counts = class_centers(features, labels, num)
+    between = (counts * (centers - features.mean(0)).square().sum(1)).sum()
+    return (features - centers[labels]).square().sum() / between
 
 
 def separability(features: Tensor, labels: Tensor) -> Tensor:

@@ -4,8 +4,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuroalign.functional import manifold_radius, participation_ratio, separability
+from neuroalign.functional import (
+    effective_rank,
+    manifold_radius,
+    nearest_center_signal,
+    participation_ratio,
+    separability,
+    variance_ratio,
+)
 from tests import references as ref
+from tests.geometry_references import descriptors
 
 
 def clouds(seed=0, n=60, d=7, c=4):
@@ -67,3 +75,43 @@ def test_refusals():
         manifold_radius(x, torch.zeros_like(y))
     with pytest.raises(ValueError, match=r"must be \(stimulus, feature\)"):
         separability(x[0], y)
+
+
+def test_more_measures_against_the_references():
+    x, y = clouds()
+    parts = [x[y == c].numpy() for c in range(4)]
+    for spectrum, name in (("singular", "singular"), ("variance", "eigen")):
+        expected = [descriptors.effective_rank(p, name) for p in parts]
+        np.testing.assert_allclose(effective_rank(x, y, spectrum=spectrum), expected, rtol=1e-9)
+    assert float(variance_ratio(x, y)) == pytest.approx(descriptors.within_between_ratio(parts), rel=1e-9)
+    np.testing.assert_allclose(manifold_radius(x, y, relative=False), [descriptors.rms_radius(p) for p in parts])
+    centers = [p.mean(0) for p in parts]
+    nearest = [min(np.linalg.norm(a - b) for j, b in enumerate(centers) if j != i) for i, a in enumerate(centers)]
+    np.testing.assert_allclose(
+        nearest_center_signal(x, y), nearest / np.array([descriptors.rms_radius(p) for p in parts])
+    )
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_k_equal_directions_have_effective_rank_k(k):
+    x = torch.cat([torch.eye(k, 9), -torch.eye(k, 9)])
+    assert float(effective_rank(x)) == pytest.approx(k, rel=1e-5)
+    uneven = x * torch.arange(1, 10)
+    assert k == 1 or float(effective_rank(uneven)) > float(participation_ratio(uneven))  # entropy sees small directions
+
+
+def test_ratios_of_balls_at_a_distance():
+    ball = torch.cat([torch.eye(3), -torch.eye(3)]).double()
+    x, y = torch.cat([ball, ball + 4]), torch.arange(2).repeat_interleave(6)
+    assert float(variance_ratio(x, y)) == pytest.approx(1 / 12)
+    assert float(separability(x, y)) == pytest.approx(1 / (1 + 1 / 12))
+    np.testing.assert_allclose(nearest_center_signal(x, y), 48**0.5)
+
+
+def test_more_measures_refuse_a_single_class():
+    x, y = torch.randn(5, 2), torch.zeros(5, dtype=torch.long)
+    for measure in (variance_ratio, nearest_center_signal):
+        with pytest.raises(ValueError, match="at least two"):
+            measure(x, y)
+    with pytest.raises(ValueError, match="spectrum"):
+        effective_rank(x, y, spectrum="entropy")

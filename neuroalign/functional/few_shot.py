@@ -1,0 +1,103 @@
+"""What the geometry of two classes says about learning to tell them apart from a few examples."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from neuroalign.functional.manifold import check_features
+from neuroalign.functional.manifold_statistics import ManifoldStatistics
+
+
+class FewShotGeometry(NamedTuple):
+    """What :func:`few_shot_error` returns.
+
+    Attributes:
+        snr: (class, class): signal-to-noise ratio of the margin of a new point of the first class against the second; NaN
+            on the diagonal.
+        error: (class, class): predicted share of errors, the Gaussian tail beyond ``snr``.
+    """
+
+    snr: Tensor
+    error: Tensor
+
+
+def few_shot_error(
+    features: Tensor, labels: Tensor, *, num_shots: int = 5, terms: Literal["published", "all"] = "published"
+) -> FewShotGeometry:
+    r"""Predict the error of a prototype rule learned from m examples of each of two classes.
+
+    A new point of class a goes to the nearer of two prototypes, means of m points of a and of b. From the centres
+    :math:`\mu`, total variances :math:`R^2` and participation ratios D of the classes, and with
+    :math:`\Delta = (\mu_a-\mu_b)/R_a`,
+
+    .. math::
+        \mathrm{SNR}_a = \frac{\tfrac12\left(|\Delta|^2 + (R_b^2/R_a^2-1)/m\right)}
+        {\sqrt{1/(D_a m) + |\Delta U_b|^2/m + |\Delta U_a|^2}}, \qquad \mathrm{error} = H(\mathrm{SNR}_a)
+
+    with :math:`|\Delta U|^2 = \Delta^\top S \Delta/R_a^2` of a class's covariance S, and H the upper tail of a Gaussian. The
+    prediction takes the margin as Gaussian, which it nearly is for classes of many dimensions.
+
+    Args:
+        features: (stimulus, feature).
+        labels: (stimulus,), integers; at least two points a class.
+        num_shots: m.
+        terms: ``"published"``, as above, which leaves out the overlap of the two classes' noise and terms in
+            :math:`1/m^2`; or ``"all"``, the exact mean and variance of the margin for Gaussian classes.
+
+    Returns:
+        Matrices (class, class) in label order.
+
+    Raises:
+        ValueError: If shapes don't match, values are NaN, a class has one point or no extent, or an argument is out of range.
+
+    Example:
+        >>> x = torch.randn(200, 50, generator=torch.Generator().manual_seed(0))
+        >>> y = torch.arange(200) % 2
+        >>> few_shot_error(x + 3 * y[:, None] / 50**0.5, y).error.round(decimals=2)
+        tensor([[   nan, 0.1800],
+                [0.1800,    nan]])
+
+    Source:
+        Sorscher, Ganguli and Sompolinsky 2022, *PNAS* 119:e2200800119 (equation of the signal-to-noise ratio).
+    """
+    check_features(features, labels)
+    if num_shots < 1:
+        raise ValueError(f"num_shots must be at least 1; got {num_shots}")
+    if terms not in ("published", "all"):
+        raise ValueError(f'terms must be "published" or "all"; got {terms!r}')
+    statistics = ManifoldStatistics.from_features(features, labels)
+    sizes = statistics.sizes.double()
+    total = statistics.within.diagonal(dim1=1, dim2=2).sum(1) / sizes
+    if bool((total <= 0).any()):
+        raise ValueError(
+            f"class {int(labels.unique()[(total <= 0).nonzero()[0, 0]])} has one point or no extent; noise needs at least two"
+        )
+    squared = statistics.within.square().sum((1, 2)) / sizes.square()  # tr S^2
+    gram = statistics.centers
+    distance = gram.diagonal()[:, None] + gram.diagonal() - 2 * gram
+    # [a, b]: the variance of class a along the line between the two centres, d' S_a d.
+    own = statistics.to_centers.gather(
+        2, torch.arange(len(sizes), device=sizes.device)[:, None, None].expand(-1, statistics.to_centers.shape[1], 1)
+    )
+    along = (statistics.to_centers - own).square().sum(1) / sizes[:, None]
+    signal = (distance + (total - total[:, None]) / num_shots) / 2
+    noise = squared[:, None] / num_shots + along.T / num_shots + along
+    if terms == "all":
+        shared = _shared_noise(features, labels)
+        noise = noise + shared / num_shots + (squared[:, None] + squared) / (2 * num_shots**2)
+    snr = (signal / noise.sqrt()).fill_diagonal_(torch.nan)
+    dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
+    return FewShotGeometry(snr.to(dtype), torch.special.ndtr(-snr).to(dtype))
+
+
+def _shared_noise(features: Tensor, labels: Tensor) -> Tensor:
+    """Tr S_a S_b, (class, class), from the inner products of all points about their own centres."""
+    _, compact = labels.unique(return_inverse=True)
+    member = torch.nn.functional.one_hot(compact).double()
+    share = member / member.sum(0)
+    x = features.double()
+    x = x - member @ (share.T @ x)
+    return share.T @ (x @ x.T).square() @ share

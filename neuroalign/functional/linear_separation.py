@@ -1,0 +1,178 @@
+"""Can a hyperplane separate classes? By cross-validation, and by trial with random projections and dichotomies."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from neuroalign.functional.glue import joined
+from neuroalign.functional.manifold import check_features
+
+
+def linear_separability(
+    features: Tensor, labels: Tensor, *, num_folds: int = 5, penalty: float = 1.0, seed: int = 0
+) -> Tensor:
+    """Cross-validated accuracy of a linear support vector machine, averaged over folds.
+
+    Features are centred and scaled by one number, so that the value is invariant to rotation, translation and scale; more
+    features than points are reduced to their span, which changes nothing. Chance is the share of the largest class.
+
+    Args:
+        features: (stimulus, feature).
+        labels: (stimulus,), integers.
+        num_folds: Stratified folds.
+        penalty: C of scikit-learn's ``LinearSVC``: larger fits the training points more closely.
+        seed: Of the folds.
+
+    Returns:
+        Scalar in [0, 1].
+
+    Raises:
+        ValueError: If shapes don't match, there are fewer than two classes, or a class has fewer than ``num_folds`` members.
+
+    Example:
+        >>> x = torch.randn(60, 5, generator=torch.Generator().manual_seed(0))
+        >>> linear_separability(x + 9 * (torch.arange(60) % 2)[:, None], torch.arange(60) % 2)
+        tensor(1.)
+
+    Source:
+        scikit-learn's ``LinearSVC`` and ``StratifiedKFold``.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.svm import LinearSVC
+
+    check_features(features, labels)
+    present, counts = labels.unique(return_counts=True)
+    if len(present) < 2:
+        raise ValueError(f"separating classes needs at least two; got {len(present)}")
+    if num_folds < 2:
+        raise ValueError(f"num_folds must be at least 2; got {num_folds}")
+    if int(counts.min()) < num_folds:
+        few = int(present[counts.argmin()])
+        raise ValueError(
+            f"class {few} has {int(counts.min())} members, fewer than the {num_folds} folds; use num_folds=2 or "
+            "more images of it"
+        )
+    x = features.detach().double()
+    if not bool(x.isfinite().all()):
+        raise ValueError("features hold NaN or infinite values")
+    x = x - x.mean(0)
+    if x.shape[1] > len(x):
+        values, vectors = torch.linalg.eigh(x @ x.T)
+        x = vectors * values.clamp_min(0).sqrt()
+    x = x / x.square().sum(1).mean().sqrt().clamp_min(torch.finfo(x.dtype).tiny)
+    folds = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # an unconverged hyperplane is scored as it stands
+        machine = LinearSVC(C=penalty, dual="auto", random_state=seed, max_iter=5000)
+        scores = cross_val_score(machine, x.cpu().numpy(), labels.cpu().numpy(), cv=folds)
+    return torch.tensor(float(scores.mean()), dtype=torch.float64 if features.dtype == torch.float64 else torch.float32)
+
+
+class SimulatedCapacity(NamedTuple):
+    """What :func:`simulated_capacity` returns.
+
+    Attributes:
+        capacity: P / n*.
+        num_features: n*, where half of the dichotomies are separable.
+        bracketed: Whether n* lies within the range tried; otherwise the capacity is a bound: lower at 2 features, upper at
+            all of them.
+        fractions: Separable share by number of features tried.
+    """
+
+    capacity: float
+    num_features: float
+    bracketed: bool
+    fractions: dict[int, float]
+
+
+def simulated_capacity(
+    manifolds: Sequence[Tensor] | Tensor,
+    labels: Tensor | None = None,
+    *,
+    num_projections: int = 10,
+    num_dichotomies: int = 10,
+    bias: bool = True,
+    seed: int = 0,
+) -> SimulatedCapacity:
+    """Capacity by trial: the number of random features in which half of the random dichotomies are linearly separable.
+
+    The independent check of :func:`neuroalign.functional.manifold_capacity`, without its theory but slow: a linear program
+    for each projection and dichotomy. Bisects the number of features n; the points are projected by Gaussian vectors of unit
+    length, a random half of the manifolds is labelled +1, and the separable share is interpolated to one half.
+
+    Args:
+        manifolds: A list of (point, feature) tensors, or features (stimulus, feature) with ``labels``.
+        labels: (stimulus,), integers, beside features.
+        num_projections: Random projections for each n.
+        num_dichotomies: Random halves for each projection.
+        bias: Whether the hyperplane may miss the origin.
+        seed: Of projections and dichotomies.
+
+    Raises:
+        ValueError: As :func:`neuroalign.functional.glue`, or if there are fewer than two features.
+
+    Example:
+        >>> points = torch.randn(20, 1, 60, generator=torch.Generator().manual_seed(0))
+        >>> found = simulated_capacity(list(points), num_projections=4, num_dichotomies=5)
+        >>> 1.5 < found.capacity < 3
+        True
+
+    Source:
+        The procedure of awakhloo/correlated_capacity, with a linear program in place of a support vector machine.
+    """
+    import numpy as np
+
+    if num_projections < 1 or num_dichotomies < 1:
+        raise ValueError("num_projections and num_dichotomies must be at least 1")
+    x, owner, _ = joined(manifolds, labels)
+    points, group = x.cpu().numpy(), owner.cpu().numpy()
+    if points.shape[1] < 2:
+        raise ValueError(f"capacity by trial needs at least two features; got {points.shape[1]}")
+    points = points - points.mean(0)
+    num = int(group[-1]) + 1
+    halves = np.where(np.arange(num) < num // 2, 1.0, -1.0)
+    fractions: dict[int, float] = {}
+
+    def fraction(n: int) -> float:
+        if n not in fractions:
+            rng = np.random.default_rng([seed, n])
+            hits = 0
+            for _ in range(num_projections):
+                projection = rng.standard_normal((points.shape[1], n))
+                projected = points @ (projection / np.linalg.norm(projection, axis=0))
+                for _ in range(num_dichotomies):
+                    hits += _is_separable(projected, rng.permutation(halves)[group], bias)
+            fractions[n] = hits / (num_projections * num_dichotomies)
+        return fractions[n]
+
+    low, high = 2, points.shape[1]
+    if fraction(low) >= 0.5:
+        return SimulatedCapacity(num / low, low, False, fractions)
+    if fraction(high) < 0.5:
+        return SimulatedCapacity(num / high, high, False, fractions)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fraction(middle) < 0.5 else (low, middle)
+    crossing = low + (0.5 - fraction(low)) / (fraction(high) - fraction(low))
+    return SimulatedCapacity(num / crossing, crossing, True, dict(sorted(fractions.items())))
+
+
+def _is_separable(points: object, signs: object, bias: bool) -> bool:
+    """Whether y (w x + b) >= 1 has a solution."""
+    import numpy as np
+    from scipy.optimize import linprog
+
+    x = np.asarray(points)
+    x = x / np.sqrt(np.mean(np.sum(x**2, axis=1)))
+    x = np.column_stack([x, np.ones(len(x))]) if bias else x
+    signed = -np.asarray(signs)[:, None] * x
+    answer = linprog(np.zeros(x.shape[1]), A_ub=signed, b_ub=-np.ones(len(x)), bounds=(None, None), method="highs")
+    if answer.status not in (0, 2):
+        raise RuntimeError(f"the linear program of a separability test failed: {answer.message}")
+    return answer.status == 0

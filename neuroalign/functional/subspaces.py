@@ -1,0 +1,97 @@
+"""Principal angles between subspaces, and how far the directions of different classes overlap."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from neuroalign.functional.manifold import check_features
+
+
+def principal_angles(u: Tensor, v: Tensor) -> Tensor:
+    """Angles between the column spans of two matrices, smallest first, in radians between 0 and pi / 2.
+
+    Args:
+        u: (feature, direction).
+        v: (feature, direction).
+
+    Returns:
+        (min of the two ranks,). Columns that depend on the others are left out.
+
+    Raises:
+        ValueError: If the widths differ, or a matrix is zero or holds NaN.
+
+    Example:
+        >>> principal_angles(torch.eye(3)[:, :1], torch.tensor([[1.0], [1.0], [0.0]]))
+        tensor([0.7854])
+
+    Source:
+        Bjoerck and Golub 1973, *Mathematics of Computation* 27:579.
+    """
+    if u.ndim != 2 or v.ndim != 2 or u.shape[0] != v.shape[0]:
+        raise ValueError(
+            f"u and v must be (feature, direction) of equal width; got {tuple(u.shape)} and {tuple(v.shape)}"
+        )
+    first, second = _basis(u), _basis(v)
+    cosines = torch.linalg.svdvals(first.T @ second).clamp_max(1)
+    # Small angles from their sines: a cosine near 1 has lost them to rounding.
+    small, large = (first, second) if first.shape[1] <= second.shape[1] else (second, first)
+    sines = torch.linalg.svdvals(small - large @ (large.T @ small)).flip(0).clamp_max(1)
+    return torch.where(cosines > 0.5**0.5, sines.asin(), cosines.acos())
+
+
+def _basis(matrix: Tensor) -> Tensor:
+    if not bool(matrix.isfinite().all()):
+        raise ValueError("a matrix holds NaN or infinite values")
+    u, s, _ = torch.linalg.svd(matrix, full_matrices=False)
+    kept = s > max(matrix.shape) * torch.finfo(s.dtype).eps * s[0]
+    if not bool(kept.any()):
+        raise ValueError("a zero matrix spans no subspace")
+    return u[:, kept]
+
+
+def subspace_overlap(features: Tensor, labels: Tensor, *, variance: float = 0.9) -> Tensor:
+    r"""How far the principal directions of two classes coincide: :math:`\mathrm{mean}\cos^2` of their principal angles.
+
+    The directions of a class are those that hold ``variance`` of the variance about its centre; the mean runs over as many
+    angles as the smaller of the two has directions. 1 where one subspace holds the other, 0 where they are orthogonal;
+    random subspaces of ranks r and s in N dimensions have max(r, s) / N.
+
+    Args:
+        features: (stimulus, feature).
+        labels: (stimulus,), integers.
+        variance: Share of each class's variance that its directions must hold, in (0, 1].
+
+    Returns:
+        (class, class), symmetric with 1 on the diagonal, in label order; NaN for a class without extent.
+
+    Raises:
+        ValueError: If shapes don't match, ``variance`` is out of range, or values are NaN or infinite.
+
+    Example:
+        >>> x = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0], [5.0, 4.0], [6.0, 4.0]])
+        >>> subspace_overlap(x, torch.tensor([0, 0, 1, 1, 2, 2])).round()
+        tensor([[1., 0., 1.],
+                [0., 1., 0.],
+                [1., 0., 1.]])
+    """
+    check_features(features, labels)
+    if not 0 < variance <= 1:
+        raise ValueError(f"variance must be in (0, 1]; got {variance}")
+    if not bool(features.isfinite().all()):
+        raise ValueError("features hold NaN or infinite values")
+    bases = []
+    for label in labels.unique():
+        x = features[labels == label]
+        _, s, vh = torch.linalg.svd(x - x.mean(0), full_matrices=False)
+        s = torch.where(s > max(x.shape) * torch.finfo(s.dtype).eps * x.abs().max(), s, 0)
+        energy = s.square().cumsum(0)
+        rank = int((energy < variance * energy[-1] * (1 - 1e-6)).sum()) + 1 if float(energy[-1]) > 0 else 0
+        bases.append(vh[:rank])
+    ranks = torch.tensor([len(b) for b in bases], device=features.device)
+    joint = torch.cat(bases)
+    owner = torch.nn.functional.one_hot(
+        torch.arange(len(ranks), device=ranks.device).repeat_interleave(ranks), len(ranks)
+    )
+    shared = owner.T.to(joint) @ (joint @ joint.T).square() @ owner.to(joint)
+    return shared / torch.minimum(ranks[:, None], ranks)
