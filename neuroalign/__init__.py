@@ -11,12 +11,15 @@ __version__ = "0.1.0"
 
 _ROOMS = {
     "losses": (
+        "CapacityLoss",
         "CategoryManifolds",
+        "MMCRLoss",
         "ManifoldGuidanceLoss",
         "NeuralAlignmentLoss",
         "NonNeuralManifoldLoss",
         "OddOneOutLoss",
         "RDMAlignmentLoss",
+        "RandomFourierFeatures",
     ),
     "metrics": (
         "CCA",

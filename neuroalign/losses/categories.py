@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from neuroalign.config import describe
 from neuroalign.files import whole
 from neuroalign.functional.manifold import check_features, check_labels, class_centers
+from neuroalign.losses.kernel import RandomFourierFeatures
 
 
 class CategoryManifolds(nn.Module):
@@ -26,6 +27,7 @@ class CategoryManifolds(nn.Module):
         radii: (class,).
         ranks: (class,) int64, number of directions of each class.
         padded_bases: (class, feature, largest rank): orthonormal columns, then zeros.
+        feature_map: Leads from the space of embeddings to that of the manifolds; None where they are the same.
 
     Example:
         >>> manifolds = CategoryManifolds.from_features(torch.randn(60, 5), torch.arange(60) % 3)
@@ -41,7 +43,16 @@ class CategoryManifolds(nn.Module):
     ranks: Tensor
     padded_bases: Tensor
 
-    def __init__(self, centers: Tensor, radii: Tensor, padded_bases: Tensor, ranks: Tensor) -> None:
+    feature_map: RandomFourierFeatures | None
+
+    def __init__(
+        self,
+        centers: Tensor,
+        radii: Tensor,
+        padded_bases: Tensor,
+        ranks: Tensor,
+        feature_map: RandomFourierFeatures | None = None,
+    ) -> None:
         super().__init__()
         num_classes, num_features = centers.shape
         if radii.shape != (num_classes,) or ranks.shape != (num_classes,):
@@ -50,17 +61,29 @@ class CategoryManifolds(nn.Module):
             raise ValueError(
                 f"padded_bases must be ({num_classes}, {num_features}, rank); got {tuple(padded_bases.shape)}"
             )
+        if feature_map is not None and feature_map.num_components != num_features:
+            raise ValueError(f"feature_map gives {feature_map.num_components} components, centers have {num_features}")
+        self.feature_map = feature_map
         self.register_buffer("centers", centers.detach())
         self.register_buffer("radii", radii.detach())
         self.register_buffer("padded_bases", padded_bases.detach())
         self.register_buffer("ranks", ranks.detach().long())
         self.config = describe(
-            "neuroalign.losses.CategoryManifolds.zeros", num_features=num_features, ranks=self.ranks.tolist()
+            "neuroalign.losses.CategoryManifolds.zeros",
+            num_features=num_features,
+            ranks=self.ranks.tolist(),
+            feature_map=feature_map,
         )
 
     @classmethod
     def from_features(
-        cls, features: Tensor, labels: Tensor, *, variance: float = 0.95, num_classes: int | None = None
+        cls,
+        features: Tensor,
+        labels: Tensor,
+        *,
+        variance: float = 0.95,
+        num_classes: int | None = None,
+        feature_map: RandomFourierFeatures | None = None,
     ) -> CategoryManifolds:
         """Measure the manifolds of labelled features.
 
@@ -69,6 +92,8 @@ class CategoryManifolds(nn.Module):
             labels: (stimulus,), integers from 0.
             variance: Share of each class's variance that its directions must hold, in (0, 1].
             num_classes: C; default the largest label plus one.
+            feature_map: Measure them in a kernel's space: their centres, radii and directions are then those of the mapped
+                features, and the losses map embeddings alike.
 
         Raises:
             ValueError: If a class has no members, a label is out of range, features hold NaN, or shapes don't match.
@@ -86,6 +111,8 @@ class CategoryManifolds(nn.Module):
         features = features if features.dtype == torch.float64 else features.float()
         if not bool(features.isfinite().all()):
             raise ValueError("features hold NaN or infinite values; remove those stimuli or features first")
+        if feature_map is not None:
+            features = feature_map(features)
         num_classes = int(labels.max()) + 1 if num_classes is None else num_classes
         check_labels(labels, num_classes)
         centers, counts = class_centers(features, labels, num_classes)
@@ -103,10 +130,12 @@ class CategoryManifolds(nn.Module):
             total = energy[-1]
             rank = int((energy < variance * total * (1 - 1e-6)).sum()) + 1 if total > 0 else 0
             bases.append(vh[:rank].T)
-        return cls(centers, torch.stack(radii), *_pad(bases, features))
+        return cls(centers, torch.stack(radii), *_pad(bases, features), feature_map)
 
     @classmethod
-    def zeros(cls, num_features: int, ranks: list[int]) -> CategoryManifolds:
+    def zeros(
+        cls, num_features: int, ranks: list[int], feature_map: RandomFourierFeatures | None = None
+    ) -> CategoryManifolds:
         """Empty manifolds of given shape, to be filled by ``load_state_dict``."""
         num_classes = len(ranks)
         return cls(
@@ -114,6 +143,7 @@ class CategoryManifolds(nn.Module):
             torch.zeros(num_classes),
             torch.zeros(num_classes, num_features, max(ranks, default=0)),
             torch.tensor(ranks),
+            feature_map,
         )
 
     @property
@@ -125,6 +155,11 @@ class CategoryManifolds(nn.Module):
     def num_features(self) -> int:
         """Width of the space the manifolds lie in."""
         return self.centers.shape[1]
+
+    @property
+    def num_inputs(self) -> int:
+        """Width of the embeddings that are compared with them."""
+        return self.num_features if self.feature_map is None else self.feature_map.num_inputs
 
     @property
     def bases(self) -> list[Tensor]:
@@ -154,7 +189,7 @@ class CategoryManifolds(nn.Module):
             new_centers = mean + spread * draw(*self.centers.shape)
         if bases:
             new_bases = [torch.linalg.qr(draw(self.num_features, rank))[0] for rank in self.ranks.tolist()]
-        return CategoryManifolds(new_centers, self.radii, *_pad(new_bases, self.centers))
+        return CategoryManifolds(new_centers, self.radii, *_pad(new_bases, self.centers), self.feature_map)
 
     def shared(self, *, centers: bool = False, bases: bool = False) -> CategoryManifolds:
         """The ablations with one geometry for all classes.
@@ -171,7 +206,8 @@ class CategoryManifolds(nn.Module):
             rank = round(float(self.ranks.double().mean()))
             u, _, _ = torch.linalg.svd(torch.cat(self.bases, 1), full_matrices=False)
             new_bases = [u[:, :rank]] * self.num_classes
-        return CategoryManifolds(new_centers.clone(), new_radii.clone(), *_pad(new_bases, self.centers))
+        bases_and_ranks = _pad(new_bases, self.centers)
+        return CategoryManifolds(new_centers.clone(), new_radii.clone(), *bases_and_ranks, self.feature_map)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file: under a temporary name first, so that no half-written file is left."""
@@ -193,7 +229,10 @@ class CategoryManifolds(nn.Module):
 
         try:
             state = load_file(Path(path))
-            return cls(**{k: state[k] for k in ("centers", "radii", "padded_bases", "ranks")})
+            feature_map = None
+            if "feature_map.weight" in state:
+                feature_map = RandomFourierFeatures.from_weight(state["feature_map.weight"])
+            return cls(*(state[k] for k in ("centers", "radii", "padded_bases", "ranks")), feature_map)
         except (KeyError, SafetensorError) as error:
             raise ValueError(f"{path} is not a file of category manifolds ({error})") from error
 

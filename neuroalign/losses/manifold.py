@@ -2,72 +2,18 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from neuroalign.config import build, describe
-from neuroalign.functional.distributed import gather_batch, world_size
-from neuroalign.functional.manifold import check_features, check_labels, class_centers
+from neuroalign.functional.manifold import class_centers
 from neuroalign.losses.categories import CategoryManifolds
+from neuroalign.losses.labelled import LabelledLoss, group_by_class, safe_sqrt
 
 
-def _group(labels: Tensor, num_classes: int) -> tuple[Tensor, int]:
-    """Where each sample goes in a (class, position) grid, and the grid's width."""
-    counts = labels.bincount(minlength=num_classes)
-    order = labels.argsort(stable=True)
-    starts = counts.cumsum(0) - counts
-    position = torch.empty_like(labels)
-    position[order] = torch.arange(len(labels), device=labels.device) - starts[labels[order]]
-    return position, int(counts.max())
-
-
-class _ClassLoss(nn.Module, ABC):
-    """What the losses over labelled embeddings share: the checks, float32, the global batch, the weighted sum of terms."""
-
-    def __init__(self, num_features: int | None, num_classes: int | None, distributed: bool, **weights: float) -> None:
-        super().__init__()
-        for name, weight in weights.items():
-            if weight < 0:
-                raise ValueError(f"{name}_weight must not be negative; got {weight}")
-        self.num_features, self.num_classes, self.distributed = num_features, num_classes, distributed
-        self.weights = weights
-
-    def forward(self, embedding: Tensor, labels: Tensor) -> Tensor:
-        """The weighted sum of the terms, for an embedding (stimulus, feature) and labels (stimulus,)."""
-        terms = self.terms(embedding, labels)
-        return sum((self.weights[name] * value for name, value in terms.items()), 0 * embedding.float().sum())
-
-    def terms(self, embedding: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The terms by name, unweighted scalars."""
-        check_features(embedding, labels)
-        if self.num_features is not None and embedding.shape[1] != self.num_features:
-            raise ValueError(f"the manifolds have {self.num_features} features, the embedding {embedding.shape[1]}")
-        if self.num_classes is not None:
-            check_labels(labels, self.num_classes)
-        with torch.autocast(embedding.device.type, enabled=False):
-            z = embedding if embedding.dtype == torch.float64 else embedding.float()
-            if self.distributed and world_size() > 1:
-                z, labels = gather_batch(z), gather_batch(labels)
-            return self._terms(z, labels) if len(z) else dict.fromkeys(self.weights, 0 * z.sum())
-
-    @abstractmethod
-    def _terms(self, z: Tensor, labels: Tensor) -> dict[str, Tensor]: ...
-
-    def extra_repr(self) -> str:
-        """Shown in ``repr``."""
-        return ", ".join(f"{name}_weight={weight}" for name, weight in self.weights.items())
-
-
-def _safe_sqrt(x: Tensor, floor: Tensor | float = 0.0) -> Tensor:
-    """Square root with gradient 0 at or below the floor, where the true one is infinite or rounding."""
-    positive = x > floor
-    return torch.where(positive, torch.where(positive, x, 1).sqrt(), 0 * x)
-
-
-class ManifoldGuidanceLoss(_ClassLoss):
+class ManifoldGuidanceLoss(LabelledLoss):
     r"""Pull each class of an embedding inside a region's category manifold.
 
     For a batch of embeddings z with labels, over the classes c present in it:
@@ -79,11 +25,13 @@ class ManifoldGuidanceLoss(_ClassLoss):
 
     with :math:`\tilde z = z -` batch mean. No projector :math:`UU^\top` is formed: the residual's squared norm is
     :math:`|\tilde z|^2 - |U^\top\tilde z|^2`, and all samples of a class share one product with its basis. A sample at
-    the batch mean has no direction and counts as fully accounted for. Computed in float32 or wider; in distributed
+    the batch mean has no direction and counts as fully accounted for. Manifolds measured in a Gaussian kernel's space
+    (``CategoryManifolds.from_features(..., feature_map=...)``) give the kernel form of both terms: z is taken to that space
+    first, where a radius and a subspace can follow a curved manifold. Computed in float32 or wider; in distributed
     training over the global batch, whose processes must then call it equally often.
 
     Args:
-        manifolds: The region's manifolds, in the space of the embedding.
+        manifolds: The region's manifolds, in the space of the embedding or with the map that leads from there to theirs.
         radius_weight: Weight of the radius term.
         subspace_weight: Weight of the subspace term.
         distributed: Whether to see the global batch where training is distributed.
@@ -114,7 +62,7 @@ class ManifoldGuidanceLoss(_ClassLoss):
     ) -> None:
         manifolds = build(manifolds)
         super().__init__(
-            manifolds.num_features,
+            manifolds.num_inputs,
             manifolds.num_classes,
             distributed,
             radius=float(radius_weight),
@@ -131,6 +79,7 @@ class ManifoldGuidanceLoss(_ClassLoss):
 
     def _terms(self, z: Tensor, labels: Tensor) -> dict[str, Tensor]:
         m, num_classes = self.manifolds, self.manifolds.num_classes
+        z = z if m.feature_map is None else m.feature_map(z)
         counts = labels.bincount(minlength=num_classes)
         present = counts > 0
         counts = counts.clamp_min(1).to(z.dtype)
@@ -140,16 +89,16 @@ class ManifoldGuidanceLoss(_ClassLoss):
             return per_class[present].mean()
 
         squared = (z - m.centers.to(z.dtype)[labels]).square().sum(1)
-        rms = _safe_sqrt(z.new_zeros(num_classes).index_add(0, labels, squared) / counts)
+        rms = safe_sqrt(z.new_zeros(num_classes).index_add(0, labels, squared) / counts)
         radius = (rms - m.radii.to(z.dtype)).relu()[present].mean()
 
         centered = z - z.mean(0)
         norm2 = centered.square().sum(1)
         explained = self._project(centered, labels, present).square().sum(1)
         # What is left of a difference of equals is rounding: no direction to follow.
-        residual = _safe_sqrt(norm2 - explained, 4 * torch.finfo(z.dtype).eps * norm2.detach())
+        residual = safe_sqrt(norm2 - explained, 4 * torch.finfo(z.dtype).eps * norm2.detach())
         has_direction = norm2 > 0
-        ratio = torch.where(has_direction, residual / torch.where(has_direction, _safe_sqrt(norm2), 1), 0 * norm2)
+        ratio = torch.where(has_direction, residual / torch.where(has_direction, safe_sqrt(norm2), 1), 0 * norm2)
         return {"radius": radius, "subspace": mean_over_classes(ratio)}
 
     def _project(self, x: Tensor, labels: Tensor, present: Tensor) -> Tensor:
@@ -158,12 +107,12 @@ class ManifoldGuidanceLoss(_ClassLoss):
         if int(present.sum()) * 2 < len(present):  # copying few bases is cheaper than multiplying by many
             bases = bases[present]
             labels = (present.long().cumsum(0) - 1)[labels]
-        position, width = _group(labels, len(bases))
+        position, width = group_by_class(labels, len(bases))
         grid = x.new_zeros(len(bases), width, x.shape[1]).index_put((labels, position), x)
         return torch.bmm(grid, bases)[labels, position]
 
 
-class NonNeuralManifoldLoss(_ClassLoss):
+class NonNeuralManifoldLoss(LabelledLoss):
     r"""The control without a brain: small, low-dimensional class manifolds of the network's own making.
 
     .. math::
@@ -219,8 +168,8 @@ class NonNeuralManifoldLoss(_ClassLoss):
         centers, counts = class_centers(z, labels, len(present))
         x = z - centers[labels]
         squared = z.new_zeros(len(present)).index_add(0, labels, x.square().sum(1))
-        radius = (_safe_sqrt(squared / counts) - self.radius).relu().mean()
-        position, width = _group(labels, len(present))
+        radius = (safe_sqrt(squared / counts) - self.radius).relu().mean()
+        position, width = group_by_class(labels, len(present))
         grid = z.new_zeros(len(present), width, z.shape[1]).index_put((labels, position), x)
         s = torch.linalg.svdvals(grid)
         floor = max(grid.shape[1:]) * torch.finfo(z.dtype).eps * z.detach().abs().amax()

@@ -1,0 +1,105 @@
+"""A Gaussian kernel's space in finitely many dimensions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from neuroalign.config import describe
+
+
+class RandomFourierFeatures(nn.Module):
+    r"""Map to a space whose inner products approximate a Gaussian kernel.
+
+    .. math:: \phi(x) = \sqrt{2/M}\,\big(\cos Wx, \sin Wx\big), \qquad
+        \langle\phi(x),\phi(y)\rangle \approx \exp\!\big(-|x-y|^2/(2\sigma^2)\big)
+
+    with M components and M / 2 rows of W drawn from :math:`N(0, \sigma^{-2})`. The error of an inner product has standard
+    deviation at most :math:`1/\sqrt M`, and every mapped vector has length 1 exactly.
+
+    Args:
+        num_inputs: Features of x.
+        num_components: M, even.
+        bandwidth: Sigma, in units of x; see :meth:`from_features` for the median distance.
+        seed: Of W.
+
+    Attributes:
+        weight: W, (component / 2, feature); a buffer, saved with what holds this map.
+
+    Shapes:
+        x (stimulus, feature) -> (stimulus, component).
+
+    Raises:
+        ValueError: If ``num_components`` is not even and positive, or ``bandwidth`` not positive.
+
+    Example:
+        >>> mapped = RandomFourierFeatures(3, 2000, bandwidth=1.0)(torch.tensor([[0.0, 0, 0], [1.0, 0, 0]]))
+        >>> bool((mapped[0] @ mapped[1] - torch.tensor(-0.5).exp()).abs() < 0.05)
+        True
+
+    Source:
+        Rahimi and Recht 2007, *NeurIPS*.
+    """
+
+    weight: Tensor
+
+    def __init__(self, num_inputs: int, num_components: int = 512, *, bandwidth: float = 1.0, seed: int = 0) -> None:
+        super().__init__()
+        if num_components < 2 or num_components % 2:
+            raise ValueError(f"num_components must be even and positive; got {num_components}")
+        if not bandwidth > 0:
+            raise ValueError(f"bandwidth must be positive; got {bandwidth}")
+        generator = torch.Generator().manual_seed(seed)
+        weight = torch.randn(num_components // 2, num_inputs, generator=generator, dtype=torch.float64) / bandwidth
+        self.register_buffer("weight", weight.float())
+        self.config = describe(
+            "neuroalign.losses.RandomFourierFeatures",
+            num_inputs=num_inputs,
+            num_components=num_components,
+            bandwidth=bandwidth,
+            seed=seed,
+        )
+
+    @classmethod
+    def from_features(cls, features: Tensor, num_components: int = 512, *, seed: int = 0) -> RandomFourierFeatures:
+        """With the median distance between features (stimulus, feature) as bandwidth; of 1,000 of them where there are more.
+
+        Raises:
+            ValueError: If fewer than two rows differ.
+        """
+        x = features.detach().float()
+        if len(x) > 1000:
+            x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:1000].to(x.device)]
+        distances = torch.pdist(x)
+        distances = distances[distances > 0]
+        if not len(distances):
+            raise ValueError("the median distance needs at least two rows that differ")
+        return cls(x.shape[1], num_components, bandwidth=float(distances.median()), seed=seed)
+
+    @classmethod
+    def from_weight(cls, weight: Tensor) -> RandomFourierFeatures:
+        """With a given W (component / 2, feature)."""
+        new = cls(weight.shape[1], 2 * weight.shape[0])
+        new.weight.copy_(weight)
+        return new
+
+    @property
+    def num_inputs(self) -> int:
+        """Features of x."""
+        return self.weight.shape[1]
+
+    @property
+    def num_components(self) -> int:
+        """M."""
+        return 2 * self.weight.shape[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (stimulus, feature) to (stimulus, component)."""
+        if x.shape[-1] != self.num_inputs:
+            raise ValueError(f"the map takes {self.num_inputs} features; got {x.shape[-1]}")
+        angle = x @ self.weight.to(x.dtype).T
+        return torch.cat([angle.cos(), angle.sin()], -1) / self.weight.shape[0] ** 0.5
+
+    def extra_repr(self) -> str:
+        """Shown in ``repr``."""
+        return f"num_inputs={self.num_inputs}, num_components={self.num_components}"

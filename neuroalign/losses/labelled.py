@@ -1,0 +1,64 @@
+"""What losses over labelled embeddings share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from neuroalign.functional.distributed import gather_batch, world_size
+from neuroalign.functional.manifold import check_features, check_labels
+
+
+def group_by_class(labels: Tensor, num_classes: int) -> tuple[Tensor, int]:
+    """Where each sample goes in a (class, position) grid, and the grid's width."""
+    counts = labels.bincount(minlength=num_classes)
+    order = labels.argsort(stable=True)
+    starts = counts.cumsum(0) - counts
+    position = torch.empty_like(labels)
+    position[order] = torch.arange(len(labels), device=labels.device) - starts[labels[order]]
+    return position, int(counts.max())
+
+
+class LabelledLoss(nn.Module, ABC):
+    """What the losses over labelled embeddings share: the checks, float32, the global batch, the weighted sum of terms."""
+
+    def __init__(self, num_features: int | None, num_classes: int | None, distributed: bool, **weights: float) -> None:
+        super().__init__()
+        for name, weight in weights.items():
+            if weight < 0:
+                raise ValueError(f"{name}_weight must not be negative; got {weight}")
+        self.num_features, self.num_classes, self.distributed = num_features, num_classes, distributed
+        self.weights = weights
+
+    def forward(self, embedding: Tensor, labels: Tensor) -> Tensor:
+        """The weighted sum of the terms, for an embedding (stimulus, feature) and labels (stimulus,)."""
+        terms = self.terms(embedding, labels)
+        return sum((self.weights[name] * value for name, value in terms.items()), 0 * embedding.float().sum())
+
+    def terms(self, embedding: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The terms by name, unweighted scalars."""
+        check_features(embedding, labels)
+        if self.num_features is not None and embedding.shape[1] != self.num_features:
+            raise ValueError(f"the manifolds have {self.num_features} features, the embedding {embedding.shape[1]}")
+        if self.num_classes is not None:
+            check_labels(labels, self.num_classes)
+        with torch.autocast(embedding.device.type, enabled=False):
+            z = embedding if embedding.dtype == torch.float64 else embedding.float()
+            if self.distributed and world_size() > 1:
+                z, labels = gather_batch(z), gather_batch(labels)
+            return self._terms(z, labels) if len(z) else dict.fromkeys(self.weights, 0 * z.sum())
+
+    @abstractmethod
+    def _terms(self, z: Tensor, labels: Tensor) -> dict[str, Tensor]: ...
+
+    def extra_repr(self) -> str:
+        """Shown in ``repr``."""
+        return ", ".join(f"{name}_weight={weight}" for name, weight in self.weights.items())
+
+
+def safe_sqrt(x: Tensor, floor: Tensor | float = 0.0) -> Tensor:
+    """Square root with gradient 0 at or below the floor, where the true one is infinite or rounding."""
+    positive = x > floor
+    return torch.where(positive, torch.where(positive, x, 1).sqrt(), 0 * x)

@@ -1,0 +1,89 @@
+"""Maximum manifold capacity representations: many directions between stimuli, few within."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from neuroalign.config import describe
+from neuroalign.functional.distributed import gather_batch, world_size
+from neuroalign.functional.manifold import class_centers
+from neuroalign.losses.labelled import LabelledLoss, group_by_class
+
+
+class MMCRLoss(LabelledLoss):
+    r"""Spread the centroids of manifolds over many directions, and each manifold over few.
+
+    With every embedding scaled to length 1,
+
+    .. math:: \mathrm{loss} = -\|C\|_* + \lambda\,\mathrm{mean}_b \|Z_b\|_*
+
+    C (manifold, feature) the centroids, :math:`Z_b` the points of manifold b, :math:`\|\cdot\|_*` the sum of singular values.
+    A manifold is the views of a stimulus, without labels, or the stimuli of a class, with labels.
+
+    Args:
+        centroid_weight: Weight of the centroids' nuclear norm.
+        local_weight: Lambda, weight of the nuclear norm within manifolds; 0 leaves that to the centroids' lengths.
+        distributed: Whether to see the global batch where training is distributed.
+
+    Shapes:
+        embedding (stimulus, view, feature), or embedding (stimulus, feature) with labels (stimulus,) -> scalar.
+
+    Raises:
+        ValueError: If shapes don't match or a weight is negative.
+
+    Example:
+        >>> views = torch.eye(4)[:, None].expand(4, 2, 4)  # four stimuli, two equal views each
+        >>> MMCRLoss()(views)
+        tensor(-4.)
+
+    Source:
+        Yerxa, Kuang, Simoncelli and Chung 2023, *NeurIPS* (Maximum Manifold Capacity Representations).
+    """
+
+    def __init__(self, *, centroid_weight: float = 1.0, local_weight: float = 0.0, distributed: bool = True) -> None:
+        super().__init__(None, None, distributed, centroid=float(centroid_weight), local=float(local_weight))
+        self.config = describe(
+            "neuroalign.losses.MMCRLoss",
+            centroid_weight=centroid_weight,
+            local_weight=local_weight,
+            distributed=distributed,
+        )
+
+    def forward(self, embedding: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The weighted sum of the terms."""
+        terms = self.terms(embedding, labels)
+        return sum((self.weights[name] * value for name, value in terms.items()), 0 * embedding.float().sum())
+
+    def terms(self, embedding: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        """``centroid`` and ``local``, unweighted scalars."""
+        if labels is not None:
+            return super().terms(embedding, labels)
+        if embedding.ndim != 3:
+            raise ValueError(
+                f"without labels the embedding must be (stimulus, view, feature); got {tuple(embedding.shape)}"
+            )
+        if self.distributed and world_size() > 1:
+            embedding = gather_batch(embedding)
+        stimuli = torch.arange(len(embedding), device=embedding.device).repeat_interleave(embedding.shape[1])
+        with torch.autocast(embedding.device.type, enabled=False):
+            z = embedding.flatten(0, 1)
+            return self._terms(z if z.dtype == torch.float64 else z.float(), stimuli)
+
+    def _terms(self, z: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        present, labels = labels.unique(return_inverse=True)
+        z = torch.nn.functional.normalize(z, dim=1)
+        centers, _ = class_centers(z, labels, len(present))
+        terms = {"centroid": -_nuclear(centers[None]).sum()}
+        if self.weights["local"]:
+            position, width = group_by_class(labels, len(present))
+            grid = z.new_zeros(len(present), width, z.shape[1]).index_put((labels, position), z)
+            terms["local"] = _nuclear(grid).mean()
+        return terms
+
+
+def _nuclear(matrices: Tensor) -> Tensor:
+    """Sum of singular values of each; those at rounding level send no gradient."""
+    s = torch.linalg.svdvals(matrices)
+    floor = max(matrices.shape[1:]) * torch.finfo(s.dtype).eps * s.detach().amax()
+    return torch.where(s > floor, s, 0 * s).sum(1)
