@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+_COARSE = 150  # steps in which the starts are compared; only the chosen solution goes on to convergence
+
 
 class CenterDirections(NamedTuple):
     """What :func:`center_directions` returns.
@@ -16,7 +18,7 @@ class CenterDirections(NamedTuple):
         num_removed: K, the number of directions.
         correlation: Mean absolute cosine between the centres without these directions.
         initial_correlation: The same with them.
-        costs: Lowest cost reached for 1, 2, ... directions.
+        costs: Cost f of the solution kept for 1, 2, ... directions.
         correlations: Mean absolute cosine left by 1, 2, ... directions.
     """
 
@@ -66,7 +68,7 @@ def center_directions(
             :math:`\min_i |x_i^\text{residual}|/|x_i|` (published), or the lowest ``"cost"``.
         num_starts: Starts for each K.
         seed: Of the starts.
-        max_steps: Most steps of a descent.
+        max_steps: Most steps of the chosen solution's descent; the starts are compared after 150.
         tolerance: Norm of the Riemannian gradient at which a descent ends.
 
     Raises:
@@ -110,7 +112,7 @@ def center_directions(
     for k in range(1, most + 1):
         noise = torch.randn(num_starts, num, generator=generator, dtype=torch.float64).to(x.device)
         start = torch.cat([(noise @ x)[:, :, None], v.expand(num_starts, -1, -1)], 2)
-        cost, solutions = _descend(x, torch.linalg.qr(start)[0], max_steps, tolerance)
+        cost, solutions = _descend(x, torch.linalg.qr(start)[0], min(_COARSE, max_steps), tolerance)
         left = lengths - (x @ solutions).square().sum(2)
         stability = (left / lengths.clamp_min(torch.finfo(x.dtype).tiny)).amin(1)
         chosen = int(stability.argmax() if select == "stability" else cost.argmin())
@@ -121,10 +123,14 @@ def center_directions(
         correlations.append(mean_absolute_cosine(x @ x.T - projected @ projected.T))
         if k > 4 and correlations[-1] > correlations[-2] > correlations[-3] > correlations[-4]:
             break
-    left = torch.stack(correlations)
-    best = int(left.argmin())
-    coefficients = vectors / values.sqrt() @ found[best]
-    return CenterDirections(coefficients, best + 1, left[best], initial, torch.stack(costs), left)
+    best = int(torch.stack(correlations).argmin())
+    cost, polished = _descend(x, found[best][None], max_steps, tolerance)
+    costs[best], projected = cost[0], x @ polished[0]
+    correlations[best] = mean_absolute_cosine(x @ x.T - projected @ projected.T)
+    coefficients = vectors / values.sqrt() @ polished[0]
+    return CenterDirections(
+        coefficients, best + 1, correlations[best], initial, torch.stack(costs), torch.stack(correlations)
+    )
 
 
 def _cost_and_gradient(x: Tensor, gram: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
