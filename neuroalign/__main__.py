@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from neuroalign.commands import nsd
+from neuroalign.commands import geometry, nsd
 
 _LIGHTNING = {
     "fit": "train a task: fit --config guide.yaml",
@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--seed", type=int, default=0)
 
     nsd.add_parser(commands)
+    geometry.add_parser(commands)
 
     for name, text in _LIGHTNING.items():
         commands.add_parser(name, help=text, add_help=False)
@@ -69,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         _demo(args)
     elif args.command == "nsd":
         nsd.run(args)
+    elif args.command == "geometry":
+        geometry.run(args)
     else:
         _simulate(args)
 

@@ -15,19 +15,26 @@ from neuroalign.perturbations.evaluation import attacking
 
 
 class ManifoldGeometryCallback(EvaluationCallback):
-    """Log radius, participation ratio and separability of class manifolds at named layers.
+    """Log capacity, radius, dimension and simpler measures of class manifolds at named layers.
 
-    Works inside ``trainer.fit``, ``validate`` and ``test`` on any LightningModule that can be called on images, and
-    leaves no trace. Logs ``geometry/<layer>/<quantity>``; see :class:`neuroalign.ManifoldGeometry` for the quantities.
+    Works inside ``trainer.fit``, ``validate`` and ``test`` on any LightningModule that can be called on images, on several
+    processes and under autocast, and leaves no trace. Logs ``geometry/<layer>/<quantity>``; see
+    :class:`neuroalign.ManifoldGeometry` for the quantities (errors are not logged; ``callback.metrics`` has them until the
+    next epoch).
 
     Args:
         layers: Dotted names of layers of the LightningModule, such as ``"network.trunk.backbone.layer4"``.
         every_n_epochs: In ``fit``, measure in every n-th epoch; ``validate`` and ``test`` always measure.
-        num_per_class: Use at most so many images of a class, the first by index; None uses all.
+        num_per_class: Use so many images of a class, chosen by ``seed`` from all that come; None uses all.
+        num_classes: Use so many classes, chosen by ``seed``; None uses all.
+        num_samples: Gaussian draws a manifold.
+        num_components: Project wider layers to so many components at random; None keeps them.
+        seed: Of the choice, the draws and the projection.
         limit_batches: Use only so many batches; None all.
 
     Raises:
-        ValueError: On the first batch, if a layer doesn't exist (with near matches).
+        ValueError: On the first batch, if a layer doesn't exist (with near matches); at the end of the epoch, if fewer than
+            two classes have two images.
 
     Example:
         >>> callback = ManifoldGeometryCallback("network.trunk.backbone.layer3", num_per_class=50)
@@ -41,11 +48,24 @@ class ManifoldGeometryCallback(EvaluationCallback):
         *,
         every_n_epochs: int = 1,
         num_per_class: int | None = None,
+        num_classes: int | None = None,
+        num_samples: int = 200,
+        num_components: int | None = None,
+        seed: int = 0,
         limit_batches: int | None = None,
     ) -> None:
         super().__init__(every_n_epochs, limit_batches)
         self.layers = [layers] if isinstance(layers, str) else list(layers)
-        self.metrics = {layer: ManifoldGeometry(num_per_class=num_per_class) for layer in self.layers}
+        self.metrics = {
+            layer: ManifoldGeometry(
+                num_per_class=num_per_class,
+                num_classes=num_classes,
+                num_samples=num_samples,
+                num_components=num_components,
+                seed=seed,
+            )
+            for layer in self.layers
+        }
 
     def look(
         self, trainer: L.Trainer, module: L.LightningModule, images: Tensor, labels: Tensor, index: Tensor
@@ -62,4 +82,5 @@ class ManifoldGeometryCallback(EvaluationCallback):
             f"geometry/{layer}/{name}": value
             for layer, metric in self.metrics.items()
             for name, value in metric.compute().items()
+            if not name.endswith("_error")
         }

@@ -25,9 +25,11 @@ from neuroalign.functional.manifold import (
 )
 from neuroalign.functional.manifold_statistics import ManifoldStatistics
 from neuroalign.functional.matching import soft_matching
+from neuroalign.functional.projection import random_projection
 from neuroalign.functional.rdm_comparison import compare_rdms, rdm_noise_ceiling, rsa
 from neuroalign.functional.regression import ridge, ridge_gcv, ridge_predictivity
 from neuroalign.functional.shape import procrustes, shape_distance
+from neuroalign.functional.signal_gram import signal_gram
 from neuroalign.functional.subspaces import principal_angles, subspace_overlap
 from neuroalign.functional.triplets import odd_one_out_correct, odd_one_out_nll, pair_similarities
 
@@ -69,6 +71,7 @@ __all__ = [
     "principal_angles",
     "procrustes",
     "pwcca",
+    "random_projection",
     "rbf_cka",
     "rdm",
     "rdm_noise_ceiling",
@@ -80,6 +83,7 @@ __all__ = [
     "rsa",
     "separability",
     "shape_distance",
+    "signal_gram",
     "simulated_capacity",
     "soft_matching",
     "spearman_brown",

@@ -143,10 +143,11 @@ def _figures(accuracy: pd.DataFrame, prediction: pd.DataFrame, geometry: pd.Data
     robustness = plot_robustness(accuracy, title="Networks guided by a simulated subject, under PGD").figure
     fitted = prediction[~prediction["region"].str.contains("shuffled")]
     predicted = plot_prediction(fitted, title="Predictors of a simulated subject").figure
-    grid = Figure(figsize=(11, 6.2), layout="constrained")
-    axes = grid.subplots(2, 3, height_ratios=[3, 10])
+    grid = Figure(figsize=(14, 6.2), layout="constrained")
+    axes = grid.subplots(2, 4, height_ratios=[3, 10])
     labels = {
-        "radius": "radius / distance between classes\n(smaller: tighter classes)",
+        "capacity": "manifold capacity\n(larger: easier to separate)",
+        "rms_radius": "radius / distance between classes\n(smaller: tighter classes)",
         "participation_ratio": "participation ratio\n(effective dimensions of a class)",
         "separability": "separability\n(share of variance between classes)",
     }
@@ -166,7 +167,7 @@ def _figures(accuracy: pd.DataFrame, prediction: pd.DataFrame, geometry: pd.Data
         ),
         "geometry": (
             grid,
-            "Geometry. Size, dimension and separability of the ten digits' manifolds, in the regions' predicted responses "
+            "Geometry. Capacity, size, dimension and separability of the ten digits' manifolds, in the predicted responses "
             "and in the last features of each network. It need not follow robustness.",
         ),
         "prediction": (

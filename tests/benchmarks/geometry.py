@@ -223,6 +223,8 @@ def figure(path: Path) -> None:
         ):
             axis.loglog(values, column, "o-", color=color, label=label)
         axis.set_xlabel(names[name])
+        axis.set_xticks(values, list(map(str, values)), fontsize=8)
+        axis.minorticks_off()
         axis.grid(True, which="major", alpha=0.3)
         axis.set_title(", ".join(f"{k} {v}" for k, v in base.items() if k != name), fontsize=9)
     axes[0].set_ylabel("CPU seconds (1 thread)")

@@ -67,10 +67,10 @@ def test_directions_are_orthonormal_and_leave_the_reported_correlation():
 
 
 def test_selection_rules_differ_as_named():
-    c = centers(30, 100, 0.3)
+    c = centers(12, shared=0.0)
     stable, cheap = (center_directions(c @ c.T, select=select) for select in ("stability", "cost"))
-    assert bool((cheap.costs[:2] <= stable.costs[:2] + 1e-3).all())  # only the chosen solution is fully converged
-    assert float(cheap.costs[1]) < float(stable.costs[1])
+    assert float(cheap.costs[0]) < float(stable.costs[0]) - 0.05  # the first K starts alike for both
+    assert bool((cheap.costs[:2] <= stable.costs[:2] + 0.01).all())
 
 
 def test_same_seed_same_directions():

@@ -4,30 +4,113 @@ import pytest
 import torch
 
 from neuroalign import ManifoldGeometry
-from neuroalign.functional import manifold_radius, participation_ratio, separability
+from neuroalign.functional import manifold_capacity, manifold_radius, participation_ratio, separability
+from neuroalign.metrics.sampling import sample, ticket
+
+
+def clouds(n=90, d=6, c=3, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % c
+    return torch.randn(n, d, generator=g) + 3 * torch.randn(c, d, generator=g)[y], y
 
 
 def test_geometry_of_batches_is_that_of_the_whole():
-    x, y = torch.randn(90, 6) + 3 * torch.eye(6)[torch.arange(90) % 3], torch.arange(90) % 3
+    x, y = clouds()
     metric = ManifoldGeometry()
     for part in torch.randperm(90).split(17):
         metric.update(x[part], y[part], part)
     got = metric.compute()
-    torch.testing.assert_close(got["radius"], manifold_radius(x, y).mean())
+    torch.testing.assert_close(got["rms_radius"], manifold_radius(x, y).mean())
     torch.testing.assert_close(got["participation_ratio"], participation_ratio(x, y).mean())
     torch.testing.assert_close(got["separability"], separability(x, y))
+    expected = manifold_capacity(x, y)
+    for name in ("capacity", "radius", "dimension", "capacity_error", "radius_error", "dimension_error"):
+        torch.testing.assert_close(got[name], getattr(expected, name))
+    torch.testing.assert_close(got["center_correlation"], expected.initial_center_correlation)
 
 
-def test_geometry_of_so_many_images_a_class():
-    x, y = torch.randn(90, 6), torch.arange(90) % 3
-    limited = ManifoldGeometry(num_per_class=10)
-    for part in torch.randperm(90).split(17):
-        limited.update(x[part], y[part], part)
-    first = ManifoldGeometry()
-    first.update(x[:30], y[:30])
-    torch.testing.assert_close(limited.compute(), first.compute())
+def test_forward_numbers_images_that_have_none():
+    x, y = clouds()
+    metric, whole = ManifoldGeometry(), ManifoldGeometry()
+    for part in torch.arange(90).split(30):
+        metric(x[part], y[part])
+    whole.update(x, y)
+    torch.testing.assert_close(metric.compute(), whole.compute())
+
+
+def test_choice_does_not_depend_on_batches_or_order():
+    x, y = clouds(3000, c=20)
+    results = []
+    for order in (torch.arange(3000), torch.randperm(3000)):
+        for size in (31, 3000):
+            metric = ManifoldGeometry(num_per_class=7, num_classes=5, seed=1)
+            for part in order.split(size):
+                metric.update(x[part], y[part], part)
+            results.append(metric.compute())
+            if size == 31:
+                assert sum(len(labels) for labels in metric.labels) < 800  # what is not chosen was dropped
+    for other in results[1:]:
+        torch.testing.assert_close(results[0], other)
+    features, labels, index = metric.chosen()
+    assert len(features) == 35 and labels.unique(return_counts=True)[1].tolist() == [7] * 5
+    torch.testing.assert_close(features, x[index])
+    other = ManifoldGeometry(num_per_class=7, num_classes=5, seed=2)
+    other.update(x, y)
+    assert set(other.chosen()[1].tolist()) != set(labels.tolist())
+
+
+def test_choice_is_by_chance():
+    index = torch.arange(10_000)
+    first = sample(torch.zeros(10_000), index, num_classes=None, num_per_class=1000, seed=0)
+    other = sample(torch.zeros(10_000), index, num_classes=None, num_per_class=1000, seed=1)
+    assert abs(float(first.double().mean()) - 5000) < 4 * 2887 / 1000**0.5
+    overlap = int(torch.isin(first, other).sum())
+    assert abs(overlap - 100) < 50
+    assert len(ticket(index, 0).unique()) == 10_000
+
+
+def test_wide_features_can_be_projected():
+    g = torch.Generator().manual_seed(0)
+    y = torch.arange(60) % 6
+    x = torch.randn(6, 20_000, generator=g)[y] + torch.randn(60, 20_000, generator=g)
+    whole, projected = ManifoldGeometry(), ManifoldGeometry(num_components=4000)
+    whole.update(x, y)
+    projected.update(x, y)
+    assert projected.features[0].shape == (60, 4000)
+    for name in ("capacity", "radius", "rms_radius", "separability"):
+        assert float(projected.compute()[name]) == pytest.approx(float(whole.compute()[name]), rel=0.05)
+
+
+def test_classes_with_one_image_are_left_out():
+    x, y = clouds()
+    metric, whole = ManifoldGeometry(), ManifoldGeometry()
+    metric.update(torch.cat([x, x[:1] + 100]), torch.cat([y, torch.tensor([7])]))
+    whole.update(x, y)
+    torch.testing.assert_close(metric.compute(), whole.compute())
+
+
+def test_too_few_classes_are_refused():
+    x, _ = clouds(12)
+    metric = ManifoldGeometry()
+    metric.update(x, torch.tensor([0] * 11 + [1]))
+    with pytest.raises(ValueError, match="12 images of 2 classes, 1 with two or more"):
+        metric.compute()
+
+
+def test_features_that_say_nothing_are_told():
+    metric = ManifoldGeometry()
+    metric.update(torch.zeros(12, 4), torch.arange(12) % 3)
+    with pytest.warns(UserWarning, match="no capacity, radius and dimension"):
+        values = metric.compute()
+    assert bool(values["capacity"].isnan())
 
 
 def test_a_manifold_needs_two_images():
     with pytest.raises(ValueError, match="at least 2 images a class"):
         ManifoldGeometry(num_per_class=1)
+
+
+@pytest.mark.parametrize("kwargs", [{"num_classes": 1}, {"num_components": 0}, {"center_correlation": "drop"}])
+def test_bad_arguments(kwargs):
+    with pytest.raises(ValueError, match=next(iter(kwargs))):
+        ManifoldGeometry(**kwargs)

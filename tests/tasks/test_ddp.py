@@ -37,4 +37,4 @@ def test_metrics(outcome, task):
 def test_callbacks_took_part(outcome):
     names = outcome["metrics"]["guided"][1]
     assert any(n.startswith("robust_accuracy/fgsm-linf/") for n in names)
-    assert "geometry/network.trunk.backbone.3/radius" in names
+    assert "geometry/network.trunk.backbone.3/capacity" in names

@@ -1,0 +1,211 @@
+"""``neuroalign geometry``: capacity, radius and dimension of category manifolds, of a network's layers or of recordings."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    text = "capacity, radius and dimension of category manifolds: of a network's layers, or of recorded responses"
+    parser = commands.add_parser(
+        "geometry", help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--ckpt", help="checkpoint of a task, or the name of a torchvision model (random weights; with "
+                        "@DEFAULT pretrained ones, such as resnet18@DEFAULT)")  # fmt: skip
+    parser.add_argument(
+        "--data",
+        required=True,
+        help="digits, a folder with a folder a class, .npz with images and labels, or responses as .h5",
+    )
+    parser.add_argument(
+        "--layers", nargs="+", default=[], help="dotted names in order of depth; 'list' prints them all"
+    )
+    parser.add_argument("--labels", type=Path, help="for responses: CSV with the columns stimulus and label")
+    parser.add_argument("--regions", nargs="+", help="for responses: regions in order; None is all")
+    parser.add_argument("--image-size", type=int, default=224, help="height and width of images from folders")
+    parser.add_argument("--num-per-class", type=int, default=50, help="images of each class")
+    parser.add_argument("--num-classes", type=int, help="classes; None is all")
+    parser.add_argument("--num-samples", type=int, default=200, help="Gaussian draws a manifold")
+    parser.add_argument("--num-components", type=int, help="project wider layers to so many components at random")
+    parser.add_argument("--keep-center-correlations", action="store_true", help="don't remove shared directions")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of images and of the draws")
+    parser.add_argument("--out", type=Path, default=Path("geometry"), help="folder for geometry.csv and geometry.png")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command; what is wrong with its input ends it with one line and exit code 2."""
+    try:
+        table, title = _responses(args) if _is_responses(args.data) else _network(args)
+    except (ValueError, FileNotFoundError, OSError) as error:
+        print(f"neuroalign geometry: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    if table is not None:
+        _write(table, title, args.out)
+
+
+def _is_responses(data: str) -> bool:
+    return Path(data).suffix in (".h5", ".hdf5")
+
+
+def _network(args: argparse.Namespace) -> tuple[pd.DataFrame | None, str]:
+    from torch.utils.data import DataLoader
+
+    from neuroalign.data.images import collate
+    from neuroalign.study import layer_geometry
+
+    if args.ckpt is None:
+        raise ValueError("images need --ckpt, the checkpoint or model that sees them")
+    model, name = _model(args.ckpt)
+    if not args.layers or args.layers == ["list"]:
+        names = [n for n, _ in model.named_modules() if n]
+        print("\n".join(names))
+        if not args.layers:
+            raise ValueError(f"--layers is missing; {len(names)} are listed above")
+        return None, ""
+    loader = DataLoader(_images(args.data, args.image_size), batch_size=args.batch_size, collate_fn=collate)
+    table = layer_geometry(
+        model,
+        loader,
+        args.layers,
+        num_per_class=args.num_per_class,
+        num_classes=args.num_classes,
+        num_samples=args.num_samples,
+        center_correlation="keep" if args.keep_center_correlations else "remove",
+        num_components=args.num_components,
+        seed=args.seed,
+    )
+    images, classes = int(table["num_images"].iloc[0]), int(table["num_classes"].iloc[0])
+    return (
+        table,
+        f"Category manifolds of {name}: {images} images of {classes} classes (bars: 2 Monte-Carlo standard errors)",
+    )
+
+
+def _model(ckpt: str) -> tuple[nn.Module, str]:
+    """A task from its checkpoint, or a torchvision model."""
+    path = Path(ckpt)
+    if path.suffix == ".ckpt" or path.exists():
+        from neuroalign.tasks import GuidedClassificationTask
+
+        if not path.exists():
+            raise FileNotFoundError(f"there is no checkpoint {path}")
+        try:
+            return GuidedClassificationTask.load_from_checkpoint(path, map_location="cpu"), path.name
+        except (TypeError, KeyError, RuntimeError) as error:
+            raise ValueError(f"{path} is no checkpoint of GuidedClassificationTask: {error}") from error
+    import torch
+    from torchvision.models import get_model
+
+    from neuroalign.models import Normalize
+
+    name, _, weights = ckpt.partition("@")
+    torch.manual_seed(0)
+    network = get_model(name, weights=weights or None)
+    normalize = Normalize()
+    # A hook rather than a wrapper: the layers keep torchvision's names.
+    network.register_forward_pre_hook(lambda _, inputs: (normalize(inputs[0]),))
+    return network, name if weights else f"{name} with random weights"
+
+
+def _images(data: str, image_size: int) -> Any:
+    """Images with labels by name, from a folder of class folders, or from an .npz."""
+    import numpy as np
+    import torch
+
+    from neuroalign.data.images import ArrayDataset, LabelledDataset, as_pixels, load_named
+
+    path = Path(data)
+    if data == "digits":
+        return load_named("digits")["test"]
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as file:
+            missing = {"images", "labels"} - set(file.files)
+            if missing:
+                raise ValueError(f"{path} has no array {' or '.join(sorted(missing))}; it has {', '.join(file.files)}")
+            images, labels = as_pixels(file["images"]), torch.from_numpy(file["labels"].astype(np.int64))
+        return ArrayDataset(images, label=labels)
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"there is no folder {path}; --data is digits, a folder with a folder a class, .npz or .h5"
+        )
+    from torchvision import transforms
+    from torchvision.datasets import ImageFolder
+
+    steps = [transforms.Resize(image_size), transforms.CenterCrop(image_size), transforms.ToTensor()]
+    return LabelledDataset(ImageFolder(path, transforms.Compose(steps)))
+
+
+def _responses(args: argparse.Namespace) -> tuple[pd.DataFrame, str]:
+    import pandas as pd
+
+    from neuroalign.data import Responses
+    from neuroalign.study import response_geometry
+
+    if args.labels is None:
+        raise ValueError("responses need --labels, a CSV with the columns stimulus and label")
+    labels = pd.read_csv(args.labels)
+    if not {"stimulus", "label"} <= set(labels):
+        raise ValueError(f"{args.labels} has the columns {', '.join(labels)}; stimulus and label are needed")
+    category, _ = pd.factorize(labels["label"], sort=True)
+    found = response_geometry(
+        Responses.load(args.data),
+        dict(zip(labels["stimulus"].astype(int), category.tolist())),
+        regions=args.regions,
+        num_samples=args.num_samples,
+        seed=args.seed,
+    )
+    args.out.mkdir(parents=True, exist_ok=True)
+    _csv(found.contrasts, args.out / "contrasts.csv")
+    row = found.table.iloc[0]
+    noise = "noise removed by repeats" if row["repeats"] == "cross-validated" else "no repeats: noise included"
+    return found.table, (
+        f"Category manifolds of responses: {row['num_stimuli']} stimuli of {row['num_classes']} categories, "
+        f"{row['num_voxels']} voxels a region\n({noise}; bars: 95 % intervals over categories)"
+    )
+
+
+def _csv(table: pd.DataFrame, path: Path) -> None:
+    from neuroalign.files import whole
+
+    with whole(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def _write(table: pd.DataFrame, title: str, out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from neuroalign.files import whole
+    from neuroalign.plot import plot_geometry
+
+    out.mkdir(parents=True, exist_ok=True)
+    _csv(table, out / "geometry.csv")
+    figure = plot_geometry(table, title=title)[0].figure
+    with whole(out / "geometry.png") as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
+    place = "layer" if "layer" in table else "region"
+    grid = Table(title=title.split("\n")[0])
+    for name in (place, "capacity", "radius", "dimension"):
+        grid.add_column(name, justify="left" if name == place else "right")
+    for _, row in table.iterrows():
+        cells = []
+        for name, digits in (("capacity", 3), ("radius", 3), ("dimension", 1)):
+            if f"{name}_error" in row:
+                cells.append(f"{row[name]:.{digits}f} ± {row[f'{name}_error']:.{digits}f}")
+            else:
+                cells.append(
+                    f"{row[name]:.{digits}f} [{row[f'{name}_low']:.{digits}f}, {row[f'{name}_high']:.{digits}f}]"
+                )
+        grid.add_row(str(row[place]), *cells)
+    console = Console()
+    console.print(grid)
+    console.print(f"Table and figure are in {out}", highlight=False)

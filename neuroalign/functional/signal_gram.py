@@ -1,0 +1,55 @@
+"""Inner products of responses without their noise, from two independent measurements."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def signal_gram(first: Tensor, second: Tensor, *, shrink: bool = True) -> Tensor:
+    r"""Inner products between stimuli of the signal that two noisy measurements share, about the mean stimulus.
+
+    The noise of independent measurements has no inner product on average, so that
+    :math:`K = (X_1X_2^\top + X_2X_1^\top)/2` is unbiased; but single entries stay noisy, and eigenvalues spread around
+    those of the signal to both sides of zero. With ``shrink``, the eigenvalues below the reach :math:`\epsilon` of that
+    spread, the size of the most negative one, are set to zero and the others to :math:`\sqrt{\lambda^2-\epsilon^2}`, the
+    optimal value for a signal of few dimensions in white noise. The result is then a true Gram matrix, from which
+    :class:`ManifoldStatistics` and with it capacity can be computed.
+
+    Args:
+        first: (stimulus, voxel), for instance the mean of odd trials.
+        second: (stimulus, voxel), of even trials.
+        shrink: False gives K itself: unbiased for quadratic measures such as distances, but not positive semidefinite.
+
+    Returns:
+        (stimulus, stimulus), in float64.
+
+    Raises:
+        ValueError: If shapes differ or values are NaN or infinite.
+
+    Example:
+        >>> signal = torch.tensor([[2.0, 0.0], [-2.0, 0.0]])
+        >>> signal_gram(signal, signal).round()
+        tensor([[ 4., -4.],
+                [-4.,  4.]], dtype=torch.float64)
+
+    Source:
+        Walther et al. 2016, *NeuroImage* 137:188 (cross-validated distances); Gavish and Donoho 2017, *IEEE Transactions on
+        Information Theory* 63:2137 (optimal shrinkage).
+    """
+    if first.shape != second.shape or first.ndim != 2:
+        raise ValueError(
+            f"both measurements must be (stimulus, voxel) alike; got {tuple(first.shape)} and {tuple(second.shape)}"
+        )
+    if not bool(first.isfinite().all() and second.isfinite().all()):
+        raise ValueError("responses hold NaN or infinite values; drop those voxels or stimuli first")
+    one, two = (x.double() - x.double().mean(0) for x in (first, second))
+    k = one @ two.T
+    k = (k + k.T) / 2
+    if not shrink:
+        return k
+    values, vectors = torch.linalg.eigh(k)
+    edge = values[0].clamp_max(0)
+    values = torch.where(values > -edge, (values.square() - edge.square()).clamp_min(0).sqrt(), 0)
+    k = (vectors * values) @ vectors.T
+    return (k + k.T) / 2

@@ -1,0 +1,119 @@
+"""Geometry of recorded responses: simulated ones with a known answer, and what must be refused."""
+
+import numpy as np
+import pytest
+import torch
+
+from neuroalign import Responses
+from neuroalign.functional import manifold_capacity
+from neuroalign.study import response_geometry
+
+CLASSES, MEMBERS = 12, 8
+LABELS = {s: s // MEMBERS for s in range(CLASSES * MEMBERS)}
+
+
+def simulated(spreads, noises, voxels=60, repeats=4, seed=0):
+    """A subject with one region for each spread of its classes; returns the responses and the noiseless signals."""
+    signals, trials = {}, []
+    for name, spread, noise in zip(("V1", "V4", "TO"), spreads, noises):
+        rng = np.random.default_rng(seed)  # equal spreads give equal signals
+        latent = np.repeat(rng.standard_normal((CLASSES, 15)), MEMBERS, 0)
+        latent = latent + spread * rng.standard_normal((CLASSES * MEMBERS, 15))
+        latent = latent / np.sqrt(1 + spread**2)
+        signals[name] = latent @ rng.standard_normal((15, voxels)) / np.sqrt(15)
+        rng = np.random.default_rng([seed, len(trials)])
+        repeated = np.repeat(signals[name], repeats, 0)
+        trials.append(repeated + noise * rng.standard_normal(repeated.shape))
+    roi = np.repeat(list(signals), voxels)
+    stimulus = np.repeat(np.arange(CLASSES * MEMBERS), repeats)
+    return Responses.from_arrays(np.concatenate(trials, 1), stimulus=stimulus, roi=roi), signals
+
+
+def test_order_of_regions_and_their_capacities():
+    responses, signals = simulated((1.5, 0.8, 0.3), (0.6, 0.6, 0.6))
+    kwargs = {"num_bootstrap": 300, "num_samples": 60, "match_reliability": False}
+    found = response_geometry(responses, LABELS, num_subsets=1, **kwargs)
+    table = found.table.set_index("region")
+    assert table["capacity"].is_monotonic_increasing and table["rms_radius"].is_monotonic_decreasing
+    labels = torch.arange(CLASSES).repeat_interleave(MEMBERS)
+    for region, signal in signals.items():
+        truth = float(manifold_capacity(torch.from_numpy(signal), labels).capacity)
+        assert table["capacity"][region] == pytest.approx(truth, rel=0.12)
+        assert table["capacity_low"][region] < table["capacity"][region] < table["capacity_high"][region]
+    contrast = found.contrasts.query("region == 'V1' and other == 'TO' and measure == 'capacity'").iloc[0]
+    assert contrast["high"] < 0
+    assert contrast["difference"] == pytest.approx(table["capacity"]["V1"] - table["capacity"]["TO"])
+    assert len(found.classes) == 3 * CLASSES and len(found.contrasts) == 3 * 4
+
+
+def test_noise_alone_does_not_make_a_region_look_worse():
+    """Equal signals, unequal noise. The negative control: the same trials without their repeats do look unequal."""
+    responses, _ = simulated((0.6, 0.6), (0.4, 1.4), repeats=6)
+    found = response_geometry(
+        responses, LABELS, num_subsets=3, num_bootstrap=50, num_samples=60, match_reliability=False
+    )
+    aware = found.table.set_index("region")["capacity"]
+    assert set(found.table["repeats"]) == {"cross-validated"}
+    single = responses.rows(np.arange(0, len(responses), 6))
+    blind = response_geometry(single, LABELS, num_subsets=3, num_bootstrap=50, num_samples=60, match_reliability=False)
+    assert set(blind.table["repeats"]) == {"none"}
+    blind = blind.table.set_index("region")["capacity"]
+    assert aware["V4"] / aware["V1"] > 0.85
+    assert blind["V4"] / blind["V1"] < 0.75
+
+
+def test_regions_are_matched_in_voxels_and_reliability():
+    responses, _ = simulated((0.6, 0.6), (0.8, 1.2))
+    small = responses.select(voxels=np.r_[0:60, 60:100])
+    found = response_geometry(small, LABELS, num_subsets=2, num_bootstrap=50, num_samples=40).table
+    assert found["num_voxels"].nunique() == 1 and found["num_voxels"][0] <= 40
+    assert abs(found["reliability"][0] - found["reliability"][1]) < 0.03
+    unmatched = response_geometry(
+        small, LABELS, num_subsets=2, num_bootstrap=50, num_samples=40, match_reliability=False
+    ).table
+    assert abs(unmatched["reliability"][0] - unmatched["reliability"][1]) > 0.05
+    assert unmatched["num_voxels"].tolist() == [40, 40]
+    capped = response_geometry(small, LABELS, num_voxels=10, num_subsets=2, num_bootstrap=50, num_samples=40).table
+    assert capped["num_voxels"].tolist() == [10, 10]
+
+
+def test_same_seed_same_table_and_regions_in_the_order_asked_for():
+    responses, _ = simulated((1.2, 0.8, 0.4), (1.0, 1.0, 1.0))
+    kwargs = {"num_subsets": 2, "num_bootstrap": 50, "num_samples": 40, "regions": ["TO", "V1"]}
+    one, two = (response_geometry(responses, LABELS, **kwargs) for _ in range(2))
+    assert one.table.equals(two.table) and one.table["region"].tolist() == ["TO", "V1"]
+
+
+def test_stimuli_without_label_and_lonely_ones_are_left_out():
+    responses, _ = simulated((0.8,), (1.0,))
+    some = {s: c for s, c in LABELS.items() if c < 5} | {90: 77}
+    table = response_geometry(responses, some, num_subsets=1, num_bootstrap=50).table
+    assert table["num_classes"][0] == 5 and table["num_stimuli"][0] == 40
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"regions": ["V2"]}, "unknown region 'V2'"),
+        ({"labels": {0: 0, 1: 0}}, "got 1"),
+        ({"labels": {}}, "got 0"),
+        ({"num_voxels": 1}, "num_voxels"),
+        ({"num_subsets": 0}, "num_subsets"),
+        ({"confidence": 1.0}, "confidence"),
+    ],
+)
+def test_bad_input(kwargs, message):
+    responses, _ = simulated((0.8,), (1.0,))
+    with pytest.raises(ValueError, match=message):
+        response_geometry(responses, kwargs.pop("labels", LABELS), **kwargs)
+
+
+def test_nan_and_reliability_out_of_reach():
+    responses, _ = simulated((0.8, 0.8), (0.05, 8.0))
+    with pytest.raises(ValueError, match="share no two voxels"):
+        response_geometry(responses, LABELS)
+    values = responses.values.copy()
+    values[0, 3] = np.nan
+    broken = Responses.from_arrays(values, stimulus=responses.stimulus, roi=responses.roi.tolist())
+    with pytest.raises(ValueError, match="1 voxels hold NaN"):
+        response_geometry(broken, LABELS)
