@@ -17,3 +17,4 @@ autodoc_typehints = "description"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 html_theme = "furo"
 html_title = "neuroalign"
+napoleon_use_ivar = True  # fields of a NamedTuple are documented once

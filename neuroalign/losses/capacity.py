@@ -60,7 +60,7 @@ class CapacityLoss(LabelledLoss):
         UserWarning: Once, if no half of a batch can be separated, so that the joint form has no gradient.
 
     Example:
-        >>> z, labels = torch.randn(40, 16, requires_grad=True), torch.arange(40) % 4
+        >>> z, labels = torch.randn(40, 64, requires_grad=True), torch.arange(40) % 4
         >>> loss = CapacityLoss(num_samples=64)
         >>> loss(z, labels).backward()
         >>> bool(z.grad.abs().sum() > 0)
