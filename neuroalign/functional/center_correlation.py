@@ -31,7 +31,7 @@ class CenterDirections(NamedTuple):
 
 
 def mean_absolute_cosine(gram: Tensor) -> Tensor:
-    """Mean over pairs of the absolute cosine, of vectors with these inner products (vector, vector); a zero vector has cosine 0."""
+    """Mean over pairs of the absolute cosine, from inner products (vector, vector); a zero vector has cosine 0."""
     length = gram.diagonal().clamp_min(0).sqrt()
     cosine = gram / (length[:, None] * length).clamp_min(torch.finfo(gram.dtype).tiny)
     num = len(gram)
