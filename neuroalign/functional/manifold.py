@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -64,6 +65,16 @@ def check_labels(labels: Tensor, num_classes: int) -> None:
         )
 
 
+def group_by_class(labels: Tensor, num_classes: int) -> tuple[Tensor, int]:
+    """Where each sample goes in a (class, position) grid, and the grid's width."""
+    counts = labels.bincount(minlength=num_classes)
+    order = labels.argsort(stable=True)
+    starts = counts.cumsum(0) - counts
+    position = torch.empty_like(labels)
+    position[order] = torch.arange(len(labels), device=labels.device) - starts[labels[order]]
+    return position, int(counts.max())
+
+
 def _compact(labels: Tensor) -> tuple[Tensor, int]:
     present, inverse = labels.unique(return_inverse=True)
     return inverse, len(present)
@@ -104,6 +115,17 @@ def manifold_radius(features: Tensor, labels: Tensor, *, relative: bool = True) 
     return radius / (centers - centers.mean(0)).square().sum(1).mean().sqrt()
 
 
+def _clouds(features: Tensor, labels: Tensor | None) -> Sequence[Tensor]:
+    """The points of each class about their centre, in label order; without labels all rows are one cloud."""
+    if labels is None:
+        labels = torch.zeros(len(features), dtype=torch.long, device=features.device)
+    check_features(features, labels)
+    labels, num = _compact(labels)
+    centers, _ = class_centers(features, labels, num)
+    order = labels.argsort(stable=True)
+    return (features - centers[labels])[order].split(labels.bincount(minlength=num).tolist())
+
+
 def participation_ratio(features: Tensor, labels: Tensor | None = None) -> Tensor:
     r"""Effective number of dimensions of a cloud: :math:`(\sum\lambda)^2/\sum\lambda^2` of its covariance eigenvalues.
 
@@ -124,20 +146,12 @@ def participation_ratio(features: Tensor, labels: Tensor | None = None) -> Tenso
         >>> participation_ratio(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]))
         tensor(2.)
     """
-    if labels is None:
-        return participation_ratio(features, torch.zeros(len(features), dtype=torch.long, device=features.device))[0]
-    check_features(features, labels)
-    labels, num = _compact(labels)
-    centers, _ = class_centers(features, labels, num)
-    x = features - centers[labels]
-    # trace(C^2) is the sum of squared inner products within the class: no feature-by-feature matrix is formed.
-    order = labels.argsort(stable=True)
-    groups = x[order].split(labels.bincount(minlength=num).tolist())
     values = []
-    for group in groups:
+    for group in _clouds(features, labels):
+        # trace(C^2) is the sum of squared inner products within the class: no feature-by-feature matrix is formed.
         gram = group @ group.T if len(group) <= group.shape[1] else group.T @ group
         values.append(gram.diagonal().sum() ** 2 / gram.square().sum())
-    return torch.stack(values)
+    return torch.stack(values) if labels is not None else values[0]
 
 
 def effective_rank(
@@ -169,20 +183,13 @@ def effective_rank(
     """
     if spectrum not in ("singular", "variance"):
         raise ValueError(f'spectrum must be "singular" or "variance"; got {spectrum!r}')
-    if labels is None:
-        everything = torch.zeros(len(features), dtype=torch.long, device=features.device)
-        return effective_rank(features, everything, spectrum=spectrum)[0]
-    check_features(features, labels)
-    labels, num = _compact(labels)
-    centers, _ = class_centers(features, labels, num)
-    groups = (features - centers[labels])[labels.argsort(stable=True)].split(labels.bincount(minlength=num).tolist())
     values = []
-    for group in groups:
+    for group in _clouds(features, labels):
         s = torch.linalg.svdvals(group)
         p = s if spectrum == "singular" else s.square()
         p = p / p.sum()
         values.append(torch.special.entr(p).sum().exp())
-    return torch.stack(values)
+    return torch.stack(values) if labels is not None else values[0]
 
 
 def nearest_center_signal(features: Tensor, labels: Tensor) -> Tensor:
@@ -236,13 +243,10 @@ def variance_ratio(features: Tensor, labels: Tensor) -> Tensor:
         >>> variance_ratio(torch.tensor([[-1.0], [1.0], [3.0], [5.0]]), torch.tensor([0, 0, 1, 1]))
         tensor(0.2500)
     """
-    check_features(features, labels)
-    labels, num = _compact(labels)
+    within, between, num = _variances(features, labels)
     if num < 2:
         raise ValueError(f"variance between classes needs at least two; got {num}")
-    centers, counts = class_centers(features, labels, num)
-    between = (counts * (centers - features.mean(0)).square().sum(1)).sum()
-    return (features - centers[labels]).square().sum() / between
+    return within / between
 
 
 def separability(features: Tensor, labels: Tensor) -> Tensor:
@@ -265,9 +269,14 @@ def separability(features: Tensor, labels: Tensor) -> Tensor:
         >>> separability(torch.tensor([[0.0], [0.0], [2.0], [2.0]]), torch.tensor([0, 0, 1, 1]))
         tensor(1.)
     """
+    within, between, _ = _variances(features, labels)
+    return between / (within + between)
+
+
+def _variances(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Sums of squares within and between classes, every sample weighing the same, and the number of classes."""
     check_features(features, labels)
     labels, num = _compact(labels)
     centers, counts = class_centers(features, labels, num)
-    grand = features.mean(0)
-    between = (counts * (centers - grand).square().sum(1)).sum()
-    return between / (features - grand).square().sum()
+    between = (counts * (centers - features.mean(0)).square().sum(1)).sum()
+    return (features - centers[labels]).square().sum(), between, num

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from neuroalign.config import describe
 from neuroalign.functional.cone import cone_projection
-from neuroalign.functional.manifold import class_centers
-from neuroalign.losses.labelled import LabelledLoss, group_by_class
+from neuroalign.functional.manifold import class_centers, group_by_class
+from neuroalign.losses.labelled import LabelledLoss
 
 
 class CapacityLoss(LabelledLoss):

@@ -11,16 +11,6 @@ from neuroalign.functional.distributed import gather_batch, world_size
 from neuroalign.functional.manifold import check_features, check_labels
 
 
-def group_by_class(labels: Tensor, num_classes: int) -> tuple[Tensor, int]:
-    """Where each sample goes in a (class, position) grid, and the grid's width."""
-    counts = labels.bincount(minlength=num_classes)
-    order = labels.argsort(stable=True)
-    starts = counts.cumsum(0) - counts
-    position = torch.empty_like(labels)
-    position[order] = torch.arange(len(labels), device=labels.device) - starts[labels[order]]
-    return position, int(counts.max())
-
-
 class LabelledLoss(nn.Module, ABC):
     """What the losses over labelled embeddings share: the checks, float32, the global batch, the weighted sum of terms."""
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from neuroalign.config import build, describe
-from neuroalign.functional.manifold import class_centers
+from neuroalign.functional.manifold import class_centers, group_by_class
 from neuroalign.losses.categories import CategoryManifolds
-from neuroalign.losses.labelled import LabelledLoss, group_by_class, safe_sqrt
+from neuroalign.losses.labelled import LabelledLoss, safe_sqrt
 
 
 class ManifoldGuidanceLoss(LabelledLoss):

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from neuroalign.config import describe
 from neuroalign.functional.distributed import gather_batch, world_size
-from neuroalign.functional.manifold import class_centers
-from neuroalign.losses.labelled import LabelledLoss, group_by_class
+from neuroalign.functional.manifold import class_centers, group_by_class
+from neuroalign.losses.labelled import LabelledLoss
 
 
 class MMCRLoss(LabelledLoss):
