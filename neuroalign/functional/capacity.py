@@ -8,10 +8,14 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from neuroalign.functional.anchor_geometry import AnchorGeometry, anchor_geometry, draw, rank_of
 from neuroalign.functional.center_correlation import center_directions, mean_absolute_cosine
-from neuroalign.functional.cone import cone_projection
-from neuroalign.functional.control_variates import FEWEST_DRAWS, Estimator
+from neuroalign.functional.manifold_input import result_dtype
 from neuroalign.functional.manifold_statistics import Manifolds, ManifoldStatistics, statistics_of
+
+
+class CenterAtMeanError(ValueError):
+    """A manifold's centre lies at the mean of all points, as with constant features: nothing has a size relative to it."""
 
 
 class ManifoldCapacity(NamedTuple):
@@ -140,7 +144,7 @@ def manifold_capacity(
     scale = torch.maximum(statistics.centers.diagonal().max(), within.diagonal(dim1=1, dim2=2).max())
     at_mean = (length2 <= 1e-12 * scale).nonzero()[:, 0].tolist()
     if at_mean:
-        raise ValueError(
+        raise CenterAtMeanError(
             f"the centre of manifold {at_mean[0]} lies at the mean of all points"
             + (" once the shared directions are removed" if num_removed else "")
             + ", so that nothing has a size relative to it; leave that manifold out"
@@ -149,12 +153,12 @@ def manifold_capacity(
     shape = within / length2[:, None, None]
     estimates = anchor_geometry(
         shape,
-        draw(shape, statistics.sizes, _frame_size(shape, statistics, frame), num_samples, seed),
+        draw(shape, _frame_size(shape, statistics, frame), num_samples, seed),
         statistics.exists,
         kappa=kappa,
         variance_reduction=variance_reduction,
     )
-    return summarize(estimates, num_removed, left, initial, dtype)
+    return _summary(estimates, num_removed, left, initial, dtype)
 
 
 def without_directions(statistics: ManifoldStatistics, coefficients: Tensor) -> tuple[Tensor, Tensor]:
@@ -170,125 +174,13 @@ def without_directions(statistics: ManifoldStatistics, coefficients: Tensor) -> 
     )
 
 
-class GaussianDraws(NamedTuple):
-    """Gaussian vectors t, as far as inner products see them.
-
-    Attributes:
-        inner: (manifold, draw, point), of the shape part of t with each point.
-        center: (manifold, draw), the last coordinate of t.
-        squared: (manifold, draw), squared length of the shape part.
-        size: (manifold,), D: the number of its coordinates.
-    """
-
-    inner: Tensor
-    center: Tensor
-    squared: Tensor
-    size: Tensor
-
-
 def _frame_size(shape: Tensor, statistics: ManifoldStatistics, frame: str) -> Tensor:
     if frame == "padded":
         return statistics.sizes.clamp_max(statistics.num_features)
-    return _rank(torch.linalg.eigvalsh(shape))
+    return rank_of(torch.linalg.eigvalsh(shape))
 
 
-def _rank(values: Tensor) -> Tensor:
-    return (values > values[:, -1:] * values.shape[1] * 1e-14).sum(1)
-
-
-def draw(shape: Tensor, sizes: Tensor, size: Tensor, num_samples: int, seed: int) -> GaussianDraws:
-    """Fresh draws from the points' inner products alone.
-
-    The inner products of t with the points have covariance G, so they are :math:`G^{1/2}z`; the symmetric root makes them
-    independent of the choice of eigenvectors. The rest of t is seen only through its length.
-    """
-    num, points, _ = shape.shape
-    values, vectors = torch.linalg.eigh(shape)
-    rank = _rank(values)
-    values = torch.where(torch.arange(points, device=rank.device) >= points - rank[:, None], values, 0)
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(*shape_: int) -> Tensor:
-        return torch.randn(*shape_, generator=generator, dtype=torch.float64).to(shape)
-
-    z = normal(num, num_samples, points) @ vectors
-    rest = normal(num, num_samples, max(int((size - rank).max()), 0)).square()
-    beyond = torch.arange(rest.shape[2], device=rank.device) < (size - rank)[:, None]
-    squared = (z.square() * (values > 0)[:, None]).sum(2) + (rest * beyond[:, None]).sum(2)
-    return GaussianDraws((z * values.sqrt()[:, None]) @ vectors.mT, normal(num, num_samples), squared, size)
-
-
-class AnchorGeometry(NamedTuple):
-    """Estimates of one value a manifold, and the standard error of each."""
-
-    inverse_capacity: Tensor
-    radius: Tensor
-    dimension: Tensor
-    inverse_capacity_error: Tensor
-    radius_error: Tensor
-    dimension_error: Tensor
-    residual: Tensor
-
-
-def anchor_geometry(
-    shape: Tensor, draws: GaussianDraws, exists: Tensor, *, kappa: float, variance_reduction: bool
-) -> AnchorGeometry:
-    """Inverse capacity, radius and dimension of every manifold from given draws; see :func:`manifold_capacity`.
-
-    Args:
-        shape: Inner products of the points about their centre in units of its length, (manifold, point, point).
-        draws: Gaussian vectors.
-        exists: (manifold, point), whether there is such a point.
-        kappa: Margin.
-        variance_reduction: Whether to use control variates.
-    """
-    both = exists[:, :, None] & exists[:, None, :]
-    inner = draws.inner + (draws.center + kappa)[:, :, None]
-    solved = cone_projection(torch.where(both, shape + 1, 0), torch.where(exists[:, None], inner, 0))
-    weight = solved.coefficients.sum(2)
-    inside = weight == 0
-    nearest = inner.masked_fill(~exists[:, None], -torch.inf).argmax(2, keepdim=True)
-    anchor = solved.coefficients / torch.where(inside, 1, weight)[:, :, None]
-    anchor = torch.where(inside[:, :, None], torch.zeros_like(anchor).scatter_(2, nearest, 1.0), anchor)
-    length2 = (anchor @ shape * anchor).sum(2).clamp_min(0)
-    product = (draws.squared * length2).sqrt()
-    cosine = torch.where(product > 0, (anchor * draws.inner).sum(2) / torch.where(product > 0, product, 1), 0)
-
-    norm, size = solved.squared_norm, draws.size.to(shape)
-    controls = []
-    if variance_reduction and norm.shape[1] >= FEWEST_DRAWS:
-        controls = [
-            norm - solved.num_active - kappa * weight,  # Stein
-            draws.center,
-            draws.squared - size[:, None],
-            draws.center.square() - 1,
-        ]
-    estimator = Estimator(norm, controls)
-
-    mean = (estimator.weights[:, None] @ anchor)[:, 0]
-    mean_inner = (anchor @ (shape @ mean[:, :, None]))[:, :, 0]  # of each anchor with the mean anchor
-    mean_length2 = (mean * (shape @ mean[:, :, None])[:, :, 0]).sum(1)
-    variance = estimator.mean(length2) - mean_length2
-    if controls:
-        # The mean anchor's own noise makes its length too large, and the variance about it too small.
-        explained = estimator.basis.mT @ anchor
-        unexplained = length2.sum(1) - (explained @ shape * explained).sum((1, 2))
-        variance = variance + estimator.spread * unexplained / estimator.freedom
-    radius = variance.clamp_min(0).sqrt()
-    radius_error = estimator.error(length2 - 2 * mean_inner) / torch.where(radius > 0, 2 * radius, 1)
-    mean_cosine = estimator.mean(cosine)
-    return AnchorGeometry(
-        estimator.mean(norm),
-        radius,
-        size * mean_cosine.square(),
-        estimator.error(norm),
-        torch.where(radius > 0, radius_error, 0),
-        2 * size * mean_cosine.abs() * estimator.error(cosine),
-        solved.residual.amax(),
-    )
-
-
-def summarize(
+def _summary(
     estimates: AnchorGeometry, num_removed: int, correlation: Tensor, initial: Tensor, dtype: torch.dtype
 ) -> ManifoldCapacity:
     """Averages over manifolds, with their errors."""
@@ -321,5 +213,4 @@ def summarize(
 def _result_dtype(manifolds: Manifolds) -> torch.dtype:
     if isinstance(manifolds, ManifoldStatistics):
         return manifolds.within.dtype
-    first = manifolds if isinstance(manifolds, Tensor) else next(iter(manifolds), torch.empty(0))
-    return torch.float64 if first.dtype == torch.float64 else torch.float32
+    return result_dtype(manifolds if isinstance(manifolds, Tensor) else next(iter(manifolds), torch.empty(0)))

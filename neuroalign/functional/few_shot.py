@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from neuroalign.functional.manifold import check_features
+from neuroalign.functional.manifold_input import result_dtype
 from neuroalign.functional.manifold_statistics import ManifoldStatistics
 
 
@@ -89,7 +90,7 @@ def few_shot_error(
         shared = _shared_noise(features, labels)
         noise = noise + shared / num_shots + (squared[:, None] + squared) / (2 * num_shots**2)
     snr = (signal / noise.sqrt()).fill_diagonal_(torch.nan)
-    dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
+    dtype = result_dtype(features)
     return FewShotGeometry(snr.to(dtype), torch.special.ndtr(-snr).to(dtype))
 
 

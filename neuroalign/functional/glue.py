@@ -11,7 +11,8 @@ from torch import Tensor
 
 from neuroalign.functional.cone import cone_projection
 from neuroalign.functional.control_variates import FEWEST_DRAWS, Estimator
-from neuroalign.functional.manifold import check_features
+from neuroalign.functional.manifold import group_by_class
+from neuroalign.functional.manifold_input import check_finite, result_dtype, stack_manifolds
 
 _ELEMENTS = 1 << 24  # of one block of anchors in float64: 128 MiB
 
@@ -109,14 +110,19 @@ def glue(
         raise ValueError(f'alignment must be "inner_product" or "cosine"; got {alignment!r}')
     if isinstance(dichotomies, str) and dichotomies not in ("random", "one_vs_rest", "pairs"):
         raise ValueError(f'dichotomies must be "random", "one_vs_rest", "pairs" or a tensor; got {dichotomies!r}')
-    x, owner, dtype = joined(manifolds, labels)
-    num = int(owner[-1]) + 1
-    sizes = owner.bincount()
+    features, owner, num = stack_manifolds(manifolds, labels)
+    x = features.double()
+    check_finite(x)
+    if bool((x == x[0]).all()):
+        raise ValueError("all points are equal, so there is nothing to separate")
     generator = torch.Generator().manual_seed(seed)
     pairs = isinstance(dichotomies, str) and dichotomies == "pairs"
     signs = _signs(dichotomies if not pairs else "random", 2 if pairs else num, num_samples, generator).to(x)
     groups = list(combinations(range(num), 2)) if pairs else [tuple(range(num))]
-    grid, exists = _grid(x, owner, sizes)
+    position, size = group_by_class(owner, num)
+    grid = x.new_zeros(num, size, x.shape[1]).index_put((owner, position), x)
+    exists = torch.zeros(num, size, dtype=torch.bool, device=x.device)
+    exists[owner, position] = True
     # A block of pairs at a time: their joint coordinates are small.
     width = min(x.shape[1], len(groups[0]) * grid.shape[1])
     block = max(1, _ELEMENTS // (width * max(num_samples * len(groups[0]), len(groups[0]) * grid.shape[1])))
@@ -127,44 +133,7 @@ def glue(
         t = torch.randn(len(members), num_samples, points.shape[3], generator=generator, dtype=torch.float64).to(x)
         parts.append(joint_geometry(points, exists[members], t, signs, alignment, variance_reduction))
     forms, errors, overlaps, residual = (torch.cat(p) for p in zip(*parts))
-    return _summary(forms, errors, overlaps, residual, 2 if pairs else num, dtype)
-
-
-def joined(manifolds: Sequence[Tensor] | Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor, torch.dtype]:
-    """Points (stimulus, feature) in float64, sorted by manifold, and whose each is."""
-    if isinstance(manifolds, Tensor):
-        if labels is None:
-            raise ValueError(
-                "features need labels (stimulus,); or pass a list with one (point, feature) tensor a manifold"
-            )
-        check_features(manifolds, labels)
-        _, owner = labels.unique(return_inverse=True)
-        owner, order = owner.sort(stable=True)
-        x = manifolds[order]
-    else:
-        if labels is not None:
-            raise ValueError("labels belong to features (stimulus, feature); a list already says which point is whose")
-        for i, points in enumerate(manifolds):
-            if points.ndim != 2 or points.shape[1:] != manifolds[0].shape[1:]:
-                raise ValueError(f"manifold {i} must be (point, {manifolds[0].shape[-1]}); got {tuple(points.shape)}")
-            if not len(points):
-                raise ValueError(f"manifold {i} is empty; leave it out")
-        if len(manifolds) < 2:
-            raise ValueError(f"the geometry of manifolds needs at least two classes; got {len(manifolds)}")
-        x = torch.cat(list(manifolds))
-        owner = torch.cat([torch.full((len(p),), i, device=x.device) for i, p in enumerate(manifolds)])
-        check_features(x, owner)
-    if not len(x) or int(owner[-1]) < 1:
-        raise ValueError(
-            f"the geometry of manifolds needs at least two classes; got {int(owner[-1]) + 1 if len(x) else 0}"
-        )
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    x = x.detach().double()
-    if not bool(x.isfinite().all()):
-        raise ValueError("features hold NaN or infinite values; remove those rows first")
-    if bool((x == x[0]).all()):
-        raise ValueError("all points are equal, so there is nothing to separate")
-    return x, owner, dtype
+    return _summary(forms, errors, overlaps, residual, 2 if pairs else num, result_dtype(features))
 
 
 def _signs(dichotomies: str | Tensor, num: int, num_samples: int, generator: torch.Generator) -> Tensor:
@@ -177,16 +146,6 @@ def _signs(dichotomies: str | Tensor, num: int, num_samples: int, generator: tor
         return (2 * torch.eye(num, dtype=torch.float64) - 1)[torch.arange(num_samples) % num]
     order = torch.rand(num_samples, num, generator=generator).argsort(1)
     return torch.where(order < num // 2, 1.0, -1.0).double()
-
-
-def _grid(x: Tensor, owner: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
-    """Points as (manifold, point, feature), zero beyond a manifold's size, and which exist."""
-    place = torch.arange(len(owner), device=x.device) - (sizes.cumsum(0) - sizes)[owner]
-    grid = x.new_zeros(len(sizes), int(sizes.max()), x.shape[1])
-    grid[owner, place] = x
-    exists = torch.zeros(grid.shape[:2], dtype=torch.bool, device=x.device)
-    exists[owner, place] = True
-    return grid, exists
 
 
 def _coordinates(points: Tensor, exists: Tensor) -> Tensor:

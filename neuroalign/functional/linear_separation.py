@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from neuroalign.functional.glue import joined
 from neuroalign.functional.manifold import check_features
+from neuroalign.functional.manifold_input import check_finite, result_dtype, stack_manifolds
 
 
 def linear_separability(
@@ -59,8 +59,7 @@ def linear_separability(
             "more images of it"
         )
     x = features.detach().double()
-    if not bool(x.isfinite().all()):
-        raise ValueError("features hold NaN or infinite values")
+    check_finite(x)
     x = x - x.mean(0)
     if x.shape[1] > len(x):
         values, vectors = torch.linalg.eigh(x @ x.T)
@@ -71,7 +70,7 @@ def linear_separability(
         warnings.simplefilter("ignore", ConvergenceWarning)  # an unconverged hyperplane is scored as it stands
         machine = LinearSVC(C=penalty, dual="auto", random_state=seed, max_iter=5000)
         scores = cross_val_score(machine, x.cpu().numpy(), labels.cpu().numpy(), cv=folds)
-    return torch.tensor(float(scores.mean()), dtype=torch.float64 if features.dtype == torch.float64 else torch.float32)
+    return torch.tensor(float(scores.mean()), dtype=result_dtype(features))
 
 
 class SimulatedCapacity(NamedTuple):
@@ -130,12 +129,12 @@ def simulated_capacity(
 
     if num_projections < 1 or num_dichotomies < 1:
         raise ValueError("num_projections and num_dichotomies must be at least 1")
-    x, owner, _ = joined(manifolds, labels)
-    points, group = x.cpu().numpy(), owner.cpu().numpy()
+    features, owner, num = stack_manifolds(manifolds, labels)
+    check_finite(features)
+    points, group = features.double().cpu().numpy(), owner.cpu().numpy()
     if points.shape[1] < 2:
         raise ValueError(f"capacity by trial needs at least two features; got {points.shape[1]}")
     points = points - points.mean(0)
-    num = int(group[-1]) + 1
     halves = np.where(np.arange(num) < num // 2, 1.0, -1.0)
     fractions: dict[int, float] = {}
 

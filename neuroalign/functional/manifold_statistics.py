@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from neuroalign.functional.manifold import check_features
+from neuroalign.functional.manifold import check_features, class_centers, group_by_class
+from neuroalign.functional.manifold_input import check_finite, stack_manifolds
 
 _ELEMENTS = 1 << 23  # of one block of features in float64: 64 MiB
 
@@ -52,26 +53,19 @@ class ManifoldStatistics(NamedTuple):
             >>> ManifoldStatistics.from_features(torch.eye(4), torch.tensor([0, 0, 7, 7])).sizes
             tensor([2, 2])
         """
-        check_features(features, labels)
-        present, labels = labels.unique(return_inverse=True)
-        _check_manifolds(len(present))
-        if not features.shape[1]:
-            raise ValueError("features have no columns")
-        sizes = labels.bincount(minlength=len(present))
-        order = labels.argsort(stable=True)
-        row = labels[order]
-        place = torch.arange(len(row), device=row.device) - (sizes.cumsum(0) - sizes)[row]
+        return cls._of(*stack_manifolds(features, labels))
+
+    @classmethod
+    def _of(cls, features: Tensor, labels: Tensor, num: int) -> ManifoldStatistics:
+        sizes = labels.bincount(minlength=num)
+        position, width = group_by_class(labels, num)
         total: ManifoldStatistics | None = None
-        for block in features.detach().split(max(1, _ELEMENTS // max(len(labels), 1)), dim=1):
+        for block in features.split(max(1, _ELEMENTS // len(labels)), dim=1):
             x = block.double()
-            if not bool(x.isfinite().all()):
-                bad = (~x.isfinite()).nonzero()[0].tolist()
-                raise ValueError(
-                    f"features hold NaN or infinite values (first in row {bad[0]}); remove those rows first"
-                )
-            centers = x.new_zeros(len(present), x.shape[1]).index_add(0, labels, x) / sizes[:, None]
-            grid = x.new_zeros(len(present), int(sizes.max()), x.shape[1])
-            grid[row, place] = x[order] - centers[row]
+            check_finite(x)
+            centers, _ = class_centers(x, labels, num)
+            grid = x.new_zeros(num, width, x.shape[1])
+            grid[labels, position] = x - centers[labels]
             centers = centers - centers.mean(0)
             part = cls(grid @ grid.mT, grid @ centers.T, centers @ centers.T, sizes, x.shape[1])
             total = part if total is None else total + part
@@ -89,18 +83,7 @@ class ManifoldStatistics(NamedTuple):
             >>> ManifoldStatistics.from_manifolds([torch.eye(4)[:1], torch.eye(4)[1:]]).sizes
             tensor([1, 3])
         """
-        _check_manifolds(len(manifolds))
-        for i, points in enumerate(manifolds):
-            if points.ndim != 2:
-                raise ValueError(f"manifold {i} must be (point, feature); got shape {tuple(points.shape)}")
-            if not len(points):
-                raise ValueError(f"manifold {i} is empty; leave it out")
-            if points.shape[1] != manifolds[0].shape[1]:
-                raise ValueError(f"manifold {i} has {points.shape[1]} features, the first {manifolds[0].shape[1]}")
-        sizes = torch.tensor([len(points) for points in manifolds], device=manifolds[0].device)
-        return cls.from_features(
-            torch.cat(list(manifolds)), torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes)
-        )
+        return cls._of(*stack_manifolds(manifolds, None))
 
     @classmethod
     def from_gram(cls, gram: Tensor, labels: Tensor, num_features: int | None = None) -> ManifoldStatistics:
@@ -131,34 +114,24 @@ class ManifoldStatistics(NamedTuple):
             raise ValueError("gram holds NaN or infinite values")
         if not torch.allclose(k, k.T, rtol=1e-4, atol=1e-6 * float(k.abs().max())):
             raise ValueError("gram must be symmetric: inner products of the points with each other")
-        present, labels = labels.unique(return_inverse=True)
-        _check_manifolds(len(present))
-        sizes = labels.bincount(minlength=len(present))
-        share = (
-            torch.nn.functional.one_hot(labels, len(present)).T / sizes[:, None].double()
-        )  # centres as means of points
+        _, labels, num = stack_manifolds(k, labels)
+        sizes = labels.bincount(minlength=num)
         k = (k + k.T) / 2
         k = k - k.mean(0) - k.mean(1, keepdim=True) + k.mean()  # smaller numbers, less rounding
-        to = k @ share.T  # products of each point with each centre
+        share = torch.nn.functional.one_hot(labels, num).T / sizes[:, None].double()  # centres as means of points
+        to = k @ share.T  # inner products of each point with each centre
         centers = share @ to
-        about = centers - centers.mean(0) - centers.mean(1, keepdim=True) + centers.mean()
-        within = cls._within(k, to, centers, labels, sizes)
-        shifted = to - centers[labels]  # (x - c_i) with c_j
-        grid = k.new_zeros(len(present), int(sizes.max()), len(present))
-        order = labels.argsort(stable=True)
-        row = labels[order]
-        place = torch.arange(len(row), device=row.device) - (sizes.cumsum(0) - sizes)[row]
-        grid[row, place] = (shifted - shifted.mean(1, keepdim=True))[order]
-        return cls(within, grid, about, sizes, len(k) if num_features is None else num_features)
-
-    @staticmethod
-    def _within(k: Tensor, to: Tensor, centers: Tensor, labels: Tensor, sizes: Tensor) -> Tensor:
-        within = k.new_zeros(len(sizes), int(sizes.max()), int(sizes.max()))
-        for i in range(len(sizes)):
+        shifted = to - centers[labels]  # (x - c_i) with each centre
+        position, width = group_by_class(labels, num)
+        to_centers = k.new_zeros(num, width, num)
+        to_centers[labels, position] = shifted - shifted.mean(1, keepdim=True)
+        within = k.new_zeros(num, width, width)
+        for i in range(num):
             rows = (labels == i).nonzero()[:, 0]
             own = to[rows, i]
             within[i, : len(rows), : len(rows)] = k[rows][:, rows] - own[:, None] - own + centers[i, i]
-        return within
+        about = centers - centers.mean(0) - centers.mean(1, keepdim=True) + centers.mean()
+        return cls(within, to_centers, about, sizes, len(k) if num_features is None else num_features)
 
     def __add__(self, other: object) -> ManifoldStatistics:  # type: ignore[override]
         """Those of more features of the same points."""
@@ -195,17 +168,8 @@ def statistics_of(manifolds: Manifolds, labels: Tensor | None) -> ManifoldStatis
     Raises:
         ValueError: If labels are missing for features, or given for anything else.
     """
-    if isinstance(manifolds, Tensor):
-        if labels is None:
-            raise ValueError(
-                "features need labels (stimulus,); or pass a list with one (point, feature) tensor a manifold"
-            )
-        return ManifoldStatistics.from_features(manifolds, labels)
+    if not isinstance(manifolds, ManifoldStatistics):
+        return ManifoldStatistics._of(*stack_manifolds(manifolds, labels))
     if labels is not None:
-        raise ValueError("labels belong to features (stimulus, feature); a list already says which point is whose")
-    return manifolds if isinstance(manifolds, ManifoldStatistics) else ManifoldStatistics.from_manifolds(manifolds)
-
-
-def _check_manifolds(num: int) -> None:
-    if num < 2:
-        raise ValueError(f"the geometry of manifolds needs at least two classes; got {num}")
+        raise ValueError("labels belong to features (stimulus, feature); statistics already say which point is whose")
+    return manifolds

@@ -16,6 +16,7 @@ from neuroalign.functional import (
     random_projection,
     separability,
 )
+from neuroalign.functional.capacity import CenterAtMeanError
 from neuroalign.metrics.sampling import sample
 from neuroalign.metrics.stimuli import first_of_each, joined
 
@@ -163,9 +164,7 @@ class ManifoldGeometry(Metric):
             found = manifold_capacity(
                 x, y, num_samples=self.num_samples, center_correlation=self.center_correlation, seed=self.seed
             )
-        except ValueError as error:  # a layer that says nothing is no reason to stop a training
-            if "lies at the mean" not in str(error):
-                raise
+        except CenterAtMeanError as error:  # a layer that says nothing is no reason to stop a training
             warnings.warn(f"no capacity, radius and dimension of these features: {error}", stacklevel=2)
             return dict.fromkeys((*names, "center_correlation"), x.new_tensor(torch.nan))
         return {name: getattr(found, name) for name in names} | {"center_correlation": found.initial_center_correlation}

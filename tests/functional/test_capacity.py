@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuroalign.functional import ManifoldStatistics, manifold_capacity
-from neuroalign.functional.capacity import GaussianDraws, anchor_geometry, without_directions
+from neuroalign.functional.anchor_geometry import GaussianDraws, anchor_geometry
+from neuroalign.functional.capacity import without_directions
 from neuroalign.functional.center_correlation import center_directions
 from tests.geometry_references import known_answers, mean_field
 

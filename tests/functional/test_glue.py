@@ -123,7 +123,7 @@ def test_dichotomies():
         (lambda x: glue(x[:1]), "at least two"),
         (lambda x: glue([]), "at least two"),
         (lambda x: glue([x[0], x[1][:0]]), "manifold 1 is empty"),
-        (lambda x: glue([x[0], x[1][:, :3]]), "manifold 1 must be"),
+        (lambda x: glue([x[0], x[1][:, :3]]), "manifold 1 has 3 features"),
         (lambda x: glue([x[0], x[1] * torch.nan]), "NaN"),
         (lambda x: glue(torch.cat(x)), "need labels"),
         (lambda x: glue(torch.cat(x), torch.zeros(48, dtype=torch.long)), "at least two classes; got 1"),

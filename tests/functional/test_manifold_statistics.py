@@ -10,7 +10,7 @@ def clouds(seed=0, n=40, d=9, c=4, dtype=torch.float64):
     return torch.randn(n, d, generator=g, dtype=torch.float64).to(dtype) + labels[:, None], labels
 
 
-def close(one, two, **kwargs):
+def assert_same(one, two, **kwargs):
     for name in ("within", "to_centers", "centers"):
         torch.testing.assert_close(getattr(one, name), getattr(two, name), **kwargs)
     assert torch.equal(one.sizes, two.sizes) and one.num_features == two.num_features
@@ -35,30 +35,30 @@ def test_are_the_inner_products_by_definition():
 def test_every_way_of_building_agrees():
     x, y = clouds()
     direct = ManifoldStatistics.from_features(x, y)
-    close(direct, ManifoldStatistics.from_manifolds([x[y == c] for c in range(4)]))
-    close(direct, ManifoldStatistics.from_gram(x @ x.T, y, num_features=9))
+    assert_same(direct, ManifoldStatistics.from_manifolds([x[y == c] for c in range(4)]))
+    assert_same(direct, ManifoldStatistics.from_gram(x @ x.T, y, num_features=9))
     distances = torch.cdist(x, x).square()
-    close(direct, ManifoldStatistics.from_gram(-0.5 * distances, y, num_features=9))
-    close(direct, ManifoldStatistics.from_features(x[:, :4], y) + ManifoldStatistics.from_features(x[:, 4:], y))
+    assert_same(direct, ManifoldStatistics.from_gram(-0.5 * distances, y, num_features=9))
+    assert_same(direct, ManifoldStatistics.from_features(x[:, :4], y) + ManifoldStatistics.from_features(x[:, 4:], y))
 
 
 def test_blocks_of_features_add_up(monkeypatch):
     x, y = clouds()
     whole = ManifoldStatistics.from_features(x, y)
     monkeypatch.setattr("neuroalign.functional.manifold_statistics._ELEMENTS", 100)
-    close(whole, ManifoldStatistics.from_features(x, y))
+    assert_same(whole, ManifoldStatistics.from_features(x, y))
 
 
 def test_half_precision_is_widened():
     x, y = clouds(dtype=torch.bfloat16)
     statistics = ManifoldStatistics.from_features(x, y)
     assert statistics.within.dtype == torch.float64
-    close(statistics, ManifoldStatistics.from_features(x.double(), y))
+    assert_same(statistics, ManifoldStatistics.from_features(x.double(), y))
 
 
 def test_labels_need_not_be_consecutive():
     x, y = clouds()
-    close(ManifoldStatistics.from_features(x, y), ManifoldStatistics.from_features(x, 10 * y - 7))
+    assert_same(ManifoldStatistics.from_features(x, y), ManifoldStatistics.from_features(x, 10 * y - 7))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,124 @@
+"""Where Gaussian vectors, projected on the cone of a manifold's points, touch it: the anchors and their statistics."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from neuroalign.functional.cone import cone_projection
+from neuroalign.functional.control_variates import FEWEST_DRAWS, Estimator
+
+
+class GaussianDraws(NamedTuple):
+    """Gaussian vectors t, as far as inner products see them.
+
+    Attributes:
+        inner: (manifold, draw, point), of the shape part of t with each point.
+        center: (manifold, draw), the last coordinate of t.
+        squared: (manifold, draw), squared length of the shape part.
+        size: (manifold,), D: the number of its coordinates.
+    """
+
+    inner: Tensor
+    center: Tensor
+    squared: Tensor
+    size: Tensor
+
+
+def draw(shape: Tensor, size: Tensor, num_samples: int, seed: int) -> GaussianDraws:
+    """Fresh draws from the points' inner products alone.
+
+    The inner products of t with the points have covariance G, so they are :math:`G^{1/2}z`; the symmetric root makes them
+    independent of the choice of eigenvectors. The rest of t is seen only through its length.
+    """
+    num, points, _ = shape.shape
+    values, vectors = torch.linalg.eigh(shape)
+    rank = rank_of(values)
+    values = torch.where(torch.arange(points, device=rank.device) >= points - rank[:, None], values, 0)
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape_: int) -> Tensor:
+        return torch.randn(*shape_, generator=generator, dtype=torch.float64).to(shape)
+
+    z = normal(num, num_samples, points) @ vectors
+    rest = normal(num, num_samples, max(int((size - rank).max()), 0)).square()
+    beyond = torch.arange(rest.shape[2], device=rank.device) < (size - rank)[:, None]
+    squared = (z.square() * (values > 0)[:, None]).sum(2) + (rest * beyond[:, None]).sum(2)
+    return GaussianDraws((z * values.sqrt()[:, None]) @ vectors.mT, normal(num, num_samples), squared, size)
+
+
+class AnchorGeometry(NamedTuple):
+    """Estimates of one value a manifold, and the standard error of each."""
+
+    inverse_capacity: Tensor
+    radius: Tensor
+    dimension: Tensor
+    inverse_capacity_error: Tensor
+    radius_error: Tensor
+    dimension_error: Tensor
+    residual: Tensor
+
+
+def anchor_geometry(
+    shape: Tensor, draws: GaussianDraws, exists: Tensor, *, kappa: float, variance_reduction: bool
+) -> AnchorGeometry:
+    """Inverse capacity, radius and dimension of every manifold from given draws; see :func:`manifold_capacity`.
+
+    Args:
+        shape: Inner products of the points about their centre in units of its length, (manifold, point, point).
+        draws: Gaussian vectors.
+        exists: (manifold, point), whether there is such a point.
+        kappa: Margin.
+        variance_reduction: Whether to use control variates.
+    """
+    both = exists[:, :, None] & exists[:, None, :]
+    inner = draws.inner + (draws.center + kappa)[:, :, None]
+    solved = cone_projection(torch.where(both, shape + 1, 0), torch.where(exists[:, None], inner, 0))
+    weight = solved.coefficients.sum(2)
+    inside = weight == 0
+    nearest = inner.masked_fill(~exists[:, None], -torch.inf).argmax(2, keepdim=True)
+    anchor = solved.coefficients / torch.where(inside, 1, weight)[:, :, None]
+    anchor = torch.where(inside[:, :, None], torch.zeros_like(anchor).scatter_(2, nearest, 1.0), anchor)
+    length2 = (anchor @ shape * anchor).sum(2).clamp_min(0)
+    product = (draws.squared * length2).sqrt()
+    cosine = torch.where(product > 0, (anchor * draws.inner).sum(2) / torch.where(product > 0, product, 1), 0)
+
+    norm, size = solved.squared_norm, draws.size.to(shape)
+    controls = []
+    if variance_reduction and norm.shape[1] >= FEWEST_DRAWS:
+        controls = [
+            norm - solved.num_active - kappa * weight,  # Stein
+            draws.center,
+            draws.squared - size[:, None],
+            draws.center.square() - 1,
+        ]
+    estimator = Estimator(norm, controls)
+
+    mean = (estimator.weights[:, None] @ anchor)[:, 0]
+    mean_inner = (anchor @ (shape @ mean[:, :, None]))[:, :, 0]  # of each anchor with the mean anchor
+    mean_length2 = (mean * (shape @ mean[:, :, None])[:, :, 0]).sum(1)
+    variance = estimator.mean(length2) - mean_length2
+    if controls:
+        # The mean anchor's own noise makes its length too large, and the variance about it too small.
+        explained = estimator.basis.mT @ anchor
+        unexplained = length2.sum(1) - (explained @ shape * explained).sum((1, 2))
+        variance = variance + estimator.spread * unexplained / estimator.freedom
+    radius = variance.clamp_min(0).sqrt()
+    radius_error = estimator.error(length2 - 2 * mean_inner) / torch.where(radius > 0, 2 * radius, 1)
+    mean_cosine = estimator.mean(cosine)
+    return AnchorGeometry(
+        estimator.mean(norm),
+        radius,
+        size * mean_cosine.square(),
+        estimator.error(norm),
+        torch.where(radius > 0, radius_error, 0),
+        2 * size * mean_cosine.abs() * estimator.error(cosine),
+        solved.residual.amax(),
+    )
+
+
+def rank_of(values: Tensor) -> Tensor:
+    """Dimensions of each cloud, from the rising eigenvalues of its inner products (manifold, point)."""
+    return (values > values[:, -1:] * values.shape[1] * 1e-14).sum(1)

@@ -1,0 +1,72 @@
+"""What the measures of manifolds take: a list with one cloud of points each, or features with labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from neuroalign.functional.manifold import check_features
+
+
+def stack_manifolds(manifolds: Sequence[Tensor] | Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor, int]:
+    """Features (stimulus, feature), the number of each one's manifold, from 0, and how many manifolds there are.
+
+    Raises:
+        TypeError: If features are not floating point.
+        ValueError: If labels are missing beside features or given beside a list, shapes don't match, a manifold is empty,
+            there are fewer than two, or there are no columns.
+    """
+    if isinstance(manifolds, Tensor):
+        if labels is None:
+            raise ValueError(
+                "features need labels (stimulus,); or pass a list with one (point, feature) tensor a manifold"
+            )
+        check_features(manifolds, labels)
+        present, owner = labels.unique(return_inverse=True)
+        features, num = manifolds, len(present)
+    else:
+        if labels is not None:
+            raise ValueError("labels belong to features (stimulus, feature); a list already says which point is whose")
+        num = len(manifolds)
+        if num >= 2:
+            features, owner = _joined(manifolds)
+    if num < 2:
+        raise ValueError(f"the geometry of manifolds needs at least two classes; got {num}")
+    if not features.shape[1]:
+        raise ValueError("features have no columns")
+    return features.detach(), owner, num
+
+
+def _joined(manifolds: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    width = manifolds[0].shape[-1]
+    for i, points in enumerate(manifolds):
+        if points.ndim != 2:
+            raise ValueError(f"manifold {i} must be (point, feature); got shape {tuple(points.shape)}")
+        if not len(points):
+            raise ValueError(f"manifold {i} is empty; leave it out")
+        if points.shape[1] != width:
+            raise ValueError(f"manifold {i} has {points.shape[1]} features, the first {width}")
+    sizes = torch.tensor([len(points) for points in manifolds], device=manifolds[0].device)
+    owner = torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes)
+    features = torch.cat(list(manifolds))
+    check_features(features, owner)
+    return features, owner
+
+
+def check_finite(features: Tensor) -> None:
+    """Refuse NaN and infinite values.
+
+    Raises:
+        ValueError: Naming the first row that holds one.
+    """
+    finite = features.isfinite()
+    if not bool(finite.all()):
+        row = int((~finite).nonzero()[0, 0])
+        raise ValueError(f"features hold NaN or infinite values (first in row {row}); remove those rows first")
+
+
+def result_dtype(features: Tensor) -> torch.dtype:
+    """Of what is computed in float64 and handed back: float64 for float64, else float32."""
+    return torch.float64 if features.dtype == torch.float64 else torch.float32
