@@ -102,7 +102,7 @@ class ManifoldGeometry(Metric):
         if index is None:
             # Counted apart from the rows that are kept: dropped ones have had their numbers.
             index = torch.arange(len(labels), device=labels.device) + self.seen
-        self.seen += len(labels)
+        self.seen = self.seen + len(labels)  # not in place: inside Lightning's validation it is an inference tensor
         features = features.detach().flatten(1).float()
         if self.num_components is not None:
             features = random_projection(features, self.num_components, seed=self.seed)

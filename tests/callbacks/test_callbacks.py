@@ -161,3 +161,14 @@ def test_refusals(digits, quiet_trainer):
     normalised = torch.utils.data.DataLoader(dataset, 30)
     with pytest.raises(ValueError, match="normalised"):
         quiet_trainer(callbacks=[RobustnessCallback(FGSM(), 0.1)]).validate(task(), normalised, verbose=False)
+
+
+def test_geometry_in_low_precision(digits, quiet_trainer):
+    """Features in bfloat16 are measured in float64: nearly the values of float32."""
+    values = []
+    for precision in ("32-true", "bf16-mixed"):
+        trainer = quiet_trainer(callbacks=[ManifoldGeometryCallback(LAYER)], precision=precision)
+        trainer.validate(task(), data(digits), verbose=False)
+        values.append({k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("geometry/")})
+    for name, value in values[0].items():
+        assert values[1][name] == pytest.approx(value, rel=0.05), name

@@ -299,3 +299,29 @@ def test_bad_input(call, message):
 def test_integers_are_refused():
     with pytest.raises(TypeError, match="floating point"):
         manifold_capacity([torch.ones(3, 4, dtype=torch.long)] * 2)
+
+
+# --- recordings -----------------------------------------------------------------------------------------------------
+
+
+def _object_geometry(rdm, category):
+    square = np.zeros((92, 92))
+    square[np.triu_indices(92, 1)] = rdm
+    gram = torch.from_numpy(-0.5 * (square + square.T))
+    statistics = ManifoldStatistics.from_gram(gram, category, num_features=91)
+    return manifold_capacity(statistics, center_correlation="keep")
+
+
+@pytest.mark.slow
+def test_object_categories_in_visual_cortex(data_path):
+    """Six categories of 92 objects, from dissimilarities alone: more capacity in IT than in early visual cortex."""
+    file = np.load(data_path / "objects92" / "rdms.npz")
+    category = torch.from_numpy(np.unique(file["category"], return_inverse=True)[1])
+    early = [float(_object_geometry(rdm, category).capacity) for rdm in file["human_evc"]]
+    inferior = [float(_object_geometry(rdm, category).capacity) for rdm in file["human_it"]]
+    assert sum(b > a for a, b in zip(early, inferior)) >= 12  # of 15 subjects; by chance 12 or more in 2 % of cases
+    mean = _object_geometry(file["human_it"].mean(0), category)
+    # The negative control: the same dissimilarities, categories dealt out at random.
+    g = torch.Generator().manual_seed(0)
+    shuffled = [_object_geometry(file["human_it"].mean(0), category[torch.randperm(92, generator=g)]) for _ in range(5)]
+    assert float(mean.capacity) > max(float(s.capacity) for s in shuffled) + 10 * float(mean.capacity_error)
