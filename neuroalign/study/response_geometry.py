@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -117,48 +118,50 @@ def response_geometry(
             found = _geometry(first[:, index], second[:, index], category, repeated, num_samples, seed + subset)
             per_class[region].append(found)
             used[region].append(float(np.median(reliability[index])))
-    measured = {
-        region: np.mean(values, axis=0) for region, values in per_class.items()
-    }  # (class, measure), 1 / capacity
+    common = {
+        "num_voxels": len(chosen[regions[0]]),
+        "num_stimuli": len(category),
+        "repeats": "cross-validated" if repeated else "none",
+    }
+    rows = {region: common | {"reliability": float(np.mean(used[region]))} for region in regions}
+    measured = {region: np.mean(values, axis=0) for region, values in per_class.items()}
+    return _tables(measured, rows, category.unique().tolist(), num_bootstrap, confidence, rng)
 
-    num_classes = len(next(iter(measured.values())))
-    draws = rng.integers(num_classes, size=(num_bootstrap, num_classes))
+
+def _tables(
+    measured: Mapping[str, np.ndarray],
+    rows: Mapping[str, dict[str, object]],
+    categories: Sequence[int],
+    num_bootstrap: int,
+    confidence: float,
+    rng: np.random.Generator,
+) -> ResponseGeometry:
+    """Means and paired contrasts over resampled categories, of values (class, measure) by region."""
+    draws = rng.integers(len(categories), size=(num_bootstrap, len(categories)))
     ends = [(1 - confidence) / 2, (1 + confidence) / 2]
-    resampled = {region: _summary(values[draws]) for region, values in measured.items()}
-    rows, contrasts, classes = [], [], []
-    present = category.unique().tolist()
-    for i, region in enumerate(regions):
-        value, (low, high) = _summary(measured[region]), np.quantile(resampled[region], ends, axis=0)
-        rows.append(
-            {
-                "region": region,
-                "num_voxels": len(chosen[region]),
-                "reliability": float(np.mean(used[region])),
-                "num_classes": num_classes,
-                "num_stimuli": len(category),
-                "repeats": "cross-validated" if repeated else "none",
-            }
-            | {
-                f"{name}{end}": float(x[k])
-                for k, name in enumerate(_MEASURES)
-                for end, x in (("", value), ("_low", low), ("_high", high))
-            }
-        )
-        for c, row in zip(present, measured[region]):
-            classes.append(
-                {"region": region, "class": c, "capacity": 1 / row[0]}
-                | {name: row[k] for k, name in enumerate(_MEASURES) if k}
-            )
-        for other in regions[i + 1 :]:
-            low, high = np.quantile(resampled[region] - resampled[other], ends, axis=0)
-            difference = value - _summary(measured[other])
-            contrasts += [
-                {"region": region, "other": other, "measure": name, "difference": difference[k], "low": low[k],
-                 "high": high[k]}
-                for k, name in enumerate(_MEASURES)
-            ]  # fmt: skip
-    columns = ["region", "other", "measure", "difference", "low", "high"]
-    return ResponseGeometry(pd.DataFrame(rows), pd.DataFrame(contrasts, columns=columns), pd.DataFrame(classes))
+    values = {region: _summary(x) for region, x in measured.items()}
+    resampled = {region: _summary(x[draws]) for region, x in measured.items()}
+    table = []
+    for region, value in values.items():
+        low, high = np.quantile(resampled[region], ends, axis=0)
+        columns = {
+            f"{name}{end}": float(x[k])
+            for k, name in enumerate(_MEASURES)
+            for end, x in (("", value), ("_low", low), ("_high", high))
+        }
+        table.append({"region": region, "num_classes": len(categories)} | rows[region] | columns)
+    contrasts = []
+    for region, other in combinations(values, 2):
+        low, high = np.quantile(resampled[region] - resampled[other], ends, axis=0)
+        difference = values[region] - values[other]
+        contrasts += [(region, other, name, difference[k], low[k], high[k]) for k, name in enumerate(_MEASURES)]
+    classes = [
+        {"region": region, "class": c, "capacity": 1 / row[0]} | dict(zip(_MEASURES[1:], row[1:]))
+        for region, x in measured.items()
+        for c, row in zip(categories, x)
+    ]
+    names = ["region", "other", "measure", "difference", "low", "high"]
+    return ResponseGeometry(pd.DataFrame(table), pd.DataFrame(contrasts, columns=names), pd.DataFrame(classes))
 
 
 def _measurements(responses: Responses, labels: Mapping[int, int]) -> tuple[Tensor, Tensor, Tensor, bool]:

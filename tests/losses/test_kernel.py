@@ -7,6 +7,7 @@ import torch
 
 from neuroalign import CategoryManifolds, ManifoldGuidanceLoss, RandomFourierFeatures
 from neuroalign.config import build
+from tests.distributed import averaged, run_on_ranks
 
 D = torch.float64
 
@@ -98,3 +99,18 @@ def test_bad_input():
         loss(torch.zeros(4, 16), torch.tensor([0, 0, 1, 1]))
     with pytest.raises(ValueError, match="components"):
         CategoryManifolds.zeros(10, [1, 1], RandomFourierFeatures(2, 16))
+
+
+def _rank_gradient(rank, world, sizes):
+    x, y = rings(sum(sizes))
+    feature_map = RandomFourierFeatures(2, 32, bandwidth=1.0)
+    loss = ManifoldGuidanceLoss(CategoryManifolds.from_features(x, y, variance=0.5, feature_map=feature_map))
+    mine = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
+    weight = torch.nn.Parameter(1.2 * torch.eye(2, dtype=D))
+    loss(x[mine] @ weight, y[mine]).backward()
+    return weight.grad
+
+
+def test_several_processes_equal_one():
+    ranks = run_on_ranks(_rank_gradient, 2, (17, 6))
+    torch.testing.assert_close(averaged(ranks), _rank_gradient(0, 1, (23,)), rtol=1e-9, atol=1e-12)
