@@ -57,7 +57,16 @@ _ROOMS = {
         "ShuffledGuidance",
         "WeightedGuidance",
     ),
-    "perturbations": ("FGSM", "PGD", "evaluate_robustness"),
+    "perturbations": (
+        "FGSM",
+        "FMN",
+        "PGD",
+        "CarliniWagner",
+        "DeepFool",
+        "RobustnessCurve",
+        "evaluate_robustness",
+        "robustness_curve",
+    ),
     "data": (
         "GuidanceDataModule",
         "NSDDataModule",

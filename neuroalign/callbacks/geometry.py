@@ -11,7 +11,7 @@ from torch import Tensor
 from neuroalign.callbacks.base import EvaluationCallback
 from neuroalign.metrics import ManifoldGeometry
 from neuroalign.models import record_layers
-from neuroalign.perturbations.evaluation import attacking
+from neuroalign.perturbations import attacking
 
 
 class ManifoldGeometryCallback(EvaluationCallback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import lightning as L
@@ -10,8 +11,10 @@ from torch import Tensor
 
 from neuroalign.callbacks.base import EvaluationCallback
 from neuroalign.metrics import RobustAccuracy
-from neuroalign.perturbations import GradientAttack
-from neuroalign.perturbations.evaluation import Perturbations, attacking, eps_values, logits_after, named
+from neuroalign.perturbations import Attack, Classifier, attacking
+from neuroalign.perturbations.evaluation import Budgets, budgets_of
+from neuroalign.perturbations.names import Perturbations, named
+from neuroalign.perturbations.outcomes import check_budgets, has_budget, outcomes
 from neuroalign.types import check_images
 
 
@@ -19,12 +22,13 @@ class RobustnessCallback(EvaluationCallback):
     """Attack a classifier on its own validation or test batches and log its accuracy.
 
     Works inside ``trainer.fit``, ``validate`` and ``test`` on any LightningModule whose call gives logits, and leaves no
-    trace: training with it and without it is bit-identical. Attacks run in float32, outside autocast. Logs
-    ``robust_accuracy/<perturbation>/eps=<eps>``. Of several validation loaders the first is used.
+    trace: training with it and without it is bit-identical. Attacks run in float32, outside autocast, all budgets of one
+    in a single pass, as in :func:`robustness_curve`. Logs ``robust_accuracy/<perturbation>/eps=<eps>``, or
+    ``robust_accuracy/<perturbation>`` for one without a budget. Of several validation loaders the first is used.
 
     Args:
-        perturbations: One, several, or several by name.
-        eps: Budgets in pixel units of [0, 1]: a number or several.
+        perturbations: One, several, or several by name; attacks, corruptions, or callables of your own.
+        eps: Budgets in pixel units of [0, 1]: a number or several, for all perturbations or by their name.
         every_n_epochs: In ``fit``, attack in every n-th epoch; ``validate`` and ``test`` always attack.
         limit_batches: Attack only so many batches; None all.
         seed: Of whatever a perturbation draws from the global generator.
@@ -42,38 +46,47 @@ class RobustnessCallback(EvaluationCallback):
     def __init__(
         self,
         # Our own attacks stand first: a configuration's class_path is read as the first type that takes it.
-        perturbations: GradientAttack | list[GradientAttack] | dict[str, GradientAttack] | Perturbations,
-        eps: float | list[float] | Iterable[float],
+        perturbations: Attack | list[Attack] | dict[str, Attack] | Perturbations,
+        eps: float | list[float] | Iterable[float] | Budgets = 0.0,
         *,
         every_n_epochs: int = 1,
         limit_batches: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(every_n_epochs, limit_batches)
-        self.perturbations, self.eps, self.seed = named(perturbations), eps_values(eps), seed
-        self.metrics = {(name, e): RobustAccuracy() for name in self.perturbations for e in self.eps}
+        self.perturbations, self.seed = named(perturbations), seed
+        budgets = budgets_of(eps, self.perturbations)
+        self.eps = {
+            name: sorted(set(budgets[name])) if has_budget(p) else [math.nan] for name, p in self.perturbations.items()
+        }
+        for name, perturbation in self.perturbations.items():
+            check_budgets(perturbation, self.eps[name])
+        self.metrics = {(name, k): RobustAccuracy() for name, grid in self.eps.items() for k in range(len(grid))}
 
     @property
     def keys(self) -> list[str]:
         """Names of what is logged."""
-        return [self._key(name, e) for name, e in self.metrics]
+        return [self._key(*which) for which in self.metrics]
 
-    @staticmethod
-    def _key(name: str, eps: float) -> str:
-        return f"robust_accuracy/{name}/eps={eps:g}"
+    def _key(self, name: str, k: int) -> str:
+        eps = self.eps[name][k]
+        return f"robust_accuracy/{name}" + ("" if math.isnan(eps) else f"/eps={eps:g}")
 
     def look(
         self, trainer: L.Trainer, module: L.LightningModule, images: Tensor, labels: Tensor, index: Tensor
     ) -> None:
         """Attack one batch."""
         check_images(images)
+        images = images.float()
         with attacking(module, self.seed):
-            with torch.no_grad():
-                clean = module(images).float()
-            for (name, eps), metric in self.metrics.items():
-                logits = logits_after(self.perturbations[name], module, images, labels, eps, index, clean)
-                metric.to(logits.device).update(logits, labels, index)
+            right = Classifier(module).logits(images).argmax(1) == labels
+            for name, perturbation in self.perturbations.items():
+                grid = torch.tensor(self.eps[name], device=images.device, dtype=torch.float32)
+                found = outcomes(perturbation, Classifier(module), images, labels, index, grid, right)
+                for k in range(len(grid)):
+                    predicted = torch.where(found.correct[:, k], labels, -1)
+                    self.metrics[name, k].to(labels.device).update(predicted, labels, index)
 
     def results(self) -> dict[str, Tensor]:
         """Robust accuracies, by name."""
-        return {self._key(name, e): metric.compute() for (name, e), metric in self.metrics.items()}
+        return {self._key(*which): metric.compute() for which, metric in self.metrics.items()}

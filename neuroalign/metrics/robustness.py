@@ -41,13 +41,15 @@ class RobustAccuracy(Metric):
         self.num_images = 0
 
     def update(self, preds: Tensor, labels: Tensor, index: Tensor | None = None) -> None:
-        """Add a batch of logits on perturbed images."""
+        """Add a batch of logits on perturbed images, (stimulus, class), or of predicted classes, (stimulus,)."""
         if len(preds) != len(labels):
             raise ValueError(f"{len(preds)} rows of logits but {len(labels)} labels")
         if index is None:
             index = next_index(self.index, len(preds), preds.device)
-        # NaN logits argmax to something; a network that says nothing is not right.
-        right = (preds.argmax(1) == labels) & ~preds.isnan().any(1)
+        if preds.ndim == 1:
+            right = preds == labels
+        else:  # NaN logits argmax to something; a network that says nothing is not right
+            right = (preds.argmax(1) == labels) & ~preds.isnan().any(1)
         self.correct.append(right.long())
         self.index.append(index.to(preds.device).long())
 

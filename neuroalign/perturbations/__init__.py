@@ -1,21 +1,29 @@
-"""Images in, perturbed images out, within a stated budget, in pixel space."""
+"""Images in, perturbed images out, within a stated budget, in pixel space; and the accuracy that is left."""
 
-from neuroalign.perturbations.evaluation import (
-    attacking,
-    evaluate_robustness,
-    per_image_robustness,
-    perturb,
-    perturbation_name,
-)
-from neuroalign.perturbations.gradient import FGSM, PGD, GradientAttack
+from neuroalign.perturbations.base import Attack, Classifier
+from neuroalign.perturbations.curve import RobustnessCurve, robustness_curve
+from neuroalign.perturbations.evaluation import evaluate_robustness, per_image_robustness
+from neuroalign.perturbations.gradient import FGSM, PGD
+from neuroalign.perturbations.intervals import wilson
+from neuroalign.perturbations.measurement import weights_hash
+from neuroalign.perturbations.minimal import FMN, CarliniWagner, DeepFool
+from neuroalign.perturbations.names import perturbation_name
+from neuroalign.perturbations.state import attacking
 
 __all__ = [
     "FGSM",
+    "FMN",
     "PGD",
-    "GradientAttack",
+    "Attack",
+    "CarliniWagner",
+    "Classifier",
+    "DeepFool",
+    "RobustnessCurve",
     "attacking",
     "evaluate_robustness",
     "per_image_robustness",
-    "perturb",
     "perturbation_name",
+    "robustness_curve",
+    "weights_hash",
+    "wilson",
 ]

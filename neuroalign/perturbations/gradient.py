@@ -3,102 +3,27 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from neuroalign.types import check_images
+from neuroalign.perturbations.base import Attack, Classifier, describe
+from neuroalign.perturbations.budget import Norm, project, random_points, steepest
+from neuroalign.perturbations.objectives import Objective, margin, objective
 
-Norm = Literal["linf", "l2"]
-AttackLoss = Literal["margin", "ce"]
-
-
-def _attack_loss(logits: Tensor, labels: Tensor, loss: AttackLoss) -> Tensor:
-    """What an attack increases, one value a sample."""
-    logits = logits.float()
-    if loss == "ce":
-        return F.cross_entropy(logits, labels, reduction="none")
-    own = logits.gather(1, labels[:, None])[:, 0]
-    other = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
-    return other - own
+AttackLoss = Literal["margin", "ce", "dlr"]
 
 
-def _per_sample(eps: float | Tensor, images: Tensor) -> Tensor:
-    eps = torch.as_tensor(eps, dtype=images.dtype, device=images.device)
-    if eps.ndim > 1 or (eps.ndim == 1 and len(eps) != len(images)):
-        raise ValueError(f"eps must be a number or one value an image ({len(images)}); got shape {tuple(eps.shape)}")
-    if not bool((eps >= 0).all()):
-        raise ValueError(f"eps must not be negative; got {eps.tolist()}")
-    return eps.expand(len(images))[:, None, None, None]
-
-
-def _l2(x: Tensor) -> Tensor:
-    return x.flatten(1).norm(dim=1)[:, None, None, None]
-
-
-class GradientAttack(ABC):
-    """What gradient attacks share: the checks, the gradient, the steepest direction, the ball.
-
-    Args:
-        norm: "linf" or "l2".
-        loss: "margin" or "ce".
-    """
-
-    def __init__(self, norm: Norm, loss: AttackLoss) -> None:
-        if norm not in ("linf", "l2"):
-            raise ValueError(f"norm must be 'linf' or 'l2'; got {norm!r}")
-        if loss not in ("margin", "ce"):
-            raise ValueError(f"loss must be 'margin' or 'ce'; got {loss!r}")
-        self.norm, self.loss = norm, loss
-
-    @abstractmethod
-    def __call__(
-        self, model: nn.Module, images: Tensor, labels: Tensor, eps: float | Tensor, *, index: Tensor | None = None
-    ) -> Tensor:
-        """Perturbed images."""
-
-    def _prepare(self, images: Tensor, labels: Tensor, eps: float | Tensor) -> Tensor:
-        check_images(images)
-        if len(labels) != len(images):
-            raise ValueError(f"{len(images)} images but {len(labels)} labels")
-        budget = _per_sample(eps, images)
-        if self.norm == "linf" and bool((budget > 1).any()):
-            raise ValueError(
-                f"eps is in pixels of [0, 1], where a change of 1 is everything; got {float(budget.max()):g}: divide by 255?"
-            )
-        return budget
-
-    def _ascent(self, model: nn.Module, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss per sample and the unit step that increases it most; `.grad` of the model is left alone."""
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            logits = model(x)
-            value = _attack_loss(logits, labels, self.loss)
-            if not value.requires_grad:
-                raise ValueError("no gradient reaches the images: is the model wrapped in no_grad or detached?")
-            (gradient,) = torch.autograd.grad(value.sum(), x)
-        wrong = logits.detach().argmax(1) != labels
-        if not bool(value.isfinite().all()):
-            raise ValueError("the model gives NaN or infinite logits on these images")
-        step = gradient.sign() if self.norm == "linf" else gradient / _l2(gradient).clamp_min(1e-30)
-        return wrong, step
-
-    def _project(self, delta: Tensor, images: Tensor, eps: Tensor) -> Tensor:
-        if self.norm == "linf":
-            return (images + delta.clamp(-eps, eps)).clamp(0, 1)
-        return (images + delta * (eps / _l2(delta).clamp_min(1e-30)).clamp_max(1)).clamp(0, 1)
-
-
-class FGSM(GradientAttack):
+class FGSM(Attack):
     """One step of full length along the gradient (Goodfellow et al. 2015); with ``norm="l2"`` the fast gradient method.
 
     Args:
         norm: "linf" or "l2" (Euclidean over channel, height and width, in pixel units).
         loss: What is increased: "margin" (largest other logit minus the true one: its gradient doesn't vanish for a
-            confident network) or "ce", cross-entropy.
+            confident network), "ce", cross-entropy, or "dlr".
 
     Call it as ``attack(model, images, labels, eps)``: images (stimulus, channel, height, width) in [0, 1], eps a number
     or one value an image. The model should be in eval mode; :func:`evaluate_robustness` sees to it.
@@ -107,7 +32,7 @@ class FGSM(GradientAttack):
         ValueError: If images are not in [0, 1] (normalised, perhaps), eps is negative, or the logits are not finite.
 
     Example:
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
         >>> images, labels = torch.rand(5, 3, 2, 2), torch.tensor([0, 1, 2, 0, 1])
         >>> perturbed = FGSM()(model, images, labels, eps=8 / 255)
         >>> bool((perturbed - images).abs().max() <= 8 / 255 + 1e-6)
@@ -115,26 +40,27 @@ class FGSM(GradientAttack):
     """
 
     def __init__(self, norm: Norm = "linf", *, loss: AttackLoss = "margin") -> None:
-        super().__init__(norm, loss)
+        super().__init__(norm)
+        self.loss, self._objective = loss, objective(loss)
 
     @property
     def name(self) -> str:
         """Short name for logs and tables."""
         return f"fgsm-{self.norm}"
 
-    def __call__(
-        self, model: nn.Module, images: Tensor, labels: Tensor, eps: float | Tensor, *, index: Tensor | None = None
-    ) -> Tensor:
-        """Perturbed images."""
-        radius = self._prepare(images, labels, eps)
-        _, step = self._ascent(model, images, labels)
-        return self._project(radius * step, images, radius).detach()
+    def search(
+        self, classifier: Classifier, images: Tensor, labels: Tensor, eps: Tensor, index: Tensor, start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """One step."""
+        _, _, gradient = classifier.gradient(images, partial(self._objective, labels=labels))
+        found = project(eps * steepest(gradient, self.norm), images, eps, self.norm)
+        return found, classifier.fooled(found, labels)
 
     def __repr__(self) -> str:
-        return f"FGSM(norm={self.norm!r}, loss={self.loss!r})"
+        return describe(self, norm=self.norm, loss=self.loss)
 
 
-class PGD(GradientAttack):
+class PGD(Attack):
     r"""Projected gradient descent (Madry et al. 2018), keeping the first perturbation that fools.
 
     The first run starts at the image, further ``restarts`` at random points of the ball. Steps shrink along a cosine,
@@ -147,8 +73,12 @@ class PGD(GradientAttack):
         norm: "linf" or "l2" (Euclidean over channel, height and width, in pixel units).
         steps: Gradient steps of a run.
         restarts: Runs; an image fooled by one is left out of the next.
-        loss: "margin" or "ce"; see :class:`FGSM`.
+        loss: "margin", "ce" or "dlr"; see :class:`FGSM`. Of several, the restarts take one after the other.
         rel_step_size: Step as a share of eps; None for the cosine schedule.
+        random_start: Start the first run at a random point, too.
+        momentum: Share of the last move that a step keeps, as in APGD (where it is 0.25); 0 for none.
+        patience: Abandon an image after so many steps when, at three times the rate at which its margin rose in the
+            last two, the rest of the run would not fool it; None never.
         seed: Of the random starts.
 
     Call it as ``attack(model, images, labels, eps)``; ``index`` (stimulus,) identifies the images, default their place
@@ -158,12 +88,14 @@ class PGD(GradientAttack):
         ValueError: If images are not in [0, 1] (normalised, perhaps), eps is negative, or the logits are not finite.
 
     Example:
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
         >>> images, labels = torch.rand(5, 3, 2, 2), torch.tensor([0, 1, 2, 0, 1])
         >>> perturbed = PGD("l2", steps=5, restarts=2)(model, images, labels, eps=0.5)
         >>> bool((perturbed - images).flatten(1).norm(dim=1).max() <= 0.5 + 1e-6)
         True
     """
+
+    takes_start = True
 
     def __init__(
         self,
@@ -171,75 +103,106 @@ class PGD(GradientAttack):
         *,
         steps: int = 20,
         restarts: int = 1,
-        loss: AttackLoss = "margin",
+        loss: AttackLoss | Sequence[AttackLoss] = "margin",
         rel_step_size: float | None = None,
+        random_start: bool = False,
+        momentum: float = 0.0,
+        patience: int | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(norm, loss)
+        super().__init__(norm)
         if steps < 1 or restarts < 1:
             raise ValueError(f"steps and restarts must be at least 1; got {steps} and {restarts}")
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1); got {momentum}")
+        if patience is not None and patience < 2:
+            raise ValueError(f"patience must be at least 2 steps, or None; got {patience}")
         self.steps, self.restarts, self.rel_step_size, self.seed = steps, restarts, rel_step_size, seed
+        self.loss, self.random_start, self.momentum, self.patience = loss, random_start, momentum, patience
+        self._objectives = [objective(name) for name in ([loss] if isinstance(loss, str) else loss)]
+
+    @classmethod
+    def two_losses(cls, norm: Norm = "linf", *, steps: int = 20, seed: int = 0) -> PGD:
+        """The attack for curves: a run with the margin from the image, then one with cross-entropy from a random point.
+
+        With momentum, and abandoning images on which it gets nowhere. A second *loss* finds what a second run with the
+        same loss does not.
+
+        Example:
+            >>> PGD.two_losses().name
+            'pgd20-linf-x2'
+        """
+        return cls(norm, steps=steps, restarts=2, loss=("margin", "ce"), momentum=0.25, patience=5, seed=seed)
 
     @property
     def name(self) -> str:
         """Short name for logs and tables."""
         return f"pgd{self.steps}-{self.norm}" + (f"-x{self.restarts}" if self.restarts > 1 else "")
 
-    def __call__(
-        self, model: nn.Module, images: Tensor, labels: Tensor, eps: float | Tensor, *, index: Tensor | None = None
-    ) -> Tensor:
-        """Perturbed images: one that fools where one was found, the last of the last run elsewhere."""
-        radius = self._prepare(images, labels, eps)
-        index = torch.arange(len(images)) if index is None else index
-        images = images.detach()
+    def search(
+        self, classifier: Classifier, images: Tensor, labels: Tensor, eps: Tensor, index: Tensor, start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Runs until one fools; elsewhere the last point of the last run."""
         best = images.clone()
+        fooled = torch.zeros(len(images), dtype=torch.bool, device=images.device)
         left = torch.arange(len(images), device=images.device)
         for restart in range(self.restarts):
             if not len(left):
                 break
-            start = images[left]
-            if restart:
-                start = self._random_start(start, radius[left], index.cpu()[left.cpu()], restart)
-            found, fooled = self._run(model, images[left], start, labels[left], radius[left])
-            best[left] = found
-            left = left[~fooled]
-        return best
+            x, radius = images[left], eps[left]
+            if restart or (self.random_start and start is None):
+                begin = random_points(x, radius, self.norm, index[left.cpu()], seed=self.seed, stream=restart)
+            else:
+                begin = x if start is None else start[left]
+            loss = self._objectives[restart % len(self._objectives)]
+            best[left], fooled[left] = self._run(classifier, x, begin, labels[left], radius, loss)
+            left = left[~fooled[left]]
+        return best, fooled
 
     def _run(
-        self, model: nn.Module, images: Tensor, x: Tensor, labels: Tensor, radius: Tensor
+        self, classifier: Classifier, images: Tensor, x: Tensor, labels: Tensor, radius: Tensor, loss: Objective
     ) -> tuple[Tensor, Tensor]:
-        result = x.clone()
+        result, before = x.clone(), x
         fooled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         active = torch.arange(len(x), device=x.device)
+        margins: list[Tensor] = []  # of the active images, step by step
         for t in range(self.steps + 1):
-            wrong, step = self._ascent(model, x, labels[active])
+            last = t == self.steps
+            if last:
+                logits, gradient = classifier.logits(x), x
+            else:
+                logits, _, gradient = classifier.gradient(x, partial(loss, labels=labels))
+            wrong = logits.argmax(1) != labels
             result[active], fooled[active] = x, wrong
-            keep = ~wrong
-            active, x, step = active[keep], x[keep], step[keep]
-            if t == self.steps or not len(active):
+            margins.append(margin(logits, labels))
+            keep = ~wrong & ~self._is_hopeless(margins, t)
+            if last or not bool(keep.any()):
                 break
+            if not bool(keep.all()):
+                active, x, before, images = active[keep], x[keep], before[keep], images[keep]
+                labels, radius, gradient = labels[keep], radius[keep], gradient[keep]
+                margins = [m[keep] for m in margins]
             share = self.rel_step_size or 0.5 * (1 + math.cos(math.pi * t / self.steps))
-            eps = radius[active]
-            x = self._project(x + share * eps * step - images[active], images[active], eps)
+            step = share * radius * steepest(gradient, self.norm)
+            moved = project(x + step - images, images, radius, self.norm)
+            if self.momentum and t:
+                moved = x + (1 - self.momentum) * (moved - x) + self.momentum * (x - before)
+                moved = project(moved - images, images, radius, self.norm)
+            before, x = x, moved
         return result, fooled
 
-    def _random_start(self, images: Tensor, radius: Tensor, index: Tensor, restart: int) -> Tensor:
-        noise = torch.empty_like(images, device="cpu")
-        for row, i in enumerate(index.tolist()):
-            # Mixed into one 64-bit seed; a plain sum would give image 1 of restart 2 the noise of image 2 of restart 1.
-            seed = (self.seed * 1_000_003 + i) * 1_000_003 + restart
-            generator = torch.Generator().manual_seed(seed % 2**63)
-            noise[row] = torch.randn(images.shape[1:], generator=generator)
-            if self.norm == "linf":
-                noise[row] = 2 * torch.rand(images.shape[1:], generator=generator) - 1
-            else:
-                length = torch.rand((), generator=generator) ** (1 / noise[row].numel())
-                noise[row] *= length / noise[row].norm()
-        return (images + radius * noise.to(images)).clamp(0, 1)
+    def _is_hopeless(self, margins: list[Tensor], t: int) -> Tensor:
+        if self.patience is None or t < self.patience:
+            return torch.zeros_like(margins[-1], dtype=torch.bool)
+        best = torch.stack(margins).amax(0)
+        rate = (margins[-1] - margins[-3]).clamp_min(0) / 2
+        return best + 3 * rate * (self.steps - t) < 0
 
     def __repr__(self) -> str:
         step = "cosine" if self.rel_step_size is None else f"{self.rel_step_size} eps"
+        extra = {"random_start": self.random_start, "momentum": self.momentum, "patience": self.patience}
+        further = "".join(f", {k}={v!r}" for k, v in extra.items() if v)
         return (
             f"PGD(norm={self.norm!r}, steps={self.steps}, restarts={self.restarts}, loss={self.loss!r}, step={step}, "
-            f"seed={self.seed})"
+            f"seed={self.seed}{further})"
         )

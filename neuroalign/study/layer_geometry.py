@@ -12,7 +12,7 @@ from torch import nn
 
 from neuroalign.metrics import ManifoldGeometry
 from neuroalign.models import record_layers
-from neuroalign.perturbations.evaluation import attacking
+from neuroalign.perturbations import attacking
 from neuroalign.types import as_batch
 
 

@@ -129,9 +129,9 @@ def test_when_it_runs(digits, quiet_trainer):
     calls = []
 
     class Counting(FGSM):
-        def __call__(self, model, images, labels, eps, *, index=None):
+        def search(self, classifier, images, labels, eps, index, start=None):
             calls.append(len(images))
-            return super().__call__(model, images, labels, eps, index=index)
+            return super().search(classifier, images, labels, eps, index, start)
 
     callback = RobustnessCallback(Counting(), 0.05, every_n_epochs=2, limit_batches=1)
     trainer = quiet_trainer(max_epochs=4, callbacks=[callback], num_sanity_val_steps=2)

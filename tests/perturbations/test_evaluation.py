@@ -142,5 +142,5 @@ def test_refusals():
         def forward(self, z):
             return model(z) * torch.nan
 
-    with pytest.raises(ValueError, match="NaN logits"):
+    with pytest.raises(ValueError, match="NaN or infinite logits"):
         evaluate_robustness(Broken(), loader(x, labels), FGSM(), 0.1)

@@ -16,7 +16,7 @@ def linear(num_classes, seed=0, shape=(3, 4, 4)):
     with torch.no_grad():
         layer.weight.copy_(torch.randn(num_classes, size, generator=g))
         layer.bias.copy_(0.1 * torch.randn(num_classes, generator=g) - layer.weight.sum(1) * 0.5)
-    return nn.Sequential(nn.Flatten(), layer)
+    return nn.Sequential(nn.Flatten(), layer).eval()
 
 
 def images(n=200, seed=1, shape=(3, 4, 4)):
@@ -98,7 +98,7 @@ def test_confident_networks_are_attacked_all_the_same():
             return 1000 * plain(z)
 
     def accuracy(attack):
-        return float((plain(attack(Confident(), x, labels, 0.02)).argmax(1) == labels).float().mean())
+        return float((plain(attack(Confident().eval(), x, labels, 0.02)).argmax(1) == labels).float().mean())
 
     honest = closed_form(plain, x, labels, 0.02, "linf").mean()
     assert accuracy(PGD(steps=20, loss="margin")) == pytest.approx(honest, abs=0.01)
@@ -118,7 +118,7 @@ def test_random_starts_depend_on_the_image_alone():
 
 def test_restarts_never_hurt():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 64), nn.Tanh(), nn.Linear(64, 4))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 64), nn.Tanh(), nn.Linear(64, 4)).eval()
     x = images()
     labels = model(x).argmax(1)
 
@@ -144,7 +144,7 @@ def test_gradients_of_parameters_are_left_alone():
         (lambda m: PGD()(m, images(2), torch.zeros(2, dtype=torch.long), -0.1), "must not be negative"),
         (lambda m: PGD()(m, images(2), torch.zeros(2, dtype=torch.long), torch.ones(3)), "one value an image"),
         (lambda m: PGD("l1"), "must be 'linf' or 'l2'"),
-        (lambda m: PGD(loss="dlr"), "must be 'margin' or 'ce'"),
+        (lambda m: PGD(loss="dlrr"), "unknown attack loss 'dlrr'"),
         (lambda m: PGD(steps=0), "at least 1"),
         (lambda m: FGSM()(lambda z: m(z) * torch.nan, images(2), torch.zeros(2, dtype=torch.long), 0.1), "NaN or infinite"),
         (lambda m: FGSM()(lambda z: m(z.detach()).detach(), images(2), torch.zeros(2, dtype=torch.long), 0.1),

@@ -1,0 +1,180 @@
+"""What all attacks share: how they ask a model, and the checks at the door."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from neuroalign.perturbations.budget import Norm, check_norm, length, per_sample
+from neuroalign.types import check_images
+
+
+class Classifier:
+    """A model as attacks see it: logits in float32, outside autocast, checked; gradients that touch no parameter.
+
+    Args:
+        model: From images (stimulus, channel, height, width) in [0, 1] to logits (stimulus, class).
+
+    Attributes:
+        num_forward: Images that went through the model so far.
+        num_backward: Images whose gradient was taken.
+
+    Example:
+        >>> classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)))
+        >>> classifier.logits(torch.rand(5, 3, 2, 2)).shape, classifier.num_forward
+        (torch.Size([5, 3]), 5)
+    """
+
+    def __init__(self, model: Callable[[Tensor], Tensor]) -> None:
+        self.model = model
+        self.num_forward = self.num_backward = 0
+
+    def _forward(self, images: Tensor) -> Tensor:
+        self.num_forward += len(images)
+        with torch.autocast(images.device.type, enabled=False):
+            logits = self.model(images)
+        if not isinstance(logits, Tensor):
+            raise TypeError(
+                f"the model returns a {type(logits).__name__}, not a tensor of logits: wrap it in a module that returns "
+                "the logits alone"
+            )
+        if logits.ndim != 2 or len(logits) != len(images) or logits.shape[1] < 2:
+            raise ValueError(
+                f"the model must return logits (stimulus, class) of at least 2 classes; for {len(images)} images it "
+                f"returned shape {tuple(logits.shape)}"
+            )
+        logits = logits.float()
+        if not bool(logits.detach().isfinite().all()):
+            raise ValueError("the model gives NaN or infinite logits on these images")
+        return logits
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits (stimulus, class) in float32, without a graph."""
+        return self._forward(images)
+
+    def gradient(self, images: Tensor, objective: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, the objective's value (stimulus,) and its gradient by the images.
+
+        Args:
+            images: (stimulus, channel, height, width).
+            objective: From logits to one value a sample.
+
+        Raises:
+            ValueError: If the logits are not finite or no gradient reaches the images.
+        """
+        with torch.enable_grad():
+            images = images.detach().requires_grad_()
+            logits = self._forward(images)
+            value = objective(logits)
+            if not value.requires_grad:
+                raise ValueError("no gradient reaches the images: is the model wrapped in no_grad or detached?")
+            (gradient,) = torch.autograd.grad(value.sum(), images)
+        self.num_backward += len(images)
+        return logits.detach(), value.detach(), gradient
+
+    def class_gradients(self, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and the gradient of several of them: (stimulus, class) and (stimulus, wanted, channel, height, width).
+
+        Args:
+            images: (stimulus, channel, height, width).
+            classes: (stimulus, wanted) int64, which logits of each image.
+        """
+        with torch.enable_grad():
+            images = images.detach().requires_grad_()
+            logits = self._forward(images)
+            wanted = logits.gather(1, classes).unbind(1)
+            gradients = [torch.autograd.grad(z.sum(), images, retain_graph=True)[0] for z in wanted]
+        self.num_backward += len(images) * len(gradients)
+        return logits.detach(), torch.stack(gradients, 1)
+
+    def fooled(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Whether each image is misclassified: (stimulus,) bool."""
+        return self.logits(images).argmax(1) != labels
+
+
+class Attack(ABC):
+    """A perturbation bounded in a norm, called as ``attack(model, images, labels, eps)``.
+
+    Subclasses implement :meth:`search`, which may rely on checked input.
+
+    Args:
+        norm: "linf" or "l2".
+
+    Attributes:
+        takes_start: Whether :meth:`search` can begin at given images.
+    """
+
+    takes_start = False
+
+    def __init__(self, norm: Norm) -> None:
+        self.norm = check_norm(norm)
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Short name for logs and tables."""
+
+    @abstractmethod
+    def search(
+        self,
+        classifier: Classifier,
+        images: Tensor,
+        labels: Tensor,
+        eps: Tensor,
+        index: Tensor,
+        start: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Perturbed images within their budgets, and whether each is misclassified.
+
+        Args:
+            classifier: The model.
+            images: (stimulus, channel, height, width) in [0, 1], float32.
+            labels: (stimulus,) int64.
+            eps: (stimulus, 1, 1, 1) budgets.
+            index: (stimulus,) int64 identity of each image, on the CPU; seeds what is random.
+            start: Images in the balls to begin at, for attacks that can.
+        """
+
+    def __call__(
+        self, model: nn.Module, images: Tensor, labels: Tensor, eps: float | Tensor, *, index: Tensor | None = None
+    ) -> Tensor:
+        """Perturbed images, (stimulus, channel, height, width) in [0, 1].
+
+        Args:
+            model: From images in [0, 1] to logits, its normalisation inside, in eval mode.
+            images: (stimulus, channel, height, width) in [0, 1].
+            labels: (stimulus,) int64.
+            eps: Budget in pixel units, a number or one value an image (stimulus,).
+            index: (stimulus,) identity of each image, which seeds what is random; default its place in the batch.
+
+        Raises:
+            ValueError: If images are not in [0, 1] (normalised, perhaps), eps is negative, or the logits are not finite.
+        """
+        check_images(images)
+        if len(labels) != len(images):
+            raise ValueError(f"{len(images)} images but {len(labels)} labels")
+        if isinstance(model, nn.Module) and model.training:
+            warnings.warn(
+                "the model is in train mode: dropout makes its gradients noisy and BatchNorm's statistics move; call "
+                "model.eval() first, or evaluate_robustness, which does and undoes it",
+                stacklevel=2,
+            )
+        with torch.inference_mode(False), torch.no_grad():
+            x, y = images.detach().clone().float(), labels.clone()
+            radius = per_sample(eps, x, self.norm)
+            index = torch.arange(len(x)) if index is None else index.cpu().clone()
+            found, _ = self.search(Classifier(model), x, y, radius, index)
+        excess = float((length(found - x, self.norm) - radius).max())
+        if not excess <= 1e-5:  # a fault of ours, or of an attack somebody wrote: its accuracy would mean nothing
+            raise RuntimeError(f"{self!r} left the ball by {excess:.2g}")
+        return found.to(images.dtype)
+
+
+def describe(instance: object, **settings: object) -> str:
+    """A readable repr: the class, and settings as they were given."""
+    return f"{type(instance).__name__}({', '.join(f'{k}={v!r}' for k, v in settings.items())})"

@@ -1,0 +1,100 @@
+"""The two norms in which a perturbation is bounded: lengths, steepest steps, projections, random points of the ball.
+
+Budgets are in pixel units of [0, 1]. "linf" is the largest change of a value, "l2" the Euclidean length over channel,
+height and width.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Norm = Literal["linf", "l2"]
+NORMS = ("linf", "l2")
+
+
+def check_norm(norm: str) -> Norm:
+    """A known norm.
+
+    Raises:
+        ValueError: If it is not "linf" or "l2".
+    """
+    if norm not in NORMS:
+        raise ValueError(f"norm must be 'linf' or 'l2'; got {norm!r}")
+    return norm  # type: ignore[return-value]
+
+
+def per_sample(eps: float | Tensor, images: Tensor, norm: Norm) -> Tensor:
+    """Budgets as (stimulus, 1, 1, 1), from a number or one value an image.
+
+    Raises:
+        ValueError: If a budget is negative or NaN, there are not as many as images, or a pixel's is above 1.
+    """
+    eps = torch.as_tensor(eps, dtype=images.dtype, device=images.device)
+    if eps.ndim > 1 or (eps.ndim == 1 and len(eps) != len(images)):
+        raise ValueError(f"eps must be a number or one value an image ({len(images)}); got shape {tuple(eps.shape)}")
+    if not bool((eps >= 0).all()):
+        raise ValueError(f"eps must not be negative; got {eps.tolist()}")
+    if norm == "linf" and bool((eps > 1).any()):
+        raise ValueError(
+            f"eps is in pixels of [0, 1], where a change of 1 is everything; got {float(eps.max()):g}: divide by 255?"
+        )
+    return eps.expand(len(images))[:, None, None, None]
+
+
+def length(delta: Tensor, norm: Norm) -> Tensor:
+    """Length of each perturbation: (stimulus, channel, height, width) -> (stimulus, 1, 1, 1)."""
+    flat = delta.flatten(1)
+    size = flat.abs().amax(1) if norm == "linf" else flat.norm(dim=1)
+    return size[:, None, None, None]
+
+
+def dual_length(gradient: Tensor, norm: Norm) -> Tensor:
+    """Length of each gradient in the dual norm, by which a unit step raises the loss: (stimulus, 1, 1, 1)."""
+    flat = gradient.flatten(1)
+    size = flat.abs().sum(1) if norm == "linf" else flat.norm(dim=1)
+    return size[:, None, None, None]
+
+
+def steepest(gradient: Tensor, norm: Norm) -> Tensor:
+    """The step of length 1 that raises a loss most, for each image."""
+    return gradient.sign() if norm == "linf" else gradient / length(gradient, "l2").clamp_min(1e-30)
+
+
+def project(delta: Tensor, images: Tensor, eps: Tensor, norm: Norm) -> Tensor:
+    """Perturbed images in the ball and the box, from any perturbation; the box comes last."""
+    if norm == "linf":
+        return (images + delta.clamp(-eps, eps)).clamp(0, 1)
+    return (images + delta * (eps / length(delta, "l2").clamp_min(1e-30)).clamp_max(1)).clamp(0, 1)
+
+
+def image_generator(seed: int, index: int, stream: int) -> torch.Generator:
+    """The random generator of one image: a seed of its identity, so that batch size, order and process don't matter."""
+    # Mixed into one 64-bit seed; a plain sum would give image 1 of stream 2 the numbers of image 2 of stream 1.
+    return torch.Generator().manual_seed(((seed * 1_000_003 + index) * 1_000_003 + stream) % 2**63)
+
+
+def random_points(images: Tensor, eps: Tensor, norm: Norm, index: Tensor, *, seed: int, stream: int) -> Tensor:
+    """A point of each image's ball and box, drawn uniformly from the ball.
+
+    Args:
+        images: (stimulus, channel, height, width).
+        eps: (stimulus, 1, 1, 1).
+        norm: Of the ball.
+        index: (stimulus,) identity of each image.
+        seed: Of all draws.
+        stream: Which of several draws for an image.
+    """
+    noise = torch.empty(images.shape)
+    for row, i in enumerate(index.tolist()):
+        generator = image_generator(seed, i, stream)
+        noise[row] = torch.randn(images.shape[1:], generator=generator)
+        if norm == "linf":
+            noise[row] = 2 * torch.rand(images.shape[1:], generator=generator) - 1
+        else:
+            share = float(torch.rand((), generator=generator)) ** (1 / math.prod(images.shape[1:]))
+            noise[row] *= share / noise[row].norm()
+    return (images + eps * noise.to(images)).clamp(0, 1)

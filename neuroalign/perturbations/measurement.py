@@ -1,0 +1,230 @@
+"""One pass over a loader: what became of every image under every perturbation, on one process or several, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from neuroalign.files import whole
+from neuroalign.functional.distributed import gather_batch, reduce_sum, world_size
+from neuroalign.functional.manifold import check_labels
+from neuroalign.perturbations.base import Classifier
+from neuroalign.perturbations.batches import EvaluationBatch, device_of, evaluation_batches
+from neuroalign.perturbations.outcomes import check_budgets, has_budget, outcomes
+from neuroalign.perturbations.state import attacking
+from neuroalign.types import Perturbation
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What became of every image under one perturbation.
+
+    Attributes:
+        perturbation: The perturbation.
+        name: Its name.
+        eps: (eps,) budgets; one NaN for a perturbation without.
+        stimulus: (stimulus,) identity of each image, increasing.
+        label: (stimulus,) its class.
+        clean: (stimulus,) bool, right without perturbation.
+        correct: (stimulus, eps) bool, right with it.
+        distance: (stimulus,) length of the shortest perturbation that fooled: 0 for a clean error, inf if none did.
+        num_forward: Images that went through the model.
+        num_backward: Images whose gradient was taken.
+    """
+
+    perturbation: Any
+    name: str
+    eps: np.ndarray
+    stimulus: np.ndarray
+    label: np.ndarray
+    clean: np.ndarray
+    correct: np.ndarray
+    distance: np.ndarray
+    num_forward: int
+    num_backward: int
+
+
+def weights_hash(model: nn.Module) -> str:
+    """Sixteen hexadecimal digits of a model's parameters and buffers: the same weights give the same digits.
+
+    Example:
+        >>> len(weights_hash(nn.Linear(2, 2)))
+        16
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def measure(
+    model: nn.Module,
+    dataloader: Iterable[Any],
+    perturbations: Mapping[str, Perturbation],
+    eps: Mapping[str, list[float]],
+    *,
+    exhaustive: bool = False,
+    rms: bool = False,
+    limit_batches: int | None = None,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+    checkpoint: Path | None = None,
+) -> list[Measurement]:
+    """Every perturbation at its budgets on every image of a loader.
+
+    Args:
+        model: From images in [0, 1] to logits.
+        dataloader: Batches; see :func:`neuroalign.perturbations.batches.evaluation_batches`.
+        perturbations: By name.
+        eps: Increasing budgets of each, by name.
+        exhaustive: Attack at every budget from scratch.
+        rms: Budgets of "l2" are root mean squares over an image's values, not lengths.
+        limit_batches: Use only so many batches.
+        seed: Of whatever a perturbation draws from the global generator.
+        device: Where to compute; default where the model is.
+        progress: Show a progress bar.
+        checkpoint: File to which each batch's results go; images in it are not attacked again.
+
+    Raises:
+        ValueError: If images, labels or logits are not what they should be, the loader is empty, or the checkpoint is of
+            another measurement.
+    """
+    device = device_of(model, device)
+    grids = {name: eps[name] if has_budget(p) else [float("nan")] for name, p in perturbations.items()}
+    for name, perturbation in perturbations.items():
+        check_budgets(perturbation, grids[name])
+    done = _Done(checkpoint, model, perturbations, grids, exhaustive=exhaustive, rms=rms, seed=seed)
+    classifier, counts = Classifier(model), {name: [0, 0] for name in perturbations}
+    with attacking(model, seed):
+        # Inside: starting to iterate a DataLoader draws from the global generator, shuffled or not.
+        text = "robustness" if progress else None
+        for batch in evaluation_batches(dataloader, device, limit_batches=limit_batches, progress=text):
+            left = done.without(batch)
+            if not len(left.index):
+                continue
+            logits = classifier.logits(left.images)
+            if not done.num_batches:
+                _warn_of_softmax(logits)
+            check_labels(left.labels, logits.shape[1])
+            right = logits.argmax(1) == left.labels
+            found = {}
+            for name, perturbation in perturbations.items():
+                scale = left.images[0].numel() ** 0.5 if rms and getattr(perturbation, "norm", None) == "l2" else 1.0
+                grid = torch.tensor(grids[name], device=device, dtype=torch.float32) * scale
+                asker = Classifier(model)
+                found[name] = outcomes(
+                    perturbation, asker, left.images, left.labels, left.index, grid, right, exhaustive=exhaustive
+                )
+                counts[name][0] += asker.num_forward + len(logits)
+                counts[name][1] += asker.num_backward
+            done.add(left, right, found)
+    return [
+        _as_measurement(name, p, np.array(grids[name]), done.arrays(name, device), counts[name], device)
+        for name, p in perturbations.items()
+    ]
+
+
+def _as_measurement(
+    name: str, perturbation: Any, eps: np.ndarray, arrays: tuple[Tensor, ...], counts: list[int], device: torch.device
+) -> Measurement:
+    stimulus, label, clean, correct, distance = (gather_batch(a) for a in arrays)
+    order = stimulus.argsort(stable=True)
+    if world_size() > 1:  # a sampler may have given an image to two processes
+        first = torch.ones_like(order, dtype=torch.bool)
+        first[1:] = stimulus[order][1:] != stimulus[order][:-1]
+        order = order[first]
+    if not len(order):
+        raise ValueError("the dataloader gave no image")
+    forward, backward = reduce_sum(torch.tensor(counts, device=device)).tolist()
+    parts = (a[order].cpu().numpy() for a in (stimulus, label, clean.bool(), correct.bool(), distance))
+    return Measurement(perturbation, name, eps, *parts, num_forward=forward, num_backward=backward)
+
+
+def _warn_of_softmax(logits: Tensor) -> None:
+    sums = logits.sum(1)
+    if bool((logits >= 0).all()) and bool(((sums - 1).abs() < 1e-3).all()):
+        warnings.warn(
+            "the model's outputs are probabilities (rows sum to 1), not logits: a softmax inside flattens the gradients "
+            "that attacks follow, and the network looks more robust than it is; take it out",
+            stacklevel=4,
+        )
+
+
+class _Done:
+    """Results so far, kept in a file where one is given."""
+
+    def __init__(
+        self, path: Path | None, model: nn.Module, perturbations: Mapping[str, Perturbation],
+        grids: Mapping[str, list[float]], **settings: Any,
+    ) -> None:  # fmt: skip
+        self.grids, self.num_batches, self.path = grids, 0, None
+        self.tables: list[pd.DataFrame] = []
+        if path is None:
+            self.seen = np.array([], dtype=np.int64)
+            return
+        rank = torch.distributed.get_rank() if world_size() > 1 else 0
+        self.path = path.with_name(f"{path.stem}-rank{rank}{path.suffix}") if world_size() > 1 else path
+        what = {name: [repr(p), grids[name]] for name, p in perturbations.items()}
+        self.fingerprint = json.dumps({"weights": weights_hash(model), "perturbations": what, **settings})
+        if self.path.exists():
+            first, _, _ = self.path.read_text().partition("\n")
+            if first != f"# {self.fingerprint}":
+                raise ValueError(
+                    f"{self.path} holds results of another model, other perturbations or other settings: delete it, or "
+                    "name another checkpoint"
+                )
+            self.tables.append(pd.read_csv(self.path, skiprows=1))
+        self.seen = np.concatenate([t["stimulus"].to_numpy() for t in self.tables] or [np.array([], dtype=np.int64)])
+
+    def without(self, batch: EvaluationBatch) -> EvaluationBatch:
+        """The images of a batch that are not done."""
+        if not len(self.seen):
+            return batch
+        keep = torch.from_numpy(~np.isin(batch.index.numpy(), self.seen))
+        on_device = keep.to(batch.images.device)
+        return EvaluationBatch(batch.images[on_device], batch.labels[on_device], batch.index[keep])
+
+    def add(self, batch: EvaluationBatch, right: Tensor, found: Mapping[str, Any]) -> None:
+        """Keep a batch's results."""
+        self.num_batches += 1
+        columns = {
+            "stimulus": batch.index.numpy(),
+            "label": batch.labels.cpu().numpy(),
+            "clean": right.cpu().numpy().astype(np.int8),
+        }
+        for name, outcome in found.items():
+            columns[f"{name} distance"] = outcome.distance.cpu().double().numpy()
+            for k in range(outcome.correct.shape[1]):
+                columns[f"{name} {k}"] = outcome.correct[:, k].cpu().numpy().astype(np.int8)
+        self.tables.append(pd.DataFrame(columns))
+        if self.path is not None:
+            with whole(self.path) as temporary, temporary.open("w") as file:
+                file.write(f"# {self.fingerprint}\n")
+                pd.concat(self.tables, ignore_index=True).to_csv(file, index=False)
+
+    def arrays(self, name: str, device: torch.device) -> tuple[Tensor, ...]:
+        """Identity, label, clean, correct and distance of this process's images under one perturbation."""
+        num_eps = len(self.grids[name])
+        if not self.tables:  # this process had no image; others may have had some
+            empty = torch.empty(0, dtype=torch.long, device=device)
+            correct = torch.empty(0, num_eps, dtype=torch.uint8, device=device)
+            return empty, empty, empty.byte(), correct, empty.double()
+        table = pd.concat(self.tables, ignore_index=True)
+        correct = table[[f"{name} {k}" for k in range(num_eps)]].to_numpy(np.uint8)
+        arrays = (
+            table["stimulus"].to_numpy(np.int64), table["label"].to_numpy(np.int64), table["clean"].to_numpy(np.uint8),
+            correct, table[f"{name} distance"].to_numpy(np.float64),
+        )  # fmt: skip
+        return tuple(torch.from_numpy(np.array(a)).to(device) for a in arrays)

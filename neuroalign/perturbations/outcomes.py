@@ -1,0 +1,209 @@
+"""Which images a perturbation fools at which of several budgets, by no more attack runs than that takes.
+
+Balls are nested: what fools at a budget fools at every larger one. So an attack that searches its ball starts at the
+largest budget; where it fails, the image resists the whole grid after one run. Where it succeeds, the length of what it
+found, and what is left of it after shortening (forward passes only), tell how many budgets need no run at all; the next
+run starts from there. That an image which resisted at one budget resists at smaller ones is a statement about the attack,
+not a theorem; ``exhaustive=True`` attacks at every budget from scratch.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neuroalign.perturbations.base import Attack, Classifier
+from neuroalign.perturbations.budget import length, project
+from neuroalign.perturbations.gradient import FGSM
+from neuroalign.perturbations.minimal import MinimalNormAttack
+from neuroalign.types import Perturbation
+
+
+def is_nested(perturbation: Any) -> bool:
+    """Whether accuracy under a perturbation is that of its ball: what fools at one budget counts at all larger ones.
+
+    Not so for a single step, whose point is the literature's number at that very budget, and for callables that we
+    don't know.
+    """
+    return isinstance(perturbation, Attack) and not isinstance(perturbation, FGSM)
+
+
+def has_budget(perturbation: Any) -> bool:
+    """Whether a perturbation takes a budget; corruptions and the like are what they are."""
+    return getattr(perturbation, "has_budget", True)
+
+
+def check_budgets(perturbation: Any, eps: list[float]) -> None:
+    """Refuse budgets in which a pixel could change by more than all of its range.
+
+    Raises:
+        ValueError: If a budget of a "linf" perturbation is above 1.
+    """
+    if getattr(perturbation, "norm", None) == "linf" and max(eps) > 1:
+        raise ValueError(
+            f"eps is in pixels of [0, 1], where a change of 1 is everything; got {max(eps):g}: divide by 255?"
+        )
+
+
+def perturb(
+    perturbation: Perturbation, model: nn.Module, images: Tensor, labels: Tensor, eps: float, index: Tensor
+) -> Tensor:
+    """Call a perturbation, with the images' index if it takes one.
+
+    Raises:
+        ValueError: If what comes back has another shape or lies outside [0, 1].
+    """
+    signature = inspect.signature(perturbation)
+    takes_index = "index" in signature.parameters or any(
+        p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values()
+    )
+    keywords = {"index": index} if takes_index else {}
+    if getattr(perturbation, "needs_model", True):
+        found = perturbation(model, images, labels, eps, **keywords)
+    else:
+        found = perturbation(images, **keywords)  # type: ignore[call-arg, arg-type]
+    found = found.detach().float()
+    if found.shape != images.shape:
+        raise ValueError(f"{perturbation!r} turned images {tuple(images.shape)} into {tuple(found.shape)}")
+    low, high = (float(v) for v in found.aminmax())
+    if not (low >= -1e-5 and high <= 1 + 1e-5):
+        raise ValueError(f"{perturbation!r} gave images from {low:.3g} to {high:.3g}: they must stay in [0, 1]")
+    return found
+
+
+class Outcomes:
+    """What became of a batch of images.
+
+    Attributes:
+        correct: (stimulus, eps) bool, still classified right.
+        distance: (stimulus,) length of the shortest perturbation that fooled; 0 for a clean error, inf if none did.
+    """
+
+    def __init__(self, correct: Tensor, distance: Tensor) -> None:
+        self.correct, self.distance = correct, distance
+
+
+def outcomes(
+    perturbation: Perturbation,
+    classifier: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    index: Tensor,
+    eps: Tensor,
+    right: Tensor,
+    *,
+    exhaustive: bool = False,
+) -> Outcomes:
+    """Attack a batch at every budget of a grid.
+
+    Args:
+        perturbation: The attack, or any callable.
+        classifier: The model, in eval mode.
+        images: (stimulus, channel, height, width) in [0, 1], float32.
+        labels: (stimulus,).
+        index: (stimulus,) identity of each image.
+        eps: (eps,) increasing budgets.
+        right: (stimulus,) bool, classified right without any perturbation; the others cost nothing.
+        exhaustive: Attack at every budget from scratch.
+    """
+    correct = right[:, None].repeat(1, len(eps))
+    distance = torch.where(right, torch.inf, 0.0)
+    todo = right.nonzero()[:, 0]
+    found = Outcomes(correct, distance)
+    if not len(todo):
+        return found
+    batch = images[todo], labels[todo], index.cpu()[todo.cpu()]
+    if isinstance(perturbation, MinimalNormAttack) and not exhaustive:
+        part = _one_run(perturbation, classifier, *batch, eps)
+    elif is_nested(perturbation) and not exhaustive:
+        part = _step_down(perturbation, classifier, *batch, eps)  # type: ignore[arg-type]
+    else:
+        part = _sweep(perturbation, classifier, *batch, eps)
+    correct[todo], distance[todo] = part.correct, part.distance
+    return found
+
+
+def _sweep(
+    perturbation: Perturbation, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, eps: Tensor
+) -> Outcomes:
+    norm = getattr(perturbation, "norm", None)
+    columns, distance = [], torch.full((len(images),), torch.inf, device=images.device)
+    for budget in eps.tolist():
+        if budget == 0:
+            columns.append(torch.ones_like(labels, dtype=torch.bool))
+            continue
+        if isinstance(perturbation, Attack):
+            radius = torch.full((len(images), 1, 1, 1), budget, device=images.device)
+            perturbed, wrong = perturbation.search(classifier, images, labels, radius, index)
+        else:
+            where = index.to(images.device)
+            perturbed = perturb(perturbation, classifier.model, images, labels, budget, where)  # type: ignore[arg-type]
+            wrong = classifier.fooled(perturbed, labels)
+        columns.append(~wrong)
+        if norm in ("linf", "l2"):
+            size = length(perturbed - images, norm)[:, 0, 0, 0]
+            distance = torch.where(wrong, torch.minimum(distance, size), distance)
+    return Outcomes(torch.stack(columns, 1), distance)
+
+
+def _one_run(
+    attack: MinimalNormAttack, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, eps: Tensor
+) -> Outcomes:
+    found, fooled = attack.minimize(classifier, images, labels, index)
+    size = torch.where(fooled, length(found - images, attack.norm)[:, 0, 0, 0], torch.inf)
+    return Outcomes(size[:, None] > eps[None] + _slack(eps), size)
+
+
+def _slack(eps: Tensor) -> Tensor:
+    # x + d rounds, so that a perturbation of exactly eps may measure a little more.
+    return (1e-4 * eps).clamp_max(1e-6)
+
+
+def _step_down(
+    attack: Attack, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, eps: Tensor
+) -> Outcomes:
+    grid = eps[eps > 0]
+    num_zero = len(eps) - len(grid)
+    n, device = len(images), images.device
+    first = torch.full((n,), len(grid), device=device)  # smallest budget, by its place in the grid, known to fool
+    delta = torch.zeros_like(images)  # what fools there
+    distance = torch.full((n,), torch.inf, device=device)
+    reach = grid + _slack(grid)
+
+    def accept(rows: Tensor, perturbed: Tensor) -> None:
+        delta[rows] = perturbed - images[rows]
+        distance[rows] = length(delta[rows], attack.norm)[:, 0, 0, 0]
+        first[rows] = torch.minimum(first[rows], torch.searchsorted(reach, distance[rows]))
+
+    active = torch.arange(n, device=device)
+    while len(active) and len(grid):
+        radius = grid[first[active] - 1][:, None, None, None]
+        start = project(delta[active], images[active], radius, attack.norm) if attack.takes_start else None
+        perturbed, fooled = attack.search(
+            classifier, images[active], labels[active], radius, index[active.cpu()], start=start
+        )
+        active = active[fooled]
+        accept(active, perturbed[fooled])
+        _shorten(classifier, images, labels, grid, active, first, delta, distance, attack, accept)
+        active = active[first[active] > 0]
+    resists = torch.arange(len(grid), device=device)[None] < first[:, None]
+    return Outcomes(torch.cat([resists.new_ones(n, num_zero), resists], 1), distance)
+
+
+def _shorten(
+    classifier: Classifier, images: Tensor, labels: Tensor, grid: Tensor, active: Tensor, first: Tensor, delta: Tensor,
+    distance: Tensor, attack: Attack, accept: Any,
+) -> None:  # fmt: skip
+    """Bisect along each perturbation for the smallest budget of the grid at which a shorter one still fools."""
+    low = torch.zeros_like(first)
+    while len(active := active[low[active] < first[active]]):
+        middle = (low[active] + first[active]) // 2
+        share = (grid[middle] / distance[active])[:, None, None, None]
+        radius = grid[middle][:, None, None, None]
+        perturbed = project(delta[active] * share, images[active], radius, attack.norm)
+        fooled = classifier.fooled(perturbed, labels[active])
+        accept(active[fooled], perturbed[fooled])
+        low[active[~fooled]] = middle[~fooled] + 1

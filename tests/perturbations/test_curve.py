@@ -1,0 +1,289 @@
+"""The curve in one pass: closed forms, agreement with the plain sweep, the same for any batches, resumed, distributed."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from neuroalign import FGSM, FMN, PGD, CarliniWagner, DeepFool, RobustnessCurve, evaluate_robustness, robustness_curve
+from neuroalign.perturbations.measurement import measure
+from tests.distributed import run_on_ranks
+from tests.perturbations import linear_references as exact
+from tests.perturbations.test_gradient import images, linear
+
+GRIDS = {"linf": np.linspace(0.001, 0.012, 10).tolist(), "l2": np.linspace(0.01, 0.1, 10).tolist()}
+
+
+class Scaled(nn.Module):
+    def __init__(self, model, factor):
+        super().__init__()
+        self.model, self.factor = model, factor
+
+    def forward(self, x):
+        return self.factor * self.model(x)
+
+
+def arrays(model, x, labels):
+    layer = model[1]
+    weight, bias = (a.detach().double().numpy() for a in (layer.weight, layer.bias))
+    return weight, bias, x.flatten(1).double().numpy(), labels.numpy()
+
+
+def network(seed=0):
+    """Of weights large enough that its classes lie close together."""
+    torch.manual_seed(seed)
+    layers = nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 5)
+    model = nn.Sequential(*layers).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(4)
+        logits = model(images(200))
+        model[-1].bias.sub_(logits.mean(0))
+    return model
+
+
+def loader(x, labels, batch_size=64):
+    return DataLoader(TensorDataset(x, labels), batch_size)
+
+
+def with_errors(model, x):
+    logits = model(x)
+    labels = logits.argmax(1)
+    labels[::6] = (labels[::6] + 1) % logits.shape[1]
+    return labels
+
+
+@pytest.mark.parametrize("factor", [1, 1000], ids=["plain", "logits x 1000"])
+@pytest.mark.parametrize("box", [False, True], ids=["inside the box", "at the box"])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("num_classes", [2, 5])
+def test_linear_models_are_matched(num_classes, norm, box, factor):
+    model, x = linear(num_classes), images()
+    if box:  # a third of the values sit on a border, so that the box binds
+        g = torch.Generator().manual_seed(3)
+        x = torch.where(torch.rand(x.shape, generator=g) < 0.33, x.round(), x)
+    labels = with_errors(model, x)
+    curve = robustness_curve(Scaled(model, factor), loader(x, labels), PGD.two_losses(norm), GRIDS[norm])
+    minimal = exact.minimal_norm(*arrays(model, x, labels), norm, True)
+    truth = minimal[:, None] > np.array(GRIDS[norm])[None]
+    # Images on the border of a budget are rounding's; they are few, and counted.
+    border = np.abs(minimal[:, None] - np.array(GRIDS[norm])) < 1e-6
+    assert border.mean() < 0.005
+    found = curve.correct()
+    assert not (truth & ~found & ~border).any(), "fooled what nothing in the ball and the box can fool"
+    assert (found.mean(0) - truth.mean(0)).max() <= 0.01
+    assert 0.05 < truth.mean() < 0.8
+    assert (curve.images["threshold"] == 0).sum() == (labels != model(x).argmax(1)).sum() > 0
+
+
+@pytest.mark.parametrize("attack", [DeepFool(), CarliniWagner(steps=300), FMN("l2"), FMN("linf")], ids=lambda a: a.name)
+def test_shortest_perturbations_of_linear_models(attack):
+    model, x = linear(4), images(60)
+    labels = with_errors(model, x)
+    curve = robustness_curve(model, loader(x, labels), attack, GRIDS[attack.norm])
+    truth = exact.minimal_norm(*arrays(model, x, labels), attack.norm, True)
+    found = curve.images["distance"].to_numpy()
+    assert (found >= truth - 1e-5).all()
+    np.testing.assert_allclose(np.median(found / np.where(truth > 0, truth, 1)), 1, atol=0.03)
+    assert (found[truth == 0] == 0).all()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_the_plain_sweep_agrees(norm):
+    model, x = network(), images(200)
+    labels = with_errors(model, x)
+    grid = GRIDS[norm]
+    fast = robustness_curve(model, loader(x, labels), PGD.two_losses(norm), grid)
+    plain = robustness_curve(model, loader(x, labels), PGD.two_losses(norm), grid, exhaustive=True)
+    assert np.abs(fast.accuracy - plain.accuracy).max() <= 0.01
+    assert (fast.images["threshold"] != plain.images["threshold"]).mean() <= 0.02
+    assert fast.num_backward < 0.5 * plain.num_backward
+    assert 0.2 < fast.accuracy.mean() < 0.8
+    assert np.ptp(fast.accuracy) > 0.2
+
+
+def test_the_same_for_any_batches_order_and_workers():
+    model, x = network(), images(200)
+    labels = with_errors(model, x)
+    grid = GRIDS["linf"]
+    whole = robustness_curve(model, loader(x, labels, 200), PGD.two_losses(), grid).images["threshold"].to_numpy()
+    order = torch.randperm(200)
+    shuffled = [{"image": x[i], "label": labels[i], "stimulus": i} for i in order.split(37)]
+    workers = DataLoader(TensorDataset(x, labels), 23, num_workers=2)
+    for batches in (shuffled, workers):
+        again = robustness_curve(model, batches, PGD.two_losses(), grid).images
+        assert (again["threshold"].to_numpy() != whole).sum() <= 1
+        assert again["stimulus"].tolist() == list(range(200))
+
+
+def test_counts_of_passes_are_few():
+    """Ten budgets, at most twice the passes of one."""
+    model, x = network(), images(100)
+    labels = with_errors(model, x)
+    grid = GRIDS["linf"]
+    ten = robustness_curve(model, loader(x, labels), PGD.two_losses(), grid)
+    one = robustness_curve(model, loader(x, labels), PGD.two_losses(), grid[-1:])
+    plain = robustness_curve(model, loader(x, labels), PGD(steps=40, rel_step_size=1 / 30), grid, exhaustive=True)
+    assert ten.num_backward + ten.num_forward < 6 * (one.num_backward + one.num_forward)
+    assert ten.num_forward < plain.num_forward / 4
+
+
+def test_worst_case_is_the_union():
+    model, x = network(), images(80)
+    labels = with_errors(model, x)
+    grid = (np.array(GRIDS["l2"]) * 2).tolist()
+    curves = [robustness_curve(model, loader(x, labels), a, grid) for a in (FGSM("l2"), PGD("l2", steps=3), DeepFool())]
+    union = RobustnessCurve.worst_case(curves)
+    np.testing.assert_array_equal(union.correct(), np.logical_and.reduce([c.correct() for c in curves]))
+    with pytest.raises(ValueError, match="differ in norm or budgets"):
+        RobustnessCurve.worst_case([curves[0], robustness_curve(model, loader(x, labels), FGSM(), grid)])
+
+
+def test_evaluate_robustness_counts_the_curve():
+    model, x = network(), images(60)
+    labels = with_errors(model, x)
+    curve = robustness_curve(model, loader(x, labels), PGD(steps=5), [0.01, 0.02])
+    table = evaluate_robustness(model, loader(x, labels), PGD(steps=5), [0.02, 0.01])
+    np.testing.assert_array_equal(table["accuracy"], curve.accuracy[::-1])
+    assert curve.table()["num_correct"].tolist() == table["num_correct"].tolist()[::-1]
+    success = table["attack_success_rate"] * (table["clean_accuracy"] * 60)
+    np.testing.assert_allclose(success, table["clean_accuracy"] * 60 - table["num_correct"])
+
+
+def test_root_mean_square_budgets():
+    model, x = network(), images(60)
+    labels = with_errors(model, x)
+    root = np.sqrt(x[0].numel())
+    absolute = robustness_curve(model, loader(x, labels), PGD("l2"), [0.05, 0.1])
+    relative = robustness_curve(model, loader(x, labels), PGD("l2"), [0.05 / root, 0.1 / root], l2_scale="rms")
+    np.testing.assert_array_equal(absolute.accuracy, relative.accuracy)
+    with pytest.raises(ValueError, match="is for L2 attacks"):
+        robustness_curve(model, loader(x, labels), PGD(), [0.05], l2_scale="rms")
+
+
+class Killed(Exception):
+    pass
+
+
+def test_goes_on_after_a_kill(tmp_path):
+    model, x = network(), images(100)
+    labels = with_errors(model, x)
+    path = tmp_path / "part.csv"
+    whole = robustness_curve(model, loader(x, labels, 20), PGD(steps=3), [0.01, 0.02])
+
+    def dying():
+        for i, batch in enumerate(loader(x, labels, 20)):
+            if i == 3:
+                raise Killed
+            yield batch
+
+    with pytest.raises(Killed):
+        robustness_curve(model, dying(), PGD(steps=3), [0.01, 0.02], checkpoint=path)
+    seen = []
+
+    class Counting(PGD):
+        def __repr__(self):
+            return repr(PGD(steps=3))
+
+        def search(self, classifier, images, labels, eps, index, start=None):
+            seen.extend(index.tolist())
+            return super().search(classifier, images, labels, eps, index, start)
+
+    resumed = robustness_curve(model, loader(x, labels, 30), Counting(steps=3), [0.01, 0.02], checkpoint=path)
+    assert min(seen) >= 60, "an image that was done was attacked again"
+    assert (resumed.images["threshold"] != whole.images["threshold"]).sum() <= 1
+    assert resumed.images["stimulus"].tolist() == list(range(100))
+    with pytest.raises(ValueError, match="another model, other perturbations or other settings"):
+        robustness_curve(network(1), loader(x, labels, 30), PGD(steps=3), [0.01, 0.02], checkpoint=path)
+
+
+def _on_rank(rank, world, sampled):
+    model, x = network(), images(101)
+    labels = with_errors(model, x)
+    batches = loader(x, labels, 16)
+    if sampled:
+        sampler = torch.utils.data.DistributedSampler(batches.dataset, world, rank, shuffle=False)
+        batches = DataLoader(batches.dataset, 16, sampler=sampler)
+    curve = robustness_curve(model, batches, PGD(steps=4, restarts=2), [0.01, 0.02])
+    return torch.tensor(curve.images[["stimulus", "threshold"]].to_numpy()), curve.num_forward
+
+
+@pytest.mark.parametrize("sampled", [False, True], ids=["plain loader", "distributed sampler"])
+def test_two_processes_equal_one(sampled):
+    (alone, _), *_ = [_on_rank(0, 1, False)]
+    for images_of_rank, _ in run_on_ranks(_on_rank, 2, sampled):
+        assert images_of_rank.shape == alone.shape, "every image once"
+        assert (images_of_rank != alone).any(1).sum() <= 1
+
+
+def test_bfloat16_autocast_and_inference_mode_change_nothing():
+    model, x = network(), images(60)
+    labels = with_errors(model, x)
+    expected = robustness_curve(model, loader(x, labels), PGD.two_losses(), [0.01, 0.02]).images
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = robustness_curve(model, loader(x, labels), PGD.two_losses(), [0.01, 0.02]).images
+    with torch.inference_mode():
+        inference = robustness_curve(model, loader(x, labels), PGD.two_losses(), [0.01, 0.02]).images
+    assert mixed.equals(expected)
+    assert inference.equals(expected)
+
+
+def test_fewer_images_than_classes():
+    model, x = linear(5), images(2)
+    curve = robustness_curve(model, loader(x, model(x).argmax(1)), PGD.two_losses(), [0.001, 0.1])
+    assert curve.images["threshold"].shape == (2,)
+
+
+def test_refusals():
+    model, x = linear(3), images(8)
+    labels = model(x).argmax(1)
+    with pytest.raises(ValueError, match="increasing budgets"):
+        robustness_curve(model, loader(x, labels), PGD(), [0.2, 0.1])
+    with pytest.raises(ValueError, match="non-negative"):
+        robustness_curve(model, loader(x, labels), PGD(), [-0.1, 0.1])
+    with pytest.raises(ValueError, match="divide by 255"):
+        robustness_curve(model, loader(x, labels), PGD(), [1.0, 8.0])
+    with pytest.raises(ValueError, match="labels run from"):
+        robustness_curve(model, loader(x, labels + 3), PGD(), [0.1])
+    with pytest.raises(ValueError, match="floating point"):
+        robustness_curve(model, loader((x * 255).byte(), labels), PGD(), [0.1])
+    with pytest.raises(TypeError, match="returns a tuple"):
+        robustness_curve(Wrapped(model, lambda z: (z, z)), loader(x, labels), PGD(), [0.1])
+    with pytest.raises(ValueError, match=r"logits \(stimulus, class\)"):
+        robustness_curve(Wrapped(model, lambda z: z[:, 0]), loader(x, labels), PGD(), [0.1])
+    with pytest.warns(UserWarning, match="rows sum to 1"):
+        robustness_curve(Wrapped(model, lambda z: z.softmax(1)), loader(x, labels), PGD(), [0.1])
+    with pytest.warns(UserWarning, match="in train mode"):
+        PGD()(linear(3).train(), x, labels, 0.1)
+    with pytest.raises(ValueError, match="eps has no budgets for pgd20-linf"):
+        evaluate_robustness(model, loader(x, labels), [PGD(), FGSM()], {"fgsm-linf": 0.1})
+    with pytest.raises(ValueError, match="unknown perturbation in eps 'pgd'"):
+        evaluate_robustness(model, loader(x, labels), [PGD()], {"pgd": 0.1})
+
+
+class Wrapped(nn.Module):
+    def __init__(self, model, change):
+        super().__init__()
+        self.model, self.change = model, change
+
+    def forward(self, x):
+        return self.change(self.model(x))
+
+
+def test_revived_images_are_counted():
+    class Wavering(FGSM):  # fools at the smaller budget only
+        def search(self, classifier, images, labels, eps, index, start=None):
+            found = images if float(eps[0, 0, 0, 0]) > 0.05 else 1 - images
+            return found, torch.full_like(labels, float(eps[0, 0, 0, 0]) <= 0.05, dtype=torch.bool)
+
+    model, x = linear(3), images(8)
+    curve = robustness_curve(model, loader(x, model(x).argmax(1)), Wavering(), [0.01, 0.1])
+    assert curve.num_revived == 8
+    assert curve.accuracy.tolist() == [0, 0]
+
+
+def test_one_pass_measures_several():
+    model, x = linear(3), images(8)
+    found = measure(model, loader(x, model(x).argmax(1)), {"a": FGSM(), "b": PGD()}, {"a": [0.01], "b": [0.01, 0.02]})
+    assert [m.correct.shape for m in found] == [(8, 1), (8, 2)]
