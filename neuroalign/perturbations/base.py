@@ -33,7 +33,8 @@ class Classifier:
         self.model = model
         self.num_forward = self.num_backward = 0
 
-    def _forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (stimulus, class) in float32, with a graph where gradients are enabled."""
         self.num_forward += len(images)
         with torch.autocast(images.device.type, enabled=False):
             logits = self.model(images)
@@ -55,7 +56,7 @@ class Classifier:
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """Logits (stimulus, class) in float32, without a graph."""
-        return self._forward(images)
+        return self.forward(images)
 
     def gradient(self, images: Tensor, objective: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, the objective's value (stimulus,) and its gradient by the images.
@@ -69,7 +70,7 @@ class Classifier:
         """
         with torch.enable_grad():
             images = images.detach().requires_grad_()
-            logits = self._forward(images)
+            logits = self.forward(images)
             value = objective(logits)
             if not value.requires_grad:
                 raise ValueError("no gradient reaches the images: is the model wrapped in no_grad or detached?")
@@ -86,7 +87,7 @@ class Classifier:
         """
         with torch.enable_grad():
             images = images.detach().requires_grad_()
-            logits = self._forward(images)
+            logits = self.forward(images)
             wanted = logits.gather(1, classes).unbind(1)
             gradients = [torch.autograd.grad(z.sum(), images, retain_graph=True)[0] for z in wanted]
         self.num_backward += len(images) * len(gradients)

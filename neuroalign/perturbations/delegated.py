@@ -1,0 +1,174 @@
+"""Attacks of other libraries, made to behave: AutoAttack by pyautoattack, Brendel & Bethge by foolbox."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from torch import Tensor, nn
+
+from neuroalign.perturbations.base import Attack, Classifier, describe
+from neuroalign.perturbations.budget import Norm, project
+from neuroalign.perturbations.minimal import DeepFool, MinimalNormAttack
+from neuroalign.perturbations.state import attacking
+
+
+class _Shell(nn.Module):
+    """The classifier with its checks, in the form that other libraries ask for."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self._ask = classifier.forward
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self._ask(images)
+
+
+@contextmanager
+def _undone(classifier: Classifier, seed: int) -> Iterator[_Shell]:
+    """Other people's side effects, undone: gradients of parameters, random generators, the trace function, log lines."""
+    trace, logger = sys.gettrace(), logging.getLogger("auto-attack")
+    level = logger.level
+    model = classifier.model if isinstance(classifier.model, nn.Module) else nn.Identity()
+    try:
+        logger.setLevel(logging.CRITICAL)
+        with attacking(model, seed):
+            yield _Shell(classifier).eval()
+    finally:
+        logger.setLevel(level)
+        sys.settrace(trace)
+
+
+class AutoAttack(Attack):
+    """The standard ensemble of four parameter-free attacks (Croce & Hein 2020), run by ``pyautoattack``.
+
+    Works for any number of classes from 2 up: the attacks toward targets take as many as there are other classes, and
+    with fewer than 4 classes, where their loss is not defined, the untargeted FAB stands in for them. What ran is part of
+    the description once it ran. Random numbers are drawn a batch at a time, so that results may differ a little with the
+    batch size.
+
+    Args:
+        norm: "linf" or "l2".
+        version: "standard", or "fast": its first two attacks (APGD with cross-entropy and with the targeted DLR loss).
+        seed: Of all attacks.
+
+    Attributes:
+        attacks: Names of the attacks that ran; None before the first run.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 5)).eval()
+        >>> images, labels = torch.rand(5, 3, 2, 2), torch.tensor([0, 1, 2, 3, 4])
+        >>> AutoAttack(version="fast")(model, images, labels, eps=8 / 255).shape
+        torch.Size([5, 3, 2, 2])
+    """
+
+    def __init__(
+        self, norm: Norm = "linf", *, version: Literal["standard", "fast"] = "standard", seed: int = 0
+    ) -> None:
+        super().__init__(norm)
+        if version not in ("standard", "fast"):
+            raise ValueError(f"version must be 'standard' or 'fast'; got {version!r}")
+        self.version, self.seed = version, seed
+        self.attacks: tuple[str, ...] | None = None
+        self._num_targets = 0
+
+    @property
+    def name(self) -> str:
+        """Short name for logs and tables."""
+        return f"autoattack-{self.norm}" + ("-fast" if self.version == "fast" else "")
+
+    def _choose(self, num_classes: int) -> None:
+        attacks = ["apgd-ce", "apgd-t", "fab-t", "square"] if num_classes >= 4 else ["apgd-ce", "fab", "square"]
+        self.attacks = tuple(attacks[:2] if self.version == "fast" else attacks)
+        self._num_targets = min(9, num_classes - 1)
+
+    def search(
+        self, classifier: Classifier, images: Tensor, labels: Tensor, eps: Tensor, index: Tensor, start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """One run for each budget among those of the images."""
+        found = images.clone()
+        self._choose(classifier.logits(images[:1]).shape[1])
+        for budget in eps.unique().tolist():
+            rows = (eps[:, 0, 0, 0] == budget).nonzero()[:, 0]
+            if budget > 0:
+                found[rows] = self._run(classifier, images[rows], labels[rows], budget)
+        found = project(found - images, images, eps, self.norm)
+        return found, classifier.fooled(found, labels)
+
+    def _run(self, classifier: Classifier, images: Tensor, labels: Tensor, eps: float) -> Tensor:
+        import pyautoattack
+
+        with _undone(classifier, self.seed) as shell:
+            adversary = pyautoattack.AutoAttack(
+                shell, norm={"linf": "Linf", "l2": "L2"}[self.norm], eps=eps, version="custom",
+                attacks=list(self.attacks or ()), device=images.device, seed=self.seed,
+            )  # fmt: skip
+            # The parameters of "standard", which itself fails with fewer than 10 classes.
+            adversary.apgd.n_restarts = adversary.fab.n_restarts = adversary.apgd_targeted.n_restarts = 1
+            adversary.apgd_targeted.n_target_classes = adversary.fab.n_target_classes = self._num_targets
+            adversary.square.n_queries = 5000
+            found, _ = adversary.run_standard_evaluation(images, labels, batch_size=len(images))
+        return found.detach()
+
+    def __repr__(self) -> str:
+        ran = {} if self.attacks is None else {"attacks": list(self.attacks), "num_targets": self._num_targets}
+        return describe(self, norm=self.norm, version=self.version, seed=self.seed, **ran)
+
+
+class BrendelBethge(MinimalNormAttack):
+    """The attack of Brendel, Rauber, Kümmerer, Ustyuzhaninov & Bethge (2019) along the boundary, run by ``foolbox``.
+
+    Begins at what :class:`DeepFool` finds. Its first use compiles for one to three minutes. Needs the extra "foolbox".
+
+    Args:
+        norm: "linf" or "l2".
+        steps: Of the walk.
+        seed: Of the random generators.
+
+    Raises:
+        ImportError: If foolbox is not installed.
+
+    Example:
+        >>> BrendelBethge("l2", steps=100)
+        BrendelBethge(norm='l2', steps=100, seed=0)
+    """
+
+    def __init__(self, norm: Norm = "l2", *, steps: int = 1000, seed: int = 0) -> None:
+        super().__init__(norm)
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1; got {steps}")
+        self.steps, self.seed = steps, seed
+
+    @property
+    def name(self) -> str:
+        """Short name for logs and tables."""
+        return f"brendel-bethge-{self.norm}"
+
+    def minimize(self, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Walk along the boundary from where DeepFool reached it."""
+        try:
+            import foolbox
+            import numba  # noqa: F401  foolbox imports it late and fails without a word
+        except ImportError as error:
+            raise ImportError("the Brendel-Bethge attack is foolbox's: pip install 'neuroalign[foolbox]'") from error
+        found, fooled = DeepFool().minimize(classifier, images, labels, index)
+        rows = fooled.nonzero()[:, 0]
+        if not len(rows):
+            return found, fooled
+        kinds = {"linf": "LinfinityBrendelBethgeAttack", "l2": "L2BrendelBethgeAttack"}
+        attack = getattr(foolbox.attacks, kinds[self.norm])(steps=self.steps)
+        with _undone(classifier, self.seed) as shell:
+            model = foolbox.PyTorchModel(shell, bounds=(0, 1), device=images.device)
+            walked = attack.run(
+                model, images[rows], foolbox.criteria.Misclassification(labels[rows]), starting_points=found[rows]
+            )
+        walked = walked.clamp(0, 1)
+        better = classifier.fooled(walked, labels[rows])
+        found[rows[better]] = walked[better]
+        return found, fooled
+
+    def __repr__(self) -> str:
+        return describe(self, norm=self.norm, steps=self.steps, seed=self.seed)

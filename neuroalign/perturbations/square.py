@@ -1,0 +1,135 @@
+"""The Square attack: random search with squares, without gradients."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from neuroalign.perturbations.base import Attack, Classifier, describe
+from neuroalign.perturbations.budget import Norm, image_generator, length, project
+from neuroalign.perturbations.objectives import margin
+
+# After these shares of 10,000 queries the share of pixels that a square covers is halved (the paper's schedule).
+_HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+
+
+class Square(Attack):
+    """Square attack (Andriushchenko et al. 2020, arXiv 1912.00049): a black box, hence the control for masked gradients.
+
+    A network that resists gradients but falls to this has masked gradients, not robustness. Random numbers come from a
+    generator of each image's own.
+
+    In L2 a square moves its share of the length to a new place with random signs; the paper's shaped bumps are left out.
+
+    Args:
+        norm: "linf" or "l2".
+        num_queries: Forward passes an image.
+        share: Of the pixels that the first squares cover.
+        seed: Of the search.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(48, 5)).eval()
+        >>> images, labels = torch.rand(5, 3, 4, 4), torch.tensor([0, 1, 2, 3, 4])
+        >>> Square(num_queries=20)(model, images, labels, eps=8 / 255).shape
+        torch.Size([5, 3, 4, 4])
+    """
+
+    def __init__(self, norm: Norm = "linf", *, num_queries: int = 5000, share: float = 0.8, seed: int = 0) -> None:
+        super().__init__(norm)
+        if num_queries < 1 or not 0 < share <= 1:
+            raise ValueError(f"num_queries must be at least 1 and share in (0, 1]; got {num_queries} and {share}")
+        self.num_queries, self.share, self.seed = num_queries, share, seed
+
+    @property
+    def name(self) -> str:
+        """Short name for logs and tables."""
+        return f"square-{self.norm}"
+
+    def search(
+        self, classifier: Classifier, images: Tensor, labels: Tensor, eps: Tensor, index: Tensor, start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Random search, image by image for the numbers, all together for the queries."""
+        _, channels, height, width = images.shape
+        # Drawn in blocks: all numbers of an image at once would not fit, one by one would take for ever.
+        generators = [image_generator(self.seed, i, 0) for i in index.tolist()]
+        draws = _Draws(generators, 4 + channels, images)
+        x = project(self._stripes(generators, images) * eps, images, eps, self.norm)
+        result = x.clone()
+        logits = classifier.logits(x)
+        best, wrong = margin(logits, labels), logits.argmax(1) != labels
+        fooled = wrong.clone()
+        active = (~wrong).nonzero()[:, 0]
+        for t in range(1, self.num_queries):
+            if not len(active):
+                break
+            side = self._side(t, height, width)
+            numbers = draws.next(active)
+            proposed = self._propose(images[active], result[active], eps[active], numbers, side)
+            logits = classifier.logits(proposed)
+            value, wrong = margin(logits, labels[active]), logits.argmax(1) != labels[active]
+            better = (value > best[active]) | wrong
+            rows = active[better]
+            result[rows], best[rows] = proposed[better], value[better]
+            fooled[active] = wrong
+            active = active[~wrong]
+        return result, fooled
+
+    def _side(self, t: int, height: int, width: int) -> int:
+        halvings = sum(t / self.num_queries > h for h in _HALVINGS)
+        pixels = self.share * 0.5**halvings * height * width
+        return max(1, min(round(math.sqrt(pixels)), min(height, width) - 1 or 1))
+
+    def _stripes(self, generators: list[torch.Generator], images: Tensor) -> Tensor:
+        channels, width = images.shape[1], images.shape[3]
+        signs = torch.stack([torch.rand(channels, 1, width, generator=g) for g in generators]).to(images)
+        signs = torch.where(signs < 0.5, -1.0, 1.0).expand_as(images)
+        return signs if self.norm == "linf" else signs / length(signs, "l2")
+
+    def _propose(self, images: Tensor, x: Tensor, eps: Tensor, numbers: Tensor, side: int) -> Tensor:
+        _, channels, height, width = images.shape
+        window = _window(numbers[:, 0], numbers[:, 1], side, height, width)
+        signs = torch.where(numbers[:, 2 : 2 + channels] < 0.5, -1.0, 1.0)[:, :, None, None]
+        delta = x - images
+        if self.norm == "linf":
+            return project(torch.where(window, eps * signs, delta), images, eps, "linf")
+        elsewhere = _window(numbers[:, 2 + channels], numbers[:, 3 + channels], side, height, width)
+        kept = torch.where(window | elsewhere, 0.0, delta)
+        # What is left of the budget once both windows are cleared goes into the first.
+        left = (eps.square() - length(kept, "l2").square()).clamp_min(0).sqrt()
+        old = torch.where(window, delta, 0.0)
+        bump = torch.where(window, signs, 0.0)
+        bump = bump / length(bump, "l2") + old / length(old, "l2").clamp_min(1e-12)
+        return project(kept + left * bump / length(bump, "l2").clamp_min(1e-12), images, eps, "l2")
+
+    def __repr__(self) -> str:
+        return describe(self, norm=self.norm, num_queries=self.num_queries, share=self.share, seed=self.seed)
+
+
+class _Draws:
+    """Uniform numbers for every image and query, each image's from its own generator."""
+
+    def __init__(self, generators: list[torch.Generator], width: int, like: Tensor, block: int = 256) -> None:
+        self.generators, self.width, self.like, self.block = generators, width, like, block
+        self.position = block
+        self.numbers = like.new_empty(len(generators), block, width)
+
+    def next(self, rows: Tensor) -> Tensor:
+        """(row, width) numbers of the next query."""
+        if self.position == self.block:
+            for i in rows.tolist():
+                drawn = torch.rand(self.block, self.width, generator=self.generators[i])
+                self.numbers[i] = drawn.to(self.like)
+            self.position = 0
+        self.position += 1
+        return self.numbers[rows, self.position - 1]
+
+
+def _window(top: Tensor, left: Tensor, side: int, height: int, width: int) -> Tensor:
+    """(stimulus, 1, height, width) bool: a square at a random place that lies inside the image."""
+    top = (top * (height - side + 1)).long().clamp_max(height - side)[:, None]
+    left = (left * (width - side + 1)).long().clamp_max(width - side)[:, None]
+    y, x = torch.arange(height, device=top.device)[None], torch.arange(width, device=top.device)[None]
+    rows, columns = (y >= top) & (y < top + side), (x >= left) & (x < left + side)
+    return (rows[:, :, None] & columns[:, None, :])[:, None]
