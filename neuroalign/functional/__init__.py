@@ -7,6 +7,14 @@ from neuroalign.functional.cka import hsic, linear_cka, rbf_cka
 from neuroalign.functional.cone import ConeProjection, cone_projection
 from neuroalign.functional.correlation import cosine, noise_ceiling, pearson, spearman_brown
 from neuroalign.functional.cross_validation import RidgeFit, ridge_cv
+from neuroalign.functional.decisions import (
+    SIXTEEN_CLASSES,
+    CueDecisions,
+    ErrorConsistency,
+    error_consistency,
+    shape_bias,
+    sixteen_class_probabilities,
+)
 from neuroalign.functional.dissimilarity import rdm, square_rdm
 from neuroalign.functional.distributed import gather_batch, reduce_sum
 from neuroalign.functional.few_shot import FewShotGeometry, few_shot_error
@@ -30,14 +38,19 @@ from neuroalign.functional.rdm_comparison import compare_rdms, rdm_noise_ceiling
 from neuroalign.functional.regression import ridge, ridge_gcv, ridge_predictivity
 from neuroalign.functional.shape import procrustes, shape_distance
 from neuroalign.functional.signal_gram import signal_gram
+from neuroalign.functional.smoothness import InputGradients, input_gradient_norm, local_lipschitz, paper_smoothness
 from neuroalign.functional.subspaces import principal_angles, subspace_overlap
 from neuroalign.functional.triplets import odd_one_out_correct, odd_one_out_nll, pair_similarities
 
 __all__ = [
+    "SIXTEEN_CLASSES",
     "CenterDirections",
     "ConeProjection",
+    "CueDecisions",
+    "ErrorConsistency",
     "FewShotGeometry",
     "GlueGeometry",
+    "InputGradients",
     "ManifoldCapacity",
     "ManifoldStatistics",
     "RidgeFit",
@@ -49,6 +62,7 @@ __all__ = [
     "cone_projection",
     "cosine",
     "effective_rank",
+    "error_consistency",
     "few_shot_error",
     "gabor_energy",
     "gabor_filters",
@@ -56,8 +70,10 @@ __all__ = [
     "gaussian_nll",
     "glue",
     "hsic",
+    "input_gradient_norm",
     "linear_cka",
     "linear_separability",
+    "local_lipschitz",
     "manifold_capacity",
     "manifold_radius",
     "nearest_center_signal",
@@ -65,6 +81,7 @@ __all__ = [
     "odd_one_out_correct",
     "odd_one_out_nll",
     "pair_similarities",
+    "paper_smoothness",
     "participation_ratio",
     "pearson",
     "poisson_nll",
@@ -82,9 +99,11 @@ __all__ = [
     "ridge_predictivity",
     "rsa",
     "separability",
+    "shape_bias",
     "shape_distance",
     "signal_gram",
     "simulated_capacity",
+    "sixteen_class_probabilities",
     "soft_matching",
     "spearman_brown",
     "square_rdm",

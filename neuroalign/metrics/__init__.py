@@ -2,6 +2,7 @@
 
 from neuroalign.metrics.behaviour import OddOneOutAccuracy, RDMSimilarity
 from neuroalign.metrics.correlation import NoiseNormalizedCorrelation, VoxelCorrelation
+from neuroalign.metrics.decisions import ShapeBias
 from neuroalign.metrics.geometry import ManifoldGeometry
 from neuroalign.metrics.robustness import RobustAccuracy
 from neuroalign.metrics.similarity import (
@@ -26,6 +27,7 @@ __all__ = [
     "RDMSimilarity",
     "RidgePredictivity",
     "RobustAccuracy",
+    "ShapeBias",
     "SoftMatching",
     "VoxelCorrelation",
 ]

@@ -7,11 +7,15 @@ from neuroalign.perturbations.delegated import AutoAttack, BrendelBethge
 from neuroalign.perturbations.evaluation import evaluate_robustness, per_image_robustness
 from neuroalign.perturbations.gradient import FGSM, PGD
 from neuroalign.perturbations.intervals import wilson
+from neuroalign.perturbations.masking import MaskingReport, masking_report
 from neuroalign.perturbations.measurement import weights_hash
 from neuroalign.perturbations.minimal import FMN, CarliniWagner, DeepFool
 from neuroalign.perturbations.names import perturbation_name
+from neuroalign.perturbations.spatial import RotationTranslation
 from neuroalign.perturbations.square import Square
 from neuroalign.perturbations.state import attacking
+from neuroalign.perturbations.transfer import transfer_matrix
+from neuroalign.perturbations.transforms import Contrast, HighPass, ImageTransform, LowPass
 
 __all__ = [
     "APGD",
@@ -23,14 +27,22 @@ __all__ = [
     "BrendelBethge",
     "CarliniWagner",
     "Classifier",
+    "Contrast",
     "DeepFool",
+    "HighPass",
+    "ImageTransform",
+    "LowPass",
+    "MaskingReport",
     "RobustnessCurve",
+    "RotationTranslation",
     "Square",
     "attacking",
     "evaluate_robustness",
+    "masking_report",
     "per_image_robustness",
     "perturbation_name",
     "robustness_curve",
+    "transfer_matrix",
     "weights_hash",
     "wilson",
 ]

@@ -1,0 +1,182 @@
+"""Whether two deciders err on the same images, and by which cue a decider decides."""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class ErrorConsistency(NamedTuple):
+    """Agreement of two deciders beyond what their accuracies alone bring.
+
+    Attributes:
+        kappa: Cohen's kappa of being right: 1 the same errors, 0 independent errors, negative avoiding each other's. NaN
+            where both are right always or both wrong always.
+        observed: Share of images on which both are right or both are wrong.
+        expected: The same for independent deciders of these accuracies.
+        num_images: Of how many.
+    """
+
+    kappa: Tensor
+    observed: Tensor
+    expected: Tensor
+    num_images: int
+
+
+def error_consistency(correct: Tensor, other: Tensor) -> ErrorConsistency:
+    """Error consistency of two deciders on the same images.
+
+    Args:
+        correct: (stimulus,) bool, whether the first was right.
+        other: (stimulus,) bool, whether the second was right on the same image, in the same order.
+
+    Raises:
+        ValueError: If there is no image or the two differ in shape.
+
+    Warns:
+        UserWarning: If chance agreement is certain, so that kappa is not defined.
+
+    Example:
+        >>> same = torch.tensor([True, True, False, False])
+        >>> error_consistency(same, same).kappa
+        tensor(1., dtype=torch.float64)
+
+    Source:
+        Geirhos, Meding & Wichmann 2020, eq. 1 to 3 (arXiv 2006.16736).
+    """
+    if correct.shape != other.shape or correct.ndim != 1 or not len(correct):
+        raise ValueError(
+            f"both must be (stimulus,) of the same images; got {tuple(correct.shape)} and {tuple(other.shape)}"
+        )
+    a, b = correct.bool().double(), other.bool().to(correct.device).double()
+    observed = (a == b).double().mean()
+    p, q = a.mean(), b.mean()
+    expected = p * q + (1 - p) * (1 - q)
+    if float(expected) == 1:
+        warnings.warn(
+            f"kappa is not defined: both accuracies are {float(p):g}, so that chance alone brings full agreement",
+            stacklevel=2,
+        )
+    kappa = (observed - expected) / (1 - expected)  # 0 / 0 is NaN
+    return ErrorConsistency(kappa, observed, expected, len(correct))
+
+
+class CueDecisions(NamedTuple):
+    """Decisions on images whose shape is of one class and whose texture of another.
+
+    Attributes:
+        shape_bias: Shape decisions among those by either cue; NaN without any.
+        shape_rate: Share of images decided by shape.
+        texture_rate: Share decided by texture.
+        num_shape: Images decided by shape.
+        num_texture: Images decided by texture.
+        num_images: Images whose cues are in conflict.
+    """
+
+    shape_bias: Tensor
+    shape_rate: Tensor
+    texture_rate: Tensor
+    num_shape: int
+    num_texture: int
+    num_images: int
+
+
+def shape_bias(decisions: Tensor, shapes: Tensor, textures: Tensor) -> CueDecisions:
+    """By which cue a decider decides where shape and texture disagree; images where they agree are left out.
+
+    Args:
+        decisions: (stimulus,) int64, the class decided for.
+        shapes: (stimulus,) int64, the class of each image's shape.
+        textures: (stimulus,) int64, the class of its texture.
+
+    Raises:
+        ValueError: If the three differ in shape or no image is in conflict.
+
+    Example:
+        >>> shape_bias(torch.tensor([0, 1, 2]), torch.tensor([0, 0, 0]), torch.tensor([1, 1, 1])).shape_bias
+        tensor(0.5000, dtype=torch.float64)
+
+    Source:
+        Geirhos et al. 2019, arXiv 1811.12231.
+    """
+    if not decisions.shape == shapes.shape == textures.shape or decisions.ndim != 1:
+        raise ValueError(
+            f"decisions, shapes and textures must be (stimulus,) of the same images; got {tuple(decisions.shape)}, "
+            f"{tuple(shapes.shape)} and {tuple(textures.shape)}"
+        )
+    conflict = shapes != textures
+    total = int(conflict.sum())
+    if not total:
+        raise ValueError("no image has a shape of one class and a texture of another")
+    by_shape = (decisions == shapes) & conflict
+    by_texture = (decisions == textures) & conflict
+    num_shape, num_texture = by_shape.sum().double(), by_texture.sum().double()
+    return CueDecisions(
+        num_shape / (num_shape + num_texture),
+        num_shape / total,
+        num_texture / total,
+        int(num_shape),
+        int(num_texture),
+        total,
+    )
+
+
+def _range(first: int, last: int) -> tuple[int, ...]:
+    return tuple(range(first, last + 1))
+
+
+# Which of ImageNet's 1,000 classes make up each of the 16 of Geirhos et al. 2018 (arXiv 1808.08750): 207 of them, by the
+# WordNet hierarchy, as in the benchmark model-vs-human.
+SIXTEEN_CLASSES: dict[str, tuple[int, ...]] = {
+    "airplane": (404,),
+    "bear": _range(294, 297),
+    "bicycle": (444, 671),
+    "bird": (
+        8, *_range(10, 16), *_range(18, 20), *_range(22, 24), *_range(80, 83), *_range(87, 96), *_range(98, 100),
+        *_range(127, 133), *_range(135, 145),
+    ),
+    "boat": (472, 554, 625, 814, 914),
+    "bottle": (440, 720, 737, 898, 899, 901, 907),
+    "car": (436, 511, 817),
+    "cat": _range(281, 286),
+    "chair": (423, 559, 765, 857),
+    "clock": (409, 530, 892),
+    "dog": (
+        *_range(152, 191), *_range(193, 203), *_range(205, 226), *_range(228, 241), *_range(243, 250), *_range(252, 257),
+        259, *_range(261, 263), *_range(265, 268),
+    ),
+    "elephant": (385, 386),
+    "keyboard": (508, 878),
+    "knife": (499,),
+    "oven": (766,),
+    "truck": (555, 569, 656, 675, 717, 734, 864, 867),
+}  # fmt: skip
+
+
+def sixteen_class_probabilities(logits: Tensor) -> Tensor:
+    """Probabilities of the 16 categories of model-vs-human from logits of ImageNet's 1,000 classes.
+
+    The mean over a category's classes of their softmax probability: not the sum, by which dog with its 109 classes would
+    win over knife with its one; not the mean of logits.
+
+    Args:
+        logits: (stimulus, 1000).
+
+    Returns:
+        (stimulus, 16), in the order of ``SIXTEEN_CLASSES``; they don't sum to 1.
+
+    Raises:
+        ValueError: If there are not 1,000 logits.
+
+    Example:
+        >>> sixteen_class_probabilities(torch.randn(2, 1000)).shape
+        torch.Size([2, 16])
+    """
+    if logits.ndim != 2 or logits.shape[1] != 1000:
+        raise ValueError(f"logits must be (stimulus, 1000), of ImageNet's classes; got {tuple(logits.shape)}")
+    probabilities = logits.float().softmax(1)
+    parts = [probabilities[:, list(indices)].mean(1) for indices in SIXTEEN_CLASSES.values()]
+    return torch.stack(parts, 1)

@@ -1,0 +1,153 @@
+"""How steeply a classifier's loss and outputs change with its input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SmoothnessLoss = Literal["ce", "margin"]
+
+
+def _loss(logits: Tensor, labels: Tensor, loss: SmoothnessLoss) -> Tensor:
+    if loss == "ce":
+        return F.cross_entropy(logits, labels, reduction="none")
+    if loss == "margin":
+        own = logits.gather(1, labels[:, None])[:, 0]
+        return logits.scatter(1, labels[:, None], -torch.inf).amax(1) - own
+    raise ValueError(f"loss must be 'ce' or 'margin'; got {loss!r}")
+
+
+class InputGradients(NamedTuple):
+    """Squared gradients by the input, and the losses whose gradients they are.
+
+    Attributes:
+        squared_norm: (stimulus,) squared Euclidean norm of the loss's gradient by the pixels.
+        loss: (stimulus,) the loss. The gradient of cross-entropy grows with the square of the logits' scale where errors
+            are, and vanishes where a network is confident: a smoothness without its loss says little.
+    """
+
+    squared_norm: Tensor
+    loss: Tensor
+
+
+def input_gradient_norm(
+    model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, *, loss: SmoothnessLoss = "ce",
+    create_graph: bool = False,
+) -> InputGradients:  # fmt: skip
+    r"""Squared norm of each sample's input gradient, :math:`\|\nabla_x \ell(x_i)\|_2^2`.
+
+    The paper's smoothness is 400 times its mean over images at adversarial points; see :func:`paper_smoothness`.
+
+    Args:
+        model: From images to logits; samples must not depend on one another (eval mode).
+        images: (stimulus, channel, height, width).
+        labels: (stimulus,) int64.
+        loss: "ce", cross-entropy, or "margin", the largest other logit minus the true one.
+        create_graph: Keep the graph, to train with it.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
+        >>> input_gradient_norm(model, torch.rand(5, 3, 2, 2), torch.tensor([0, 1, 2, 0, 1])).squared_norm.shape
+        torch.Size([5])
+
+    Source:
+        Shao et al. 2024, arXiv 2405.02564.
+    """
+    with torch.enable_grad():
+        x = images if create_graph and images.requires_grad else images.detach().requires_grad_()
+        value = _loss(_wide(model(x)), labels, loss)
+        # The sum, not the mean: dividing by the batch would divide every squared gradient by its square.
+        (gradient,) = torch.autograd.grad(value.sum(), x, create_graph=create_graph)
+    return InputGradients(_wide(gradient).flatten(1).square().sum(1), value if create_graph else value.detach())
+
+
+def paper_smoothness(squared_norm: Tensor) -> Tensor:
+    """The paper's scale of smoothness: 400 times the mean of squared gradient norms; lower is smoother.
+
+    Args:
+        squared_norm: (stimulus,) from :func:`input_gradient_norm`, taken by the paper at adversarial points.
+
+    Example:
+        >>> paper_smoothness(torch.tensor([0.01, 0.03]))
+        tensor(8.)
+
+    Source:
+        Shao et al. 2024, arXiv 2405.02564.
+    """
+    return 400 * squared_norm.mean()
+
+
+def local_lipschitz(
+    model: Callable[[Tensor], Tensor],
+    images: Tensor,
+    eps: float,
+    *,
+    norm: Literal["linf", "l2"] = "linf",
+    steps: int = 10,
+    seed: int = 0,
+) -> Tensor:
+    r"""A lower bound of the local Lipschitz constant, :math:`\max_{\|x'-x\|\le\epsilon} \|f(x)-f(x')\|_1/\|x-x'\|`.
+
+    Found by gradient ascent from a random point of the ball, the same for an image whatever its batch.
+
+    Args:
+        model: From images in [0, 1] to logits.
+        images: (stimulus, channel, height, width).
+        eps: Radius of the ball, in pixel units.
+        norm: Of the ball and of the denominator.
+        steps: Of the ascent.
+        seed: Of the random points.
+
+    Returns:
+        (stimulus,) the largest ratio met.
+
+    Raises:
+        ValueError: If eps is not positive.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
+        >>> local_lipschitz(model, torch.rand(5, 3, 2, 2), 0.1).shape
+        torch.Size([5])
+
+    Source:
+        Yang et al. 2020, eq. 3 (arXiv 2003.02460).
+    """
+    if not eps > 0:
+        raise ValueError(f"eps must be positive; got {eps}")
+    images = images.detach()
+    with torch.no_grad():
+        center = _wide(model(images))
+    generator = torch.Generator().manual_seed(seed)
+    # One random direction for all images: drawn image by image it would depend on the batch.
+    direction = torch.randn(images.shape[1:], generator=generator).to(images).expand_as(images)
+    x = (images + 0.5 * eps * _unit(direction, norm)).clamp(0, 1)
+    largest = images.new_zeros(len(images))
+    for _ in range(steps + 1):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            change = (_wide(model(x)) - center).abs().sum(1)
+            ratio = change / _size(x - images, norm).clamp_min(1e-12)
+            (gradient,) = torch.autograd.grad(ratio.sum(), x)
+        largest = torch.maximum(largest, ratio.detach())
+        delta = x.detach() + 0.5 * eps * _unit(gradient, norm) - images
+        x = (images + delta * (eps / _size(delta, norm).clamp_min(1e-12)).clamp_max(1)[:, None, None, None]).clamp(0, 1)
+    return largest
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _size(delta: Tensor, norm: str) -> Tensor:
+    flat = delta.flatten(1)
+    return flat.abs().amax(1) if norm == "linf" else flat.norm(dim=1)
+
+
+def _unit(direction: Tensor, norm: str) -> Tensor:
+    if norm == "linf":
+        return direction.sign()
+    return direction / _size(direction, "l2").clamp_min(1e-12)[:, None, None, None]

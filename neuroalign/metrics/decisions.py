@@ -1,0 +1,71 @@
+"""By which cue a classifier decides, over a data set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from neuroalign.functional.decisions import shape_bias, sixteen_class_probabilities
+
+
+class ShapeBias(Metric):
+    """Share of shape decisions among those by shape or texture, on images whose two cues are of different classes.
+
+    Args:
+        **kwargs: Of ``torchmetrics.Metric``.
+
+    Shapes:
+        update(preds (stimulus, 1000) or (stimulus, class) or (stimulus,), shapes (stimulus,), textures (stimulus,)) ->
+        dict with ``shape_bias``, ``shape_rate``, ``texture_rate``, ``num_shape``, ``num_texture``, ``num_images``.
+
+    Logits of ImageNet's 1,000 classes are brought to the 16 categories in alphabetical order; other logits and decided
+    classes are taken as they are. Images whose cues agree are left out.
+
+    Example:
+        >>> metric = ShapeBias()
+        >>> metric.update(torch.tensor([0, 1, 2, 0]), torch.tensor([0, 0, 0, 0]), torch.tensor([1, 1, 1, 0]))
+        >>> {k: float(v) for k, v in metric.compute().items() if k in ("shape_bias", "num_images")}
+        {'shape_bias': 0.5, 'num_images': 3.0}
+
+    Source:
+        Geirhos et al. 2019, arXiv 1811.12231.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    counts: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("counts", torch.zeros(3, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, preds: Tensor, shapes: Tensor, textures: Tensor) -> None:
+        """Add a batch."""
+        if preds.ndim == 2:
+            logits = sixteen_class_probabilities(preds) if preds.shape[1] == 1000 else preds
+            preds = logits.argmax(1)
+        if not bool((shapes != textures).any()):
+            return
+        found = shape_bias(preds, shapes, textures)
+        self.counts = self.counts + self.counts.new_tensor([found.num_shape, found.num_texture, found.num_images])
+
+    def compute(self) -> dict[str, Tensor]:
+        """The rates and their counts.
+
+        Raises:
+            ValueError: If no image in conflict was seen.
+        """
+        num_shape, num_texture, total = self.counts.double()
+        if not total:
+            raise ValueError("no image with a shape of one class and a texture of another was seen")
+        return {
+            "shape_bias": num_shape / (num_shape + num_texture),
+            "shape_rate": num_shape / total,
+            "texture_rate": num_texture / total,
+            "num_shape": num_shape,
+            "num_texture": num_texture,
+            "num_images": total,
+        }

@@ -1,0 +1,113 @@
+"""Rotation and translation, at their worst."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from neuroalign.perturbations.base import Classifier, describe
+from neuroalign.types import check_images
+
+
+class RotationTranslation:
+    """The worst of a grid of rotations and shifts for each image (Engstrom et al. 2019, arXiv 1712.02779).
+
+    Pixels that come in from outside are black. The grid always holds the unchanged image.
+
+    Args:
+        max_rotation: Degrees to either side.
+        max_translation: Share of height and width to either side.
+        num_rotations: Rotations of the grid, odd.
+        num_translations: Shifts of the grid in each direction, odd.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(48, 3)).eval()
+        >>> images, labels = torch.rand(5, 3, 4, 4), torch.tensor([0, 1, 2, 0, 1])
+        >>> RotationTranslation(num_rotations=3, num_translations=3)(model, images, labels).shape
+        torch.Size([5, 3, 4, 4])
+    """
+
+    has_budget = False
+    norm = None
+
+    def __init__(
+        self,
+        max_rotation: float = 30.0,
+        max_translation: float = 0.1,
+        *,
+        num_rotations: int = 31,
+        num_translations: int = 5,
+    ) -> None:
+        if not 0 <= max_rotation <= 180 or not 0 <= max_translation < 1:
+            raise ValueError(
+                f"max_rotation is in degrees (0 to 180) and max_translation a share below 1; got {max_rotation} and "
+                f"{max_translation}"
+            )
+        if num_rotations % 2 == 0 or num_translations % 2 == 0 or min(num_rotations, num_translations) < 1:
+            raise ValueError(
+                "num_rotations and num_translations must be odd, so that the unchanged image is among them"
+            )
+        self.max_rotation, self.max_translation = max_rotation, max_translation
+        self.num_rotations, self.num_translations = num_rotations, num_translations
+
+    @property
+    def name(self) -> str:
+        """Short name for logs and tables."""
+        return "rotation-translation"
+
+    def grid(self) -> list[tuple[float, float, float]]:
+        """Degrees, and shares of width and height, of every combination; the unchanged image first, then by size."""
+        angles = torch.linspace(-self.max_rotation, self.max_rotation, self.num_rotations).tolist()
+        shifts = torch.linspace(-self.max_translation, self.max_translation, self.num_translations).tolist()
+        angles, shifts = (v if len(v) > 1 else [0.0] for v in (angles, shifts))
+        every = [(a, x, y) for a in angles for x in shifts for y in shifts]
+        return sorted(every, key=lambda t: (t[0] / 30) ** 2 + (t[1] / 0.1) ** 2 + (t[2] / 0.1) ** 2)
+
+    def __call__(
+        self, model: nn.Module, images: Tensor, labels: Tensor, eps: float | Tensor = 0.0, *, index: Tensor | None = None
+    ) -> Tensor:  # fmt: skip
+        """Each image as the first of the grid that fools; the last tried where none does. ``eps`` is not used."""
+        check_images(images)
+        classifier = Classifier(model)
+        result = images.detach().clone()
+        left = torch.arange(len(images), device=images.device)
+        for angle, right, down in self.grid():
+            if not len(left):
+                break
+            result[left] = rotate_translate(images[left], angle, right, down)
+            left = left[~classifier.fooled(result[left], labels[left])]
+        return result
+
+    def __repr__(self) -> str:
+        return describe(
+            self, max_rotation=self.max_rotation, max_translation=self.max_translation, num_rotations=self.num_rotations,
+            num_translations=self.num_translations,
+        )  # fmt: skip
+
+
+def rotate_translate(images: Tensor, degrees: float, right: float, down: float) -> Tensor:
+    """Rotate counter-clockwise about the centre, then shift, with bilinear sampling and black outside.
+
+    Args:
+        images: (stimulus, channel, height, width).
+        degrees: Of the rotation.
+        right: Shift to the right, as a share of the width.
+        down: Shift downwards, as a share of the height.
+    """
+    height, width = images.shape[-2:]
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    # The inverse map, from where a pixel lands to where it comes from, in coordinates of [-1, 1].
+    ratio = height / width
+    matrix = torch.tensor(
+        [
+            [cos, -sin * ratio, -2 * right * cos + 2 * down * sin * ratio],
+            [sin / ratio, cos, -2 * right * sin / ratio - 2 * down * cos],
+        ],
+        dtype=images.dtype,
+        device=images.device,
+    )
+    where = F.affine_grid(matrix.expand(len(images), 2, 3), list(images.shape), align_corners=False)
+    return F.grid_sample(images, where, mode="bilinear", padding_mode="zeros", align_corners=False).clamp(0, 1)

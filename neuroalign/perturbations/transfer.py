@@ -1,0 +1,95 @@
+"""Whether what fools one network fools another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from neuroalign.functional.distributed import reduce_sum
+from neuroalign.functional.manifold import check_labels
+from neuroalign.perturbations.base import Attack, Classifier
+from neuroalign.perturbations.batches import device_of, evaluation_batches
+from neuroalign.perturbations.budget import per_sample
+from neuroalign.perturbations.intervals import wilson
+from neuroalign.perturbations.state import attacking
+
+
+def transfer_matrix(
+    models: Mapping[str, nn.Module],
+    dataloader: Iterable[Any],
+    attack: Attack,
+    eps: float,
+    *,
+    limit_batches: int | None = None,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Accuracy of every network on perturbations made against every other, on the images that both get right.
+
+    Args:
+        models: At least one, by name.
+        dataloader: Batches; see :func:`evaluate_robustness`. It is gone through once.
+        attack: Made against the source.
+        eps: Its budget.
+        limit_batches: Use only so many batches.
+        seed: Of whatever the attack draws from the global generator.
+        device: Where to compute; default where the first model is.
+        progress: Show a progress bar.
+
+    Returns:
+        A row for each pair: ``source``, ``target``, ``accuracy``, ``num_images`` (right in both without perturbation),
+        ``num_correct``, ``ci_low``, ``ci_high``. Source and target alike: the white box. NaN where no image is right in
+        both.
+
+    Example:
+        >>> from neuroalign import PGD
+        >>> make = lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+        >>> loader = [(torch.rand(8, 3, 2, 2), torch.randint(3, (8,)))]
+        >>> table = transfer_matrix({"a": make(), "b": make()}, loader, PGD(), eps=0.1)
+        >>> table[["source", "target"]].values.tolist()
+        [['a', 'a'], ['a', 'b'], ['b', 'a'], ['b', 'b']]
+    """
+    names = list(models)
+    if not names:
+        raise ValueError("give at least one model")
+    where = device_of(models[names[0]], device)
+    counts = {(i, j): np.zeros(2, dtype=int) for i in names for j in names}
+    classifiers = {name: Classifier(model) for name, model in models.items()}
+    with attacking(nn.ModuleList(models.values()), seed):
+        text = "transfer" if progress else None
+        for batch in evaluation_batches(dataloader, where, limit_batches=limit_batches, progress=text):
+            x, y = batch.images, batch.labels
+            right = {}
+            for name, classifier in classifiers.items():
+                logits = classifier.logits(x)
+                check_labels(y, logits.shape[1])
+                right[name] = logits.argmax(1) == y
+            for source in names:
+                radius = per_sample(eps, x, attack.norm)
+                found, _ = attack.search(classifiers[source], x, y, radius, batch.index)
+                for target in names:
+                    both = right[source] & right[target]
+                    still = both & ~classifiers[target].fooled(found, y)
+                    counts[source, target] += np.array([int(still.sum()), int(both.sum())])
+    totals = reduce_sum(torch.tensor(np.array(list(counts.values())), device=where)).cpu().numpy()
+    rows = []
+    for (source, target), (num_correct, total) in zip(counts, totals.tolist()):
+        low, high = wilson(int(num_correct), int(total)) if total else (np.nan, np.nan)
+        rows.append(
+            {
+                "source": source,
+                "target": target,
+                "accuracy": num_correct / total if total else np.nan,
+                "num_images": int(total),
+                "num_correct": int(num_correct),
+                "ci_low": low,
+                "ci_high": high,
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,144 @@
+"""Perturbations that know no model and no budget: what an image becomes, and the two classic psychophysical ones."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from neuroalign.perturbations.base import describe
+from neuroalign.types import check_images
+
+
+class ImageTransform(ABC):
+    """A change of images alone, at a strength fixed when it is made. Called as ``transform(images, index=...)``.
+
+    :func:`evaluate_robustness` and :class:`RobustnessCallback` take it beside attacks; it has one row, without a budget.
+    """
+
+    has_budget = False
+    needs_model = False
+    norm = None
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Short name for logs and tables."""
+
+    @abstractmethod
+    def change(self, images: Tensor, index: Tensor) -> Tensor:
+        """Changed images, from checked float32 ones; may leave [0, 1]."""
+
+    def __call__(self, images: Tensor, *, index: Tensor | None = None) -> Tensor:
+        """Changed images of the same shape and dtype, in [0, 1].
+
+        Args:
+            images: (stimulus, channel, height, width) in [0, 1].
+            index: (stimulus,) identity of each image, which seeds what is random; default its place in the batch.
+
+        Raises:
+            ValueError: If images are not in [0, 1].
+        """
+        check_images(images)
+        index = torch.arange(len(images)) if index is None else index.cpu()
+        with torch.autocast(images.device.type, enabled=False):
+            changed = self.change(images.float(), index)
+        return changed.clamp(0, 1).to(images.dtype)
+
+
+class _Filter(ImageTransform):
+    """A Gaussian filter of spatial frequencies."""
+
+    def __init__(self, cutoff: float) -> None:
+        if not cutoff > 0:
+            raise ValueError(f"cutoff must be a positive number of cycles per image; got {cutoff}")
+        self.cutoff = cutoff
+
+    def _low_pass(self, images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        # Mirrored at the borders, which a periodic transform would otherwise join: no ringing at the edges.
+        doubled = torch.cat([images, images.flip(-1)], -1)
+        doubled = torch.cat([doubled, doubled.flip(-2)], -2)
+        fy = torch.fft.fftfreq(2 * height, device=images.device) * height
+        fx = torch.fft.rfftfreq(2 * width, device=images.device) * width
+        gain = torch.exp(-math.log(2) * (fy[:, None].square() + fx[None].square()) / self.cutoff**2)
+        filtered = torch.fft.irfft2(torch.fft.rfft2(doubled) * gain, s=doubled.shape[-2:])
+        return filtered[..., :height, :width]
+
+    def __repr__(self) -> str:
+        return describe(self, cutoff=self.cutoff)
+
+
+class LowPass(_Filter):
+    """Keep coarse structure: a Gaussian filter whose gain is a half at the cutoff.
+
+    Args:
+        cutoff: Cycles per image at which the gain is 0.5.
+
+    Example:
+        >>> LowPass(cutoff=4)(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 3, 32, 32])
+    """
+
+    @property
+    def name(self) -> str:
+        """Short name for logs and tables."""
+        return f"low-pass-{self.cutoff:g}"
+
+    def change(self, images: Tensor, index: Tensor) -> Tensor:
+        """What is coarse."""
+        return self._low_pass(images)
+
+
+class HighPass(_Filter):
+    """Keep fine structure: what a :class:`LowPass` takes away, about the image's mean.
+
+    Args:
+        cutoff: Cycles per image at which the gain is 0.5.
+
+    Example:
+        >>> HighPass(cutoff=4)(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 3, 32, 32])
+    """
+
+    @property
+    def name(self) -> str:
+        """Short name for logs and tables."""
+        return f"high-pass-{self.cutoff:g}"
+
+    def change(self, images: Tensor, index: Tensor) -> Tensor:
+        """What is fine, on the mean of each channel."""
+        return images - self._low_pass(images) + images.mean((-2, -1), keepdim=True)
+
+
+class Contrast(ImageTransform):
+    """Scale differences from mid-grey, as in experiments with human observers (Geirhos et al. 2018).
+
+    Not the corruption of that name, which scales about each image's own mean.
+
+    Args:
+        level: Share of the contrast that is kept, in [0, 1].
+
+    Example:
+        >>> Contrast(0.1)(torch.ones(1, 3, 2, 2)).unique()
+        tensor([0.5500])
+    """
+
+    def __init__(self, level: float) -> None:
+        if not 0 <= level <= 1:
+            raise ValueError(f"level must be the share of contrast that is kept, in [0, 1]; got {level}")
+        self.level = level
+
+    @property
+    def name(self) -> str:
+        """Short name for logs and tables."""
+        return f"contrast-level-{self.level:g}"
+
+    def change(self, images: Tensor, index: Tensor) -> Tensor:
+        """Toward grey."""
+        return 0.5 + self.level * (images - 0.5)
+
+    def __repr__(self) -> str:
+        return describe(self, level=self.level)

@@ -1,0 +1,76 @@
+"""Input gradients and Lipschitz constants against closed forms and finite differences."""
+
+import pytest
+import torch
+from torch import nn
+
+from neuroalign.functional import input_gradient_norm, local_lipschitz, paper_smoothness
+
+
+def linear():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).double()
+
+
+def test_gradient_of_a_linear_model():
+    model, x, labels = linear(), torch.rand(6, 3, 2, 2).double(), torch.tensor([0, 1, 2, 0, 1, 2])
+    weight = model[1].weight
+    difference = model(x).softmax(1) - torch.eye(3, dtype=torch.double)[labels]
+    expected = (difference @ weight).square().sum(1)
+    found = input_gradient_norm(model, x, labels)
+    torch.testing.assert_close(found.squared_norm.double(), expected, rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(paper_smoothness(found.squared_norm), 400 * found.squared_norm.mean())
+    rivals = model(x).scatter(1, labels[:, None], -torch.inf).argmax(1)
+    expected = (weight[rivals] - weight[labels]).square().sum(1)
+    margin = input_gradient_norm(model, x, labels, loss="margin")
+    torch.testing.assert_close(margin.squared_norm.double(), expected, rtol=1e-5, atol=1e-8)
+    own = model(x).gather(1, labels[:, None])[:, 0]
+    torch.testing.assert_close(margin.loss, model(x).gather(1, rivals[:, None])[:, 0] - own)
+
+
+def test_samples_are_on_their_own():
+    model, x, labels = linear(), torch.rand(6, 3, 2, 2).double(), torch.tensor([0, 1, 2, 0, 1, 2])
+    whole = input_gradient_norm(model, x, labels).squared_norm
+    alone = torch.cat([input_gradient_norm(model, x[i : i + 1], labels[i : i + 1]).squared_norm for i in range(6)])
+    torch.testing.assert_close(whole, alone)
+
+
+def test_it_can_be_trained_with():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+    x, labels = torch.rand(4, 3, 2, 2).double(), torch.tensor([0, 1, 2, 0])
+    found = input_gradient_norm(model, x, labels, create_graph=True)
+    (gradient,) = torch.autograd.grad(found.squared_norm.sum(), model[1].weight, retain_graph=True)
+    weight = model[1].weight
+    step = 1e-5
+    with torch.no_grad():
+        weight[0, 0] += step
+    up = input_gradient_norm(model, x, labels).squared_norm.sum()
+    with torch.no_grad():
+        weight[0, 0] -= 2 * step
+    down = input_gradient_norm(model, x, labels).squared_norm.sum()
+    assert float(gradient[0, 0]) == pytest.approx(float((up - down) / (2 * step)), rel=1e-4)
+    assert found.loss.requires_grad
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_lipschitz_constant_of_a_linear_model(norm):
+    """Of outputs w x and -w x it is twice the dual norm of w; of several outputs the ascent may end below the truth."""
+    model, x = nn.Sequential(nn.Flatten(), nn.Linear(12, 2)).double(), 0.5 + 0.01 * torch.randn(5, 3, 2, 2).double()
+    with torch.no_grad():
+        model[1].weight[1] = -model[1].weight[0]
+    weight = model[1].weight[0].detach()
+    truth = 2 * (weight.abs().sum() if norm == "linf" else weight.norm())
+    found = local_lipschitz(model, x, 0.05, norm=norm, steps=40)
+    torch.testing.assert_close(found, truth.expand(5), rtol=1e-3, atol=0)
+    several = linear()
+    signs = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0]).double()] * 3) @ several[1].weight.detach()
+    truth = signs.abs().sum(1).max() if norm == "linf" else signs.norm(dim=1).max()
+    found = local_lipschitz(several, x, 0.05, norm=norm, steps=40)
+    assert ((found <= truth * (1 + 1e-6)) & (found > 0.5 * truth)).all()
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="'ce' or 'margin'"):
+        input_gradient_norm(linear(), torch.rand(1, 3, 2, 2).double(), torch.tensor([0]), loss="dlr")
+    with pytest.raises(ValueError, match="eps must be positive"):
+        local_lipschitz(linear(), torch.rand(1, 3, 2, 2).double(), 0)
