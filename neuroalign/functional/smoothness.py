@@ -130,9 +130,9 @@ def local_lipschitz(
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             change = (_wide(model(x)) - center).abs().sum(1)
-            ratio = change / _size(x - images, norm).clamp_min(1e-12)
-            (gradient,) = torch.autograd.grad(ratio.sum(), x)
-        largest = torch.maximum(largest, ratio.detach())
+            # Of the change alone: at the best point of a linear model the ratio's gradient is 0, and a unit step would leave.
+            (gradient,) = torch.autograd.grad(change.sum(), x)
+        largest = torch.maximum(largest, change.detach() / _size(x.detach() - images, norm).clamp_min(1e-12))
         delta = x.detach() + 0.5 * eps * _unit(gradient, norm) - images
         x = (images + delta * (eps / _size(delta, norm).clamp_min(1e-12)).clamp_max(1)[:, None, None, None]).clamp(0, 1)
     return largest
