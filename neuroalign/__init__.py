@@ -67,6 +67,7 @@ _ROOMS = {
         "BrendelBethge",
         "CarliniWagner",
         "Contrast",
+        "Corruption",
         "DeepFool",
         "HighPass",
         "LowPass",
@@ -74,7 +75,10 @@ _ROOMS = {
         "RobustnessCurve",
         "RotationTranslation",
         "Square",
+        "corruption_errors",
+        "evaluate_corruptions",
         "evaluate_robustness",
+        "evaluate_smoothness",
         "masking_report",
         "robustness_curve",
         "transfer_matrix",
@@ -94,8 +98,15 @@ _ROOMS = {
         "read_split",
         "write_simulated_nsd",
     ),
-    "tasks": ("GuidedClassificationTask", "NeuralPredictionTask"),
-    "callbacks": ("ManifoldGeometryCallback", "RobustnessCallback"),
+    "tasks": (
+        "TRADES",
+        "AdversarialTraining",
+        "GaussianNoiseTraining",
+        "GradientRegularization",
+        "GuidedClassificationTask",
+        "NeuralPredictionTask",
+    ),
+    "callbacks": ("InputSmoothnessCallback", "ManifoldGeometryCallback", "RobustnessCallback"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 

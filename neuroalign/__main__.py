@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from neuroalign.commands import geometry, nsd
+from neuroalign.commands import evaluate, geometry, nsd
 
 _LIGHTNING = {
     "fit": "train a task: fit --config guide.yaml",
@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
 
     nsd.add_parser(commands)
     geometry.add_parser(commands)
+    evaluate.add_parser(commands)
 
     for name, text in _LIGHTNING.items():
         commands.add_parser(name, help=text, add_help=False)
@@ -72,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         nsd.run(args)
     elif args.command == "geometry":
         geometry.run(args)
+    elif args.command == "evaluate":
+        evaluate.run(args)
     else:
         _simulate(args)
 

@@ -2,5 +2,6 @@
 
 from neuroalign.callbacks.geometry import ManifoldGeometryCallback
 from neuroalign.callbacks.robustness import RobustnessCallback
+from neuroalign.callbacks.smoothness import InputSmoothnessCallback
 
-__all__ = ["ManifoldGeometryCallback", "RobustnessCallback"]
+__all__ = ["InputSmoothnessCallback", "ManifoldGeometryCallback", "RobustnessCallback"]

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuroalign.commands.inputs import CKPT_HELP, open_images, open_model
+
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import nn
 
 
 def add_parser(commands: Any) -> None:
@@ -18,8 +19,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "geometry", help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--ckpt", help="checkpoint of a task, or the name of a torchvision model (random weights; with "
-                        "@DEFAULT pretrained ones, such as resnet18@DEFAULT)")  # fmt: skip
+    parser.add_argument("--ckpt", help=CKPT_HELP)
     parser.add_argument(
         "--data",
         required=True,
@@ -64,14 +64,14 @@ def _network(args: argparse.Namespace) -> tuple[pd.DataFrame | None, str]:
 
     if args.ckpt is None:
         raise ValueError("images need --ckpt, the checkpoint or model that sees them")
-    model, name = _model(args.ckpt)
+    model, name = open_model(args.ckpt)
     if not args.layers or args.layers == ["list"]:
         names = [n for n, _ in model.named_modules() if n]
         print("\n".join(names))
         if not args.layers:
             raise ValueError(f"--layers is missing; {len(names)} are listed above")
         return None, ""
-    loader = DataLoader(_images(args.data, args.image_size), batch_size=args.batch_size, collate_fn=collate)
+    loader = DataLoader(open_images(args.data, args.image_size), batch_size=args.batch_size, collate_fn=collate)
     table = layer_geometry(
         model,
         loader,
@@ -88,60 +88,6 @@ def _network(args: argparse.Namespace) -> tuple[pd.DataFrame | None, str]:
         table,
         f"Category manifolds of {name}: {images} images of {classes} classes (bars: 2 Monte-Carlo standard errors)",
     )
-
-
-def _model(ckpt: str) -> tuple[nn.Module, str]:
-    """A task from its checkpoint, or a torchvision model."""
-    path = Path(ckpt)
-    if path.suffix == ".ckpt" or path.exists():
-        from neuroalign.tasks import GuidedClassificationTask
-
-        if not path.exists():
-            raise FileNotFoundError(f"there is no checkpoint {path}")
-        try:
-            return GuidedClassificationTask.load_from_checkpoint(path, map_location="cpu"), path.name
-        except (TypeError, KeyError, RuntimeError) as error:
-            raise ValueError(f"{path} is no checkpoint of GuidedClassificationTask: {error}") from error
-    import torch
-    from torchvision.models import get_model
-
-    from neuroalign.models import Normalize
-
-    name, _, weights = ckpt.partition("@")
-    torch.manual_seed(0)
-    network = get_model(name, weights=weights or None)
-    normalize = Normalize()
-    # A hook rather than a wrapper: the layers keep torchvision's names.
-    network.register_forward_pre_hook(lambda _, inputs: (normalize(inputs[0]),))
-    return network, name if weights else f"{name} with random weights"
-
-
-def _images(data: str, image_size: int) -> Any:
-    """Images with labels by name, from a folder of class folders, or from an .npz."""
-    import numpy as np
-    import torch
-
-    from neuroalign.data.images import ArrayDataset, LabelledDataset, as_pixels, load_named
-
-    path = Path(data)
-    if data == "digits":
-        return load_named("digits")["test"]
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as file:
-            missing = {"images", "labels"} - set(file.files)
-            if missing:
-                raise ValueError(f"{path} has no array {' or '.join(sorted(missing))}; it has {', '.join(file.files)}")
-            images, labels = as_pixels(file["images"]), torch.from_numpy(file["labels"].astype(np.int64))
-        return ArrayDataset(images, label=labels)
-    if not path.is_dir():
-        raise FileNotFoundError(
-            f"there is no folder {path}; --data is digits, a folder with a folder a class, .npz or .h5"
-        )
-    from torchvision import transforms
-    from torchvision.datasets import ImageFolder
-
-    steps = [transforms.Resize(image_size), transforms.CenterCrop(image_size), transforms.ToTensor()]
-    return LabelledDataset(ImageFolder(path, transforms.Compose(steps)))
 
 
 def _responses(args: argparse.Namespace) -> tuple[pd.DataFrame, str]:

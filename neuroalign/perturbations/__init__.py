@@ -2,6 +2,8 @@
 
 from neuroalign.perturbations.apgd import APGD
 from neuroalign.perturbations.base import Attack, Classifier
+from neuroalign.perturbations.corruptions import COMMON_CORRUPTIONS, EXTRA_CORRUPTIONS, Corruption
+from neuroalign.perturbations.corruptions.errors import CorruptionErrors, corruption_errors, evaluate_corruptions
 from neuroalign.perturbations.curve import RobustnessCurve, robustness_curve
 from neuroalign.perturbations.delegated import AutoAttack, BrendelBethge
 from neuroalign.perturbations.evaluation import evaluate_robustness, per_image_robustness
@@ -11,6 +13,7 @@ from neuroalign.perturbations.masking import MaskingReport, masking_report
 from neuroalign.perturbations.measurement import weights_hash
 from neuroalign.perturbations.minimal import FMN, CarliniWagner, DeepFool
 from neuroalign.perturbations.names import perturbation_name
+from neuroalign.perturbations.smoothness import Smoothness, evaluate_smoothness
 from neuroalign.perturbations.spatial import RotationTranslation
 from neuroalign.perturbations.square import Square
 from neuroalign.perturbations.state import attacking
@@ -18,6 +21,8 @@ from neuroalign.perturbations.transfer import transfer_matrix
 from neuroalign.perturbations.transforms import Contrast, HighPass, ImageTransform, LowPass
 
 __all__ = [
+    "COMMON_CORRUPTIONS",
+    "EXTRA_CORRUPTIONS",
     "APGD",
     "FGSM",
     "FMN",
@@ -28,6 +33,8 @@ __all__ = [
     "CarliniWagner",
     "Classifier",
     "Contrast",
+    "Corruption",
+    "CorruptionErrors",
     "DeepFool",
     "HighPass",
     "ImageTransform",
@@ -35,9 +42,13 @@ __all__ = [
     "MaskingReport",
     "RobustnessCurve",
     "RotationTranslation",
+    "Smoothness",
     "Square",
     "attacking",
+    "corruption_errors",
+    "evaluate_corruptions",
     "evaluate_robustness",
+    "evaluate_smoothness",
     "masking_report",
     "per_image_robustness",
     "perturbation_name",

@@ -87,8 +87,10 @@ class RobustnessCurve:
     def worst_case(curves: Sequence[RobustnessCurve]) -> RobustnessCurve:
         """The union of attacks: each image falls where the first of them fools it.
 
+        Budgets may differ: at one that an attack was not run at, it takes part by what it fooled below.
+
         Raises:
-            ValueError: If the curves differ in norm, budgets or images.
+            ValueError: If the curves differ in norm or images.
 
         Example:
             >>> from neuroalign import FGSM, PGD, robustness_curve
@@ -103,8 +105,8 @@ class RobustnessCurve:
             raise ValueError("give at least one curve")
         first = curves[0]
         for other in curves[1:]:
-            if (other.norm, other.eps) != (first.norm, first.eps):
-                raise ValueError(f"{other.attack} and {first.attack} differ in norm or budgets")
+            if other.norm != first.norm:
+                raise ValueError(f"{other.attack} and {first.attack} differ in norm: {other.norm} and {first.norm}")
             if not other.images["stimulus"].equals(first.images["stimulus"]):
                 raise ValueError(f"{other.attack} and {first.attack} were measured on different images")
         images = first.images.copy()
@@ -114,6 +116,7 @@ class RobustnessCurve:
             first,
             attack="worst case",
             settings=" | ".join(c.settings for c in curves),
+            eps=tuple(sorted({e for c in curves for e in c.eps})),
             images=images,
             num_forward=sum(c.num_forward for c in curves),
             num_backward=sum(c.num_backward for c in curves),
@@ -240,7 +243,7 @@ def accuracy_table(
                 "ci_low": low,
                 "ci_high": high,
                 "clean_accuracy": float(clean.mean()),
-                "attack_success_rate": 1 - num_correct / clean.sum() if clean.any() else float("nan"),
+                "attack_success_rate": 1 - float(correct[clean, k].mean()) if clean.any() else float("nan"),
                 "settings": settings,
             }
         )

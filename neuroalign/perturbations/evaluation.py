@@ -93,10 +93,13 @@ def evaluate_robustness(
 ) -> pd.DataFrame:
     """Accuracy of a classifier under each perturbation at each budget. No Trainer needed.
 
-    A robust image is one that is still classified right; clean errors count as errors. The model is left as it was:
-    modes, gradients, buffers and random generators. Attacks that search a ball measure all budgets in one pass (see
-    :func:`robustness_curve`), where what fools at a budget counts at every larger one; single steps and callables of your
-    own are evaluated at each budget as they are. Perturbations without a budget, such as :class:`Corruption`, get one row.
+    A robust image is one that is still classified right; to an attack, clean errors count as errors. The model is left
+    as it was: modes, gradients, buffers and random generators.
+
+    Attacks that search a ball measure all budgets in one pass (see :func:`robustness_curve`), where what fools at a budget
+    counts at every larger one; single steps and callables of your own are evaluated at each budget as they are.
+    Perturbations without a budget get one row; of those that know no model, such as :class:`Corruption`, it is the plain
+    accuracy on changed images, whatever the model said before.
 
     Args:
         model: From images in [0, 1] to logits, its normalisation inside.

@@ -79,6 +79,7 @@ class PGD(Attack):
         momentum: Share of the last move that a step keeps, as in APGD (where it is 0.25); 0 for none.
         patience: Abandon an image after so many steps when, at three times the rate at which its margin rose in the
             last two, the rest of the run would not fool it; None never.
+        early_stop: Stop at an image's first success; otherwise a run goes on raising the loss, as in adversarial training.
         seed: Of the random starts.
 
     Call it as ``attack(model, images, labels, eps)``; ``index`` (stimulus,) identifies the images, default their place
@@ -108,6 +109,7 @@ class PGD(Attack):
         random_start: bool = False,
         momentum: float = 0.0,
         patience: int | None = None,
+        early_stop: bool = True,
         seed: int = 0,
     ) -> None:
         super().__init__(norm)
@@ -119,6 +121,7 @@ class PGD(Attack):
             raise ValueError(f"patience must be at least 2 steps, or None; got {patience}")
         self.steps, self.restarts, self.rel_step_size, self.seed = steps, restarts, rel_step_size, seed
         self.loss, self.random_start, self.momentum, self.patience = loss, random_start, momentum, patience
+        self.early_stop = early_stop
         self._objectives = [objective(name) for name in ([loss] if isinstance(loss, str) else loss)]
 
     @classmethod
@@ -175,7 +178,9 @@ class PGD(Attack):
             wrong = logits.argmax(1) != labels
             result[active], fooled[active] = x, wrong
             margins.append(margin(logits, labels))
-            keep = ~wrong & ~self._is_hopeless(margins, t)
+            keep = ~self._is_hopeless(margins, t)
+            if self.early_stop:
+                keep &= ~wrong
             if last or not bool(keep.any()):
                 break
             if not bool(keep.all()):
@@ -201,7 +206,8 @@ class PGD(Attack):
     def __repr__(self) -> str:
         step = "cosine" if self.rel_step_size is None else f"{self.rel_step_size} eps"
         extra = {"random_start": self.random_start, "momentum": self.momentum, "patience": self.patience}
-        further = "".join(f", {k}={v!r}" for k, v in extra.items() if v)
+        extra["early_stop"] = None if self.early_stop else False
+        further = "".join(f", {k}={v!r}" for k, v in extra.items() if v or (v is False and k == "early_stop"))
         return (
             f"PGD(norm={self.norm!r}, steps={self.steps}, restarts={self.restarts}, loss={self.loss!r}, step={step}, "
             f"seed={self.seed}{further})"

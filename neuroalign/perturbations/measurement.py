@@ -109,7 +109,7 @@ def measure(
     classifier, counts = Classifier(model), {name: [0, 0] for name in perturbations}
     with attacking(model, seed):
         # Inside: starting to iterate a DataLoader draws from the global generator, shuffled or not.
-        text = "robustness" if progress else None
+        text = (next(iter(perturbations)) if len(perturbations) == 1 else "robustness") if progress else None
         for batch in evaluation_batches(dataloader, device, limit_batches=limit_batches, progress=text):
             left = done.without(batch)
             if not len(left.index):

@@ -36,6 +36,11 @@ def has_budget(perturbation: Any) -> bool:
     return getattr(perturbation, "has_budget", True)
 
 
+def needs_model(perturbation: Any) -> bool:
+    """Whether a perturbation is made against a model; corruptions and filters are not."""
+    return getattr(perturbation, "needs_model", True)
+
+
 def check_budgets(perturbation: Any, eps: list[float]) -> None:
     """Refuse budgets in which a pixel could change by more than all of its range.
 
@@ -61,7 +66,7 @@ def perturb(
         p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values()
     )
     keywords = {"index": index} if takes_index else {}
-    if getattr(perturbation, "needs_model", True):
+    if needs_model(perturbation):
         found = perturbation(model, images, labels, eps, **keywords)
     else:
         found = perturbation(images, **keywords)  # type: ignore[call-arg, arg-type]
@@ -106,9 +111,12 @@ def outcomes(
         labels: (stimulus,).
         index: (stimulus,) identity of each image.
         eps: (eps,) increasing budgets.
-        right: (stimulus,) bool, classified right without any perturbation; the others cost nothing.
+        right: (stimulus,) bool, classified right without any perturbation. To an attack the others are errors already,
+            and cost nothing; under a corruption they may turn right.
         exhaustive: Attack at every budget from scratch.
     """
+    if not needs_model(perturbation):  # no adversary: an image that the change puts right is right
+        return _sweep(perturbation, classifier, images, labels, index.cpu(), eps)
     correct = right[:, None].repeat(1, len(eps))
     distance = torch.where(right, torch.inf, 0.0)
     todo = right.nonzero()[:, 0]

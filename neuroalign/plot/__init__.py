@@ -2,12 +2,16 @@
 
 from neuroalign.plot.brain import plot_surface, plot_volume
 from neuroalign.plot.geometry import plot_geometry
+from neuroalign.plot.robustness import plot_accuracy, plot_corruptions, plot_landscape
 from neuroalign.plot.tables import is_control, plot_bars, plot_prediction, plot_robustness
 
 __all__ = [
     "is_control",
+    "plot_accuracy",
     "plot_bars",
+    "plot_corruptions",
     "plot_geometry",
+    "plot_landscape",
     "plot_prediction",
     "plot_robustness",
     "plot_surface",

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from neuroalign.data import BatchDataModule
 from neuroalign.files import whole
 from neuroalign.functional import pearson
-from neuroalign.tasks import GuidedClassificationTask, NeuralPredictionTask
+from neuroalign.tasks import GuidedClassificationTask, NeuralPredictionTask, RobustTraining
 from neuroalign.tasks.base import one_cycle
 
 EpochHook = Callable[[], None]
@@ -133,6 +133,7 @@ def train_classifier(
     *,
     guidance: nn.Module | None = None,
     weight: float = 0.9,
+    robust_training: RobustTraining | None = None,
     on_epoch: EpochHook | None = None,
     **trainer: Any,
 ) -> nn.Module:
@@ -145,6 +146,7 @@ def train_classifier(
         seed: Of the initial weights.
         guidance: What pulls the network; None trains without.
         weight: Share of guidance in the loss.
+        robust_training: What robustness people train with, such as :class:`AdversarialTraining`; None trains as usual.
         on_epoch: Called after each epoch.
         **trainer: Further arguments of the Trainer, such as ``accelerator`` or ``strategy``.
 
@@ -158,6 +160,7 @@ def train_classifier(
             network,
             guidance,
             weight,
+            robust_training=robust_training,
             optimizer=lambda p: torch.optim.SGD(
                 p, lr=recipe.max_lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
             ),

@@ -2,5 +2,20 @@
 
 from neuroalign.tasks.classification import GuidedClassificationTask
 from neuroalign.tasks.prediction import NeuralPredictionTask
+from neuroalign.tasks.robust_training import (
+    TRADES,
+    AdversarialTraining,
+    GaussianNoiseTraining,
+    GradientRegularization,
+    RobustTraining,
+)
 
-__all__ = ["GuidedClassificationTask", "NeuralPredictionTask"]
+__all__ = [
+    "TRADES",
+    "AdversarialTraining",
+    "GaussianNoiseTraining",
+    "GradientRegularization",
+    "GuidedClassificationTask",
+    "NeuralPredictionTask",
+    "RobustTraining",
+]

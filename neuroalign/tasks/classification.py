@@ -15,6 +15,7 @@ from neuroalign.functional.manifold import check_labels
 from neuroalign.guidance.responses import nothing
 from neuroalign.models import GuidedNetwork
 from neuroalign.tasks.base import OptimizerFactory, SchedulerFactory, Task
+from neuroalign.tasks.robust_training import RobustTraining
 from neuroalign.types import Batch, as_batch
 
 
@@ -22,7 +23,8 @@ class GuidedClassificationTask(Task):
     r"""Classify images while matching a brain: :math:`L = (1-\alpha)\,\mathrm{CE} + \alpha \sum \text{guidance terms}`.
 
     Logs ``train/loss``, ``train/task_loss``, ``train/accuracy``, ``alignment/<layer>/<region>/<measure>`` for every
-    guidance term (with :class:`WeightedGuidance` also its ``alignment_weight/...``), and
+    guidance term (with :class:`WeightedGuidance` also its ``alignment_weight/...``), ``train/robust_penalty`` where the
+    robust training has one, and
     ``val/task_loss``, ``val/accuracy`` (``test/...``). Guidance acts in training only.
 
     To change a part, override one small method: ``task_loss``, ``configure_metrics``, ``configure_optimizers``.
@@ -32,6 +34,10 @@ class GuidedClassificationTask(Task):
             description.
         guidance: Called as ``guidance(responses, batch)``, returns loss terms by name; None trains without.
         weight: alpha, in [0, 1]: the share of guidance in the loss. Without guidance the loss is the task's alone.
+        robust_training: What robustness people train with, combined with any guidance: :class:`AdversarialTraining`,
+            :class:`TRADES`, :class:`GaussianNoiseTraining`, :class:`GradientRegularization` or your own
+            ``RobustTraining``; its description; or None. The target of guidance stays that of the clean image, and a
+            penalty belongs to the task's share of the loss.
         lr: Learning rate of the default optimiser, SGD with momentum.
         momentum: Of the default optimiser.
         weight_decay: Of the default optimiser.
@@ -61,6 +67,7 @@ class GuidedClassificationTask(Task):
         guidance: nn.Module | dict[str, Any] | None = None,
         weight: float = 0.9,
         *,
+        robust_training: RobustTraining | dict[str, Any] | None = None,
         lr: float = 0.1,
         momentum: float = 0.9,
         weight_decay: float = 1e-4,
@@ -84,11 +91,12 @@ class GuidedClassificationTask(Task):
                 "or GuidedNetwork(classifier, None, heads) where it gives logits already"
             )
         self.guidance: nn.Module | None = build(guidance)
+        self.robust_training: RobustTraining | None = build(robust_training)
         self.weight = float(weight)
         self.lr, self.momentum, self.weight_decay, self.step_size = lr, momentum, weight_decay, step_size
         self.optimizer, self.scheduler, self.scheduler_interval = optimizer, scheduler, scheduler_interval
         self.remember(
-            modules={"network": self.network, "guidance": self.guidance},
+            modules={"network": self.network, "guidance": self.guidance, "robust_training": self.robust_training},
             values={
                 "weight": self.weight,
                 "lr": float(lr),
@@ -128,8 +136,14 @@ class GuidedClassificationTask(Task):
         batch = as_batch(batch)
         images, labels = batch["image"], batch["label"]
         self.check_batch(batch, batch_idx)
-        logits, responses = self._forward_with_responses(images)
+        robust = self.robust_training
+        inputs = images if robust is None else robust.inputs(self.network, images, labels)
+        logits, responses = self._forward_with_responses(inputs)
         task_loss = self.task_loss(logits, labels)
+        if robust is not None:
+            penalty = robust.penalty(self.network, images, labels, logits)
+            task_loss = task_loss + penalty
+            self.log("train/robust_penalty", penalty.detach(), batch_size=len(images))
         if self.guidance is None or self.weight == 0:
             loss = task_loss + nothing(responses)
         else:

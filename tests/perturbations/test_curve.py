@@ -136,7 +136,12 @@ def test_worst_case_is_the_union():
     curves = [robustness_curve(model, loader(x, labels), a, grid) for a in (FGSM("l2"), PGD("l2", steps=3), DeepFool())]
     union = RobustnessCurve.worst_case(curves)
     np.testing.assert_array_equal(union.correct(), np.logical_and.reduce([c.correct() for c in curves]))
-    with pytest.raises(ValueError, match="differ in norm or budgets"):
+    one = robustness_curve(model, loader(x, labels), PGD.two_losses("l2"), grid[4:5])
+    both = RobustnessCurve.worst_case([curves[0], one])
+    assert both.eps == curves[0].eps
+    assert (both.accuracy <= curves[0].accuracy).all()
+    assert both.accuracy[4] == np.logical_and(one.correct()[:, 0], curves[0].correct()[:, 4]).mean()
+    with pytest.raises(ValueError, match="differ in norm: linf and l2"):
         RobustnessCurve.worst_case([curves[0], robustness_curve(model, loader(x, labels), FGSM(), grid)])
 
 

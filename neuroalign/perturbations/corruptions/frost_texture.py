@@ -1,0 +1,86 @@
+"""A drawn picture of frost on a window, in place of the published photographs, which we don't ship.
+
+The design is ours: six-armed crystals with side branches grow from random seeds, on a haze of ice.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from neuroalign.perturbations.corruptions.draws import Draws
+from neuroalign.perturbations.corruptions.plasma import plasma
+
+DARK, WHITE = (0.16, 0.26, 0.38), (0.93, 0.97, 1.0)  # glass between crystals, and ice
+
+
+def crystals(y: Tensor, x: Tensor, seeds: Tensor, turn: Tensor, length: Tensor) -> Tensor:
+    """How much ice a crystal has at each point, 0 to 1.
+
+    A crystal grows until it meets the next, so that each point belongs to its nearest seed. It has six arms 60 degrees
+    apart, and side branches that leave an arm at 60 degrees at equal distances, shorter toward its tip. A point is
+    turned into the sector around its nearest arm: one arm is drawn for all six.
+
+    Args:
+        y: (stimulus, height, width), 0 to 1 across the image.
+        x: As y.
+        seeds: (stimulus, crystal, 2) where they grow from, y before x.
+        turn: (stimulus, crystal) angle of an arm, in radians.
+        length: (stimulus, crystal) of the arms, as a share of the image.
+
+    Returns:
+        (stimulus, height, width).
+
+    Example:
+        >>> y, x = (torch.rand(1, 8, 8) for _ in "yx")
+        >>> crystals(y, x, torch.rand(1, 5, 2), torch.rand(1, 5), torch.full((1, 5), 0.4)).shape
+        torch.Size([1, 8, 8])
+    """
+    points = torch.stack([y, x], dim=-1).flatten(1, 2)
+    # squared distances to all seeds, less |p|^2, which they share; crystals last, since min is slow along other axes
+    distance = torch.baddbmm(seeds.square().sum(2)[:, None], points, seeds.mT, alpha=-2)
+    nearest = distance.min(-1).indices
+    own = torch.cat([seeds, turn.cos()[..., None], turn.sin()[..., None], length[..., None]], dim=2)
+    own = own.mT.gather(2, nearest[:, None].expand(-1, 5, -1)).view(-1, 5, *y.shape[1:])
+    seed_y, seed_x, cos, sin, length = own.unbind(1)
+    dy, dx = (y - seed_y) / length, (x - seed_x) / length
+    along, across = (cos * dx + sin * dy).abs(), (cos * dy - sin * dx).abs()
+    sector = across * math.sqrt(3) > along  # more than 30 degrees off: turned back by 60
+    along, across = (
+        torch.where(sector, along / 2 + across * math.sqrt(3) / 2, along),
+        torch.where(sector, (along * math.sqrt(3) / 2 - across / 2).abs(), across),
+    )
+    root = along - across / math.sqrt(3)  # how far out on its arm the branch through a point begins, 1 at the tip
+    taper = (1 - root).clamp(0, 1)
+    branch = 1 - 3 * (12 * root - (12 * root).round()).abs()
+    reached = (2.2 * taper - 4 * across).clamp(0, 1)
+    arm = 1 - across / (0.03 * (0.3 + taper))
+    return torch.maximum(arm, branch * reached).clamp(0, 1) * (0.4 + 0.6 * taper)
+
+
+def frost_texture(draws: Draws, height: int, width: int, num: int = 14) -> Tensor:
+    """Frost: (stimulus, 3, height, width) in [0, 1], bluish white.
+
+    Args:
+        draws: One generator an image.
+        height: In pixels.
+        width: In pixels.
+        num: Crystals an image.
+
+    Example:
+        >>> frost_texture(Draws([0, 1]), 32, 32).shape
+        torch.Size([2, 3, 32, 32])
+    """
+    haze = plasma(draws, height, width, decay=1.4)[:, None]
+    bend = draws.uniform(2, 9, 9, low=-0.03, high=0.03)  # of the lines, so that no two branches are parallel
+    bend = F.interpolate(bend, size=(height, width), mode="bicubic", align_corners=True)
+    y, x = (torch.linspace(0, 1, n).to(bend) for n in (height, width))
+    y, x = y[:, None] + bend[:, 0], x + bend[:, 1]
+    seeds = draws.uniform(num, 2, low=-0.1, high=1.1)
+    turn, length = draws.uniform(num, high=math.pi / 3), draws.uniform(num, low=0.25, high=0.6)
+    ice = (0.55 * crystals(y, x, seeds, turn, length)[:, None] + 1.2 * haze - 0.35).clamp(0, 1)
+    dark, white = (torch.tensor(c, device=draws.device)[:, None, None] for c in (DARK, WHITE))
+    return dark + ice * (white - dark)

@@ -1,0 +1,74 @@
+"""Noise in every pixel and channel: Gaussian, shot, impulse and speckle.
+
+Source: Hendrycks & Dietterich, ICLR 2019, arXiv 1903.12261. Images are (stimulus, channel, height, width) in [0, 1];
+results may leave [0, 1]: :class:`Corruption` clips them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from neuroalign.perturbations.corruptions.draws import Draws
+
+
+def gaussian_noise(images: Tensor, sd: float, *, draws: Draws) -> Tensor:
+    """Add Gaussian noise, as a sensor does in low light.
+
+    Args:
+        images: (stimulus, channel, height, width) in [0, 1].
+        sd: Standard deviation, in pixel units of [0, 1].
+        draws: One generator an image.
+
+    Example:
+        >>> (gaussian_noise(torch.zeros(1, 3, 64, 64), 0.5, draws=Draws([0])).std() - 0.5).abs() < 0.01
+        tensor(True)
+    """
+    return images + sd * draws.normal(*images.shape[1:])
+
+
+def shot_noise(images: Tensor, photons: float, *, draws: Draws) -> Tensor:
+    """Count photons: a Poisson number of mean ``photons`` times the pixel, divided by ``photons``.
+
+    Args:
+        images: (stimulus, channel, height, width) in [0, 1].
+        photons: Mean count of a white pixel; fewer are noisier.
+        draws: One generator an image.
+
+    Example:
+        >>> (shot_noise(torch.ones(1, 3, 64, 64), 100, draws=Draws([0])).std() - 0.1).abs() < 0.01
+        tensor(True)
+    """
+    return draws.poisson(images * photons) / photons
+
+
+def impulse_noise(images: Tensor, share: float, *, draws: Draws) -> Tensor:
+    """Set a share of all channel values to 0 or 1, either with equal chance: salt and pepper.
+
+    Args:
+        images: (stimulus, channel, height, width) in [0, 1].
+        share: Of channel values hit, on average.
+        draws: One generator an image.
+
+    Example:
+        >>> hit = impulse_noise(torch.full((1, 3, 64, 64), 0.5), 0.2, draws=Draws([0])) != 0.5
+        >>> (hit.float().mean() - 0.2).abs() < 0.02
+        tensor(True)
+    """
+    chance = draws.uniform(*images.shape[1:])
+    return torch.where(chance < share / 2, 0.0, torch.where(chance >= 1 - share / 2, 1.0, images))
+
+
+def speckle_noise(images: Tensor, sd: float, *, draws: Draws) -> Tensor:
+    """Add Gaussian noise in proportion to the pixel: ``x + x n``.
+
+    Args:
+        images: (stimulus, channel, height, width) in [0, 1].
+        sd: Standard deviation at a white pixel, in pixel units.
+        draws: One generator an image.
+
+    Example:
+        >>> speckle_noise(torch.zeros(1, 3, 8, 8), 0.5, draws=Draws([0])).count_nonzero()
+        tensor(0)
+    """
+    return images + images * (sd * draws.normal(*images.shape[1:]))

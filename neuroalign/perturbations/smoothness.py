@@ -1,0 +1,110 @@
+"""The paper's input smoothness of a network, over a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from neuroalign.functional.distributed import reduce_sum
+from neuroalign.functional.smoothness import SmoothnessLoss, input_gradient_norm
+from neuroalign.perturbations.base import Attack, Classifier
+from neuroalign.perturbations.batches import device_of, evaluation_batches
+from neuroalign.perturbations.budget import per_sample
+from neuroalign.perturbations.state import attacking
+
+
+class Smoothness(NamedTuple):
+    """Input smoothness, lower is smoother, with what it must be read beside.
+
+    Attributes:
+        clean: 400 times the mean squared gradient norm at the images.
+        adversarial: The same at adversarial points, as in the paper; NaN without an attack.
+        clean_loss: Mean loss at the images. Gradients scale with the logits: two networks of different loss differ in
+            smoothness for that reason alone.
+        adversarial_loss: Mean loss at adversarial points.
+        num_images: Of how many.
+    """
+
+    clean: float
+    adversarial: float
+    clean_loss: float
+    adversarial_loss: float
+    num_images: int
+
+
+def smoothness_of(
+    model: nn.Module, images: Tensor, labels: Tensor, index: Tensor, attack: Attack | None, eps: float,
+    loss: SmoothnessLoss = "ce",
+) -> Tensor:  # fmt: skip
+    """Sums over a batch: squared norm and loss at the images, then at adversarial points (NaN without an attack).
+
+    Args:
+        model: In the state of :func:`attacking`.
+        images: (stimulus, channel, height, width) in [0, 1].
+        labels: (stimulus,).
+        index: (stimulus,) identity of each image.
+        attack: Makes the adversarial points.
+        eps: Its budget.
+        loss: Whose gradient is taken.
+
+    Returns:
+        (4,) float64.
+    """
+    classifier = Classifier(model)
+    found = input_gradient_norm(classifier.forward, images, labels, loss=loss)
+    sums = [found.squared_norm.sum(), found.loss.sum()]
+    if attack is None:
+        return torch.stack([*sums, *[sums[0] * torch.nan] * 2]).double()
+    perturbed, _ = attack.search(classifier, images, labels, per_sample(eps, images, attack.norm), index.cpu())
+    found = input_gradient_norm(classifier.forward, perturbed, labels, loss=loss)
+    return torch.stack([*sums, found.squared_norm.sum(), found.loss.sum()]).double()
+
+
+def evaluate_smoothness(
+    model: nn.Module,
+    dataloader: Iterable[Any],
+    attack: Attack | None = None,
+    eps: float = 0.0,
+    *,
+    loss: SmoothnessLoss = "ce",
+    limit_batches: int | None = None,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+) -> Smoothness:
+    """Mean squared norm of the loss's gradient by the pixels, times 400, at the images and at adversarial points.
+
+    Args:
+        model: From images in [0, 1] to logits. It is left as it was.
+        dataloader: Batches; see :func:`evaluate_robustness`.
+        attack: Makes the adversarial points; None leaves them out.
+        eps: Its budget.
+        loss: "ce", as in the paper, or "margin", which doesn't vanish for a confident network.
+        limit_batches: Use only so many batches.
+        seed: Of whatever the attack draws from the global generator.
+        device: Where to compute; default where the model is.
+        progress: Show a progress bar.
+
+    Example:
+        >>> from neuroalign import PGD
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+        >>> loader = [(torch.rand(8, 3, 2, 2), torch.randint(3, (8,)))]
+        >>> evaluate_smoothness(model, loader, PGD(), eps=0.1).num_images
+        8
+
+    Source:
+        Shao et al. 2024, arXiv 2405.02564.
+    """
+    where = device_of(model, device)
+    sums = torch.zeros(5, dtype=torch.float64, device=where)
+    with attacking(model, seed):
+        text = "smoothness" if progress else None
+        for batch in evaluation_batches(dataloader, where, limit_batches=limit_batches, progress=text):
+            sums[:4] += smoothness_of(model, batch.images, batch.labels, batch.index, attack, eps, loss)
+            sums[4] += len(batch.index)
+    sums = reduce_sum(sums)
+    clean, clean_loss, adversarial, adversarial_loss = (sums[:4] / sums[4]).tolist()
+    return Smoothness(400 * clean, 400 * adversarial, clean_loss, adversarial_loss, int(sums[4]))

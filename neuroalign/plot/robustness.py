@@ -1,0 +1,157 @@
+"""Robustness as figures: curves with their intervals, corruptions, and the loss around an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from neuroalign.plot.tables import _axes, _style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_UNITS = {
+    "linf": "attack budget ε (largest change of a pixel, in 1/255)",
+    "l2": "attack budget ε (Euclidean length of the change, pixels in [0, 1])",
+}
+
+
+def plot_accuracy(
+    table: pd.DataFrame,
+    x: str = "eps",
+    *,
+    by: str = "model",
+    norm: str | None = None,
+    label: str | None = None,
+    chance: float | None = None,
+    ax: Axes | None = None,
+    title: str | None = None,
+) -> Axes:
+    """Accuracy against a strength, a line each, in bands of their Wilson intervals.
+
+    Args:
+        table: Columns ``x``, ``by``, ``accuracy``, ``ci_low``, ``ci_high``, as :func:`evaluate_robustness` gives them.
+        x: Column of the strength: a budget, a severity, a contrast, a cutoff.
+        by: Column of the lines' names.
+        norm: Of the budgets: "linf" are drawn in 1/255.
+        label: Of the axis, in place of the norm's.
+        chance: Accuracy by chance, drawn as a line.
+        ax: Axes to draw on.
+        title: Of the axes.
+
+    Example:
+        >>> table = pd.DataFrame({"model": "a", "eps": [0, 0.1], "accuracy": [0.9, 0.2], "ci_low": [0.8, 0.1],
+        ...                       "ci_high": [0.95, 0.3]})
+        >>> plot_accuracy(table, norm="l2").get_ylabel()
+        'accuracy (band: 95 % interval over images)'
+    """
+    ax = _axes(ax)
+    names = list(dict.fromkeys(table[by]))
+    styles = _style(names)
+    scale = 255 if norm == "linf" and x == "eps" else 1
+    for name in names:
+        part = table[table[by] == name].sort_values(x)
+        values = part[x].to_numpy(float) * scale
+        ax.plot(values, part["accuracy"], label=name, markersize=4, linewidth=1.6, **styles[name])
+        ax.fill_between(values, part["ci_low"], part["ci_high"], color=styles[name]["color"], alpha=0.15, linewidth=0)
+    if chance is not None:
+        ax.axhline(chance, color="gray", linewidth=0.8, linestyle=":")
+        ax.annotate("chance", (1, chance), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8,
+                    color="gray")  # fmt: skip
+    ax.set_xlabel(label or _UNITS.get(norm or "", x))
+    ax.set_ylabel("accuracy (band: 95 % interval over images)")
+    ax.set_ylim(-0.02, 1.02)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    if title:
+        ax.set_title(title, fontsize=11)
+    return ax
+
+
+def plot_corruptions(
+    table: pd.DataFrame, *, by: str = "model", ax: Axes | None = None, title: str | None = None
+) -> Axes:
+    """Accuracy under every corruption, averaged over severities; the clean accuracy as a line.
+
+    Args:
+        table: From :func:`evaluate_corruptions`, with a column ``by`` where there are several networks.
+        by: Column of the networks' names.
+        ax: Axes to draw on.
+        title: Of the axes.
+
+    Example:
+        >>> table = pd.DataFrame({"corruption": ["fog", "snow"], "severity": 1, "accuracy": [0.8, 0.6],
+        ...                       "clean_accuracy": 0.9})
+        >>> len(plot_corruptions(table).get_yticklabels())
+        2
+    """
+    table = table if by in table else table.assign(**{by: "network"})
+    ax = _axes(ax, 6.5, 0.28 * table["corruption"].nunique() + 1.6)
+    networks, corruptions = list(dict.fromkeys(table[by])), list(dict.fromkeys(table["corruption"]))
+    styles = _style(networks)
+    height = 0.8 / len(networks)
+    for i, name in enumerate(networks):
+        part = table[table[by] == name]
+        mean = part.groupby("corruption")["accuracy"].mean().reindex(corruptions)
+        y = np.arange(len(corruptions)) + (i - (len(networks) - 1) / 2) * height
+        ax.barh(y, mean, height=height, color=styles[name]["color"], alpha=0.8, label=name)
+        ax.axvline(part["clean_accuracy"].iloc[0], color=styles[name]["color"], linewidth=1, linestyle=":")
+    names = [c.replace("_", " ") + (" (own texture)" if c == "frost" else "") for c in corruptions]
+    ax.set_yticks(np.arange(len(corruptions)), names, fontsize=8)
+    ax.invert_yaxis()
+    ax.set_xlim(0, 1)
+    severities = sorted(set(table["severity"]))
+    ax.set_xlabel(f"accuracy, mean over severities {', '.join(map(str, severities))} (dotted: without corruption)")
+    ax.spines[["top", "right"]].set_visible(False)
+    if len(networks) > 1:
+        ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    if title:
+        ax.set_title(title, fontsize=11)
+    return ax
+
+
+def plot_landscape(
+    table: pd.DataFrame, *, norm: str = "linf", ax: Axes | None = None, title: str | None = None
+) -> Axes:
+    """The loss over a plane around an image, the attack's ball, the decision boundary and the image box drawn.
+
+    Args:
+        table: From :func:`loss_landscape`.
+        norm: Of its ball.
+        ax: Axes to draw on.
+        title: Of the axes.
+
+    Example:
+        >>> points = [-1.0, 0.0, 1.0]
+        >>> table = pd.DataFrame([(a, b, a + 1, a - 0.5, abs(a) < 1, 1.0) for a in points for b in points],
+        ...                      columns=["a", "b", "loss", "margin", "in_ball", "in_box"])
+        >>> plot_landscape(table).get_xlabel()
+        'along the gradient, in ε'
+    """
+    ax = _axes(ax, 6.0, 4.5)
+    grids = {c: table.pivot(index="b", columns="a", values=c).to_numpy(float) for c in table if c not in ("a", "b")}
+    a, b = (np.unique(table[c]) for c in ("a", "b"))
+    filled = ax.contourf(a, b, grids["loss"], levels=20, cmap="viridis")
+    ax.figure.colorbar(filled, ax=ax, label="cross-entropy")
+    lines = []
+    for values, level, color, style, text in (
+        (grids["margin"], 0.0, "white", "-", "class changes"),
+        (grids["in_ball"], 0.5, "black", "-", f"{norm} ball of radius ε"),
+        (grids["in_box"], 0.999, "#D55E00", "--", "all pixels in [0, 1]"),
+    ):
+        if values.min() < level < values.max():
+            ax.contour(a, b, values, levels=[level], colors=[color], linestyles=[style], linewidths=1.6)
+            lines.append((color, style, text))
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=c, linestyle=s, label=t) for c, s, t in lines]
+    handles.append(Line2D([], [], color="white", marker="o", markeredgecolor="black", linestyle="", label="the image"))
+    ax.plot(0, 0, "o", color="white", markeredgecolor="black", markersize=6)
+    ax.set_xlabel("along the gradient, in ε")
+    ax.set_ylabel("along a random direction, in ε")
+    ax.legend(handles=handles, fontsize=8, loc="upper left", facecolor="#AAAAAA", framealpha=0.8)
+    if title:
+        ax.set_title(title, fontsize=11)
+    return ax

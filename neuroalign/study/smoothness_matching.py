@@ -1,0 +1,103 @@
+"""The weight decay that makes an unguided network as smooth as a guided one: the paper's control for smoothness."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+from torch import nn
+
+
+@dataclass(frozen=True)
+class SmoothnessMatch:
+    """What the search found.
+
+    Attributes:
+        weight_decay: Of the network that came closest.
+        smoothness: Of that network.
+        target: What was wanted.
+        matched: Whether it is within the tolerance. Where not, the network is no control for smoothness.
+        network: That network.
+        trials: A row a training: ``weight_decay``, ``smoothness``, ``log_ratio`` (of smoothness to target).
+    """
+
+    weight_decay: float
+    smoothness: float
+    target: float
+    matched: bool
+    network: nn.Module
+    trials: pd.DataFrame
+
+
+def match_smoothness(
+    train: Callable[[float], nn.Module],
+    smoothness: Callable[[nn.Module], float],
+    target: float,
+    *,
+    low: float = 1e-5,
+    high: float = 1e-1,
+    tolerance: float = 0.1,
+    max_trainings: int = 8,
+) -> SmoothnessMatch:
+    """Search for the weight decay whose network has a wanted smoothness.
+
+    Bisects the logarithm of weight decay, on the premise that more of it gives a smaller input gradient. Training is
+    noisy, so the premise may fail here and there: all trials are kept, and the closest is returned. Measure smoothness on
+    validation images, not on those the networks are compared on.
+
+    Args:
+        train: From a weight decay to a trained network, the same seed each time.
+        smoothness: Of a network, such as ``lambda n: evaluate_smoothness(n, loader, attack, eps).adversarial``.
+        target: Smoothness of the guided network, measured alike.
+        low: Smallest weight decay.
+        high: Largest.
+        tolerance: By which share smoothness may differ from the target.
+        max_trainings: At most so many.
+
+    Raises:
+        ValueError: If the target or a bound is not positive, or a network's smoothness is not finite.
+
+    Example:
+        >>> make = lambda weight_decay: nn.Linear(1, 1)
+        >>> measured = iter([0.5, 8.0, 2.1])  # at the largest weight decay, the smallest, the middle
+        >>> found = match_smoothness(make, lambda network: next(measured), 2.0)
+        >>> found.matched, len(found.trials)
+        (True, 3)
+
+    Source:
+        Shao et al. 2024, arXiv 2405.02564 (weight-decay models matched in smoothness).
+    """
+    if not target > 0 or not 0 < low < high:
+        raise ValueError(f"target and bounds must be positive and low below high; got {target}, {low} and {high}")
+    if max_trainings < 2 or not tolerance > 0:
+        raise ValueError(f"max_trainings must be at least 2 and tolerance positive; got {max_trainings}, {tolerance}")
+    rows: list[tuple[float, float, float]] = []
+    best: tuple[float, nn.Module] | None = None
+
+    def attempt(weight_decay: float) -> float:
+        nonlocal best
+        network = train(weight_decay)
+        value = float(smoothness(network))
+        if not math.isfinite(value) or value <= 0:
+            raise ValueError(f"smoothness is {value} at a weight decay of {weight_decay:g}: did training diverge?")
+        ratio = math.log(value / target)
+        rows.append((weight_decay, value, ratio))
+        if best is None or abs(ratio) < best[0]:
+            best = abs(ratio), network
+        return ratio
+
+    close = math.log1p(tolerance)
+    left, right = math.log(low), math.log(high)
+    # The ends first: a target outside of what weight decay can reach is told after two trainings.
+    ratio_right, ratio_left = attempt(high), attempt(low)
+    while best[0] > close and ratio_right < 0 < ratio_left and len(rows) < max_trainings:  # type: ignore[index]
+        middle = (left + right) / 2
+        ratio = attempt(math.exp(middle))
+        left, right = (middle, right) if ratio > 0 else (left, middle)
+    trials = pd.DataFrame(rows, columns=["weight_decay", "smoothness", "log_ratio"])
+    chosen = trials.loc[trials["log_ratio"].abs().idxmin()]
+    return SmoothnessMatch(
+        float(chosen["weight_decay"]), float(chosen["smoothness"]), float(target), best[0] <= close, best[1], trials  # type: ignore[index]
+    )  # fmt: skip

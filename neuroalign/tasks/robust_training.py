@@ -1,0 +1,182 @@
+"""What robustness people train with, as parts that combine with any guidance.
+
+Each is handed to a task (``GuidedClassificationTask(network, robust_training=TRADES(8 / 255))``) or called in a loop of
+your own: :meth:`RobustTraining.inputs` says on which images the network learns, :meth:`RobustTraining.penalty` what is
+added to the loss.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from neuroalign.config import describe
+from neuroalign.functional.smoothness import input_gradient_norm
+from neuroalign.perturbations import PGD, Classifier, attacking
+from neuroalign.perturbations.budget import Norm, check_norm, per_sample, project, random_points, steepest
+
+
+class RobustTraining:
+    """A way to train a classifier to be robust; the defaults train as usual.
+
+    Random numbers come from torch's global generator, so that a seeded training is reproducible.
+    """
+
+    def inputs(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """The images that the network is trained on, (stimulus, channel, height, width)."""
+        return images
+
+    def penalty(self, network: nn.Module, images: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
+        """What is added to the task's loss, a scalar.
+
+        Args:
+            network: Being trained.
+            images: (stimulus, channel, height, width), as they came.
+            labels: (stimulus,).
+            logits: (stimulus, class), of the network on :meth:`inputs`.
+        """
+        return logits.new_zeros(())
+
+
+def _budget(eps: float, norm: Norm, steps: int) -> tuple[float, Norm, int]:
+    norm = check_norm(norm)
+    if not eps > 0 or (norm == "linf" and eps > 1):
+        raise ValueError(f"eps must be a positive budget in pixels of [0, 1]; got {eps}")
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1; got {steps}")
+    return float(eps), norm, steps
+
+
+class AdversarialTraining(RobustTraining):
+    """Train on PGD's images in place of the clean ones (Madry et al. 2018, arXiv 1706.06083).
+
+    The attack sees the network in eval mode, so that BatchNorm's statistics come from the training step alone. A guided
+    network's target stays the response to the clean image.
+
+    Args:
+        eps: Budget in pixel units of [0, 1].
+        norm: "linf" or "l2".
+        steps: Of PGD with cross-entropy, each of 2.5 eps / steps, from a random start.
+
+    Example:
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+        >>> images, labels = torch.rand(4, 3, 2, 2), torch.tensor([0, 1, 2, 0])
+        >>> inputs = AdversarialTraining(8 / 255).inputs(network, images, labels)
+        >>> bool((inputs - images).abs().max() <= 8 / 255 + 1e-6)
+        True
+    """
+
+    def __init__(self, eps: float, norm: Norm = "linf", *, steps: int = 7) -> None:
+        self.eps, self.norm, self.steps = _budget(eps, norm, steps)
+        self.attack = PGD(norm, steps=steps, loss="ce", rel_step_size=2.5 / steps, random_start=True, early_stop=False)
+        self.config = describe("neuroalign.tasks.AdversarialTraining", eps=self.eps, norm=norm, steps=steps)
+
+    def inputs(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """Images that the network finds hard."""
+        index = torch.randint(2**31, (len(images),))  # a new random start for each image in each step
+        with attacking(network), torch.no_grad():
+            radius = per_sample(self.eps, images.float(), self.norm)
+            found, _ = self.attack.search(Classifier(network), images.float(), labels, radius, index)
+        return found.to(images.dtype)
+
+
+class TRADES(RobustTraining):
+    r"""Clean cross-entropy plus :math:`\beta\,\mathrm{KL}(p(x)\,\|\,p(x'))` at the worst point of the ball.
+
+    Args:
+        eps: Budget in pixel units of [0, 1].
+        norm: "linf" or "l2".
+        beta: Weight of the divergence.
+        steps: Of the ascent on the divergence, each of 2.5 eps / steps.
+
+    Example:
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+        >>> images, labels = torch.rand(4, 3, 2, 2), torch.tensor([0, 1, 2, 0])
+        >>> TRADES(8 / 255).penalty(network, images, labels, network(images)).ndim
+        0
+
+    Source:
+        Zhang et al. 2019, arXiv 1901.08573 (beta 6, 10 steps).
+    """
+
+    def __init__(self, eps: float, norm: Norm = "linf", *, beta: float = 6.0, steps: int = 10) -> None:
+        self.eps, self.norm, self.steps = _budget(eps, norm, steps)
+        if not beta > 0:
+            raise ValueError(f"beta must be positive; got {beta}")
+        self.beta = float(beta)
+        self.config = describe("neuroalign.tasks.TRADES", eps=self.eps, norm=norm, beta=self.beta, steps=steps)
+
+    def penalty(self, network: nn.Module, images: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
+        """The divergence at the images where it is largest."""
+        perturbed = self._worst(network, images.float())
+        return self.beta * _divergence(logits, network(perturbed.to(images.dtype))).mean()
+
+    def _worst(self, network: nn.Module, images: Tensor) -> Tensor:
+        index = torch.randint(2**31, (len(images),))
+        radius = per_sample(self.eps, images, self.norm)
+        with attacking(network):
+            classifier = Classifier(network)
+            clean = classifier.logits(images)
+            # Close to the image: at the image itself the divergence has no gradient.
+            x = random_points(images, 0.01 * radius, self.norm, index, seed=0, stream=0)
+            for _ in range(self.steps):
+                _, _, gradient = classifier.gradient(x, lambda logits: _divergence(clean, logits))
+                step = 2.5 / self.steps * radius * steepest(gradient, self.norm)
+                x = project(x + step - images, images, radius, self.norm)
+        return x
+
+
+def _divergence(clean: Tensor, perturbed: Tensor) -> Tensor:
+    """KL(p || q) of each sample, from logits."""
+    clean, perturbed = clean.float().log_softmax(1), perturbed.float().log_softmax(1)
+    return F.kl_div(perturbed, clean, reduction="none", log_target=True).sum(1)
+
+
+class GaussianNoiseTraining(RobustTraining):
+    """Train on images with Gaussian noise, kept in [0, 1].
+
+    Args:
+        std: Standard deviation in pixel units of [0, 1].
+
+    Example:
+        >>> GaussianNoiseTraining(0.1).inputs(nn.Identity(), torch.rand(4, 3, 2, 2), torch.zeros(4)).shape
+        torch.Size([4, 3, 2, 2])
+    """
+
+    def __init__(self, std: float) -> None:
+        if not std > 0:
+            raise ValueError(f"std must be positive, in pixel units of [0, 1]; got {std}")
+        self.std = float(std)
+        self.config = describe("neuroalign.tasks.GaussianNoiseTraining", std=self.std)
+
+    def inputs(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """Noisy images."""
+        return (images + self.std * torch.randn_like(images)).clamp(0, 1)
+
+
+class GradientRegularization(RobustTraining):
+    r"""Penalise :math:`\lambda \|\nabla_x \mathrm{CE}\|_2^2` at the images, by double backpropagation.
+
+    Args:
+        weight: lambda.
+
+    Example:
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+        >>> images, labels = torch.rand(4, 3, 2, 2), torch.tensor([0, 1, 2, 0])
+        >>> GradientRegularization(0.1).penalty(network, images, labels, network(images)).requires_grad
+        True
+
+    Source:
+        Ross & Doshi-Velez 2018, arXiv 1711.09404.
+    """
+
+    def __init__(self, weight: float) -> None:
+        if not weight > 0:
+            raise ValueError(f"weight must be positive; got {weight}")
+        self.weight = float(weight)
+        self.config = describe("neuroalign.tasks.GradientRegularization", weight=self.weight)
+
+    def penalty(self, network: nn.Module, images: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
+        """Mean squared gradient norm, with a graph."""
+        return self.weight * input_gradient_norm(network, images, labels, create_graph=True).squared_norm.mean()

@@ -1,0 +1,196 @@
+"""Adversarial training and its kin: what they feed, what they add, and that they do what they are for."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from neuroalign import (
+    PGD,
+    TRADES,
+    AdversarialTraining,
+    GaussianNoiseTraining,
+    GradientRegularization,
+    GuidanceDataModule,
+    GuidedClassificationTask,
+    GuidedNetwork,
+    InputSmoothnessCallback,
+    NeuralPredictor,
+    PredictedGuidance,
+    evaluate_robustness,
+    evaluate_smoothness,
+)
+from neuroalign.study import Recipe, train_classifier
+from tests.perturbations.test_curve import images, loader, network
+
+SHAPE = (3, 8, 8)
+ALL = [
+    AdversarialTraining(0.1, steps=3),
+    TRADES(0.1, steps=3),
+    GaussianNoiseTraining(0.1),
+    GradientRegularization(0.1),
+]
+
+
+def data(digits, n=400):
+    x, labels = digits
+    return GuidanceDataModule((x[:n], labels[:n]), (x[n : n + 200], labels[n : n + 200]), batch_size=50)
+
+
+def make():
+    return GuidedNetwork("small_resnet", 10, heads={"V4": (None, 12)}, image_shape=SHAPE)
+
+
+def guidance():
+    return PredictedGuidance({"V4": NeuralPredictor("small_resnet", 12, image_shape=SHAPE)})
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_adversarial_inputs_are_harder_than_noise_and_in_the_ball(norm):
+    model, x = network(), images(40)
+    labels = model(x).argmax(1)
+    eps = {"linf": 0.005, "l2": 0.05}[norm]
+    found = AdversarialTraining(eps, norm).inputs(model.train(), x, labels)
+    delta = (found - x).flatten(1)
+    assert (delta.abs().amax(1) if norm == "linf" else delta.norm(dim=1)).max() <= eps + 1e-6
+    noise = (x + eps * torch.randn_like(x).sign()).clamp(0, 1)
+    clean, noisy, hard = (F.cross_entropy(model(z), labels).item() for z in (x, noise, found))
+    assert hard > max(clean, noisy) + 0.05
+    assert model.training
+
+
+def test_a_run_that_does_not_stop_goes_beyond_the_first_success():
+    model, x = network(), images(40)
+    labels = model(x).argmax(1)
+    settings = {"loss": "ce", "steps": 10}
+    stopped, full = (PGD(early_stop=stop, **settings)(model, x, labels, 0.05) for stop in (True, False))
+    assert F.cross_entropy(model(full), labels) > F.cross_entropy(model(stopped), labels) + 0.05
+    assert "early_stop=False" in repr(PGD(early_stop=False))
+
+
+def test_random_starts_are_new_in_each_step_and_reproducible():
+    model, x = network(), images(10)
+    labels = model(x).argmax(1)
+    training = AdversarialTraining(0.01, steps=1)
+    torch.manual_seed(0)
+    first, second = (training.inputs(model, x, labels) for _ in range(2))
+    torch.manual_seed(0)
+    assert torch.equal(training.inputs(model, x, labels), first)
+    assert not torch.equal(first, second)
+
+
+def test_trades_is_the_divergence_where_it_is_large():
+    model, x = network(), images(40)
+    labels, logits = model(x).argmax(1), model(x)
+    training = TRADES(0.005, beta=3.0)
+    torch.manual_seed(0)
+    worst = training._worst(model, x)
+    assert (worst - x).abs().max() <= 0.005 + 1e-6
+    p, q = logits.softmax(1), model(worst).softmax(1)
+    expected = 3 * (p * (p / q).log()).sum(1).mean()
+    torch.manual_seed(0)
+    found = training.penalty(model, x, labels, logits)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    q = model((x + 0.005 * torch.randn_like(x).sign()).clamp(0, 1)).softmax(1)
+    assert found > 3 * 3 * (p * (p / q).log()).sum(1).mean(), "ascent beats noise"
+    found.backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_noise_has_its_size():
+    x = torch.full((50, 3, 8, 8), 0.5)
+    noise = GaussianNoiseTraining(0.1).inputs(nn.Identity(), x, torch.zeros(50)) - x
+    assert float(noise.std()) == pytest.approx(0.1, rel=0.02)
+    assert GaussianNoiseTraining(9.0).inputs(nn.Identity(), x, torch.zeros(50)).max() == 1
+
+
+def test_the_gradient_penalty_is_that_of_the_measure():
+    model, x = network(), images(40)
+    labels = model(x).argmax(1)
+    found = GradientRegularization(0.5).penalty(model, x, labels, model(x))
+    assert float(found) == pytest.approx(0.5 * evaluate_smoothness(model, loader(x, labels)).clean / 400, rel=1e-4)
+
+
+@pytest.mark.parametrize("robust_training", ALL, ids=lambda r: type(r).__name__)
+def test_combines_with_guidance_and_comes_back_from_a_checkpoint(robust_training, digits, quiet_trainer, tmp_path):
+    torch.manual_seed(0)
+    task = GuidedClassificationTask(make(), guidance(), 0.4, robust_training=robust_training, lr=0.01)
+    trainer = quiet_trainer(limit_train_batches=2)
+    trainer.fit(task, data(digits))
+    logged = {k: float(v) for k, v in trainer.callback_metrics.items()}
+    guided = logged["alignment/features/V4/mse"]
+    assert logged["train/loss"] == pytest.approx(0.6 * logged["train/task_loss"] + 0.4 * guided, rel=1e-4)
+    assert (logged["train/robust_penalty"] > 0) == isinstance(robust_training, (TRADES, GradientRegularization))
+    counts = [m.num_batches_tracked for m in task.network.trunk.modules() if isinstance(m, nn.BatchNorm2d)]
+    passes = 2 if isinstance(robust_training, (AdversarialTraining, GaussianNoiseTraining)) else 4
+    assert {int(c) for c in counts} == {passes}, "the attack moved BatchNorm"
+    trainer.save_checkpoint(tmp_path / "task.ckpt")
+    again = GuidedClassificationTask.load_from_checkpoint(tmp_path / "task.ckpt")
+    assert vars(again.robust_training).keys() == vars(robust_training).keys()
+    assert again.robust_training.config == robust_training.config
+
+
+def test_targets_stay_those_of_the_clean_image(digits, quiet_trainer):
+    seen = []
+
+    class Watching(PredictedGuidance):
+        def forward(self, responses, batch):
+            seen.append(batch["image"].clone())
+            return super().forward(responses, batch)
+
+    watching = Watching({"V4": NeuralPredictor("small_resnet", 12, image_shape=SHAPE)})
+    task = GuidedClassificationTask(make(), watching, 0.5, robust_training=GaussianNoiseTraining(0.3))
+    quiet_trainer(limit_train_batches=1).fit(task, data(digits))
+    known = digits[0][:400].flatten(1)
+    assert all((image.flatten() == known).all(1).any() for image in seen[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "robust_training",
+    [AdversarialTraining(0.1, steps=4), TRADES(0.1, steps=4), GradientRegularization(1.0)],
+    ids=lambda r: type(r).__name__,
+)
+def test_it_makes_networks_robust(robust_training, digits):
+    module, recipe = data(digits, 1000), Recipe(epochs=8, max_lr=0.05, weight_decay=5e-4)
+    trained = [train_classifier(make, module, recipe, 0, robust_training=r) for r in (None, robust_training)]
+    accuracies = [
+        evaluate_robustness(n, module.val_dataloader(), PGD(steps=10), [0.0, 0.1])["accuracy"].tolist() for n in trained
+    ]
+    assert accuracies[1][1] > accuracies[0][1] + 0.1, accuracies
+    assert accuracies[1][0] > 0.8, accuracies
+    rough, smooth = (evaluate_smoothness(n, module.val_dataloader(), PGD(steps=5), 0.1) for n in trained)
+    assert smooth.adversarial < rough.adversarial
+
+
+def test_smoothness_callback_logs_the_measure(digits, quiet_trainer):
+    task, module = GuidedClassificationTask(make(), lr=0.01), data(digits)
+    callback = InputSmoothnessCallback(PGD(steps=3), 0.05)
+    trainer = quiet_trainer(callbacks=[callback])
+    trainer.fit(task, module)
+    expected = evaluate_smoothness(task, module.val_dataloader(), PGD(steps=3), 0.05)
+    for key in callback.keys:
+        name = key.split("/")[1]
+        assert float(trainer.callback_metrics[key]) == pytest.approx(getattr(expected, name), rel=1e-4)
+    assert expected.adversarial_loss > expected.clean_loss
+    tested = quiet_trainer(callbacks=[InputSmoothnessCallback(limit_batches=1)]).validate(task, module, verbose=False)
+    assert sorted(k for k in tested[0] if k.startswith("smooth")) == ["smoothness/clean", "smoothness/clean_loss"]
+    with pytest.raises(ValueError, match="'ce' or 'margin'"):
+        InputSmoothnessCallback(loss="mse")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: AdversarialTraining(0), "positive budget"),
+        (lambda: AdversarialTraining(8), "positive budget in pixels"),
+        (lambda: AdversarialTraining(0.1, steps=0), "steps must be at least 1"),
+        (lambda: TRADES(0.1, beta=0), "beta must be positive"),
+        (lambda: TRADES(0.1, "l1"), "'linf' or 'l2'"),
+        (lambda: GaussianNoiseTraining(0), "std must be positive"),
+        (lambda: GradientRegularization(-1), "weight must be positive"),
+    ],
+)
+def test_refusals(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
