@@ -245,7 +245,9 @@ def replicate(seed: int, settings: Settings, progress) -> pd.DataFrame:
             precision=settings.precision,
         )  # fmt: skip
         progress(f"attacking {condition}")
-        images = per_image_robustness(network, data.test_dataloader(), PGD(steps=settings.steps), [0.0, *EPS])
+        images = per_image_robustness(
+            network, data.test_dataloader(), PGD(steps=settings.steps), [0.0, *EPS], exhaustive=True
+        )
         parts.append(images.assign(condition=condition, replication=seed))
         progress(condition, 3)
     images = pd.concat(parts, ignore_index=True)

@@ -122,6 +122,8 @@ def evaluate_suite(
     for attack, eps in suite.attacks:
         say(f"attack {attack!r}")
         curves[attack.name] = robustness_curve(model, dataloader, attack, eps, checkpoint=file(attack.name), **options)
+        if not (curves[attack.name].images["threshold"] > 0).any():
+            raise ValueError("the network gets no image right, so there is nothing to attack: do the labels fit it?")
     worst = _worst_cases(curves)
     corruptions, transforms = pd.DataFrame(), pd.DataFrame()
     if suite.corruptions:

@@ -1,0 +1,145 @@
+"""neuroalign evaluate: tables, figures and record; resumed after a kill; errors in one line."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from neuroalign import GuidedClassificationTask, GuidedNetwork
+from neuroalign.__main__ import main
+from neuroalign.study import Recipe, train_classifier
+from neuroalign.study.suite_evaluation import eps_text
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory, digits):
+    """A network that knows digits of 32 pixels, as a checkpoint; and such digits as a file."""
+    from neuroalign import GuidanceDataModule
+    from neuroalign.data.images import resize
+
+    images, labels = digits
+    images = resize(images[:500], 32).clamp(0, 1)
+    folder = tmp_path_factory.mktemp("evaluate")
+    np.savez(folder / "digits.npz", images=images[300:360].numpy(), labels=labels[300:360].numpy())
+    data = GuidanceDataModule((images[:300], labels[:300]), (images[300:], labels[300:500]), batch_size=50)
+    make = lambda: GuidedNetwork("small_resnet", 10, image_shape=(3, 32, 32))  # noqa: E731
+    network = train_classifier(make, data, Recipe(6, 0.1, 5e-4), 0)
+    task = GuidedClassificationTask(network)
+    import lightning as L
+
+    trainer = L.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
+    trainer.strategy.connect(task)
+    trainer.save_checkpoint(folder / "task.ckpt")
+    return folder
+
+
+def run(checkpoint, out, *arguments):
+    main(["evaluate", "--ckpt", str(checkpoint / "task.ckpt"), "--data", str(checkpoint / "digits.npz"), "--out", str(out),
+          "--device", "cpu", *arguments])  # fmt: skip
+
+
+def test_fast_suite(checkpoint, tmp_path, capsys):
+    run(checkpoint, tmp_path / "a", "--num-images", "40")
+    printed = capsys.readouterr().out
+    assert "gradient masking" in printed
+    assert "Mean error under 15 corruptions" in printed
+    attacks = pd.read_csv(tmp_path / "a/attacks.csv")
+    assert set(attacks["perturbation"]) == {"pgd20-linf-x2", "pgd20-l2-x2"}
+    assert (attacks["num_images"] == 40).all()
+    assert (attacks["ci_low"] <= attacks["accuracy"]).all()
+    assert len(pd.read_csv(tmp_path / "a/corruptions.csv")) == 15
+    assert len(pd.read_csv(tmp_path / "a/masking.csv")) == 8
+    images = pd.read_csv(tmp_path / "a/images.csv")
+    assert len(images) == 80
+    linf = attacks[attacks["norm"] == "linf"]
+    thresholds = images.loc[images["perturbation"] == "pgd20-linf-x2", "threshold"].to_numpy()
+    np.testing.assert_allclose(linf["accuracy"], [(thresholds > e + 1e-9).mean() for e in linf["eps"]])
+    record = json.loads((tmp_path / "a/record.json").read_text())
+    assert record["attacks"][0]["eps"][-1] == "8/255"
+    assert record["num_images"] == 40
+    assert len(record["weights_sha256_16"]) == 16
+    assert record["neuroalign"]
+    for name in ("attacks-linf.png", "attacks-l2.png", "corruptions.png"):
+        assert (tmp_path / "a" / name).stat().st_size > 10_000
+    # again: nothing is attacked, the tables are the same
+    before = (tmp_path / "a/attacks.csv").read_bytes()
+    run(checkpoint, tmp_path / "a", "--num-images", "40")
+    assert (tmp_path / "a/attacks.csv").read_bytes() == before
+
+
+def test_a_killed_run_goes_on(checkpoint, tmp_path, monkeypatch):
+    from neuroalign import PGD
+
+    whole = PGD.search
+    calls = []
+
+    def dying(self, classifier, images, labels, eps, index, start=None):
+        calls.append(index.tolist())
+        if len(calls) > 15:
+            raise KeyboardInterrupt
+        return whole(self, classifier, images, labels, eps, index, start)
+
+    monkeypatch.setattr(PGD, "search", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(checkpoint, tmp_path / "b", "--batch-size", "10")
+    done = pd.read_csv(tmp_path / "b/parts/pgd20-linf-x2.csv", skiprows=1)["stimulus"].tolist()
+    assert 0 < len(done) < 60
+    monkeypatch.setattr(PGD, "search", whole)
+    run(checkpoint, tmp_path / "b", "--batch-size", "10")
+    run(checkpoint, tmp_path / "c", "--batch-size", "17")
+    b, c = (pd.read_csv(tmp_path / f"{name}/images.csv") for name in "bc")
+    assert b["stimulus"].tolist() == c["stimulus"].tolist()
+    assert (b["threshold"] != c["threshold"]).sum() <= 1
+    assert not list((tmp_path / "b").rglob("*.part.*"))
+
+
+@pytest.mark.slow
+def test_standard_and_paper_suites(checkpoint, tmp_path):
+    run(checkpoint, tmp_path / "s", "--suite", "standard", "--num-images", "10")
+    attacks = pd.read_csv(tmp_path / "s/attacks.csv")
+    assert {"autoattack-linf", "square-linf", "deepfool-l2", "worst case, linf", "worst case, l2"} <= set(
+        attacks["perturbation"]
+    )
+    worst = attacks[attacks["perturbation"] == "worst case, linf"].set_index("eps")["accuracy"]
+    for _, row in attacks[attacks["norm"] == "linf"].iterrows():
+        assert worst[row["eps"]] <= row["accuracy"]
+    assert len(pd.read_csv(tmp_path / "s/corruptions.csv")) == 19 * 5
+    assert "rotation-translation" in set(pd.read_csv(tmp_path / "s/transforms.csv")["perturbation"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--ckpt", "nothing.ckpt", "--data", "digits"], "there is no checkpoint nothing.ckpt"),
+        (["--ckpt", "resnet18", "--data", "nowhere"], "there is no folder nowhere"),
+        (["--ckpt", "resnet18", "--data", "digits", "--num-images", "0"], "--num-images must be at least 1"),
+    ],
+)
+def test_errors_in_one_line(arguments, message, capsys, tmp_path):
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", *arguments, "--out", str(tmp_path)])
+    assert stopped.value.code == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
+
+
+def test_labels_that_do_not_fit_are_told(checkpoint, tmp_path, capsys):
+    with np.load(checkpoint / "digits.npz") as file:
+        images, labels = file["images"], file["labels"]
+    network = GuidedClassificationTask.load_from_checkpoint(checkpoint / "task.ckpt").eval()
+    with torch.no_grad():
+        worst = network(torch.from_numpy(images).float()).argmin(1).numpy()
+    np.savez(tmp_path / "wrong.npz", images=images, labels=worst)
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--ckpt", str(checkpoint / "task.ckpt"), "--data", str(tmp_path / "wrong.npz"),
+              "--out", str(tmp_path / "out")])  # fmt: skip
+    assert "do the labels fit it?" in capsys.readouterr().err
+    assert len(labels) == 60
+
+
+def test_budgets_as_people_write_them():
+    assert eps_text(0.5 / 255, "linf") == "0.5/255"
+    assert eps_text(1.25, "l2") == "1.25"
