@@ -48,7 +48,7 @@ from neuroalign.data.images import ArrayDataset, ShiftFlip, collate
 from neuroalign.files import whole
 from neuroalign.functional import error_consistency
 from neuroalign.perturbations import COMMON_CORRUPTIONS, wilson
-from neuroalign.plot import plot_accuracy, plot_corruptions, plot_landscape
+from neuroalign.plot import plot_accuracy, plot_corruptions, plot_landscape, plot_transforms
 from neuroalign.study import Recipe, Suite, compare_paired, evaluate_suite, loss_landscape, train_classifier
 from neuroalign.study.training import write_table
 
@@ -199,15 +199,8 @@ def figures(results, networks, test, attacks, corruptions, transforms, out: Path
             title = f"Worst case of all {norm} attacks, {num_images} CIFAR-100 test images"
             drawn[f"attacks-{norm}"] = plot_accuracy(part, norm=norm, chance=0.1, title=title).figure
     drawn["corruptions"] = plot_corruptions(corruptions, title=f"{num_images} CIFAR-100 test images").figure
-    strengths = {"contrast-level-": "share of contrast kept", "low-pass-": "low pass: cycles per image at half gain",
-                 "high-pass-": "high pass: cycles per image at half gain"}  # fmt: skip
-    for prefix, label in strengths.items():
-        part = transforms[transforms["perturbation"].str.startswith(prefix)] if len(transforms) else transforms
-        if len(part):
-            part = part.assign(strength=part["perturbation"].str.removeprefix(prefix).astype(float))
-            ax = plot_accuracy(part, "strength", label=label, chance=0.1)
-            ax.set_xscale("log")
-            drawn[prefix.strip("-")] = ax.figure
+    if len(transforms):
+        drawn["transforms"] = plot_transforms(transforms, chance=0.1)
     first = next(iter(results.values())).curves
     always = np.logical_and.reduce([r.curves[next(iter(first))].images["threshold"] > 0 for r in results.values()])
     if always.any():
@@ -217,7 +210,11 @@ def figures(results, networks, test, attacks, corruptions, transforms, out: Path
         chosen = [c for c in ("none", "adversarial", "V4") if c in networks]
         figure = Figure(figsize=(5.2 * len(chosen), 4.2), layout="constrained")
         for ax, c in zip(np.atleast_1d(figure.subplots(1, len(chosen))), chosen):
-            table = loss_landscape(networks[c], item["image"], int(item["label"]), 4 / 255, num_points=31)
+            try:
+                table = loss_landscape(networks[c], item["image"], int(item["label"]), 4 / 255, num_points=31)
+            except ValueError as error:  # no gradient at all at this image, which the figure should say
+                ax.set_title(f"{c}: {error}", fontsize=7)
+                continue
             plot_landscape(table, ax=ax, title=f"{c}, ε = 4/255")
         drawn["landscape"] = figure
     for name, figure in drawn.items():

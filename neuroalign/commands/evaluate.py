@@ -78,7 +78,7 @@ def _evaluate(args: argparse.Namespace, console: Console) -> tuple[SuiteResult, 
 
 def _draw(result: SuiteResult, title: str, out: Path) -> None:
     from neuroalign.files import whole
-    from neuroalign.plot import plot_accuracy, plot_corruptions
+    from neuroalign.plot import plot_accuracy, plot_corruptions, plot_transforms
 
     figures = {}
     for norm in ("linf", "l2"):
@@ -88,6 +88,8 @@ def _draw(result: SuiteResult, title: str, out: Path) -> None:
             figures[f"attacks-{norm}.png"] = ax.figure
     if len(result.corruptions):
         figures["corruptions.png"] = plot_corruptions(result.corruptions, title=title).figure
+    if len(result.transforms):
+        figures["transforms.png"] = plot_transforms(result.transforms, title=title)
     for name, figure in figures.items():
         with whole(out / name) as temporary:
             figure.savefig(temporary, format="png", dpi=150)

@@ -16,16 +16,23 @@ class ImageTransform(ABC):
     """A change of images alone, at a strength fixed when it is made. Called as ``transform(images, index=...)``.
 
     :func:`evaluate_robustness` and :class:`RobustnessCallback` take it beside attacks; it has one row, without a budget.
+
+    Attributes:
+        kind: What is done, such as "low-pass".
+        strength: How much, on the scale of its kind.
     """
+
+    kind: str
+    strength: float
 
     has_budget = False
     needs_model = False
     norm = None
 
     @property
-    @abstractmethod
     def name(self) -> str:
         """Short name for logs and tables."""
+        return f"{self.kind}-{self.strength:g}"
 
     @abstractmethod
     def change(self, images: Tensor, index: Tensor) -> Tensor:
@@ -54,7 +61,7 @@ class _Filter(ImageTransform):
     def __init__(self, cutoff: float) -> None:
         if not cutoff > 0:
             raise ValueError(f"cutoff must be a positive number of cycles per image; got {cutoff}")
-        self.cutoff = cutoff
+        self.cutoff = self.strength = cutoff
 
     def _low_pass(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
@@ -82,10 +89,7 @@ class LowPass(_Filter):
         torch.Size([2, 3, 32, 32])
     """
 
-    @property
-    def name(self) -> str:
-        """Short name for logs and tables."""
-        return f"low-pass-{self.cutoff:g}"
+    kind = "low-pass"
 
     def change(self, images: Tensor, index: Tensor) -> Tensor:
         """What is coarse."""
@@ -103,10 +107,7 @@ class HighPass(_Filter):
         torch.Size([2, 3, 32, 32])
     """
 
-    @property
-    def name(self) -> str:
-        """Short name for logs and tables."""
-        return f"high-pass-{self.cutoff:g}"
+    kind = "high-pass"
 
     def change(self, images: Tensor, index: Tensor) -> Tensor:
         """What is fine, on the mean of each channel."""
@@ -126,15 +127,12 @@ class Contrast(ImageTransform):
         tensor([0.5500])
     """
 
+    kind = "contrast-level"
+
     def __init__(self, level: float) -> None:
         if not 0 <= level <= 1:
             raise ValueError(f"level must be the share of contrast that is kept, in [0, 1]; got {level}")
-        self.level = level
-
-    @property
-    def name(self) -> str:
-        """Short name for logs and tables."""
-        return f"contrast-level-{self.level:g}"
+        self.level = self.strength = level
 
     def change(self, images: Tensor, index: Tensor) -> Tensor:
         """Toward grey."""

@@ -2,7 +2,7 @@
 
 from neuroalign.plot.brain import plot_surface, plot_volume
 from neuroalign.plot.geometry import plot_geometry
-from neuroalign.plot.robustness import plot_accuracy, plot_corruptions, plot_landscape
+from neuroalign.plot.robustness import plot_accuracy, plot_corruptions, plot_landscape, plot_transforms
 from neuroalign.plot.tables import is_control, plot_bars, plot_prediction, plot_robustness
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "plot_prediction",
     "plot_robustness",
     "plot_surface",
+    "plot_transforms",
     "plot_volume",
 ]

@@ -11,6 +11,7 @@ from neuroalign.plot.tables import _axes, _style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _UNITS = {
     "linf": "attack budget ε (largest change of a pixel, in 1/255)",
@@ -110,6 +111,55 @@ def plot_corruptions(
     if title:
         ax.set_title(title, fontsize=11)
     return ax
+
+
+_KINDS = {
+    "low-pass": ("coarse structure kept", "cutoff, cycles per image"),
+    "high-pass": ("fine structure kept", "cutoff, cycles per image"),
+    "contrast-level": ("contrast reduced", "share of contrast kept"),
+}
+
+
+def plot_transforms(
+    table: pd.DataFrame, *, by: str = "model", chance: float | None = None, title: str | None = None
+) -> Figure:
+    """Psychophysical curves: accuracy against the strength of each kind of change, a panel a kind.
+
+    Args:
+        table: Columns ``kind``, ``strength``, ``accuracy``, ``ci_low``, ``ci_high``, as in ``SuiteResult.transforms``, and
+            ``by`` where there are several networks.
+        by: Column of the networks' names.
+        chance: Accuracy by chance, drawn as a line.
+        title: Of the figure.
+
+    Raises:
+        ValueError: If no kind has several strengths.
+
+    Example:
+        >>> table = pd.DataFrame({"kind": "low-pass", "strength": [1, 2, 4], "accuracy": [0.2, 0.5, 0.9], "ci_low": 0.1,
+        ...                       "ci_high": 0.95})
+        >>> len(plot_transforms(table).axes)
+        1
+    """
+    from matplotlib.figure import Figure
+
+    table = table if by in table else table.assign(**{by: "network"})
+    kinds = [k for k, part in table.groupby("kind", sort=False) if part["strength"].nunique() > 1]
+    if not kinds:
+        raise ValueError("no kind of change has several strengths")
+    figure = Figure(figsize=(4.2 * len(kinds) + 1.2, 3.8), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, len(kinds), sharey=True))
+    for ax, kind in zip(axes, kinds):
+        text, label = _KINDS.get(kind, (kind.replace("_", " "), "strength"))
+        plot_accuracy(table[table["kind"] == kind], "strength", by=by, label=label, chance=chance, ax=ax, title=text)
+        ax.set_xscale("log")
+        if ax is not axes[0]:
+            ax.set_ylabel("")
+        if ax is not axes[-1] or table[by].nunique() == 1:
+            ax.get_legend().remove()
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return figure
 
 
 def plot_landscape(

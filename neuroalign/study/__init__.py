@@ -6,9 +6,9 @@ from neuroalign.study.layer_geometry import layer_geometry
 from neuroalign.study.paired import PairedComparison, compare_paired
 from neuroalign.study.replication import Progress, run_replications
 from neuroalign.study.response_geometry import ResponseGeometry, response_geometry
-from neuroalign.study.robustness_suite import Suite, paper_grid, robustness_suite
 from neuroalign.study.smoothness_matching import SmoothnessMatch, match_smoothness
 from neuroalign.study.suite_evaluation import SuiteResult, evaluate_suite
+from neuroalign.study.suites import Suite, paper_grid, robustness_suite
 from neuroalign.study.training import Recipe, correlation_on, train_classifier, train_predictor
 
 __all__ = [

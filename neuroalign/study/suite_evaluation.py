@@ -28,7 +28,7 @@ from neuroalign.perturbations import (
     weights_hash,
 )
 from neuroalign.perturbations.batches import device_of
-from neuroalign.study.robustness_suite import Suite
+from neuroalign.study.suites import Suite
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class SuiteResult:
     Attributes:
         attacks: Accuracy of every attack at every budget, and of their worst case; see :func:`evaluate_robustness`.
         corruptions: Accuracy under every corruption; empty without any.
-        transforms: Accuracy under filters and the like; empty without any.
+        transforms: Accuracy under filters and the like, with ``kind`` and ``strength``; empty without any.
         curves: The curve of every attack, with each image's threshold.
         masking: The masking report.
         smoothness: At the images and at adversarial points.
@@ -136,6 +136,8 @@ def evaluate_suite(
         transforms = evaluate_robustness(
             model, dataloader, list(suite.transforms), checkpoint=file("transforms"), **options
         )
+        transforms.insert(0, "kind", [getattr(t, "kind", t.name) for t in suite.transforms])
+        transforms.insert(1, "strength", [getattr(t, "strength", float("nan")) for t in suite.transforms])
     say("smoothness and the masking report")
     attack = PGD("linf", steps=10, seed=seed)
     smoothness = evaluate_smoothness(model, dataloader, attack, suite.masking_eps, **options)

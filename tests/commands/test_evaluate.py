@@ -1,13 +1,14 @@
 """neuroalign evaluate: tables, figures and record; resumed after a kill; errors in one line."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from neuroalign import GuidedClassificationTask, GuidedNetwork
+from neuroalign import AutoAttack, GuidedClassificationTask, GuidedNetwork
 from neuroalign.__main__ import main
 from neuroalign.study import Recipe, train_classifier
 from neuroalign.study.suite_evaluation import eps_text
@@ -41,31 +42,31 @@ def run(checkpoint, out, *arguments):
 
 
 def test_fast_suite(checkpoint, tmp_path, capsys):
-    run(checkpoint, tmp_path / "a", "--num-images", "40")
+    run(checkpoint, tmp_path / "a", "--num-images", "16")
     printed = capsys.readouterr().out
     assert "gradient masking" in printed
     assert "Mean error under 15 corruptions" in printed
     attacks = pd.read_csv(tmp_path / "a/attacks.csv")
     assert set(attacks["perturbation"]) == {"pgd20-linf-x2", "pgd20-l2-x2"}
-    assert (attacks["num_images"] == 40).all()
+    assert (attacks["num_images"] == 16).all()
     assert (attacks["ci_low"] <= attacks["accuracy"]).all()
     assert len(pd.read_csv(tmp_path / "a/corruptions.csv")) == 15
     assert len(pd.read_csv(tmp_path / "a/masking.csv")) == 8
     images = pd.read_csv(tmp_path / "a/images.csv")
-    assert len(images) == 80
+    assert len(images) == 32
     linf = attacks[attacks["norm"] == "linf"]
     thresholds = images.loc[images["perturbation"] == "pgd20-linf-x2", "threshold"].to_numpy()
     np.testing.assert_allclose(linf["accuracy"], [(thresholds > e + 1e-9).mean() for e in linf["eps"]])
     record = json.loads((tmp_path / "a/record.json").read_text())
     assert record["attacks"][0]["eps"][-1] == "8/255"
-    assert record["num_images"] == 40
+    assert record["num_images"] == 16
     assert len(record["weights_sha256_16"]) == 16
     assert record["neuroalign"]
     for name in ("attacks-linf.png", "attacks-l2.png", "corruptions.png"):
         assert (tmp_path / "a" / name).stat().st_size > 10_000
     # again: nothing is attacked, the tables are the same
     before = (tmp_path / "a/attacks.csv").read_bytes()
-    run(checkpoint, tmp_path / "a", "--num-images", "40")
+    run(checkpoint, tmp_path / "a", "--num-images", "16")
     assert (tmp_path / "a/attacks.csv").read_bytes() == before
 
 
@@ -77,18 +78,18 @@ def test_a_killed_run_goes_on(checkpoint, tmp_path, monkeypatch):
 
     def dying(self, classifier, images, labels, eps, index, start=None):
         calls.append(index.tolist())
-        if len(calls) > 15:
+        if len(calls) > 5:
             raise KeyboardInterrupt
         return whole(self, classifier, images, labels, eps, index, start)
 
     monkeypatch.setattr(PGD, "search", dying)
     with pytest.raises(KeyboardInterrupt):
-        run(checkpoint, tmp_path / "b", "--batch-size", "10")
+        run(checkpoint, tmp_path / "b", "--batch-size", "5", "--num-images", "20")
     done = pd.read_csv(tmp_path / "b/parts/pgd20-linf-x2.csv", skiprows=1)["stimulus"].tolist()
-    assert 0 < len(done) < 60
+    assert 0 < len(done) < 20
     monkeypatch.setattr(PGD, "search", whole)
-    run(checkpoint, tmp_path / "b", "--batch-size", "10")
-    run(checkpoint, tmp_path / "c", "--batch-size", "17")
+    run(checkpoint, tmp_path / "b", "--batch-size", "5", "--num-images", "20")
+    run(checkpoint, tmp_path / "c", "--batch-size", "17", "--num-images", "20")
     b, c = (pd.read_csv(tmp_path / f"{name}/images.csv") for name in "bc")
     assert b["stimulus"].tolist() == c["stimulus"].tolist()
     assert (b["threshold"] != c["threshold"]).sum() <= 1
@@ -96,17 +97,30 @@ def test_a_killed_run_goes_on(checkpoint, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_standard_and_paper_suites(checkpoint, tmp_path):
-    run(checkpoint, tmp_path / "s", "--suite", "standard", "--num-images", "10")
+def test_standard_suite(checkpoint, tmp_path, monkeypatch):
+    fast = partial(AutoAttack, version="fast")  # the whole of it is tested with the attack
+    monkeypatch.setattr("neuroalign.study.suites.AutoAttack", fast)
+    run(checkpoint, tmp_path / "s", "--suite", "standard", "--num-images", "5")
     attacks = pd.read_csv(tmp_path / "s/attacks.csv")
-    assert {"autoattack-linf", "square-linf", "deepfool-l2", "worst case, linf", "worst case, l2"} <= set(
-        attacks["perturbation"]
-    )
+    names = {"autoattack-linf-fast", "square-linf", "deepfool-l2", "worst case, linf", "worst case, l2"}
+    assert names <= set(attacks["perturbation"])
     worst = attacks[attacks["perturbation"] == "worst case, linf"].set_index("eps")["accuracy"]
     for _, row in attacks[attacks["norm"] == "linf"].iterrows():
         assert worst[row["eps"]] <= row["accuracy"]
     assert len(pd.read_csv(tmp_path / "s/corruptions.csv")) == 19 * 5
-    assert "rotation-translation" in set(pd.read_csv(tmp_path / "s/transforms.csv")["perturbation"])
+    assert "rotation-translation" in set(pd.read_csv(tmp_path / "s/transforms.csv")["kind"])
+    assert (tmp_path / "s/transforms.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_paper_suite(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr("neuroalign.study.suites._has_foolbox", lambda: False)  # it compiles for a minute
+    run(checkpoint, tmp_path / "p", "--suite", "paper", "--num-images", "2")
+    attacks = pd.read_csv(tmp_path / "p/attacks.csv")
+    assert {"fgsm-linf", "fgsm-l2", "pgd40-linf", "pgd50-l2", "cw-l2", "deepfool-l2"} <= set(attacks["perturbation"])
+    l2 = attacks.loc[attacks["norm"] == "l2", "eps"]
+    assert l2.min() == pytest.approx(0.001 * np.sqrt(3 * 32 * 32))
+    assert not (tmp_path / "p/corruptions.csv").exists()
 
 
 @pytest.mark.parametrize(

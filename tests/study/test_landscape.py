@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from neuroalign.plot import plot_accuracy, plot_corruptions, plot_landscape
+from neuroalign.plot import plot_accuracy, plot_corruptions, plot_landscape, plot_transforms
 from neuroalign.study import loss_landscape
 from tests.perturbations.test_curve import linear, network
 
@@ -59,6 +59,18 @@ def test_curves_and_corruptions_as_figures():
     ax = plot_corruptions(table, title="t")
     assert [t.get_text() for t in ax.get_yticklabels()] == ["fog", "frost (own texture)"]
     assert len(ax.patches) == 4
+
+
+def test_psychophysical_curves_as_a_figure():
+    import pandas as pd
+
+    rows = [(k, s, m) for k in ("low-pass", "contrast-level") for s in (1, 2, 4) for m in ("a", "b")]
+    table = pd.DataFrame(rows, columns=["kind", "strength", "model"]).assign(accuracy=0.5, ci_low=0.4, ci_high=0.6)
+    figure = plot_transforms(table, title="t")
+    assert [ax.get_title() for ax in figure.axes] == ["coarse structure kept", "contrast reduced"]
+    assert all(ax.get_xscale() == "log" for ax in figure.axes)
+    with pytest.raises(ValueError, match="several strengths"):
+        plot_transforms(table[table["strength"] == 1])
 
 
 def test_refusals():

@@ -81,15 +81,10 @@ class Corruption(ImageTransform):
     def __init__(
         self, name: str, severity: int = 3, *, table: int | None = None, seed: int = 0, quantize: bool = False
     ) -> None:
-        self.corruption = severities.check_corruption(name)
-        self.severity = severities.check_severity(severity)
+        self.corruption = self.kind = severities.check_corruption(name)
+        self.severity = self.strength = severities.check_severity(severity)
         self.table = severities.check_table(table)
         self.seed, self.quantize = seed, quantize
-
-    @property
-    def name(self) -> str:
-        """Short name for logs and tables."""
-        return f"{self.corruption}-{self.severity}"
 
     @property
     def is_random(self) -> bool:
