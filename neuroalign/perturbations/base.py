@@ -31,13 +31,16 @@ class Classifier:
 
     def __init__(self, model: Callable[[Tensor], Tensor]) -> None:
         self.model = model
+        parameters = model.parameters() if isinstance(model, nn.Module) else ()
+        # A model in half or double precision gets images of its own; what an attack keeps and measures stays float32.
+        self._dtype = next((p.dtype for p in parameters if p.is_floating_point()), None)
         self.num_forward = self.num_backward = 0
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (stimulus, class) in float32, with a graph where gradients are enabled."""
         self.num_forward += len(images)
         with torch.autocast(images.device.type, enabled=False):
-            logits = self.model(images)
+            logits = self.model(images if self._dtype is None else images.to(self._dtype))
         if not isinstance(logits, Tensor):
             raise TypeError(
                 f"the model returns a {type(logits).__name__}, not a tensor of logits: wrap it in a module that returns "

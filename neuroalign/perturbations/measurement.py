@@ -162,6 +162,11 @@ def _warn_of_softmax(logits: Tensor) -> None:
         )
 
 
+def _mean_pixel(images: Tensor) -> np.ndarray:
+    """By which an image is known again."""
+    return images.flatten(1).double().mean(1).cpu().numpy()
+
+
 class _Done:
     """Results so far, kept in a file where one is given."""
 
@@ -172,7 +177,7 @@ class _Done:
         self.grids, self.num_batches, self.path = grids, 0, None
         self.tables: list[pd.DataFrame] = []
         if path is None:
-            self.seen = np.array([], dtype=np.int64)
+            self.seen = pd.DataFrame()
             return
         rank = torch.distributed.get_rank() if world_size() > 1 else 0
         self.path = path.with_name(f"{path.stem}-rank{rank}{path.suffix}") if world_size() > 1 else path
@@ -186,13 +191,24 @@ class _Done:
                     "name another checkpoint"
                 )
             self.tables.append(pd.read_csv(self.path, skiprows=1))
-        self.seen = np.concatenate([t["stimulus"].to_numpy() for t in self.tables] or [np.array([], dtype=np.int64)])
+        self.seen = self.tables[0].drop_duplicates("stimulus").set_index("stimulus") if self.tables else pd.DataFrame()
 
     def without(self, batch: EvaluationBatch) -> EvaluationBatch:
-        """The images of a batch that are not done."""
+        """The images of a batch that are not done.
+
+        Raises:
+            ValueError: If one that is done had another label or other pixels: the file is of other data.
+        """
         if not len(self.seen):
             return batch
-        keep = torch.from_numpy(~np.isin(batch.index.numpy(), self.seen))
+        keep = torch.from_numpy(~np.isin(batch.index.numpy(), self.seen.index))
+        known = self.seen.loc[batch.index[~keep].numpy()]
+        label, pixel = known["label"].to_numpy(), known["mean_pixel"].to_numpy()
+        now = batch.labels.cpu().numpy()[~keep.numpy()], _mean_pixel(batch.images)[~keep.numpy()]
+        if (label != now[0]).any() or (np.abs(pixel - now[1]) > 1e-5).any():
+            raise ValueError(
+                f"{self.path} holds results of other images or labels: delete it, or name another checkpoint"
+            )
         on_device = keep.to(batch.images.device)
         return EvaluationBatch(batch.images[on_device], batch.labels[on_device], batch.index[keep])
 
@@ -202,6 +218,7 @@ class _Done:
         columns = {
             "stimulus": batch.index.numpy(),
             "label": batch.labels.cpu().numpy(),
+            "mean_pixel": _mean_pixel(batch.images),
             "clean": right.cpu().numpy().astype(np.int8),
         }
         for name, outcome in found.items():

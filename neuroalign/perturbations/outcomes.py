@@ -188,13 +188,16 @@ def _step_down(
 
     active = torch.arange(n, device=device)
     while len(active) and len(grid):
-        radius = grid[first[active] - 1][:, None, None, None]
+        below = first[active] - 1
+        radius = grid[below][:, None, None, None]
         start = project(delta[active], images[active], radius, attack.norm) if attack.takes_start else None
         perturbed, fooled = attack.search(
             classifier, images[active], labels[active], radius, index[active.cpu()], start=start
         )
-        active = active[fooled]
+        active, below = active[fooled], below[fooled]
         accept(active, perturbed[fooled])
+        # Whatever rounding makes of its length: it was found within that ball, and the search must go down.
+        first[active] = torch.minimum(first[active], below)
         _shorten(classifier, images, labels, grid, active, first, delta, distance, attack, accept)
         active = active[first[active] > 0]
     resists = torch.arange(len(grid), device=device)[None] < first[:, None]

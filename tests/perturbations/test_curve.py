@@ -202,6 +202,11 @@ def test_goes_on_after_a_kill(tmp_path):
     with pytest.raises(ValueError, match="another model, other perturbations or other settings"):
         robustness_curve(network(1), loader(x, labels, 30), PGD(steps=3), [0.01, 0.02], checkpoint=path)
 
+    with pytest.raises(ValueError, match="other images or labels"):
+        robustness_curve(model, loader(x, labels.roll(1), 30), PGD(steps=3), [0.01, 0.02], checkpoint=path)
+    with pytest.raises(ValueError, match="other images or labels"):
+        robustness_curve(model, loader(x.roll(1, 0), labels, 30), PGD(steps=3), [0.01, 0.02], checkpoint=path)
+
 
 def _on_rank(rank, world, sampled):
     model, x = network(), images(101)
@@ -232,6 +237,29 @@ def test_bfloat16_autocast_and_inference_mode_change_nothing():
         inference = robustness_curve(model, loader(x, labels), PGD.two_losses(), [0.01, 0.02]).images
     assert mixed.equals(expected)
     assert inference.equals(expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_models_in_other_precisions(dtype):
+    model, x = network(), images(60)
+    labels = with_errors(model, x)
+    expected = robustness_curve(model, loader(x, labels), PGD(), [0.005, 0.01])
+    found = robustness_curve(model.to(dtype), loader(x.to(dtype), labels), PGD(), [0.005, 0.01])
+    tolerance = 0.02 if dtype == torch.float64 else 0.15  # bfloat16 is another network, with its own decisions
+    np.testing.assert_allclose(found.accuracy, expected.accuracy, atol=tolerance)
+
+
+def test_an_attack_that_finds_nothing_shorter_still_ends():
+    class Long(PGD):
+        """Returns what lies a little outside of its ball, as rounding may make it."""
+
+        def search(self, classifier, images, labels, eps, index, start=None):
+            found, fooled = super().search(classifier, images, labels, eps, index, start)
+            return images + (found - images) * 1.001, fooled
+
+    model, x = linear(2), images(20)
+    curve = robustness_curve(model, loader(x, model(x).argmax(1)), Long(), GRIDS["linf"])
+    assert curve.accuracy[0] > curve.accuracy[-1]
 
 
 def test_fewer_images_than_classes():
