@@ -26,7 +26,6 @@ from torch.utils.data import DataLoader
 from torchvision.models import resnet18
 
 from neuroalign import (
-    APGD,
     FGSM,
     PGD,
     AdversarialTraining,
@@ -122,8 +121,7 @@ def suite(fast: bool) -> Suite:
     if fast:
         return Suite("example, fast", tuple(attacks), ("gaussian_noise",), (3,), masking_images=8)
     attacks += [
-        (APGD("linf", steps=50, loss="dlr"), linf[2:6]),
-        (Square("linf", num_queries=500), linf[2:6]),
+        (Square("linf", num_queries=300), linf[2:6]),
         (AutoAttack("linf", version="fast"), linf[3:4]),
         (DeepFool(), l2),
     ]
@@ -264,7 +262,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--num-images", type=int, default=500, help="test images")
+    parser.add_argument("--num-images", type=int, default=300, help="test images")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", default="bf16-mixed", help="of training; attacks are in float32")
     parser.add_argument("--train-only", action="store_true", help="train the networks and stop")
