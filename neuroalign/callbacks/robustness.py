@@ -12,9 +12,9 @@ from torch import Tensor
 from neuroalign.callbacks.base import EvaluationCallback
 from neuroalign.metrics import RobustAccuracy
 from neuroalign.perturbations import Attack, Classifier, attacking
-from neuroalign.perturbations.evaluation import Budgets, budgets_of
-from neuroalign.perturbations.names import Perturbations, named
-from neuroalign.perturbations.outcomes import check_budgets, has_budget, outcomes
+from neuroalign.perturbations.evaluation.names import Perturbations, named
+from neuroalign.perturbations.evaluation.outcomes import check_budgets, has_budget, outcomes
+from neuroalign.perturbations.evaluation.robustness import Budgets, budgets_of
 from neuroalign.types import check_images
 
 

@@ -10,7 +10,7 @@ from torchmetrics import Metric
 from neuroalign.callbacks.base import EvaluationCallback
 from neuroalign.functional.smoothness import SmoothnessLoss
 from neuroalign.perturbations import Attack, attacking
-from neuroalign.perturbations.smoothness import smoothness_of
+from neuroalign.perturbations.evaluation.smoothness import smoothness_of
 from neuroalign.types import check_images
 
 _KEYS = ("clean", "clean_loss", "adversarial", "adversarial_loss")

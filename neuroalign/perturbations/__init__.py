@@ -1,23 +1,23 @@
 """Images in, perturbed images out, within a stated budget, in pixel space; and the accuracy that is left."""
 
-from neuroalign.perturbations.apgd import APGD
-from neuroalign.perturbations.base import Attack, Classifier
+from neuroalign.perturbations.attacks.apgd import APGD
+from neuroalign.perturbations.attacks.base import Attack, Classifier
+from neuroalign.perturbations.attacks.delegated import AutoAttack, BrendelBethge
+from neuroalign.perturbations.attacks.gradient import FGSM, PGD
+from neuroalign.perturbations.attacks.minimal import FMN, CarliniWagner, DeepFool
+from neuroalign.perturbations.attacks.square import Square
+from neuroalign.perturbations.attacks.state import attacking
 from neuroalign.perturbations.corruptions import COMMON_CORRUPTIONS, EXTRA_CORRUPTIONS, Corruption
-from neuroalign.perturbations.corruptions.errors import CorruptionErrors, corruption_errors, evaluate_corruptions
-from neuroalign.perturbations.curve import RobustnessCurve, robustness_curve
-from neuroalign.perturbations.delegated import AutoAttack, BrendelBethge
-from neuroalign.perturbations.evaluation import evaluate_robustness, per_image_robustness
-from neuroalign.perturbations.gradient import FGSM, PGD
-from neuroalign.perturbations.intervals import wilson
-from neuroalign.perturbations.masking import MaskingReport, masking_report
-from neuroalign.perturbations.measurement import weights_hash
-from neuroalign.perturbations.minimal import FMN, CarliniWagner, DeepFool
-from neuroalign.perturbations.names import perturbation_name
-from neuroalign.perturbations.smoothness import Smoothness, evaluate_smoothness
+from neuroalign.perturbations.evaluation.corruptions import CorruptionErrors, corruption_errors, evaluate_corruptions
+from neuroalign.perturbations.evaluation.curve import RobustnessCurve, robustness_curve
+from neuroalign.perturbations.evaluation.intervals import wilson
+from neuroalign.perturbations.evaluation.masking import MaskingReport, masking_report
+from neuroalign.perturbations.evaluation.measurement import weights_hash
+from neuroalign.perturbations.evaluation.names import perturbation_name
+from neuroalign.perturbations.evaluation.robustness import evaluate_robustness, per_image_robustness
+from neuroalign.perturbations.evaluation.smoothness import Smoothness, evaluate_smoothness
+from neuroalign.perturbations.evaluation.transfer import transfer_matrix
 from neuroalign.perturbations.spatial import RotationTranslation
-from neuroalign.perturbations.square import Square
-from neuroalign.perturbations.state import attacking
-from neuroalign.perturbations.transfer import transfer_matrix
 from neuroalign.perturbations.transforms import Contrast, HighPass, ImageTransform, LowPass
 
 __all__ = [

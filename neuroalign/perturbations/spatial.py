@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from neuroalign.perturbations.base import Classifier, describe
+from neuroalign.perturbations.attacks.base import Classifier, describe
 from neuroalign.types import check_images
 
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from neuroalign.perturbations.base import describe
+from neuroalign.perturbations.attacks.base import describe
 from neuroalign.types import check_images
 
 

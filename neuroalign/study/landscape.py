@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neuroalign.perturbations import Classifier, attacking
-from neuroalign.perturbations.budget import Norm, check_norm, steepest
-from neuroalign.perturbations.objectives import cross_entropy, margin
+from neuroalign.perturbations.attacks.budget import Norm, check_norm, steepest
+from neuroalign.perturbations.attacks.objectives import cross_entropy, margin
 from neuroalign.types import check_images
 
 

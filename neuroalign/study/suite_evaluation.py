@@ -27,7 +27,7 @@ from neuroalign.perturbations import (
     robustness_curve,
     weights_hash,
 )
-from neuroalign.perturbations.batches import device_of
+from neuroalign.perturbations.evaluation.batches import device_of
 from neuroalign.study.suites import Suite
 
 

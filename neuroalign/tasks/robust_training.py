@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from neuroalign.config import describe
 from neuroalign.functional.smoothness import input_gradient_norm
 from neuroalign.perturbations import PGD, Classifier, attacking
-from neuroalign.perturbations.budget import Norm, check_norm, per_sample, project, random_points, steepest
+from neuroalign.perturbations.attacks.budget import Norm, check_norm, per_sample, project, random_points, steepest
 
 
 class RobustTraining:

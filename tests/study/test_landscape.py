@@ -6,7 +6,7 @@ import torch
 
 from neuroalign.plot import plot_accuracy, plot_corruptions, plot_landscape, plot_transforms
 from neuroalign.study import loss_landscape
-from tests.perturbations.test_curve import linear, network
+from tests.perturbations.evaluation.test_curve import linear, network
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

@@ -21,7 +21,7 @@ from neuroalign import (
     evaluate_smoothness,
 )
 from neuroalign.study import Recipe, train_classifier
-from tests.perturbations.test_curve import images, loader, network
+from tests.perturbations.evaluation.test_curve import images, loader, network
 
 SHAPE = (3, 8, 8)
 ALL = [

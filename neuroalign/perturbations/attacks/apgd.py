@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from neuroalign.perturbations.base import Attack, Classifier, describe
-from neuroalign.perturbations.budget import Norm, project, random_points, steepest
-from neuroalign.perturbations.objectives import Objective, objective, targeted_difference_of_logits_ratio
+from neuroalign.perturbations.attacks.base import Attack, Classifier, describe
+from neuroalign.perturbations.attacks.budget import Norm, project, random_points, steepest
+from neuroalign.perturbations.attacks.objectives import Objective, objective, targeted_difference_of_logits_ratio
 
 _MOMENTUM, _RHO = 0.25, 0.75  # of the paper
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from neuroalign.perturbations.budget import Norm, check_norm, length, per_sample
+from neuroalign.perturbations.attacks.budget import Norm, check_norm, length, per_sample
 from neuroalign.types import check_images
 
 

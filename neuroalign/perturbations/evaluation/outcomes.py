@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuroalign.perturbations.base import Attack, Classifier
-from neuroalign.perturbations.budget import length, project
-from neuroalign.perturbations.gradient import FGSM
-from neuroalign.perturbations.minimal import MinimalNormAttack
+from neuroalign.perturbations.attacks.base import Attack, Classifier
+from neuroalign.perturbations.attacks.budget import length, project
+from neuroalign.perturbations.attacks.gradient import FGSM
+from neuroalign.perturbations.attacks.minimal import MinimalNormAttack
 from neuroalign.types import Perturbation
 
 

@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neuroalign.functional.manifold import check_labels
-from neuroalign.perturbations.base import Classifier
-from neuroalign.perturbations.batches import device_of, evaluation_batches
-from neuroalign.perturbations.budget import Norm, per_sample
-from neuroalign.perturbations.gradient import FGSM, PGD
-from neuroalign.perturbations.objectives import cross_entropy
-from neuroalign.perturbations.square import Square
-from neuroalign.perturbations.state import attacking
+from neuroalign.perturbations.attacks.base import Classifier
+from neuroalign.perturbations.attacks.budget import Norm, per_sample
+from neuroalign.perturbations.attacks.gradient import FGSM, PGD
+from neuroalign.perturbations.attacks.objectives import cross_entropy
+from neuroalign.perturbations.attacks.square import Square
+from neuroalign.perturbations.attacks.state import attacking
+from neuroalign.perturbations.evaluation.batches import device_of, evaluation_batches
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from neuroalign.perturbations.base import Attack, Classifier, describe
-from neuroalign.perturbations.budget import Norm, project
-from neuroalign.perturbations.minimal import DeepFool, MinimalNormAttack
-from neuroalign.perturbations.state import attacking
+from neuroalign.perturbations.attacks.base import Attack, Classifier, describe
+from neuroalign.perturbations.attacks.budget import Norm, project
+from neuroalign.perturbations.attacks.minimal import DeepFool, MinimalNormAttack
+from neuroalign.perturbations.attacks.state import attacking
 
 
 class _Shell(nn.Module):

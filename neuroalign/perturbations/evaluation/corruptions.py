@@ -13,7 +13,7 @@ from torch import nn
 
 from neuroalign.perturbations.corruptions.base import Corruption
 from neuroalign.perturbations.corruptions.severities import COMMON_CORRUPTIONS, SEVERITIES
-from neuroalign.perturbations.evaluation import evaluate_robustness
+from neuroalign.perturbations.evaluation.robustness import evaluate_robustness
 
 
 def evaluate_corruptions(

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from neuroalign.functional.distributed import reduce_sum
 from neuroalign.functional.smoothness import SmoothnessLoss, input_gradient_norm
-from neuroalign.perturbations.base import Attack, Classifier
-from neuroalign.perturbations.batches import device_of, evaluation_batches
-from neuroalign.perturbations.budget import per_sample
-from neuroalign.perturbations.state import attacking
+from neuroalign.perturbations.attacks.base import Attack, Classifier
+from neuroalign.perturbations.attacks.budget import per_sample
+from neuroalign.perturbations.attacks.state import attacking
+from neuroalign.perturbations.evaluation.batches import device_of, evaluation_batches
 
 
 class Smoothness(NamedTuple):

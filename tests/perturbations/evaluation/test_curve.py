@@ -7,10 +7,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from neuroalign import FGSM, FMN, PGD, CarliniWagner, DeepFool, RobustnessCurve, evaluate_robustness, robustness_curve
-from neuroalign.perturbations.measurement import measure
+from neuroalign.perturbations.evaluation.measurement import measure
 from tests.distributed import run_on_ranks
-from tests.perturbations import linear_references as exact
-from tests.perturbations.test_gradient import images, linear
+from tests.perturbations.attacks import linear_references as exact
+from tests.perturbations.attacks.test_gradient import images, linear
 
 GRIDS = {"linf": np.linspace(0.001, 0.012, 10).tolist(), "l2": np.linspace(0.01, 0.1, 10).tolist()}
 

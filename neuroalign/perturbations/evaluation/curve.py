@@ -13,10 +13,10 @@ import pandas as pd
 import torch
 from torch import nn
 
-from neuroalign.perturbations.intervals import wilson
-from neuroalign.perturbations.measurement import Measurement, measure
-from neuroalign.perturbations.names import eps_values, named
-from neuroalign.perturbations.outcomes import has_budget
+from neuroalign.perturbations.evaluation.intervals import wilson
+from neuroalign.perturbations.evaluation.measurement import Measurement, measure
+from neuroalign.perturbations.evaluation.names import eps_values, named
+from neuroalign.perturbations.evaluation.outcomes import has_budget
 from neuroalign.types import Perturbation
 
 

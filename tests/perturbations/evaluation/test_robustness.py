@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from neuroalign import FGSM, PGD, evaluate_robustness
 from neuroalign.perturbations import attacking, per_image_robustness
-from tests.perturbations.test_gradient import closed_form, images, linear
+from tests.perturbations.attacks.test_gradient import closed_form, images, linear
 
 
 def loader(x, labels, batch_size=32):

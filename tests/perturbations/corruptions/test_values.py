@@ -6,7 +6,7 @@ import torch
 
 from neuroalign import Corruption
 from neuroalign.perturbations.corruptions import severities
-from tests.perturbations import corruption_references as ref
+from tests.perturbations.corruptions import references as ref
 
 FIXED = [
     "gaussian_blur",

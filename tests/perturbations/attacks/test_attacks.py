@@ -21,8 +21,8 @@ from neuroalign import (
     robustness_curve,
 )
 from neuroalign.perturbations import attacking
-from tests.perturbations import linear_references as exact
-from tests.perturbations.test_curve import GRIDS, arrays, images, linear, loader, network, with_errors
+from tests.perturbations.attacks import linear_references as exact
+from tests.perturbations.evaluation.test_curve import GRIDS, arrays, images, linear, loader, network, with_errors
 
 ATTACKS = [
     FGSM(), FGSM("l2", loss="ce"), PGD(), PGD("l2", restarts=2), PGD(loss="dlr", random_start=True), PGD.two_losses(),

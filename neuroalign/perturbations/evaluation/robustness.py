@@ -11,9 +11,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from neuroalign.perturbations.curve import accuracy_table, per_image_table
-from neuroalign.perturbations.measurement import Measurement, measure
-from neuroalign.perturbations.names import Perturbations, eps_values, named
+from neuroalign.perturbations.evaluation.curve import accuracy_table, per_image_table
+from neuroalign.perturbations.evaluation.measurement import Measurement, measure
+from neuroalign.perturbations.evaluation.names import Perturbations, eps_values, named
 from neuroalign.types import unknown
 
 Budgets = float | Iterable[float] | Mapping[str, float | Iterable[float]]

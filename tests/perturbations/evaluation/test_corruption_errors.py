@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from neuroalign import Corruption, RobustnessCallback, corruption_errors, evaluate_corruptions, evaluate_robustness
-from tests.perturbations.test_curve import loader
+from tests.perturbations.evaluation.test_curve import loader
 
 
 def table(accuracies, clean=0.9):

@@ -9,9 +9,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from neuroalign.perturbations.base import Attack, Classifier, describe
-from neuroalign.perturbations.budget import Norm, dual_length, length, project
-from neuroalign.perturbations.objectives import margin
+from neuroalign.perturbations.attacks.base import Attack, Classifier, describe
+from neuroalign.perturbations.attacks.budget import Norm, dual_length, length, project
+from neuroalign.perturbations.attacks.objectives import margin
 
 
 class MinimalNormAttack(Attack):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from neuroalign import masking_report
-from tests.perturbations.test_curve import images, loader, network
+from tests.perturbations.evaluation.test_curve import images, loader, network
 
 EPS = 0.006
 

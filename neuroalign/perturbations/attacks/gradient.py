@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from neuroalign.perturbations.base import Attack, Classifier, describe
-from neuroalign.perturbations.budget import Norm, project, random_points, steepest
-from neuroalign.perturbations.objectives import Objective, margin, objective
+from neuroalign.perturbations.attacks.base import Attack, Classifier, describe
+from neuroalign.perturbations.attacks.budget import Norm, project, random_points, steepest
+from neuroalign.perturbations.attacks.objectives import Objective, margin, objective
 
 AttackLoss = Literal["margin", "ce", "dlr"]
 

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from neuroalign.perturbations.base import Attack, Classifier, describe
-from neuroalign.perturbations.budget import Norm, image_generator, length, project
-from neuroalign.perturbations.objectives import margin
+from neuroalign.perturbations.attacks.base import Attack, Classifier, describe
+from neuroalign.perturbations.attacks.budget import Norm, image_generator, length, project
+from neuroalign.perturbations.attacks.objectives import margin
 
 # After these shares of 10,000 queries the share of pixels that a square covers is halved (the paper's schedule).
 _HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)

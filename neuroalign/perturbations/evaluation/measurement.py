@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from neuroalign.files import whole
 from neuroalign.functional.distributed import gather_batch, reduce_sum, world_size
 from neuroalign.functional.manifold import check_labels
-from neuroalign.perturbations.base import Classifier
-from neuroalign.perturbations.batches import EvaluationBatch, device_of, evaluation_batches
-from neuroalign.perturbations.outcomes import check_budgets, has_budget, outcomes
-from neuroalign.perturbations.state import attacking
+from neuroalign.perturbations.attacks.base import Classifier
+from neuroalign.perturbations.attacks.state import attacking
+from neuroalign.perturbations.evaluation.batches import EvaluationBatch, device_of, evaluation_batches
+from neuroalign.perturbations.evaluation.outcomes import check_budgets, has_budget, outcomes
 from neuroalign.types import Perturbation
 
 
@@ -86,7 +86,7 @@ def measure(
 
     Args:
         model: From images in [0, 1] to logits.
-        dataloader: Batches; see :func:`neuroalign.perturbations.batches.evaluation_batches`.
+        dataloader: Batches; see :func:`neuroalign.perturbations.evaluation.batches.evaluation_batches`.
         perturbations: By name.
         eps: Increasing budgets of each, by name.
         exhaustive: Attack at every budget from scratch.
