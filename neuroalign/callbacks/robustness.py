@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from neuroalign.callbacks.base import EvaluationCallback
+from neuroalign.functional.manifold import check_labels
 from neuroalign.metrics import RobustAccuracy
 from neuroalign.perturbations import Attack, Classifier, attacking
 from neuroalign.perturbations.evaluation.names import Perturbations, named
@@ -47,7 +48,7 @@ class RobustnessCallback(EvaluationCallback):
         self,
         # Our own attacks stand first: a configuration's class_path is read as the first type that takes it.
         perturbations: Attack | list[Attack] | dict[str, Attack] | Perturbations,
-        eps: float | list[float] | Iterable[float] | Budgets = 0.0,
+        eps: float | list[float] | Iterable[float] | Budgets | None = None,
         *,
         every_n_epochs: int = 1,
         limit_batches: int | None = None,
@@ -79,7 +80,9 @@ class RobustnessCallback(EvaluationCallback):
         check_images(images)
         images = images.float()
         with attacking(module, self.seed):
-            right = Classifier(module).logits(images).argmax(1) == labels
+            logits = Classifier(module).logits(images)
+            check_labels(labels, logits.shape[1])
+            right = logits.argmax(1) == labels
             for name, perturbation in self.perturbations.items():
                 grid = torch.tensor(self.eps[name], device=images.device, dtype=torch.float32)
                 found = outcomes(perturbation, Classifier(module), images, labels, index, grid, right)

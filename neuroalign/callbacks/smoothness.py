@@ -10,7 +10,7 @@ from torchmetrics import Metric
 from neuroalign.callbacks.base import EvaluationCallback
 from neuroalign.functional.smoothness import SmoothnessLoss
 from neuroalign.perturbations import Attack, attacking
-from neuroalign.perturbations.evaluation.smoothness import smoothness_of
+from neuroalign.perturbations.evaluation.smoothness import check_attack, smoothness_of
 from neuroalign.types import check_images
 
 _KEYS = ("clean", "clean_loss", "adversarial", "adversarial_loss")
@@ -63,7 +63,7 @@ class InputSmoothnessCallback(EvaluationCallback):
     def __init__(
         self,
         attack: Attack | None = None,
-        eps: float = 0.0,
+        eps: float | None = None,
         *,
         loss: SmoothnessLoss = "ce",
         every_n_epochs: int = 1,
@@ -73,7 +73,8 @@ class InputSmoothnessCallback(EvaluationCallback):
         super().__init__(every_n_epochs, limit_batches)
         if loss not in ("ce", "margin"):
             raise ValueError(f"loss must be 'ce' or 'margin'; got {loss!r}")
-        self.attack, self.eps, self.loss, self.seed = attack, float(eps), loss, seed
+        check_attack(attack, eps)
+        self.attack, self.eps, self.loss, self.seed = attack, eps, loss, seed
         self.metrics = {"sums": _Sums()}
 
     @property

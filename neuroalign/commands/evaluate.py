@@ -46,6 +46,9 @@ def run(args: argparse.Namespace) -> None:
     except (ValueError, FileNotFoundError, OSError) as error:
         print(f"neuroalign evaluate: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print(f"\nneuroalign evaluate: stopped; the same command goes on from what is in {args.out}", file=sys.stderr)
+        raise SystemExit(130) from None
     _draw(result, title, args.out)
     _print(result, console, args.out)
 
@@ -64,7 +67,10 @@ def _evaluate(args: argparse.Namespace, console: Console) -> tuple[SuiteResult, 
     if args.num_images is not None and args.num_images < len(dataset):
         order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(args.seed))
         dataset = Subset(dataset, order[: args.num_images].tolist())
+    dataset = _Numbered(dataset)
     loader = DataLoader(dataset, batch_size=args.batch_size, collate_fn=collate)
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"--device {args.device}: torch finds no GPU here")
     device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     suite = robustness_suite(args.suite, tuple(dataset[0]["image"].shape), seed=args.seed)
     if not suite.corruptions and args.suite != "paper":
@@ -72,8 +78,29 @@ def _evaluate(args: argparse.Namespace, console: Console) -> tuple[SuiteResult, 
     result = evaluate_suite(
         model.to(device), loader, suite, out=args.out, seed=args.seed, device=device, progress=console.is_terminal,
         report=lambda line: console.print(line, highlight=False, soft_wrap=True),
+        about={"ckpt": args.ckpt, "data": args.data},
     )  # fmt: skip
     return result, f"{name}, {result.record['num_images']} images of {args.data}"
+
+
+class _Numbered:
+    """A data set, or a part of one, whose images are known by their place in the whole."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        self.places = getattr(dataset, "indices", range(len(dataset)))
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, item: int) -> dict[str, Any]:
+        return {**self.dataset[item], "stimulus": self.places[item]}
+
+    def __getitems__(self, items: list[int]) -> dict[str, Any]:
+        import torch
+
+        places = torch.tensor([self.places[i] for i in items])
+        return {**self.dataset.__getitems__(items), "stimulus": places}
 
 
 def _draw(result: SuiteResult, title: str, out: Path) -> None:
@@ -121,6 +148,11 @@ def _print(result: SuiteResult, console: Console, out: Path) -> None:
             f"Mean error under {len(errors.by_corruption)} corruptions: {errors.mean_error:.3f} (frost with our own "
             "texture; no reference network, so no mCE)", highlight=False,
         )  # fmt: skip
+    s = result.smoothness
+    console.print(
+        f"Input smoothness (400 x mean squared gradient; lower is smoother): {s.clean:.4g} at the images (loss "
+        f"{s.clean_loss:.3g}), {s.adversarial:.4g} at adversarial points (loss {s.adversarial_loss:.3g})", highlight=False,
+    )  # fmt: skip
     console.print(str(result.masking), highlight=False)
     if not result.masking.passed:
         console.print(

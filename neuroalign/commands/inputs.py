@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,9 @@ def open_model(ckpt: str) -> tuple[nn.Module, str]:
             raise FileNotFoundError(f"there is no checkpoint {path}")
         try:
             return GuidedClassificationTask.load_from_checkpoint(path, map_location="cpu"), path.name
-        except (TypeError, KeyError, RuntimeError) as error:
-            raise ValueError(f"{path} is no checkpoint of GuidedClassificationTask: {error}") from error
+        except (TypeError, KeyError, RuntimeError, AttributeError, pickle.UnpicklingError, EOFError) as error:
+            reason = str(error).split("\n")[0]
+            raise ValueError(f"{path} is no checkpoint of GuidedClassificationTask ({reason})") from error
     import torch
     from torchvision.models import get_model
 
@@ -61,11 +63,17 @@ def open_images(data: str, image_size: int) -> Any:
     if data == "digits":
         return load_named("digits")["test"]
     if path.suffix == ".npz":
+        if not path.exists():
+            raise FileNotFoundError(f"there is no file {path}")
         with np.load(path, allow_pickle=False) as file:
             missing = {"images", "labels"} - set(file.files)
             if missing:
                 raise ValueError(f"{path} has no array {' or '.join(sorted(missing))}; it has {', '.join(file.files)}")
             images, labels = as_pixels(file["images"]), torch.from_numpy(file["labels"].astype(np.int64))
+        if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
+            raise ValueError(
+                f"images of {path} are {tuple(images.shape)}: they must be (stimulus, channel, height, width), channels first"
+            )
         return ArrayDataset(images, label=labels)
     if not path.is_dir():
         raise FileNotFoundError(

@@ -51,7 +51,12 @@ def error_consistency(correct: Tensor, other: Tensor) -> ErrorConsistency:
         raise ValueError(
             f"both must be (stimulus,) of the same images; got {tuple(correct.shape)} and {tuple(other.shape)}"
         )
-    a, b = correct.bool().double(), other.bool().to(correct.device).double()
+    for x in (correct, other):
+        if not bool(((x == 0) | (x == 1)).all()):
+            raise ValueError(
+                "both must say whether a decider was right, True or False; these look like decided classes"
+            )
+    a, b = correct.double(), other.to(correct.device).double()
     observed = (a == b).double().mean()
     p, q = a.mean(), b.mean()
     expected = p * q + (1 - p) * (1 - q)

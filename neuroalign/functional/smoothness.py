@@ -60,6 +60,8 @@ def input_gradient_norm(
     with torch.enable_grad():
         x = images if create_graph and images.requires_grad else images.detach().requires_grad_()
         value = _loss(_wide(model(x)), labels, loss)
+        if not value.requires_grad:
+            raise ValueError("no gradient reaches the images: is the model wrapped in no_grad, detached, or rounding?")
         # The sum, not the mean: dividing by the batch would divide every squared gradient by its square.
         (gradient,) = torch.autograd.grad(value.sum(), x, create_graph=create_graph)
     return InputGradients(_wide(gradient).flatten(1).square().sum(1), value if create_graph else value.detach())

@@ -54,6 +54,8 @@ def plot_accuracy(
     scale = 255 if norm == "linf" and x == "eps" else 1
     for name in names:
         part = table[table[by] == name].sort_values(x)
+        if x == "eps" and {"clean_accuracy", "num_images"} <= set(part) and part["eps"].min() > 0:
+            part = pd.concat([_clean(part), part])
         values = part[x].to_numpy(float) * scale
         ax.plot(values, part["accuracy"], label=name, markersize=4, linewidth=1.6, **styles[name])
         ax.fill_between(values, part["ci_low"], part["ci_high"], color=styles[name]["color"], alpha=0.15, linewidth=0)
@@ -69,6 +71,15 @@ def plot_accuracy(
     if title:
         ax.set_title(title, fontsize=11)
     return ax
+
+
+def _clean(part: pd.DataFrame) -> pd.DataFrame:
+    """The row of budget 0."""
+    from scipy.stats import binomtest
+
+    accuracy, total = float(part["clean_accuracy"].iloc[0]), int(part["num_images"].iloc[0])
+    interval = binomtest(round(accuracy * total), total).proportion_ci(method="wilson")
+    return pd.DataFrame({"eps": [0.0], "accuracy": accuracy, "ci_low": interval.low, "ci_high": interval.high})
 
 
 def plot_corruptions(
@@ -104,7 +115,12 @@ def plot_corruptions(
     ax.invert_yaxis()
     ax.set_xlim(0, 1)
     severities = sorted(set(table["severity"]))
-    ax.set_xlabel(f"accuracy, mean over severities {', '.join(map(str, severities))} (dotted: without corruption)")
+    which = (
+        f"severity {severities[0]}"
+        if len(severities) == 1
+        else f"mean over severities {', '.join(map(str, severities))}"
+    )
+    ax.set_xlabel(f"accuracy, {which} (dotted: without corruption)")
     ax.spines[["top", "right"]].set_visible(False)
     if len(networks) > 1:
         ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -175,8 +191,8 @@ def plot_landscape(
 
     Example:
         >>> points = [-1.0, 0.0, 1.0]
-        >>> table = pd.DataFrame([(a, b, a + 1, a - 0.5, abs(a) < 1, 1.0) for a in points for b in points],
-        ...                      columns=["a", "b", "loss", "margin", "in_ball", "in_box"])
+        >>> table = pd.DataFrame([(a, b, a + 1, a - 0.5, abs(a) + abs(b), 1.0) for a in points for b in points],
+        ...                      columns=["a", "b", "loss", "margin", "length", "in_box"])
         >>> plot_landscape(table).get_xlabel()
         'along the gradient, in ε'
     """
@@ -188,7 +204,7 @@ def plot_landscape(
     lines = []
     for values, level, color, style, text in (
         (grids["margin"], 0.0, "white", "-", "class changes"),
-        (grids["in_ball"], 0.5, "black", "-", f"{norm} ball of radius ε"),
+        (grids["length"], 1.0, "black", "-", f"{norm} ball of radius ε"),
         (grids["in_box"], 0.999, "#D55E00", "--", "all pixels in [0, 1]"),
     ):
         if values.min() < level < values.max():

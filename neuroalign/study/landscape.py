@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neuroalign.perturbations import Classifier, attacking
-from neuroalign.perturbations.attacks.budget import Norm, check_norm, steepest
+from neuroalign.perturbations.attacks.budget import Norm, check_norm, per_sample, steepest
 from neuroalign.perturbations.attacks.objectives import cross_entropy, margin
 from neuroalign.types import check_images
 
@@ -26,7 +26,7 @@ def loss_landscape(
     seed: int = 0,
     batch_size: int = 128,
 ) -> pd.DataFrame:
-    r"""Loss and margin at :math:`x + a u + b v`, the image unclamped, with what lies in the ball and in [0, 1] marked.
+    r"""Loss and margin at :math:`x + a u + b v`, the image unclamped, with its length and what lies in [0, 1].
 
     u is the step of length eps that raises cross-entropy most (its gradient's sign for Linf), v a random direction at
     right angles to it of the same Euclidean length. A plane that is smooth along v and not along u is the picture of a
@@ -44,8 +44,8 @@ def loss_landscape(
         batch_size: Images in one pass.
 
     Returns:
-        A row a point: ``a``, ``b``, ``loss`` (cross-entropy), ``margin`` (above 0: misclassified), ``in_ball``,
-        ``in_box`` (share of the values that lie in [0, 1]).
+        A row a point: ``a``, ``b``, ``loss`` (cross-entropy), ``margin`` (above 0: misclassified), ``length`` (of the
+        perturbation in the norm, in eps: the ball ends at 1), ``in_box`` (share of the values that lie in [0, 1]).
 
     Raises:
         ValueError: If the image is not in [0, 1], eps not positive, or num_points even.
@@ -62,6 +62,7 @@ def loss_landscape(
         raise ValueError(f"eps and span must be positive and num_points odd; got {eps}, {span} and {num_points}")
     with attacking(model, seed):
         classifier = Classifier(model)
+        per_sample(eps, image[None].float(), norm)
         x = image.detach().clone().float()
         labels = torch.tensor([label], device=x.device)
         _, _, gradient = classifier.gradient(x[None], lambda logits: cross_entropy(logits, labels))
@@ -85,12 +86,12 @@ def loss_landscape(
                     [
                         F.cross_entropy(logits, y, reduction="none"),
                         margin(logits, y),
-                        (size <= eps * (1 + 1e-5)).float(),
+                        size / eps,
                         ((points >= 0) & (points <= 1)).flatten(1).float().mean(1),
                     ],
                     1,
                 ).cpu()
             )
-    loss, gap, in_ball, in_box = torch.cat(parts).double().numpy().T
+    loss, gap, length, in_box = torch.cat(parts).double().numpy().T
     columns = {"a": a.double().numpy(), "b": b.double().numpy(), "loss": loss, "margin": gap}
-    return pd.DataFrame({**columns, "in_ball": in_ball.astype(bool), "in_box": np.round(in_box, 6)})
+    return pd.DataFrame({**columns, "length": length, "in_box": np.round(in_box, 6)})

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from neuroalign.perturbations import RobustnessCurve
+
 
 @dataclass(frozen=True)
 class PairedComparison:
@@ -31,8 +33,8 @@ class PairedComparison:
 
 
 def compare_paired(
-    first: pd.DataFrame,
-    second: pd.DataFrame,
+    first: pd.DataFrame | RobustnessCurve,
+    second: pd.DataFrame | RobustnessCurve,
     *,
     labels: pd.Series | None = None,
     num_resamples: int = 2000,
@@ -44,15 +46,15 @@ def compare_paired(
     difference depends on these images, not on the seeds of training. p values are not corrected for the number of rows.
 
     Args:
-        first: A row an image, from :func:`per_image_robustness` or ``RobustnessCurve.per_image``: ``perturbation``,
-            ``eps``, ``stimulus``, ``correct``.
+        first: A curve, or a row an image from :func:`per_image_robustness`: ``perturbation``, ``eps``, ``stimulus``,
+            ``correct``, and perhaps ``label``.
         second: The same of the other network.
         labels: Class by stimulus (its index): images are then resampled within their class.
         num_resamples: Of the bootstrap.
         seed: Of the bootstrap.
 
     Raises:
-        ValueError: If the two hold different images, perturbations or budgets.
+        ValueError: If the two hold different images, perturbations or budgets, or a column is missing.
 
     Example:
         >>> a = pd.DataFrame({"perturbation": "pgd", "eps": 0.1, "stimulus": range(6), "correct": [1, 1, 1, 1, 0, 0]})
@@ -66,9 +68,15 @@ def compare_paired(
     """
     from scipy.stats import binomtest
 
-    a, b = _wide(first), _wide(second)
-    if not a.columns.equals(b.columns) or not a.index.equals(b.index):
-        raise ValueError("the two were measured on different images, perturbations or budgets")
+    tables = [t.per_image() if isinstance(t, RobustnessCurve) else t for t in (first, second)]
+    a, b = (_wide(t) for t in tables)
+    if not a.columns.equals(b.columns):
+        raise ValueError(f"the two were measured under different perturbations or budgets: {list(a)} and {list(b)}")
+    if not a.index.equals(b.index) or not _same_labels(*tables):
+        raise ValueError(
+            "the two were measured on different images: don't shuffle the loader, or give each image's 'stimulus' in its "
+            "batch"
+        )
     difference = a.to_numpy() - b.to_numpy()
     strata = np.zeros(len(a), dtype=int) if labels is None else _strata(labels, a.index)
     resampled = _resampled_means(difference, strata, num_resamples, seed)
@@ -87,8 +95,20 @@ def compare_paired(
     return PairedComparison(table, float(difference.mean()), float(over_all[0]), float(over_all[1]))
 
 
+def _same_labels(first: pd.DataFrame, second: pd.DataFrame) -> bool:
+    if "label" not in first or "label" not in second:
+        return True
+    a, b = (t.drop_duplicates("stimulus").set_index("stimulus")["label"].sort_index() for t in (first, second))
+    return a.equals(b)
+
+
 def _wide(table: pd.DataFrame) -> pd.DataFrame:
     """(stimulus, (perturbation, eps)) of 0 and 1; a perturbation without a budget has eps -1 while it is a key."""
+    missing = {"perturbation", "eps", "stimulus", "correct"} - set(table)
+    if missing:
+        raise ValueError(
+            f"a row an image is needed, as per_image_robustness gives; {', '.join(sorted(missing))} is missing"
+        )
     keyed = table.assign(eps=table["eps"].fillna(-1.0), correct=table["correct"].astype(float))
     if keyed.duplicated(["perturbation", "eps", "stimulus"]).any():
         raise ValueError("an image occurs twice: give each its own 'stimulus'")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from neuroalign.perturbations import (
     MaskingReport,
     RobustnessCurve,
     Smoothness,
+    corruption_errors,
     evaluate_corruptions,
     evaluate_robustness,
     evaluate_smoothness,
@@ -84,6 +85,7 @@ def evaluate_suite(
     device: torch.device | str | None = None,
     progress: bool = False,
     report: Callable[[str], None] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> SuiteResult:
     """Run a suite on a network.
 
@@ -98,9 +100,11 @@ def evaluate_suite(
         device: Where to compute; default where the model is.
         progress: Show progress bars.
         report: Called with a line at the start of every part.
+        about: Further plain values for the record, such as where model and data come from.
 
     Raises:
         ValueError: If images, labels or logits are not what they should be, or ``out`` holds the parts of another run.
+        TypeError: If the suite is a name.
 
     Example:
         >>> from neuroalign import PGD
@@ -111,6 +115,12 @@ def evaluate_suite(
         >>> result.attacks["perturbation"].unique().tolist(), result.masking.passed
         (['pgd5-linf'], True)
     """
+    if not isinstance(suite, Suite):
+        raise TypeError(f"suite must be a Suite: robustness_suite('fast', image_shape), say; got {suite!r}")
+    if out is not None and (record := Path(out) / "record.json").exists():
+        before = json.loads(record.read_text()).get("suite")
+        if before != suite.name:
+            raise ValueError(f"{out} holds the suite {before!r}, not {suite.name!r}: name another folder")
     parts = None if out is None else Path(out) / "parts"
     say = report or (lambda line: None)
     options: dict[str, Any] = {"seed": seed, "device": device, "progress": progress}
@@ -148,11 +158,16 @@ def evaluate_suite(
     num_images = int(attacks["num_images"].iloc[0])
     result = SuiteResult(
         attacks, corruptions, transforms, {**curves, **worst}, masking, smoothness,
-        _record(model, suite, curves, smoothness, masking, num_images, seed, device),
+        _record(model, suite, curves, smoothness, masking, num_images, seed, device)
+        | {"mean_corruption_error": _mean_error(corruptions), **(about or {})},
     )  # fmt: skip
     if out is not None:
         result.save(out)
     return result
+
+
+def _mean_error(corruptions: pd.DataFrame) -> float | None:
+    return corruption_errors(corruptions).mean_error if len(corruptions) else None
 
 
 def _worst_cases(curves: dict[str, RobustnessCurve]) -> dict[str, RobustnessCurve]:
@@ -187,6 +202,7 @@ def _record(
         "suite": suite.name,
         "seed": seed,
         "num_images": num_images,
+        "clean_accuracy": float((next(iter(curves.values())).images["threshold"] > 0).mean()),
         "model": type(model).__name__,
         "weights_sha256_16": weights_hash(model),
         "attacks": [
@@ -197,10 +213,13 @@ def _record(
             }
             for c in curves.values()
         ],
-        "corruptions": {"names": list(suite.corruptions), "severities": list(suite.severities), "frost": "own texture"},
+        "corruptions": {"names": list(suite.corruptions), "severities": list(suite.severities)},
+        "frost": "own texture" if "frost" in suite.corruptions else None,
         "transforms": [repr(t) for t in suite.transforms],
+        "smoothness_attack": {"settings": "PGD, 10 steps", "norm": "linf", "eps": eps_text(suite.masking_eps, "linf")},
         "smoothness": {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in smoothness._asdict().items()},
         "masking": {
+            "norm": masking.norm,
             "eps": eps_text(masking.eps, masking.norm),
             "num_images": masking.num_images,
             "passed": masking.passed,

@@ -37,7 +37,7 @@ class GuidedClassificationTask(Task):
         robust_training: What robustness people train with, combined with any guidance: :class:`AdversarialTraining`,
             :class:`TRADES`, :class:`GaussianNoiseTraining`, :class:`GradientRegularization` or your own
             ``RobustTraining``; its description; or None. The target of guidance stays that of the clean image, and a
-            penalty belongs to the task's share of the loss.
+            penalty belongs to the task's share of the loss. Training loss and accuracy are those on its images.
         lr: Learning rate of the default optimiser, SGD with momentum.
         momentum: Of the default optimiser.
         weight_decay: Of the default optimiser.
@@ -92,6 +92,11 @@ class GuidedClassificationTask(Task):
             )
         self.guidance: nn.Module | None = build(guidance)
         self.robust_training: RobustTraining | None = build(robust_training)
+        if not isinstance(self.robust_training, (RobustTraining, type(None))):
+            raise TypeError(
+                f"robust_training must be a RobustTraining object, such as AdversarialTraining(8 / 255); got "
+                f"{robust_training!r}"
+            )
         self.weight = float(weight)
         self.lr, self.momentum, self.weight_decay, self.step_size = lr, momentum, weight_decay, step_size
         self.optimizer, self.scheduler, self.scheduler_interval = optimizer, scheduler, scheduler_interval
@@ -143,7 +148,8 @@ class GuidedClassificationTask(Task):
         if robust is not None:
             penalty = robust.penalty(self.network, images, labels, logits)
             task_loss = task_loss + penalty
-            self.log("train/robust_penalty", penalty.detach(), batch_size=len(images))
+            if type(robust).penalty is not RobustTraining.penalty:
+                self.log("train/robust_penalty", penalty.detach(), batch_size=len(images))
         if self.guidance is None or self.weight == 0:
             loss = task_loss + nothing(responses)
         else:

@@ -15,12 +15,14 @@ from neuroalign.config import describe
 from neuroalign.functional.smoothness import input_gradient_norm
 from neuroalign.perturbations import PGD, Classifier, attacking
 from neuroalign.perturbations.attacks.budget import Norm, check_norm, per_sample, project, random_points, steepest
+from neuroalign.types import check_images
 
 
 class RobustTraining:
     """A way to train a classifier to be robust; the defaults train as usual.
 
-    Random numbers come from torch's global generator, so that a seeded training is reproducible.
+    Random numbers come from torch's global generator, so that a seeded training is reproducible. Images must be in [0, 1]:
+    normalisation belongs into the network.
     """
 
     def inputs(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -42,7 +44,7 @@ class RobustTraining:
 def _budget(eps: float, norm: Norm, steps: int) -> tuple[float, Norm, int]:
     norm = check_norm(norm)
     if not eps > 0 or (norm == "linf" and eps > 1):
-        raise ValueError(f"eps must be a positive budget in pixels of [0, 1]; got {eps}")
+        raise ValueError(f"eps must be a positive budget in pixels of [0, 1]; got {eps}: divide by 255?")
     if steps < 1:
         raise ValueError(f"steps must be at least 1; got {steps}")
     return float(eps), norm, steps
@@ -74,6 +76,7 @@ class AdversarialTraining(RobustTraining):
 
     def inputs(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Images that the network finds hard."""
+        check_images(images)
         index = torch.randint(2**31, (len(images),))  # a new random start for each image in each step
         with attacking(network), torch.no_grad():
             radius = per_sample(self.eps, images.float(), self.norm)
@@ -109,6 +112,7 @@ class TRADES(RobustTraining):
 
     def penalty(self, network: nn.Module, images: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
         """The divergence at the images where it is largest."""
+        check_images(images)
         perturbed = self._worst(network, images.float())
         return self.beta * _divergence(logits, network(perturbed.to(images.dtype))).mean()
 
@@ -152,6 +156,7 @@ class GaussianNoiseTraining(RobustTraining):
 
     def inputs(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Noisy images."""
+        check_images(images)
         return (images + self.std * torch.randn_like(images)).clamp(0, 1)
 
 
@@ -179,4 +184,5 @@ class GradientRegularization(RobustTraining):
 
     def penalty(self, network: nn.Module, images: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
         """Mean squared gradient norm, with a graph."""
+        check_images(images)
         return self.weight * input_gradient_norm(network, images, labels, create_graph=True).squared_norm.mean()

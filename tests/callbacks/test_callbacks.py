@@ -159,6 +159,12 @@ def test_refusals(digits, quiet_trainer):
     images, labels = digits
     dataset = torch.utils.data.TensorDataset((images[:30] - 0.5) / 0.3, labels[:30])
     normalised = torch.utils.data.DataLoader(dataset, 30)
+    wrong = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images[:30], labels[:30] + 5), 30)
+    callback = RobustnessCallback(FGSM(), 0.1)
+    with pytest.raises(ValueError, match="labels run from"):
+        callback.look(None, task(), *next(iter(wrong)), torch.arange(30))
+    with pytest.raises(ValueError, match="eps is missing"):
+        RobustnessCallback(FGSM())
     with pytest.raises(ValueError, match="normalised"):
         quiet_trainer(callbacks=[RobustnessCallback(FGSM(), 0.1)]).validate(task(), normalised, verbose=False)
 

@@ -69,6 +69,10 @@ def test_fast_suite(checkpoint, tmp_path, capsys):
     run(checkpoint, tmp_path / "a", "--num-images", "16")
     assert (tmp_path / "a/attacks.csv").read_bytes() == before
 
+    with pytest.raises(SystemExit):
+        run(checkpoint, tmp_path / "a", "--suite", "paper")
+    assert "holds the suite 'fast', not 'paper'" in capsys.readouterr().err
+
 
 def test_a_killed_run_goes_on(checkpoint, tmp_path, monkeypatch):
     from neuroalign import PGD
@@ -83,7 +87,7 @@ def test_a_killed_run_goes_on(checkpoint, tmp_path, monkeypatch):
         return whole(self, classifier, images, labels, eps, index, start)
 
     monkeypatch.setattr(PGD, "search", dying)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit, match="130"):
         run(checkpoint, tmp_path / "b", "--batch-size", "5", "--num-images", "20")
     done = pd.read_csv(tmp_path / "b/parts/pgd20-linf-x2.csv", skiprows=1)["stimulus"].tolist()
     assert 0 < len(done) < 20
@@ -128,6 +132,8 @@ def test_paper_suite(checkpoint, tmp_path, monkeypatch):
     [
         (["--ckpt", "nothing.ckpt", "--data", "digits"], "there is no checkpoint nothing.ckpt"),
         (["--ckpt", "resnet18", "--data", "nowhere"], "there is no folder nowhere"),
+        (["--ckpt", "resnet18", "--data", "nowhere.npz"], "there is no file nowhere.npz"),
+        (["--ckpt", __file__, "--data", "digits"], "is no checkpoint of GuidedClassificationTask"),
         (["--ckpt", "resnet18", "--data", "digits", "--num-images", "0"], "--num-images must be at least 1"),
     ],
 )

@@ -37,6 +37,8 @@ def test_same_independent_and_opposite_deciders():
     assert float(error_consistency(torch.ones(4) > 0, torch.zeros(4) > 0).kappa) == 0
     with pytest.raises(ValueError, match="of the same images"):
         error_consistency(a, b[:5])
+    with pytest.raises(ValueError, match="look like decided classes"):
+        error_consistency(torch.arange(4), torch.arange(4))
 
 
 def test_shape_bias_by_hand():

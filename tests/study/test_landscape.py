@@ -21,9 +21,9 @@ def test_on_a_linear_model_the_margin_is_a_plane(norm):
     slope = float(weight.abs().sum() if norm == "linf" else weight.norm()) * 0.1
     assert (wide[0, -1] - wide[0, 0]) / 4 == pytest.approx(slope, rel=1e-3)
     on_axis = table[table["b"] == 0]
-    assert on_axis["in_ball"].tolist() == (on_axis["a"].abs() <= 1).tolist()
+    np.testing.assert_allclose(on_axis["length"], on_axis["a"].abs(), atol=1e-5)
     if norm == "l2":  # u and v have one length and are at right angles
-        assert table["in_ball"].tolist() == (np.hypot(table["a"], table["b"]) <= 1 + 1e-4).tolist()
+        np.testing.assert_allclose(table["length"], np.hypot(table["a"], table["b"]), atol=1e-4)
         np.testing.assert_allclose(wide[-1] - wide[0], 0, atol=1e-3)
 
 
@@ -79,5 +79,7 @@ def test_refusals():
         loss_landscape(linear(2), x, 0, 0.1, num_points=4)
     with pytest.raises(ValueError, match="normalised"):
         loss_landscape(linear(2), 3 * x, 0, 0.1)
+    with pytest.raises(ValueError, match=r"divide by 255\?"):
+        loss_landscape(linear(2), x, 0, 8)
     with pytest.raises(ValueError, match="gradient is exactly 0"):
         loss_landscape(torch.nn.Sequential(linear(2), torch.nn.Hardtanh(1000, 1001)), x, 0, 0.1)

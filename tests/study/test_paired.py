@@ -69,8 +69,12 @@ def test_refusals():
     a = table(np.ones((5, 2)))
     with pytest.raises(ValueError, match="different images"):
         compare_paired(a, table(np.ones((4, 2))))
-    with pytest.raises(ValueError, match="different images"):
+    with pytest.raises(ValueError, match="different perturbations or budgets"):
         compare_paired(a, table(np.ones((5, 2)), eps=(0.1, 0.3)))
+    with pytest.raises(ValueError, match="don't shuffle the loader"):
+        compare_paired(a.assign(label=a["stimulus"]), a.assign(label=4 - a["stimulus"]))
+    with pytest.raises(ValueError, match="correct is missing"):
+        compare_paired(a.drop(columns="correct"), a)
     with pytest.raises(ValueError, match="occurs twice"):
         compare_paired(pd.concat([a, a]), a)
     with pytest.raises(ValueError, match="not every image"):

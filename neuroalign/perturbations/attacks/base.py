@@ -18,6 +18,7 @@ class Classifier:
 
     Args:
         model: From images (stimulus, channel, height, width) in [0, 1] to logits (stimulus, class).
+        allow_no_gradient: Take a gradient of 0 where none reaches the images, in place of an error.
 
     Attributes:
         num_forward: Images that went through the model so far.
@@ -29,7 +30,10 @@ class Classifier:
         (torch.Size([5, 3]), 5)
     """
 
-    def __init__(self, model: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, model: Callable[[Tensor], Tensor], *, allow_no_gradient: bool = False) -> None:
+        if isinstance(model, type):
+            raise TypeError(f"the model is a class: make an object of it, {model.__name__}(...)")
+        self._allow_no_gradient = allow_no_gradient
         self.model = model
         parameters = model.parameters() if isinstance(model, nn.Module) else ()
         # A model in half or double precision gets images of its own; what an attack keeps and measures stays float32.
@@ -75,9 +79,16 @@ class Classifier:
             images = images.detach().requires_grad_()
             logits = self.forward(images)
             value = objective(logits)
-            if not value.requires_grad:
-                raise ValueError("no gradient reaches the images: is the model wrapped in no_grad or detached?")
-            (gradient,) = torch.autograd.grad(value.sum(), images)
+            gradient = None
+            if value.requires_grad:  # which it may for the parameters' sake alone
+                (gradient,) = torch.autograd.grad(value.sum(), images, allow_unused=True)
+            if gradient is None and self._allow_no_gradient:
+                gradient = torch.zeros_like(images)
+            if gradient is None:
+                raise ValueError(
+                    "no gradient reaches the images: is the model wrapped in no_grad, detached, or rounding? See "
+                    "masking_report; Square attacks without gradients"
+                )
         self.num_backward += len(images)
         return logits.detach(), value.detach(), gradient
 

@@ -136,7 +136,7 @@ class BrendelBethge(MinimalNormAttack):
         BrendelBethge(norm='l2', steps=100, seed=0)
     """
 
-    def __init__(self, norm: Norm = "l2", *, steps: int = 1000, seed: int = 0) -> None:
+    def __init__(self, norm: Norm = "linf", *, steps: int = 1000, seed: int = 0) -> None:
         super().__init__(norm)
         if steps < 1:
             raise ValueError(f"steps must be at least 1; got {steps}")

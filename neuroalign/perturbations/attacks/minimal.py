@@ -209,7 +209,7 @@ class FMN(MinimalNormAttack):
         torch.Size([5, 3, 2, 2])
     """
 
-    def __init__(self, norm: Norm = "l2", *, steps: int = 100, step_size: float = 1.0, gamma: float = 0.05) -> None:
+    def __init__(self, norm: Norm = "linf", *, steps: int = 100, step_size: float = 1.0, gamma: float = 0.05) -> None:
         super().__init__(norm)
         if steps < 1 or step_size <= 0 or not 0 < gamma < 1:
             raise ValueError(
@@ -237,7 +237,10 @@ class FMN(MinimalNormAttack):
             best, shortest = torch.where(shorter, x, best), torch.where(shorter, size, shortest)
             # Before anything fooled, the radius reaches to the boundary of the linearised classifier.
             to_boundary = value.abs()[:, None, None, None] / dual_length(gradient, self.norm).clamp_min(1e-12)
-            outside = torch.where(shortest < torch.inf, radius * (1 + gamma), size + to_boundary)
+            # It also grows: steps much longer than the radius jump about inside of it, and may never reach the boundary.
+            grown = torch.where(radius < torch.inf, radius * (1 + gamma), 0.0)
+            reach = torch.maximum(size + to_boundary, grown)
+            outside = torch.where(shortest < torch.inf, radius * (1 + gamma), reach)
             radius = torch.where(wrong, torch.minimum(radius * (1 - gamma), shortest * (1 - gamma)), outside)
             step = step_size * gradient / length(gradient, "l2").clamp_min(1e-12)
             x = project(x + step - images, images, radius, self.norm)

@@ -60,6 +60,9 @@ def evaluation_batches(
         batches = _with_progress(batches, dataloader, limit_batches, progress)
     for i, item in enumerate(batches):
         batch = as_batch(item)
+        for key in ("image", "label"):
+            if key not in batch:
+                raise ValueError(f"a batch needs 'image' and 'label'; this one has {', '.join(map(repr, batch))}")
         size = len(batch["image"])
         mine = shared_out or world == 1 or i % world == rank
         if "stimulus" in batch:
@@ -96,7 +99,13 @@ def _refuse_shuffled(sampler: Any) -> None:
 
 
 def device_of(model: nn.Module, device: torch.device | str | None = None) -> torch.device:
-    """The given device, or the one of the model's first parameter."""
+    """The given device, or the one of the model's first parameter.
+
+    Raises:
+        TypeError: If the model is a class.
+    """
+    if isinstance(model, type):
+        raise TypeError(f"the model is a class: make an object of it, {model.__name__}(...)")
     if device is not None:
         return torch.device(device)
     parameter = next(model.parameters(), None)

@@ -19,8 +19,8 @@ from neuroalign.perturbations.evaluation.robustness import evaluate_robustness
 def evaluate_corruptions(
     model: nn.Module,
     dataloader: Iterable[Any],
-    corruptions: Sequence[str] = COMMON_CORRUPTIONS,
-    severities: Sequence[int] = SEVERITIES,
+    corruptions: str | Sequence[str] = COMMON_CORRUPTIONS,
+    severities: int | Sequence[int] = SEVERITIES,
     *,
     table: int | None = None,
     limit_batches: int | None = None,
@@ -58,7 +58,11 @@ def evaluate_corruptions(
     Source:
         Hendrycks & Dietterich 2019, arXiv 1903.12261.
     """
-    every = [Corruption(name, s, table=table, seed=seed) for name in corruptions for s in severities]
+    names = [corruptions] if isinstance(corruptions, str) else list(corruptions)
+    levels = [severities] if isinstance(severities, int) else list(severities)
+    if not names or not levels:
+        raise ValueError("give at least one corruption and one severity")
+    every = [Corruption(name, s, table=table, seed=seed) for name in names for s in levels]
     found = evaluate_robustness(
         model, dataloader, every, limit_batches=limit_batches, seed=seed, device=device, progress=progress,
         checkpoint=checkpoint,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +31,8 @@ class RobustnessCurve:
         eps: Budgets in pixel units, increasing; with ``l2_scale="rms"`` divided by the root of an image's size.
         images: A row an image: ``stimulus``, ``label``, ``threshold`` (the smallest budget of the grid that fools it: 0 for
             a clean error, inf if none does) and ``distance`` (length of the shortest perturbation found, always in pixel
-            units: 0 for a clean error, inf if none was).
+            units: 0 for a clean error, inf if none was; an attack on a ball mostly uses all of it, so that only attacks on
+            the shortest perturbation measure a length).
         seed: Of what the attack draws from the global generator.
         num_forward: Images that went through the model.
         num_backward: Images whose gradient was taken.
@@ -50,7 +51,7 @@ class RobustnessCurve:
     settings: str
     norm: str | None
     eps: tuple[float, ...]
-    images: pd.DataFrame
+    images: pd.DataFrame = field(repr=False)
     seed: int
     num_forward: int
     num_backward: int
@@ -77,9 +78,9 @@ class RobustnessCurve:
         )
 
     def per_image(self) -> pd.DataFrame:
-        """A row for every budget and image: ``perturbation``, ``eps``, ``stimulus``, ``correct``, ``clean_correct``."""
+        """A row for every budget and image, with the columns of :func:`per_image_robustness`."""
         return per_image_table(
-            self.attack, self.eps, self.images["stimulus"].to_numpy(), self.correct(),
+            self.attack, self.eps, self.images["stimulus"].to_numpy(), self.images["label"].to_numpy(), self.correct(),
             (self.images["threshold"] > 0).to_numpy(),
         )  # fmt: skip
 
@@ -107,8 +108,12 @@ class RobustnessCurve:
         for other in curves[1:]:
             if other.norm != first.norm:
                 raise ValueError(f"{other.attack} and {first.attack} differ in norm: {other.norm} and {first.norm}")
-            if not other.images["stimulus"].equals(first.images["stimulus"]):
-                raise ValueError(f"{other.attack} and {first.attack} were measured on different images")
+            same = other.images[["stimulus", "label"]].equals(first.images[["stimulus", "label"]])
+            if not same:
+                raise ValueError(
+                    f"{other.attack} and {first.attack} were measured on different images: don't shuffle the loader, or "
+                    "give each image's 'stimulus' in its batch"
+                )
         images = first.images.copy()
         for column in ("threshold", "distance"):
             images[column] = np.min([c.images[column] for c in curves], axis=0)
@@ -251,7 +256,7 @@ def accuracy_table(
 
 
 def per_image_table(
-    name: str, eps: Sequence[float], stimulus: np.ndarray, correct: np.ndarray, clean: np.ndarray
+    name: str, eps: Sequence[float], stimulus: np.ndarray, label: np.ndarray, correct: np.ndarray, clean: np.ndarray
 ) -> pd.DataFrame:
     """A row for every budget and image, budgets outermost."""
     num_eps, n = len(eps), len(stimulus)
@@ -260,6 +265,7 @@ def per_image_table(
             "perturbation": name,
             "eps": np.repeat(np.asarray(eps, dtype=float), n),
             "stimulus": np.tile(stimulus, num_eps),
+            "label": np.tile(label, num_eps),
             "correct": correct.T.reshape(-1),
             "clean_correct": np.tile(clean, num_eps),
         }

@@ -20,6 +20,7 @@ from neuroalign.perturbations.attacks.objectives import cross_entropy
 from neuroalign.perturbations.attacks.square import Square
 from neuroalign.perturbations.attacks.state import attacking
 from neuroalign.perturbations.evaluation.batches import device_of, evaluation_batches
+from neuroalign.perturbations.evaluation.measurement import warn_of_softmax
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def masking_report(
     """
     where = device_of(model, device)
     with attacking(model, seed):
-        classifier = Classifier(model)
+        classifier = Classifier(model, allow_no_gradient=True)
         images, labels, index = _right_images(classifier, dataloader, where, num_images)
         rows = _checks(classifier, images, labels, index, eps, norm, num_queries, seed)
     columns = ["check", "passed", "value", "bound", "meaning"]
@@ -116,6 +117,8 @@ def _right_images(
     for batch in evaluation_batches(islice(dataloader, None), device):
         logits = classifier.logits(batch.images)
         check_labels(batch.labels, logits.shape[1])
+        if not parts:
+            warn_of_softmax(logits)
         right = logits.argmax(1) == batch.labels
         parts.append((batch.images[right], batch.labels[right], batch.index[right.cpu()]))
         found += int(right.sum())

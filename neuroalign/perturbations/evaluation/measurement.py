@@ -19,6 +19,7 @@ from neuroalign.files import whole
 from neuroalign.functional.distributed import gather_batch, reduce_sum, world_size
 from neuroalign.functional.manifold import check_labels
 from neuroalign.perturbations.attacks.base import Classifier
+from neuroalign.perturbations.attacks.objectives import margin
 from neuroalign.perturbations.attacks.state import attacking
 from neuroalign.perturbations.evaluation.batches import EvaluationBatch, device_of, evaluation_batches
 from neuroalign.perturbations.evaluation.outcomes import check_budgets, has_budget, outcomes
@@ -106,20 +107,20 @@ def measure(
     for name, perturbation in perturbations.items():
         check_budgets(perturbation, grids[name])
     done = _Done(checkpoint, model, perturbations, grids, exhaustive=exhaustive, rms=rms, seed=seed)
-    classifier, counts = Classifier(model), {name: [0, 0] for name in perturbations}
+    classifier = Classifier(model)
     with attacking(model, seed):
         # Inside: starting to iterate a DataLoader draws from the global generator, shuffled or not.
         text = (next(iter(perturbations)) if len(perturbations) == 1 else "robustness") if progress else None
         for batch in evaluation_batches(dataloader, device, limit_batches=limit_batches, progress=text):
-            left = done.without(batch)
+            left = done.without(batch, classifier)
             if not len(left.index):
                 continue
             logits = classifier.logits(left.images)
             if not done.num_batches:
-                _warn_of_softmax(logits)
+                warn_of_softmax(logits)
             check_labels(left.labels, logits.shape[1])
             right = logits.argmax(1) == left.labels
-            found = {}
+            found, counts = {}, {}
             for name, perturbation in perturbations.items():
                 scale = left.images[0].numel() ** 0.5 if rms and getattr(perturbation, "norm", None) == "l2" else 1.0
                 grid = torch.tensor(grids[name], device=device, dtype=torch.float32) * scale
@@ -127,11 +128,10 @@ def measure(
                 found[name] = outcomes(
                     perturbation, asker, left.images, left.labels, left.index, grid, right, exhaustive=exhaustive
                 )
-                counts[name][0] += asker.num_forward + len(logits)
-                counts[name][1] += asker.num_backward
-            done.add(left, right, found)
+                counts[name] = asker.num_forward + len(logits), asker.num_backward
+            done.add(left, margin(logits, left.labels), right, found, counts)
     return [
-        _as_measurement(name, p, np.array(grids[name]), done.arrays(name, device), counts[name], device)
+        _as_measurement(name, p, np.array(grids[name]), done.arrays(name, device), done.counts(name), device)
         for name, p in perturbations.items()
     ]
 
@@ -141,6 +141,10 @@ def _as_measurement(
 ) -> Measurement:
     stimulus, label, clean, correct, distance = (gather_batch(a) for a in arrays)
     order = stimulus.argsort(stable=True)
+    repeated = stimulus[order][1:] == stimulus[order][:-1]
+    if world_size() == 1 and bool(repeated.any()):
+        twice = int(stimulus[order][1:][repeated][0])
+        raise ValueError(f"stimulus {twice} occurs twice in the data: give each image an identity of its own")
     if world_size() > 1:  # a sampler may have given an image to two processes
         first = torch.ones_like(order, dtype=torch.bool)
         first[1:] = stimulus[order][1:] != stimulus[order][:-1]
@@ -152,7 +156,8 @@ def _as_measurement(
     return Measurement(perturbation, name, eps, *parts, num_forward=forward, num_backward=backward)
 
 
-def _warn_of_softmax(logits: Tensor) -> None:
+def warn_of_softmax(logits: Tensor) -> None:
+    """Warn where outputs look like probabilities."""
     sums = logits.sum(1)
     if bool((logits >= 0).all()) and bool(((sums - 1).abs() < 1e-3).all()):
         warnings.warn(
@@ -175,6 +180,8 @@ class _Done:
         grids: Mapping[str, list[float]], **settings: Any,
     ) -> None:  # fmt: skip
         self.grids, self.num_batches, self.path = grids, 0, None
+        self.wanted: list[int] = []  # the images of this run: the file may hold more
+        self.checked = False
         self.tables: list[pd.DataFrame] = []
         if path is None:
             self.seen = pd.DataFrame()
@@ -193,35 +200,57 @@ class _Done:
             self.tables.append(pd.read_csv(self.path, skiprows=1))
         self.seen = self.tables[0].drop_duplicates("stimulus").set_index("stimulus") if self.tables else pd.DataFrame()
 
-    def without(self, batch: EvaluationBatch) -> EvaluationBatch:
+    def without(self, batch: EvaluationBatch, classifier: Classifier) -> EvaluationBatch:
         """The images of a batch that are not done.
 
         Raises:
-            ValueError: If one that is done had another label or other pixels: the file is of other data.
+            ValueError: If one that is done had another label, other pixels or other logits: the file is of other data or
+                of another model.
         """
+        self.wanted.extend(batch.index.tolist())
         if not len(self.seen):
             return batch
         keep = torch.from_numpy(~np.isin(batch.index.numpy(), self.seen.index))
-        known = self.seen.loc[batch.index[~keep].numpy()]
-        label, pixel = known["label"].to_numpy(), known["mean_pixel"].to_numpy()
-        now = batch.labels.cpu().numpy()[~keep.numpy()], _mean_pixel(batch.images)[~keep.numpy()]
-        if (label != now[0]).any() or (np.abs(pixel - now[1]) > 1e-5).any():
+        done = (~keep).nonzero()[:, 0]
+        known = self.seen.loc[batch.index[done].numpy()]
+        on_device = done.to(batch.images.device)
+        images, labels = batch.images[on_device], batch.labels[on_device]
+        same_label = known["label"].to_numpy() == labels.cpu().numpy()
+        same_pixels = np.abs(known["mean_pixel"].to_numpy() - _mean_pixel(images)) <= 1e-5
+        if not (same_label & same_pixels).all():
             raise ValueError(
                 f"{self.path} holds results of other images or labels: delete it, or name another checkpoint"
             )
-        on_device = keep.to(batch.images.device)
-        return EvaluationBatch(batch.images[on_device], batch.labels[on_device], batch.index[keep])
+        if len(done) and not self.checked:  # what isn't a weight, such as a normalisation, shows in the logits alone
+            few = slice(0, 8)
+            now = margin(classifier.logits(images[few]), labels[few]).double().cpu().numpy()
+            before = known["margin"].to_numpy()[few]
+            if (np.abs(now - before) > 1e-3 * (1 + np.abs(before))).any():
+                raise ValueError(
+                    f"{self.path} was begun with a model that gave other logits (or gives others each time): delete it, "
+                    "or name another checkpoint"
+                )
+            self.checked = True
+        rest = keep.to(batch.images.device)
+        return EvaluationBatch(batch.images[rest], batch.labels[rest], batch.index[keep])
 
-    def add(self, batch: EvaluationBatch, right: Tensor, found: Mapping[str, Any]) -> None:
+    def add(
+        self, batch: EvaluationBatch, margins: Tensor, right: Tensor, found: Mapping[str, Any],
+        counts: Mapping[str, tuple[int, int]],
+    ) -> None:  # fmt: skip
         """Keep a batch's results."""
         self.num_batches += 1
         columns = {
             "stimulus": batch.index.numpy(),
             "label": batch.labels.cpu().numpy(),
             "mean_pixel": _mean_pixel(batch.images),
+            "margin": margins.double().cpu().numpy(),
             "clean": right.cpu().numpy().astype(np.int8),
         }
+        first = np.arange(len(batch.index)) == 0  # a batch's passes stand in its first row
         for name, outcome in found.items():
+            for kind, count in zip(("forward", "backward"), counts[name]):
+                columns[f"{name} {kind}"] = np.where(first, count, 0)
             columns[f"{name} distance"] = outcome.distance.cpu().double().numpy()
             for k in range(outcome.correct.shape[1]):
                 columns[f"{name} {k}"] = outcome.correct[:, k].cpu().numpy().astype(np.int8)
@@ -231,6 +260,10 @@ class _Done:
                 file.write(f"# {self.fingerprint}\n")
                 pd.concat(self.tables, ignore_index=True).to_csv(file, index=False)
 
+    def counts(self, name: str) -> list[int]:
+        """Images that went forward and backward under a perturbation, in this run and those it goes on from."""
+        return [sum(int(t[f"{name} {kind}"].sum()) for t in self.tables) for kind in ("forward", "backward")]
+
     def arrays(self, name: str, device: torch.device) -> tuple[Tensor, ...]:
         """Identity, label, clean, correct and distance of this process's images under one perturbation."""
         num_eps = len(self.grids[name])
@@ -239,6 +272,7 @@ class _Done:
             correct = torch.empty(0, num_eps, dtype=torch.uint8, device=device)
             return empty, empty, empty.byte(), correct, empty.double()
         table = pd.concat(self.tables, ignore_index=True)
+        table = table[table["stimulus"].isin(self.wanted)]
         correct = table[[f"{name} {k}" for k in range(num_eps)]].to_numpy(np.uint8)
         arrays = (
             table["stimulus"].to_numpy(np.int64), table["label"].to_numpy(np.int64), table["clean"].to_numpy(np.uint8),

@@ -14,18 +14,23 @@ from torch import nn
 from neuroalign.perturbations.evaluation.curve import accuracy_table, per_image_table
 from neuroalign.perturbations.evaluation.measurement import Measurement, measure
 from neuroalign.perturbations.evaluation.names import Perturbations, eps_values, named
+from neuroalign.perturbations.evaluation.outcomes import has_budget
 from neuroalign.types import unknown
 
 Budgets = float | Iterable[float] | Mapping[str, float | Iterable[float]]
 
 
-def budgets_of(eps: Budgets, names: Iterable[str]) -> dict[str, list[float]]:
+def budgets_of(eps: Budgets | None, perturbations: Mapping[str, Any]) -> dict[str, list[float]]:
     """Budgets of every perturbation, in the order given: the same for all, or by name.
 
     Raises:
         ValueError: If a budget is negative, or a name is missing or unknown.
     """
-    names = list(names)
+    names = [name for name, p in perturbations.items() if has_budget(p)]
+    if eps is None:
+        if names:
+            raise ValueError(f"eps is missing: {', '.join(names)} need budgets")
+        return {}
     if not isinstance(eps, Mapping):
         return dict.fromkeys(names, eps_values(eps))
     for name in eps:
@@ -41,7 +46,7 @@ def per_image_robustness(
     model: nn.Module,
     dataloader: Iterable[Any],
     perturbations: Perturbations,
-    eps: Budgets,
+    eps: Budgets | None = None,
     *,
     exhaustive: bool = False,
     limit_batches: int | None = None,
@@ -55,8 +60,8 @@ def per_image_robustness(
     What paired comparisons of networks need; :func:`evaluate_robustness` counts it up and has the same arguments.
 
     Returns:
-        A row for every perturbation, budget and image: ``perturbation``, ``eps``, ``stimulus``, ``correct``,
-        ``clean_correct``.
+        A row for every perturbation, budget and image: ``perturbation``, ``eps``, ``stimulus``, ``label``,
+        ``correct``, ``clean_correct``.
 
     Raises:
         ValueError: If images are not in [0, 1] (normalised, perhaps), the loader is empty, or logits are NaN.
@@ -73,7 +78,8 @@ def per_image_robustness(
         device=device, progress=progress, checkpoint=checkpoint,
     )  # fmt: skip
     parts = [
-        per_image_table(m.name, m.eps[order[m.name]], m.stimulus, m.correct[:, order[m.name]], m.clean) for m in found
+        per_image_table(m.name, m.eps[order[m.name]], m.stimulus, m.label, m.correct[:, order[m.name]], m.clean)
+        for m in found
     ]
     return pd.concat(parts, ignore_index=True)
 
@@ -82,7 +88,7 @@ def evaluate_robustness(
     model: nn.Module,
     dataloader: Iterable[Any],
     perturbations: Perturbations,
-    eps: Budgets = 0.0,
+    eps: Budgets | None = None,
     *,
     exhaustive: bool = False,
     limit_batches: int | None = None,
@@ -106,7 +112,8 @@ def evaluate_robustness(
         dataloader: Batches as dicts with ``image`` and ``label`` (and ``stimulus``, the image's identity, which seeds
             random starts; default its place in the data) or pairs.
         perturbations: One, several, or several by name.
-        eps: Budgets in pixel units: a number or several, for all perturbations or by their name.
+        eps: Budgets in pixel units: a number or several, for all perturbations or by their name, ``{"pgd20-linf": 0.03,
+            "deepfool-l2": [0.5, 1.0]}``: one number means different things in two norms.
         exhaustive: Attack at every budget from scratch.
         limit_batches: Use only so many batches.
         seed: Of whatever a perturbation draws from the global generator.
@@ -147,13 +154,14 @@ def table_of(found: Measurement, order: np.ndarray | None = None) -> pd.DataFram
 
 
 def _measure(
-    model: nn.Module, dataloader: Iterable[Any], perturbations: Perturbations, eps: Budgets,
+    model: nn.Module, dataloader: Iterable[Any], perturbations: Perturbations, eps: Budgets | None,
     checkpoint: str | Path | None, **options: Any,
 ) -> tuple[list[Measurement], dict[str, np.ndarray]]:  # fmt: skip
     """Measured at increasing budgets, and where each of the given budgets is among them."""
     by_name = named(perturbations)
     given = budgets_of(eps, by_name)
     grids = {name: sorted(set(values)) for name, values in given.items()}
+    grids |= {name: [] for name in by_name if name not in grids}
     path = None if checkpoint is None else Path(checkpoint)
     found = measure(model, dataloader, by_name, grids, checkpoint=path, **options)
     order = {

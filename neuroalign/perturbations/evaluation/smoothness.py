@@ -35,8 +35,25 @@ class Smoothness(NamedTuple):
     num_images: int
 
 
+def check_attack(attack: Attack | None, eps: float | None) -> None:
+    """Refuse an attack that is none, or that has no budget.
+
+    Raises:
+        TypeError: If it is not an :class:`Attack`.
+        ValueError: If its budget is missing.
+    """
+    if attack is None:
+        return
+    if isinstance(attack, type):
+        raise TypeError(f"the attack is a class: make an object of it, {attack.__name__}()")
+    if not isinstance(attack, Attack):
+        raise TypeError(f"the attack must be an Attack, such as PGD(); got {attack!r}")
+    if eps is None:
+        raise ValueError(f"eps is missing: {attack.name} needs a budget")
+
+
 def smoothness_of(
-    model: nn.Module, images: Tensor, labels: Tensor, index: Tensor, attack: Attack | None, eps: float,
+    model: nn.Module, images: Tensor, labels: Tensor, index: Tensor, attack: Attack | None, eps: float | None,
     loss: SmoothnessLoss = "ce",
 ) -> Tensor:  # fmt: skip
     """Sums over a batch: squared norm and loss at the images, then at adversarial points (NaN without an attack).
@@ -58,6 +75,7 @@ def smoothness_of(
     sums = [found.squared_norm.sum(), found.loss.sum()]
     if attack is None:
         return torch.stack([*sums, *[sums[0] * torch.nan] * 2]).double()
+    assert eps is not None
     perturbed, _ = attack.search(classifier, images, labels, per_sample(eps, images, attack.norm), index.cpu())
     found = input_gradient_norm(classifier.forward, perturbed, labels, loss=loss)
     return torch.stack([*sums, found.squared_norm.sum(), found.loss.sum()]).double()
@@ -67,7 +85,7 @@ def evaluate_smoothness(
     model: nn.Module,
     dataloader: Iterable[Any],
     attack: Attack | None = None,
-    eps: float = 0.0,
+    eps: float | None = None,
     *,
     loss: SmoothnessLoss = "ce",
     limit_batches: int | None = None,
@@ -98,6 +116,7 @@ def evaluate_smoothness(
     Source:
         Shao et al. 2024, arXiv 2405.02564.
     """
+    check_attack(attack, eps)
     where = device_of(model, device)
     sums = torch.zeros(5, dtype=torch.float64, device=where)
     with attacking(model, seed):

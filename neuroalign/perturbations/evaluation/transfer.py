@@ -17,6 +17,7 @@ from neuroalign.perturbations.attacks.budget import per_sample
 from neuroalign.perturbations.attacks.state import attacking
 from neuroalign.perturbations.evaluation.batches import device_of, evaluation_batches
 from neuroalign.perturbations.evaluation.intervals import wilson
+from neuroalign.perturbations.evaluation.smoothness import check_attack
 
 
 def transfer_matrix(
@@ -55,6 +56,7 @@ def transfer_matrix(
         >>> table[["source", "target"]].values.tolist()
         [['a', 'a'], ['a', 'b'], ['b', 'a'], ['b', 'b']]
     """
+    check_attack(attack, eps)
     names = list(models)
     if not names:
         raise ValueError("give at least one model")

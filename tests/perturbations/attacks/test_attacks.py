@@ -232,6 +232,18 @@ def test_inside_the_state_of_attack_gradients_of_parameters_are_off():
         assert not any(p.requires_grad for p in model.parameters())
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_fmn_reaches_every_boundary(norm):
+    """Its steps are longer than these balls: they must grow until something fools."""
+    model, x = network(), images(60)
+    labels = model(x).argmax(1)
+    curve = robustness_curve(model, loader(x, labels), FMN(norm), [{"linf": 0.1, "l2": 1.0}[norm]])
+    assert curve.accuracy[0] == 0
+    pgd = robustness_curve(model, loader(x, labels), PGD.two_losses(norm), GRIDS[norm])
+    fmn = robustness_curve(model, loader(x, labels), FMN(norm), GRIDS[norm])
+    assert np.abs(fmn.accuracy - pgd.accuracy).max() <= 0.05
+
+
 def foolbox_model(model):
     foolbox = pytest.importorskip("foolbox", reason="foolbox is not installed")
     return foolbox, model, foolbox.PyTorchModel(model, bounds=(0, 1))

@@ -208,6 +208,35 @@ def test_goes_on_after_a_kill(tmp_path):
         robustness_curve(model, loader(x.roll(1, 0), labels, 30), PGD(steps=3), [0.01, 0.02], checkpoint=path)
 
 
+def test_a_finished_checkpoint_serves_a_part_of_its_images(tmp_path):
+    model, x = network(), images(60)
+    labels, path = with_errors(model, x), tmp_path / "part.csv"
+    whole = robustness_curve(model, loader(x, labels, 20), PGD(steps=3), [0.01], checkpoint=path)
+    part = robustness_curve(model, loader(x, labels, 20), PGD(steps=3), [0.01], limit_batches=1, checkpoint=path)
+    assert part.images.equals(whole.images.iloc[:20])
+    assert part.num_forward > 0, "passes of the runs it goes on from are counted"
+
+
+def test_a_changed_forward_is_noticed_though_the_weights_are_the_same(tmp_path):
+    model, x = network(), images(20)
+    labels, path = with_errors(model, x), tmp_path / "part.csv"
+    robustness_curve(Scaled(model, 1), loader(x, labels), PGD(), [0.01], checkpoint=path)
+    with pytest.raises(ValueError, match="gave other logits"):
+        robustness_curve(Scaled(model, 2), loader(x, labels), PGD(), [0.01], checkpoint=path)
+
+
+def test_shuffled_and_repeated_images_are_refused():
+    model, x = network(), images(40)
+    labels = with_errors(model, x)
+    shuffled = DataLoader(TensorDataset(x, labels), 20, shuffle=True, generator=torch.Generator().manual_seed(0))
+    curves = [robustness_curve(model, shuffled, PGD(steps=3), [0.01]) for _ in range(2)]
+    with pytest.raises(ValueError, match="don't shuffle the loader"):
+        RobustnessCurve.worst_case(curves)
+    repeated = [{"image": x, "label": labels, "stimulus": torch.zeros(40)}]
+    with pytest.raises(ValueError, match="stimulus 0 occurs twice"):
+        robustness_curve(model, repeated, PGD(steps=3), [0.01])
+
+
 def _on_rank(rank, world, sampled):
     model, x = network(), images(101)
     labels = with_errors(model, x)
@@ -289,6 +318,12 @@ def test_refusals():
         robustness_curve(Wrapped(model, lambda z: z.softmax(1)), loader(x, labels), PGD(), [0.1])
     with pytest.warns(UserWarning, match="in train mode"):
         PGD()(linear(3).train(), x, labels, 0.1)
+    with pytest.raises(ValueError, match="eps is missing: pgd20-linf need budgets"):
+        evaluate_robustness(model, loader(x, labels), PGD())
+    with pytest.raises(ValueError, match="a batch needs 'image' and 'label'"):
+        robustness_curve(model, [{"images": x, "labels": labels}], PGD(), [0.1])
+    with pytest.raises(TypeError, match="the model is a class"):
+        robustness_curve(Scaled, loader(x, labels), PGD(), [0.1])
     with pytest.raises(ValueError, match="eps has no budgets for pgd20-linf"):
         evaluate_robustness(model, loader(x, labels), [PGD(), FGSM()], {"fgsm-linf": 0.1})
     with pytest.raises(ValueError, match="unknown perturbation in eps 'pgd'"):

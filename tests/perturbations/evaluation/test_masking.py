@@ -58,6 +58,23 @@ def test_masked_gradients_are_caught(kind, check):
     assert "FAILED" in str(found)
 
 
+def test_a_network_without_any_gradient_fails_rather_than_raises():
+    model = network()
+
+    class Binary(nn.Module):
+        def forward(self, x):
+            return model((x > 0.5).float())
+
+    found = report(Binary().eval())
+    assert {"gradients are not zero", "unbounded attack succeeds", "white box beats black box"} <= set(found.failed)
+
+
+def test_a_softmax_inside_is_told():
+    model = nn.Sequential(network(), nn.Softmax(1)).eval()
+    with pytest.warns(UserWarning, match="rows sum to 1"):
+        report(model)
+
+
 def test_no_trace_and_few_images():
     model = network().train()
     state = torch.get_rng_state()
