@@ -201,11 +201,11 @@ def figures(results, networks, test, attacks, corruptions, transforms, out: Path
         drawn["transforms"] = plot_transforms(transforms, chance=0.1)
     first = next(iter(results.values())).curves
     always = np.logical_and.reduce([r.curves[next(iter(first))].images["threshold"] > 0 for r in results.values()])
-    if always.any():
+    chosen = [c for c in ("none", "adversarial", "V4") if c in networks]
+    if always.any() and chosen:
         from matplotlib.figure import Figure
 
         item = test[int(np.flatnonzero(always)[0])]
-        chosen = [c for c in ("none", "adversarial", "V4") if c in networks]
         figure = Figure(figsize=(5.2 * len(chosen), 4.2), layout="constrained")
         for ax, c in zip(np.atleast_1d(figure.subplots(1, len(chosen))), chosen):
             try:
