@@ -100,7 +100,7 @@ def plot_corruptions(
         2
     """
     table = table if by in table else table.assign(**{by: "network"})
-    ax = _axes(ax, 6.5, 0.28 * table["corruption"].nunique() + 1.6)
+    ax = _axes(ax, 6.5, (0.2 + 0.08 * table[by].nunique()) * table["corruption"].nunique() + 1.6)
     networks, corruptions = list(dict.fromkeys(table[by])), list(dict.fromkeys(table["corruption"]))
     styles = _style(networks)
     height = 0.8 / len(networks)
@@ -169,6 +169,9 @@ def plot_transforms(
         text, label = _KINDS.get(kind, (kind.replace("_", " "), "strength"))
         plot_accuracy(table[table["kind"] == kind], "strength", by=by, label=label, chance=chance, ax=ax, title=text)
         ax.set_xscale("log")
+        strengths = sorted(set(table.loc[table["kind"] == kind, "strength"]))
+        ax.set_xticks(strengths, [f"{s:g}" for s in strengths], fontsize=8)
+        ax.minorticks_off()
         if ax is not axes[0]:
             ax.set_ylabel("")
         if ax is not axes[-1] or table[by].nunique() == 1:
