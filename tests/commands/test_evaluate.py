@@ -1,14 +1,21 @@
 """neuroalign evaluate: tables, figures and record; resumed after a kill; errors in one line."""
 
 import json
-from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from neuroalign import AutoAttack, GuidedClassificationTask, GuidedNetwork
+from neuroalign import (
+    PGD,
+    AutoAttack,
+    CarliniWagner,
+    GuidedClassificationTask,
+    GuidedNetwork,
+    RotationTranslation,
+    Square,
+)
 from neuroalign.__main__ import main
 from neuroalign.study import Recipe, train_classifier
 from neuroalign.study.suite_evaluation import eps_text
@@ -39,6 +46,11 @@ def checkpoint(tmp_path_factory, digits):
 def run(checkpoint, out, *arguments):
     main(["evaluate", "--ckpt", str(checkpoint / "task.ckpt"), "--data", str(checkpoint / "digits.npz"), "--out", str(out),
           "--device", "cpu", *arguments])  # fmt: skip
+
+
+def shorten(monkeypatch, attack, **settings):
+    """In the suites, the attack with these settings whatever they ask for."""
+    monkeypatch.setattr(f"neuroalign.study.suites.{attack.__name__}", lambda *a, **k: attack(*a, **{**k, **settings}))
 
 
 def test_fast_suite(checkpoint, tmp_path, capsys):
@@ -75,8 +87,6 @@ def test_fast_suite(checkpoint, tmp_path, capsys):
 
 
 def test_a_killed_run_goes_on(checkpoint, tmp_path, monkeypatch):
-    from neuroalign import PGD
-
     whole = PGD.search
     calls = []
 
@@ -88,12 +98,12 @@ def test_a_killed_run_goes_on(checkpoint, tmp_path, monkeypatch):
 
     monkeypatch.setattr(PGD, "search", dying)
     with pytest.raises(SystemExit, match="130"):
-        run(checkpoint, tmp_path / "b", "--batch-size", "5", "--num-images", "20")
+        run(checkpoint, tmp_path / "b", "--batch-size", "2", "--num-images", "8")
     done = pd.read_csv(tmp_path / "b/parts/pgd20-linf-x2.csv", skiprows=1)["stimulus"].tolist()
-    assert 0 < len(done) < 20
+    assert 0 < len(done) < 8
     monkeypatch.setattr(PGD, "search", whole)
-    run(checkpoint, tmp_path / "b", "--batch-size", "5", "--num-images", "20")
-    run(checkpoint, tmp_path / "c", "--batch-size", "17", "--num-images", "20")
+    run(checkpoint, tmp_path / "b", "--batch-size", "2", "--num-images", "8")
+    run(checkpoint, tmp_path / "c", "--batch-size", "7", "--num-images", "8")
     b, c = (pd.read_csv(tmp_path / f"{name}/images.csv") for name in "bc")
     assert b["stimulus"].tolist() == c["stimulus"].tolist()
     assert (b["threshold"] != c["threshold"]).sum() <= 1
@@ -102,11 +112,14 @@ def test_a_killed_run_goes_on(checkpoint, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_standard_suite(checkpoint, tmp_path, monkeypatch):
-    fast = partial(AutoAttack, version="fast")  # the whole of it is tested with the attack
-    monkeypatch.setattr("neuroalign.study.suites.AutoAttack", fast)
+    """Every part of it; the attacks that take minutes are made short here, and tested as they are beside the others."""
+    monkeypatch.setattr(AutoAttack, "search", PGD.two_losses().search)
+    shorten(monkeypatch, CarliniWagner, steps=5)
+    shorten(monkeypatch, Square, num_queries=20)
+    shorten(monkeypatch, RotationTranslation, num_rotations=3, num_translations=3)
     run(checkpoint, tmp_path / "s", "--suite", "standard", "--num-images", "5")
     attacks = pd.read_csv(tmp_path / "s/attacks.csv")
-    names = {"autoattack-linf-fast", "square-linf", "deepfool-l2", "worst case, linf", "worst case, l2"}
+    names = {"autoattack-linf", "square-linf", "deepfool-l2", "worst case, linf", "worst case, l2"}
     assert names <= set(attacks["perturbation"])
     worst = attacks[attacks["perturbation"] == "worst case, linf"].set_index("eps")["accuracy"]
     for _, row in attacks[attacks["norm"] == "linf"].iterrows():
@@ -119,7 +132,8 @@ def test_standard_suite(checkpoint, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_paper_suite(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr("neuroalign.study.suites._has_foolbox", lambda: False)  # it compiles for a minute
-    run(checkpoint, tmp_path / "p", "--suite", "paper", "--num-images", "2")
+    shorten(monkeypatch, CarliniWagner, steps=5)
+    run(checkpoint, tmp_path / "p", "--suite", "paper", "--num-images", "3")
     attacks = pd.read_csv(tmp_path / "p/attacks.csv")
     assert {"fgsm-linf", "fgsm-l2", "pgd40-linf", "pgd50-l2", "cw-l2", "deepfool-l2"} <= set(attacks["perturbation"])
     l2 = attacks.loc[attacks["norm"] == "l2", "eps"]
