@@ -272,7 +272,7 @@ def main(argv: list[str] | None = None) -> None:
         parser.error("give the folder of the data sets by --data or NEUROALIGN_DATA (see docs/real_data.md)")
     args.per_class = 4 if args.fast else None
     if args.fast:
-        args.epochs, args.num_images, args.batch_size = 3, 30, 32
+        args.epochs, args.num_images, args.batch_size = 4, 60, 32
         args.conditions = args.conditions if len(args.conditions) < len(CONDITIONS) else ["adversarial", "V4"]
     warnings.filterwarnings("ignore", ".*kappa is not defined.*")
     Path(args.out).mkdir(parents=True, exist_ok=True)

@@ -65,7 +65,7 @@ def test_robustness_real(tmp_path, data_path):
     assert done.returncode == 0, done.stderr[-2000:]
     attacks = pd.read_csv(tmp_path / "out/attacks.csv")
     assert set(attacks["model"]) == {"adversarial", "V4"}
-    assert (attacks["num_images"] == 30).all()
+    assert (attacks["num_images"] == 60).all()
     networks = pd.read_csv(tmp_path / "out/networks.csv")
     assert networks["masking"].str.match("passed|failed: ").all()
     bias = pd.read_csv(tmp_path / "out/shape_bias.csv")
