@@ -45,8 +45,8 @@ from neuroalign import (
 )
 from neuroalign.data.images import ArrayDataset, ShiftFlip, collate
 from neuroalign.files import whole
-from neuroalign.functional import error_consistency
-from neuroalign.perturbations import COMMON_CORRUPTIONS, wilson
+from neuroalign.functional import error_consistency, wilson
+from neuroalign.perturbations import COMMON_CORRUPTIONS
 from neuroalign.plot import plot_accuracy, plot_corruptions, plot_landscape, plot_transforms
 from neuroalign.study import Recipe, Suite, compare_paired, evaluate_suite, loss_landscape, train_classifier
 from neuroalign.study.training import write_table

@@ -10,7 +10,6 @@ from neuroalign.perturbations.attacks.state import attacking
 from neuroalign.perturbations.corruptions import COMMON_CORRUPTIONS, EXTRA_CORRUPTIONS, Corruption
 from neuroalign.perturbations.evaluation.corruptions import CorruptionErrors, corruption_errors, evaluate_corruptions
 from neuroalign.perturbations.evaluation.curve import RobustnessCurve, robustness_curve
-from neuroalign.perturbations.evaluation.intervals import wilson
 from neuroalign.perturbations.evaluation.masking import MaskingReport, masking_report
 from neuroalign.perturbations.evaluation.measurement import weights_hash
 from neuroalign.perturbations.evaluation.names import perturbation_name
@@ -55,5 +54,4 @@ __all__ = [
     "robustness_curve",
     "transfer_matrix",
     "weights_hash",
-    "wilson",
 ]

@@ -75,11 +75,9 @@ def plot_accuracy(
 
 def _clean(part: pd.DataFrame) -> pd.DataFrame:
     """The row of budget 0."""
-    from scipy.stats import binomtest
-
     accuracy, total = float(part["clean_accuracy"].iloc[0]), int(part["num_images"].iloc[0])
-    interval = binomtest(round(accuracy * total), total).proportion_ci(method="wilson")
-    return pd.DataFrame({"eps": [0.0], "accuracy": accuracy, "ci_low": interval.low, "ci_high": interval.high})
+    low, high = wilson(round(accuracy * total), total)
+    return pd.DataFrame({"eps": [0.0], "accuracy": accuracy, "ci_low": low, "ci_high": high})
 
 
 def plot_corruptions(

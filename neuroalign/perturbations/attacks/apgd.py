@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from neuroalign.perturbations.attacks.base import Attack, Classifier, describe
-from neuroalign.perturbations.attacks.budget import Norm, project, random_points, steepest
+from neuroalign.perturbations.attacks.base import Classifier, describe
+from neuroalign.perturbations.attacks.budget import Norm, steepest
 from neuroalign.perturbations.attacks.objectives import Objective, objective, targeted_difference_of_logits_ratio
+from neuroalign.perturbations.attacks.restarts import RestartedAttack
 
 _MOMENTUM, _RHO = 0.25, 0.75  # of the paper
 
 
-class APGD(Attack):
+class APGD(RestartedAttack):
     """Auto-PGD (Croce & Hein 2020, arXiv 2003.01690): steps halve where the loss stops rising, from the best point on.
 
     Args:
@@ -36,7 +38,7 @@ class APGD(Attack):
         torch.Size([5, 3, 2, 2])
     """
 
-    takes_start = True
+    random_start = True
 
     def __init__(
         self,
@@ -62,57 +64,38 @@ class APGD(Attack):
         """Short name for logs and tables."""
         return f"apgd-{self.loss}-{self.norm}"
 
-    def search(
-        self, classifier: Classifier, images: Tensor, labels: Tensor, eps: Tensor, index: Tensor, start: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Runs until one fools."""
-        best = images.clone()
-        fooled = torch.zeros(len(images), dtype=torch.bool, device=images.device)
-        left = torch.arange(len(images), device=images.device)
-        targets = self._targets(classifier, images, labels)
-        for run in range(self.restarts * (1 if targets is None else targets.shape[1])):
-            if not len(left):
-                break
-            x, radius = images[left], eps[left]
-            if run == 0 and start is not None:
-                begin = start[left]
-            else:
-                begin = random_points(x, radius, self.norm, index[left.cpu()], seed=self.seed, stream=run)
-            target = None if targets is None else targets[left, run % targets.shape[1]]
-            best[left], fooled[left] = self._run(classifier, x, begin, labels[left], radius, target)
-            left = left[~fooled[left]]
-        return best, fooled
-
-    def _targets(self, classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor | None:
+    def runs(self, classifier: Classifier, images: Tensor, labels: Tensor) -> list[tuple[Objective, Tensor | None]]:
+        """The loss as often as there are restarts, for each target class where it has targets."""
         if self.loss != "dlr-targeted":
-            return None
+            return [(objective(self.loss), None)] * self.restarts
         logits = classifier.logits(images)
         others = logits.scatter(1, labels[:, None], -torch.inf)
-        return others.topk(min(self.num_targets, logits.shape[1] - 1), dim=1).indices
+        targets = others.topk(min(self.num_targets, logits.shape[1] - 1), dim=1).indices.unbind(1)
+        return [(targeted_difference_of_logits_ratio, target) for target in targets] * self.restarts
 
-    def _objective(self, labels: Tensor, target: Tensor | None) -> Objective:
-        if target is not None:
-            return partial(targeted_difference_of_logits_ratio, labels=labels, targets=target)  # type: ignore[return-value]
-        return partial(objective(self.loss), labels=labels)  # type: ignore[return-value]
-
-    def _run(
-        self, classifier: Classifier, images: Tensor, x: Tensor, labels: Tensor, radius: Tensor, target: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def run(
+        self, classifier: Classifier, images: Tensor, x: Tensor, labels: Tensor, radius: Tensor, loss: Objective,
+        targets: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Steps that halve, until the first success."""
         result = x.clone()
         fooled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         active = torch.arange(len(x), device=x.device)
-        logits, value, gradient = classifier.gradient(x, self._objective(labels, target))
+        logits, value, gradient = classifier.gradient(x, _of(loss, labels, targets))
         wrong = logits.argmax(1) != labels
         fooled |= wrong
-        state = _State(images, x, labels, radius, target, value, gradient).only(~wrong)
+        state = _State(images, x, labels, radius, targets, value, gradient).only(~wrong)
         active = active[~wrong]
         window, checkpoint = max(int(0.22 * self.steps), 1), max(int(0.22 * self.steps), 1)
         smallest, shrink = max(int(0.06 * self.steps), 1), max(int(0.03 * self.steps), 1)
         for t in range(1, self.steps + 1):
             if not len(active):
                 break
-            state.step(self.norm, first=t == 1)
-            logits, value, gradient = classifier.gradient(state.x, self._objective(state.labels, state.target))
+            step = state.step_size * steepest(state.gradient, self.norm)
+            momentum = _MOMENTUM if t > 1 else 0.0
+            moved = self.move(state.images, state.x, state.before, step, state.radius, momentum)
+            state.before, state.x = state.x, moved
+            logits, value, gradient = classifier.gradient(state.x, _of(loss, state.labels, state.targets))
             wrong = logits.argmax(1) != state.labels
             result[active], fooled[active] = state.x, wrong
             state.record(value, gradient)
@@ -130,15 +113,19 @@ class APGD(Attack):
         )
 
 
+def _of(loss: Objective, labels: Tensor, targets: Tensor | None) -> Callable[[Tensor], Tensor]:
+    return partial(loss, labels=labels) if targets is None else partial(loss, labels=labels, targets=targets)
+
+
 class _State:
     """What a run knows of each image that still resists."""
 
     def __init__(
-        self, images: Tensor, x: Tensor, labels: Tensor, radius: Tensor, target: Tensor | None, value: Tensor,
+        self, images: Tensor, x: Tensor, labels: Tensor, radius: Tensor, targets: Tensor | None, value: Tensor,
         gradient: Tensor,
     ) -> None:  # fmt: skip
         self.images, self.x, self.before, self.best = images, x, x, x
-        self.labels, self.radius, self.target = labels, radius, target
+        self.labels, self.radius, self.targets = labels, radius, targets
         self.step_size = 2 * radius
         self.value, self.best_value, self.value_at_check = value, value, value
         self.gradient, self.best_gradient = gradient, gradient
@@ -152,15 +139,6 @@ class _State:
                 if value is not None:
                     setattr(self, name, value[keep])
         return self
-
-    def step(self, norm: Norm, *, first: bool) -> None:
-        """Along the gradient, with momentum."""
-        step = self.step_size * steepest(self.gradient, norm)
-        moved = project(self.x + step - self.images, self.images, self.radius, norm)
-        if not first:
-            moved = self.x + (1 - _MOMENTUM) * (moved - self.x) + _MOMENTUM * (self.x - self.before)
-            moved = project(moved - self.images, self.images, self.radius, norm)
-        self.before, self.x = self.x, moved
 
     def record(self, value: Tensor, gradient: Tensor) -> None:
         """Keep the best point."""

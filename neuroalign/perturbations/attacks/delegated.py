@@ -46,8 +46,8 @@ class AutoAttack(Attack):
     """The standard ensemble of four parameter-free attacks (Croce & Hein 2020), run by ``pyautoattack``.
 
     Works for any number of classes from 2 up: the attacks toward targets take as many as there are other classes, and
-    with fewer than 4 classes, where their loss is not defined, the untargeted FAB stands in for them. What ran is part of
-    the description once it ran. Random numbers are drawn a batch at a time, so that results may differ a little with the
+    with fewer than 4 classes, where their loss is not defined, the untargeted FAB stands in for them; tables say what ran.
+    Random numbers are drawn a batch at a time, so that results may differ a little with the
     batch size.
 
     Args:
@@ -56,7 +56,7 @@ class AutoAttack(Attack):
         seed: Of all attacks.
 
     Attributes:
-        attacks: Names of the attacks that ran; None before the first run.
+        ran: Names of the attacks that ran, with their targets; None before the first run.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 5)).eval()
@@ -72,50 +72,50 @@ class AutoAttack(Attack):
         if version not in ("standard", "fast"):
             raise ValueError(f"version must be 'standard' or 'fast'; got {version!r}")
         self.version, self.seed = version, seed
-        self.attacks: tuple[str, ...] | None = None
-        self._num_targets = 0
+        self.ran: str | None = None
 
     @property
     def name(self) -> str:
         """Short name for logs and tables."""
         return f"autoattack-{self.norm}" + ("-fast" if self.version == "fast" else "")
 
-    def _choose(self, num_classes: int) -> None:
+    def _choose(self, num_classes: int) -> tuple[list[str], int]:
         attacks = ["apgd-ce", "apgd-t", "fab-t", "square"] if num_classes >= 4 else ["apgd-ce", "fab", "square"]
-        self.attacks = tuple(attacks[:2] if self.version == "fast" else attacks)
-        self._num_targets = min(9, num_classes - 1)
+        return attacks[:2] if self.version == "fast" else attacks, min(9, num_classes - 1)
 
     def search(
         self, classifier: Classifier, images: Tensor, labels: Tensor, eps: Tensor, index: Tensor, start: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """One run for each budget among those of the images."""
         found = images.clone()
-        self._choose(classifier.logits(images[:1]).shape[1])
+        attacks, num_targets = self._choose(classifier.logits(images[:1]).shape[1])
+        self.ran = f"{', '.join(attacks)} with {num_targets} targets"
         for budget in eps.unique().tolist():
             rows = (eps[:, 0, 0, 0] == budget).nonzero()[:, 0]
             if budget > 0:
-                found[rows] = self._run(classifier, images[rows], labels[rows], budget)
+                found[rows] = self._run(classifier, images[rows], labels[rows], budget, attacks, num_targets)
         found = project(found - images, images, eps, self.norm)
         return found, classifier.fooled(found, labels)
 
-    def _run(self, classifier: Classifier, images: Tensor, labels: Tensor, eps: float) -> Tensor:
+    def _run(
+        self, classifier: Classifier, images: Tensor, labels: Tensor, eps: float, attacks: list[str], num_targets: int
+    ) -> Tensor:
         import pyautoattack
 
         with _undone(classifier, self.seed) as shell:
             adversary = pyautoattack.AutoAttack(
                 shell, norm={"linf": "Linf", "l2": "L2"}[self.norm], eps=eps, version="custom",
-                attacks=list(self.attacks or ()), device=images.device, seed=self.seed,
+                attacks=attacks, device=images.device, seed=self.seed,
             )  # fmt: skip
             # The parameters of "standard", which itself fails with fewer than 10 classes.
             adversary.apgd.n_restarts = adversary.fab.n_restarts = adversary.apgd_targeted.n_restarts = 1
-            adversary.apgd_targeted.n_target_classes = adversary.fab.n_target_classes = self._num_targets
+            adversary.apgd_targeted.n_target_classes = adversary.fab.n_target_classes = num_targets
             adversary.square.n_queries = 5000
             found, _ = adversary.run_standard_evaluation(images, labels, batch_size=len(images))
         return found.detach()
 
     def __repr__(self) -> str:
-        ran = {} if self.attacks is None else {"attacks": list(self.attacks), "num_targets": self._num_targets}
-        return describe(self, norm=self.norm, version=self.version, seed=self.seed, **ran)
+        return describe(self, norm=self.norm, version=self.version, seed=self.seed)
 
 
 class BrendelBethge(MinimalNormAttack):

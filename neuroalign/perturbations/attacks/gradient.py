@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from neuroalign.perturbations.attacks.base import Attack, Classifier, describe
-from neuroalign.perturbations.attacks.budget import Norm, project, random_points, steepest
+from neuroalign.perturbations.attacks.budget import Norm, project, steepest
 from neuroalign.perturbations.attacks.objectives import Objective, margin, objective
+from neuroalign.perturbations.attacks.restarts import RestartedAttack
 
 AttackLoss = Literal["margin", "ce", "dlr"]
 
@@ -60,7 +61,7 @@ class FGSM(Attack):
         return describe(self, norm=self.norm, loss=self.loss)
 
 
-class PGD(Attack):
+class PGD(RestartedAttack):
     r"""Projected gradient descent (Madry et al. 2018), keeping the first perturbation that fools.
 
     The first run starts at the image, further ``restarts`` at random points of the ball. Steps shrink along a cosine,
@@ -95,8 +96,6 @@ class PGD(Attack):
         >>> bool((perturbed - images).flatten(1).norm(dim=1).max() <= 0.5 + 1e-6)
         True
     """
-
-    takes_start = True
 
     def __init__(
         self,
@@ -142,33 +141,20 @@ class PGD(Attack):
         """Short name for logs and tables."""
         return f"pgd{self.steps}-{self.norm}" + (f"-x{self.restarts}" if self.restarts > 1 else "")
 
-    def search(
-        self, classifier: Classifier, images: Tensor, labels: Tensor, eps: Tensor, index: Tensor, start: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Runs until one fools; elsewhere the last point of the last run."""
-        best = images.clone()
-        fooled = torch.zeros(len(images), dtype=torch.bool, device=images.device)
-        left = torch.arange(len(images), device=images.device)
-        for restart in range(self.restarts):
-            if not len(left):
-                break
-            x, radius = images[left], eps[left]
-            if restart or (self.random_start and start is None):
-                begin = random_points(x, radius, self.norm, index[left.cpu()], seed=self.seed, stream=restart)
-            else:
-                begin = x if start is None else start[left]
-            loss = self._objectives[restart % len(self._objectives)]
-            best[left], fooled[left] = self._run(classifier, x, begin, labels[left], radius, loss)
-            left = left[~fooled[left]]
-        return best, fooled
+    def runs(self, classifier: Classifier, images: Tensor, labels: Tensor) -> list[tuple[Objective, Tensor | None]]:
+        """The losses in turn."""
+        return [(self._objectives[i % len(self._objectives)], None) for i in range(self.restarts)]
 
-    def _run(
-        self, classifier: Classifier, images: Tensor, x: Tensor, labels: Tensor, radius: Tensor, loss: Objective
-    ) -> tuple[Tensor, Tensor]:
+    def run(
+        self, classifier: Classifier, images: Tensor, x: Tensor, labels: Tensor, radius: Tensor, loss: Objective,
+        targets: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Steps until the first success, or all of them."""
         result, before = x.clone(), x
         fooled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         active = torch.arange(len(x), device=x.device)
-        margins: list[Tensor] = []  # of the active images, step by step
+        margins: list[Tensor] = []  # of the active images, the last three
+        best = torch.full_like(radius[:, 0, 0, 0], -torch.inf)
         for t in range(self.steps + 1):
             last = t == self.steps
             if last:
@@ -177,8 +163,9 @@ class PGD(Attack):
                 logits, _, gradient = classifier.gradient(x, partial(loss, labels=labels))
             wrong = logits.argmax(1) != labels
             result[active], fooled[active] = x, wrong
-            margins.append(margin(logits, labels))
-            keep = ~self._is_hopeless(margins, t)
+            margins = [*margins[-2:], margin(logits, labels)]
+            best = torch.maximum(best, margins[-1])
+            keep = ~self._is_hopeless(best, margins, t)
             if self.early_stop:
                 keep &= ~wrong
             if last or not bool(keep.any()):
@@ -186,20 +173,15 @@ class PGD(Attack):
             if not bool(keep.all()):
                 active, x, before, images = active[keep], x[keep], before[keep], images[keep]
                 labels, radius, gradient = labels[keep], radius[keep], gradient[keep]
-                margins = [m[keep] for m in margins]
+                best, margins = best[keep], [m[keep] for m in margins]
             share = self.rel_step_size or 0.5 * (1 + math.cos(math.pi * t / self.steps))
             step = share * radius * steepest(gradient, self.norm)
-            moved = project(x + step - images, images, radius, self.norm)
-            if self.momentum and t:
-                moved = x + (1 - self.momentum) * (moved - x) + self.momentum * (x - before)
-                moved = project(moved - images, images, radius, self.norm)
-            before, x = x, moved
+            before, x = x, self.move(images, x, before, step, radius, self.momentum if t else 0.0)
         return result, fooled
 
-    def _is_hopeless(self, margins: list[Tensor], t: int) -> Tensor:
+    def _is_hopeless(self, best: Tensor, margins: list[Tensor], t: int) -> Tensor:
         if self.patience is None or t < self.patience:
-            return torch.zeros_like(margins[-1], dtype=torch.bool)
-        best = torch.stack(margins).amax(0)
+            return torch.zeros_like(best, dtype=torch.bool)
         rate = (margins[-1] - margins[-3]).clamp_min(0) / 2
         return best + 3 * rate * (self.steps - t) < 0
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neuroalign.types import unknown
 
-Objective = Callable[[Tensor, Tensor], Tensor]
+Objective = Callable[..., Tensor]  # of logits and labels, and of targets where it has any
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:

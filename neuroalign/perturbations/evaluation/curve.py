@@ -13,9 +13,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from neuroalign.perturbations.evaluation.intervals import wilson
+from neuroalign.functional.intervals import wilson
 from neuroalign.perturbations.evaluation.measurement import Measurement, measure
-from neuroalign.perturbations.evaluation.names import eps_values, named
+from neuroalign.perturbations.evaluation.names import eps_values, named, settings_of
 from neuroalign.perturbations.evaluation.outcomes import has_budget
 from neuroalign.types import Perturbation
 
@@ -218,7 +218,7 @@ def as_curve(found: Measurement, seed: int) -> RobustnessCurve:
     )
     return RobustnessCurve(
         attack=found.name,
-        settings=repr(found.perturbation),
+        settings=settings_of(found.perturbation),
         norm=getattr(found.perturbation, "norm", None),
         eps=tuple(float(e) for e in found.eps),
         images=images,

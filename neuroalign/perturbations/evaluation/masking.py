@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -114,7 +113,7 @@ def _right_images(
     classifier: Classifier, dataloader: Iterable[Any], device: torch.device, num_images: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     parts, found = [], 0
-    for batch in evaluation_batches(islice(dataloader, None), device):
+    for batch in evaluation_batches(dataloader, device):
         logits = classifier.logits(batch.images)
         check_labels(batch.labels, logits.shape[1])
         if not parts:

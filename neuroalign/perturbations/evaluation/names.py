@@ -17,6 +17,12 @@ def perturbation_name(perturbation: Perturbation) -> str:
     return type(perturbation).__name__
 
 
+def settings_of(perturbation: Perturbation) -> str:
+    """A perturbation's own description, with what ran where it tells."""
+    ran = getattr(perturbation, "ran", None)
+    return repr(perturbation) + (f", which ran {ran}" if ran else "")
+
+
 def named(perturbations: Perturbations) -> dict[str, Perturbation]:
     """Perturbations by name.
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from neuroalign.perturbations.evaluation.curve import accuracy_table, per_image_table
 from neuroalign.perturbations.evaluation.measurement import Measurement, measure
-from neuroalign.perturbations.evaluation.names import Perturbations, eps_values, named
+from neuroalign.perturbations.evaluation.names import Perturbations, eps_values, named, settings_of
 from neuroalign.perturbations.evaluation.outcomes import has_budget
 from neuroalign.types import unknown
 
@@ -149,7 +149,7 @@ def table_of(found: Measurement, order: np.ndarray | None = None) -> pd.DataFram
     order = np.arange(len(found.eps)) if order is None else order
     norm = getattr(found.perturbation, "norm", None)
     return accuracy_table(
-        found.name, norm, found.eps[order], found.correct[:, order], found.clean, repr(found.perturbation)
+        found.name, norm, found.eps[order], found.correct[:, order], found.clean, settings_of(found.perturbation)
     )
 
 

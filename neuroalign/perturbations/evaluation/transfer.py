@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from neuroalign.functional.distributed import reduce_sum
+from neuroalign.functional.intervals import wilson
 from neuroalign.functional.manifold import check_labels
 from neuroalign.perturbations.attacks.base import Attack, Classifier
 from neuroalign.perturbations.attacks.budget import per_sample
 from neuroalign.perturbations.attacks.state import attacking
 from neuroalign.perturbations.evaluation.batches import device_of, evaluation_batches
-from neuroalign.perturbations.evaluation.intervals import wilson
 from neuroalign.perturbations.evaluation.smoothness import check_attack
 
 

@@ -131,8 +131,17 @@ def test_autoattack_for_any_number_of_classes(num_classes):
     found = attack(model, x, labels, 0.02)
     truth = exact.minimal_norm(*arrays(model, x, labels), "linf", True) <= 0.02
     np.testing.assert_array_equal((model(found).argmax(1) != labels).numpy(), truth)
-    assert f"num_targets={min(9, num_classes - 1)}" in repr(attack)
-    assert ("apgd-t" in repr(attack)) == (num_classes >= 4)
+    assert attack.ran.endswith(f" with {min(9, num_classes - 1)} targets")
+    assert ("apgd-t" in attack.ran) == (num_classes >= 4)
+
+
+def test_autoattack_says_what_ran_and_goes_on_from_a_checkpoint(tmp_path):
+    model, x = linear(3), images(6)
+    labels, attack = model(x).argmax(1), AutoAttack(version="fast")
+    first = robustness_curve(model, loader(x, labels), attack, [0.01], checkpoint=tmp_path / "aa.csv")
+    assert "apgd-ce, fab with 2 targets" in first.settings
+    again = robustness_curve(model, loader(x, labels), attack, [0.01], checkpoint=tmp_path / "aa.csv")
+    assert again.images.equals(first.images), "an object that ran is the same attack still"
 
 
 def test_autoattack_leaves_no_trace(capsys):

@@ -1,0 +1,66 @@
+"""Several runs of an attack, each on the images that resisted those before."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from neuroalign.perturbations.attacks.base import Attack, Classifier
+from neuroalign.perturbations.attacks.budget import project, random_points
+from neuroalign.perturbations.attacks.objectives import Objective
+
+
+class RestartedAttack(Attack):
+    """An attack of one or more runs; those after the first begin at random points of each image's own.
+
+    Attributes:
+        random_start: Whether the first run begins at a random point, too, where it is not told where.
+        seed: Of the random points.
+    """
+
+    takes_start = True
+    random_start: bool
+    seed: int
+
+    @abstractmethod
+    def runs(self, classifier: Classifier, images: Tensor, labels: Tensor) -> list[tuple[Objective, Tensor | None]]:
+        """What each run increases, with the class (stimulus,) that each image is pulled toward, if any."""
+
+    @abstractmethod
+    def run(
+        self, classifier: Classifier, images: Tensor, x: Tensor, labels: Tensor, radius: Tensor, loss: Objective,
+        targets: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """One run from ``x``: its points, and whether each is misclassified; see :meth:`Attack.search`."""
+
+    def search(
+        self, classifier: Classifier, images: Tensor, labels: Tensor, eps: Tensor, index: Tensor, start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Runs until one fools; elsewhere the last point of the last run."""
+        best = images.clone()
+        fooled = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+        left = torch.arange(len(images), device=images.device)
+        for stream, (loss, targets) in enumerate(self.runs(classifier, images, labels)):
+            if not len(left):
+                break
+            x, radius = images[left], eps[left]
+            if stream == 0 and start is not None:
+                begin = start[left]
+            elif stream == 0 and not self.random_start:
+                begin = x
+            else:
+                begin = random_points(x, radius, self.norm, index[left.cpu()], seed=self.seed, stream=stream)
+            toward = None if targets is None else targets[left]
+            best[left], fooled[left] = self.run(classifier, x, begin, labels[left], radius, loss, toward)
+            left = left[~fooled[left]]
+        return best, fooled
+
+    def move(self, images: Tensor, x: Tensor, before: Tensor, step: Tensor, radius: Tensor, momentum: float) -> Tensor:
+        """The point after a step, of which a share of the last move is kept, in the ball and the box."""
+        moved = project(x + step - images, images, radius, self.norm)
+        if not momentum:
+            return moved
+        moved = x + (1 - momentum) * (moved - x) + momentum * (x - before)
+        return project(moved - images, images, radius, self.norm)
