@@ -54,6 +54,9 @@ def test_curves_and_corruptions_as_figures():
     assert [line.get_label() for line in ax.lines[:2]] == ["a", "none"]
     np.testing.assert_allclose(ax.lines[0].get_xdata(), [0, 1])
     assert "1/255" in ax.get_xlabel()
+    ax = plot_accuracy(curve.assign(eps=[1 / 255, 2 / 255] * 2, clean_accuracy=0.9, num_images=10), norm="linf")
+    np.testing.assert_allclose(ax.lines[0].get_xdata(), [0, 1, 2])  # the clean accuracy stands at 0
+    assert ax.lines[0].get_ydata()[0] == 0.9
     table = pd.DataFrame({"corruption": ["fog", "frost"] * 2, "severity": 1, "accuracy": 0.5, "clean_accuracy": 0.9,
                           "model": ["a", "a", "b", "b"]})  # fmt: skip
     ax = plot_corruptions(table, title="t")
