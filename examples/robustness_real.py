@@ -16,6 +16,7 @@ import os
 import re
 import sys
 import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,7 @@ def network(num_classes: int, num_voxels: int) -> GuidedNetwork:
     return GuidedNetwork(backbone, num_classes, heads={"brain": (None, num_voxels)}, image_shape=(3, 32, 32))
 
 
+@cache
 def fit_predictors(data: Path) -> dict[str, nn.Module]:
     """A ridge predictor of each region, and one of V4 fitted to shuffled responses."""
     found = {}
