@@ -13,11 +13,13 @@ from neuroalign.functional.gram import (
     centered_gram,
     check_enough,
     check_valid,
+    double_centered,
     prepare,
     shared,
     target_gram,
     uniform,
 )
+from neuroalign.functional.variation import unit_range
 
 
 class HSICTerms(NamedTuple):
@@ -62,13 +64,9 @@ def hsic(k: Tensor, l: Tensor, *, debiased: bool = True) -> Tensor:  # noqa: E74
     n = len(k)
     check_enough(n, 4 if debiased else 2, "debiased HSIC" if debiased else "HSIC")
     if not debiased:
-        k, l = _double_center(k), _double_center(l)  # noqa: E741
+        k, l = double_centered(k), double_centered(l)  # noqa: E741
         return (k * l).sum() / (n - 1) ** 2
     return (_u_center(k) * _u_center(l)).sum() / (n * (n - 3))
-
-
-def _double_center(k: Tensor) -> Tensor:
-    return k - k.mean(0) - k.mean(1, keepdim=True) + k.mean()
 
 
 def _u_center(k: Tensor) -> Tensor:
@@ -125,7 +123,7 @@ def hsic_terms(k: Tensor, l: Tensor, debiased: bool) -> tuple[Tensor, Tensor, Te
     """HSIC of (k, l), (k, k) and (l, l) for matrices whose large common part is gone already."""
     n = len(k)
     if not debiased:
-        k, l = _double_center(k).flatten(), _double_center(l).flatten()  # noqa: E741
+        k, l = double_centered(k).flatten(), double_centered(l).flatten()  # noqa: E741
         return k @ l / (n - 1) ** 2, k @ k / (n - 1) ** 2, l @ l / (n - 1) ** 2
     return _DebiasedTerms.apply(k, l)
 
@@ -133,24 +131,10 @@ def hsic_terms(k: Tensor, l: Tensor, debiased: bool) -> tuple[Tensor, Tensor, Te
 def _same_voxel(x: Tensor) -> Tensor:
     """Debiased HSIC of each voxel with itself, (voxel,), from sums of powers."""
     n = len(x)
-    x = x - x.mean(0)
     square = x * x
     s1, s2, s3, s4 = x.sum(0), square.sum(0), (square * x).sum(0), (square * square).sum(0)
     pairs = s2**2 - s4 + (s1**2 - s2) ** 2 / ((n - 1) * (n - 2)) - 2 * (s1**2 * s2 - 2 * s1 * s3 + s4) / (n - 2)
     return pairs / (n * (n - 3))
-
-
-def _unit_variance(k: Tensor, rounding: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A Gram matrix on a scale that keeps squares of squares inside float32, and what scales it to unit variance.
-
-    Returns the matrix; whether its side varies at all; what is left to divide it by; its mean diagonal as it was.
-    """
-    size = k.diagonal().mean()
-    varies = size * len(k) > rounding
-    size = torch.where(varies, size, 1)
-    if 1e-12 < float(size.detach()) < 1e12:
-        return k, varies, size, size
-    return k / size, varies, torch.ones_like(size), size
 
 
 def linear_terms(preds: Tensor, target: Tensor, weight: Tensor, *, debiased: bool, voxel_corrected: bool) -> HSICTerms:
@@ -163,11 +147,15 @@ def linear_terms(preds: Tensor, target: Tensor, weight: Tensor, *, debiased: boo
                 "most missing values, or use voxel_corrected=False, which compares pairs over their common voxels"
             )
         target, weight = target[:, complete], weight[:1, complete].expand(len(weight), int(complete.sum()))
-    k, varies_x, scale_x, size_x = _unit_variance(*centered_gram(preds))
-    l, varies_y, scale_y, size_y = _unit_variance(*target_gram(target, weight))  # noqa: E741
+    if voxel_corrected:  # which needs the very columns that the matrices are of
+        preds, target = unit_range(preds, whole=True)[0], unit_range(target, whole=True)[0]
+    k, varies_x, _ = centered_gram(preds)
+    l, varies_y = target_gram(target, weight)  # noqa: E741
     defined = varies_x & varies_y
+    # To unit variance: averaged over batches, terms of all scales count alike.
+    size_x, size_y = (torch.where(defined, m.diagonal().mean(), 1) for m in (k, l))
     cross, xx, yy = hsic_terms(k, l, debiased)
-    cross, xx, yy = cross / scale_x / scale_y, xx / scale_x**2, yy / scale_y**2
+    cross, xx, yy = cross / size_x / size_y, xx / size_x**2, yy / size_y**2
     if voxel_corrected:
         p = preds.shape[1]
         xx = (xx - _same_voxel(center(preds) / size_x.sqrt()).sum()) * p / (p - 1) if p > 1 else 0 * xx
@@ -192,7 +180,7 @@ def rbf_terms(
     above = torch.ones(n, n, dtype=torch.bool, device=preds.device).triu(1)
     kernels, varies = [], []
     for side, (x, w) in enumerate(((preds, None), (target, weight))):
-        d, known = squared_distances(x, w)
+        d, known, _ = squared_distances(x, w)
         if median is None:
             inside = above if known is None else above & known
             values = d.detach()[inside].sort().values

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from neuroalign.functional.gram import check_sets
+from neuroalign.functional.gram import check_infinite, check_sets, has_nan, widen
+from neuroalign.functional.variation import extremes, is_constant, unit_magnitude, unit_range
 
 
 def check_pair(preds: Tensor, target: Tensor) -> None:
@@ -25,17 +26,14 @@ def check_pair(preds: Tensor, target: Tensor) -> None:
         )
 
 
-def _wide(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
-
-
 def pearson(preds: Tensor, target: Tensor, *, dim: int = 0, weight: Tensor | None = None) -> Tensor:
     r"""Pearson correlation over stimuli (one value a voxel) or over voxels (one value a stimulus).
 
     .. math:: r = \frac{\sum_i w_i (p_i-\bar p)(t_i-\bar t)}{\sqrt{\sum_i w_i (p_i-\bar p)^2 \sum_i w_i (t_i-\bar t)^2}}
 
     Invariant to shifting and positively scaling either side. A NaN in ``target`` is left out of its own voxel only.
-    An undefined correlation (a constant side, fewer than two valid entries) is NaN for that voxel alone.
+    An undefined correlation (a constant side, fewer than two valid entries) is NaN for that voxel alone. A side is constant
+    when its values differ by no more than a few units in the last place, whatever their size, number and unit.
 
     Args:
         preds: (stimulus, voxel).
@@ -47,7 +45,7 @@ def pearson(preds: Tensor, target: Tensor, *, dim: int = 0, weight: Tensor | Non
         (voxel,) for ``dim=0``, (stimulus,) for ``dim=1``, in [-1, 1] or NaN.
 
     Raises:
-        ValueError: If the shapes differ or are not two-dimensional.
+        ValueError: If the shapes differ or are not two-dimensional, or a value is infinite.
 
     Example:
         >>> x = torch.tensor([[1.0, 0.0], [2.0, 1.0], [3.0, 0.0]])
@@ -55,6 +53,7 @@ def pearson(preds: Tensor, target: Tensor, *, dim: int = 0, weight: Tensor | Non
         tensor([1., 1.])
     """
     check_pair(preds, target)
+    check_infinite(preds=preds, target=target, weight=weight)
     r, defined = masked_correlation(preds, target, dim, weight, centered=True)
     return torch.where(defined, r, torch.nan)
 
@@ -74,13 +73,14 @@ def cosine(preds: Tensor, target: Tensor, *, dim: int = 1, weight: Tensor | None
         (stimulus,) for ``dim=1``, (voxel,) for ``dim=0``, in [-1, 1]; NaN where a side is zero.
 
     Raises:
-        ValueError: If the shapes differ or are not two-dimensional.
+        ValueError: If the shapes differ or are not two-dimensional, or a value is infinite.
 
     Example:
         >>> cosine(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 1.0]]))
         tensor([0.7071])
     """
     check_pair(preds, target)
+    check_infinite(preds=preds, target=target, weight=weight)
     r, defined = masked_correlation(preds, target, dim, weight, centered=False)
     return torch.where(defined, r, torch.nan)
 
@@ -96,34 +96,48 @@ def masked_correlation(
 ) -> tuple[Tensor, Tensor]:
     """The correlation, 0 with gradient 0 where undefined, and where it is defined.
 
-    ``total`` adds sums (..., voxel) over stimuli up over processes, so that a correlation over all their stimuli needs no
-    exchange of responses.
+    Both sides are brought to the unit range first (see :mod:`neuroalign.functional.variation`), which no correlation
+    notices. ``weight`` is 0 where the target is missing; None has the target's NaN left out. ``total`` adds sums
+    (..., voxel) over stimuli up over processes, so that a correlation over all their stimuli needs no exchange of responses.
     """
-    preds, target = _wide(preds), _wide(target)
-    dtype = torch.promote_types(preds.dtype, target.dtype)
-    preds, target = preds.to(dtype), target.to(dtype)
-    valid = ~target.isnan()
-    w = valid.to(dtype) if weight is None else torch.where(valid, weight.to(dtype).expand_as(target), 0)
-    used = w > 0
-    p, t = torch.where(used, preds, 0), torch.where(used, target, 0)
-    count = used.sum(dim).to(dtype)
+    preds, target = widen(preds, target)
+    used, w = None, weight
+    if weight is not None:
+        w = weight.to(target.dtype).expand_as(target)
+        if has_nan(target):
+            w = torch.where(target.isnan(), 0, w)
+        used = w > 0
+    elif has_nan(target):
+        used = ~target.isnan()
+        w = used.to(target.dtype)
+    if used is not None:
+        preds, target = torch.where(used, preds, 0), torch.where(used, target, 0)
     if centered:
-        sums = torch.stack([count, w.sum(dim), (w * p).sum(dim), (w * t).sum(dim)])
-        count, size, sum_p, sum_t = sums if total is None else total(sums)
-        mean_p, mean_t = (
-            sum_p / size.clamp_min(torch.finfo(dtype).tiny),
-            sum_t / size.clamp_min(torch.finfo(dtype).tiny),
-        )
-        p, t = torch.where(used, p - mean_p.unsqueeze(dim), 0), torch.where(used, t - mean_t.unsqueeze(dim), 0)
-    sums = torch.stack([(w * p * p).sum(dim), (w * t * t).sum(dim), (w * p * t).sum(dim)])
+        spread = total is not None
+        p, p_varies, _ = unit_range(preds, used, dim, distributed=spread)
+        t, t_varies, _ = unit_range(target, used, dim, distributed=spread)
+        p, t = _centered(p, t, w, used, dim, total)
+    else:
+        (p, p_varies), (t, t_varies) = unit_magnitude(preds, dim), unit_magnitude(target, dim)
+    defined = p_varies & t_varies
+    wp, wt = (p, t) if w is None else (w * p, w * t)
+    sums = torch.stack([(wp * p).sum(dim), (wt * t).sum(dim), (wp * t).sum(dim)])
     pp, tt, pt = sums if total is None else total(sums)
-    floor_p = floor_t = torch.zeros((), dtype=dtype, device=p.device)
-    if centered:  # rounding alone gives a constant voxel a little variance, the more the larger its mean
-        eps = 2 * torch.finfo(dtype).eps
-        floor_p, floor_t = size * (eps * mean_p.detach()) ** 2, size * (eps * mean_t.detach()) ** 2
-    defined = (count >= (2 if centered else 1)) & (pp > floor_p) & (tt > floor_t)
     scale = torch.where(defined, pp, 1).sqrt() * torch.where(defined, tt, 1).sqrt()
     return torch.where(defined, pt / scale, 0 * pt), defined
+
+
+def _centered(
+    p: Tensor, t: Tensor, w: Tensor | None, used: Tensor | None, dim: int, total: Callable[[Tensor], Tensor] | None
+) -> tuple[Tensor, Tensor]:
+    if w is None and total is None:
+        return p - p.mean(dim, keepdim=True), t - t.mean(dim, keepdim=True)
+    weight = torch.ones_like(t) if w is None else w
+    sums = torch.stack([weight.sum(dim), (weight * p).sum(dim), (weight * t).sum(dim)])
+    size, sum_p, sum_t = (sums if total is None else total(sums)).unsqueeze(1 + dim)
+    size = size.clamp_min(torch.finfo(t.dtype).tiny)
+    p, t = p - sum_p / size, t - sum_t / size
+    return (p, t) if used is None else (torch.where(used, p, 0), torch.where(used, t, 0))
 
 
 def noise_ceiling(responses: Tensor, *, num_averaged: int | None = None) -> Tensor:
@@ -144,7 +158,7 @@ def noise_ceiling(responses: Tensor, *, num_averaged: int | None = None) -> Tens
         (voxel,) in [0, 1]; NaN for a voxel without repeats or without variance.
 
     Raises:
-        ValueError: If the shape is not three-dimensional or there is only one repeat.
+        ValueError: If the shape is not three-dimensional, there is only one repeat, or a response is infinite.
 
     Example:
         >>> signal = torch.tensor([-1.0, 1.0]).repeat(50)
@@ -155,9 +169,11 @@ def noise_ceiling(responses: Tensor, *, num_averaged: int | None = None) -> Tens
         raise ValueError(
             f"responses must be (stimulus, repeat, voxel) with at least 2 repeats; got {tuple(responses.shape)}"
         )
-    x = responses.double()
+    check_infinite(responses=responses)
+    (x,) = widen(responses)
     valid = ~x.isnan()
-    count = valid.sum(1)
+    constant = is_constant(*extremes(x.flatten(0, 1), valid.flatten(0, 1)), torch.finfo(x.dtype).eps)
+    x, count = x.double(), valid.sum(1)
     x0 = torch.where(valid, x, 0)
     mean = x0.sum(1) / count.clamp_min(1)
     within = torch.where(valid, (x - mean[:, None]) ** 2, 0).sum(1) / (count - 1).clamp_min(1)
@@ -172,8 +188,8 @@ def noise_ceiling(responses: Tensor, *, num_averaged: int | None = None) -> Tens
     else:
         inverse = torch.full_like(noise, 1 / num_averaged)
     signal = (total - noise).clamp_min(0)
-    ceiling = signal / (signal + noise * inverse)
-    return ceiling.to(_wide(responses).dtype)
+    ceiling = torch.where(constant, torch.nan, signal / (signal + noise * inverse))
+    return ceiling.to(widen(responses)[0].dtype)
 
 
 def spearman_brown(r: Tensor, factor: float = 2.0) -> Tensor:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from neuroalign.functional.gram import centered_gram, check_choice, check_sets, gram, shared, uniform, widen
+from neuroalign.functional.gram import (
+    center,
+    centered_gram,
+    check_choice,
+    check_infinite,
+    check_sets,
+    gram,
+    shared,
+    uniform,
+    widen,
+)
+from neuroalign.functional.variation import unit_magnitude, unit_range
 
 Dissimilarity = Literal["sqeuclidean", "correlation", "cosine"]
 
@@ -21,64 +32,85 @@ def check_dissimilarity(dissimilarity: str) -> None:
     check_choice("dissimilarity", dissimilarity, get_args(Dissimilarity))
 
 
-def squared_distances(x: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-    """Mean squared difference between stimuli (stimulus, stimulus) over common columns, and which pairs have any.
+class Dissimilarities(NamedTuple):
+    """How different each pair of stimuli is.
 
-    The second value is None where every pair has. Nothing of size (stimulus, stimulus, column) is formed.
+    Attributes:
+        matrix: (stimulus, stimulus), of columns divided by ``unit``.
+        known: (stimulus, stimulus) bool, which pairs have a common column; None where every pair has.
+        unit: Scalar, 1 unless the matrix of the columns as they are would leave its dtype.
+    """
+
+    matrix: Tensor
+    known: Tensor | None
+    unit: Tensor
+
+
+def squared_distances(x: Tensor, weight: Tensor | None = None) -> Dissimilarities:
+    """Mean squared difference between stimuli over common columns.
+
+    Nothing of size (stimulus, stimulus, column) is formed.
     """
     if weight is None or shared(weight):
         # Distances don't change by centring; in float32 the products that they are made of need it.
         if weight is None or uniform(weight):
-            (k, _), total = centered_gram(x), x.shape[1]
+            (k, _, unit), total = centered_gram(x), x.shape[1]
         else:
-            (k, _), total = centered_gram(x, weight[0]), weight[0].sum()
+            (k, _, unit), total = centered_gram(x, weight[0]), weight[0].sum()
         square = k.diagonal() / total
-        return (square[:, None] + square - (2 / total) * k).clamp_min(0).fill_diagonal_(0), None
+        return Dissimilarities((square[:, None] + square - (2 / total) * k).clamp_min(0).fill_diagonal_(0), None, unit)
+    used = weight > 0
+    x, _, unit = unit_range(x, used, whole=True)
+    x = center(x, weight)
     root = weight.sqrt()
     common = gram(root)
-    used = weight > 0
-    mean = (weight * x).sum(0) / weight.sum(0).clamp_min(torch.finfo(x.dtype).tiny)
-    x = torch.where(used, x - mean, 0)
     square = (root * x * x) @ root.T
     d = (square + square.T - 2 * gram(root * x)).clamp_min(0).fill_diagonal_(0)
-    return d / torch.where(common > 0, common, 1), common > 0
+    return Dissimilarities(d / torch.where(common > 0, common, 1), common > 0, unit)
 
 
 def _unit_rows(x: Tensor, weight: Tensor | None, centered: bool) -> tuple[Tensor, Tensor]:
     """Rows of unit length under shared weights, 0 where a row is constant (zero), and which rows are neither."""
+    used = None if weight is None or uniform(weight) else weight > 0
     w = x.new_full((x.shape[1],), 1 / x.shape[1]) if weight is None else weight[0] / weight[0].sum()
-    rounding = w.sum() * (2 * torch.finfo(x.dtype).eps * x.detach().abs().amax(1)) ** 2
+    x, defined = _normalized_rows(x, used, centered)
     if centered:
         x = x - (x * w).sum(1, keepdim=True)
     size = (w * x * x).sum(1)
-    defined = size > rounding
     return torch.where(defined[:, None], x / torch.where(defined, size, 1).sqrt()[:, None], 0), defined
+
+
+def _normalized_rows(x: Tensor, used: Tensor | None, centered: bool) -> tuple[Tensor, Tensor]:
+    if centered:
+        return unit_range(x, used, 1)[:2]
+    return unit_magnitude(x if used is None else torch.where(used, x, 0), 1)
 
 
 def _cosine_over_common(x: Tensor, weight: Tensor, centered: bool) -> tuple[Tensor, Tensor]:
     """Weighted cosines (correlations) of all pairs of rows, each over the pair's common columns; and which exist."""
-    dtype, x, root = x.dtype, x.double(), weight.double().sqrt()
-    x = torch.where(root > 0, x, 0)
+    dtype, root = x.dtype, weight.double().sqrt()
+    x = _normalized_rows(x, weight > 0, centered)[0].double()
     if centered:  # a common shift of the row changes nothing but the rounding
         x = torch.where(root > 0, x - (root * x).sum(1, keepdim=True) / root.sum(1, keepdim=True), 0)
     total = gram(root)
     square = (root * x * x) @ root.T  # sum over common columns of x_i^2
     product = gram(root * x)
-    rounding = total * (2 * torch.finfo(dtype).eps * x.detach().abs().amax(1, keepdim=True)) ** 2
+    # A row may be constant over what it shares with another one; that difference of sums is known to so many digits.
+    rounding = total * max(4 * torch.finfo(dtype).eps ** 2, 64 * torch.finfo(torch.float64).eps)
     if centered:
         some = torch.where(total > 0, total, 1)
         mean = (root * x) @ root.T  # sum over common columns of x_i
         square = square - mean**2 / some
         product = product - mean * mean.T / some
-    defined = (square > rounding) & (square.T > rounding.T)
+    defined = (square > rounding) & (square.T > rounding.T) if centered else (square > 0) & (square.T > 0)
     if centered:
         defined = defined & (gram((root > 0).to(root.dtype)) >= 2)
     scale = torch.where(defined, square, 1).sqrt() * torch.where(defined, square.T, 1).sqrt()
     return torch.where(defined, product / scale, 0 * product).to(dtype), defined
 
 
-def dissimilarities(x: Tensor, weight: Tensor | None, dissimilarity: Dissimilarity) -> tuple[Tensor, Tensor | None]:
-    """All pairs (stimulus, stimulus) of prepared responses, and which are defined (None: all).
+def dissimilarities(x: Tensor, weight: Tensor | None, dissimilarity: Dissimilarity) -> Dissimilarities:
+    """All pairs (stimulus, stimulus) of prepared responses, with which are defined as ``known``.
 
     An undefined correlation or cosine counts as 0, a dissimilarity of 1, and sends no gradient.
     """
@@ -87,12 +119,12 @@ def dissimilarities(x: Tensor, weight: Tensor | None, dissimilarity: Dissimilari
     centered = dissimilarity == "correlation"
     if weight is not None and not shared(weight):
         r, defined = _cosine_over_common(x, weight, centered)
-        return (1 - r).fill_diagonal_(0), defined
+        return Dissimilarities((1 - r).fill_diagonal_(0), defined, x.new_ones(()))
     unit, rows = _unit_rows(x, weight, centered)
     # 1 - r as half the squared distance of unit rows: exact where r is so near 1 that the difference would be noise.
-    d, _ = squared_distances(unit, weight)
+    d, _, scale = squared_distances(unit, weight)
     defined = rows[:, None] & rows
-    return torch.where(defined, d / 2, 1).fill_diagonal_(0), defined
+    return Dissimilarities(torch.where(defined, d * scale**2 / 2, 1).fill_diagonal_(0), defined, x.new_ones(()))
 
 
 def rdm(x: Tensor, *, dissimilarity: Dissimilarity = "sqeuclidean", weight: Tensor | None = None) -> Tensor:
@@ -116,7 +148,7 @@ def rdm(x: Tensor, *, dissimilarity: Dissimilarity = "sqeuclidean", weight: Tens
         or with a constant (zero) pattern where the correlation (cosine) has no value.
 
     Raises:
-        ValueError: If there are fewer than 2 stimuli, or the dissimilarity is unknown.
+        ValueError: If there are fewer than 2 stimuli, a value is infinite, or the dissimilarity is unknown.
 
     Example:
         >>> rdm(torch.tensor([[0.0, 0.0], [0.0, 2.0], [2.0, 2.0]])).round(decimals=3)
@@ -127,6 +159,7 @@ def rdm(x: Tensor, *, dissimilarity: Dissimilarity = "sqeuclidean", weight: Tens
     """
     check_dissimilarity(dissimilarity)
     check_sets(x, x)
+    check_infinite(x=x, weight=weight)
     if len(x) < 2:
         raise ValueError(f"an RDM needs at least 2 stimuli; got {len(x)}")
     (x,) = widen(x)
@@ -135,7 +168,8 @@ def rdm(x: Tensor, *, dissimilarity: Dissimilarity = "sqeuclidean", weight: Tens
     w = w.expand_as(x)
     if not bool(valid.all()):
         w, x = torch.where(valid, w, 0), torch.where(valid, x, 0)
-    d, defined = dissimilarities(x, w, dissimilarity)
+    d, defined, unit = dissimilarities(x, w, dissimilarity)
+    d = d * unit**2
     if defined is not None:
         d = torch.where(defined, d, torch.nan)
     return d[upper(len(x), d.device)]
@@ -175,7 +209,8 @@ def rdm_vectors(rdm: Tensor) -> Tensor:
 
     Raises:
         TypeError: If it is no floating-point tensor.
-        ValueError: If a matrix is not symmetric or its diagonal not 0, or a vector's length no number of pairs.
+        ValueError: If a matrix is not symmetric or its diagonal not 0, a vector's length no number of pairs, or a value
+            infinite.
 
     Example:
         >>> rdm_vectors(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
@@ -184,6 +219,7 @@ def rdm_vectors(rdm: Tensor) -> Tensor:
     if not isinstance(rdm, Tensor) or not rdm.is_floating_point():
         got = rdm.dtype if isinstance(rdm, Tensor) else type(rdm).__name__
         raise TypeError(f"an RDM must be a floating-point tensor; got {got}")
+    check_infinite(rdm=rdm)
     if rdm.ndim == 1:
         rdm = rdm[None]
     if rdm.ndim == 3 or (rdm.ndim == 2 and rdm.shape[0] == rdm.shape[1] and rdm.shape[0] > 1):

@@ -97,3 +97,17 @@ def reduce_sum(x: Tensor) -> Tensor:
     x = x.detach().clone()
     dist.all_reduce(x)
     return x
+
+
+def reduce_max(x: Tensor) -> Tensor:
+    """The elementwise maximum of ``x`` over processes, not differentiable; ``x`` itself on one process.
+
+    Example:
+        >>> reduce_max(torch.tensor(2.0))
+        tensor(2.)
+    """
+    if world_size() == 1:
+        return x
+    parts = [torch.empty_like(x) for _ in range(world_size())]
+    dist.all_gather(parts, x.detach().contiguous())  # not a reduction, which may lose NaN
+    return torch.stack(parts).amax(0)

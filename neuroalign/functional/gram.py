@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from neuroalign.functional.variation import unit_range
 
 
 def check_choice(what: str, value: str, choices: Iterable[str]) -> None:
@@ -110,6 +112,34 @@ def all_finite(x: Tensor) -> bool:
     return bool(x.detach().sum().isfinite()) or bool(x.isfinite().all())
 
 
+_REMEDIES = {
+    "preds": "has the network diverged?",
+    "weight": "weights are finite numbers from 0 on, NaN leaves a voxel out",
+}
+
+
+def check_infinite(**tensors: Tensor | None) -> None:
+    """Refuse infinite values, which a mean would spread and a mask would hide.
+
+    Args:
+        **tensors: By the name that the error gives them; None is passed over.
+
+    Raises:
+        ValueError: Saying which tensor, how many, where the first is, and what to do.
+    """
+    for name, x in tensors.items():
+        if x is None or all_finite(x):
+            continue
+        infinite = x.detach().isinf()
+        count = int(infinite.sum())
+        if count:
+            place = tuple(infinite.nonzero()[0].tolist())
+            raise ValueError(
+                f"{name} has infinite values; {_REMEDIES.get(name, 'mark missing ones by NaN')} ({count} of them, the first "
+                f"at {place})"
+            )
+
+
 def prepare(
     preds: Tensor, target: Tensor, weight: Tensor | None, *, checked: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -130,6 +160,7 @@ def prepare(
     preds, target = widen(preds, target)
     if not checked and not all_finite(preds):
         raise ValueError("preds has NaN or infinite values; only the target may have missing values, as NaN")
+    check_infinite(target=target, weight=weight)
     if weight is None:
         weight = target.new_ones(())
     elif weight.shape not in (target.shape[1:], target.shape):
@@ -139,8 +170,6 @@ def prepare(
     weight = weight.to(target.dtype).nan_to_num(0.0).expand_as(target)
     if not all_finite(target):
         valid = ~target.isnan()
-        if bool(target.isinf().any()):
-            raise ValueError("target has infinite values; mark missing ones by NaN")
         weight = torch.where(valid, weight, 0)
         target = torch.where(valid, target, 0)
     elif shared(weight):
@@ -164,47 +193,39 @@ def uniform(weight: Tensor) -> bool:
 
 
 def center(x: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Columns minus their mean over stimuli; with weights the weighted mean, and 0 where the weight is.
+    """Columns minus their mean over stimuli, exactly 0 for a constant one; with weights the weighted mean, and 0 where the
+    weight is.
 
-    Done before anything is multiplied: in float32 the Gram matrix of features with a large mean holds little else.
+    Done before anything is multiplied: in float32 the Gram matrix of features with a large mean holds little else. And done
+    in two steps: from a first value equal numbers differ by exactly 0, from their rounded mean they don't.
     """
     if weight is None or shared(weight):
+        x = x - x[:1].detach()
         return x - x.mean(0)
+    used = weight > 0
+    first = x.detach().gather(0, used.to(torch.uint8).argmax(0, keepdim=True))
+    x = torch.where(used, x - first, 0)
     mean = (weight * x).sum(0) / weight.sum(0).clamp_min(torch.finfo(x.dtype).tiny)
-    return torch.where(weight > 0, x - mean, 0)
-
-
-def rounding(x: Tensor, weight: Tensor | None = None) -> Tensor:
-    """The sum of squares, times the weights, that rounding alone can leave of a constant set once it is centred."""
-    x = x.detach()
-    if weight is None or shared(weight):
-        square = x.mean(0).square()
-        total = len(x) * (square.sum() if weight is None else _weighted(square, weight))
-    else:
-        total = (weight * x).sum(0).square() @ (1 / weight.sum(0).clamp_min(torch.finfo(x.dtype).tiny))
-    return (2 * torch.finfo(x.dtype).eps) ** 2 * total
-
-
-def _weighted(column: Tensor, weight: Tensor) -> Tensor:
-    return weight[0, 0] * column.sum() if uniform(weight) else weight[0] @ column
+    return torch.where(used, x - mean, 0)
 
 
 class _CenteredGram(torch.autograd.Function):
     """The Gram matrix of centred, scaled columns without a centred copy; half of it computed and mirrored.
 
-    The backward pass takes one product where autograd would take two.
+    Columns are taken relative to the first stimulus, from which a constant one differs by exactly 0, and the matrix is
+    centred afterwards. The backward pass takes one product where autograd would take two.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor | None, centered: bool) -> tuple[Tensor, Tensor | None]:
-        n, mean = len(x), x.mean(0) if centered else None
-        ctx.save_for_backward(x, scale, mean)
+    def forward(ctx: Any, x: Tensor, scale: Tensor | None, centered: bool) -> Tensor:
+        n = len(x)
+        ctx.save_for_backward(x, scale)
+        ctx.centered = centered
         blocks = 8 if n >= 256 and x.shape[1] >= 128 else 1  # copying the half would else cost what it saves
         edges = list(pairwise([n * i // blocks for i in range(blocks + 1)]))
         out = None
         for start in range(0, x.shape[1], 2048):
-            columns = slice(start, start + 2048)
-            z = _center_and_scale(x[:, columns], mean, scale, columns)
+            z = _relative(x, scale, centered, slice(start, start + 2048))
             if out is None:
                 out = x.new_empty(n, n)
                 for low, high in edges:
@@ -215,26 +236,28 @@ class _CenteredGram(torch.autograd.Function):
         assert out is not None
         for low, high in edges:
             out[:low, low:high] = out[low:high, :low].T
-        if mean is not None:
-            ctx.mark_non_differentiable(mean)
-        return out, mean
+        return double_centered(out) if centered else out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _mean: Tensor | None) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        x, scale, mean = ctx.saved_tensors
-        if mean is not None and torch.is_grad_enabled():
-            mean = x.mean(0)  # for a second derivative, the mean moves too
-        z = _center_and_scale(x, mean, scale, slice(None))
-        z = (grad + grad.T) @ z
-        if scale is not None:
-            z = z * scale
-        return (z if mean is None else z - z.mean(0)), None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        x, scale = ctx.saved_tensors
+        z = _relative(x, scale, ctx.centered, slice(None))
+        grad = grad + grad.T
+        z = (double_centered(grad) if ctx.centered else grad) @ z
+        return (z if scale is None else z * scale), None, None
 
 
-def _center_and_scale(x: Tensor, mean: Tensor | None, scale: Tensor | None, columns: slice) -> Tensor:
-    if mean is not None:
-        x = x - mean[columns]
+def _relative(x: Tensor, scale: Tensor | None, centered: bool, columns: slice) -> Tensor:
+    x = x[:, columns]
+    if centered:
+        x = x - x[:1]
     return x if scale is None else x * scale[columns]
+
+
+def double_centered(k: Tensor) -> Tensor:
+    """A symmetric matrix minus the means of its rows and columns."""
+    mean = k.mean(0)
+    return k - mean - mean[:, None] + mean.mean()
 
 
 def gram(x: Tensor) -> Tensor:
@@ -245,27 +268,47 @@ def gram(x: Tensor) -> Tensor:
         tensor([[5., 2.],
                 [2., 1.]])
     """
-    return _CenteredGram.apply(x, None, False)[0]
+    return _CenteredGram.apply(x, None, False)
 
 
-def centered_gram(x: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The Gram matrix of columns minus their means, and how large a trace rounding alone can leave of constant ones.
+class CenteredGram(NamedTuple):
+    """A Gram matrix of centred columns.
+
+    Attributes:
+        matrix: (stimulus, stimulus), of the columns divided by ``unit``.
+        varies: Scalar bool, whether any column does.
+        unit: Scalar, 1 unless the matrix of the columns as they are would leave its dtype.
+    """
+
+    matrix: Tensor
+    varies: Tensor
+    unit: Tensor
+
+
+def centered_gram(x: Tensor, weight: Tensor | None = None) -> CenteredGram:
+    """The Gram matrix of columns minus their means.
 
     Args:
         x: (stimulus, feature).
         weight: Of columns, (feature,), non-negative; gets no gradient. None for ones.
 
-    Returns:
-        (stimulus, stimulus), and a scalar.
-
     Example:
-        >>> centered_gram(torch.tensor([[1.0], [3.0]]))[0]
+        >>> centered_gram(torch.tensor([[1.0], [3.0]])).matrix
         tensor([[ 1., -1.],
                 [-1.,  1.]])
     """
-    k, mean = _CenteredGram.apply(x, None if weight is None else weight.sqrt(), True)
-    square = mean.square()
-    return k, (2 * torch.finfo(x.dtype).eps) ** 2 * len(x) * (square.sum() if weight is None else square @ weight)
+    root = None if weight is None else weight.sqrt()
+    k = _CenteredGram.apply(x, root, True)
+    size = float(k.detach().diagonal().mean())
+    square = x.detach()[0].square()
+    rounding = 16 * torch.finfo(x.dtype).eps ** 2 * float(square.sum() if weight is None else square @ weight)
+    if size > rounding and 1e-12 < size < 1e12:
+        return CenteredGram(k, x.new_ones((), dtype=torch.bool), x.new_ones(()))
+    # In doubt: constant columns, perhaps under large means that hide small signals, or an odd unit.
+    x, varies, unit = unit_range(x, whole=True)
+    if weight is not None:
+        varies = varies & (weight > 0)
+    return CenteredGram(_CenteredGram.apply(x, root, True), varies.any(), unit)
 
 
 def target_gram(target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -278,12 +321,12 @@ def target_gram(target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         weight: (stimulus, voxel), 0 where missing.
 
     Returns:
-        (stimulus, stimulus), 0 for a pair without a common voxel, under shared weights up to the factor of their sum; and a
-        scalar, how large a trace rounding alone can leave of constant voxels.
+        (stimulus, stimulus), 0 for a pair without a common voxel, up to a factor; and whether any voxel varies.
     """
     if shared(weight):
-        return centered_gram(target, None if uniform(weight) else weight[0])
+        k, varies, _ = centered_gram(target, None if uniform(weight) else weight[0])
+        return k, varies
+    target, varies, _ = unit_range(target, weight > 0, whole=True)
     y, root = center(target, weight), weight.sqrt()
     common = gram(root)
-    k = torch.where(common > 0, gram(root * y) / torch.where(common > 0, common, 1), 0)
-    return k, rounding(target, weight) * len(weight) / weight.sum()
+    return torch.where(common > 0, gram(root * y) / torch.where(common > 0, common, 1), 0), varies.any()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from neuroalign.functional.correlation import check_pair
-from neuroalign.functional.gram import widen
+from neuroalign.functional.gram import check_infinite, widen
 
 
 def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
@@ -16,6 +16,7 @@ def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
 
 def _weigh(preds: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     check_pair(preds, target)
+    check_infinite(target=target, weight=weight)
     preds, target = widen(preds, target)
     valid = ~target.isnan()
     if not bool(valid.any()):
@@ -59,7 +60,7 @@ def gaussian_nll(
         Scalar.
 
     Raises:
-        ValueError: If the shapes differ, nothing is valid, or a variance is not positive.
+        ValueError: If the shapes differ, nothing is valid, a target is infinite, or a variance is not positive and finite.
 
     Example:
         >>> gaussian_nll(torch.zeros(2, 1), torch.tensor([[1.0], [-1.0]]))
@@ -69,6 +70,7 @@ def gaussian_nll(
     variance = torch.as_tensor(variance, dtype=target.dtype, device=target.device)
     if not bool((variance > 0).all()):
         raise ValueError(f"variance must be positive; its smallest value is {float(variance.min()):.3g}")
+    check_infinite(variance=variance)
     return gaussian_terms(preds, target, w, variance)
 
 
@@ -94,7 +96,8 @@ def poisson_nll(preds: Tensor, target: Tensor, *, log_input: bool = True, weight
         Scalar, at least 0.
 
     Raises:
-        ValueError: If the shapes differ, nothing is valid, a count is negative, or a rate is (without ``log_input``).
+        ValueError: If the shapes differ, nothing is valid, a count is negative or infinite, or a rate is negative (without
+            ``log_input``).
 
     Example:
         >>> poisson_nll(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))

@@ -7,7 +7,8 @@ import warnings
 import torch
 from torch import Tensor
 
-from neuroalign.functional.gram import check_enough, check_valid, prepare, shared
+from neuroalign.functional.gram import center, check_enough, check_valid, prepare, shared
+from neuroalign.functional.variation import unit_range
 
 
 def unit_correlations(preds: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -15,25 +16,25 @@ def unit_correlations(preds: Tensor, target: Tensor, weight: Tensor) -> tuple[Te
 
     Each voxel is correlated over its valid stimuli. The second value tells whether either side varies at all.
     """
-    eps = 2 * torch.finfo(preds.dtype).eps
-    x = preds - preds.mean(0)
-    varies_x = x.square().sum(0) > len(x) * (eps * preds.detach().abs().amax(0)) ** 2
-    valid = (weight > 0).to(x.dtype)
     complete = shared(weight)
-    count = valid.sum(0).clamp_min(1)
-    y = torch.where(weight > 0, target - (valid * target).sum(0) / count, 0)
-    varies_y = y.square().sum(0) > count * (eps * target.detach().abs().amax(0)) ** 2
+    used = None if complete else weight > 0
+    x, varies_x, _ = unit_range(preds)
+    y, varies_y, _ = unit_range(target, used)
     any_varies = varies_x.any() & varies_y.any()
-    yy = torch.where(varies_y, y.square().sum(0), 1)
-    cross = x.T @ torch.where(varies_y, y, 0)
     if complete:
-        xx = x.square().sum(0)[:, None]
+        x, y = x - x.mean(0), y - y.mean(0)
+        xx, cross = x.square().sum(0)[:, None], x.T @ y
+        defined = varies_x[:, None] & varies_y
     else:
-        mean = x.T @ valid / count
-        xx = (x * x).T @ valid - count * mean**2
-    defined = varies_x[:, None] & varies_y & (xx > eps**2)
+        # A column may be constant over a voxel's stimuli; as a difference of sums that needs float64's digits.
+        valid = weight.gt(0).double()
+        x, y = (x - x.mean(0)).double(), center(y, valid.to(y.dtype)).double()
+        square, mean = (x * x).T @ valid, x.T @ valid / valid.sum(0).clamp_min(1)
+        xx, cross = square - valid.sum(0) * mean**2, x.T @ y
+        defined = varies_x[:, None] & varies_y & (xx > 64 * torch.finfo(xx.dtype).eps * square)
+    yy = torch.where(varies_y, y.square().sum(0), 1)
     r = cross / torch.where(defined, xx, 1).sqrt() / yy.sqrt()
-    return torch.where(defined, r, 0 * cross), any_varies
+    return torch.where(defined, r, 0 * cross).to(preds.dtype), any_varies
 
 
 @torch.no_grad()

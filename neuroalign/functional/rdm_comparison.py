@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 
 from neuroalign.functional.dissimilarity import Dissimilarity, check_dissimilarity, dissimilarities, square_rdm, upper
-from neuroalign.functional.gram import check_choice, check_valid, prepare, widen
+from neuroalign.functional.gram import (
+    check_choice,
+    check_enough,
+    check_infinite,
+    check_valid,
+    double_centered,
+    prepare,
+    widen,
+)
+from neuroalign.functional.variation import unit_magnitude
 
 Comparison = Literal["pearson", "cosine", "whitened_cosine", "spearman", "soft_spearman"]
 
@@ -46,22 +55,36 @@ def _ranks(d: Tensor) -> Tensor:
     return (last - (counts - 1).to(d.dtype) / 2)[inverse]
 
 
+def _leveled(d: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Dissimilarities in units of their largest and relative to it, and whether they differ by more than their rounding.
+
+    They were computed: what rounding leaves of equal ones is no structure. Relative to one of their own, equal ones are
+    exactly 0 here.
+    """
+    used = torch.ones_like(d) > 0 if weight is None else weight > 0
+    z, some = unit_magnitude(torch.where(used, d, 0)[None], 1)
+    z = z[0]
+    if not len(z):
+        return z, some[0]
+    z = torch.where(used, z - torch.where(used, z.detach(), -torch.inf).amax(), 0)
+    w = used.to(d.dtype) if weight is None else weight
+    centered = torch.where(used, z - (w @ z) / w.sum().clamp_min(torch.finfo(d.dtype).tiny), 0)
+    return z, some[0] & (w @ centered.detach().square() > w.sum() * (4 * torch.finfo(d.dtype).eps) ** 2)
+
+
 def _correlate(a: Tensor, b: Tensor, weight: Tensor | None, centered: bool) -> tuple[Tensor, Tensor]:
     """Weighted cosine or correlation of flat vectors, 0 with gradient 0 where undefined; and whether it is defined."""
-    if weight is None:
-        weight = torch.ones_like(a)
     a, b = a.flatten(), b.flatten()
-    weight = weight.flatten()
-    total = weight.sum()
-    tiny = torch.finfo(a.dtype).tiny
-    eps = 4 * torch.finfo(a.dtype).eps
-    rounding = [total * (eps * (weight * v.detach().abs()).amax()) ** 2 if len(v) else total for v in (a, b)]
+    weight = torch.ones_like(a) if weight is None else weight.flatten()
+    used, total = weight > 0, weight.sum().clamp_min(torch.finfo(a.dtype).tiny)
     if centered:
-        a = a - (weight @ a) / total.clamp_min(tiny)
-        b = b - (weight @ b) / total.clamp_min(tiny)
-    wa = weight * a
-    aa, bb, ab = wa @ a, (weight * b) @ b, wa @ b
-    defined = (aa > rounding[0]) & (bb > rounding[1])
+        (a, varies_a), (b, varies_b) = _leveled(a, weight), _leveled(b, weight)
+        a, b = (torch.where(used, x - (weight @ x) / total, 0) for x in (a, b))
+    else:
+        (a, varies_a), (b, varies_b) = (unit_magnitude(torch.where(used, x, 0)[None], 1) for x in (a, b))
+        a, b, varies_a, varies_b = a[0], b[0], varies_a[0], varies_b[0]
+    defined = varies_a & varies_b
+    aa, bb, ab = weight @ (a * a), weight @ (b * b), weight @ (a * b)
     scale = torch.where(defined, aa, 1).sqrt() * torch.where(defined, bb, 1).sqrt()
     return torch.where(defined, ab / scale, 0 * ab), defined
 
@@ -75,12 +98,14 @@ def compare_matrices(
         pairs = upper(n, a.device)
         if known is not None:
             pairs = pairs & known
-        a, b = a[pairs], b[pairs]
+        (a, varies_a), (b, varies_b) = _leveled(a[pairs]), _leveled(b[pairs])
         if comparison == "spearman":
             a, b = _ranks(a), _ranks(b)
         elif len(a):
             a, b = _soft_ranks(a, temperature), _soft_ranks(b, temperature)
-        return _correlate(a, b, None, centered=True)
+        r, defined = _correlate(a, b, None, centered=True)
+        defined = defined & varies_a & varies_b
+        return torch.where(defined, r, 0 * r), defined
     if comparison == "whitened_cosine":
         if known is not None and not bool((known | torch.eye(n, dtype=torch.bool, device=a.device)).all()):
             raise ValueError(
@@ -88,8 +113,7 @@ def compare_matrices(
                 "leave their stimuli out, or compare by 'cosine' or 'pearson'"
             )
         # Whitening turns squared distances into the inner products of centred patterns (Diedrichsen et al. 2021).
-        a, b = (d - d.mean(0) - d.mean(1, keepdim=True) + d.mean() for d in (a, b))
-        return _correlate(a, b, None, centered=False)
+        return _correlate(double_centered(a), double_centered(b), None, centered=False)
     weight = 1 - torch.eye(n, dtype=a.dtype, device=a.device)
     if known is not None:
         weight = weight * known
@@ -105,8 +129,8 @@ def rsa_terms(
     temperature: float = 0.05,
 ) -> tuple[Tensor, Tensor]:
     """RSA of prepared sets, 0 with gradient 0 where undefined, and whether it is defined."""
-    a, some = dissimilarities(preds, None, dissimilarity)
-    b, known = dissimilarities(target, weight, dissimilarity)
+    a, some, _ = dissimilarities(preds, None, dissimilarity)
+    b, known, _ = dissimilarities(target, weight, dissimilarity)
     value, defined = compare_matrices(a, b, known, comparison, temperature)
     if some is None:
         return value, defined
@@ -159,8 +183,7 @@ def rsa(
     check_options(dissimilarity, comparison)
     preds, target, w = prepare(x, y, weight)
     check_valid(w)
-    if len(preds) < 3:
-        raise ValueError(f"RSA compares pairs and needs at least 3 stimuli; got {len(preds)}")
+    check_enough(len(preds), 3, "RSA, which compares pairs,")
     value, defined = rsa_terms(preds, target, w, dissimilarity, comparison, temperature)
     return torch.where(defined, value, torch.nan)
 
@@ -178,7 +201,7 @@ def compare_rdms(a: Tensor, b: Tensor, *, comparison: Comparison = "pearson", te
         Scalar, or (rdm,); NaN where an RDM is constant.
 
     Raises:
-        ValueError: If the lengths differ or are no number of pairs.
+        ValueError: If the lengths differ or are no number of pairs, or a value is infinite.
 
     Example:
         >>> compare_rdms(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 4.0, 6.0]))
@@ -194,6 +217,7 @@ def compare_rdms(a: Tensor, b: Tensor, *, comparison: Comparison = "pearson", te
         )
     if a.shape != b.shape:
         raise ValueError(f"RDMs of {a.shape[-1]} and {b.shape[-1]} pairs can't be compared")
+    check_infinite(a=a, b=b)
     known = ~(a.isnan() | b.isnan())
     a, b = (square_rdm(torch.where(known, d, 0)) for d in (a, b))
     value, defined = compare_matrices(a, b, square_rdm(known.to(a.dtype)) > 0, comparison, temperature)

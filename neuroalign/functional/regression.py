@@ -9,6 +9,7 @@ from torch import Tensor
 
 from neuroalign.functional.correlation import masked_correlation
 from neuroalign.functional.gram import check_enough, check_sets, check_valid, gram, prepare, shared, widen
+from neuroalign.functional.variation import unit_range
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 """Penalties among which generalised cross-validation chooses, in units of the features' mean squared length."""
@@ -231,8 +232,13 @@ def predictivity_terms(
     preds: Tensor, target: Tensor, weight: Tensor, penalty: float | Sequence[float], num_folds: int
 ) -> tuple[Tensor, Tensor]:
     """Held-out correlation of each voxel of prepared sets, 0 where undefined, and where it is defined."""
+    preds, features_vary, _ = unit_range(preds, whole=True)
+    target, voxel_varies, _ = unit_range(target, None if shared(weight) else weight > 0)
     pred = held_out_predictions(preds, target, weight, penalty, num_folds)
-    return masked_correlation(pred, target, 0, (weight > 0).to(preds.dtype), centered=True)
+    r, defined = masked_correlation(pred, target, 0, (weight > 0).to(preds.dtype), centered=True)
+    # Constant features or responses leave predictions that differ by fold alone, and rounding.
+    defined = defined & features_vary.any() & voxel_varies
+    return torch.where(defined, r, 0 * r), defined
 
 
 def check_folds(num_stimuli: int, num_folds: int) -> None:

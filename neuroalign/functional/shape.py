@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuroalign.functional.gram import center, check_enough, check_valid, prepare, rounding, uniform
+from neuroalign.functional.gram import center, check_enough, check_valid, prepare, shared, uniform
+from neuroalign.functional.variation import unit_range
 
 _WHITENING_FLOOR = 1e-6
 
@@ -121,12 +122,14 @@ def _partly_whitened(z: Tensor, alpha: float) -> Tensor:
 
 def procrustes_terms(preds: Tensor, target: Tensor, weight: Tensor, alpha: float = 1.0) -> tuple[Tensor, Tensor]:
     """Procrustes similarity of prepared sets, 0 with gradient 0 where undefined, and whether it is defined."""
-    x, y = center(preds), center(target, weight)
+    used = None if shared(weight) else weight > 0
+    x, varies_x, _ = unit_range(preds, whole=True)
+    y, varies_y, _ = unit_range(target, used, whole=True)
+    x, y = center(x), center(y, weight)
     if not uniform(weight):
-        y = y * weight.sqrt()
+        y, varies_y = y * weight.sqrt(), varies_y & (weight > 0).any(0)
     size_x, size_y = x.norm() ** 2, y.norm() ** 2
-    scale = weight[0, 0] if uniform(weight) else 1
-    defined = (size_x > rounding(preds)) & (scale * size_y > rounding(target, weight))
+    defined = varies_x.any() & varies_y.any()
     if alpha < 1:
         if not bool(defined):
             return 0 * (x.sum() + y.sum()), defined

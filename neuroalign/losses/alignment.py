@@ -11,7 +11,16 @@ from torch import Tensor, nn
 from neuroalign.config import describe
 from neuroalign.functional.correlation import check_pair
 from neuroalign.functional.distributed import gather_batch, reduce_sum, total, world_size
-from neuroalign.functional.gram import all_finite, check_ceiling, check_enough, check_sets, has_nan, prepare, widen
+from neuroalign.functional.gram import (
+    all_finite,
+    check_ceiling,
+    check_enough,
+    check_infinite,
+    check_sets,
+    has_nan,
+    prepare,
+    widen,
+)
 from neuroalign.losses.registry import MEASURES, AveragesOver, Measure, MeasureFunction
 from neuroalign.types import unknown
 
@@ -75,7 +84,8 @@ class NeuralAlignmentLoss(nn.Module):
     or stimulus that is wholly missing is as if it had not been there, and of what is left each pair of stimuli
     ("cka", "rbf_cka", "rsa"), each voxel ("ridge", "soft_matching") or each sum ("procrustes") is taken over the values there
     are; the formula's page says how. Where nothing, or too little to compare, is valid the loss is 0 and keeps its graph. An
-    undefined similarity (a constant voxel, stimulus or set) counts as 0 and sends no gradient.
+    undefined similarity (a constant voxel, stimulus or set) counts as 0 and sends exactly no gradient; so a readout that
+    starts with zero weights needs a term that sees its values, such as "mse", to leave them. Infinite targets are refused.
 
     **Noise ceilings** weight voxels of the target: integer weights equal repeating voxels, and 0 or NaN leaves one out.
 
@@ -101,8 +111,8 @@ class NeuralAlignmentLoss(nn.Module):
     Raises:
         TypeError: If an argument is no floating-point tensor, or the measure has no such option.
         ValueError: If the measure or the value of an option is unknown, the noise ceiling is outside [0, 1] (per cent,
-            perhaps) or of another length, the two arguments differ in their number of stimuli (or, voxel by voxel, of
-            voxels), or the stimuli are too few for the measure.
+            perhaps) or of another length, the target is infinite somewhere, the two arguments differ in their number of
+            stimuli (or, voxel by voxel, of voxels), or the stimuli are too few for the measure.
 
     Example:
         >>> preds, target = torch.randn(8, 20), torch.randn(8, 20)
@@ -191,6 +201,7 @@ class NeuralAlignmentLoss(nn.Module):
         """The loss of predicted responses (stimulus, voxel) against target responses (stimulus, voxel)."""
         paired = self._trait("paired")
         check_pair(preds, target) if paired else check_sets(preds, target)
+        check_infinite(target=target)
         if self.noise_ceiling is not None and self.noise_ceiling.shape[0] != target.shape[1]:
             raise ValueError(f"noise_ceiling has {self.noise_ceiling.shape[0]} voxels, the responses {target.shape[1]}")
         with torch.autocast(preds.device.type, enabled=False):

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from neuroalign.functional.cka import HSICTerms, linear_terms, ratio, rbf_terms
 from neuroalign.functional.correlation import masked_correlation
 from neuroalign.functional.dissimilarity import Dissimilarity
+from neuroalign.functional.gram import uniform
 from neuroalign.functional.likelihood import check_counts, gaussian_terms, poisson_terms, weighted_mean
 from neuroalign.functional.matching import soft_matching_terms
 from neuroalign.functional.rdm_comparison import Comparison, check_options, rsa_terms
 from neuroalign.functional.regression import PENALTIES, check_folds, check_penalty, predictivity_terms
 from neuroalign.functional.shape import angle, check_alpha, procrustes_terms
+from neuroalign.functional.variation import unit_magnitude
 from neuroalign.losses.registry import register_measure
 
 
@@ -25,7 +27,7 @@ def mse(preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return weighted_mean((preds - target).square(), weight)
 
 
-@register_measure("pearson", averages_over="voxel")
+@register_measure("pearson", averages_over="voxel", scale_free=True)
 class PearsonMeasure(nn.Module):
     """1 - mean correlation.
 
@@ -44,11 +46,14 @@ class PearsonMeasure(nn.Module):
         self, preds: Tensor, target: Tensor, weight: Tensor, total: Callable[[Tensor], Tensor] | None = None
     ) -> Tensor:
         """The loss."""
+        whole = uniform(weight)  # neither missing values nor a ceiling: nothing to mask
         if self.over == "voxels":
-            r, _ = masked_correlation(preds, target, 1, weight, centered=True)
+            r, _ = masked_correlation(preds, target, 1, None if whole else weight, centered=True)
             return weighted_mean(1 - r, self.counted_stimuli(weight))
         valid = (weight > 0).to(preds.dtype)
-        r, _ = masked_correlation(preds, target, 0, valid, centered=True, total=total)
+        r, _ = masked_correlation(preds, target, 0, None if whole else valid, centered=True, total=total)
+        if whole and total is None:
+            return (1 - r).mean() if len(preds) > 1 else 0 * r.sum()
         sums = torch.stack([valid.sum(0), weight.sum(0)])
         count, sum_weight = sums if total is None else total(sums)
         # With one valid stimulus there is nothing to correlate.
@@ -59,14 +64,17 @@ class PearsonMeasure(nn.Module):
         return ((weight > 0).sum(1) >= 2).to(weight.dtype)
 
 
-@register_measure("cosine", averages_over="stimulus")
+@register_measure("cosine", averages_over="stimulus", scale_free=True)
 def cosine_measure(preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """1 - mean over stimuli of the cosine over voxels."""
-    size_p, size_t = (weight * preds.square()).sum(1), (weight * target.square()).sum(1)
-    defined = (size_p > 0) & (size_t > 0)
-    p, t = (x / torch.where(defined, s, 1).sqrt()[:, None] for x, s in ((preds, size_p), (target, size_t)))
+    (p, some_p), (t, some_t) = unit_magnitude(preds, 1), unit_magnitude(target, 1)
+    wp, wt = (p, t) if uniform(weight) else (weight * p, weight * t)
+    size_p, size_t = (wp * p).sum(1), (wt * t).sum(1)
+    defined = some_p & some_t
+    p, t = (x / torch.where(defined, s, 1).sqrt()[:, None] for x, s in ((p, size_p), (t, size_t)))
     # 1 - cos as half the squared distance of unit vectors: of responses with a large mean it is a small difference.
-    distance = torch.where(defined, (weight * (p - t).square()).sum(1) / 2, 1 + 0 * size_p * size_t)
+    square = (p - t).square() if uniform(weight) else weight * (p - t).square()
+    distance = torch.where(defined, square.sum(1) / 2, 1 + 0 * size_p * size_t)
     return weighted_mean(distance, (weight > 0).any(1).to(distance.dtype))
 
 
@@ -93,9 +101,9 @@ class GaussianNLLMeasure(nn.Module):
         if isinstance(variance, str):
             raise ValueError(f"variance must be 'learned' or positive numbers; got {variance!r}")
         given = torch.as_tensor(variance, dtype=torch.float32)
-        if given.ndim > 1 or not bool((given > 0).all()):
-            raise ValueError(f"variance must be a positive number or (voxel,) of them; got {tuple(given.shape)}, smallest "
-                             f"{float(given.min()):.3g}")  # fmt: skip
+        if given.ndim > 1 or not bool((given > 0).all()) or bool(given.isinf().any()):
+            raise ValueError(f"variance must be a positive number or (voxel,) of them; got {tuple(given.shape)}, from "
+                             f"{float(given.min()):.3g} to {float(given.max()):.3g}")  # fmt: skip
         self.register_buffer("variance", given)
 
     def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -170,7 +178,7 @@ class _KernelMeasure(nn.Module):
         return 1 - ratio(terms if self.average is None else self.average(terms))[0]
 
 
-@register_measure("cka", paired=False, min_stimuli=4)
+@register_measure("cka", paired=False, min_stimuli=4, scale_free=True)
 class CKAMeasure(_KernelMeasure):
     """1 - linear CKA; see :func:`neuroalign.functional.linear_cka`.
 
@@ -195,7 +203,7 @@ class CKAMeasure(_KernelMeasure):
         )
 
 
-@register_measure("rbf_cka", paired=False, min_stimuli=4, exact_options={"median": (1.0, 1.0)})
+@register_measure("rbf_cka", paired=False, min_stimuli=4, scale_free=True, exact_options={"median": (1.0, 1.0)})
 class RBFCKAMeasure(_KernelMeasure):
     """1 - CKA with Gaussian kernels; see :func:`neuroalign.functional.rbf_cka`.
 
@@ -225,7 +233,7 @@ class RBFCKAMeasure(_KernelMeasure):
         return self._value(rbf_terms(preds, target, weight, **options))
 
 
-@register_measure("rsa", paired=False, min_stimuli=3)
+@register_measure("rsa", paired=False, min_stimuli=3, scale_free=True)
 class RSAMeasure(nn.Module):
     """1 - similarity of the two RDMs; see :func:`neuroalign.functional.rsa`.
 
@@ -261,7 +269,7 @@ def check_differentiable(dissimilarity: str, comparison: str) -> None:
         raise ValueError("'spearman' has no gradient: train with 'soft_spearman', and measure with 'spearman'")
 
 
-@register_measure("procrustes", paired=False, min_stimuli=2)
+@register_measure("procrustes", paired=False, min_stimuli=2, scale_free=True)
 class ProcrustesMeasure(nn.Module):
     """1 - Procrustes similarity, or the angle; see :func:`neuroalign.functional.procrustes`.
 
@@ -281,7 +289,7 @@ class ProcrustesMeasure(nn.Module):
         return angle(similarity) if self.angular else 1 - similarity
 
 
-@register_measure("soft_matching", paired=False, min_stimuli=3, attains_zero=False)
+@register_measure("soft_matching", paired=False, min_stimuli=3, attains_zero=False, scale_free=True)
 class SoftMatchingMeasure(nn.Module):
     """1 - soft matching; at perfect alignment about temperature * log(voxels).
 
@@ -304,7 +312,13 @@ class SoftMatchingMeasure(nn.Module):
 
 
 @register_measure(
-    "ridge", paired=False, min_stimuli=4, attains_zero=False, order_matters=True, exact_options={"penalty": 0.1}
+    "ridge",
+    paired=False,
+    min_stimuli=4,
+    attains_zero=False,
+    order_matters=True,
+    scale_free=True,
+    exact_options={"penalty": 0.1},
 )
 class RidgeMeasure(nn.Module):
     """1 - mean held-out correlation of ridge predictions; near 0 at perfect alignment, where only shrinkage is lost.

@@ -101,7 +101,7 @@ class RDMAlignmentLoss(nn.Module):
                 return 0 * preds.sum()
             target = target[row][:, row]
             known = ~target.isnan() & (row[:, None] != row)
-            a, _ = dissimilarities(x, None, self.dissimilarity)
+            a, _, _ = dissimilarities(x, None, self.dissimilarity)
             value, _ = compare_matrices(a, torch.where(known, target, 0), known, self.comparison, self.temperature)
             return 1 - value
 

@@ -27,6 +27,7 @@ class Measure:
         counts: Whether the target holds counts.
         attains_zero: Whether the value is 0 at perfect alignment.
         order_matters: Whether the value depends on the order of the stimuli.
+        scale_free: Whether either side's unit plays no part.
         exact_options: Options under which the gradient is the exact derivative.
     """
 
@@ -37,6 +38,7 @@ class Measure:
     counts: bool = False
     attains_zero: bool = True
     order_matters: bool = False
+    scale_free: bool = False
     exact_options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -53,6 +55,7 @@ def register_measure(
     counts: bool = False,
     attains_zero: bool = True,
     order_matters: bool = False,
+    scale_free: bool = False,
     exact_options: Mapping[str, Any] | None = None,
 ) -> Callable[[_F], _F]:
     """Register a measure under a name that :class:`NeuralAlignmentLoss` then accepts.
@@ -79,6 +82,7 @@ def register_measure(
         counts: Whether the target holds counts, never negative.
         attains_zero: Whether the value is 0 at perfect alignment.
         order_matters: Whether the value depends on the order of the stimuli.
+        scale_free: Whether the unit of either side plays no part, and an undefined similarity sends no gradient.
         exact_options: Options under which the gradient is the exact derivative, where by default part of the measure is
             detached.
 
@@ -117,6 +121,7 @@ def register_measure(
             counts=counts,
             attains_zero=attains_zero,
             order_matters=order_matters,
+            scale_free=scale_free,
             exact_options=exact_options or {},
         )
         return function

@@ -1,0 +1,107 @@
+"""When numbers vary at all: the one rule that decides where a correlation, a similarity or a z-score is undefined.
+
+Numbers are constant when the largest and the smallest differ by no more than a few units in the last place of the larger
+magnitude: relative to their own scale, at any constant, length, dtype and unit. A variance can't tell: the mean of equal
+numbers is rounded, the more the longer the sum, and what is left of them once it is taken off looks like a signal.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neuroalign.functional.distributed import reduce_max
+
+
+def is_constant(low: Any, high: Any, eps: float) -> Any:
+    """Whether numbers from ``low`` to ``high`` are constant up to rounding; also where there are none.
+
+    Args:
+        low: Their smallest, a tensor or array; infinity where there are no numbers.
+        high: Their largest; minus infinity where there are none.
+        eps: Distance from 1 to the next number of their dtype.
+
+    Returns:
+        Boolean tensor or array; False for NaN and for infinite numbers, which are for others to refuse.
+
+    Example:
+        >>> is_constant(torch.tensor([0.1, 0.1, 0.0]), torch.tensor([0.1, 0.2, 1e-30]), 1e-7)
+        tensor([ True, False, False])
+    """
+    span = high - low
+    return (span <= 2 * eps * (abs(low) + abs(high))) & (span < torch.inf)
+
+
+def extremes(x: Tensor, used: Tensor | None = None, dim: int = 0) -> tuple[Tensor, Tensor]:
+    """Smallest and largest of the used numbers along a dimension, detached; infinity and minus infinity where none is."""
+    x = x.detach()
+    if not x.shape[dim]:  # a process without any stimulus
+        x, used = (
+            x.new_zeros(1, 1).expand(*(1 if i == dim else n for i, n in enumerate(x.shape))),
+            x.new_zeros(1, 1) > 0,
+        )
+    if used is None:
+        return x.amin(dim), x.amax(dim)
+    return torch.where(used, x, torch.inf).amin(dim), torch.where(used, x, -torch.inf).amax(dim)
+
+
+def unit_range(
+    x: Tensor, used: Tensor | None = None, dim: int = 0, *, whole: bool = False, distributed: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Numbers shifted and scaled along a dimension to run from 0 to 1, those that are constant to exactly 0.
+
+    For formulas that neither shift nor scale changes: products of what comes back stay inside the dtype in any unit, and
+    a mean large beside the spread no longer costs digits. Shift and scale are detached, as such a formula's gradient wants.
+
+    Args:
+        x: (stimulus, column).
+        used: (stimulus, column) bool, which numbers count; None for all. The others come back as 0.
+        dim: 0 goes along stimuli, a range for each column; 1 along columns.
+        whole: One scale for all, the largest range, so that ratios between columns are kept.
+        distributed: Whether the numbers along the dimension are spread over processes.
+
+    Returns:
+        The numbers; whether they vary, (column,) for ``dim=0``; and the range by which they were divided, (column,) or a
+        scalar with ``whole``, 1 where nothing varies.
+
+    Example:
+        >>> unit_range(torch.tensor([[1e20, 0.1], [3e20, 0.1]]))[:2]
+        (tensor([[0., 0.],
+                [1., 0.]]), tensor([ True, False]))
+    """
+    low, high = extremes(x, used, dim)
+    if distributed:
+        low, high = reduce_max(torch.stack([-low, high])).unbind()
+        low = -low
+    varies = ~is_constant(low, high, torch.finfo(x.dtype).eps)
+    span = torch.where(varies, high - low, 0)
+    if whole:
+        top = span.amax()
+        scale = torch.where(top == 0, 1, top)
+        inverse = torch.where(varies, 1 / scale, 0)
+    else:
+        scale = torch.where(varies, span, 1)
+        inverse = torch.where(varies, 1 / scale, 0)
+    low = torch.where(varies, low, 0)
+    x = (x - low.unsqueeze(dim)) * inverse.unsqueeze(dim)
+    return (x if used is None else torch.where(used, x, 0)), varies, scale
+
+
+def unit_magnitude(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Numbers over the largest magnitude along a dimension, and whether that isn't 0: for formulas without a mean.
+
+    Args:
+        x: (stimulus, column), 0 where missing.
+        dim: 0 goes along stimuli, 1 along columns.
+
+    Example:
+        >>> unit_magnitude(torch.tensor([[1e-20, -2e-20], [0.0, 0.0]]), dim=1)
+        (tensor([[ 0.5000, -1.0000],
+                [ 0.0000,  0.0000]]), tensor([ True, False]))
+    """
+    low, high = extremes(x, dim=dim)
+    top = torch.maximum(-low, high)
+    defined = ~(top == 0)
+    return x * torch.where(defined, 1 / torch.where(defined, top, 1), 0).unsqueeze(dim), defined
