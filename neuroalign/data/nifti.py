@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from neuroalign.data.responses import Responses
+from neuroalign.data.standardization import refuse_infinite
 
 
 def read_nifti(
@@ -39,7 +40,8 @@ def read_nifti(
 
     Raises:
         FileNotFoundError: If there are no such files.
-        ValueError: If files differ in shape or place from the mask, or rows and stimuli in number.
+        ValueError: If files differ in shape or place from the mask, rows and stimuli in number, or a value in the mask is
+            infinite.
 
     Example:
         >>> import tempfile, nibabel
@@ -59,7 +61,9 @@ def read_nifti(
         raise TypeError("the mask is a NIfTI image or path, so that its place is known; got an array: "
                         "nibabel.Nifti1Image(mask, affine)")  # fmt: skip
     atlas = mask if isinstance(mask, nibabel.Nifti1Image) else nibabel.load(mask)
-    numbers = np.rint(np.nan_to_num(np.asarray(atlas.dataobj))).astype(np.int64)
+    numbers = np.asarray(atlas.dataobj)
+    refuse_infinite(numbers, "the mask")
+    numbers = np.rint(np.nan_to_num(numbers)).astype(np.int64)
     inside = np.isin(numbers, list(labels)) if labels else numbers > 0
     if not inside.any():
         raise ValueError(f"the mask has no voxel {'of ' + str(dict(labels)) if labels else 'above 0'}")
@@ -73,6 +77,7 @@ def read_nifti(
                 "another affine than the mask, so another place")  # fmt: skip
             raise ValueError(f"{file} has {what}: resample one of them first (nilearn.image.resample_to_img)")
         data = np.asanyarray(image.dataobj)
+        refuse_infinite(data[inside], f"{file}, in the mask,")  # the masker would make them 0
         values = np.atleast_2d(masker.transform(image))
         if np.issubdtype(data.dtype, np.floating):  # the masker makes NaN 0, which would pass for a response
             values[np.isnan(data[inside].T.reshape(values.shape))] = np.nan

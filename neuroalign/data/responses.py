@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from neuroalign.data.standardization import group_means, moments, zscore
+from neuroalign.data.standardization import constant_columns, group_means, moments, refuse_infinite, zscore
 from neuroalign.functional import noise_ceiling as noise_ceiling_of
 from neuroalign.types import unknown
 
@@ -94,12 +94,16 @@ class Responses:
             history: "average_repeats" if rows are averages already, "zscore_sessions" if they were z-scored.
 
         Raises:
-            ValueError: If lengths don't fit together.
+            ValueError: If lengths don't fit together, or a value is infinite.
         """
-        values = np.asarray(values, dtype=np.float32)
+        with np.errstate(over="ignore"):  # told in words
+            values = np.asarray(values, dtype=np.float32)
+        refuse_infinite(values, "values")
         if values.ndim != 2:
             raise ValueError(f"values must be (trial, voxel); got shape {values.shape}")
         n, v = values.shape
+        if noise_ceiling is not None:
+            refuse_infinite(np.asarray(noise_ceiling, dtype=np.float64), "noise_ceiling")
         return cls(
             values=values,
             stimulus=np.arange(n) if stimulus is None else np.asarray(stimulus, dtype=np.int64),
@@ -180,10 +184,7 @@ class Responses:
 
     def drop_invalid(self) -> Responses:
         """Without the voxels that are NaN in every row or constant over rows: nothing can be learned from them."""
-        valid = ~np.isnan(self.values)
-        low = np.where(valid, self.values, np.inf).min(0)
-        high = np.where(valid, self.values, -np.inf).max(0)
-        return self.select(voxels=low < high)
+        return self.select(voxels=~constant_columns(self.values))
 
     def zscore_sessions(self, *, without: Sequence[int] | np.ndarray = ()) -> Responses:
         """Each voxel to mean 0 and standard deviation 1 (ddof 0) within each session.

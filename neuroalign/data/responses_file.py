@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from neuroalign.data.responses import Responses
+from neuroalign.data.standardization import refuse_infinite
 from neuroalign.files import whole
 
 FORMAT = "neuroalign.Responses"
@@ -52,7 +53,7 @@ def load_responses(path: str | os.PathLike[str], *, mapped: bool = False) -> Res
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file holds something else, or is cut short.
+        ValueError: If the file holds something else, infinite values, or is cut short.
     """
     import h5py
 
@@ -76,6 +77,8 @@ def load_responses(path: str | os.PathLike[str], *, mapped: bool = False) -> Res
             fields["history"] = tuple(json.loads(file.attrs.get("history", "[]")))
     except OSError as error:
         raise ValueError(f"{path} can't be read: truncated, or not an HDF5 file ({error})") from error
+    if not mapped:  # which would read every page
+        refuse_infinite(fields["values"], str(path))
     fields["roi"] = np.array([r.decode() if isinstance(r, bytes) else r for r in fields["roi"]], dtype=str)
     return Responses(**fields)
 

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from neuroalign.functional.variation import is_constant
+
 _BLOCK = 2**24  # numbers worked on at once in float64, so that memory doesn't grow with the number of voxels
 
 
 def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation (ddof 0) of each column without its NaNs; NaN where there is no variance."""
     mean, variance = (np.full(values.shape[1], np.nan) for _ in range(2))
+    constant = constant_columns(values)
     for columns in _column_blocks(values):
         x = values[:, columns].astype(np.float64)
         valid = ~np.isnan(x)
@@ -20,8 +23,38 @@ def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         m = np.divide(x.sum(0), n, out=np.full(x.shape[1], np.nan), where=n > 0)
         mean[columns] = m
         np.divide((np.where(valid, x - m, 0) ** 2).sum(0), n, out=variance[columns], where=n > 0)
-    constant = ~(variance > (1e-6 * np.abs(mean)) ** 2)
     return mean, np.where(constant, np.nan, np.sqrt(variance))
+
+
+def constant_columns(values: np.ndarray) -> np.ndarray:
+    """Which columns don't vary, or hold nothing but NaN; see :func:`neuroalign.functional.variation.is_constant`."""
+    constant = np.empty(values.shape[1], dtype=bool)
+    for columns in _column_blocks(values):
+        x = values[:, columns]
+        valid = ~np.isnan(x)
+        low, high = (np.where(valid, x, fill) for fill in (np.inf, -np.inf))
+        with np.errstate(invalid="ignore"):  # of a column without numbers
+            constant[columns] = is_constant(
+                low.min(0, initial=np.inf).astype(np.float64), high.max(0, initial=-np.inf).astype(np.float64),
+                np.finfo(np.float32).eps,
+            )  # fmt: skip
+    return constant
+
+
+def refuse_infinite(values: np.ndarray, what: str) -> None:
+    """Refuse infinite values, which a mean would spread over a whole voxel.
+
+    Raises:
+        ValueError: Saying what holds how many, where the first is, and what to do.
+    """
+    for start in range(0, len(values), step := max(1, _BLOCK // max(1, values[:1].size))):
+        infinite = np.isinf(values[start : start + step])
+        if infinite.any():
+            first, *rest = np.argwhere(infinite)[0].tolist()
+            raise ValueError(
+                f"{what} has infinite values ({int(infinite.sum())} or more, the first at {(start + first, *rest)}), or such "
+                "that float32 can't hold: mark missing ones by NaN, and mend the others where they were made"
+            )
 
 
 def zscore(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.config import build, describe
+from neuroalign.functional.gram import check_infinite
+from neuroalign.functional.variation import extremes, is_constant
 
 
 class Frozen(nn.Module):
@@ -93,9 +95,10 @@ class StandardizedPredictor(nn.Module):
         parameter = next(self.predictor.parameters(), self.mean)
         outputs = torch.cat([self.predictor(batch.to(parameter.device)).double() for batch in batches])
         self.predictor.train(was_training)
-        std = outputs.std(0, correction=0)
+        check_infinite(predictions=outputs)
+        constant = is_constant(*extremes(outputs), torch.finfo(self.mean.dtype).eps)
         self.mean.copy_(outputs.mean(0))
-        self.std.copy_(torch.where(std > 1e-6 * outputs.abs().amax(0), std, 1))
+        self.std.copy_(torch.where(constant, 1, outputs.std(0, correction=0)))
         return self
 
     def forward(self, images: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from neuroalign.data.datamodules.base import BatchDataModule
 from neuroalign.data.images import ArrayDataset, as_pixels, load_named
+from neuroalign.functional.gram import check_infinite
 from neuroalign.types import Batch
 
 
@@ -36,8 +37,8 @@ class GuidanceDataModule(BatchDataModule):
     Yields batches with ``image``, ``label``, ``stimulus`` and, in training, ``response`` if there are any.
 
     Raises:
-        ValueError: If images and labels (or responses) differ in number, images are not in [0, 1], or neither arrays
-            nor a name are given.
+        ValueError: If images and labels (or responses) differ in number, images are not in [0, 1], a response is infinite,
+            or neither arrays nor a name are given.
 
     Example:
         >>> data = GuidanceDataModule(dataset="digits", batch_size=64)
@@ -70,6 +71,7 @@ class GuidanceDataModule(BatchDataModule):
         self.dataset, self.root, self.image_size = dataset, root, image_size
         self._given = {"train": train, "val": val, "test": test}
         self._responses = None if responses is None else torch.as_tensor(responses, dtype=torch.float32)
+        check_infinite(responses=self._responses)
 
     def setup(self, stage: str | None = None) -> None:
         """Make the datasets, once."""

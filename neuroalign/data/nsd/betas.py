@@ -12,6 +12,7 @@ import numpy as np
 from neuroalign.data.nsd.layout import HEMISPHERES, PSC_SCALE, TRIALS_PER_SESSION, NSDError, NSDPaths, readable
 from neuroalign.data.nsd.tree import Tree
 from neuroalign.data.nsd.voxels import Voxels
+from neuroalign.data.standardization import refuse_infinite
 
 
 def read_session(tree: Tree, paths: NSDPaths, session: int, voxels: Voxels) -> np.ndarray:
@@ -81,7 +82,9 @@ def _read_surface(tree: Tree, path: Path, vertices: np.ndarray, num_vertices: in
         proxy: Any = nibabel.load(path).dataobj
         _check(path, proxy.shape, (num_vertices, 1, 1, TRIALS_PER_SESSION), proxy.dtype, np.float32)
         # fsaverage holds floats that are percent signal change already, and NaN where a vertex is invalid.
-        return np.asanyarray(proxy)[vertices, 0, 0].T.astype(np.float32)
+        values = np.asanyarray(proxy)[vertices, 0, 0].T.astype(np.float32)
+    refuse_infinite(values, str(path))
+    return values
 
 
 def _hdf5(tree: Tree, path: Path, places: np.ndarray, expected: tuple[int, ...]) -> np.ndarray:

@@ -25,6 +25,7 @@ from neuroalign.data.nsd.regions import (
     terms_of,
 )
 from neuroalign.data.nsd.tree import Tree
+from neuroalign.data.standardization import refuse_infinite
 from neuroalign.types import unknown
 
 
@@ -140,7 +141,9 @@ def _own_mask(mask: Roi, shape: tuple[int, ...] | None, affine: np.ndarray | Non
     expected: tuple[int, ...] | None = (sum(shape),) if is_surface and shape else shape
     if expected and values.shape != expected:
         raise NSDError(f"{where} has shape {values.shape}; in this subject and space it must be {expected}")
-    inside = np.nan_to_num(values.astype(np.float64)) > 0
+    values = values.astype(np.float64)
+    refuse_infinite(values, where)
+    inside = np.nan_to_num(values) > 0
     if not inside.any():
         raise NSDError(f"{where} has no voxel above 0")
     return inside
