@@ -128,6 +128,7 @@ class NeuralAlignmentLoss(nn.Module):
         Shao et al. 2024, arXiv 2405.02564 (neural guidance loss); each formula names its own.
     """
 
+    higher_is_better = False
     noise_ceiling: Tensor | None
 
     def __init__(

@@ -7,16 +7,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from neuroalign.functional.dissimilarity import Dissimilarity, rdm, rdm_vectors, square_rdm, upper
+from neuroalign.functional.gram import check_infinite
 from neuroalign.functional.identities import find_rows, row_identities
 from neuroalign.functional.rdm_comparison import Comparison, check_options, compare_rdms, rdm_noise_ceiling
 from neuroalign.functional.triplets import Similarity, check_triplets, odd_one_out_correct
-from neuroalign.metrics.stimuli import first_of_each, joined
+from neuroalign.metrics.base import EpochMetric
+from neuroalign.metrics.stimuli import StimulusMetric
 
 
-class RDMSimilarity(Metric):
+class RDMSimilarity(StimulusMetric):
     """Similarity of the features' RDM to given RDMs, and the noise ceiling that the subjects' differences put on it.
 
     Args:
@@ -47,13 +48,11 @@ class RDMSimilarity(Metric):
         Nili et al. 2014, PLoS Computational Biology 10(4).
     """
 
-    full_state_update = False
-    is_differentiable = False
     higher_is_better = True
     rdms: Tensor
     rows: Tensor
+    kept = ("features",)
     features: list[Tensor]
-    index: list[Tensor]
 
     def __init__(
         self,
@@ -72,8 +71,6 @@ class RDMSimilarity(Metric):
         self.register_buffer("rows", row_identities(stimuli, self.rdms.shape[1]), persistent=False)
         self.dissimilarity, self.comparison = dissimilarity, comparison
         self.num_stimuli = 0
-        for name in ("features", "index"):
-            self.add_state(name, [], dist_reduce_fx="cat")
 
     def update(self, features: Tensor, stimulus: Tensor) -> None:
         """Add a batch; stimuli that the RDMs don't know are left out."""
@@ -81,21 +78,24 @@ class RDMSimilarity(Metric):
             raise TypeError("features and stimulus must be tensors: torch.as_tensor(array) makes one")
         if len(features) != len(stimulus):
             raise ValueError(f"{len(features)} rows of features but {len(stimulus)} stimuli")
-        self.features.append(features.detach().flatten(1))
-        self.index.append(stimulus.to(features.device).long())
+        check_infinite(features=features)
+        self.add(stimulus, features=features.flatten(1))
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return ("similarity", "lower", "upper") if len(self.rdms) > 1 else ("similarity",)
 
     def compute(self) -> dict[str, Tensor]:
         """The similarity and its noise ceiling."""
-        if not len(self.features):
-            raise ValueError("RDMSimilarity has seen no stimuli: call update before compute")
-        features, index = joined(self.features), joined(self.index)
-        kept = first_of_each(index)
-        row, found = find_rows(index[kept], self.rows)
-        kept, row = kept[found], row[found]
+        rows, number, _ = self.seen()
+        row, found = find_rows(number, self.rows)
+        kept, row = rows[found], row[found]
         self.num_stimuli = len(kept)
         if len(kept) < 3:
+            if self.in_forward:
+                return dict.fromkeys(self._names, self.rdms.new_tensor(torch.nan))
             raise ValueError(f"an RDM needs at least 3 stimuli of those it was measured for; {len(kept)} were seen")
-        ours = rdm(features[kept], dissimilarity=self.dissimilarity)
+        ours = rdm(self.joined("features")[kept], dissimilarity=self.dissimilarity)
         theirs = self.rdms[:, row][:, :, row][:, upper(len(row), row.device)]
         each = torch.stack([compare_rdms(ours, d, comparison=self.comparison) for d in theirs])
         out = {"similarity": each.nanmean()}
@@ -104,7 +104,7 @@ class RDMSimilarity(Metric):
         return out
 
 
-class OddOneOutAccuracy(Metric):
+class OddOneOutAccuracy(EpochMetric):
     """Share of people's odd-one-out choices that the most similar pair of embeddings agrees with; chance is 1/3.
 
     Args:
@@ -127,9 +127,9 @@ class OddOneOutAccuracy(Metric):
         Hebart et al. 2020, Nature Human Behaviour 4.
     """
 
-    full_state_update = False
-    is_differentiable = False
     higher_is_better = True
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
     correct: Tensor
     total: Tensor
 
@@ -143,9 +143,15 @@ class OddOneOutAccuracy(Metric):
     def update(self, embeddings: Tensor, triplets: Tensor) -> None:
         """Add triplets of indices into the embeddings given with them."""
         right = odd_one_out_correct(embeddings, triplets, similarity=self.similarity)
-        self.correct += right.double().sum()
-        self.total += len(right)
+        self.correct = self.correct + right.double().sum()  # not in place: the states are shared by reference
+        self.total = self.total + len(right)
 
     def compute(self) -> Tensor:
-        """The accuracy over all triplets; NaN without any."""
+        """The accuracy over all triplets.
+
+        Raises:
+            ValueError: If none was seen.
+        """
+        if not self.in_forward:
+            self.refuse_empty(int(self.total), "triplets")
         return (self.correct / self.total).float()

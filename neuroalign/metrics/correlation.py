@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from neuroalign.functional.correlation import check_pair, pearson
+from neuroalign.functional.gram import all_finite, check_ceiling, check_infinite, widen
+from neuroalign.functional.variation import extremes, is_constant
+from neuroalign.metrics.base import EpochMetric
 
 Reduction = Literal["median", "mean", "none"]
 
@@ -19,39 +22,69 @@ def _reduce(values: Tensor, reduction: Reduction) -> Tensor:
     return values.nanmean() if reduction == "mean" else values
 
 
-def _merge_moments(parts: Tensor) -> Tensor:
-    """Pool (part, 6, voxel) moments: count, two means, two sums of squares, the sum of products (Chan et al. 1979)."""
+def _pooled(parts: Tensor) -> Tensor:
+    """Pool the moments (part, 11, voxel) of several parts of the data: see :func:`_moments` (Chan et al. 1979)."""
     total = parts[0]
     for part in parts[1:]:
         n = total[0] + part[0]
         dx, dy = part[1] - total[1], part[2] - total[2]
         share = part[0] / n.clamp_min(1)
         cross = total[0] * share
-        total = torch.stack(
+        total = torch.cat(
             [
-                n,
-                total[1] + dx * share,
-                total[2] + dy * share,
-                total[3] + part[3] + dx * dx * cross,
-                total[4] + part[4] + dy * dy * cross,
-                total[5] + part[5] + dx * dy * cross,
+                torch.stack(
+                    [
+                        n,
+                        total[1] + dx * share,
+                        total[2] + dy * share,
+                        total[3] + part[3] + dx * dx * cross,
+                        total[4] + part[4] + dy * dy * cross,
+                        total[5] + part[5] + dx * dy * cross,
+                    ]
+                ),
+                torch.maximum(total[6:], part[6:]),
             ]
         )
     return total
 
 
-class VoxelCorrelation(Metric):
+def _moments(preds: Tensor, target: Tensor) -> Tensor:
+    """Of each voxel's valid stimuli, (11, voxel) in float64.
+
+    Count; the two means, the two sums of squares about them and the sum of products; minus the smallest and the largest
+    prediction, the same of the responses, and the rounding of their dtype.
+    """
+    eps = torch.finfo(widen(preds, target)[0].dtype).eps
+    x, y = preds.detach().double(), target.detach().double()
+    valid = ~y.isnan()
+    n = valid.sum(0).double()
+    (low_x, high_x), (low_y, high_y) = extremes(x, valid), extremes(y, valid)
+    x, y = torch.where(valid, x, 0), torch.where(valid, y, 0)
+    mx, my = x.sum(0) / n.clamp_min(1), y.sum(0) / n.clamp_min(1)
+    dx, dy = torch.where(valid, x - mx, 0), torch.where(valid, y - my, 0)
+    sums = [n, mx, my, (dx * dx).sum(0), (dy * dy).sum(0), (dx * dy).sum(0)]
+    return torch.stack([*sums, -low_x, high_x, -low_y, high_y, torch.full_like(n, eps)])
+
+
+class VoxelCorrelation(EpochMetric):
     """Pearson correlation between predicted and measured responses over a whole data set.
 
     NaN targets are left out of their own voxel. A voxel whose correlation is undefined (constant, or fewer than two
-    valid stimuli) is NaN, and left out of the median and mean; ``num_undefined`` counts such voxels.
+    valid stimuli) is NaN, and left out of the median and mean; ``num_undefined`` counts such voxels. Over stimuli the
+    data are not kept, only sums per voxel in float64.
 
     Args:
-        over: "stimuli" gives one value a voxel, "voxels" one a stimulus (pattern correlation).
+        over: "stimuli" gives one value per voxel, "voxels" one per stimulus (pattern correlation).
         reduction: "median", "mean" or "none" of these values.
+        **kwargs: Of ``torchmetrics.Metric``.
 
     Shapes:
         preds (stimulus, voxel), target (stimulus, voxel) -> scalar, or (voxel,) / (stimulus,) with "none".
+
+    Raises:
+        TypeError: If preds or target are no floating-point tensors.
+        ValueError: If an option is unknown, shapes don't fit, a prediction is not finite or a target infinite, or, on
+            ``compute``, nothing was seen.
 
     Example:
         >>> metric = VoxelCorrelation(reduction="none")
@@ -62,10 +95,10 @@ class VoxelCorrelation(Metric):
         (tensor([1., nan]), 1)
     """
 
-    full_state_update = True
-    is_differentiable = False
     higher_is_better = True
-    moments: Tensor
+    plot_lower_bound = -1.0
+    plot_upper_bound = 1.0
+    moments: list[Tensor]
     patterns: list[Tensor]
 
     def __init__(
@@ -78,52 +111,47 @@ class VoxelCorrelation(Metric):
             raise ValueError(f"reduction must be 'median', 'mean' or 'none'; got {reduction!r}")
         self.over, self.reduction = over, reduction
         self.num_undefined = 0
-        if over == "stimuli":
-            self.add_state("moments", torch.zeros(6, 1, dtype=torch.float64), dist_reduce_fx=_merge_moments)
-        else:
-            self.add_state("patterns", [], dist_reduce_fx="cat")
+        self.add_state("moments" if over == "stimuli" else "patterns", [], dist_reduce_fx="cat")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add a batch."""
         check_pair(preds, target)
+        if not all_finite(preds):
+            raise ValueError("preds has NaN or infinite values; only the target may have missing values, as NaN")
         if self.over == "voxels":
-            self.patterns.append(pearson(preds.detach(), target.detach(), dim=1).double())
+            self.patterns = [*self.patterns, pearson(preds.detach(), target.detach(), dim=1).double()]
             return
-        x, y = preds.detach().double(), target.detach().double()
-        valid = ~y.isnan()
-        n = valid.sum(0).double()
-        x, y = torch.where(valid, x, 0), torch.where(valid, y, 0)
-        mx, my = x.sum(0) / n.clamp_min(1), y.sum(0) / n.clamp_min(1)
-        dx, dy = torch.where(valid, x - mx, 0), torch.where(valid, y - my, 0)
-        batch = torch.stack([n, mx, my, (dx * dx).sum(0), (dy * dy).sum(0), (dx * dy).sum(0)])
-        seen = self.moments.double().expand(6, batch.shape[1])
-        self.moments = _merge_moments(torch.stack([seen, batch]))
+        check_infinite(target=target)
+        if self.moments and self.moments[0].shape[2] != target.shape[1]:
+            raise ValueError(f"earlier batches had {self.moments[0].shape[2]} voxels, this one {target.shape[1]}")
+        self.moments = self._pooled([*self.moments, _moments(preds, target)[None]])
 
-    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
-        """Add what another metric of the same kind has seen."""
-        other = incoming_state if isinstance(incoming_state, dict) else incoming_state.metric_state
-        if self.over == "voxels":
-            self.patterns.extend(other["patterns"])
-            return
-        width = max(self.moments.shape[1], other["moments"].shape[1])
-        both = [state.double().expand(6, width) for state in (self.moments, other["moments"])]
-        self.moments = _merge_moments(torch.stack(both))
-        self._update_count += 1
-        self._computed = None
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Add a batch, and give the value of that batch alone."""
+        value = super().forward(*args, **kwargs)
+        if self.over == "stimuli":
+            self.moments = self._pooled(self.moments)
+        return value
+
+    @staticmethod
+    def _pooled(parts: Sequence[Tensor] | Tensor) -> list[Tensor]:
+        return [_pooled(torch.cat(list(parts)).double())[None]]
 
     def _per_voxel(self) -> Tensor:
-        n, mx, my, xx, yy, xy = self.moments.double()
-        eps = 4 * torch.finfo(torch.float32).eps  # inputs are float32: below this a voxel is constant
-        defined = (n >= 2) & (xx > n * (eps * mx) ** 2 * 1e-2) & (yy > n * (eps * my) ** 2 * 1e-2)
-        return torch.where(defined, xy / torch.where(defined, xx * yy, 1).sqrt(), torch.nan)
+        self.refuse_empty(len(self.moments))
+        parts = [self.moments] if isinstance(self.moments, Tensor) else self.moments
+        n, _, _, xx, yy, xy, low_x, high_x, low_y, high_y, eps = self._pooled(parts)[0][0]
+        defined = (n >= 2) & ~is_constant(-low_x, high_x, eps) & ~is_constant(-low_y, high_y, eps)
+        xx, yy = torch.where(defined, xx, 1), torch.where(defined, yy, 1)
+        return torch.where(defined, xy / xx.sqrt() / yy.sqrt(), torch.nan)
 
     def compute(self) -> Tensor:
         """The correlation over all that was added."""
         if self.over == "stimuli":
             values = self._per_voxel()
         else:
-            parts = self.patterns
-            values = torch.cat(list(parts)) if isinstance(parts, list) else parts
+            self.refuse_empty(len(self.patterns))
+            values = torch.cat(list(self.patterns)) if isinstance(self.patterns, list) else self.patterns
         self.num_undefined = int(values.isnan().sum())
         return _reduce(values, self.reduction).float()
 
@@ -135,6 +163,11 @@ class NoiseNormalizedCorrelation(VoxelCorrelation):
         noise_ceiling: (voxel,) in [0, 1], of the responses that are the target (their average over repeats).
         min_ceiling: Voxels at or below it are left out: there the ratio is noise over nearly nothing.
         reduction: "median", "mean" or "none" over voxels.
+        **kwargs: Of ``torchmetrics.Metric``.
+
+    Raises:
+        TypeError: As :class:`VoxelCorrelation`.
+        ValueError: As :class:`VoxelCorrelation`; or if the ceiling is outside [0, 1] or of another number of voxels.
 
     Example:
         >>> metric = NoiseNormalizedCorrelation(torch.tensor([0.25, 0.0]), reduction="none")
@@ -144,18 +177,21 @@ class NoiseNormalizedCorrelation(VoxelCorrelation):
         tensor([1., nan])
     """
 
+    plot_upper_bound = None
     noise_ceiling: Tensor
 
     def __init__(
         self, noise_ceiling: Tensor, *, min_ceiling: float = 0.05, reduction: Reduction = "median", **kwargs: Any
     ) -> None:
         super().__init__(reduction=reduction, **kwargs)
-        self.register_buffer("noise_ceiling", torch.as_tensor(noise_ceiling).double(), persistent=False)
+        noise_ceiling = torch.as_tensor(noise_ceiling).double()
+        check_ceiling(noise_ceiling)
+        self.register_buffer("noise_ceiling", noise_ceiling, persistent=False)
         self.min_ceiling = min_ceiling
 
     def _per_voxel(self) -> Tensor:
         r, ceiling = super()._per_voxel(), self.noise_ceiling.double()
-        if r.numel() != ceiling.numel() and r.numel() > 1:
+        if r.numel() != ceiling.numel():
             raise ValueError(f"noise_ceiling has {ceiling.numel()} voxels, the responses {r.numel()}")
         used = ceiling > self.min_ceiling
         return torch.where(used, r / torch.where(used, ceiling, 1).sqrt(), torch.nan)

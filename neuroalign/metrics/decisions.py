@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from neuroalign.functional.decisions import shape_bias, sixteen_class_probabilities
+from neuroalign.metrics.base import EpochMetric
 
 
-class ShapeBias(Metric):
+class ShapeBias(EpochMetric):
     """Share of shape decisions among those by shape or texture, on images whose two cues are of different classes.
 
     Args:
@@ -34,8 +34,6 @@ class ShapeBias(Metric):
         Geirhos et al. 2019, arXiv 1811.12231.
     """
 
-    full_state_update = False
-    is_differentiable = False
     counts: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
@@ -59,8 +57,10 @@ class ShapeBias(Metric):
             ValueError: If no image in conflict was seen.
         """
         num_shape, num_texture, total = self.counts.double()
-        if not total:
-            raise ValueError("no image with a shape of one class and a texture of another was seen")
+        if not total and not self.in_forward:
+            raise ValueError(
+                "ShapeBias has seen no image with a shape of one class and a texture of another: call update before compute"
+            )
         return {
             "shape_bias": num_shape / (num_shape + num_texture),
             "shape_rate": num_shape / total,

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from neuroalign.functional import (
     manifold_capacity,
@@ -17,11 +16,17 @@ from neuroalign.functional import (
     separability,
 )
 from neuroalign.functional.capacity import CenterAtMeanError
+from neuroalign.functional.gram import all_finite
 from neuroalign.metrics.sampling import sample
-from neuroalign.metrics.stimuli import first_of_each, joined
+from neuroalign.metrics.stimuli import StimulusMetric
+
+_MEAN_FIELD = (
+    "capacity", "radius", "dimension", "capacity_error", "radius_error", "dimension_error", "center_correlation",
+)  # fmt: skip
+_NAMES = (*_MEAN_FIELD, "rms_radius", "participation_ratio", "separability")
 
 
-class ManifoldGeometry(Metric):
+class ManifoldGeometry(StimulusMetric):
     """Geometry of category manifolds over a data set: capacity, radius, dimension and simpler measures.
 
     A dict of scalars:
@@ -34,8 +39,9 @@ class ManifoldGeometry(Metric):
     - ``separability``: :func:`neuroalign.functional.separability`.
 
     Dimension and participation ratio grow with the number of images, so compare networks on the same ones. The choice of
-    classes and images depends on the seed and their numbers alone, not on batches, their order or processes; what is not
-    chosen is dropped as data come in. Classes with a single image are left out.
+    classes and images depends on the seed and each image's ``index`` alone, not on batches, their order or processes; what is
+    not chosen is dropped as data come in. Images without an index count by their order of arrival, process after process, and
+    are all kept until ``compute``. Classes with a single image are left out.
 
     Args:
         num_per_class: Use so many images of a class, chosen by ``seed``; None uses all.
@@ -48,10 +54,12 @@ class ManifoldGeometry(Metric):
         **kwargs: Of ``torchmetrics.Metric``.
 
     Shapes:
-        update(features (stimulus, feature), labels (stimulus,), index (stimulus,)) -> dict of scalars.
+        update(features (stimulus, feature), labels (stimulus,), index (stimulus,)) -> dict of scalars. A wrapper that wants
+        one number takes ``metric["capacity"]``. ``forward`` gives NaN for a batch of fewer than two classes of two images.
 
     Raises:
-        ValueError: If an argument is out of range; in ``compute``, if fewer than two classes have two images.
+        ValueError: If an argument is out of range or a feature not finite; in ``compute``, if nothing was seen, fewer than
+            two classes have two images, or a choice is to be made among images of which only some have an index.
 
     Warns:
         UserWarning: In ``compute``, where features are constant or a class's centre lies at the mean of all: capacity, radius
@@ -64,11 +72,9 @@ class ManifoldGeometry(Metric):
         {'rms_radius': 0.2, 'separability': 0.962}
     """
 
-    full_state_update = True  # stimuli without a number get those after all that came before
+    kept = ("features", "labels")
     features: list[Tensor]
     labels: list[Tensor]
-    index: list[Tensor]
-    seen: Tensor
 
     def __init__(
         self,
@@ -93,49 +99,56 @@ class ManifoldGeometry(Metric):
         self.num_per_class, self.num_classes, self.num_samples = num_per_class, num_classes, num_samples
         self.center_correlation, self.num_components, self.seed = center_correlation, num_components, seed
         self._enough = 0
-        for name in ("features", "labels", "index"):
-            self.add_state(name, [], dist_reduce_fx="cat")
-        self.add_state("seen", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, features: Tensor, labels: Tensor, index: Tensor | None = None) -> None:
         """Add a batch; features beyond two axes are flattened."""
-        if index is None:
-            # Counted apart from the rows that are kept: dropped ones have had their numbers.
-            index = torch.arange(len(labels), device=labels.device) + self.seen
-        self.seen = self.seen + len(labels)  # not in place: inside Lightning's validation it is an inference tensor
         features = features.detach().flatten(1).float()
+        if labels.shape != features.shape[:1]:
+            raise ValueError(f"{len(features)} rows of features but labels of shape {tuple(labels.shape)}")
+        if not all_finite(features):
+            raise ValueError("features have NaN or infinite values: has the network diverged?")
         if self.num_components is not None:
             features = random_projection(features, self.num_components, seed=self.seed)
-        self.features.append(features)
-        self.labels.append(labels)
-        self.index.append(index.to(labels.device).long())
-        if (self.num_per_class is not None or self.num_classes is not None) and self._rows() > 2 * self._enough + 512:
-            for name, value in zip(("features", "labels", "index"), self.chosen()):
-                setattr(self, name, [value])
-            self._enough = self._rows()
+        self.add(index, features=features, labels=labels.to(features.device))
+        chooses = self.num_per_class is not None or self.num_classes is not None
+        if chooses and index is not None and self._num_rows() > 2 * self._enough + 512:
+            self._drop_unchosen()
 
     def reset(self) -> None:
         """Forget everything."""
         super().reset()
         self._enough = 0
 
-    def _rows(self) -> int:
+    def _num_rows(self) -> int:
         return sum(len(labels) for labels in self.labels)
 
+    def _drop_unchosen(self) -> None:
+        if self.seen().named is not True:  # the order of arrival is known when all have arrived
+            return
+        features, labels, index = self.chosen()
+        self.features, self.labels = [features], [labels]
+        self.identity = [torch.stack([index, torch.ones_like(index)], 1)]
+        self._enough = self._num_rows()
+
     def chosen(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Features, labels and numbers of the images that are chosen so far, by rising number."""
-        features, labels, index = map(joined, (self.features, self.labels, self.index))
-        first = first_of_each(index)
-        kept = first[
-            sample(
-                labels[first],
-                index[first],
-                num_classes=self.num_classes,
-                num_per_class=self.num_per_class,
-                seed=self.seed,
+        """Features, labels and numbers of the images that are chosen so far, by rising number.
+
+        Raises:
+            ValueError: If nothing was seen, or a choice is to be made and only some images have an index.
+        """
+        rows, number, named = self.seen()
+        features, labels = self.joined("features")[rows], self.joined("labels")[rows]
+        if self.num_classes is None and self.num_per_class is None:
+            return features, labels, number
+        if named is None:
+            raise ValueError(
+                "a choice of images that is the same in every run needs an index for all of them, or for none: only some have "
+                "one"
             )
-        ]
-        return features[kept], labels[kept], index[kept]
+        kept = sample(
+            labels, number, num_classes=self.num_classes, num_per_class=self.num_per_class, seed=self.seed
+        )  # fmt: skip
+        return features[kept], labels[kept], number[kept]
 
     def compute(self) -> dict[str, Tensor]:
         """The measures over all chosen images."""
@@ -143,6 +156,8 @@ class ManifoldGeometry(Metric):
         _, inverse, sizes = y.unique(return_inverse=True, return_counts=True)
         several = sizes[inverse] > 1
         if int((sizes > 1).sum()) < 2:
+            if self.in_forward:
+                return dict.fromkeys(_NAMES, x.new_tensor(torch.nan))
             raise ValueError(
                 f"the geometry of manifolds needs at least two classes with two images each; got {len(x)} images of "
                 f"{len(sizes)} classes, {int((sizes > 1).sum())} with two or more"
@@ -158,13 +173,12 @@ class ManifoldGeometry(Metric):
         return {name: value.float() for name, value in values.items()}
 
     def _mean_field(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        names = ("capacity", "radius", "dimension")
-        names = (*names, *(f"{name}_error" for name in names))
         try:
             found = manifold_capacity(
                 x, y, num_samples=self.num_samples, center_correlation=self.center_correlation, seed=self.seed
             )
         except CenterAtMeanError as error:  # a layer that says nothing is no reason to stop a training
             warnings.warn(f"no capacity, radius and dimension of these features: {error}", stacklevel=2)
-            return dict.fromkeys((*names, "center_correlation"), x.new_tensor(torch.nan))
-        return {name: getattr(found, name) for name in names} | {"center_correlation": found.initial_center_correlation}
+            return dict.fromkeys(_MEAN_FIELD, x.new_tensor(torch.nan))
+        values = {name: getattr(found, name) for name in _MEAN_FIELD[:-1]}
+        return values | {"center_correlation": found.initial_center_correlation}

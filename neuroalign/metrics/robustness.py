@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
-from torchmetrics import Metric
 
-from neuroalign.metrics.stimuli import first_of_each, joined, next_index
+from neuroalign.metrics.stimuli import StimulusMetric
 
 
-class RobustAccuracy(Metric):
+class RobustAccuracy(StimulusMetric):
     """Share of *all* images that are classified right after a perturbation; a clean error counts as an error.
 
     Args:
@@ -19,7 +18,11 @@ class RobustAccuracy(Metric):
     Shapes:
         update(logits (stimulus, class), labels (stimulus,), index (stimulus,)) -> scalar in [0, 1].
 
-    ``index`` is each image's identity; an image that comes twice, as distributed samplers make it, counts once.
+    An image without an ``index`` is an image of its own. An image that comes twice under one index, as distributed samplers
+    make it, counts once. The attribute ``num_images`` says how many the last value is of.
+
+    Raises:
+        ValueError: If shapes don't fit, or, on ``compute``, nothing was seen.
 
     Example:
         >>> metric = RobustAccuracy()
@@ -28,33 +31,33 @@ class RobustAccuracy(Metric):
         (tensor(0.6667), 3)
     """
 
-    full_state_update = False
-    is_differentiable = False
     higher_is_better = True
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
+    kept = ("correct",)
     correct: list[Tensor]
-    index: list[Tensor]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.add_state("correct", [], dist_reduce_fx="cat")
-        self.add_state("index", [], dist_reduce_fx="cat")
         self.num_images = 0
 
     def update(self, preds: Tensor, labels: Tensor, index: Tensor | None = None) -> None:
         """Add a batch of logits on perturbed images, (stimulus, class), or of predicted classes, (stimulus,)."""
+        if preds.ndim not in (1, 2) or labels.ndim != 1:
+            raise ValueError(
+                f"preds must be logits (stimulus, class) or classes (stimulus,), and labels (stimulus,); got "
+                f"{tuple(preds.shape)} and {tuple(labels.shape)}"
+            )
         if len(preds) != len(labels):
             raise ValueError(f"{len(preds)} rows of logits but {len(labels)} labels")
-        if index is None:
-            index = next_index(self.index, len(preds), preds.device)
         if preds.ndim == 1:
             right = preds == labels
         else:  # NaN logits argmax to something; a network that says nothing is not right
             right = (preds.argmax(1) == labels) & ~preds.isnan().any(1)
-        self.correct.append(right.long())
-        self.index.append(index.to(preds.device).long())
+        self.add(index, correct=right.long())
 
     def compute(self) -> Tensor:
         """The accuracy over all images."""
-        kept = joined(self.correct)[first_of_each(joined(self.index))]
+        kept = self.joined("correct")[self.seen().rows]
         self.num_images = len(kept)
         return kept.float().mean()

@@ -8,24 +8,25 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from neuroalign.functional.canonical import cca, pwcca, svcca
 from neuroalign.functional.cka import linear_cka, rbf_cka
 from neuroalign.functional.dissimilarity import Dissimilarity
-from neuroalign.functional.gram import check_ceiling, check_sets
+from neuroalign.functional.gram import check_ceiling, check_infinite, check_sets
 from neuroalign.functional.matching import soft_matching
 from neuroalign.functional.rdm_comparison import Comparison, check_options, rsa
 from neuroalign.functional.regression import PENALTIES, check_penalty, ridge_predictivity
 from neuroalign.functional.shape import check_alpha, procrustes, shape_distance
-from neuroalign.metrics.stimuli import first_of_each, joined, next_index
+from neuroalign.metrics.stimuli import StimulusMetric
 
 
-class AlignmentMetric(Metric):
+class AlignmentMetric(StimulusMetric):
     """Any function or loss of two sets of responses, over all stimuli of an epoch instead of a batch.
 
-    Keeps the responses of every stimulus and calls the function once; a stimulus that comes twice, as distributed
-    samplers make it, counts once, and the order is that of the index.
+    Keeps the responses of every stimulus and calls the function once. A stimulus without an ``index`` is one of its own; one
+    that comes twice under one index, as distributed samplers make it, counts once. The order is that of the index; without
+    one, of arrival, process after process: a function that depends on the order (ridge, whose folds do) needs the
+    index to give the same on several processes.
 
     Args:
         function: ``(preds, target) -> Tensor``, for instance a ``NeuralAlignmentLoss``.
@@ -33,6 +34,11 @@ class AlignmentMetric(Metric):
 
     Shapes:
         update(preds (stimulus, feature), target (stimulus, voxel), index (stimulus,)) -> what the function returns.
+        ``forward`` gives the value of its batch, NaN where the batch is too small for the function.
+
+    Raises:
+        TypeError: If preds or target are no floating-point tensors.
+        ValueError: If their shapes don't fit, a target is infinite, or, on ``compute``, nothing was seen.
 
     Example:
         >>> metric = AlignmentMetric(torch.nn.functional.mse_loss)
@@ -42,39 +48,24 @@ class AlignmentMetric(Metric):
         tensor(0.6667)
     """
 
-    full_state_update = False
-    is_differentiable = False
+    kept = ("preds", "target")
     preds: list[Tensor]
     target: list[Tensor]
-    index: list[Tensor]
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.function = function
-        for name in ("preds", "target", "index"):
-            self.add_state(name, [], dist_reduce_fx="cat")
+
+    @property
+    def higher_is_better(self) -> bool | None:  # type: ignore[override]
+        """What the function says of itself: False for a loss of ours, None (unknown) for one that says nothing."""
+        return getattr(self.function, "higher_is_better", None)
 
     def update(self, preds: Tensor, target: Tensor, index: Tensor | None = None) -> None:
         """Add a batch; ``index`` (stimulus,) identifies the stimuli."""
         check_sets(preds, target)
-        for name, x, seen in (("preds", preds, self.preds), ("target", target, self.target)):
-            if isinstance(seen, list) and seen and seen[0].shape[1] != x.shape[1]:
-                raise ValueError(f"{name} had {seen[0].shape[1]} columns in earlier batches, now {x.shape[1]}")
-        if index is not None and len(index) != len(preds):
-            raise ValueError(f"{len(preds)} stimuli but an index of {len(index)}")
-        if index is None:
-            index = next_index(self.index, len(preds), preds.device)
-        self.preds.append(preds.detach())
-        self.target.append(target.detach())
-        self.index.append(index.to(preds.device).long())
-
-    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
-        """Add what another metric of the same kind has seen."""
-        other = incoming_state if isinstance(incoming_state, dict) else incoming_state.metric_state
-        for name in ("preds", "target", "index"):
-            getattr(self, name).extend(other[name])
-        self._update_count += 1
-        self._computed = None
+        check_infinite(target=target)
+        self.add(index, preds=preds, target=target)
 
     @torch.no_grad()
     def compute(self) -> Tensor:
@@ -83,18 +74,22 @@ class AlignmentMetric(Metric):
         Raises:
             ValueError: If nothing was added.
         """
-        if not len(self.preds):
-            raise ValueError(f"{type(self).__name__} has seen no stimuli: call update before compute")
-        index = joined(self.index)
-        kept = first_of_each(index)
-        kept = kept[index[kept].argsort()]
-        return self.function(joined(self.preds)[kept], joined(self.target)[kept])
+        rows = self.seen().rows
+        preds, target = self.joined("preds")[rows], self.joined("target")[rows]
+        if not self.in_forward:
+            return self.function(preds, target)
+        try:
+            return self.function(preds, target)
+        except ValueError:  # a batch too small to say anything; the epoch is judged when it is whole
+            return self._undefined(target)
+
+    def _undefined(self, target: Tensor) -> Tensor:
+        return target.new_tensor(torch.nan)
 
 
 class _WeightedMetric(AlignmentMetric):
     """A set-level similarity whose target's voxels a noise ceiling may weight."""
 
-    higher_is_better = True
     noise_ceiling: Tensor | None
 
     def __init__(self, noise_ceiling: Tensor | None, **kwargs: Any) -> None:
@@ -102,6 +97,11 @@ class _WeightedMetric(AlignmentMetric):
         if noise_ceiling is not None:
             noise_ceiling = check_ceiling(torch.as_tensor(noise_ceiling))
         self.register_buffer("noise_ceiling", noise_ceiling, persistent=False)
+
+    @property
+    def higher_is_better(self) -> bool | None:  # type: ignore[override]
+        """True: a similarity."""
+        return True
 
     @abstractmethod
     def _similarity(self, preds: Tensor, target: Tensor) -> Tensor:
@@ -221,6 +221,11 @@ class Procrustes(_WeightedMetric):
         check_alpha(alpha)
         self.alpha, self.angular = alpha, angular
 
+    @property
+    def higher_is_better(self) -> bool | None:  # type: ignore[override]
+        """Whether it is a similarity, and not the angle."""
+        return not self.angular
+
     def _similarity(self, preds: Tensor, target: Tensor) -> Tensor:
         measure = shape_distance if self.angular else procrustes
         return measure(preds, target, alpha=self.alpha, weight=self.noise_ceiling)
@@ -259,7 +264,8 @@ class RidgePredictivity(_WeightedMetric):
 
     Args:
         penalty: A number, or several among which generalised cross-validation chooses for each voxel.
-        num_folds: Number of folds; stimulus i of the sorted index is in fold i modulo this.
+        num_folds: Number of folds; stimulus i of the sorted index (of the order of arrival, where none was given) is in
+            fold i modulo this.
         reduction: "median", "mean" (weighted by the noise ceiling) or "none" over voxels.
         noise_ceiling: (voxel,) in [0, 1]: voxels of ceiling 0 are left out.
 
@@ -298,6 +304,9 @@ class RidgePredictivity(_WeightedMetric):
         w = torch.ones_like(r) if self.noise_ceiling is None else self.noise_ceiling.to(r)
         defined = ~r.isnan()
         return (w * r)[defined].sum() / w[defined].sum()
+
+    def _undefined(self, target: Tensor) -> Tensor:
+        return target.new_full(target.shape[1:] if self.reduction == "none" else (), torch.nan)
 
 
 class CCA(_WeightedMetric):
