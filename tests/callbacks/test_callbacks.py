@@ -107,7 +107,7 @@ def test_any_classifier_module_with_pairs(digits, quiet_trainer):
     trainer = quiet_trainer(callbacks=[RobustnessCallback(attack, 0.05), ManifoldGeometryCallback("net.1")])
     trainer.fit(module, loader, loader)
     expected = evaluate_robustness(module, loader, attack, 0.05)["accuracy"][0]
-    assert float(trainer.callback_metrics["robust_accuracy/fgsm-linf/eps=0.05"]) == pytest.approx(expected)
+    assert float(trainer.callback_metrics[f"robust_accuracy/{attack.name}/eps=0.05"]) == pytest.approx(expected)
     assert 0 < expected < 1
 
 
