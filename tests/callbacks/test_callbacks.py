@@ -103,9 +103,12 @@ def test_any_classifier_module_with_pairs(digits, quiet_trainer):
 
     images, labels = digits
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images[:90], labels[:90]), 30)
-    trainer = quiet_trainer(callbacks=[RobustnessCallback(FGSM(), 0.05), ManifoldGeometryCallback("net.1")])
-    trainer.fit(Theirs(), loader, loader)
-    assert 0 <= trainer.callback_metrics["robust_accuracy/fgsm-linf/eps=0.05"] <= 1
+    module, attack = Theirs(), FGSM(loss="ce")
+    trainer = quiet_trainer(callbacks=[RobustnessCallback(attack, 0.05), ManifoldGeometryCallback("net.1")])
+    trainer.fit(module, loader, loader)
+    expected = evaluate_robustness(module, loader, attack, 0.05)["accuracy"][0]
+    assert float(trainer.callback_metrics[f"robust_accuracy/{attack.name}/eps=0.05"]) == pytest.approx(expected)
+    assert 0 < expected < 1
 
 
 def test_geometry_is_that_of_the_layer(digits, quiet_trainer):

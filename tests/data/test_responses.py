@@ -1,6 +1,7 @@
 """The container and what is done to responses, in order."""
 
 import dataclasses
+import re
 
 import h5py
 import numpy as np
@@ -183,6 +184,12 @@ def test_files_that_are_none(tmp_path):
 def test_fields_that_do_not_fit(changes, message):
     with pytest.raises(ValueError, match=message):
         Responses.from_arrays(np.zeros((5, 3)), **changes)
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 3, 1)])
+def test_values_must_be_a_matrix(shape):
+    with pytest.raises(ValueError, match=rf"values must be \(trial, voxel\); got shape {re.escape(str(shape))}"):
+        Responses.from_arrays(np.zeros(shape))
 
 
 class TestWhatIsKnownBesides:

@@ -7,7 +7,7 @@ import pytest
 from scipy.io import loadmat
 
 from neuroalign import read_nsd, write_simulated_nsd
-from neuroalign.data.nsd import NSDPaths
+from neuroalign.data.nsd import REGIONS, NSDPaths
 from neuroalign.data.simulated import STAGES
 
 
@@ -46,6 +46,15 @@ def test_betas_and_regions_are_nsds(subject):
     with h5py.File(paths.stimuli) as f:
         assert f["imgBrick"].shape == (73_000, 8, 8, 3)
         assert f["imgBrick"].dtype == np.uint8
+
+
+def test_five_voxels_of_every_region_lie_outside_of_nsdgeneral(subject):
+    paths = NSDPaths(subject.root, 1)
+    labels, general = (np.asarray(nibabel.load(paths.roi(name)).dataobj) for name in ("Kastner2015", "nsdgeneral"))
+    assert len(subject.signals) > 1
+    for region in subject.signals:
+        mine = np.isin(labels, REGIONS[region])
+        assert ((general[mine] == 1).sum(), (general[mine] == 0).sum()) == (20, 5)
 
 
 def test_the_behaviour_table_names_the_same_images(subject):

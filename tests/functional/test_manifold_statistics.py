@@ -73,6 +73,7 @@ def test_labels_need_not_be_consecutive():
         (lambda x, y: ManifoldStatistics.from_manifolds([x, x[:0]]), "manifold 1 is empty"),
         (lambda x, y: ManifoldStatistics.from_manifolds([x, x[:, :2]]), "manifold 1 has 2 features"),
         (lambda x, y: ManifoldStatistics.from_manifolds([x, x[0]]), "manifold 1 must be"),
+        (lambda x, y: ManifoldStatistics.from_manifolds([x[0], x]), "manifold 0 must be"),
         (lambda x, y: ManifoldStatistics.from_gram(x, y), "stimulus, stimulus"),
         (lambda x, y: ManifoldStatistics.from_gram(torch.randn(len(y), len(y)), y), "symmetric"),
         (

@@ -7,7 +7,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from neuroalign.functional import cca, procrustes, shape_distance, soft_matching
-from neuroalign.functional.shape import angle, nuclear_norm
+from neuroalign.functional.gram import prepare
+from neuroalign.functional.shape import angle, nuclear_norm, procrustes_terms
 from tests import similarity_references as ref
 
 
@@ -37,6 +38,17 @@ def test_gradient_at_rank_deficiency_is_a_subgradient(n, p, v):
     for seed in range(5):
         d = 0.1 * torch.randn(n, p, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
         assert nuclear_norm(x + d, y) >= value + (g * d).sum() - 1e-9
+
+
+@pytest.mark.parametrize(("n", "p", "v"), [(12, 5, 6), (5, 12, 20), (5, 20, 12)])
+def test_where_predictions_are_constant_procrustes_is_undefined_and_its_gradient_0(n, p, v):
+    _, y = sets(n=n, p=p, v=v)
+    x = torch.ones(n, p, dtype=torch.float64, requires_grad=True)
+    value, defined = procrustes_terms(*prepare(x, y, None))
+    value.backward()
+    assert float(value) == 0
+    assert not defined
+    assert torch.equal(x.grad, torch.zeros_like(x))
 
 
 def test_whitened_procrustes_is_the_sum_of_canonical_correlations():

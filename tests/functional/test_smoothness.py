@@ -35,6 +35,13 @@ def test_samples_are_on_their_own():
     torch.testing.assert_close(whole, alone)
 
 
+def test_the_callers_images_are_left_alone():
+    images = torch.rand(6, 3, 2, 2).double()
+    input_gradient_norm(linear(), images, torch.tensor([0, 1, 2, 0, 1, 2]))
+    assert not images.requires_grad
+    assert images.grad is None
+
+
 def test_it_can_be_trained_with():
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 3)).double()
     x, labels = torch.rand(4, 3, 2, 2).double(), torch.tensor([0, 1, 2, 0])

@@ -179,6 +179,26 @@ def test_shuffled_over_the_data_set(within_class):
         shuffled.targets({"image": b["image"], "label": b["label"]})
 
 
+@pytest.mark.parametrize("within_class", [False, True])
+def test_another_seed_gives_other_partners(within_class):
+    b = batch(40)
+    inner = MeasuredGuidance("V4")
+    options = {"images": b["image"], "labels": b["label"], "within_class": within_class}
+    zero, one = (ShuffledGuidance(inner, seed=seed, **options).partner for seed in (0, 1))
+    for partner in (zero, one):
+        assert sorted(partner.tolist()) == list(range(40))
+    assert not torch.equal(zero, one)
+    in_batch = [ShuffledGuidance(inner, seed=s, within_class=within_class).targets(b)["V4"] for s in (0, 1)]
+    assert not torch.equal(*in_batch)
+
+
+def test_a_checkpoint_holds_no_images():
+    b = batch()
+    shuffled = ShuffledGuidance(PredictedGuidance({"V4": predictor()}), images=b["image"])
+    assert "images" in dict(shuffled.named_buffers())
+    assert not {"images", "partner"} & set(shuffled.state_dict())
+
+
 def test_shuffled_refuses():
     manifolds = CategoryManifolds.from_features(torch.randn(60, V), torch.arange(60) % 3)
     with pytest.raises(TypeError, match=r"CategoryManifolds\.randomized"):

@@ -154,6 +154,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
         ("ridge", {"num_folds": 1}, ValueError, "num_folds must be at least 2"),
         ("pearson", {"over": "time"}, ValueError, "'stimuli' or 'voxels'; got 'time'"),
         ("gaussian_nll", {"variance": -1.0}, ValueError, "variance must be a positive number"),
+        ("gaussian_nll", {"variance": [1.0, 0.0]}, ValueError, r"got \(2,\), smallest 0$"),
         ("gaussian_nll", {"variance": "known"}, ValueError, "'learned' or positive numbers; got 'known'"),
         ("cca", {}, ValueError, "'cca' is a metric only.*procrustes"),
         ("ckaa", {}, ValueError, "did you mean 'cka'"),

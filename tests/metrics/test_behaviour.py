@@ -44,6 +44,14 @@ def test_only_the_stimuli_that_were_seen():
     assert sorted(value) == ["similarity"]
 
 
+def test_a_subject_whose_dissimilarities_are_constant_is_left_out():
+    x, rdms = subjects(count=2)
+    metric = RDMSimilarity(torch.cat([rdms, torch.ones_like(rdms[:1])]))
+    metric.update(x, torch.arange(12))
+    expected = (compare_rdms(rdm(x), rdms[0]) + compare_rdms(rdm(x), rdms[1])) / 2
+    torch.testing.assert_close(metric.compute()["similarity"], expected)
+
+
 def test_odd_one_out_accuracy():
     g = torch.Generator().manual_seed(0)
     z = torch.randn(9, 3, generator=g)
@@ -64,6 +72,16 @@ def test_odd_one_out_accuracy():
             lambda: RDMSimilarity(torch.rand(3)).update(torch.rand(2, 2), torch.arange(3)),
             ValueError,
             "2 rows of features",
+        ),
+        (
+            lambda: RDMSimilarity(torch.rand(3)).update(np.ones((3, 2)), torch.arange(3)),
+            TypeError,
+            "features and stimulus must be tensors",
+        ),
+        (
+            lambda: RDMSimilarity(torch.rand(3)).update(torch.ones(3, 2), [0, 1, 2]),
+            TypeError,
+            "features and stimulus must be tensors",
         ),
         (lambda: OddOneOutAccuracy("dots"), ValueError, "unknown similarity 'dots'"),
     ],

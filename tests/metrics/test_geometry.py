@@ -69,6 +69,12 @@ def test_choice_is_by_chance():
     assert len(ticket(index, 0).unique()) == 10_000
 
 
+def test_tickets_are_the_numbers_of_splitmix64():
+    """The first five of the generator seeded with 0, as its author's C code prints them; a seed moves on by one."""
+    known = 0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F, 0xF88BB8A8724C81EC, 0x1B39896A51A8749B
+    assert [int(ticket(torch.tensor([0]), seed)) % 2**64 for seed in range(5)] == list(known)
+
+
 def test_wide_features_can_be_projected():
     g = torch.Generator().manual_seed(0)
     y = torch.arange(60) % 6

@@ -100,6 +100,22 @@ def test_transfer():
     assert wide.loc[("a", "a"), "accuracy"] <= wide.loc[("b", "a"), "accuracy"], "the white box is the strongest"
 
 
+def test_the_seed_of_transfer_is_that_of_what_the_networks_draw():
+    x = images(60)
+
+    class Noisy(nn.Sequential):
+        def forward(self, z):
+            logits = super().forward(z)
+            return logits + 3 * torch.randn_like(logits)
+
+    model, labels = Noisy(network()).eval(), network()(x).argmax(1)
+    zero, again, one = (
+        transfer_matrix({"a": model}, loader(x, labels), PGD(steps=2), 0.005, seed=seed) for seed in (0, 0, 1)
+    )
+    assert zero.equals(again)
+    assert zero["num_correct"][0] != one["num_correct"][0]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

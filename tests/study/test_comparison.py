@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import bootstrap
 
 from neuroalign.study import Comparison, compare, mean_over_eps, verdict
 from neuroalign.study.report import accuracy_table, summary_table
@@ -33,6 +34,32 @@ def test_a_difference_is_found_and_signed():
     assert compare(table, "a", "b") == found  # seeded
 
 
+def test_the_sides_are_named_in_the_order_given():
+    found = compare(outcomes({"a": 0.8, "b": 0.5}), "a", "b")
+    assert (found.treatment, found.control) == ("a", "b")
+    assert str(found).startswith("a - b: +0.")
+
+
+def test_the_interval_is_the_bootstrap_of_the_images_mean_differences():
+    table = outcomes({"a": 0.8, "b": 0.5}, n=50, replications=3)
+    attacked = table[table["eps"] > 0].sort_values(["condition", "stimulus"], kind="stable")
+    a, b = attacked["correct"].to_numpy(dtype=float).reshape(2, 50, 3 * 2).mean(2)
+    expected = bootstrap(
+        (a - b,), np.mean, n_resamples=2000, confidence_level=0.95, method="percentile", rng=np.random.default_rng(7)
+    ).confidence_interval
+    found = compare(table, "a", "b", seed=7)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_the_interval_is_of_all_replications():
+    table = outcomes({"a": 0.5, "b": 0.5})
+    second = table["replication"] == 1
+    table["correct"] = second & (table["condition"] == "a") & (table["stimulus"] % 2 == 0)
+    found = compare(table, "a", "b")
+    assert found.difference == 0.25  # 0 in the first replication, 0.5 in the second
+    assert found.low <= 0.25 <= found.high
+
+
 def test_no_difference_is_undecided_about_as_often_as_it_should():
     decided = [compare(outcomes({"a": 0.6, "b": 0.6}, seed=s), "a", "b").outcome != "undecided" for s in range(40)]
     assert np.mean(decided) < 0.15
@@ -40,10 +67,10 @@ def test_no_difference_is_undecided_about_as_often_as_it_should():
 
 def test_the_interval_covers():
     covered = []
-    for s in range(60):
+    for s in range(100):
         found = compare(outcomes({"a": 0.7, "b": 0.5}, n=100, replications=1, seed=s), "a", "b")
         covered.append(found.low <= 0.2 <= found.high)
-    assert np.mean(covered) > 0.85
+    assert 0.92 <= np.mean(covered) <= 0.98
 
 
 def test_clean_accuracy_does_not_enter():
@@ -51,6 +78,11 @@ def test_clean_accuracy_does_not_enter():
     table.loc[(table["condition"] == "a") & (table["eps"] == 0), "correct"] = True
     assert abs(compare(table, "a", "b").difference) < 0.08
     assert set(mean_over_eps(table).columns) == {"condition", "replication", "accuracy"}
+
+
+def test_conditions_keep_their_order():
+    table = mean_over_eps(outcomes({"b": 0.6, "c": 0.6, "a": 0.6}, replications=1))
+    assert table["condition"].tolist() == ["b", "c", "a"]
 
 
 def test_one_replication_decides_nothing():
@@ -75,6 +107,11 @@ def test_refusals():
 def case(control, difference, outcome):
     low, high = {"higher": (0.01, 0.2), "lower": (-0.2, -0.01), "undecided": (-0.1, 0.1)}[outcome]
     return Comparison("T", control, difference, low, high, 2 if outcome == "higher" else 0, 2, 100)
+
+
+def test_an_interval_that_touches_zero_decides_nothing():
+    assert Comparison("T", "x", 0.1, 0.0, 0.2, 2, 2, 100).outcome == "undecided"
+    assert Comparison("T", "x", -0.1, -0.2, 0.0, 0, 2, 100).outcome == "undecided"
 
 
 @pytest.mark.parametrize(

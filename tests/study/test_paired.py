@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, bootstrap
 
 from neuroalign.study import compare_paired
 
@@ -34,6 +34,34 @@ def test_the_same_network_is_no_different():
     assert (found.table[["difference", "low", "high"]] == 0).all(axis=None)
     assert (found.table["p_value"] == 1).all()
     assert str(found) == "+0.000 [+0.000, +0.000]"
+
+
+def test_each_budgets_interval_and_that_over_all_agree_with_scipys():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((200, 2)) < [0.8, 0.6], rng.random((200, 2)) < [0.5, 0.4]
+    found = compare_paired(table(a), table(b), num_resamples=20_000)
+    differences = a.astype(float) - b
+    for values, low, high in (
+        (differences[:, 0], *found.table.loc[0, ["low", "high"]]),
+        (differences[:, 1], *found.table.loc[1, ["low", "high"]]),
+        (differences.mean(1), found.low, found.high),
+    ):
+        theirs = bootstrap(
+            (values,),
+            np.mean,
+            n_resamples=20_000,
+            confidence_level=0.95,
+            method="percentile",
+            rng=np.random.default_rng(1),
+        ).confidence_interval
+        assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=1 / 200 + 1e-9)  # by one image at most
+
+
+def test_of_one_budget_the_tables_interval_is_that_over_all():
+    rng = np.random.default_rng(0)
+    found = compare_paired(table(rng.random((60, 1)) < 0.8, [0.1]), table(rng.random((60, 1)) < 0.5, [0.1]))
+    assert found.table[["low", "high"]].values.tolist() == [[found.low, found.high]]
+    assert found.low < found.mean_difference < found.high
 
 
 def test_the_interval_covers():

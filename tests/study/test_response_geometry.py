@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import bootstrap, hmean
 
 from neuroalign import Responses
 from neuroalign.functional import manifold_capacity
@@ -46,6 +47,46 @@ def test_order_of_regions_and_their_capacities():
     assert len(found.classes) == 3 * CLASSES and len(found.contrasts) == 3 * 4
 
 
+def test_without_noise_it_is_the_signals_own_geometry_over_draws_of_each_subset():
+    responses, signals = simulated((0.8,), (0.0,), repeats=2)
+    table = response_geometry(responses, LABELS, num_subsets=2, num_samples=40, num_bootstrap=10, seed=3).table
+    signal, labels = torch.from_numpy(signals["V1"]), torch.arange(CLASSES).repeat_interleave(MEMBERS)
+    inverse = [1 / float(manifold_capacity(signal, labels, num_samples=40, seed=seed).capacity) for seed in (3, 4)]
+    assert abs(inverse[0] - inverse[1]) > 1e-4
+    assert table["capacity"][0] == pytest.approx(2 / sum(inverse), rel=1e-5)
+
+
+def test_two_categories_are_enough():
+    responses, signals = simulated((0.8,), (0.0,), repeats=2)
+    labels = {s: s // MEMBERS for s in range(2 * MEMBERS)}
+    table = response_geometry(responses, labels, num_subsets=1, num_samples=40, num_bootstrap=10).table
+    assert table["num_classes"][0] == 2
+    signal = torch.from_numpy(signals["V1"][: 2 * MEMBERS])
+    truth = manifold_capacity(signal, torch.arange(2).repeat_interleave(MEMBERS), num_samples=40)
+    assert table["capacity"][0] == pytest.approx(float(truth.capacity), rel=1e-5)
+
+
+def test_intervals_are_the_bootstrap_over_categories():
+    responses, _ = simulated((0.8,), (0.5,))
+    found = response_geometry(responses, LABELS, num_subsets=1, num_samples=40, num_bootstrap=20_000, confidence=0.8)
+    for measure, mean in (("radius", np.mean), ("capacity", hmean)):
+        theirs = bootstrap(
+            (found.classes[measure],), mean, n_resamples=20_000, confidence_level=0.8, method="percentile", rng=1
+        ).confidence_interval
+        ours = found.table.loc[0, [f"{measure}_low", f"{measure}_high"]].tolist()
+        assert ours == pytest.approx(list(theirs), abs=0.03 * (theirs.high - theirs.low))
+
+
+def test_contrasts_resample_the_same_categories_for_both_regions():
+    one, _ = simulated((0.8,), (0.5,))
+    twice = Responses.from_arrays(
+        np.concatenate([one.values, one.values], 1), stimulus=one.stimulus, roi=["V1"] * 60 + ["TO"] * 60
+    )
+    found = response_geometry(twice, LABELS, num_subsets=1, num_samples=40, num_bootstrap=50)
+    assert (found.contrasts[["difference", "low", "high"]] == 0).all(axis=None)
+    assert (found.table["capacity_low"] < found.table["capacity_high"]).all()
+
+
 def test_noise_alone_does_not_make_a_region_look_worse():
     """Equal signals, unequal noise. The negative control: the same trials without their repeats do look unequal."""
     responses, _ = simulated((0.6, 0.6), (0.4, 1.4), repeats=6)
@@ -75,6 +116,25 @@ def test_regions_are_matched_in_voxels_and_reliability():
     assert unmatched["num_voxels"].tolist() == [40, 40]
     capped = response_geometry(small, LABELS, num_voxels=10, num_subsets=2, num_bootstrap=50, num_samples=40).table
     assert capped["num_voxels"].tolist() == [10, 10]
+
+
+def test_without_repeats_reliability_is_the_root_of_the_noise_ceiling():
+    responses, _ = simulated((0.8,), (0.5,), repeats=1)
+    single = Responses.from_arrays(
+        responses.values, stimulus=responses.stimulus, roi="V1", noise_ceiling=np.repeat([0.25, 0.36, 0.81], 20)
+    )
+    table = response_geometry(single, LABELS, num_subsets=1, num_samples=40, num_bootstrap=10).table
+    assert table["repeats"].tolist() == ["none"]
+    assert table["reliability"][0] == pytest.approx(0.6)  # the median voxel's
+
+
+def test_ten_subsets_unless_told_otherwise():
+    responses, _ = simulated((0.8,), (0.5,))
+    labels = {s: s % 2 for s in range(6)}
+    kwargs = {"num_voxels": 10, "num_bootstrap": 10, "num_samples": 10}
+    table = response_geometry(responses, labels, **kwargs).table
+    assert table.equals(response_geometry(responses, labels, num_subsets=10, **kwargs).table)
+    assert not table.equals(response_geometry(responses, labels, num_subsets=9, **kwargs).table)
 
 
 def test_same_seed_same_table_and_regions_in_the_order_asked_for():

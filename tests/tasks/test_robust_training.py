@@ -20,6 +20,7 @@ from neuroalign import (
     evaluate_robustness,
     evaluate_smoothness,
 )
+from neuroalign.perturbations.attacks.budget import per_sample, random_points
 from neuroalign.study import Recipe, train_classifier
 from tests.perturbations.evaluation.test_curve import images, loader, network
 
@@ -95,6 +96,51 @@ def test_trades_is_the_divergence_where_it_is_large():
     assert found > 3 * 3 * (p * (p / q).log()).sum(1).mean(), "ascent beats noise"
     found.backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+def ascent(loss, x, start, eps, steps, norm):
+    """Plain steps of 2.5 eps / steps up a loss (stimulus,) from the start, back into the ball after each."""
+    z = start
+    for _ in range(steps):
+        z = z.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(z).sum(), z)
+        unit = gradient.sign() if norm == "linf" else gradient / gradient.flatten(1).norm(dim=1)[:, None, None, None]
+        delta = z.detach() + 2.5 * eps / steps * unit - x
+        size = delta.flatten(1).norm(dim=1)[:, None, None, None]
+        delta = delta.clamp(-eps, eps) if norm == "linf" else delta * (eps / size).clamp_max(1)
+        z = (x + delta).clamp(0, 1)
+    return z
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.05), ("l2", 0.5)])
+def test_adversarial_training_takes_all_of_madrys_steps(norm, eps):
+    model, x = network(), images(40)
+    labels = model(x).argmax(1)
+    torch.manual_seed(0)
+    found = AdversarialTraining(eps, norm).inputs(model, x, labels)
+    torch.manual_seed(0)
+    index = torch.randint(2**31, (40,))
+    start = random_points(x, per_sample(eps, x, norm), norm, index, seed=0, stream=0)
+    expected = ascent(lambda z: F.cross_entropy(model(z), labels, reduction="none"), x, start, eps, 7, norm)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.005), ("l2", 0.05)])
+def test_trades_climbs_in_steps_of_a_share_of_the_ball(norm, eps):
+    model, x = network(), images(40)
+    p = model(x).softmax(1).detach()
+    torch.manual_seed(0)
+    found = TRADES(eps, norm)._worst(model, x)
+    torch.manual_seed(0)
+    index = torch.randint(2**31, (40,))
+    start = random_points(x, 0.01 * per_sample(eps, x, norm), norm, index, seed=0, stream=0)
+    expected = ascent(lambda z: (p * (p / model(z).softmax(1)).log()).sum(1), x, start, eps, 10, norm)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_defaults_are_the_papers():
+    assert (TRADES(0.1).beta, TRADES(0.1).steps) == (6, 10)
+    assert AdversarialTraining(0.1).steps == 7
 
 
 def test_noise_has_its_size():

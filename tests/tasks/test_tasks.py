@@ -24,6 +24,7 @@ from neuroalign import (
 )
 from neuroalign.data import ShiftFlip
 from neuroalign.functional import pearson
+from neuroalign.tasks.base import one_cycle
 
 SHAPE, V = (3, 8, 8), 5
 
@@ -87,6 +88,21 @@ def test_optimisers_can_be_replaced():
     assert configured["lr_scheduler"]["interval"] == "step"
     alone = GuidedClassificationTask(network(), optimizer=lambda p: torch.optim.AdamW(p, 1e-3)).configure_optimizers()
     assert isinstance(alone, torch.optim.AdamW), "the paper's schedule must not follow somebody else's optimiser"
+
+
+def test_one_cycle_rises_for_its_share_of_the_steps_and_falls_along_cosines():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 0.1)
+    schedule, rates = one_cycle(10, max_lr=0.5, pct_start=0.8)(optimizer), []
+    for step in range(10):
+        if step:
+            optimizer.step()
+            schedule.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    first, last, peak = 0.5 / 25, 0.5 / 25 / 1e4, 0.8 * 10 - 1
+    t = np.arange(10)
+    rise = first + (0.5 - first) * (1 - np.cos(np.pi * t / peak)) / 2
+    fall = last + (0.5 - last) * (1 + np.cos(np.pi * (t - peak) / (9 - peak))) / 2
+    np.testing.assert_allclose(rates, np.where(t <= peak, rise, fall), rtol=1e-6)
 
 
 def test_the_predictor_is_not_trained(digits, quiet_trainer):

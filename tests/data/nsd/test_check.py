@@ -49,6 +49,17 @@ def test_a_tree_of_other_sizes_is_told_from_nsd(small):
     assert report.usable, "it can be read for all that"
 
 
+def test_invalid_voxels_are_counted(small, facts):
+    """The first and the last voxel with an ncsnr are looked at; here they are 0, that is invalid, in all trials."""
+    paths = NSDPaths(small.root, 2)
+    places = np.argwhere(np.isfinite(nibabel.load(paths.map_files("ncsnr")[0]).get_fdata()))
+    for session in (1, 2, 3):
+        with h5py.File(paths.session(session, "hdf5"), "r+") as file:
+            for x, y, z in places[[0, -1]]:
+                file["betas"][:, z, y, x] = 0
+    assert any("3 sessions; 2 of 20 voxels looked at are invalid" in m for m in messages(check_nsd(small.root), "ok"))
+
+
 def test_half_downloaded(small, facts, monkeypatch):
     paths = NSDPaths(small.root, 2)
     paths.session(3, "hdf5").unlink()

@@ -74,6 +74,16 @@ def test_a_second_run_uses_the_file_and_other_options_are_refused(small, tmp_pat
         extract_nsd(small.root, out, 2, roi="V2")
 
 
+@pytest.mark.parametrize("progress", [True, False])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_is_shown_at_a_terminal_if_wanted(planted, tmp_path, monkeypatch, progress, terminal):
+    shown = []
+    monkeypatch.setattr("rich.progress.track", lambda items, *_, disable, **__: shown.append(not disable) or items)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    extract_nsd(planted.root, tmp_path / "x.h5", 2, roi="V1", sessions=[1], progress=progress)
+    assert shown == [progress and terminal]
+
+
 def test_another_mask_of_the_same_name_is_another_file(small, tmp_path):
     masks = [small.labels[2, "func1pt8mm", "streams"] == number for number in (1, 5)]
     out = extract_nsd(small.root, tmp_path / "x.h5", 2, roi=masks[0])

@@ -76,6 +76,25 @@ def test_an_interrupted_run_goes_on(planted, rows, tmp_path, monkeypatch):
     cache_stimuli(planted.root, tmp_path / "c", image_size=5, rows=rows)
 
 
+def test_an_interrupted_run_of_other_settings_is_begun_anew(planted, rows, tmp_path, monkeypatch):
+    write = stimulus_cache._write_block
+
+    def breaks(images, file, rows, block):
+        if block == 2:
+            raise KeyboardInterrupt
+        return write(images, file, rows, block)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stimulus_cache, "_write_block", breaks)
+        with pytest.raises(KeyboardInterrupt):
+            cache_stimuli(planted.root, tmp_path / "c", image_size=5, rows=rows)
+    cache = cache_stimuli(planted.root, tmp_path / "c", image_size=6, rows=rows[1:])
+    expected = cache_stimuli(planted.root, tmp_path / "fresh", image_size=6, rows=rows[1:])
+    assert cache.shape == (699, 6, 6, 3)
+    np.testing.assert_array_equal(cache[rows[1:]], expected[rows[1:]])
+    cache.verify()
+
+
 def test_a_cache_of_other_images_is_refused(planted, rows, tmp_path):
     cache_stimuli(planted.root, tmp_path / "c", image_size=5, rows=rows)
     for other in ({"image_size": 6, "rows": rows}, {"image_size": 5, "rows": rows[1:]}):

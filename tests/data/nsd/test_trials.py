@@ -24,6 +24,13 @@ def test_every_trial(planted):
         np.testing.assert_array_equal(design.trials([3, 1])[:2], [1500, 1501])
 
 
+def test_a_session_beyond_the_design_is_refused():
+    design = Design(np.arange(750), np.arange(750) + 1)
+    np.testing.assert_array_equal(design.trials([1]), np.arange(750))
+    with pytest.raises(NSDError, match="session 2 lies beyond the 750 trials of the design"):
+        design.trials([1, 2])
+
+
 def test_splits_against_counting(planted):
     order = planted.masterordering
     for subject in planted.subjects:

@@ -130,6 +130,19 @@ def test_restarts_never_hurt():
     assert once.any()
 
 
+def test_an_image_is_abandoned_when_three_times_its_rate_would_not_fool_it():
+    attack = PGD(steps=20, patience=5)
+    best = torch.tensor([-1.0, -1.0, -1.0])
+    margins = [
+        torch.tensor([-1.2, -1.0, -0.8]),
+        torch.tensor([-1.1, -1.0, -0.9]),
+        best,
+    ]  # rising by 0.1, still, falling
+    for t, hopeless in ((4, [False] * 3), (16, [False, True, True]), (17, [True, True, True])):
+        assert attack._is_hopeless(best, margins, t).tolist() == hopeless
+    assert not PGD(steps=20)._is_hopeless(best, margins, 19).any()
+
+
 def test_gradients_of_parameters_are_left_alone():
     model = linear(3)
     PGD(steps=2)(model, images(5), torch.zeros(5, dtype=torch.long), 0.01)

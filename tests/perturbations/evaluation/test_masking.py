@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from neuroalign import masking_report
+from neuroalign import PGD, masking_report
 from tests.perturbations.evaluation.test_curve import images, loader, network
 
 EPS = 0.006
@@ -56,6 +56,76 @@ def test_masked_gradients_are_caught(kind, check):
     assert not found.passed
     assert check in found.failed, str(found)
     assert "FAILED" in str(found)
+
+
+class Hiding(nn.Module):
+    """Three logits of what is added to grey images; where told so, no gradient comes back.
+
+    Of the brightness added to the left half and the right half as a share of eps, class 1 rises with the left one to just
+    below class 0, class 2 from further down with the right one to far above it.
+    """
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x):
+        added = (x - 0.5) / EPS
+        left, right = added[..., :2].mean((1, 2, 3)), added[..., 2:].mean((1, 2, 3))
+        zero = torch.zeros_like(left)
+        if self.kind == "but at the image":  # one step along the cross-entropy fools, none along the margin
+            logits = torch.stack([zero, 0.1 * left - 1, 4 * right - 2], 1)
+            hidden = (added != 0).flatten(1).any(1)
+        elif self.kind == "where the first pixel is darker":
+            logits = torch.stack([zero, 4 * left - 2, 4 * right - 2], 1)
+            hidden = added[:, 0, 0, 0] <= 0
+        else:  # in no place; but what fools is a shell about the image, and beyond it the slope leads away
+            logits = torch.stack([zero, torch.where(left < 0.7, 5 * left - 1, left - 5), zero - 9], 1)
+            hidden = zero.bool()
+        return torch.where(hidden[:, None], logits.detach(), logits)
+
+
+@pytest.mark.parametrize(
+    ("kind", "check", "low", "high"),
+    [
+        ("but at the image", "iterative beats single step", 1, 1),
+        ("in no place", "larger budgets fool more", 1, 1),
+        # The first run's start is dark in half of the images; of these, one of four starts is light in 15 of 16.
+        ("where the first pixel is darker", "more steps change nothing", 0.3, 0.6),
+    ],
+)
+def test_each_check_can_fail(kind, check, low, high):
+    grey = torch.full((64, 3, 4, 4), 0.5)
+    found = masking_report(Hiding(kind).eval(), loader(grey, torch.zeros(64, dtype=torch.long)), EPS)
+    assert check in found.failed, str(found)
+    assert low <= found.table.set_index("check")["value"][check] <= high
+
+
+def test_noise_is_measured_against_the_largest_logit():
+    """Rounding noise passes, although one logit is next to 0."""
+    model = network()
+
+    class Rounding(nn.Module):
+        calls = 0
+
+        def forward(self, x):
+            logits = model(x)
+            largest = logits.detach().abs().max()
+            logits = torch.cat([logits[:, :-1], (1e-7 * largest).expand(len(x), 1)], 1)
+            self.calls += 1
+            return logits + 2e-6 * largest * (self.calls % 2)
+
+    noise = report(Rounding().eval()).table.set_index("check").loc["outputs are the same twice"]
+    assert noise["passed"]
+    assert noise["value"] == pytest.approx(2e-6, rel=0.1)
+
+
+def test_the_seed_is_that_of_the_attacks_and_more_restarts_start_elsewhere(monkeypatch):
+    seen, search = [], PGD.search
+    monkeypatch.setattr(PGD, "search", lambda self, *args, **kwargs: seen.append(self) or search(self, *args, **kwargs))
+    report(network(), seed=7)
+    assert {attack.seed for attack in seen if attack.restarts < 4} == {7}
+    assert [attack.seed for attack in seen if attack.restarts == 4] == [8]
 
 
 def test_a_network_without_any_gradient_fails_rather_than_raises():

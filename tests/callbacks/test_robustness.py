@@ -1,0 +1,23 @@
+"""The robustness callback, batch by batch."""
+
+import pytest
+import torch
+
+from neuroalign import FGSM, PGD, RobustnessCallback
+from tests.perturbations.evaluation.test_curve import images, network
+
+
+def test_images_in_double_precision_are_attacked_in_single():
+    model, x = network(), images(40)
+    labels, values = model(x).argmax(1), []
+    for given in (x, x.double()):
+        callback = RobustnessCallback(PGD("l2", steps=3, random_start=True), 0.04)
+        callback.look(None, model, given, labels, torch.arange(40))
+        values.append(float(callback.results()[callback.keys[0]]))
+    assert 0 < values[0] < 1
+    assert values[1] == pytest.approx(values[0])
+
+
+def test_the_seed_is_0_unless_told_otherwise():
+    assert RobustnessCallback(FGSM(), 0.1).seed == 0
+    assert RobustnessCallback(FGSM(), 0.1, seed=3).seed == 3
