@@ -1,5 +1,6 @@
 """The examples run."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -41,6 +43,7 @@ def test_recordings(tmp_path, data_path):
 def test_real_v4(tmp_path, data_path):
     done = run(tmp_path, EXAMPLES / "real_v4.py", "--fast", "--data", data_path, "--out", "out")
     assert done.returncode == 0, done.stderr[-2000:]
+    assert "there is no verdict" in done.stdout and "accuracy under attack" not in done.stdout
     predictors = pd.read_csv(tmp_path / "out/predictors.csv").set_index(["region", "predictor"])
     ridge = predictors.xs("ridge", level="predictor")
     # A fit on real recordings, not a stand-in: far above its own shuffled control, below the ceiling.
@@ -51,6 +54,38 @@ def test_real_v4(tmp_path, data_path):
     accuracy = pd.read_csv(tmp_path / "out/accuracy.csv")
     assert {"none", "label only", "random", "shuffled images", "V4", "V4 shuffled fit"} <= set(accuracy["condition"])
     assert (tmp_path / "out/robustness.png").exists()
+
+
+@pytest.fixture(scope="module")
+def real_v4():
+    """The example as a module."""
+    spec = importlib.util.spec_from_file_location("real_v4_under_test", EXAMPLES / "real_v4.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look their module up by name
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+@pytest.mark.parametrize(
+    "condition", ["random", "label only", "V4 shuffled fit", "V1 shuffled fit", "shuffled images", "V4"]
+)
+def test_real_v4_draws_its_controls_anew_for_every_seed(real_v4, condition):
+    images, responses = torch.rand(24, 3, 32, 32), torch.randn(24, 6)
+    right = real_v4.fit_ridge(images, responses)
+    wrong = real_v4.fit_shuffled(real_v4.fit_ridge, images, responses, [2, 3])
+    settings = real_v4.Settings("", "", None, predictors={"V4": (right, wrong), "V1": (right, wrong)})
+    batch = {"image": images, "label": torch.arange(24) % 10}
+
+    def target(seed):
+        with torch.no_grad():
+            return real_v4.make_guidance(condition, settings, images, seed).eval().targets(batch)["brain"]
+
+    assert torch.equal(target(2), target(2))
+    if condition == "V4":  # the treatment is fitted once
+        assert torch.equal(target(2), target(3))
+    else:
+        assert (target(2) - target(3)).abs().mean() > 0.1
 
 
 def test_real_v4_says_what_it_needs(tmp_path):
