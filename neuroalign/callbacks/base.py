@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
+from torch.utils.data import DistributedSampler
 from torchmetrics import Metric
 
 from neuroalign.types import as_batch
@@ -73,7 +74,11 @@ class EvaluationCallback(L.Callback, ABC):
                 place = torch.arange(self._seen, self._seen + len(images), device=images.device)
                 index = place * trainer.world_size + trainer.global_rank
             self._seen += len(images)
-            self.look(trainer, module, images, labels, index)
+            if "stimulus" not in batch and (size := _num_images(trainer, dataloader_idx)) is not None:
+                kept = index < size  # the sampler repeats images to even the shares out
+                images, labels, index = images[kept], labels[kept], index[kept]
+            if len(index):
+                self.look(trainer, module, images, labels, index)
 
     def _end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if self._is_due(trainer) and self._seen:
@@ -108,3 +113,11 @@ class EvaluationCallback(L.Callback, ABC):
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log."""
         self._end(trainer, pl_module)
+
+
+def _num_images(trainer: L.Trainer, dataloader_idx: int) -> int | None:
+    """How many images a DistributedSampler of the loader in use deals out without repeating any; None without one."""
+    loaders = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
+    loader = loaders[dataloader_idx] if isinstance(loaders, (list, tuple)) else loaders
+    sampler = getattr(loader, "sampler", None)
+    return len(sampler.dataset) if isinstance(sampler, DistributedSampler) else None

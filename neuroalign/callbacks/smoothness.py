@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import lightning as L
-import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from neuroalign.callbacks.base import EvaluationCallback
 from neuroalign.functional.smoothness import SmoothnessLoss
+from neuroalign.metrics.stimuli import StimulusMetric
 from neuroalign.perturbations import Attack, attacking
 from neuroalign.perturbations.evaluation.smoothness import check_attack, smoothness_of
 from neuroalign.types import check_images
@@ -16,28 +15,26 @@ from neuroalign.types import check_images
 _KEYS = ("clean", "clean_loss", "adversarial", "adversarial_loss")
 
 
-class _Sums(Metric):
-    """Sums over batches; added out of place, since validation may have made the state in inference mode."""
+class _Means(StimulusMetric):
+    """Means over images of what was measured for each."""
 
-    full_state_update = False
-    sums: Tensor
+    kept = ("values",)
+    values: list[Tensor]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("sums", torch.zeros(5, dtype=torch.float64), dist_reduce_fx="sum")
-
-    def update(self, sums: Tensor, count: int) -> None:
-        self.sums = self.sums + torch.cat([sums, sums.new_tensor([count])])
+    def update(self, values: Tensor, index: Tensor) -> None:
+        self.add(index, values=values)
 
     def compute(self) -> Tensor:
-        return (self.sums[:4] / self.sums[4]).float()
+        rows = self.seen().rows
+        return self.joined("values")[rows].mean(0).float()
 
 
 class InputSmoothnessCallback(EvaluationCallback):
     """Log how steeply a classifier's loss changes with its input, on its own validation or test batches.
 
-    Logs ``smoothness/clean`` and, with an attack, ``smoothness/adversarial`` (400 times the mean squared gradient norm, as
-    in the paper; lower is smoother), and beside them ``smoothness/clean_loss`` and ``smoothness/adversarial_loss``.
+    Logs ``smoothness/clean`` and, with an attack, ``smoothness/adversarial`` (400 times the mean squared norm of each
+    image's own gradient by its pixels; lower is smoother; see :func:`neuroalign.functional.input_smoothness`), and beside
+    them ``smoothness/clean_loss`` and ``smoothness/adversarial_loss``.
     Training with it and without it is bit-identical.
 
     Args:
@@ -75,7 +72,7 @@ class InputSmoothnessCallback(EvaluationCallback):
             raise ValueError(f"loss must be 'ce' or 'margin'; got {loss!r}")
         check_attack(attack, eps)
         self.attack, self.eps, self.loss, self.seed = attack, eps, loss, seed
-        self.metrics = {"sums": _Sums()}
+        self.metrics = {"means": _Means()}
 
     @property
     def keys(self) -> list[str]:
@@ -88,10 +85,10 @@ class InputSmoothnessCallback(EvaluationCallback):
         """Measure one batch."""
         check_images(images)
         with attacking(module, self.seed):
-            sums = smoothness_of(module, images.float(), labels, index, self.attack, self.eps, self.loss)
-        self.metrics["sums"].to(images.device).update(sums, len(images))
+            values = smoothness_of(module, images.float(), labels, index, self.attack, self.eps, self.loss)
+        self.metrics["means"].to(images.device).update(values, index)
 
     def results(self) -> dict[str, Tensor]:
         """Smoothness and losses, by name."""
-        clean, clean_loss, adversarial, adversarial_loss = self.metrics["sums"].compute()
+        clean, clean_loss, adversarial, adversarial_loss = self.metrics["means"].compute()
         return dict(zip(self.keys, (400 * clean, clean_loss, 400 * adversarial, adversarial_loss)))

@@ -39,7 +39,13 @@ from neuroalign.functional.rdm_comparison import compare_rdms, rdm_noise_ceiling
 from neuroalign.functional.regression import ridge, ridge_gcv, ridge_predictivity
 from neuroalign.functional.shape import procrustes, shape_distance
 from neuroalign.functional.signal_gram import signal_gram
-from neuroalign.functional.smoothness import InputGradients, input_gradient_norm, local_lipschitz, paper_smoothness
+from neuroalign.functional.smoothness import (
+    InputGradients,
+    input_gradient_norm,
+    input_smoothness,
+    local_lipschitz,
+    released_smoothness,
+)
 from neuroalign.functional.subspaces import principal_angles, subspace_overlap
 from neuroalign.functional.triplets import odd_one_out_correct, odd_one_out_nll, pair_similarities
 
@@ -72,6 +78,7 @@ __all__ = [
     "glue",
     "hsic",
     "input_gradient_norm",
+    "input_smoothness",
     "linear_cka",
     "linear_separability",
     "local_lipschitz",
@@ -82,7 +89,6 @@ __all__ = [
     "odd_one_out_correct",
     "odd_one_out_nll",
     "pair_similarities",
-    "paper_smoothness",
     "participation_ratio",
     "pearson",
     "poisson_nll",
@@ -94,6 +100,7 @@ __all__ = [
     "rdm",
     "rdm_noise_ceiling",
     "reduce_sum",
+    "released_smoothness",
     "ridge",
     "ridge_cv",
     "ridge_gcv",
@@ -113,3 +120,16 @@ __all__ = [
     "variance_ratio",
     "wilson",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name == "paper_smoothness":
+        import warnings
+
+        warnings.warn(
+            "paper_smoothness is called input_smoothness now: its scale is not the paper's (see released_smoothness)",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return input_smoothness
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -31,7 +31,8 @@ def draw(shape: Tensor, size: Tensor, num_samples: int, seed: int) -> GaussianDr
     """Fresh draws from the points' inner products alone.
 
     The inner products of t with the points have covariance G, so they are :math:`G^{1/2}z`; the symmetric root makes them
-    independent of the choice of eigenvectors. The rest of t is seen only through its length.
+    independent of the choice of eigenvectors. An entry of z goes with a point by its distance from the centre, so that the
+    order in which points are given plays no part. The rest of t is seen only through its length.
     """
     num, points, _ = shape.shape
     values, vectors = torch.linalg.eigh(shape)
@@ -42,7 +43,8 @@ def draw(shape: Tensor, size: Tensor, num_samples: int, seed: int) -> GaussianDr
     def normal(*shape_: int) -> Tensor:
         return torch.randn(*shape_, generator=generator, dtype=torch.float64).to(shape)
 
-    z = normal(num, num_samples, points) @ vectors
+    place = shape.diagonal(dim1=1, dim2=2).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    z = normal(num, num_samples, points).gather(2, place[:, None].expand(-1, num_samples, -1)) @ vectors
     rest = normal(num, num_samples, max(int((size - rank).max()), 0)).square()
     beyond = torch.arange(rest.shape[2], device=rank.device) < (size - rank)[:, None]
     squared = (z.square() * (values > 0)[:, None]).sum(2) + (rest * beyond[:, None]).sum(2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -40,7 +40,7 @@ def input_gradient_norm(
 ) -> InputGradients:  # fmt: skip
     r"""Squared norm of each sample's input gradient, :math:`\|\nabla_x \ell(x_i)\|_2^2`.
 
-    The paper's smoothness is 400 times its mean over images at adversarial points; see :func:`paper_smoothness`.
+    :func:`input_smoothness` is 400 times its mean over images.
 
     Args:
         model: From images to logits; samples must not depend on one another (eval mode).
@@ -67,20 +67,69 @@ def input_gradient_norm(
     return InputGradients(_wide(gradient).flatten(1).square().sum(1), value if create_graph else value.detach())
 
 
-def paper_smoothness(squared_norm: Tensor) -> Tensor:
-    """The paper's scale of smoothness: 400 times the mean of squared gradient norms; lower is smoother.
+def input_smoothness(squared_norm: Tensor) -> Tensor:
+    r"""Input smoothness, :math:`400\,\langle\|\nabla_x \ell(x_i)\|_2^2\rangle_i`; lower is smoother.
+
+    Of each image's own loss, by its pixels in [0, 1]. This is the paper's quantity in words, not on its scale: the released
+    script takes the gradient of the *batch-mean* loss by *normalised* images, so that its number is smaller by the squared
+    batch size and the normalisation's squared standard deviations; see :func:`released_smoothness`.
 
     Args:
         squared_norm: (stimulus,) from :func:`input_gradient_norm`, taken by the paper at adversarial points.
 
+    Returns:
+        Scalar.
+
     Example:
-        >>> paper_smoothness(torch.tensor([0.01, 0.03]))
+        >>> input_smoothness(torch.tensor([0.01, 0.03]))
         tensor(8.)
 
     Source:
-        Shao et al. 2024, arXiv 2405.02564.
+        After Shao et al. 2024, arXiv 2405.02564.
     """
     return 400 * squared_norm.mean()
+
+
+def released_smoothness(
+    model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, *, std: Sequence[float]
+) -> Tensor:
+    r"""The number that the script released with the paper gives for one batch.
+
+    .. math:: 400\,\Big\langle \big\| \nabla_{z_i} \tfrac1B \textstyle\sum_j \mathrm{CE}(z_j) \big\|_2^2 \Big\rangle_i
+
+    with z the normalised images, :math:`z = (x - \mathrm{mean}) / \mathrm{std}`. It depends on the batch size B: of half the
+    batch it is about four times as large. For comparing with published numbers only, at the batch size they are of.
+
+    Args:
+        model: From images in [0, 1] to logits, its normalisation inside, in eval mode.
+        images: (stimulus, channel, height, width) in [0, 1]: one batch.
+        labels: (stimulus,) int64.
+        std: Of the normalisation, per channel.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ValueError: If there is not one std per channel.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
+        >>> images, labels = torch.rand(4, 3, 2, 2), torch.tensor([0, 1, 2, 0])
+        >>> ours = input_smoothness(input_gradient_norm(model, images, labels).squared_norm)
+        >>> theirs = released_smoothness(model, images, labels, std=(0.5, 0.5, 0.5))
+        >>> (ours / theirs).round()  # 4 squared, over 0.5 squared
+        tensor(64.)
+
+    Source:
+        ``analysis/smoothness.py`` of the code released with Shao et al. 2024, arXiv 2405.02564.
+    """
+    scale = torch.as_tensor(std, dtype=images.dtype, device=images.device)
+    if scale.shape != images.shape[1:2]:
+        raise ValueError(f"std must have a value for each of the {images.shape[1]} channels; got {tuple(scale.shape)}")
+    with torch.enable_grad():
+        x = images.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(F.cross_entropy(_wide(model(x)), labels), x)
+    return input_smoothness((_wide(gradient) * scale[:, None, None]).flatten(1).square().sum(1))
 
 
 def local_lipschitz(

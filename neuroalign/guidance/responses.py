@@ -114,7 +114,7 @@ class PredictedGuidance(TargetGuidance):
         >>> predictor = NeuralPredictor("small_resnet", num_voxels=30, image_shape=(3, 8, 8))
         >>> network = GuidedNetwork("small_resnet", 10, heads={"V4": (None, 30)}, image_shape=(3, 8, 8))
         >>> batch = {"image": torch.rand(4, 3, 8, 8), "label": torch.arange(4)}
-        >>> logits, responses = network.forward_with_responses(batch["image"])
+        >>> logits, responses = network(batch["image"], with_responses=True)
         >>> terms = PredictedGuidance({"V4": predictor})(responses, batch)
         >>> sorted(terms)
         ['V4/mse']

@@ -142,8 +142,8 @@ class ManifoldGeometry(StimulusMetric):
             return features, labels, number
         if named is None:
             raise ValueError(
-                "a choice of images that is the same in every run needs an index for all of them, or for none: only some have "
-                "one"
+                "a choice of images that is the same in every run needs an index for all of them, or for none: only "
+                "some have one"
             )
         kept = sample(
             labels, number, num_classes=self.num_classes, num_per_class=self.num_per_class, seed=self.seed

@@ -58,6 +58,7 @@ class RobustAccuracy(StimulusMetric):
 
     def compute(self) -> Tensor:
         """The accuracy over all images."""
-        kept = self.joined("correct")[self.seen().rows]
+        rows = self.seen().rows
+        kept = self.joined("correct")[rows]
         self.num_images = len(kept)
         return kept.float().mean()

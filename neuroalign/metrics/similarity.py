@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -12,7 +13,8 @@ from torch import Tensor
 from neuroalign.functional.canonical import cca, pwcca, svcca
 from neuroalign.functional.cka import linear_cka, rbf_cka
 from neuroalign.functional.dissimilarity import Dissimilarity
-from neuroalign.functional.gram import check_ceiling, check_infinite, check_sets
+from neuroalign.functional.distributed import alone
+from neuroalign.functional.gram import all_finite, check_ceiling, check_infinite, check_sets
 from neuroalign.functional.matching import soft_matching
 from neuroalign.functional.rdm_comparison import Comparison, check_options, rsa
 from neuroalign.functional.regression import PENALTIES, check_penalty, ridge_predictivity
@@ -76,12 +78,15 @@ class AlignmentMetric(StimulusMetric):
         """
         rows = self.seen().rows
         preds, target = self.joined("preds")[rows], self.joined("target")[rows]
-        if not self.in_forward:
-            return self.function(preds, target)
-        try:
-            return self.function(preds, target)
-        except ValueError:  # a batch too small to say anything; the epoch is judged when it is whole
-            return self._undefined(target)
+        with alone():  # a loss would gather once more what the processes have gathered already
+            if not self.in_forward:
+                return self.function(preds, target)
+            with warnings.catch_warnings():  # a batch too small to say anything: the epoch is judged when it is whole
+                warnings.simplefilter("ignore")
+                try:
+                    return self.function(preds, target)
+                except ValueError:
+                    return self._undefined(target)
 
     def _undefined(self, target: Tensor) -> Tensor:
         return target.new_tensor(torch.nan)
@@ -102,6 +107,13 @@ class _WeightedMetric(AlignmentMetric):
     def higher_is_better(self) -> bool | None:  # type: ignore[override]
         """True: a similarity."""
         return True
+
+    def update(self, preds: Tensor, target: Tensor, index: Tensor | None = None) -> None:
+        """Add a batch; ``index`` (stimulus,) identifies the stimuli."""
+        check_sets(preds, target)
+        if not all_finite(preds):
+            raise ValueError("preds has NaN or infinite values; only the target may have missing values, as NaN")
+        super().update(preds, target, index)
 
     @abstractmethod
     def _similarity(self, preds: Tensor, target: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -159,7 +159,8 @@ class GuidedNetwork(nn.Module):
         options: Further constructor arguments of a backbone given by name.
 
     Shapes:
-        images (stimulus, channel, height, width) in [0, 1] -> logits (stimulus, class).
+        images (stimulus, channel, height, width) in [0, 1] -> logits (stimulus, class); with ``with_responses=True`` ->
+        (logits, {head: responses (stimulus, voxel)}).
 
     Raises:
         ValueError: If the backbone, a layer or a head is unknown, or the backbone doesn't run at ``image_shape``.
@@ -167,7 +168,7 @@ class GuidedNetwork(nn.Module):
     Example:
         >>> heads = {"V1": ("layer1", 20), "V4": ("layer3", 30)}
         >>> network = GuidedNetwork("small_resnet", num_classes=10, heads=heads, image_shape=(3, 8, 8))
-        >>> logits, responses = network.forward_with_responses(torch.rand(4, 3, 8, 8))
+        >>> logits, responses = network(torch.rand(4, 3, 8, 8), with_responses=True)
         >>> logits.shape, responses["V4"].shape
         (torch.Size([4, 10]), torch.Size([4, 30]))
     """
@@ -211,15 +212,31 @@ class GuidedNetwork(nn.Module):
             options=options,
         )
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (stimulus, class)."""
-        return self.classifier(self.trunk(images))
+    @overload
+    def forward(self, images: Tensor, with_responses: Literal[False] = False) -> Tensor: ...
 
-    def forward_with_responses(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits, and the responses (stimulus, voxel) of every head by name, in one pass through the trunk."""
+    @overload
+    def forward(self, images: Tensor, with_responses: Literal[True]) -> tuple[Tensor, dict[str, Tensor]]: ...
+
+    def forward(self, images: Tensor, with_responses: bool = False) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """Logits (stimulus, class), alone or with the responses (stimulus, voxel) of every head by name, in one pass.
+
+        Wrapped for data parallelism (DDP, FSDP, Accelerate, Fabric), call the wrapper so: what goes around its ``forward``,
+        such as a method of the module inside, is not synchronised.
+
+        Args:
+            images: (stimulus, channel, height, width) in [0, 1].
+            with_responses: Whether to give the responses, too.
+        """
+        if not with_responses:
+            return self.classifier(self.trunk(images))
         features, captured = self.trunk.forward_with_layers(images)
         responses = {}
         for name, head in self.heads.items():
             layer = self.head_layers[name]
             responses[name] = head(features if layer is None else captured[layer])
         return self.classifier(features), responses
+
+    def forward_with_responses(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits and responses by head: ``network(images, with_responses=True)`` under a name of its own."""
+        return self(images, with_responses=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from typing import Any, Literal
 
 import pandas as pd
@@ -13,7 +12,7 @@ from torch import nn
 from neuroalign.metrics import ManifoldGeometry
 from neuroalign.models import record_layers
 from neuroalign.perturbations import attacking
-from neuroalign.types import as_batch
+from neuroalign.perturbations.evaluation.batches import evaluation_batches
 
 
 def layer_geometry(
@@ -81,30 +80,18 @@ def layer_geometry(
         for layer in layers
     }
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    batches: Iterable[Any] = islice(dataloader, limit_batches)
-    if progress:
-        from rich.progress import track
-
-        total = len(dataloader) if hasattr(dataloader, "__len__") else None
-        total = limit_batches if total is None else min(total, limit_batches or total)
-        batches = track(batches, description="recording", total=total)
-    widths, seen = {}, 0
+    widths: dict[str, int] = {}
     with attacking(model), torch.no_grad(), record_layers(model, layers) as features:
-        for raw in batches:
-            batch = as_batch(raw)
-            images, labels = batch["image"].to(device), batch["label"]
-            number = batch.get("stimulus")
-            number = torch.arange(seen, seen + len(images)) if number is None else torch.as_tensor(number)
-            seen += len(images)
-            model(images)
+        text = "recording" if progress else None
+        for batch in evaluation_batches(dataloader, device, limit_batches=limit_batches, progress=text, pixels=False):
+            model(batch.images)
             for layer, metric in metrics.items():
-                metric.update(features[layer].cpu(), labels.cpu(), number.cpu())
+                metric.update(features[layer].cpu(), batch.labels.cpu(), batch.index)
                 widths[layer] = features[layer][0].numel()
-    if not seen:
-        raise ValueError("the dataloader gave no batches")
     rows = []
     for i, (layer, metric) in enumerate(metrics.items()):
-        _, labels, _ = metric.chosen()
+        with metric.sync_context():  # so that several processes count all images
+            _, labels, _ = metric.chosen()
         rows.append(
             {
                 "layer": layer,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -30,8 +31,8 @@ class GuidedClassificationTask(Task):
     To change a part, override one small method: ``task_loss``, ``configure_metrics``, ``configure_optimizers``.
 
     Args:
-        network: A :class:`GuidedNetwork` (or any module with ``forward_with_responses`` and ``num_classes``), or its
-            description.
+        network: A :class:`GuidedNetwork` (or any module called as ``network(images, with_responses=True)``, or with a method
+            ``forward_with_responses``, and with ``num_classes``), or its description.
         guidance: Called as ``guidance(responses, batch)``, returns loss terms by name; None trains without.
         weight: alpha, in [0, 1]: the share of guidance in the loss. Without guidance the loss is the task's alone.
         robust_training: What robustness people train with, combined with any guidance: :class:`AdversarialTraining`,
@@ -85,6 +86,7 @@ class GuidedClassificationTask(Task):
         if not 0 <= weight <= 1:
             raise ValueError(f"weight is the share of guidance in the loss, in [0, 1]; got {weight}")
         self.network: nn.Module = build(network)
+        self._takes_responses = "with_responses" in inspect.signature(self.network.forward).parameters
         if not hasattr(self.network, "num_classes"):
             raise TypeError(
                 f"{type(self.network).__name__} has no `num_classes`: wrap it, GuidedNetwork(backbone, num_classes, heads), "
@@ -178,6 +180,8 @@ class GuidedClassificationTask(Task):
         return term if head.startswith(f"{layer}/") else f"{layer}/{term}"
 
     def _forward_with_responses(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        if self._takes_responses:  # through the module's call, where parallel wrappers and hooks sit
+            return self.network(images, with_responses=True)
         if hasattr(self.network, "forward_with_responses"):
             return self.network.forward_with_responses(images)
         if self.guidance is not None and self.weight > 0:

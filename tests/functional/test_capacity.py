@@ -325,3 +325,15 @@ def test_object_categories_in_visual_cortex(data_path):
     g = torch.Generator().manual_seed(0)
     shuffled = [_object_geometry(file["human_it"].mean(0), category[torch.randperm(92, generator=g)]) for _ in range(5)]
     assert float(mean.capacity) > max(float(s.capacity) for s in shuffled) + 10 * float(mean.capacity_error)
+
+
+def test_the_order_of_points_plays_no_part():
+    g = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 5
+    x = torch.randn(60, 30, generator=g)
+    order = torch.randperm(60, generator=g)
+    for how in ("keep", "remove"):
+        a = manifold_capacity(x, labels, num_samples=30, center_correlation=how)
+        b = manifold_capacity(x[order], labels[order], num_samples=30, center_correlation=how)
+        torch.testing.assert_close(b.capacity, a.capacity, rtol=1e-4, atol=0)
+        torch.testing.assert_close(b.radius_per_manifold, a.radius_per_manifold, rtol=1e-4, atol=0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from neuroalign.functional import input_gradient_norm, local_lipschitz, paper_smoothness
+from neuroalign.functional import input_gradient_norm, input_smoothness, local_lipschitz, released_smoothness
 
 
 def linear():
@@ -19,13 +19,36 @@ def test_gradient_of_a_linear_model():
     expected = (difference @ weight).square().sum(1)
     found = input_gradient_norm(model, x, labels)
     torch.testing.assert_close(found.squared_norm.double(), expected, rtol=1e-5, atol=1e-8)
-    torch.testing.assert_close(paper_smoothness(found.squared_norm), 400 * found.squared_norm.mean())
+    torch.testing.assert_close(input_smoothness(found.squared_norm), 400 * found.squared_norm.mean())
     rivals = model(x).scatter(1, labels[:, None], -torch.inf).argmax(1)
     expected = (weight[rivals] - weight[labels]).square().sum(1)
     margin = input_gradient_norm(model, x, labels, loss="margin")
     torch.testing.assert_close(margin.squared_norm.double(), expected, rtol=1e-5, atol=1e-8)
     own = model(x).gather(1, labels[:, None])[:, 0]
     torch.testing.assert_close(margin.loss, model(x).gather(1, rivals[:, None])[:, 0] - own)
+
+
+def test_the_released_scripts_number():
+    """As the script takes it: the gradient of the batch-mean loss by images that were normalised outside of the model."""
+    from neuroalign.models import Normalize
+
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    inner, x, labels = linear(), torch.rand(6, 3, 2, 2).double(), torch.tensor([0, 1, 2, 0, 1, 2])
+    model = nn.Sequential(Normalize(mean, std), inner).double()
+    z = ((x - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]).requires_grad_()
+    nn.functional.cross_entropy(inner(z), labels).backward()
+    expected = 400 * z.grad.flatten(1).square().sum(1).mean()
+    torch.testing.assert_close(released_smoothness(model, x, labels, std=std), expected.detach(), rtol=1e-5, atol=0)
+    assert float(released_smoothness(model, x[:3], labels[:3], std=std) / expected) > 2  # it depends on the batch size
+    with pytest.raises(ValueError, match="each of the 3 channels"):
+        released_smoothness(model, x, labels, std=(0.5,))
+
+
+def test_the_former_name_says_what_is_wrong_with_it():
+    from neuroalign import functional
+
+    with pytest.warns(FutureWarning, match="its scale is not the paper's"):
+        assert functional.paper_smoothness is input_smoothness
 
 
 def test_samples_are_on_their_own():

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from neuroalign.perturbations.attacks.budget import Norm, check_norm, length, per_sample
 from neuroalign.types import check_images
@@ -34,7 +35,8 @@ class Classifier:
         if isinstance(model, type):
             raise TypeError(f"the model is a class: make an object of it, {model.__name__}(...)")
         self._allow_no_gradient = allow_no_gradient
-        self.model = model
+        # Its wrapper would synchronise buffers in every pass, and processes attack by different numbers of passes.
+        self.model = model.module if isinstance(model, DistributedDataParallel) else model
         parameters = model.parameters() if isinstance(model, nn.Module) else ()
         # A model in half or double precision gets images of its own; what an attack keeps and measures stays float32.
         self._dtype = next((p.dtype for p in parameters if p.is_floating_point()), None)

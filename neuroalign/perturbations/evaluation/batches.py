@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DistributedSampler, RandomSampler
+from torch.utils.data import DistributedSampler
 
-from neuroalign.functional.distributed import world_size
+from neuroalign.functional.distributed import gather_batch, world_size
 from neuroalign.types import as_batch, check_images
 
 
@@ -34,68 +34,104 @@ def evaluation_batches(
     *,
     limit_batches: int | None = None,
     progress: str | None = None,
+    pixels: bool = True,
 ) -> Iterator[EvaluationBatch]:
     """The batches of a loader that this process evaluates.
 
-    In distributed training a plain loader is shared out batch by batch; one with a DistributedSampler is already.
-    An image without a ``stimulus`` in its batch is known by its place in the data set.
+    In distributed training a loader that gives every process the same is shared out batch by batch; one that somebody has
+    shared out already (a DistributedSampler, Accelerate, a dispatcher) is taken as it is. An image without a
+    ``stimulus`` in its batch is known by its place in the data set.
 
     Args:
         dataloader: Batches as dicts with ``image``, ``label`` and perhaps ``stimulus``, or pairs.
         device: Where the tensors go.
         limit_batches: At most so many.
         progress: Text of a progress bar; None for none.
+        pixels: Whether images must be in [0, 1], and become float32.
 
     Raises:
-        ValueError: If images are not in [0, 1], labels don't match them, or a shuffled distributed loader gives no
-            ``stimulus``.
+        ValueError: If images are not in [0, 1], labels don't match them, or a loader whose images can't be told apart
+            (shuffled, or shared out by other means than a DistributedSampler) gives no ``stimulus``.
     """
     world = world_size()
     rank = torch.distributed.get_rank() if world > 1 else 0
     sampler = getattr(dataloader, "sampler", None)
-    shared_out = world > 1 and isinstance(sampler, DistributedSampler)
-    place, num_given = 0, 0
+    sampler = sampler if isinstance(sampler, DistributedSampler) else None
     batches: Iterable[Any] = islice(dataloader, limit_batches)
     if progress is not None and rank == 0:
         batches = _with_progress(batches, dataloader, limit_batches, progress)
-    for i, item in enumerate(batches):
+    batches = iter(batches)
+    first = next(batches, None)
+    shared_out = world > 1 and _is_shared_out(dataloader, first, device)
+    place = 0
+    for i, item in enumerate(chain([] if first is None else [first], batches)):
         batch = as_batch(item)
         for key in ("image", "label"):
             if key not in batch:
                 raise ValueError(f"a batch needs 'image' and 'label'; this one has {', '.join(map(repr, batch))}")
         size = len(batch["image"])
-        mine = shared_out or world == 1 or i % world == rank
         if "stimulus" in batch:
-            index = batch["stimulus"].long().cpu()
+            index = torch.as_tensor(batch["stimulus"]).long().cpu()
         else:
             index = torch.arange(place, place + size)
             if shared_out:
-                _refuse_shuffled(sampler)
+                if sampler is None or getattr(sampler, "shuffle", True):
+                    raise ValueError(_UNKNOWN)
                 index = index * world + rank
                 keep = index < len(sampler.dataset)  # the sampler repeats images to even the shares out
                 batch = {"image": batch["image"][keep], "label": batch["label"][keep]}
                 index = index[keep]
-            elif isinstance(sampler, RandomSampler) and world > 1:
-                _refuse_shuffled(sampler)
         place += size
-        num_given += 1
-        if not mine or not len(index):
+        if (world > 1 and not shared_out and i % world != rank) or not len(index):
             continue
         images, labels = batch["image"], batch["label"]
-        check_images(images)
+        if pixels:
+            check_images(images)
         if labels.shape != images.shape[:1]:
             raise ValueError(f"{len(images)} images but labels of shape {tuple(labels.shape)}")
-        yield EvaluationBatch(images.to(device).clone().float(), labels.to(device).clone().long(), index)
-    if not num_given:
-        raise ValueError("the dataloader gave no batch")
+        images = images.to(device).clone()
+        yield EvaluationBatch(images.float() if pixels else images, labels.to(device).clone().long(), index)
+    if first is None and not shared_out:
+        raise ValueError("the dataloader gave no batches")
 
 
-def _refuse_shuffled(sampler: Any) -> None:
-    if getattr(sampler, "shuffle", True):
-        raise ValueError(
-            "a shuffled loader in several processes must give 'stimulus', each image's identity, in its batches: without "
-            "it images can't be told apart"
-        )
+_UNKNOWN = (
+    "the processes get different images from this loader, and which these are can't be told: it is shuffled, or shared out "
+    "by other means than an unshuffled DistributedSampler (Accelerate, perhaps). Give the loader as it was before it was "
+    "prepared, which is shared out here, or 'stimulus', each image's identity, in its batches"
+)
+
+
+def _is_shared_out(dataloader: Iterable[Any], first: Any, device: torch.device) -> bool:
+    """Whether each process gets images of its own, told by the loader's sampler or by comparing the first batches."""
+    samplers = [getattr(dataloader, name, None) for name in ("sampler", "batch_sampler")]
+    known = any(isinstance(s, DistributedSampler) or hasattr(s, "process_index") for s in samplers)
+    content = torch.full((1, 4), -1.0, dtype=torch.float64, device=device)
+    if first is not None:
+        batch = as_batch(first)
+        images, labels = (torch.as_tensor(batch[key]).detach().double().flatten() for key in ("image", "label"))
+        places = torch.arange(1, len(images) + 1, dtype=torch.float64, device=images.device)
+        content[0] = torch.stack([images.sum(), images @ places.sin(), labels.sum(), places[-1] + len(labels)])
+    everyones = gather_batch(content)
+    return known or not bool((everyones == everyones[:1]).all())
+
+
+def gathered_once(index: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
+    """Rows of all processes by rising index, each image once: a sampler may have given it to two of them.
+
+    Args:
+        index: (stimulus,) int64 identities.
+        *rows: (stimulus, ...), on the same device.
+
+    Example:
+        >>> gathered_once(torch.tensor([7, 5, 7]), torch.tensor([1.0, 2.0, 1.0]))
+        (tensor([5, 7]), tensor([2., 1.]))
+    """
+    index, *rows = (gather_batch(x) for x in (index, *rows))
+    order = index.argsort(stable=True)
+    first = torch.ones_like(order, dtype=torch.bool)
+    first[1:] = index[order][1:] != index[order][:-1]
+    return tuple(x[order[first]] for x in (index, *rows))
 
 
 def device_of(model: nn.Module, device: torch.device | str | None = None) -> torch.device:

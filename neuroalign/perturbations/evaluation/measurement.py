@@ -16,12 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.files import whole
-from neuroalign.functional.distributed import gather_batch, reduce_sum, world_size
+from neuroalign.functional.distributed import reduce_sum, world_size
 from neuroalign.functional.manifold import check_labels
 from neuroalign.perturbations.attacks.base import Classifier
 from neuroalign.perturbations.attacks.objectives import margin
 from neuroalign.perturbations.attacks.state import attacking
-from neuroalign.perturbations.evaluation.batches import EvaluationBatch, device_of, evaluation_batches
+from neuroalign.perturbations.evaluation.batches import (
+    EvaluationBatch,
+    device_of,
+    evaluation_batches,
+    gathered_once,
+)
 from neuroalign.perturbations.evaluation.outcomes import check_budgets, has_budget, outcomes
 from neuroalign.types import Perturbation
 
@@ -139,20 +144,16 @@ def measure(
 def _as_measurement(
     name: str, perturbation: Any, eps: np.ndarray, arrays: tuple[Tensor, ...], counts: list[int], device: torch.device
 ) -> Measurement:
-    stimulus, label, clean, correct, distance = (gather_batch(a) for a in arrays)
-    order = stimulus.argsort(stable=True)
-    repeated = stimulus[order][1:] == stimulus[order][:-1]
-    if world_size() == 1 and bool(repeated.any()):
-        twice = int(stimulus[order][1:][repeated][0])
-        raise ValueError(f"stimulus {twice} occurs twice in the data: give each image an identity of its own")
-    if world_size() > 1:  # a sampler may have given an image to two processes
-        first = torch.ones_like(order, dtype=torch.bool)
-        first[1:] = stimulus[order][1:] != stimulus[order][:-1]
-        order = order[first]
-    if not len(order):
+    if world_size() == 1:
+        seen, times = arrays[0].unique(return_counts=True)
+        if bool((times > 1).any()):
+            twice = int(seen[times > 1][0])
+            raise ValueError(f"stimulus {twice} occurs twice in the data: give each image an identity of its own")
+    stimulus, label, clean, correct, distance = gathered_once(*arrays)
+    if not len(stimulus):
         raise ValueError("the dataloader gave no image")
     forward, backward = reduce_sum(torch.tensor(counts, device=device)).tolist()
-    parts = (a[order].cpu().numpy() for a in (stimulus, label, clean.bool(), correct.bool(), distance))
+    parts = (a.cpu().numpy() for a in (stimulus, label, clean.bool(), correct.bool(), distance))
     return Measurement(perturbation, name, eps, *parts, num_forward=forward, num_backward=backward)
 
 

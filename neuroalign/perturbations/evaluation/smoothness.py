@@ -1,4 +1,4 @@
-"""The paper's input smoothness of a network, over a data set."""
+"""Input smoothness of a network, over a data set."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from neuroalign.functional.distributed import reduce_sum
 from neuroalign.functional.smoothness import SmoothnessLoss, input_gradient_norm
 from neuroalign.perturbations.attacks.base import Attack, Classifier
 from neuroalign.perturbations.attacks.budget import per_sample
 from neuroalign.perturbations.attacks.state import attacking
-from neuroalign.perturbations.evaluation.batches import device_of, evaluation_batches
+from neuroalign.perturbations.evaluation.batches import device_of, evaluation_batches, gathered_once
 
 
 class Smoothness(NamedTuple):
     """Input smoothness, lower is smoother, with what it must be read beside.
 
+    On the scale of :func:`neuroalign.functional.input_smoothness`, which is not that of published numbers.
+
     Attributes:
-        clean: 400 times the mean squared gradient norm at the images.
-        adversarial: The same at adversarial points, as in the paper; NaN without an attack.
+        clean: 400 times the mean squared norm of each image's own gradient, by its pixels in [0, 1].
+        adversarial: The same at adversarial points; NaN without an attack.
         clean_loss: Mean loss at the images. Gradients scale with the logits: two networks of different loss differ in
             smoothness for that reason alone.
         adversarial_loss: Mean loss at adversarial points.
@@ -56,7 +57,7 @@ def smoothness_of(
     model: nn.Module, images: Tensor, labels: Tensor, index: Tensor, attack: Attack | None, eps: float | None,
     loss: SmoothnessLoss = "ce",
 ) -> Tensor:  # fmt: skip
-    """Sums over a batch: squared norm and loss at the images, then at adversarial points (NaN without an attack).
+    """Of each image: squared norm and loss at the image, then at an adversarial point (NaN without an attack).
 
     Args:
         model: In the state of :func:`attacking`.
@@ -68,17 +69,17 @@ def smoothness_of(
         loss: Whose gradient is taken.
 
     Returns:
-        (4,) float64.
+        (stimulus, 4) float64.
     """
     classifier = Classifier(model)
     found = input_gradient_norm(classifier.forward, images, labels, loss=loss)
-    sums = [found.squared_norm.sum(), found.loss.sum()]
+    clean = [found.squared_norm, found.loss]
     if attack is None:
-        return torch.stack([*sums, *[sums[0] * torch.nan] * 2]).double()
+        return torch.stack([*clean, *[clean[0] * torch.nan] * 2], 1).double()
     assert eps is not None
     perturbed, _ = attack.search(classifier, images, labels, per_sample(eps, images, attack.norm), index.cpu())
     found = input_gradient_norm(classifier.forward, perturbed, labels, loss=loss)
-    return torch.stack([*sums, found.squared_norm.sum(), found.loss.sum()]).double()
+    return torch.stack([*clean, found.squared_norm, found.loss], 1).double()
 
 
 def evaluate_smoothness(
@@ -95,12 +96,15 @@ def evaluate_smoothness(
 ) -> Smoothness:
     """Mean squared norm of the loss's gradient by the pixels, times 400, at the images and at adversarial points.
 
+    See :func:`neuroalign.functional.input_smoothness` for the scale, and ``released_smoothness`` there for that of the
+    published script.
+
     Args:
         model: From images in [0, 1] to logits. It is left as it was.
         dataloader: Batches; see :func:`evaluate_robustness`.
         attack: Makes the adversarial points; None leaves them out.
         eps: Its budget.
-        loss: "ce", as in the paper, or "margin", which doesn't vanish for a confident network.
+        loss: "ce" or "margin", which doesn't vanish for a confident network.
         limit_batches: Use only so many batches.
         seed: Of whatever the attack draws from the global generator.
         device: Where to compute; default where the model is.
@@ -118,12 +122,15 @@ def evaluate_smoothness(
     """
     check_attack(attack, eps)
     where = device_of(model, device)
-    sums = torch.zeros(5, dtype=torch.float64, device=where)
+    seen, rows = (
+        [torch.empty(0, dtype=torch.long, device=where)],
+        [torch.empty(0, 4, dtype=torch.float64, device=where)],
+    )
     with attacking(model, seed):
         text = "smoothness" if progress else None
         for batch in evaluation_batches(dataloader, where, limit_batches=limit_batches, progress=text):
-            sums[:4] += smoothness_of(model, batch.images, batch.labels, batch.index, attack, eps, loss)
-            sums[4] += len(batch.index)
-    sums = reduce_sum(sums)
-    clean, clean_loss, adversarial, adversarial_loss = (sums[:4] / sums[4]).tolist()
-    return Smoothness(400 * clean, 400 * adversarial, clean_loss, adversarial_loss, int(sums[4]))
+            seen.append(batch.index.to(where))
+            rows.append(smoothness_of(model, batch.images, batch.labels, batch.index, attack, eps, loss))
+    index, values = gathered_once(torch.cat(seen), torch.cat(rows))
+    clean, clean_loss, adversarial, adversarial_loss = values.mean(0).tolist()
+    return Smoothness(400 * clean, 400 * adversarial, clean_loss, adversarial_loss, len(index))

@@ -10,13 +10,12 @@ import pandas as pd
 import torch
 from torch import nn
 
-from neuroalign.functional.distributed import reduce_sum
 from neuroalign.functional.intervals import wilson
 from neuroalign.functional.manifold import check_labels
 from neuroalign.perturbations.attacks.base import Attack, Classifier
 from neuroalign.perturbations.attacks.budget import per_sample
 from neuroalign.perturbations.attacks.state import attacking
-from neuroalign.perturbations.evaluation.batches import device_of, evaluation_batches
+from neuroalign.perturbations.evaluation.batches import device_of, evaluation_batches, gathered_once
 from neuroalign.perturbations.evaluation.smoothness import check_attack
 
 
@@ -61,7 +60,8 @@ def transfer_matrix(
     if not names:
         raise ValueError("give at least one model")
     where = device_of(models[names[0]], device)
-    counts = {(i, j): np.zeros(2, dtype=int) for i in names for j in names}
+    pairs = [(i, j) for i in names for j in names]
+    seen, outcomes = [torch.empty(0, dtype=torch.long, device=where)], [torch.empty(0, len(pairs), 2, device=where)]
     classifiers = {name: Classifier(model) for name, model in models.items()}
     with attacking(nn.ModuleList(models.values()), seed):
         text = "transfer" if progress else None
@@ -72,16 +72,19 @@ def transfer_matrix(
                 logits = classifier.logits(x)
                 check_labels(y, logits.shape[1])
                 right[name] = logits.argmax(1) == y
+            rows = []
             for source in names:
                 radius = per_sample(eps, x, attack.norm)
                 found, _ = attack.search(classifiers[source], x, y, radius, batch.index)
                 for target in names:
                     both = right[source] & right[target]
                     still = both & ~classifiers[target].fooled(found, y)
-                    counts[source, target] += np.array([int(still.sum()), int(both.sum())])
-    totals = reduce_sum(torch.tensor(np.array(list(counts.values())), device=where)).cpu().numpy()
+                    rows.append(torch.stack([still, both], 1).float())
+            seen.append(batch.index.to(where))
+            outcomes.append(torch.stack(rows, 1))
+    totals = gathered_once(torch.cat(seen), torch.cat(outcomes))[1].double().sum(0)
     rows = []
-    for (source, target), (num_correct, total) in zip(counts, totals.tolist()):
+    for (source, target), (num_correct, total) in zip(pairs, totals.tolist()):
         low, high = wilson(int(num_correct), int(total)) if total else (np.nan, np.nan)
         rows.append(
             {
