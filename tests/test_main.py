@@ -103,7 +103,7 @@ def test_configurations_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     main(["test", "--config", str(CONFIGS / "guide_v4.yaml"), "--ckpt_path", str(guided), *fast])
     text = capsys.readouterr().out
     assert "test/accuracy" in text
-    assert "robust_accuracy/pgd10-linf/eps=0.08" in text
+    assert "robust_accuracy/pgd10-linf-margin-cosine/eps=0.08" in text
     for command in ("validate", "predict"):
         main([command, "--config", str(CONFIGS / "guide_v4.yaml"), "--ckpt_path", str(guided), *fast])
     from neuroalign import GuidedClassificationTask

@@ -41,7 +41,7 @@ class RobustnessCallback(EvaluationCallback):
         >>> from neuroalign import PGD
         >>> callback = RobustnessCallback(PGD(steps=10), eps=[2 / 255, 4 / 255], every_n_epochs=5)
         >>> sorted(callback.keys)[0]
-        'robust_accuracy/pgd10-linf/eps=0.00784314'
+        'robust_accuracy/pgd10-linf-margin-cosine/eps=0.00784314'
     """
 
     def __init__(

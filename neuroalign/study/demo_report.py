@@ -89,7 +89,7 @@ def write_report(
     console.print(
         rich_table(
             summary if console.width >= 110 else summary_table(accuracy, spread=["mean"]),
-            f"Accuracy under PGD-{settings.steps} (Linf), networks guided by a simulated subject: "
+            f"Accuracy under PGD-{settings.steps} (Linf, margin loss, cosine steps), networks guided by a simulated subject: "
             f"mean ± sd of n = {len(results)}",
         )
     )

@@ -59,7 +59,7 @@ def test_fast_suite(checkpoint, tmp_path, capsys):
     assert "gradient masking" in printed
     assert "Mean error under 15 corruptions" in printed
     attacks = pd.read_csv(tmp_path / "a/attacks.csv")
-    assert set(attacks["perturbation"]) == {"pgd20-linf-x2", "pgd20-l2-x2"}
+    assert set(attacks["perturbation"]) == {"pgd20-linf-margin+ce-cosine", "pgd20-l2-margin+ce-cosine"}
     assert (attacks["num_images"] == 16).all()
     assert (attacks["ci_low"] <= attacks["accuracy"]).all()
     assert len(pd.read_csv(tmp_path / "a/corruptions.csv")) == 15
@@ -67,7 +67,7 @@ def test_fast_suite(checkpoint, tmp_path, capsys):
     images = pd.read_csv(tmp_path / "a/images.csv")
     assert len(images) == 32
     linf = attacks[attacks["norm"] == "linf"]
-    thresholds = images.loc[images["perturbation"] == "pgd20-linf-x2", "threshold"].to_numpy()
+    thresholds = images.loc[images["perturbation"] == "pgd20-linf-margin+ce-cosine", "threshold"].to_numpy()
     np.testing.assert_allclose(linf["accuracy"], [(thresholds > e + 1e-9).mean() for e in linf["eps"]])
     record = json.loads((tmp_path / "a/record.json").read_text())
     assert record["attacks"][0]["eps"][-1] == "8/255"
@@ -99,7 +99,7 @@ def test_a_killed_run_goes_on(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(PGD, "search", dying)
     with pytest.raises(SystemExit, match="130"):
         run(checkpoint, tmp_path / "b", "--batch-size", "2", "--num-images", "8")
-    done = pd.read_csv(tmp_path / "b/parts/pgd20-linf-x2.csv", skiprows=1)["stimulus"].tolist()
+    done = pd.read_csv(tmp_path / "b/parts/pgd20-linf-margin+ce-cosine.csv", skiprows=1)["stimulus"].tolist()
     assert 0 < len(done) < 8
     monkeypatch.setattr(PGD, "search", whole)
     run(checkpoint, tmp_path / "b", "--batch-size", "2", "--num-images", "8")
@@ -135,7 +135,7 @@ def test_paper_suite(checkpoint, tmp_path, monkeypatch):
     shorten(monkeypatch, CarliniWagner, steps=5)
     run(checkpoint, tmp_path / "p", "--suite", "paper", "--num-images", "3")
     attacks = pd.read_csv(tmp_path / "p/attacks.csv")
-    assert {"fgsm-linf", "fgsm-l2", "pgd40-linf", "pgd50-l2", "cw-l2", "deepfool-l2"} <= set(attacks["perturbation"])
+    assert {"fgsm-linf", "fgsm-l2", "pgd40-linf", "cw-l2", "deepfool-l2"} <= set(attacks["perturbation"])
     l2 = attacks.loc[attacks["norm"] == "l2", "eps"]
     assert l2.min() == pytest.approx(0.001 * np.sqrt(3 * 32 * 32))
     assert not (tmp_path / "p/corruptions.csv").exists()

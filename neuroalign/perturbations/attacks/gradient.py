@@ -19,12 +19,14 @@ AttackLoss = Literal["margin", "ce", "dlr"]
 
 
 class FGSM(Attack):
-    """One step of full length along the gradient (Goodfellow et al. 2015); with ``norm="l2"`` the fast gradient method.
+    """One step of full length along the sign of the gradient of cross-entropy; in "l2" along the gradient itself.
 
     Args:
-        norm: "linf" or "l2" (Euclidean over channel, height and width, in pixel units).
-        loss: What is increased: "margin" (largest other logit minus the true one: its gradient doesn't vanish for a
-            confident network), "ce", cross-entropy, or "dlr".
+        norm: "linf" or "l2" (Euclidean over channel, height and width, in pixel units; the fast gradient method).
+        loss: What is increased: "ce", cross-entropy, as in the literature; "margin", the largest other logit minus the true
+            one, whose gradient doesn't vanish for a confident network; or "dlr".
+
+    Its name in tables tells the loss where it isn't cross-entropy.
 
     Call it as ``attack(model, images, labels, eps)``: images (stimulus, channel, height, width) in [0, 1], eps a number
     or one value an image. The model should be in eval mode; :func:`evaluate_robustness` sees to it.
@@ -38,16 +40,19 @@ class FGSM(Attack):
         >>> perturbed = FGSM()(model, images, labels, eps=8 / 255)
         >>> bool((perturbed - images).abs().max() <= 8 / 255 + 1e-6)
         True
+
+    Source:
+        Goodfellow, Shlens & Szegedy 2015, arXiv 1412.6572.
     """
 
-    def __init__(self, norm: Norm = "linf", *, loss: AttackLoss = "margin") -> None:
+    def __init__(self, norm: Norm = "linf", *, loss: AttackLoss = "ce") -> None:
         super().__init__(norm)
         self.loss, self._objective = loss, objective(loss)
 
     @property
     def name(self) -> str:
         """Short name for logs and tables."""
-        return f"fgsm-{self.norm}"
+        return f"fgsm-{self.norm}" + ("" if self.loss == "ce" else f"-{self.loss}")
 
     def search(
         self, classifier: Classifier, images: Tensor, labels: Tensor, eps: Tensor, index: Tensor, start: Tensor | None = None
@@ -62,11 +67,13 @@ class FGSM(Attack):
 
 
 class PGD(RestartedAttack):
-    r"""Projected gradient descent (Madry et al. 2018), keeping the first perturbation that fools.
+    r"""Projected gradient descent, keeping the first perturbation that fools.
 
-    The first run starts at the image, further ``restarts`` at random points of the ball. Steps shrink along a cosine,
-    :math:`\epsilon(1+\cos(\pi t/T))/2`, so that a run can cross the ball and still settle; ``rel_step_size`` takes
-    constant steps of that share of eps instead.
+    With the defaults, stronger than the literature's: it increases the margin, starts at the image, and its steps shrink
+    along a cosine, :math:`\epsilon(1+\cos(\pi t/T))/2`, so that a run can cross the ball and still settle. The attack of
+    Madry et al. (cross-entropy, random start, constant steps) is :meth:`PGD.madry`. Further ``restarts`` begin at random
+    points of the ball. The name in tables tells loss and schedule where they aren't the literature's:
+    "pgd20-linf-margin-cosine".
 
     Random starts come from a generator seeded by (seed, image index, restart): they don't depend on batch size or order.
 
@@ -75,7 +82,7 @@ class PGD(RestartedAttack):
         steps: Gradient steps of a run.
         restarts: Runs; an image fooled by one is left out of the next.
         loss: "margin", "ce" or "dlr"; see :class:`FGSM`. Of several, the restarts take one after the other.
-        rel_step_size: Step as a share of eps; None for the cosine schedule.
+        rel_step_size: Constant step as a share of eps; None for the cosine schedule.
         random_start: Start the first run at a random point, too.
         momentum: Share of the last move that a step keeps, as in APGD (where it is 0.25); 0 for none.
         patience: Abandon an image after so many steps when, at three times the rate at which its margin rose in the
@@ -95,6 +102,9 @@ class PGD(RestartedAttack):
         >>> perturbed = PGD("l2", steps=5, restarts=2)(model, images, labels, eps=0.5)
         >>> bool((perturbed - images).flatten(1).norm(dim=1).max() <= 0.5 + 1e-6)
         True
+
+    Source:
+        Madry et al. 2018, arXiv 1706.06083.
     """
 
     def __init__(
@@ -124,6 +134,27 @@ class PGD(RestartedAttack):
         self._objectives = [objective(name) for name in ([loss] if isinstance(loss, str) else loss)]
 
     @classmethod
+    def madry(cls, norm: Norm = "linf", *, steps: int = 40, restarts: int = 1, seed: int = 0) -> PGD:
+        """The literature's attack: cross-entropy, from a random point of the ball, constant steps of 2.5 eps / steps.
+
+        Args:
+            norm: "linf" or "l2".
+            steps: Gradient steps of a run.
+            restarts: Runs, each from a random point.
+            seed: Of the random points.
+
+        Example:
+            >>> PGD.madry(steps=10)
+            PGD(norm='linf', steps=10, restarts=1, loss='ce', step=0.25 eps, seed=0, random_start=True)
+
+        Source:
+            Madry et al. 2018, arXiv 1706.06083 (section 5 has the 2.5 eps / steps).
+        """
+        return cls(
+            norm, steps=steps, restarts=restarts, loss="ce", rel_step_size=2.5 / steps, random_start=True, seed=seed
+        )
+
+    @classmethod
     def two_losses(cls, norm: Norm = "linf", *, steps: int = 20, seed: int = 0) -> PGD:
         """The attack for curves: a run with the margin from the image, then one with cross-entropy from a random point.
 
@@ -132,14 +163,19 @@ class PGD(RestartedAttack):
 
         Example:
             >>> PGD.two_losses().name
-            'pgd20-linf-x2'
+            'pgd20-linf-margin+ce-cosine'
         """
         return cls(norm, steps=steps, restarts=2, loss=("margin", "ce"), momentum=0.25, patience=5, seed=seed)
 
     @property
     def name(self) -> str:
         """Short name for logs and tables."""
-        return f"pgd{self.steps}-{self.norm}" + (f"-x{self.restarts}" if self.restarts > 1 else "")
+        losses = [self.loss] if isinstance(self.loss, str) else list(self.loss)
+        parts = [f"pgd{self.steps}", self.norm]
+        parts += [] if losses == ["ce"] else ["+".join(losses)]
+        parts += [] if self.rel_step_size is not None else ["cosine"]
+        parts += [] if self.restarts == len(losses) else [f"x{self.restarts}"]
+        return "-".join(parts)
 
     def runs(self, classifier: Classifier, images: Tensor, labels: Tensor) -> list[tuple[Objective, Tensor | None]]:
         """The losses in turn."""

@@ -150,8 +150,13 @@ def robustness_curve(
     that look for the shortest perturbation (:class:`DeepFool`, :class:`CarliniWagner`, :class:`FMN`) run once. For the
     strongest figure at that price take :meth:`PGD.two_losses`.
 
-    Exact in distributed training (a plain loader is shared out; call it on every process with the inner module, not the
-    wrapper), and the same for any batch size and order, but for images on the border.
+    The curve is that of the attack with the starts that this brings: the first run begins where the attack itself does (at a
+    random point, if it says so), the next ones at what fooled at a larger budget. For an attack that converges, such as
+    :meth:`PGD.two_losses`, it agrees with ``exhaustive=True``; a weak one, of few or small steps, is a stronger attack so,
+    and its accuracy lower. To get the literature's number for a weak attack, be exhaustive.
+
+    Exact in distributed training (a loader that isn't shared out among the processes is shared out here; call it on every
+    process), and the same for any batch size and order, but for images on the border.
 
     Args:
         model: From images in [0, 1] to logits, its normalisation inside. It is left as it was.
@@ -159,7 +164,7 @@ def robustness_curve(
             random starts; default its place in the data) or pairs.
         attack: An attack, or any callable ``(model, images, labels, eps) -> images``.
         eps_grid: Increasing budgets in pixel units, not negative.
-        exhaustive: Attack at every budget from scratch, as the plain sweep does.
+        exhaustive: Attack at every budget from scratch, as the plain sweep of other libraries does.
         l2_scale: Unit of the budgets of an L2 attack: "absolute", the Euclidean length over channel, height and width,
             or "rms", that divided by the root of their number.
         limit_batches: Use only so many batches.

@@ -3,8 +3,9 @@
 Balls are nested: what fools at a budget fools at every larger one. So an attack that searches its ball starts at the
 largest budget; where it fails, the image resists the whole grid after one run. Where it succeeds, the length of what it
 found, and what is left of it after shortening (forward passes only), tell how many budgets need no run at all; the next
-run starts from there. That an image which resisted at one budget resists at smaller ones is a statement about the attack,
-not a theorem; ``exhaustive=True`` attacks at every budget from scratch.
+run starts from there. So what is measured is the attack *with these warm starts*: of one that converges the same as
+``exhaustive=True``, which attacks at every budget from scratch; of a weak one a stronger attack. That an image which
+resisted at one budget resists at smaller ones is a statement about the attack, not a theorem.
 """
 
 from __future__ import annotations
@@ -187,10 +188,10 @@ def _step_down(
         first[rows] = torch.minimum(first[rows], torch.searchsorted(reach, distance[rows]))
 
     active = torch.arange(n, device=device)
+    start: Tensor | None = None  # the first round begins where the attack wants to, at a random point perhaps
     while len(active) and len(grid):
         below = first[active] - 1
         radius = grid[below][:, None, None, None]
-        start = project(delta[active], images[active], radius, attack.norm) if attack.takes_start else None
         perturbed, fooled = attack.search(
             classifier, images[active], labels[active], radius, index[active.cpu()], start=start
         )
@@ -200,6 +201,9 @@ def _step_down(
         first[active] = torch.minimum(first[active], below)
         _shorten(classifier, images, labels, grid, active, first, delta, distance, attack, accept)
         active = active[first[active] > 0]
+        if attack.takes_start:
+            radius = grid[first[active] - 1][:, None, None, None]
+            start = project(delta[active], images[active], radius, attack.norm)
     resists = torch.arange(len(grid), device=device)[None] < first[:, None]
     return Outcomes(torch.cat([resists.new_ones(n, num_zero), resists], 1), distance)
 

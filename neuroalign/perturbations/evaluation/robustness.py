@@ -112,9 +112,9 @@ def evaluate_robustness(
         dataloader: Batches as dicts with ``image`` and ``label`` (and ``stimulus``, the image's identity, which seeds
             random starts; default its place in the data) or pairs.
         perturbations: One, several, or several by name.
-        eps: Budgets in pixel units: a number or several, for all perturbations or by their name, ``{"pgd20-linf": 0.03,
+        eps: Budgets in pixel units: a number or several, for all perturbations or by their name, ``{"fgsm-linf": 0.03,
             "deepfool-l2": [0.5, 1.0]}``: one number means different things in two norms.
-        exhaustive: Attack at every budget from scratch.
+        exhaustive: Attack at every budget from scratch; see :func:`robustness_curve` for what else is measured.
         limit_batches: Use only so many batches.
         seed: Of whatever a perturbation draws from the global generator.
         device: Where to compute; default where the model is.

@@ -6,7 +6,17 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from neuroalign import FGSM, FMN, PGD, CarliniWagner, DeepFool, RobustnessCurve, evaluate_robustness, robustness_curve
+from neuroalign import (
+    APGD,
+    FGSM,
+    FMN,
+    PGD,
+    CarliniWagner,
+    DeepFool,
+    RobustnessCurve,
+    evaluate_robustness,
+    robustness_curve,
+)
 from neuroalign.perturbations.evaluation.measurement import measure
 from tests.distributed import run_on_ranks
 from tests.perturbations.attacks import linear_references as exact
@@ -318,13 +328,13 @@ def test_refusals():
         robustness_curve(Wrapped(model, lambda z: z.softmax(1)), loader(x, labels), PGD(), [0.1])
     with pytest.warns(UserWarning, match="in train mode"):
         PGD()(linear(3).train(), x, labels, 0.1)
-    with pytest.raises(ValueError, match="eps is missing: pgd20-linf need budgets"):
+    with pytest.raises(ValueError, match="eps is missing: pgd20-linf-margin-cosine need budgets"):
         evaluate_robustness(model, loader(x, labels), PGD())
     with pytest.raises(ValueError, match="a batch needs 'image' and 'label'"):
         robustness_curve(model, [{"images": x, "labels": labels}], PGD(), [0.1])
     with pytest.raises(TypeError, match="the model is a class"):
         robustness_curve(Scaled, loader(x, labels), PGD(), [0.1])
-    with pytest.raises(ValueError, match="eps has no budgets for pgd20-linf"):
+    with pytest.raises(ValueError, match="eps has no budgets for pgd20-linf-margin-cosine"):
         evaluate_robustness(model, loader(x, labels), [PGD(), FGSM()], {"fgsm-linf": 0.1})
     with pytest.raises(ValueError, match="unknown perturbation in eps 'pgd'"):
         evaluate_robustness(model, loader(x, labels), [PGD()], {"pgd": 0.1})
@@ -355,3 +365,58 @@ def test_one_pass_measures_several():
     model, x = linear(3), images(8)
     found = measure(model, loader(x, model(x).argmax(1)), {"a": FGSM(), "b": PGD()}, {"a": [0.01], "b": [0.01, 0.02]})
     assert [m.correct.shape for m in found] == [(8, 1), (8, 2)]
+
+
+class Spy:
+    """Notes how far from the image, in shares of the budget, each search begins."""
+
+    def run(self, classifier, images, x, labels, radius, loss, targets):
+        self.begins = getattr(self, "begins", [])
+        self.begins.append(((x - images).abs().flatten(1).amax(1) / radius.flatten()).median().item())
+        return super().run(classifier, images, x, labels, radius, loss, targets)
+
+
+class Spied(Spy, PGD):
+    pass
+
+
+class SpiedAPGD(Spy, APGD):
+    pass
+
+
+def test_the_first_run_begins_where_the_attack_does():
+    model, x = network(), images(60)
+    labels = model(x).argmax(1)
+    for make in (lambda: Spied(steps=3, random_start=True, loss="ce", rel_step_size=0.1), lambda: SpiedAPGD(steps=3)):
+        for exhaustive in (False, True):
+            attack = make()
+            robustness_curve(model, loader(x, labels), attack, [0.004, 0.008], exhaustive=exhaustive)
+            assert attack.begins[0] > 0.9  # a random point lies near the border of so many dimensions
+    attack = Spied(steps=3)
+    robustness_curve(model, loader(x, labels), attack, [0.004, 0.008])
+    assert attack.begins[0] == 0
+
+
+def test_of_one_budget_both_ways_are_one():
+    model, x = network(), images(100)
+    labels = with_errors(model, x)
+    for attack in (PGD.madry(steps=5), PGD(steps=2), APGD(steps=5), FGSM()):
+        curves = [robustness_curve(model, loader(x, labels), attack, [0.008], exhaustive=e) for e in (False, True)]
+        assert curves[0].images["threshold"].equals(curves[1].images["threshold"])
+
+
+def test_a_weak_attack_is_stronger_in_one_pass_and_a_converged_one_the_same():
+    """What the pages say of agreement: warm starts help where an attack by itself does not arrive."""
+    model, x = network(), images(200)
+    labels = with_errors(model, x)
+    grid = np.linspace(0.002, 0.02, 10).tolist()
+
+    def both(attack):
+        return [robustness_curve(model, loader(x, labels), attack, grid, exhaustive=e).accuracy for e in (False, True)]
+
+    # Steps that add up to less than the ball: from a random point the border is out of reach.
+    one, plain = both(PGD(steps=4, loss="ce", rel_step_size=1 / 10, random_start=True))
+    assert (one <= plain + 0.01).all()
+    assert (plain - one).max() > 0.05
+    one, plain = both(PGD.two_losses())
+    assert np.abs(one - plain).max() <= 0.011
