@@ -8,10 +8,12 @@ added to the loss.
 from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neuroalign.config import describe
+from neuroalign.functional.distributed import world_size
 from neuroalign.functional.smoothness import input_gradient_norm
 from neuroalign.perturbations import PGD, Classifier, attacking
 from neuroalign.perturbations.attacks.budget import Norm, check_norm, per_sample, project, random_points, steepest
@@ -21,8 +23,8 @@ from neuroalign.types import check_images
 class RobustTraining:
     """A way to train a classifier to be robust; the defaults train as usual.
 
-    Random numbers come from torch's global generator, so that a seeded training is reproducible. Images must be in [0, 1]:
-    normalisation belongs into the network.
+    Random numbers come from torch's global generator and the process's rank, so that a seeded training is reproducible and
+    no two processes draw alike. Images must be in [0, 1]: normalisation belongs into the network.
     """
 
     def inputs(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -39,6 +41,15 @@ class RobustTraining:
             logits: (stimulus, class), of the network on :meth:`inputs`.
         """
         return logits.new_zeros(())
+
+
+def _rank() -> int:
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def _new_starts(num: int) -> Tensor:
+    """Identities by which each image gets a random start that it had in no step before, nor on another process."""
+    return torch.randint(2**31, (num,)) + 2**31 * _rank()
 
 
 def _budget(eps: float, norm: Norm, steps: int) -> tuple[float, Norm, int]:
@@ -77,7 +88,7 @@ class AdversarialTraining(RobustTraining):
     def inputs(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Images that the network finds hard."""
         check_images(images)
-        index = torch.randint(2**31, (len(images),))  # a new random start for each image in each step
+        index = _new_starts(len(images))
         with attacking(network), torch.no_grad():
             radius = per_sample(self.eps, images.float(), self.norm)
             found, _ = self.attack.search(Classifier(network), images.float(), labels, radius, index)
@@ -117,7 +128,7 @@ class TRADES(RobustTraining):
         return self.beta * _divergence(logits, network(perturbed.to(images.dtype))).mean()
 
     def _worst(self, network: nn.Module, images: Tensor) -> Tensor:
-        index = torch.randint(2**31, (len(images),))
+        index = _new_starts(len(images))
         radius = per_sample(self.eps, images, self.norm)
         with attacking(network):
             classifier = Classifier(network)
@@ -157,7 +168,12 @@ class GaussianNoiseTraining(RobustTraining):
     def inputs(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Noisy images."""
         check_images(images)
-        return (images + self.std * torch.randn_like(images)).clamp(0, 1)
+        if (rank := _rank()) == 0:
+            noise = torch.randn_like(images)
+        else:  # the global generator is often seeded alike on all processes
+            generator = torch.Generator(images.device).manual_seed(int(torch.randint(2**62, ())) + rank)
+            noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+        return (images + self.std * noise).clamp(0, 1)
 
 
 class GradientRegularization(RobustTraining):

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning as L
-import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from neuroalign.data.augmentation import augmented, batch_seed, treats_batches_alike
 from neuroalign.data.images import collate
 from neuroalign.types import Batch
 
@@ -19,14 +19,15 @@ class BatchDataModule(L.LightningDataModule):
 
     Subclasses fill ``self.datasets`` ("train", "val" and, where there is one, "test") in ``setup``.
 
-    The order of an epoch depends on ``seed`` and the epoch alone, and augmentation on ``seed`` and the step alone; under
-    a distributed strategy each process gets its share.
+    The order of an epoch depends on ``seed`` and the epoch alone, and augmentation on ``seed``, the number of the batch and
+    the process alone; under a distributed strategy each process gets its share.
 
     Args:
         batch_size: Images a batch (of each process).
         num_workers: Loader processes.
         augment: From float images (stimulus, channel, height, width) to the same, on training batches, after they are
-            on the device.
+            on the device. What would treat all images of a batch alike, as torchvision's random crops and flips do, is
+            called image by image; :class:`neuroalign.data.images.ShiftFlip` draws for each image in one go.
         seed: Of the order and the augmentation.
         drop_last: Leave out an incomplete last training batch.
     """
@@ -46,6 +47,7 @@ class BatchDataModule(L.LightningDataModule):
         self.batch_size, self.num_workers, self.augment = batch_size, num_workers, augment
         self.seed, self.drop_last = seed, drop_last
         self.datasets: dict[str, Dataset[Batch]] = {}
+        self._alike: tuple[Any, bool] | None = None  # the augmentation that was tried out, and what came of it
 
     def _loader(self, stage: str) -> DataLoader[Batch]:
         if not self.datasets:
@@ -86,11 +88,14 @@ class BatchDataModule(L.LightningDataModule):
         return self.test_dataloader()
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Augment training batches; a seed for each step makes a resumed run draw what it would have drawn."""
-        if self.augment is None or self.trainer is None or not self.trainer.training:
+        """Augment training batches, with random numbers of each batch's own: see :mod:`neuroalign.data.augmentation`."""
+        trainer = self.trainer
+        if self.augment is None or trainer is None or not trainer.training:
             return batch
         images = batch["image"]
-        devices = [images.device] if images.is_cuda else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(self.seed * 1_000_003 + self.trainer.global_step)
-            return {**batch, "image": self.augment(images)}
+        if self._alike is None or self._alike[0] is not self.augment:
+            self._alike = self.augment, treats_batches_alike(self.augment, images[0])
+        # Not the optimiser's step, which stands still while gradients are accumulated; a resumed run goes on counting.
+        number = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        seed = batch_seed(self.seed, number, trainer.global_rank)
+        return {**batch, "image": augmented(self.augment, images, seed, image_by_image=self._alike[1])}

@@ -8,6 +8,7 @@ from torch import nn
 from neuroalign import FGSM, PGD
 from neuroalign.perturbations.attacks.budget import random_points
 from tests.perturbations.attacks.test_gradient import images, linear
+from tests.perturbations.evaluation.test_curve import network
 
 
 def smooth(num_classes=4):
@@ -58,7 +59,7 @@ class Times(nn.Module):
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_madrys_pgd(norm):
     """Cross-entropy, from a random point, constant steps of 2.5 eps / steps, projected each time."""
-    model, x, eps, steps = smooth(), images(40), 0.06 if norm == "linf" else 0.4, 10
+    model, x, eps, steps = network(), images(40), 0.008 if norm == "linf" else 0.06, 10
     labels = model(x).argmax(1)
     found = PGD.madry(norm, steps=steps, seed=5)(model, x, labels, eps)
     radius = torch.full((40, 1, 1, 1), eps)

@@ -1,0 +1,70 @@
+"""Augmentation that every image gets for itself: a seed for each batch of each process, and transforms that know no batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+Augment = Callable[[Tensor], Tensor]
+_COPIES, _DRAWS = 8, 6
+
+
+def batch_seed(seed: int, batch: int, rank: int) -> int:
+    """A seed of its own for every training batch of every process."""
+    return ((seed * 1_000_003 + batch) * 1_000_003 + rank) % 2**63
+
+
+def augmented(augment: Augment, images: Tensor, seed: int, *, image_by_image: bool) -> Tensor:
+    """Images after an augmentation whose random numbers come from the seed; the global generator is left alone.
+
+    Args:
+        augment: From images (stimulus, channel, height, width) to the same, or to another size.
+        images: (stimulus, channel, height, width).
+        seed: Of the random numbers.
+        image_by_image: Whether to call it with one image after the other.
+
+    Raises:
+        ValueError: If it returns another number of images.
+    """
+    with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
+        torch.manual_seed(seed)
+        if image_by_image:
+            out = torch.cat([augment(image[None]) for image in images]) if len(images) else images
+        else:
+            out = augment(images)
+    if len(out) != len(images):
+        raise ValueError(f"augment turned {len(images)} images into {len(out)}")
+    return out
+
+
+def treats_batches_alike(augment: Augment, image: Tensor) -> bool:
+    """Whether an augmentation draws once for a whole batch, so that all of its images would get the same crop or flip.
+
+    torchvision's transforms do, when they are given a batch. Of anything else it is tried out on copies of an image: they
+    come back alike, though another draw gives something else.
+
+    Args:
+        augment: The augmentation.
+        image: (channel, height, width), some image.
+
+    Example:
+        >>> flip_all = lambda images: images.flip(3) if torch.rand(()) < 0.5 else images
+        >>> treats_batches_alike(flip_all, torch.rand(3, 4, 4))
+        True
+    """
+    if _is_torchvisions(augment):
+        return True
+    copies = image[None].repeat(_COPIES, 1, 1, 1)
+    draws = [augmented(augment, copies, seed, image_by_image=False) for seed in range(_DRAWS)]
+    if any(not bool((out == out[:1]).all()) for out in draws):
+        return False
+    first = draws[0][0]
+    return any(out[0].shape != first.shape or not torch.equal(out[0], first) for out in draws)
+
+
+def _is_torchvisions(augment: Augment) -> bool:
+    parts = list(augment.modules()) if isinstance(augment, nn.Module) else [augment]
+    parts += getattr(augment, "transforms", [])  # torchvision's older Compose is no module
+    return any(type(part).__module__.startswith("torchvision.transforms") for part in parts)
