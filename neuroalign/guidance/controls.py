@@ -120,6 +120,14 @@ class ShuffledGuidance(TargetGuidance):
         """Names of the heads that get a target."""
         return self.guidance.heads_guided
 
+    def held_out_targets(self, batch: Batch) -> dict[str, Tensor]:
+        """Targets of other images of the batch; none where they are of a data set, which is the training set."""
+        return {} if self.images is not None else super().held_out_targets(batch)
+
+    def ceiling_of(self, head: str) -> Tensor | None:
+        """That of the wrapped guidance."""
+        return self.guidance.ceiling_of(head)
+
     def targets(self, batch: Batch) -> dict[str, Tensor]:
         """The wrapped guidance's targets, of other images."""
         if self.images is not None:

@@ -59,6 +59,17 @@ class TargetGuidance(nn.Module, ABC):
     def targets(self, batch: Batch) -> dict[str, Tensor]:
         """Target responses (stimulus, voxel) by head; NaN where there is none."""
 
+    def held_out_targets(self, batch: Batch) -> dict[str, Tensor]:
+        """The targets of a validation or test batch by head; none where such a batch has none."""
+        try:
+            return self.targets(batch)
+        except (KeyError, ValueError):  # of measured responses, mostly: they are there in training alone
+            return {}
+
+    def ceiling_of(self, head: str) -> Tensor | None:
+        """Noise ceiling (voxel,) of a head's targets, where they are measured and it is known."""
+        return None
+
     def forward(self, preds: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Loss terms by name, for responses by head (stimulus, voxel) and the batch they came from."""
         targets = self.targets(batch)
@@ -216,6 +227,10 @@ class MeasuredGuidance(TargetGuidance):
         """Names of the heads that get a target."""
         return tuple(self.columns)
 
+    def ceiling_of(self, head: str) -> Tensor | None:
+        """The noise ceiling that weights the head's loss."""
+        return getattr(self.loss_of(head), "noise_ceiling", None)
+
     def targets(self, batch: Batch) -> dict[str, Tensor]:
         """Columns of the batch's ``response``, by head; NaN in the rows of other subjects."""
         response = batch.get("response")
@@ -237,6 +252,13 @@ class MeasuredGuidance(TargetGuidance):
                 target = torch.where((batch["subject"] == self.subjects[head])[:, None], target, torch.nan)
             out[head] = target
         return out
+
+
+def target_guidances(guidance: nn.Module | None) -> list[TargetGuidance]:
+    """The guidances toward target responses that a guidance consists of; what a control wraps is the control's."""
+    if guidance is None or isinstance(guidance, TargetGuidance):
+        return [] if guidance is None else [guidance]
+    return [found for child in guidance.children() for found in target_guidances(child)]
 
 
 def nothing(preds: Mapping[str, Tensor]) -> Tensor:

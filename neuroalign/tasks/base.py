@@ -8,8 +8,9 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.data import DistributedSampler
 from torchmetrics import MetricCollection
 
 from neuroalign.types import Batch, as_batch, check_images
@@ -32,6 +33,7 @@ class Task(L.LightningModule, ABC):
     optimizer: OptimizerFactory | None
     scheduler: SchedulerFactory | None
     scheduler_interval: str
+    _batch_idx = 0
     val_metrics: MetricCollection
     test_metrics: MetricCollection
 
@@ -57,13 +59,29 @@ class Task(L.LightningModule, ABC):
     def evaluate(self, batch: Batch, stage: str, metrics: MetricCollection) -> None:
         """Log the loss of a validation or test batch as ``<stage>/...`` and update the stage's metrics."""
 
+    def counted_once(self, target: Tensor) -> Tensor:
+        """Targets (stimulus, voxel) of the batch being evaluated, NaN for images that a DistributedSampler repeats.
+
+        It does so at its end, to even the processes' shares out.
+        """
+        loaders = self.trainer.test_dataloaders if self.trainer.testing else self.trainer.val_dataloaders
+        loader = loaders[0] if isinstance(loaders, (list, tuple)) else loaders
+        sampler, batch_size = getattr(loader, "sampler", None), getattr(loader, "batch_size", None)
+        if not isinstance(sampler, DistributedSampler) or batch_size is None:
+            return target
+        place = self._batch_idx * batch_size + torch.arange(len(target), device=target.device)
+        repeated = place * sampler.num_replicas + sampler.rank >= len(sampler.dataset)
+        return torch.where(repeated[:, None], torch.nan, target)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Update the validation metrics."""
+        self._batch_idx = batch_idx
         self.check_batch(as_batch(batch), batch_idx)
         self.evaluate(batch, "val", self.val_metrics)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Update the test metrics."""
+        self._batch_idx = batch_idx
         self.check_batch(as_batch(batch), batch_idx)
         self.evaluate(batch, "test", self.test_metrics)
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from neuroalign.config import build
 from neuroalign.functional.manifold import check_labels
-from neuroalign.guidance.responses import nothing
+from neuroalign.guidance.responses import TargetGuidance, nothing, target_guidances
+from neuroalign.metrics import CKA, NoiseNormalizedCorrelation, VoxelCorrelation
 from neuroalign.models import GuidedNetwork
 from neuroalign.tasks.base import OptimizerFactory, SchedulerFactory, Task
 from neuroalign.tasks.robust_training import RobustTraining
@@ -26,7 +29,10 @@ class GuidedClassificationTask(Task):
     Logs ``train/loss``, ``train/task_loss``, ``train/accuracy``, ``alignment/<layer>/<region>/<measure>`` for every
     guidance term (with :class:`WeightedGuidance` also its ``alignment_weight/...``), ``train/robust_penalty`` where the
     robust training has one, and
-    ``val/task_loss``, ``val/accuracy`` (``test/...``). Guidance acts in training only.
+    ``val/task_loss``, ``val/accuracy`` (``test/...``). Guidance acts in training only; wherever it has targets for validation
+    or test images, how well the heads match them is logged as ``val/alignment/<layer>/<region>/correlation`` (median over
+    voxels of the correlation over images; ``.../normalized_correlation`` where the responses were measured and their noise
+    ceiling is known, ``.../cka`` for a head of another width than its target), whatever the guidance's weight.
 
     To change a part, override one small method: ``task_loss``, ``configure_metrics``, ``configure_optimizers``.
 
@@ -115,6 +121,7 @@ class GuidedClassificationTask(Task):
         self.train_metrics = self.configure_metrics().clone(prefix="train/")
         self.val_metrics = self.configure_metrics().clone(prefix="val/")
         self.test_metrics = self.configure_metrics().clone(prefix="test/")
+        self.alignment_metrics = nn.ModuleDict()  # by stage, head and kind, as the first targets come
 
     def configure_metrics(self) -> MetricCollection:
         """Metrics of (logits, labels), logged for every stage."""
@@ -192,14 +199,42 @@ class GuidedClassificationTask(Task):
         return self.network(images), {}
 
     def evaluate(self, batch: Batch, stage: str, metrics: MetricCollection) -> None:
-        """Log the task's loss and update the metrics."""
+        """Log the task's loss and the heads' alignment, and update the metrics."""
         batch = as_batch(batch)
-        logits = self(batch["image"])
-        size = len(logits)
+        images, size = batch["image"], len(batch["image"])
+        guidances = target_guidances(self.guidance)
+        targets = [(guidance, guidance.held_out_targets(batch)) for guidance in guidances]
+        if any(found for _, found in targets):
+            logits, responses = self._forward_with_responses(images)
+            if type(self).forward is not GuidedClassificationTask.forward:
+                logits = self(images)  # somebody else's idea of logits
+            for guidance, found in targets:
+                for head, target in found.items():
+                    self._align(guidance, head, responses[head], target, stage)
+        else:
+            logits = self(images)
         loss = self.task_loss(logits, batch["label"])
         self.log(f"{stage}/task_loss", loss, batch_size=size, sync_dist=True)
         metrics.update(logits, batch["label"])
         self.log_metrics(metrics, size, stage)
+
+    def _align(self, guidance: TargetGuidance, head: str, preds: Tensor, target: Tensor, stage: str) -> None:
+        """Update and log the metrics of one head's alignment."""
+        ceiling = guidance.ceiling_of(head)
+        makers: dict[str, Callable[[], Metric]] = {"correlation": VoxelCorrelation}
+        if preds.shape[1] != target.shape[1]:
+            makers = {"cka": CKA}
+        elif ceiling is not None:
+            makers["normalized_correlation"] = partial(NoiseNormalizedCorrelation, ceiling)
+        for kind, make in makers.items():
+            key = f"{stage}-{head}-{kind}"
+            if key not in self.alignment_metrics:
+                self.alignment_metrics[key] = make().to(self.device)
+            self.alignment_metrics[key].update(preds.float(), self.counted_once(target.float()))
+            self.log(
+                f"{stage}/alignment/{self.term_path(f'{head}/{kind}')}", self.alignment_metrics[key], on_step=False,
+                on_epoch=True, batch_size=len(preds), metric_attribute=f"alignment_metrics.{key}",
+            )  # fmt: skip
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Logits (stimulus, class)."""

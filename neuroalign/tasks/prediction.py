@@ -118,7 +118,7 @@ class NeuralPredictionTask(Task):
         preds = self(batch["image"])
         size = len(batch["image"])
         self.log(f"{stage}/loss", self.task_loss(preds, batch["response"]), batch_size=size, sync_dist=True)
-        metrics.update(preds, batch["response"])
+        metrics.update(preds, self.counted_once(batch["response"]))
         self.log_metrics(metrics, size, stage)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:

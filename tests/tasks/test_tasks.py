@@ -16,10 +16,12 @@ from neuroalign import (
     GuidedNetwork,
     LabelOnlyGuidance,
     MeasuredGuidance,
+    NeuralAlignmentLoss,
     NeuralPredictionTask,
     NeuralPredictor,
     PredictedGuidance,
     ResponsesDataModule,
+    ShuffledGuidance,
     WeightedGuidance,
 )
 from neuroalign.data import ShiftFlip
@@ -369,3 +371,74 @@ def test_training_without_a_validation_set(digits, quiet_trainer):
     assert trainer.global_step == 2
     with pytest.raises(ValueError, match="there is no val set"):
         trainer.validate(GuidedClassificationTask(network()), GuidanceDataModule((images[:100], labels[:100])))
+
+
+def held_out(digits, quiet_trainer, guidance, weight=0.5, responses=None):
+    network = GuidedNetwork("small_resnet", 10, heads={"V4": ("layer3", 6), "V1": ("layer1", 6)}, image_shape=SHAPE)
+    task = GuidedClassificationTask(network, guidance, weight, lr=0.05)
+    module = data(digits, responses=responses)
+    trainer = quiet_trainer(max_epochs=1)
+    trainer.fit(task, module)
+    logged = {k: float(v) for k, v in trainer.callback_metrics.items() if "alignment" in k and k.startswith("val")}
+    return task.eval(), module, logged
+
+
+def test_validation_says_how_well_the_heads_match(digits, quiet_trainer):
+    predictor = NeuralPredictor("small_resnet", 6, image_shape=SHAPE)
+    task, module, logged = held_out(digits, quiet_trainer, PredictedGuidance({"V4": predictor}))
+    assert set(logged) == {"val/alignment/layer3/V4/correlation"}
+    batches = list(module.val_dataloader())
+    images = torch.cat([b["image"] for b in batches])
+    with torch.no_grad():
+        _, responses = task.network(images, with_responses=True)
+        target = predictor.eval()(images)
+    expected = pearson(responses["V4"], target).nanmedian()
+    assert logged["val/alignment/layer3/V4/correlation"] == pytest.approx(float(expected), abs=1e-3)
+    trainer = quiet_trainer(max_epochs=1)
+    (tested,) = trainer.test(task, module, verbose=False)
+    assert tested["test/alignment/layer3/V4/correlation"] == pytest.approx(float(expected), abs=1e-3)
+
+
+def test_without_weight_the_alignment_is_told_all_the_same(digits, quiet_trainer):
+    """The control "none" needs the same number beside it."""
+    predictor = NeuralPredictor("small_resnet", 6, image_shape=SHAPE)
+    guidance = WeightedGuidance([PredictedGuidance({"V4": predictor}), LabelOnlyGuidance(10, {"V1": 6})])
+    _, _, logged = held_out(digits, quiet_trainer, guidance, weight=0.0)
+    assert set(logged) == {"val/alignment/layer3/V4/correlation", "val/alignment/layer1/V1/correlation"}
+
+
+def test_a_head_of_another_width_is_compared_as_a_whole(digits, quiet_trainer):
+    predictor = NeuralPredictor("small_resnet", 9, image_shape=SHAPE)
+    _, _, logged = held_out(digits, quiet_trainer, PredictedGuidance({"V4": predictor}, loss="cka"))
+    assert set(logged) == {"val/alignment/layer3/V4/cka"}
+
+
+def test_measured_responses_are_compared_where_there_are_any(digits, quiet_trainer):
+    images, _ = digits
+    responses = torch.randn(len(images), 6)
+    loss = NeuralAlignmentLoss("mse", noise_ceiling=torch.full((6,), 0.5))
+    _, _, logged = held_out(digits, quiet_trainer, MeasuredGuidance({"V4": 6}, loss), responses=responses[:200])
+    assert logged == {}  # our DataModule has responses to training images alone
+
+    class Measured(GuidanceDataModule):
+        def on_after_batch_transfer(self, batch, dataloader_idx):
+            return {**batch, "response": responses[batch["stimulus"]]}
+
+    network = GuidedNetwork("small_resnet", 10, heads={"V4": ("layer3", 6)}, image_shape=SHAPE)
+    task = GuidedClassificationTask(network, MeasuredGuidance({"V4": 6}, loss))
+    (found,) = quiet_trainer().validate(task, Measured(val=(images[:90], digits[1][:90]), batch_size=20), verbose=False)
+    task.eval()
+    with torch.no_grad():
+        predicted = task.network(images[:90], with_responses=True)[1]["V4"]
+    r = pearson(predicted, responses[:90])
+    assert found["val/alignment/layer3/V4/correlation"] == pytest.approx(float(r.nanmedian()), abs=1e-4)
+    normalised = float((r / 0.5**0.5).nanmedian())
+    assert found["val/alignment/layer3/V4/normalized_correlation"] == pytest.approx(normalised, abs=1e-4)
+
+
+def test_shuffled_targets_of_a_data_set_are_not_looked_up_for_other_images(digits, quiet_trainer):
+    predictor = NeuralPredictor("small_resnet", 6, image_shape=SHAPE)
+    shuffled = ShuffledGuidance(PredictedGuidance({"V4": predictor}), images=digits[0][:200])
+    assert held_out(digits, quiet_trainer, shuffled)[2] == {}
+    in_batch = ShuffledGuidance(PredictedGuidance({"V4": predictor}))
+    assert set(held_out(digits, quiet_trainer, in_batch)[2]) == {"val/alignment/layer3/V4/correlation"}
