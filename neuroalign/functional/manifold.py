@@ -8,6 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from neuroalign.functional.gram import center
+from neuroalign.functional.variation import unit_range
+
 
 def check_features(features: Tensor, labels: Tensor) -> None:
     """Refuse anything but features (stimulus, feature) with an integer label for each row.
@@ -105,6 +108,8 @@ def manifold_radius(features: Tensor, labels: Tensor, *, relative: bool = True) 
     """
     check_features(features, labels)
     labels, num = _compact(labels)
+    if relative:
+        features = unit_range(features, whole=True)[0]
     centers, counts = class_centers(features, labels, num)
     squared = features.new_zeros(num).index_add(0, labels, (features - centers[labels]).square().sum(1))
     radius = (squared / counts).sqrt()
@@ -121,9 +126,9 @@ def _clouds(features: Tensor, labels: Tensor | None) -> Sequence[Tensor]:
         labels = torch.zeros(len(features), dtype=torch.long, device=features.device)
     check_features(features, labels)
     labels, num = _compact(labels)
-    centers, _ = class_centers(features, labels, num)
-    order = labels.argsort(stable=True)
-    return (features - centers[labels])[order].split(labels.bincount(minlength=num).tolist())
+    groups = features[labels.argsort(stable=True)].split(labels.bincount(minlength=num).tolist())
+    # What asks for clouds is free of the shift and scale of each.
+    return [center(unit_range(group, whole=True)[0]) for group in groups]
 
 
 def participation_ratio(features: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -213,6 +218,8 @@ def nearest_center_signal(features: Tensor, labels: Tensor) -> Tensor:
         >>> nearest_center_signal(x, torch.tensor([0, 0, 1, 1]))
         tensor([10., 10.])
     """
+    check_features(features, labels)
+    features = unit_range(features, whole=True)[0]
     radius = manifold_radius(features, labels, relative=False)
     if len(radius) < 2:
         raise ValueError(f"a nearest other centre needs at least two classes; got {len(radius)}")
@@ -274,9 +281,10 @@ def separability(features: Tensor, labels: Tensor) -> Tensor:
 
 
 def _variances(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Sums of squares within and between classes, every sample weighing the same, and the number of classes."""
+    """Sums of squares within and between classes, up to one factor, and the number of classes; samples weigh the same."""
     check_features(features, labels)
     labels, num = _compact(labels)
+    features = unit_range(features, whole=True)[0]  # of which only ratios are used
     centers, counts = class_centers(features, labels, num)
     between = (counts * (centers - features.mean(0)).square().sum(1)).sum()
     return (features - centers[labels]).square().sum(), between, num

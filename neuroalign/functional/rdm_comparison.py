@@ -270,6 +270,8 @@ def normalized_rdms(rdms: Tensor, comparison: Comparison) -> Tensor:
         for row, d in zip(out, rdms):
             row[~d.isnan()] = _ranks(d[~d.isnan()])
         return out  # not scaled: rounding would break the ties of their mean
+    top = rdms.abs().nan_to_num(0.0).amax(1, keepdim=True)
+    rdms = rdms / torch.where(top > 0, top, 1)
     if comparison in ("cosine", "whitened_cosine"):
         return rdms / rdms.square().nanmean(1, keepdim=True).sqrt()
     rdms = rdms - rdms.nanmean(1, keepdim=True)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from neuroalign.functional.gram import check_choice, widen
+from neuroalign.functional.variation import unit_magnitude
 
 Similarity = Literal["dot", "cosine", "sqeuclidean"]
 
@@ -56,8 +57,9 @@ def pair_similarities(embeddings: Tensor, triplets: Tensor, similarity: Similari
     check_triplets(embeddings, triplets, similarity)
     (z,) = widen(embeddings)
     if similarity == "cosine":
-        size = z.square().sum(1, keepdim=True)
-        z = torch.where(size > 0, z / torch.where(size > 0, size, 1).sqrt(), 0)
+        z, some = unit_magnitude(z, 1)
+        size = torch.where(some, z.square().sum(1), 1)[:, None]
+        z = torch.where(some[:, None], z / size.sqrt(), 0)
     a, b, c = z[triplets[:, 0]], z[triplets[:, 1]], z[triplets[:, 2]]
     pairs = ((a, b), (a, c), (b, c))
     if similarity == "sqeuclidean":

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from neuroalign.config import build, describe, is_description
 from neuroalign.losses import NeuralAlignmentLoss
 from neuroalign.models import Frozen, NeuralPredictor
-from neuroalign.types import Batch, unknown
+from neuroalign.types import Batch, check_images, unknown
 
 
 def check_heads(preds: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> None:
@@ -117,8 +117,13 @@ class PredictedGuidance(TargetGuidance):
             heads (of several layers) runs once a batch.
         loss: A measure's name or a loss ``(preds, target) -> scalar``, or one by each head's name; the paper's is "mse".
 
+    Attributes:
+        checks_images: Whether the next batch's images must be in [0, 1]; True until one was looked at. A task of ours looks
+            at images itself.
+
     Raises:
-        ValueError: On the first batch, if the network has no head of that name.
+        ValueError: On the first batch, if the network has no head of that name, or images are not in [0, 1] (normalised,
+            perhaps: a predictor normalises by itself, and would predict responses to other images).
 
     Example:
         >>> from neuroalign import GuidedNetwork, NeuralPredictor
@@ -150,6 +155,7 @@ class PredictedGuidance(TargetGuidance):
                 predictor = build(predictor)
             loaded[head] = predictor if isinstance(predictor, Frozen) else Frozen(predictor)
         self.predictors = nn.ModuleDict(loaded)
+        self.checks_images = True
         self.config = describe(
             "neuroalign.guidance.PredictedGuidance",
             predictors=dict(self.predictors.items()),
@@ -163,6 +169,9 @@ class PredictedGuidance(TargetGuidance):
 
     def targets(self, batch: Batch) -> dict[str, Tensor]:
         """Predicted responses to the batch's images, by head."""
+        if self.checks_images and batch["image"].ndim == 4:
+            check_images(batch["image"])
+            self.checks_images = False
         done: dict[int, Tensor] = {}
         for predictor in self.predictors.values():
             if id(predictor.module) not in done:

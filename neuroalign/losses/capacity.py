@@ -12,6 +12,7 @@ from torch import Tensor
 from neuroalign.config import describe
 from neuroalign.functional.cone import cone_projection
 from neuroalign.functional.manifold import class_centers, group_by_class
+from neuroalign.functional.variation import unit_range
 from neuroalign.losses.labelled import LabelledLoss
 
 
@@ -145,6 +146,7 @@ class CapacityLoss(LabelledLoss):
         return {"capacity": value.mean() / num}
 
     def _per_manifold(self, z: Tensor, labels: Tensor, num: int, generator: torch.Generator) -> dict[str, Tensor]:
+        z = unit_range(z, whole=True)[0]  # the measure is free of shift and scale
         centers, _ = class_centers(z, labels, num)
         about = centers - z.mean(0)
         length2 = about.square().sum(1).clamp_min(torch.finfo(z.dtype).tiny)

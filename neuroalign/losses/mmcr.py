@@ -8,6 +8,7 @@ from torch import Tensor
 from neuroalign.config import describe
 from neuroalign.functional.distributed import gather_batch, world_size
 from neuroalign.functional.manifold import class_centers, group_by_class
+from neuroalign.functional.variation import unit_magnitude
 from neuroalign.losses.labelled import LabelledLoss
 
 
@@ -72,7 +73,7 @@ class MMCRLoss(LabelledLoss):
 
     def _terms(self, z: Tensor, labels: Tensor) -> dict[str, Tensor]:
         present, labels = labels.unique(return_inverse=True)
-        z = torch.nn.functional.normalize(z, dim=1)
+        z = torch.nn.functional.normalize(unit_magnitude(z, 1)[0], dim=1)
         centers, _ = class_centers(z, labels, len(present))
         terms = {"centroid": -_nuclear(centers[None]).sum()}
         if self.weights["local"]:

@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from neuroalign.config import build
 from neuroalign.functional.manifold import check_labels
-from neuroalign.guidance.responses import TargetGuidance, nothing, target_guidances
+from neuroalign.guidance.responses import PredictedGuidance, TargetGuidance, nothing, target_guidances
 from neuroalign.metrics import CKA, NoiseNormalizedCorrelation, VoxelCorrelation
 from neuroalign.models import GuidedNetwork
 from neuroalign.tasks.base import OptimizerFactory, SchedulerFactory, Task
@@ -99,6 +99,9 @@ class GuidedClassificationTask(Task):
                 "or GuidedNetwork(classifier, None, heads) where it gives logits already"
             )
         self.guidance: nn.Module | None = build(guidance)
+        for module in [] if self.guidance is None else self.guidance.modules():
+            if isinstance(module, PredictedGuidance):
+                module.checks_images = False  # check_batch does, and knows what augmentation may bring
         self.robust_training: RobustTraining | None = build(robust_training)
         if not isinstance(self.robust_training, (RobustTraining, type(None))):
             raise TypeError(

@@ -254,3 +254,15 @@ def test_nothing_keeps_the_graph():
     x = torch.randn(2, V, requires_grad=True)
     nothing({"a": x}).backward()
     assert torch.equal(x.grad, torch.zeros(2, V))
+
+
+def test_normalised_images_are_refused_in_a_loop_of_ones_own():
+    """Most CIFAR code normalises in its transform; the predictor would normalise once more, and predict nonsense."""
+    guidance = PredictedGuidance({"V4": NeuralPredictor("small_resnet", 5, image_shape=(3, 8, 8))})
+    images = torch.rand(4, 3, 8, 8)
+    with pytest.raises(ValueError, match="the model normalises in its first layer"):
+        guidance({"V4": torch.zeros(4, 5)}, {"image": (images - 0.5) / 0.25})
+    guidance({"V4": torch.zeros(4, 5)}, {"image": images})
+    guidance(
+        {"V4": torch.zeros(4, 5)}, {"image": images + 0.1}
+    )  # looked at once: what augmentation does later is its own

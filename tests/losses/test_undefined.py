@@ -5,7 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuroalign import NeuralAlignmentLoss, functional
+from neuroalign import (
+    CapacityLoss,
+    MMCRLoss,
+    NeuralAlignmentLoss,
+    OddOneOutLoss,
+    RDMAlignmentLoss,
+    functional,
+)
 from neuroalign.losses import MEASURES
 
 SCALE_FREE = sorted(name for name, measure in MEASURES.items() if measure.scale_free)
@@ -158,3 +165,63 @@ def test_a_readout_with_zero_weights():
         loss.backward()
         optimizer.step()
     assert float(functional.pearson(head(x), y).min()) > 0.85
+
+
+LABELS = torch.arange(24) % 4
+OTHERS = {
+    "RDM of predictions": lambda s: RDMAlignmentLoss(functional.rdm(sets()[1])),
+    "odd one out": lambda s: OddOneOutLoss("cosine"),
+    "MMCR": lambda s: MMCRLoss(local_weight=1.0),
+    "capacity per manifold": lambda s: CapacityLoss("per_manifold", resample=False),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_losses_without_a_unit(name):
+    g = torch.Generator().manual_seed(0)
+    second = {
+        "RDM of predictions": torch.arange(24),
+        "odd one out": torch.stack([torch.randperm(24, generator=g)[:3] for _ in range(30)]),
+    }.get(name, LABELS)
+    expected, gradient = value_and_gradient(OTHERS[name](1), sets()[0], second)
+    for scale in (1e-20, 1e-10, 1e20):
+        value, grad = value_and_gradient(OTHERS[name](1), scale * sets()[0], second)
+        torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(grad * scale, gradient, rtol=5e-3, atol=2e-3 * float(gradient.abs().max()))
+
+
+def test_a_dissimilarity_matrix_in_any_unit():
+    d = functional.rdm(sets()[1])
+    subjects = torch.stack([d, d.roll(3), d + 0.2 * d.flip(0)])
+    expected = float(RDMAlignmentLoss(subjects)(sets()[0], torch.arange(24)))
+    ceiling = torch.stack(functional.rdm_noise_ceiling(subjects))
+    for scale in (1e-20, 1e20):
+        found = RDMAlignmentLoss(scale * subjects)(sets()[0], torch.arange(24))
+        assert float(found) == pytest.approx(expected, rel=1e-4)
+        torch.testing.assert_close(torch.stack(functional.rdm_noise_ceiling(scale * subjects)), ceiling)
+    with pytest.raises(ValueError, match="rdm has infinite values"):
+        RDMAlignmentLoss(d.index_fill(0, torch.tensor([2]), torch.inf))
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        functional.manifold_radius, functional.participation_ratio, functional.separability, functional.variance_ratio,
+        functional.effective_rank, functional.nearest_center_signal,
+    ],
+    ids=lambda f: f.__name__,
+)  # fmt: skip
+def test_manifold_measures_in_any_unit(measure):
+    x = sets()[0]
+    for scale in (1e-20, 1e20):
+        torch.testing.assert_close(measure(scale * x, LABELS), measure(x, LABELS), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("constant", [0.1, -1.7e8, 1e20])
+def test_a_class_that_is_a_point_has_no_dimension(constant):
+    x = sets()[0]
+    x[LABELS == 2] = constant
+    for measure in (functional.participation_ratio, functional.effective_rank):
+        assert measure(x, LABELS).isnan().tolist() == [False, False, True, False]
+    flat = torch.full((24, 5), constant)
+    assert bool(functional.separability(flat, LABELS).isnan())
