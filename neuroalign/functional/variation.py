@@ -75,7 +75,8 @@ def unit_range(
     if distributed:
         low, high = reduce_max(torch.stack([-low, high])).unbind()
         low = -low
-    varies = ~is_constant(low, high, torch.finfo(x.dtype).eps)
+    # Subnormal numbers have lost their digits, and no inverse.
+    varies = ~is_constant(low, high, torch.finfo(x.dtype).eps) & ~(high - low < torch.finfo(x.dtype).tiny)
     span = torch.where(varies, high - low, 0)
     if whole:
         top = span.amax()
@@ -103,5 +104,5 @@ def unit_magnitude(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """
     low, high = extremes(x, dim=dim)
     top = torch.maximum(-low, high)
-    defined = ~(top == 0)
+    defined = ~(top < torch.finfo(x.dtype).tiny)
     return x * torch.where(defined, 1 / torch.where(defined, top, 1), 0).unsqueeze(dim), defined

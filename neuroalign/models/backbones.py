@@ -279,7 +279,7 @@ class Trunk(nn.Module):
         """Features, and the outputs of the tapped layers by name, in one pass."""
         self._captured = {}
         try:
-            features = self.forward(images)
+            features = self(images)  # the call, not the method: hooks of parallel wrappers sit around it
             return features, self._captured
         finally:
             self._captured = None

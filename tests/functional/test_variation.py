@@ -74,6 +74,13 @@ def test_nan_and_infinite_values_are_not_constant():
     assert unit_magnitude(torch.tensor([[torch.inf, 1.0]]), 1)[0].isnan().any()
 
 
+def test_subnormal_numbers_are_nothing():
+    for dtype in (torch.float32, torch.float64):
+        x = torch.tensor([[1.0, 2.0], [3.0, 7.0], [2.0, 1.0]], dtype=dtype) * torch.finfo(dtype).tiny / 100
+        assert unit_range(x)[0].eq(0).all() and unit_magnitude(x, 1)[0].eq(0).all()
+        assert pearson(x, x).isnan().all() and cosine(x, x).isnan().all()
+
+
 def test_where_nothing_is_used_nothing_varies():
     z, varies, scale = unit_range(torch.randn(4, 2), torch.tensor([[True, False]]).expand(4, 2))
     assert varies.tolist() == [True, False]

@@ -103,6 +103,25 @@ def test_plain_ddp():
     assert float((a - b).abs().max()) > 1e-3  # else this test could not fail
 
 
+def _fsdp(rank, world):
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    network, guidance = made()
+    mesh = init_device_mesh("cpu", (world,))
+    fully_shard(network.trunk, mesh=mesh)
+    fully_shard(network, mesh=mesh)
+    images, labels = (x[rank * N // world : (rank + 1) * N // world] for x in data())
+    loss_of(network, guidance, images, labels).backward()
+    return torch.cat([p.grad.full_tensor().flatten() for p in network.parameters()])
+
+
+def test_sharded_parameters():
+    pytest.importorskip("torch.distributed.fsdp", reason="this torch has no fully_shard")
+    for found in run_on_ranks(_fsdp, 2):
+        torch.testing.assert_close(found, expected(), rtol=1e-5, atol=1e-6)
+
+
 def _accelerate(rank, world):
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), LOCAL_WORLD_SIZE=str(world))
     from accelerate import Accelerator

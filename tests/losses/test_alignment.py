@@ -424,3 +424,12 @@ def _local_value(rank, world):
 def test_distributed_can_be_switched_off():
     for rank, value in enumerate(run_on_ranks(_local_value, 2)):
         torch.testing.assert_close(value, NeuralAlignmentLoss("pearson")(*responses(rank)))
+
+
+def test_errors_name_the_side_that_is_wrong():
+    x = torch.randn(8, 4)
+    for measure in ("mse", "cka"):
+        with pytest.raises(TypeError, match=r"^target must be floating point"):
+            NeuralAlignmentLoss(measure)(x, torch.ones(8, 4, dtype=torch.long))
+        with pytest.raises(TypeError, match=r"^preds must be floating point"):
+            NeuralAlignmentLoss(measure)(torch.ones(8, 4, dtype=torch.long), x)
