@@ -180,14 +180,14 @@ def rbf_terms(
     above = torch.ones(n, n, dtype=torch.bool, device=preds.device).triu(1)
     kernels, varies = [], []
     for side, (x, w) in enumerate(((preds, None), (target, weight))):
-        d, known, _ = squared_distances(x, w)
+        d, known, unit = squared_distances(x, w)
         if median is None:
             inside = above if known is None else above & known
             values = d.detach()[inside].sort().values
             m = len(values)
             middle = (values[(m - 1) // 2] + values[m // 2]) / 2 if m else d.new_zeros(())
         else:
-            middle = d.new_tensor(median[side])
+            middle, d = d.new_tensor(median[side]), d * unit**2
         varies.append(middle > 0)
         kernel = (-d / (2 * bandwidth**2 * torch.where(middle > 0, middle, 1))).exp()
         kernels.append(kernel if known is None else torch.where(known, kernel, 0))

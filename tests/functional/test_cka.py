@@ -126,3 +126,24 @@ def test_rbf_bandwidth_is_the_median_and_detached():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_given_medians_are_in_the_unit_of_the_data():
+    """Those of the data, given by hand, change nothing: with missing values and in other units, too."""
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(20, 4, generator=g), torch.randn(20, 6, generator=g)
+    for scale in (1.0, 1e3, 1e-9):
+        for missing in (False, True):
+            a, b = scale * x, scale * y.clone()
+            if missing:
+                b[3, 2] = b[5, 1] = torch.nan
+            medians = []
+            for side in (a, b):
+                d = (side[:, None] - side).square().nanmean(2)[torch.ones(20, 20).triu(1) > 0].sort().values
+                medians.append(float((d[94] + d[95]) / 2))
+            torch.testing.assert_close(rbf_cka(a, b, median=tuple(medians)), rbf_cka(a, b), rtol=0, atol=1e-4)
+            wide = rbf_cka(a.double(), b.double(), median=tuple(medians))
+            torch.testing.assert_close(
+                rbf_cka(10 * a.double(), b.double(), median=(100 * medians[0], medians[1])), wide
+            )
+            assert float((rbf_cka(10 * a.double(), b.double(), median=tuple(medians)) - wide).abs()) > 1e-3

@@ -106,19 +106,19 @@ def test_every_metric_is_asked():
 
 
 def test_batch_by_batch(case):
-    tester.batch_by_batch(case)
+    tester.assert_batch_by_batch(case)
 
 
 def test_merged(case):
-    tester.merged(case)
+    tester.assert_merged(case)
 
 
 def test_copied(case):
-    tester.copied(case)
+    tester.assert_copied(case)
 
 
 def test_running(case):
-    tester.running(case)
+    tester.assert_running(case)
 
 
 def test_in_a_collection(case):
@@ -126,13 +126,13 @@ def test_in_a_collection(case):
     other = others[len(case.data)]
     if case.make().__class__ in (RobustAccuracy, ManifoldGeometry, RDMSimilarity):
         other = type(case.make()) if isinstance(case.make(), RobustAccuracy) else case.make
-    tester.in_a_collection(case, other)
+    tester.assert_in_a_collection(case, other)
 
 
 def test_bootstrapped(case):
     if isinstance(case.make(), RDMSimilarity):
         pytest.skip("its stimuli come with their identities: those drawn twice are one")
-    tester.bootstrapped(case)
+    tester.assert_bootstrapped(case)
 
 
 def _on_rank(rank, world):
@@ -168,7 +168,7 @@ def test_another_kind_is_refused(case):
     for other in (torch.tensor(2.0), 2, _OtherKind(), {"something": torch.zeros(1)}):
         with pytest.raises(ValueError, match=r"can take in another|are not those of this"):
             metric.merge_state(other)
-    tester.equal(metric.compute(), before)
+    tester.assert_equal(metric.compute(), before)
 
 
 class _OtherKind(VoxelCorrelation):
@@ -215,7 +215,7 @@ def test_a_refused_batch_leaves_no_trace(case):
         metric(first, *rest)
         with pytest.raises((ValueError, TypeError, RuntimeError)):
             metric(*(first[:-1], *rest) if rest else (first[:, :2],))
-    tester.equal(metric.compute(), tester.whole(case))
+    tester.assert_equal(metric.compute(), tester.whole(case))
 
 
 def test_an_index_that_is_given_makes_repeats_one():
@@ -225,7 +225,7 @@ def test_an_index_that_is_given_makes_repeats_one():
         metric = case.make()
         for rows in (slice(20, 40), slice(0, 25)):  # 20 to 24 come twice
             metric.update(*(x[rows] for x in case.data), index[rows])
-        tester.equal(metric.compute(), tester.whole(case))
+        tester.assert_equal(metric.compute(), tester.whole(case))
 
 
 def test_half_of_the_rows_with_an_index_and_half_without():
@@ -234,7 +234,7 @@ def test_half_of_the_rows_with_an_index_and_half_without():
     metric.update(preds[:10], labels[:10], torch.arange(10))
     metric.update(preds[10:], labels[10:])
     metric.update(preds[:10], labels[:10], torch.arange(10))
-    tester.equal(metric.compute(), tester.whole(CASES["robust"]))
+    tester.assert_equal(metric.compute(), tester.whole(CASES["robust"]))
     assert metric.num_images == N
 
 

@@ -39,7 +39,7 @@ def parts(case):
     return list(zip(*(x.split(BATCHES) for x in case.data)))
 
 
-def equal(value, expected):
+def assert_equal(value, expected):
     torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
@@ -54,67 +54,67 @@ def whole(case):
     return on(case, case.data)
 
 
-def batch_by_batch(case):
+def assert_batch_by_batch(case):
     """By ``update``; and by ``forward``, whose value is that of its batch."""
     updated, called = case.make(), case.make()
     for part in parts(case):
         updated.update(*part)
         value, alone = called(*part), case.make()
-        equal(value, alone(*part))
-    equal(updated.compute(), whole(case))
-    equal(called.compute(), whole(case))
+        assert_equal(value, alone(*part))
+    assert_equal(updated.compute(), whole(case))
+    assert_equal(called.compute(), whole(case))
     called.reset()
     called(*case.data)
-    equal(called.compute(), whole(case))
+    assert_equal(called.compute(), whole(case))
 
 
-def merged(case):
+def assert_merged(case):
     batches = parts(case)
     a, b, c = case.make(), case.make(), case.make()
     for part in batches[:2]:
         a.update(*part)
-    equal(a.compute(), on(case, *batches[:2]))  # a value that must not stay
+    assert_equal(a.compute(), on(case, *batches[:2]))  # a value that must not stay
     b.update(*batches[2])
     for part in batches[3:]:
         c(*part)
     a.merge_state(b)
     a.merge_state(c.metric_state)
-    equal(a.compute(), whole(case))
+    assert_equal(a.compute(), whole(case))
     fresh = case.make()
     fresh.merge_state(a)
-    equal(fresh.compute(), whole(case))
+    assert_equal(fresh.compute(), whole(case))
     fresh.reset()
-    equal(a.compute(), whole(case))
+    assert_equal(a.compute(), whole(case))
 
 
-def copied(case):
+def assert_copied(case):
     metric = case.make()
     for part in parts(case)[:3]:
         metric.update(*part)
     for one in (copy.deepcopy(metric), metric.clone(), pickle.loads(pickle.dumps(metric))):
         for part in parts(case)[3:]:
             one(*part)
-        equal(one.compute(), whole(case))
+        assert_equal(one.compute(), whole(case))
     assert not metric.state_dict()  # a checkpoint holds no data
 
 
-def in_a_collection(case, other):
+def assert_in_a_collection(case, other):
     for how in ("update", "forward"):
         collection = MetricCollection({"first": other(), "asked": case.make(), "last": other()})
         for part in parts(case):
             getattr(collection, how)(*part)
-        equal(collection["asked"].compute(), whole(case))
+        assert_equal(collection["asked"].compute(), whole(case))
 
 
-def running(case):
+def assert_running(case):
     for how in ("update", "forward"):
         metric = Running(case.make(), window=2)
         for part in parts(case):
             getattr(metric, how)(*part)
-        equal(metric.compute(), on(case, *parts(case)[-2:]))
+        assert_equal(metric.compute(), on(case, *parts(case)[-2:]))
 
 
-def bootstrapped(case):
+def assert_bootstrapped(case):
     """Every drawn row counts, however often it was drawn."""
     one = case.make() if case.key is None else case.make()[case.key]
     wrapper = BootStrapper(one, num_bootstraps=3, raw=True, mean=False, std=False, sampling_strategy="multinomial")
@@ -124,7 +124,7 @@ def bootstrapped(case):
     for value in wrapper.compute()["raw"]:
         rows = _bootstrap_sampler(len(case.data[0]), "multinomial")
         expected = on(case, tuple(x[rows] for x in case.data))
-        equal(value, expected if case.key is None else expected[case.key])
+        assert_equal(value, expected if case.key is None else expected[case.key])
 
 
 def spread(case, rank, world):
