@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # threads of several workers would stand in each other's way
+    torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from neuroalign.data import load_digits, write_simulated_nsd
 
 

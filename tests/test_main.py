@@ -92,6 +92,7 @@ def test_configurations_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     """The README's way by configuration: simulate, predict, guide, test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["neuroalign"])
+    monkeypatch.setenv("COLUMNS", "200")  # Lightning cuts long names in narrow terminals
     main(["simulate", "--out", "nsd"])
     fast = ["--trainer.accelerator=cpu", "--trainer.max_epochs=1", "--trainer.limit_train_batches=2",
             "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]  # fmt: skip

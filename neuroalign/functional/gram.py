@@ -114,6 +114,7 @@ def all_finite(x: Tensor) -> bool:
 
 _REMEDIES = {
     "preds": "has the network diverged?",
+    "variance": "a variance is a finite, positive number",
     "weight": "weights are finite numbers from 0 on, NaN leaves a voxel out",
 }
 

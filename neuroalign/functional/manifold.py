@@ -215,7 +215,7 @@ def nearest_center_signal(features: Tensor, labels: Tensor) -> Tensor:
 
     Example:
         >>> x = torch.tensor([[-1.0], [1.0], [9.0], [11.0]])
-        >>> nearest_center_signal(x, torch.tensor([0, 0, 1, 1]))
+        >>> nearest_center_signal(x, torch.tensor([0, 0, 1, 1])).round(decimals=3)
         tensor([10., 10.])
     """
     check_features(features, labels)

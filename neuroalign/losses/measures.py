@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from neuroalign.functional.cka import HSICTerms, linear_terms, ratio, rbf_terms
 from neuroalign.functional.correlation import masked_correlation
 from neuroalign.functional.dissimilarity import Dissimilarity
-from neuroalign.functional.gram import uniform
+from neuroalign.functional.gram import check_infinite, uniform
 from neuroalign.functional.likelihood import check_counts, gaussian_terms, poisson_terms, weighted_mean
 from neuroalign.functional.matching import soft_matching_terms
 from neuroalign.functional.rdm_comparison import Comparison, check_options, rsa_terms
@@ -101,9 +101,10 @@ class GaussianNLLMeasure(nn.Module):
         if isinstance(variance, str):
             raise ValueError(f"variance must be 'learned' or positive numbers; got {variance!r}")
         given = torch.as_tensor(variance, dtype=torch.float32)
-        if given.ndim > 1 or not bool((given > 0).all()) or bool(given.isinf().any()):
-            raise ValueError(f"variance must be a positive number or (voxel,) of them; got {tuple(given.shape)}, from "
-                             f"{float(given.min()):.3g} to {float(given.max()):.3g}")  # fmt: skip
+        check_infinite(variance=given)
+        if given.ndim > 1 or not bool((given > 0).all()):
+            raise ValueError(f"variance must be a positive number or (voxel,) of them; got {tuple(given.shape)}, smallest "
+                             f"{float(given.min()):.3g}")  # fmt: skip
         self.register_buffer("variance", given)
 
     def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:

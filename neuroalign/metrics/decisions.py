@@ -59,7 +59,8 @@ class ShapeBias(EpochMetric):
         num_shape, num_texture, total = self.counts.double()
         if not total and not self.in_forward:
             raise ValueError(
-                "ShapeBias has seen no image with a shape of one class and a texture of another: call update before compute"
+                "ShapeBias has seen no cue conflict (no image with a shape of one class and a texture of another was seen): "
+                "call update before compute"
             )
         return {
             "shape_bias": num_shape / (num_shape + num_texture),
