@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +55,7 @@ def treats_batches_alike(augment: Augment, image: Tensor) -> bool:
         >>> treats_batches_alike(flip_all, torch.rand(3, 4, 4))
         True
     """
-    if _is_torchvisions(augment):
+    if _torchvisions(augment):
         return True
     copies = image[None].repeat(_COPIES, 1, 1, 1)
     draws = [augmented(augment, copies, seed, image_by_image=False) for seed in range(_DRAWS)]
@@ -64,7 +65,20 @@ def treats_batches_alike(augment: Augment, image: Tensor) -> bool:
     return any(out[0].shape != first.shape or not torch.equal(out[0], first) for out in draws)
 
 
-def _is_torchvisions(augment: Augment) -> bool:
-    parts = list(augment.modules()) if isinstance(augment, nn.Module) else [augment]
+def refuse_normalising(augment: Augment | None) -> None:
+    """Refuse torchvision's Normalize among the transforms: networks here normalise in their first layer.
+
+    Raises:
+        ValueError: Saying so.
+    """
+    if any(type(part).__name__ == "Normalize" for part in _torchvisions(augment)):
+        raise ValueError(
+            "augment normalises images, but networks and predictors here do so themselves, in their first layer: leave "
+            "Normalize out, and give its mean and std to the network"
+        )
+
+
+def _torchvisions(augment: Augment | None) -> list[Any]:
+    parts: list[Any] = list(augment.modules()) if isinstance(augment, nn.Module) else [augment]
     parts += getattr(augment, "transforms", [])  # torchvision's older Compose is no module
-    return any(type(part).__module__.startswith("torchvision.transforms") for part in parts)
+    return [part for part in parts if type(part).__module__.startswith("torchvision.transforms")]

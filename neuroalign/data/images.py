@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from neuroalign.types import Batch, unknown
 
@@ -46,8 +46,8 @@ def resize(images: Tensor, size: int | Sequence[int]) -> Tensor:
 
 
 def collate(batch: Batch) -> Batch:
-    """For a DataLoader over a dataset whose ``__getitems__`` gives whole batches: nothing is left to do."""
-    return batch
+    """For a DataLoader: a batch that the dataset's ``__getitems__`` gave whole, or one made of single items."""
+    return batch if isinstance(batch, Mapping) else default_collate(batch)
 
 
 class ArrayDataset(Dataset[Batch]):

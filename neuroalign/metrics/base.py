@@ -133,6 +133,20 @@ class EpochMetric(Metric):
             raise ValueError(f"{type(self).__name__} has seen no {what}: call update before compute")
 
 
+def check_tensors(**tensors: Any) -> None:
+    """Refuse anything but tensors with a stimulus axis.
+
+    Raises:
+        TypeError: Naming what is none.
+        ValueError: Naming what has no axis.
+    """
+    for name, x in tensors.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name} must be a tensor; got {type(x).__name__} (torch.as_tensor(array) makes one)")
+        if not x.ndim:
+            raise ValueError(f"{name} must have an axis of stimuli; got a single number")
+
+
 def _without_empty(gather: Callable) -> Callable:
     def gathered(x: Tensor, group: Any = None) -> Sequence[Tensor]:
         parts = list(gather(x, group=group))

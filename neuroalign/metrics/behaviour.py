@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from neuroalign.functional.dissimilarity import Dissimilarity, rdm, rdm_vectors, square_rdm, upper
-from neuroalign.functional.gram import check_infinite
+from neuroalign.functional.gram import all_finite
 from neuroalign.functional.identities import find_rows, row_identities
 from neuroalign.functional.rdm_comparison import Comparison, check_options, compare_rdms, rdm_noise_ceiling
 from neuroalign.functional.triplets import Similarity, check_triplets, odd_one_out_correct
-from neuroalign.metrics.base import EpochMetric
+from neuroalign.metrics.base import EpochMetric, check_tensors
 from neuroalign.metrics.stimuli import StimulusMetric
 
 
@@ -78,7 +78,11 @@ class RDMSimilarity(StimulusMetric):
             raise TypeError("features and stimulus must be tensors: torch.as_tensor(array) makes one")
         if len(features) != len(stimulus):
             raise ValueError(f"{len(features)} rows of features but {len(stimulus)} stimuli")
-        check_infinite(features=features)
+        check_tensors(features=features)
+        if features.ndim < 2:
+            raise ValueError(f"features must be (stimulus, feature); got {tuple(features.shape)}")
+        if not all_finite(features):
+            raise ValueError("features have NaN or infinite values: has the network diverged?")
         self.add(stimulus, features=features.flatten(1))
 
     @property

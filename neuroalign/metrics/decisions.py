@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from neuroalign.functional.decisions import shape_bias, sixteen_class_probabilities
-from neuroalign.metrics.base import EpochMetric
+from neuroalign.metrics.base import EpochMetric, check_tensors
 
 
 class ShapeBias(EpochMetric):
@@ -42,9 +42,11 @@ class ShapeBias(EpochMetric):
 
     def update(self, preds: Tensor, shapes: Tensor, textures: Tensor) -> None:
         """Add a batch."""
+        check_tensors(preds=preds, shapes=shapes, textures=textures)
         if preds.ndim == 2:
+            silent = preds.isnan().any(1)  # NaN logits argmax to something; a network that says nothing decides nothing
             logits = sixteen_class_probabilities(preds) if preds.shape[1] == 1000 else preds
-            preds = logits.argmax(1)
+            preds = torch.where(silent, -1, logits.argmax(1))
         if not bool((shapes != textures).any()):
             return
         found = shape_bias(preds, shapes, textures)

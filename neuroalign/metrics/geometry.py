@@ -17,6 +17,7 @@ from neuroalign.functional import (
 )
 from neuroalign.functional.capacity import CenterAtMeanError
 from neuroalign.functional.gram import all_finite
+from neuroalign.metrics.base import check_tensors
 from neuroalign.metrics.sampling import sample
 from neuroalign.metrics.stimuli import StimulusMetric
 
@@ -102,6 +103,9 @@ class ManifoldGeometry(StimulusMetric):
 
     def update(self, features: Tensor, labels: Tensor, index: Tensor | None = None) -> None:
         """Add a batch; features beyond two axes are flattened."""
+        check_tensors(features=features, labels=labels)
+        if features.ndim < 2:
+            raise ValueError(f"features must be (stimulus, feature); got {tuple(features.shape)}")
         features = features.detach().flatten(1).float()
         if labels.shape != features.shape[:1]:
             raise ValueError(f"{len(features)} rows of features but labels of shape {tuple(labels.shape)}")

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from neuroalign.functional.manifold import check_labels
+from neuroalign.metrics.base import check_tensors
 from neuroalign.metrics.stimuli import StimulusMetric
 
 
@@ -22,7 +24,8 @@ class RobustAccuracy(StimulusMetric):
     make it, counts once. The attribute ``num_images`` says how many the last value is of.
 
     Raises:
-        ValueError: If shapes don't fit, or, on ``compute``, nothing was seen.
+        TypeError: If something is no tensor, or classes or an index are no integers.
+        ValueError: If shapes don't fit, a label is none of the logits' classes, or, on ``compute``, nothing was seen.
 
     Example:
         >>> metric = RobustAccuracy()
@@ -43,6 +46,7 @@ class RobustAccuracy(StimulusMetric):
 
     def update(self, preds: Tensor, labels: Tensor, index: Tensor | None = None) -> None:
         """Add a batch of logits on perturbed images, (stimulus, class), or of predicted classes, (stimulus,)."""
+        check_tensors(preds=preds, labels=labels)
         if preds.ndim not in (1, 2) or labels.ndim != 1:
             raise ValueError(
                 f"preds must be logits (stimulus, class) or classes (stimulus,), and labels (stimulus,); got "
@@ -50,6 +54,10 @@ class RobustAccuracy(StimulusMetric):
             )
         if len(preds) != len(labels):
             raise ValueError(f"{len(preds)} rows of logits but {len(labels)} labels")
+        if preds.ndim == 1 and preds.is_floating_point():
+            raise TypeError("preds (stimulus,) are predicted classes, integers; logits are (stimulus, class)")
+        if preds.ndim == 2:
+            check_labels(labels, preds.shape[1])
         if preds.ndim == 1:
             right = preds == labels
         else:  # NaN logits argmax to something; a network that says nothing is not right

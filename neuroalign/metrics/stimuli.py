@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from neuroalign.metrics.base import EpochMetric
+from neuroalign.metrics.base import EpochMetric, check_tensors
 
 
 def first_of_each(index: Tensor) -> Tensor:
@@ -60,11 +60,16 @@ class StimulusMetric(EpochMetric):
             **rows: By the state's name, (stimulus, ...).
 
         Raises:
+            TypeError: If identities are no integers.
             ValueError: If there are not as many identities as rows, or rows differ in shape from earlier ones.
         """
         first = next(iter(rows.values()))
+        if index is not None:
+            check_tensors(index=index)
+            if index.is_floating_point() or index.dtype == torch.bool:
+                raise TypeError(f"index must be integer identities of the stimuli; got {index.dtype}")
         if index is not None and index.shape != first.shape[:1]:
-            raise ValueError(f"{len(first)} stimuli but an index of {len(index) if index.ndim else 'no axis'}")
+            raise ValueError(f"{len(first)} stimuli but an index of {len(index)}")
         for name, x in rows.items():
             seen = getattr(self, name)
             if isinstance(seen, list) and seen and seen[0].shape[1:] != x.shape[1:]:

@@ -147,7 +147,8 @@ def robustness_suite(name: SuiteName, image_shape: Sequence[int], *, seed: int =
         attacks += [(FGSM("l2"), l2), (CarliniWagner(steps=10_000), l2), (DeepFool(steps=40), l2)]
         if _has_foolbox():
             attacks.append((BrendelBethge("l2", seed=seed), l2))
-        return Suite(name, tuple(attacks), masking_eps=linf[4], exhaustive=not stronger)
+        name_of_it = "paper-stronger" if stronger else "paper"
+        return Suite(name_of_it, tuple(attacks), masking_eps=linf[4], exhaustive=not stronger)
     has_table = height == width and height in _TABLE_SIZES and channels in (1, 3)
     common = COMMON_CORRUPTIONS if has_table else ()
     if name == "fast":

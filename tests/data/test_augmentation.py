@@ -155,3 +155,17 @@ def test_robust_training_draws_differently_on_every_process():
     assert distinct(torch.cat(found)) == 16
     again = run_on_ranks(_noise_on_rank, 2)
     assert all(torch.equal(a, b) for a, b in zip(found, again))
+
+
+def test_in_a_loop_of_ones_own_nothing_is_augmented_and_that_is_said():
+    with pytest.warns(UserWarning, match="augment the batches yourself"):
+        data(noise).train_dataloader()
+
+
+def test_normalising_is_refused():
+    for augment in (
+        v2.Normalize([0.5] * 3, [0.5] * 3),
+        v1.Compose([v1.RandomCrop(8), v1.Normalize([0.5] * 3, [0.5] * 3)]),
+    ):
+        with pytest.raises(ValueError, match="leave Normalize out"):
+            data(augment)

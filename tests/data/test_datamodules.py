@@ -8,6 +8,7 @@ from PIL import Image
 from neuroalign import GuidanceDataModule, NSDDataModule, Responses, ResponsesDataModule
 from neuroalign.data.images import ArrayDataset, ShiftFlip, as_pixels, load_named, resize
 from neuroalign.data.nsd import NSDImages, read_nsd
+from neuroalign.types import as_batch
 
 
 def test_nsd_batches_join_images_and_responses(subject):
@@ -188,3 +189,22 @@ def test_a_single_item_and_columns():
     assert data[3]["label"] == 3
     with pytest.raises(ValueError, match="5 images but 4 rows of 'label'"):
         ArrayDataset(torch.rand(5, 3, 4, 4), label=torch.arange(4))
+
+
+@pytest.mark.parametrize("kind", ["pairs", "dicts", "part"])
+def test_any_dataset_of_single_items(kind):
+    from torch.utils.data import Subset, TensorDataset
+
+    images, labels = torch.rand(10, 3, 8, 8), torch.arange(10)
+    pairs = TensorDataset(images, labels)
+
+    class Dicts(torch.utils.data.Dataset):
+        def __len__(self):
+            return 10
+
+        def __getitem__(self, i):
+            return {"image": images[i], "label": labels[i], "stimulus": i}
+
+    dataset = {"pairs": pairs, "dicts": Dicts(), "part": Subset(pairs, range(6))}[kind]
+    batch = as_batch(next(iter(GuidanceDataModule(val=dataset, batch_size=4).val_dataloader())))
+    assert torch.equal(batch["image"], images[:4]) and torch.equal(batch["label"], labels[:4])

@@ -305,3 +305,31 @@ def test_lightning_logs_the_value_of_the_whole(tmp_path):
     assert set(one) == {"robust", "cka", "voxels", "called robust", "called cka", "called voxels"}
     assert two == pytest.approx(one, rel=1e-4)
     assert 0.3 < one["robust"] < 0.9
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: RobustAccuracy().update(decisions()[0].numpy(), decisions()[1]), TypeError, "preds must be a tensor"),
+        (lambda: RobustAccuracy().update(torch.rand(4), torch.zeros(4)), TypeError, "predicted classes, integers"),
+        (lambda: RobustAccuracy().update(torch.rand(4, 3), torch.tensor([0, 1, 2, 7])), ValueError, "run from 0 to 7"),
+        (lambda: RobustAccuracy().update(*decisions(), torch.arange(N) / N), TypeError, "index must be integer"),
+        (lambda: CKA().update(*sets(), torch.arange(N) > 3), TypeError, "index must be integer"),
+        (lambda: CKA().update(*sets(), list(range(N))), TypeError, "index must be a tensor; got list"),
+        (lambda: ManifoldGeometry().update(clouds()[0].numpy(), clouds()[1]), TypeError, "features must be a tensor"),
+        (lambda: ManifoldGeometry().update(torch.rand(4), torch.zeros(4)), ValueError, "must be .stimulus, feature"),
+        (lambda: ShapeBias().update(1, 2, 3), TypeError, "preds must be a tensor; got int"),
+        (lambda: RDMSimilarity(RDMS).update(torch.rand(4), torch.arange(4)), ValueError, "must be .stimulus, feature"),
+        (lambda: RDMSimilarity(RDMS).update(torch.full((4, 2), torch.nan), torch.arange(4)), ValueError, "NaN or infinite"),
+    ],
+)  # fmt: skip
+def test_errors_at_the_door(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_network_that_says_nothing_decides_by_no_cue():
+    metric = ShapeBias()
+    metric.update(torch.full((4, 3), torch.nan), torch.tensor([0, 0, 1, 1]), torch.tensor([1, 2, 0, 0]))
+    found = metric.compute()
+    assert (float(found["num_shape"]), float(found["num_texture"]), float(found["num_images"])) == (0, 0, 4)

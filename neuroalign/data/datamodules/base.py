@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +10,9 @@ import lightning as L
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from neuroalign.data.augmentation import augmented, batch_seed, treats_batches_alike
+from neuroalign.data.augmentation import augmented, batch_seed, refuse_normalising, treats_batches_alike
 from neuroalign.data.images import collate
-from neuroalign.types import Batch
+from neuroalign.types import Batch, as_batch
 
 
 class BatchDataModule(L.LightningDataModule):
@@ -27,7 +28,8 @@ class BatchDataModule(L.LightningDataModule):
         num_workers: Loader processes.
         augment: From float images (stimulus, channel, height, width) to the same, on training batches, after they are
             on the device. What would treat all images of a batch alike, as torchvision's random crops and flips do, is
-            called image by image; :class:`neuroalign.data.images.ShiftFlip` draws for each image in one go.
+            called image by image; :class:`neuroalign.data.images.ShiftFlip` draws for each image in one go. It acts inside a
+            Lightning Trainer only.
         seed: Of the order and the augmentation.
         drop_last: Leave out an incomplete last training batch.
     """
@@ -44,6 +46,7 @@ class BatchDataModule(L.LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1; got {batch_size}")
+        refuse_normalising(augment)
         self.batch_size, self.num_workers, self.augment = batch_size, num_workers, augment
         self.seed, self.drop_last = seed, drop_last
         self.datasets: dict[str, Dataset[Batch]] = {}
@@ -55,6 +58,11 @@ class BatchDataModule(L.LightningDataModule):
         if stage not in self.datasets:
             raise ValueError(f"there is no {stage} set; there are {sorted(self.datasets)}")
         sampler = None
+        if stage == "train" and self.augment is not None and self.trainer is None:
+            warnings.warn(
+                "augment acts where a Lightning Trainer trains; in a loop of your own, augment the batches yourself",
+                stacklevel=3,
+            )
         if stage == "train":
             world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
             sampler = DistributedSampler(self.datasets[stage], world, rank, seed=self.seed)
@@ -92,6 +100,7 @@ class BatchDataModule(L.LightningDataModule):
         trainer = self.trainer
         if self.augment is None or trainer is None or not trainer.training:
             return batch
+        batch = as_batch(batch)
         images = batch["image"]
         if self._alike is None or self._alike[0] is not self.augment:
             self._alike = self.augment, treats_batches_alike(self.augment, images[0])
