@@ -14,6 +14,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # threads of several workers would stan
 from neuroalign.data import load_digits, write_simulated_nsd
 
 
+def pytest_collection_modifyitems(items):
+    """The longest files first, so that no process is left with one of them at the end."""
+    longest = ("test_examples.py", "test_main.py", "test_docs.py")
+    items.sort(key=lambda item: item.path.name not in longest)
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)

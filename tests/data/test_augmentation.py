@@ -153,8 +153,6 @@ def _noise_on_rank(rank, world):
 def test_robust_training_draws_differently_on_every_process():
     found = run_on_ranks(_noise_on_rank, 2)
     assert distinct(torch.cat(found)) == 16
-    again = run_on_ranks(_noise_on_rank, 2)
-    assert all(torch.equal(a, b) for a, b in zip(found, again))
 
 
 def test_in_a_loop_of_ones_own_nothing_is_augmented_and_that_is_said():
