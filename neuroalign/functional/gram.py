@@ -103,13 +103,18 @@ def widen(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 def has_nan(x: Tensor) -> bool:
-    """Whether any entry is NaN: one pass without a mask unless the sum is (as it also is of opposite infinities)."""
-    return bool(x.detach().sum().isnan()) and bool(x.isnan().any())
+    """Whether any entry is NaN: sums, and a mask only where infinite or huge entries leave it open."""
+    x = x.detach()
+    return bool(x.sum().isnan()) and (bool(x.nansum().isfinite()) or bool(x.isnan().any()))
 
 
 def all_finite(x: Tensor) -> bool:
-    """Whether no entry is NaN or infinite: one pass unless the sum is not."""
-    return bool(x.detach().sum().isfinite()) or bool(x.isfinite().all())
+    """Whether no entry is NaN or infinite: sums, and a mask only where infinite or huge entries leave it open."""
+    x = x.detach()
+    total = x.sum()
+    if bool(total.isfinite()):
+        return True
+    return not (bool(total.isnan()) and bool(x.nansum().isfinite())) and bool(x.isfinite().all())
 
 
 _REMEDIES = {
@@ -129,7 +134,7 @@ def check_infinite(**tensors: Tensor | None) -> None:
         ValueError: Saying which tensor, how many, where the first is, and what to do.
     """
     for name, x in tensors.items():
-        if x is None or all_finite(x):
+        if x is None or bool(x.detach().nansum().isfinite()):
             continue
         infinite = x.detach().isinf()
         count = int(infinite.sum())
