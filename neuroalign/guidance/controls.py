@@ -10,8 +10,11 @@ shuffled images       ``ShuffledGuidance(guidance)``: the target of another imag
 within class          ``ShuffledGuidance(guidance, within_class=True)``: the target of another image of the class
 label only            ``LabelOnlyGuidance(num_classes, {"V4": num_voxels})``: a target for each class
 random geometry       ``ManifoldGuidance({"V4": manifolds.randomized(seed)})``
-no brain              ``ManifoldGuidance({"V4": NonNeuralManifoldLoss(radius)})``
+no brain              ``ManifoldGuidance({"V4": NonNeuralManifoldLoss()})``
 ====================  ===============================================================================================
+
+Losses of controls differ in size from those of the treatment: :func:`neuroalign.guidance.match_gradient_scale` has a control
+pull at the network as hard as the treatment does.
 """
 
 from __future__ import annotations
