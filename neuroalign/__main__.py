@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--out", type=Path, default=Path("neuroalign-demo"), help="folder for tables, figures and report")
     demo.add_argument("--fast", action="store_true", help="seconds, to see that it runs; its numbers mean nothing")
-    demo.add_argument("--replications", type=int, default=2, help="how often, with new splits and networks")
+    demo.add_argument("--replications", type=int, default=4, help="how often, with new splits and networks")
     demo.add_argument("--seed", type=int, default=0, help="of the first replication")
     demo.add_argument("--workers", type=int, help="replications at once; None is one a core")
     demo.add_argument("--ray", action="store_true", help="run the replications on Ray (extra: ray)")

@@ -9,7 +9,7 @@ from neuroalign.study.response_geometry import ResponseGeometry, response_geomet
 from neuroalign.study.smoothness_matching import SmoothnessMatch, match_smoothness
 from neuroalign.study.suite_evaluation import SuiteResult, evaluate_suite
 from neuroalign.study.suites import Suite, paper_grid, robustness_suite
-from neuroalign.study.training import Recipe, correlation_on, train_classifier, train_predictor
+from neuroalign.study.training import Recipe, correlation_on, matched_control, train_classifier, train_predictor
 
 __all__ = [
     "Comparison",
@@ -27,6 +27,7 @@ __all__ = [
     "layer_geometry",
     "loss_landscape",
     "match_smoothness",
+    "matched_control",
     "mean_over_eps",
     "paper_grid",
     "response_geometry",

@@ -20,7 +20,7 @@ from neuroalign.metrics import ManifoldGeometry
 from neuroalign.models import GuidedNetwork, NeuralPredictor, StandardizedPredictor, untrained
 from neuroalign.perturbations import PGD, per_image_robustness
 from neuroalign.study.replication import Progress
-from neuroalign.study.training import Recipe, train_classifier, train_predictor
+from neuroalign.study.training import Recipe, matched_control, train_classifier, train_predictor
 
 REGIONS = ("V1", "V4", "TO")
 CONDITIONS = (
@@ -110,11 +110,19 @@ class DemoSettings:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """Tables of one replication: a row an image, a row a voxel, a row a network."""
+    """Tables of one replication.
+
+    Attributes:
+        images: A row an image, condition and budget.
+        prediction: A row a voxel.
+        geometry: A row a network.
+        factors: A row a control: the factor on its loss that gives its gradient the scale of the treatment's.
+    """
 
     images: pd.DataFrame
     prediction: pd.DataFrame
     geometry: pd.DataFrame
+    factors: pd.DataFrame
 
 
 class _PixelNoise:
@@ -161,19 +169,25 @@ def replicate(seed: int, settings: DemoSettings, progress: Progress) -> DemoResu
     test_batches = [
         {"image": images[i], "label": labels[i], "stimulus": torch.from_numpy(i)} for i in np.array_split(test, 2)
     ]
-    robustness, geometry = [], []
+    guide = partial(_guidance, standardized, guided_images, guided_labels, settings, seed)
+    make = partial(_network, settings.num_voxels)
+    robustness, geometry, factors = [], [], []
     for region in REGIONS:
         geometry.append(_geometry(predictors[region], test_batches) | {"network": "predictor", "condition": region})
     for condition in CONDITIONS:
-        guide = partial(_guidance, standardized, guided_images, guided_labels, settings, seed)
+        guidance = guide(condition)
+        if condition in TREATMENTS and guidance is not None:
+            guidance = matched_control(guidance, guide(TREATMENTS[condition]), make, data, seed)  # type: ignore[arg-type]
+            factors.append(
+                {"condition": condition, "matched to": TREATMENTS[condition], "factor": guidance.weights["*"]}
+            )
         network = train_classifier(
-            lambda: _network(settings.num_voxels),
+            make,
             data,
             settings.classifier,
             seed,
-            guidance=guide(condition),
+            guidance=guidance,
             weight=settings.manifold_weight if condition in _BY_GEOMETRY else settings.weight,
-            matched_to=guide(TREATMENTS[condition]) if condition in TREATMENTS else None,
             on_epoch=lambda c=condition: progress(f"training: {c}", 12),  # type: ignore[misc]
         )
         progress(f"attacking: {condition}")
@@ -185,6 +199,7 @@ def replicate(seed: int, settings: DemoSettings, progress: Progress) -> DemoResu
         images=pd.concat(robustness, ignore_index=True).assign(replication=seed),
         prediction=prediction.assign(replication=seed),
         geometry=pd.DataFrame(geometry).assign(replication=seed),
+        factors=pd.DataFrame(factors).assign(replication=seed),
     )
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from neuroalign.data import BatchDataModule
 from neuroalign.files import whole
 from neuroalign.functional import pearson
-from neuroalign.guidance import match_gradient_scale
+from neuroalign.guidance import WeightedGuidance, match_gradient_scale
 from neuroalign.tasks import GuidedClassificationTask, NeuralPredictionTask, RobustTraining
 from neuroalign.tasks.base import one_cycle
 from neuroalign.types import Batch
@@ -151,7 +151,7 @@ def train_classifier(
         guidance: What pulls the network; None trains without.
         weight: Share of guidance in the loss.
         matched_to: For a control, the guidance that it is compared with: the control's gradient is brought to the same scale
-            at the start, by :func:`neuroalign.guidance.match_gradient_scale` over the first batches.
+            at the start, by :func:`matched_control`.
         robust_training: What robustness people train with, such as :class:`AdversarialTraining`; None trains as usual.
         on_epoch: Called after each epoch.
         **trainer: Further arguments of the Trainer, such as ``accelerator`` or ``strategy``.
@@ -163,7 +163,7 @@ def train_classifier(
         torch.manual_seed(seed)
         network = make().to(memory_format=torch.channels_last)
         if matched_to is not None and guidance is not None:
-            guidance = match_gradient_scale(guidance, matched_to, network, _first_batches(data))
+            guidance = matched_control(guidance, matched_to, make, data, seed)
         task = GuidedClassificationTask(
             network,
             guidance,
@@ -179,10 +179,32 @@ def train_classifier(
     return network.eval()
 
 
+def matched_control(
+    control: nn.Module, treatment: nn.Module, make: Callable[[], nn.Module], data: BatchDataModule, seed: int
+) -> WeightedGuidance:
+    """A control whose gradient has the treatment's scale on the network that a training starts from.
+
+    See :func:`neuroalign.guidance.match_gradient_scale`; the batches are the first eight of training, without augmentation.
+
+    Args:
+        control: The guidance to scale.
+        treatment: The guidance it is compared with.
+        make: Makes the network; called under the seed.
+        data: Images and labels.
+        seed: Of the initial weights.
+
+    Returns:
+        The control with the factor as ``weights["*"]``.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return match_gradient_scale(control, treatment, make(), _first_batches(data))
+
+
 def _first_batches(data: BatchDataModule, num: int = 8) -> list[Batch]:
-    """The first training batches without augmentation, at no cost in random numbers."""
+    """The first training batches without augmentation."""
     data.setup("fit")
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*augment acts where a Lightning Trainer trains.*")
         return list(itertools.islice(data.train_dataloader(), num))
 
