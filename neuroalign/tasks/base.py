@@ -8,11 +8,13 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DistributedSampler
 from torchmetrics import MetricCollection
 
+from neuroalign.metrics.means import WeightedMean
 from neuroalign.types import Batch, as_batch, check_images
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -36,6 +38,11 @@ class Task(L.LightningModule, ABC):
     _batch_idx = 0
     val_metrics: MetricCollection
     test_metrics: MetricCollection
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epoch_means = nn.ModuleDict()  # by what they are logged as, when it first is
+        self._told_empty: set[str] = set()
 
     def remember(self, *, modules: Mapping[str, Any], values: Mapping[str, Any]) -> None:
         """Save hyperparameters: plain values, and of each module its description where it has one."""
@@ -89,6 +96,39 @@ class Task(L.LightningModule, ABC):
         """Log an epoch's metrics once it ends."""
         options = {"on_step": False, "on_epoch": True, "prog_bar": stage == "val"}
         self.log_dict(dict(metrics.items()), batch_size=batch_size, **options)
+
+    def log_mean(self, name: str, value: Tensor, weight: Tensor | float) -> None:
+        """Log the weighted mean of a number over the epoch's batches; NaN where no batch has a weight."""
+        key = name.replace(".", "_")
+        if key not in self.epoch_means:
+            self.epoch_means[key] = WeightedMean().to(self.device)
+        self.epoch_means[key].update(value, weight)
+        self.log(name, self.epoch_means[key], on_step=False, on_epoch=True, metric_attribute=f"epoch_means.{key}")
+
+    def log_empty(self, name: str, valid: Tensor) -> None:
+        """Log as ``<name>/empty`` the share of the epoch's batches in which a loss had nothing to compare."""
+        self.log_mean(f"{name}/empty", (~valid).float(), 1.0)
+
+    def stimuli_needed(self, name: str) -> int:
+        """Stimuli with a target that a batch must hold for the loss that is logged as ``name``."""
+        return 1
+
+    def on_train_epoch_end(self) -> None:
+        """Warn once of each loss that had nothing to compare in more than half of the epoch's batches."""
+        for key, mean in self.epoch_means.items():
+            name, _, last = key.rpartition("/")
+            if last != "empty" or not name.startswith(("train/", "alignment/")) or not mean.update_called:
+                continue
+            share = float(mean.compute())  # asked on every process, which add theirs up
+            if share > 0.5 and name not in self._told_empty:
+                self._told_empty.add(name)
+                needed = self.stimuli_needed(name)
+                rank_zero_warn(
+                    f"{name}: in {share:.0%} of the epoch's batches there was nothing to compare, since it takes {needed} or "
+                    "more stimuli with a target in a batch. Such a batch teaches nothing here and is left out of the logged "
+                    "mean. Use larger batches, or GuidanceDataModule(min_valid=...), which puts enough images with "
+                    "responses into each" + (", or 'mse', for which one is enough" if needed > 1 else "")
+                )
 
     @abstractmethod
     def default_optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:

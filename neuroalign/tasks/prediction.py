@@ -23,13 +23,17 @@ class NeuralPredictionTask(Task):
 
     Logs ``train/loss``, and over the validation (test) set ``val/loss``, ``val/correlation`` (median over voxels of the
     Pearson correlation over images), ``val/pattern_correlation`` (mean over images of that over voxels) and, with a
-    noise ceiling, ``val/normalized_correlation`` (median of r / sqrt(NC)).
+    noise ceiling, ``val/normalized_correlation`` (median of r / sqrt(NC)). Where a training batch has nothing to compare,
+    because too many responses are missing, ``train/loss`` is NaN at that step; ``val/loss`` is the mean over the others.
+    The share of such batches is logged as ``train/loss/empty`` and ``val/loss/empty``.
 
     Args:
         predictor: A :class:`NeuralPredictor` or any module from images to (stimulus, voxel); or its description.
         lr: Learning rate of the default optimiser, Adam.
         weight_decay: Of the default optimiser.
-        loss: A measure's name or a loss; default the paper's squared error, summed over voxels.
+        loss: A measure's name or a loss; default the paper's squared error, summed over voxels and averaged over stimuli.
+            With missing responses entries weigh alike: it is the mean squared error over the valid entries of the batch
+            times the number of voxels that have any, so a voxel weighs by the share of its entries that are valid.
         noise_ceiling: (voxel,) in [0, 1], a list, array or tensor, for the normalised correlation.
         optimizer: ``parameters -> optimizer``, in place of the default.
         scheduler: ``optimizer -> scheduler``.
@@ -110,14 +114,26 @@ class NeuralPredictionTask(Task):
         """One step."""
         self.check_batch(batch, batch_idx)
         loss = self.task_loss(self(batch["image"]), batch["response"])
-        self.log("train/loss", loss, batch_size=len(batch["image"]))
+        valid = getattr(self.loss, "last_valid", None)
+        logged = loss.detach() if valid is None else torch.where(valid, loss.detach(), torch.nan)
+        self.log("train/loss", logged, batch_size=len(batch["image"]))
+        if valid is not None:
+            self.log_empty("train/loss", valid)
         return loss
+
+    def stimuli_needed(self, name: str) -> int:
+        """Stimuli with a response that a batch must hold for the loss."""
+        return getattr(self.loss, "min_stimuli", 1)
 
     def evaluate(self, batch: Batch, stage: str, metrics: MetricCollection) -> None:
         """Log the loss and update the metrics."""
         preds = self(batch["image"])
         size = len(batch["image"])
-        self.log(f"{stage}/loss", self.task_loss(preds, batch["response"]), batch_size=size, sync_dist=True)
+        loss = self.task_loss(preds, batch["response"])
+        valid = getattr(self.loss, "last_valid", None)
+        self.log_mean(f"{stage}/loss", loss, size if valid is None else size * valid)
+        if valid is not None:
+            self.log_empty(f"{stage}/loss", valid)
         metrics.update(preds, self.counted_once(batch["response"]))
         self.log_metrics(metrics, size, stage)
 
