@@ -58,7 +58,7 @@ class MinValidSampler(DistributedSampler):
     Example:
         >>> valid = torch.arange(100) < 10  # one in ten
         >>> sampler = MinValidSampler(valid, min_valid=4, batch_size=20)
-        >>> [sum(i < 10 for i in batch) for batch in torch.tensor(list(sampler)).split(20)]
+        >>> [int(valid[batch].sum()) for batch in torch.tensor(list(sampler)).split(20)]
         [4, 4, 4, 4, 4, 4]
     """
 

@@ -279,23 +279,20 @@ def target_guidances(guidance: nn.Module | None) -> list[TargetGuidance]:
     return [found for child in guidance.children() for found in target_guidances(child)]
 
 
-def _telling(guidance: nn.Module | None) -> list[Any]:
-    """The guidances within one that tell of their terms whether there was something to compare."""
-    if guidance is None or isinstance(getattr(guidance, "last_valid", None), dict):
-        return [] if guidance is None else [guidance]
-    return [found for child in guidance.children() for found in _telling(child)]
-
-
 def valid_terms(guidance: nn.Module | None) -> dict[str, Tensor]:
     """By name the last call's terms of which a guidance tells whether there was something to compare, and whether."""
-    return {term: valid for told in _telling(guidance) for term, valid in told.last_valid.items()}
+    found = getattr(guidance, "last_valid", None)
+    if guidance is None or isinstance(found, dict):
+        return dict(found or {})
+    return {term: valid for child in guidance.children() for term, valid in valid_terms(child).items()}
 
 
 def loss_of_term(guidance: nn.Module | None, term: str) -> nn.Module | None:
-    """The loss behind a term of the last call, None where a guidance doesn't tell."""
-    for told in _telling(guidance):
-        if term in told.last_valid and hasattr(told, "loss_of"):
-            return told.loss_of(term.rpartition("/")[0])
+    """The loss behind a term of the last call, None where no guidance tells."""
+    for module in () if guidance is None else guidance.modules():
+        told = getattr(module, "last_valid", None)
+        if isinstance(told, dict) and term in told and hasattr(module, "loss_of"):
+            return module.loss_of(term.rpartition("/")[0])
     return None
 
 
