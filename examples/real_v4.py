@@ -21,6 +21,7 @@ import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,14 @@ CONDITIONS = (
     "V4 shuffled fit",
     "V4",
 )
+# Whose gradient scale a control is trained at: that of the recordings it is compared with.
+TREATMENTS = {
+    "label only": "V4",
+    "random": "V4",
+    "shuffled images": "V4",
+    "V1 shuffled fit": "V1",
+    "V4 shuffled fit": "V4",
+}
 
 
 @dataclass(frozen=True)
@@ -106,7 +115,8 @@ class Settings:
     def key(self) -> str:
         """What a replication's result depends on, for its file's name."""
         limit = "" if self.limit is None else f"_limit{self.limit}"
-        return f"{self.kind}_controls-by-seed_epochs{self.recipe.epochs}_weight{self.weight:g}_{self.precision}{limit}"
+        trained = f"epochs{self.recipe.epochs}_weight{self.weight:g}_{self.precision}"
+        return f"{self.kind}_controls-by-seed-matched_{trained}{limit}"
 
 
 def unzip_images(path: Path, names: list[str] | None = None) -> tuple[np.ndarray, list[str]]:
@@ -248,13 +258,14 @@ def replicate(seed: int, settings: Settings, progress) -> pd.DataFrame:
     test = read_cifar(Path(settings.data), "test", settings.limit)
     parts = []
     for condition in CONDITIONS:
-        guidance = make_guidance(condition, settings, train[0].float() / 255, seed)
+        guide = partial(make_guidance, settings=settings, images=train[0].float() / 255, seed=seed)
         width = settings.predictors["V1" if condition.startswith("V1") else "V4"][0].num_voxels
         data = GuidanceDataModule(train, test=test, batch_size=settings.batch_size, augment=ShiftFlip(4), seed=seed)
         network = train_classifier(
             lambda width=width: small_net(len(SUPERCLASSES), width), data, settings.recipe, seed,
-            guidance=guidance, weight=settings.weight, on_epoch=lambda c=condition: progress(c, 1),
-            precision=settings.precision,
+            guidance=guide(condition), weight=settings.weight,
+            matched_to=guide(TREATMENTS[condition]) if condition in TREATMENTS else None,
+            on_epoch=lambda c=condition: progress(c, 1), precision=settings.precision,
         )  # fmt: skip
         progress(f"attacking {condition}")
         images = per_image_robustness(

@@ -57,6 +57,7 @@ _ROOMS = {
         "Ramp",
         "ShuffledGuidance",
         "WeightedGuidance",
+        "match_gradient_scale",
     ),
     "perturbations": (
         "APGD",

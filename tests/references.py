@@ -129,11 +129,17 @@ def category_manifolds(
 
 
 def manifold_terms(
-    z: ArrayLike, labels: ArrayLike, centers: ArrayLike, radii: ArrayLike, bases: list[Array]
+    z: ArrayLike,
+    labels: ArrayLike,
+    centers: ArrayLike,
+    radii: ArrayLike,
+    bases: list[Array],
+    about: str = "center",
 ) -> tuple[float, float]:
     """(mean_c max(0, sqrt(mean_{i in c} |z_i - mu_c|^2) - R_c), 1 - mean_c mean_{i in c} VAF_i), c the classes present.
 
-    VAF_i = 1 - |zt_i - U_c U_c^T zt_i| / |zt_i| with zt = z - batch mean (1 where zt_i is 0); a label indexes centers.
+    VAF_i = 1 - |zt_i - U_c U_c^T zt_i| / |zt_i| with zt = z - mu_c, or z - batch mean (1 where zt_i is 0); a label indexes
+    centers.
     """
     z = np.asarray(z, dtype=np.float64)
     mu, limits = np.asarray(centers, dtype=np.float64), np.asarray(radii, dtype=np.float64)
@@ -147,7 +153,7 @@ def manifold_terms(
         projector = basis @ basis.T
         class_vafs = []
         for row in members:
-            centred = row - batch_mean
+            centred = row - (mu[label] if about == "center" else batch_mean)
             length = _length(centred)
             class_vafs.append(1.0 if length == 0 else 1.0 - _length(centred - projector @ centred) / length)
         vafs.append(sum(class_vafs) / len(class_vafs))
@@ -169,6 +175,31 @@ def non_neural_terms(z: ArrayLike, labels: ArrayLike, radius: float) -> tuple[fl
         hinges.append(max(0.0, spread - radius))
         singular_values = np.linalg.svd(centred, compute_uv=False)
         nuclear_norms.append(sum(float(value) for value in singular_values))
+    return sum(hinges) / len(hinges), sum(nuclear_norms) / len(nuclear_norms)
+
+
+def normalized_non_neural_terms(z: ArrayLike, labels: ArrayLike, radius: float) -> tuple[float, float]:
+    """(mean_c max(0, r_c / T - radius), mean_c |Z_c - zbar_c|_* / (T sqrt((n_c - 1) min(n_c - 1, d)))), n_c >= 2.
+
+    r_c^2 = sum_{i in c} |z_i - zbar_c|^2 / (n_c - 1) and T^2 = sum_i |z_i - zbar|^2 / (B - 1); r_c / T and the second term
+    are 1 where T is 0.
+    """
+    z = np.asarray(z, dtype=np.float64)
+    mean = sum(z) / len(z)
+    total = math.sqrt(sum(_length(row - mean) ** 2 for row in z) / (len(z) - 1))
+    hinges, nuclear_norms = [], []
+    for label in _classes(labels):
+        members = _members(z, labels, label)
+        if len(members) < 2:
+            continue
+        center = sum(members) / len(members)
+        centred = np.array([row - center for row in members])
+        freedom = len(members) - 1
+        relative = 1.0 if total == 0 else math.sqrt(sum(_length(row) ** 2 for row in centred) / freedom) / total
+        singular_values = np.linalg.svd(centred, compute_uv=False)
+        nuclear = float(sum(singular_values))
+        hinges.append(max(0.0, relative - radius))
+        nuclear_norms.append(1.0 if total == 0 else nuclear / (total * math.sqrt(freedom * min(freedom, z.shape[1]))))
     return sum(hinges) / len(hinges), sum(nuclear_norms) / len(nuclear_norms)
 
 

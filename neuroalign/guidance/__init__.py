@@ -1,6 +1,7 @@
 """What pulls a network toward a brain, and the controls that tell whether it was the brain that helped."""
 
 from neuroalign.guidance.controls import LabelOnlyGuidance, ShuffledGuidance
+from neuroalign.guidance.gradient_scale import gradient_scale, match_gradient_scale
 from neuroalign.guidance.manifold import ManifoldGuidance
 from neuroalign.guidance.relations import OddOneOutGuidance, RDMGuidance
 from neuroalign.guidance.responses import MeasuredGuidance, PredictedGuidance, TargetGuidance
@@ -17,4 +18,6 @@ __all__ = [
     "ShuffledGuidance",
     "TargetGuidance",
     "WeightedGuidance",
+    "gradient_scale",
+    "match_gradient_scale",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from neuroalign.config import build, describe
 from neuroalign.guidance.responses import check_heads
 from neuroalign.losses import CategoryManifolds, ManifoldGuidanceLoss
+from neuroalign.losses.manifold import Deviations
 from neuroalign.types import Batch
 
 
@@ -24,6 +25,8 @@ class ManifoldGuidance(nn.Module):
             ``terms(embedding, labels)`` and ``weights``, such as :class:`NonNeuralManifoldLoss` (the control).
         radius_weight: Weight of the radius term of losses made here.
         subspace_weight: Weight of the subspace term of losses made here.
+        deviations_from: What deviations the subspace term of losses made here measures; see
+            :class:`neuroalign.ManifoldGuidanceLoss`.
 
     Raises:
         ValueError: On the first batch, if the network has no head of that name or a label is out of range.
@@ -45,6 +48,7 @@ class ManifoldGuidance(nn.Module):
         *,
         radius_weight: float = 1.0,
         subspace_weight: float = 1.0,
+        deviations_from: Deviations = "center",
     ) -> None:
         super().__init__()
         losses = {}
@@ -54,7 +58,12 @@ class ManifoldGuidance(nn.Module):
             else:
                 value = build(value)
             if isinstance(value, CategoryManifolds):
-                value = ManifoldGuidanceLoss(value, radius_weight=radius_weight, subspace_weight=subspace_weight)
+                value = ManifoldGuidanceLoss(
+                    value,
+                    radius_weight=radius_weight,
+                    subspace_weight=subspace_weight,
+                    deviations_from=deviations_from,
+                )
             losses[head] = value
         self.losses = nn.ModuleDict(losses)
         self.config = describe("neuroalign.guidance.ManifoldGuidance", manifolds=dict(self.losses.items()))

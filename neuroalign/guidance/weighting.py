@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from neuroalign.config import build, describe, is_description
 from neuroalign.types import Batch, unknown
 
+_LARGEST_LOG_VARIANCE = 4.0
+
 
 @dataclass(frozen=True)
 class Ramp:
@@ -60,7 +62,12 @@ class WeightedGuidance(nn.Module):
 
     ``weights="learned"`` learns a variance :math:`\sigma^2` for each term instead and returns
     :math:`L / (2\sigma^2) + \tfrac12 \log\sigma^2` (homoscedastic uncertainty): terms that stay large get less weight. The
-    learned weights are parameters of this module, so give them to the optimiser (the tasks here do).
+    learned weights are parameters of this module, so give them to the optimiser (the tasks here do). At the optimum
+    :math:`\sigma^2 = L`, so that a term's weight is :math:`1/(2L)` and grows as the term is learned: while the task's own
+    loss keeps the share 1 - alpha, guidance that can be fitted well takes over. ``weigh_task=True`` learns a weight for the
+    task's loss by the same rule, as the source does. :math:`\log\sigma^2` stays in [-4, 4], weights therefore between 0.009
+    and 27. The rule has no minimum for a term that can be negative, which is refused. A term that had nothing to compare in
+    a batch, as its guidance says by ``last_valid``, is left out of that batch and moves no weight.
 
     ``last_weights`` holds the factors of the last call by term, and the tasks log them as ``alignment_weight/...``.
 
@@ -68,11 +75,12 @@ class WeightedGuidance(nn.Module):
         guidances: One guidance or a list.
         weights: By term name or pattern, or "learned"; None for 1.
         terms: Names of all terms, needed by "learned" if a guidance can't tell them before it is called.
+        weigh_task: Whether "learned" also learns the weight of the task's own loss: see :meth:`weighted_task`.
 
     Raises:
         TypeError: If a weight is neither a number nor a ramp.
-        ValueError: If two guidances return a term of the same name, a pattern fits no term, a weight is negative, or
-            "learned" doesn't know the terms.
+        ValueError: If two guidances return a term of the same name, a pattern fits no term, a weight is negative,
+            "learned" doesn't know the terms or meets a negative one, or ``weigh_task`` without "learned".
 
     Example:
         >>> from neuroalign import MeasuredGuidance
@@ -94,6 +102,7 @@ class WeightedGuidance(nn.Module):
         weights: Mapping[str, float | Ramp | Mapping[str, Any]] | Literal["learned"] | None = None,
         *,
         terms: Sequence[str] | None = None,
+        weigh_task: bool = False,
     ) -> None:
         super().__init__()
         if isinstance(guidances, nn.Module) or is_description(guidances):
@@ -102,14 +111,20 @@ class WeightedGuidance(nn.Module):
         if not len(self.guidances):
             raise ValueError("give at least one guidance")
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
+        self.weigh_task = bool(weigh_task)
+        self.last_task_weight = 1.0
         self.last_weights: dict[str, float] = {}
         self.weights: dict[str, float | Ramp] = {}
         self.log_variance: nn.Parameter | None = None
         self.names: tuple[str, ...] = tuple(terms) if terms is not None else self.terms or ()
+        if weigh_task and weights != "learned":
+            raise ValueError(
+                "weigh_task=True goes with weights='learned': given weights leave the task's loss as it is"
+            )
         if weights == "learned":
             if not self.names:
                 raise ValueError("learned weights need the terms' names beforehand: terms=['V4/mse', ...]")
-            self.log_variance = nn.Parameter(torch.zeros(len(self.names)))
+            self.log_variance = nn.Parameter(torch.zeros(len(self.names) + weigh_task))
         elif isinstance(weights, str):
             raise ValueError(f"weights must be by term name, or 'learned'; got {weights!r}")
         else:
@@ -119,6 +134,7 @@ class WeightedGuidance(nn.Module):
             guidances=list(self.guidances),
             weights=weights,
             terms=None if terms is None else list(terms),
+            weigh_task=self.weigh_task,
         )
 
     @staticmethod
@@ -173,11 +189,46 @@ class WeightedGuidance(nn.Module):
 
     def _learned(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         assert self.log_variance is not None
+        if self.training:  # back into the bounds first: a gradient from outside them would have to do it
+            with torch.no_grad():
+                self.log_variance.clamp_(-_LARGEST_LOG_VARIANCE, _LARGEST_LOG_VARIANCE)
+        log_variance = self.log_variance
         if set(terms) != set(self.names):
             raise ValueError(
                 f"learned weights were made for {sorted(self.names)}, the guidances return {sorted(terms)}"
             )
-        log_variance = dict(zip(self.names, self.log_variance))
-        factors = {name: (-s).exp() / 2 for name, s in log_variance.items()}
-        self.last_weights = dict(zip(factors, torch.stack(list(factors.values())).tolist()))
-        return {name: factors[name] * value + log_variance[name] / 2 for name, value in terms.items()}
+        factors = {name: (-s).exp() / 2 for name, s in zip(self.names, log_variance)}
+        numbers = torch.stack([x.detach().to(log_variance) for x in (*factors.values(), *terms.values())]).tolist()
+        self.last_weights = dict(zip(factors, numbers))
+        for name, value in zip(terms, numbers[len(factors) :]):
+            if value < 0:
+                raise ValueError(
+                    f"the term {name!r} is negative ({value:.3g}), and a learned weight would grow without end: give it a "
+                    "fixed weight, WeightedGuidance(guidance, {...})"
+                )
+        valid = self.last_valid
+        out = {}
+        for name, s in zip(self.names, log_variance):
+            weighted = factors[name] * terms[name] + s / 2
+            out[name] = weighted if name not in valid else torch.where(valid[name], weighted, 0 * weighted)
+        return {name: out[name] for name in terms}
+
+    def weighted_task(self, loss: Tensor) -> Tensor:
+        """The task's own loss with its learned weight; as it is, unless ``weigh_task``. The tasks here call it.
+
+        Raises:
+            ValueError: If a weight is learned and the loss is negative.
+        """
+        if self.log_variance is None or not self.weigh_task:
+            return loss
+        s = self.log_variance[-1]
+        factor = (-s).exp() / 2
+        self.last_task_weight, value = torch.stack([factor.detach(), loss.detach().to(factor)]).tolist()
+        if value < 0:
+            raise ValueError(f"the task's loss is negative ({value:.3g}), and a learned weight would grow without end")
+        return factor * loss + s / 2
+
+    @property
+    def last_valid(self) -> dict[str, Tensor]:
+        """Whether there was anything to compare in the last call, 0-dim bool tensors by term, of guidances that say so."""
+        return {name: valid for g in self.guidances for name, valid in getattr(g, "last_valid", {}).items()}

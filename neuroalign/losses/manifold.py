@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
 from neuroalign.config import build, describe
 from neuroalign.functional.manifold import class_centers, group_by_class
+from neuroalign.functional.variation import unit_range
 from neuroalign.losses.categories import CategoryManifolds
 from neuroalign.losses.labelled import LabelledLoss, safe_sqrt
+from neuroalign.types import unknown
+
+Deviations: TypeAlias = Literal["center", "batch mean"]
 
 
 class ManifoldGuidanceLoss(LabelledLoss):
@@ -23,9 +27,14 @@ class ManifoldGuidanceLoss(LabelledLoss):
         \text{subspace} &= 1 - \mathrm{mean}_c\, \mathrm{mean}_{i\in c} \mathrm{VAF}_i, \qquad
         \mathrm{VAF}_i = 1 - |\tilde z_i - U_cU_c^\top\tilde z_i| / |\tilde z_i|
 
-    with :math:`\tilde z = z -` batch mean. No projector :math:`UU^\top` is formed: the residual's squared norm is
-    :math:`|\tilde z|^2 - |U^\top\tilde z|^2`, and all samples of a class share one product with its basis. A sample at
-    the batch mean has no direction and counts as fully accounted for. Manifolds measured in a Gaussian kernel's space
+    with :math:`\tilde z_i = z_i - \mu_c`, the deviation from the manifold's own centre, about which its directions
+    :math:`U_c` were found. The radius term is 0 for members of the manifolds; the subspace term of new members is about
+    :math:`\sqrt{1 - v}`, v the share of variance that the directions hold, and 0 where every deviation lies along them.
+    Moving class centres together raises both terms; a larger spread raises the first and leaves the second as it is.
+
+    No projector :math:`UU^\top` is formed: the residual's squared norm is :math:`|\tilde z|^2 - |U^\top\tilde z|^2`, and all
+    samples of a class share one product with its basis. A sample without a deviation has no direction and counts as fully
+    accounted for. Manifolds measured in a Gaussian kernel's space
     (``CategoryManifolds.from_features(..., feature_map=...)``) give the kernel form of both terms: z is taken to that space
     first, where a radius and a subspace can follow a curved manifold. Computed in float32 or wider; in distributed
     training over the global batch, whose processes must then call it equally often.
@@ -34,22 +43,30 @@ class ManifoldGuidanceLoss(LabelledLoss):
         manifolds: The region's manifolds, in the space of the embedding or with the map that leads from there to theirs.
         radius_weight: Weight of the radius term.
         subspace_weight: Weight of the subspace term.
+        deviations_from: ``"center"``, as above; or ``"batch mean"``, :math:`\tilde z = z -` the mean of the batch, another
+            reading of the method. The way from there to a class's centre is (nearly) orthogonal to the class's directions
+            and counts as unexplained, so that this form is lowest where all class centres coincide: it pulls classes
+            together, and is here for comparison.
         distributed: Whether to see the global batch where training is distributed.
 
     Shapes:
         embedding (stimulus, feature), labels (stimulus,) -> scalar.
 
     Raises:
-        ValueError: If a label is out of range, or the widths of embedding and manifolds differ.
+        ValueError: If a label is out of range, the widths of embedding and manifolds differ, or ``deviations_from`` is
+            unknown.
 
     Example:
-        >>> features, labels = torch.randn(60, 5), torch.arange(60) % 3
-        >>> loss = ManifoldGuidanceLoss(CategoryManifolds.from_features(features, labels, variance=1.0))
-        >>> {name: round(float(value), 3) for name, value in loss.terms(features, labels).items()}
-        {'radius': 0.0, 'subspace': 0.0}
+        >>> labels = torch.arange(600) % 3
+        >>> spread = torch.tensor([3.0, 2.0, 1.0, 0.1, 0.1, 0.1])
+        >>> features = 5 * torch.randn(3, 6)[labels] + spread * torch.randn(600, 6)
+        >>> loss = ManifoldGuidanceLoss(CategoryManifolds.from_features(features[:300], labels[:300], variance=0.95))
+        >>> terms = loss.terms(features[300:], labels[300:])  # new members of the same manifolds
+        >>> float(terms["radius"]) < 0.3, float(terms["subspace"]) < 0.4
+        (True, True)
 
     Source:
-        Shao et al. 2024, arXiv 2405.02564 (manifold guidance).
+        Shao et al. 2024, arXiv 2405.02564 (manifold guidance). Their released code takes deviations from the batch mean.
     """
 
     def __init__(
@@ -58,6 +75,7 @@ class ManifoldGuidanceLoss(LabelledLoss):
         *,
         radius_weight: float = 1.0,
         subspace_weight: float = 1.0,
+        deviations_from: Deviations = "center",
         distributed: bool = True,
     ) -> None:
         manifolds = build(manifolds)
@@ -68,12 +86,15 @@ class ManifoldGuidanceLoss(LabelledLoss):
             radius=float(radius_weight),
             subspace=float(subspace_weight),
         )
-        self.manifolds = manifolds
+        if deviations_from not in get_args(Deviations):
+            raise ValueError(unknown("deviations_from", deviations_from, get_args(Deviations)))
+        self.manifolds, self.deviations_from = manifolds, deviations_from
         self.config = describe(
             "neuroalign.losses.ManifoldGuidanceLoss",
             manifolds=manifolds,
             radius_weight=radius_weight,
             subspace_weight=subspace_weight,
+            deviations_from=deviations_from,
             distributed=distributed,
         )
 
@@ -88,17 +109,19 @@ class ManifoldGuidanceLoss(LabelledLoss):
             per_class = z.new_zeros(num_classes).index_add(0, labels, values) / counts
             return per_class[present].mean()
 
-        squared = (z - m.centers.to(z.dtype)[labels]).square().sum(1)
+        deviation = z - m.centers.to(z.dtype)[labels]
+        squared = deviation.square().sum(1)
         rms = safe_sqrt(z.new_zeros(num_classes).index_add(0, labels, squared) / counts)
         radius = (rms - m.radii.to(z.dtype)).relu()[present].mean()
 
-        centered = z - z.mean(0)
-        norm2 = centered.square().sum(1)
-        explained = self._project(centered, labels, present).square().sum(1)
+        if self.deviations_from == "batch mean":
+            deviation = z - z.mean(0)
+            squared = deviation.square().sum(1)
+        explained = self._project(deviation, labels, present).square().sum(1)
         # What is left of a difference of equals is rounding: no direction to follow.
-        residual = safe_sqrt(norm2 - explained, 4 * torch.finfo(z.dtype).eps * norm2.detach())
-        has_direction = norm2 > 0
-        ratio = torch.where(has_direction, residual / torch.where(has_direction, safe_sqrt(norm2), 1), 0 * norm2)
+        residual = safe_sqrt(squared - explained, 4 * torch.finfo(z.dtype).eps * squared.detach())
+        has_direction = squared > 0
+        ratio = torch.where(has_direction, residual / torch.where(has_direction, safe_sqrt(squared), 1), 0 * squared)
         return {"radius": radius, "subspace": mean_over_classes(ratio)}
 
     def _project(self, x: Tensor, labels: Tensor, present: Tensor) -> Tensor:
@@ -116,61 +139,97 @@ class NonNeuralManifoldLoss(LabelledLoss):
     r"""The control without a brain: small, low-dimensional class manifolds of the network's own making.
 
     .. math::
-        \text{radius} &= \mathrm{mean}_c\; \mathrm{relu}\!\big(\sqrt{\mathrm{mean}_{i\in c}|z_i-\bar z_c|^2} - R\big) \\
-        \text{nuclear} &= \mathrm{mean}_c\; \|Z_c - \bar z_c\|_*
+        \text{radius} = \mathrm{mean}_c\; \mathrm{relu}(r_c / T - R), \qquad
+        \text{nuclear} = \mathrm{mean}_c\; \frac{\|Z_c - \bar z_c\|_*}{T \sqrt{(n_c-1)\,\min(n_c-1, d)}}
 
-    over the classes present in the batch, with batch class means :math:`\bar z_c`. If manifold guidance by a region does
-    not beat this, the region's geometry was not what helped. Singular values at rounding level send no gradient.
+    over the classes with two members or more in the batch: :math:`r_c^2 = \sum_{i\in c}|z_i-\bar z_c|^2/(n_c-1)` about the
+    batch's class mean :math:`\bar z_c`, :math:`T^2 = \sum_i|z_i-\bar z|^2/(B-1)` of all B embeddings of width d. Both terms
+    lie between 0, where every class is a point of its own, and about 1, where nothing tells classes apart; for classes
+    whose dimensions are all alike the second is :math:`r_c/T`, for low-dimensional ones less. Neither shifting nor scaling
+    the embedding changes them, so that they can't be lowered by shrinking it; an embedding without any spread counts as 1.
+    Their size hardly depends on the size of the batch and the width of the embedding.
+
+    If manifold guidance by a region does not beat this, the region's geometry was not what helped. For a fair comparison
+    match the scale of the two gradients, too: :func:`neuroalign.guidance.match_gradient_scale`. Singular values at rounding
+    level send no gradient.
 
     Args:
-        radius: R, in units of the embedding.
+        radius: R, at most so large a share of the spread of all embeddings a class's radius may be, in [0, 1): 0.5 leaves a
+            quarter of the variance within classes. Without ``normalized`` in units of the embedding.
         radius_weight: Weight of the radius term.
         nuclear_weight: Weight of the nuclear-norm term.
+        normalized: Whether to divide by what the batch and the embedding's scale bring, as above. The paper's form
+            doesn't: :math:`r_c^2` is then the mean over members, T and the root are 1. It is lowest for a constant
+            embedding, grows with batch and width, and at weights near 1 takes over the training; lower its weights.
         distributed: Whether to see the global batch where training is distributed.
 
     Shapes:
         embedding (stimulus, feature), labels (stimulus,) -> scalar.
 
     Raises:
-        ValueError: If ``radius`` or a weight is negative, or shapes don't match.
+        ValueError: If ``radius`` or a weight is negative, a normalised ``radius`` is not below 1, or shapes don't match.
 
     Example:
-        >>> loss = NonNeuralManifoldLoss(radius=1.0)
-        >>> loss(torch.zeros(4, 3), torch.tensor([0, 0, 1, 1]))
-        tensor(0.)
+        >>> loss = NonNeuralManifoldLoss()
+        >>> labels = torch.arange(200) % 4
+        >>> scattered, tight = torch.randn(200, 8), 5 * torch.eye(4, 8)[labels] + 0.1 * torch.randn(200, 8)
+        >>> float(loss(scattered, labels)) > 1, float(loss(tight, labels)) < 0.1
+        (True, True)
 
     Source:
-        Shao et al. 2024, arXiv 2405.02564 (non-neural regularisers).
+        Shao et al. 2024, arXiv 2405.02564 (non-neural regularisers); the normalisation is ours.
     """
 
     def __init__(
         self,
-        radius: float = 1.0,
+        radius: float | None = None,
         *,
         radius_weight: float = 1.0,
         nuclear_weight: float = 1.0,
+        normalized: bool = True,
         distributed: bool = True,
     ) -> None:
+        if radius is None:
+            radius = 0.5 if normalized else 1.0
         if radius < 0:
             raise ValueError(f"radius must not be negative; got {radius}")
+        if normalized and radius >= 1:
+            raise ValueError(
+                f"radius is a share of the spread of all embeddings, in [0, 1); got {radius}. "
+                "For one in units of the embedding, as in the paper, pass normalized=False"
+            )
         super().__init__(None, None, distributed, radius=float(radius_weight), nuclear=float(nuclear_weight))
-        self.radius = float(radius)
+        self.radius, self.normalized = float(radius), bool(normalized)
         self.config = describe(
             "neuroalign.losses.NonNeuralManifoldLoss",
-            radius=radius,
+            radius=self.radius,
             radius_weight=radius_weight,
             nuclear_weight=nuclear_weight,
+            normalized=self.normalized,
             distributed=distributed,
         )
 
     def _terms(self, z: Tensor, labels: Tensor) -> dict[str, Tensor]:
         present, labels = labels.unique(return_inverse=True)
+        if self.normalized:
+            z = unit_range(z, whole=True)[0]  # of which only ratios are used
         centers, counts = class_centers(z, labels, len(present))
         x = z - centers[labels]
         squared = z.new_zeros(len(present)).index_add(0, labels, x.square().sum(1))
-        radius = (safe_sqrt(squared / counts) - self.radius).relu().mean()
         position, width = group_by_class(labels, len(present))
         grid = z.new_zeros(len(present), width, z.shape[1]).index_put((labels, position), x)
         s = torch.linalg.svdvals(grid)
         floor = max(grid.shape[1:]) * torch.finfo(z.dtype).eps * z.detach().abs().amax()
-        return {"radius": radius, "nuclear": torch.where(s > floor, s, 0 * s).sum(1).mean()}
+        nuclear = torch.where(s > floor, s, 0 * s).sum(1)
+        if not self.normalized:
+            return {"radius": (safe_sqrt(squared / counts) - self.radius).relu().mean(), "nuclear": nuclear.mean()}
+
+        several = counts > 1
+        freedom = (counts - 1).clamp_min(1)
+        total = safe_sqrt((z - z.mean(0)).square().sum() / max(len(z) - 1, 1))
+        spread = torch.where(total > 0, total, 1)
+        # Whatever shrinks keeps its ratio: at last there is none, and nothing is told apart.
+        radius = torch.where(total > 0, safe_sqrt(squared / freedom) / spread, 1)
+        nuclear = torch.where(total > 0, nuclear / (freedom * freedom.clamp_max(z.shape[1])).sqrt() / spread, 1)
+        share = several.to(z.dtype) / several.sum().clamp_min(1)
+        return {"radius": (share * (radius - self.radius).relu()).sum(), "nuclear": (share * nuclear).sum()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from neuroalign.data import GuidanceDataModule, NSDDataModule, ShiftFlip, load_d
 from neuroalign.data.images import as_pixels
 from neuroalign.functional import pearson
 from neuroalign.guidance import LabelOnlyGuidance, ManifoldGuidance, PredictedGuidance, ShuffledGuidance
-from neuroalign.losses import CategoryManifolds
+from neuroalign.losses import CategoryManifolds, NonNeuralManifoldLoss
 from neuroalign.metrics import ManifoldGeometry
 from neuroalign.models import GuidedNetwork, NeuralPredictor, StandardizedPredictor, untrained
 from neuroalign.perturbations import PGD, per_image_robustness
@@ -33,7 +34,18 @@ CONDITIONS = (
     "TO",
     "TO manifold",
     "random geometry",
+    "no brain",
 )
+# What each control is compared with, and whose gradient scale it is therefore trained at.
+TREATMENTS = {
+    "label only": "TO",
+    "random predictor": "TO",
+    "shuffled images": "TO",
+    "TO shuffled fit": "TO",
+    "random geometry": "TO manifold",
+    "no brain": "TO manifold",
+}
+_BY_GEOMETRY = ("TO manifold", "random geometry", "no brain")
 _SHAPE = (3, 8, 8)
 
 
@@ -153,14 +165,15 @@ def replicate(seed: int, settings: DemoSettings, progress: Progress) -> DemoResu
     for region in REGIONS:
         geometry.append(_geometry(predictors[region], test_batches) | {"network": "predictor", "condition": region})
     for condition in CONDITIONS:
-        guidance = _guidance(condition, standardized, guided_images, guided_labels, settings, seed)
+        guide = partial(_guidance, standardized, guided_images, guided_labels, settings, seed)
         network = train_classifier(
             lambda: _network(settings.num_voxels),
             data,
             settings.classifier,
             seed,
-            guidance=guidance,
-            weight=settings.manifold_weight if isinstance(guidance, ManifoldGuidance) else settings.weight,
+            guidance=guide(condition),
+            weight=settings.manifold_weight if condition in _BY_GEOMETRY else settings.weight,
+            matched_to=guide(TREATMENTS[condition]) if condition in TREATMENTS else None,
             on_epoch=lambda c=condition: progress(f"training: {c}", 12),  # type: ignore[misc]
         )
         progress(f"attacking: {condition}")
@@ -229,12 +242,12 @@ def _fit_predictors(
 
 
 def _guidance(
-    condition: str,
     predictors: dict[str, nn.Module],
     images: Tensor,
     labels: Tensor,
     settings: DemoSettings,
     seed: int,
+    condition: str,
 ) -> nn.Module | None:
     if condition == "none":
         return None
@@ -245,6 +258,8 @@ def _guidance(
         return PredictedGuidance({"brain": StandardizedPredictor(fresh).fit(images)})
     if condition == "shuffled images":
         return ShuffledGuidance(PredictedGuidance({"brain": predictors["TO"]}), seed=seed)
+    if condition == "no brain":
+        return ManifoldGuidance({"brain": NonNeuralManifoldLoss()})
     if condition in ("TO manifold", "random geometry"):
         with torch.no_grad():
             manifolds = CategoryManifolds.from_features(predictors["TO"](images), labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import logging
 import math
 import warnings
@@ -19,8 +20,10 @@ from torch import Tensor, nn
 from neuroalign.data import BatchDataModule
 from neuroalign.files import whole
 from neuroalign.functional import pearson
+from neuroalign.guidance import match_gradient_scale
 from neuroalign.tasks import GuidedClassificationTask, NeuralPredictionTask, RobustTraining
 from neuroalign.tasks.base import one_cycle
+from neuroalign.types import Batch
 
 EpochHook = Callable[[], None]
 
@@ -133,6 +136,7 @@ def train_classifier(
     *,
     guidance: nn.Module | None = None,
     weight: float = 0.9,
+    matched_to: nn.Module | None = None,
     robust_training: RobustTraining | None = None,
     on_epoch: EpochHook | None = None,
     **trainer: Any,
@@ -146,6 +150,8 @@ def train_classifier(
         seed: Of the initial weights.
         guidance: What pulls the network; None trains without.
         weight: Share of guidance in the loss.
+        matched_to: For a control, the guidance that it is compared with: the control's gradient is brought to the same scale
+            at the start, by :func:`neuroalign.guidance.match_gradient_scale` over the first batches.
         robust_training: What robustness people train with, such as :class:`AdversarialTraining`; None trains as usual.
         on_epoch: Called after each epoch.
         **trainer: Further arguments of the Trainer, such as ``accelerator`` or ``strategy``.
@@ -156,6 +162,8 @@ def train_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = make().to(memory_format=torch.channels_last)
+        if matched_to is not None and guidance is not None:
+            guidance = match_gradient_scale(guidance, matched_to, network, _first_batches(data))
         task = GuidedClassificationTask(
             network,
             guidance,
@@ -169,6 +177,14 @@ def train_classifier(
         )
         _fit(task, data, recipe.epochs, on_epoch, **trainer)
     return network.eval()
+
+
+def _first_batches(data: BatchDataModule, num: int = 8) -> list[Batch]:
+    """The first training batches without augmentation, at no cost in random numbers."""
+    data.setup("fit")
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.filterwarnings("ignore", ".*augment acts where a Lightning Trainer trains.*")
+        return list(itertools.islice(data.train_dataloader(), num))
 
 
 @torch.no_grad()

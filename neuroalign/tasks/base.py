@@ -42,6 +42,7 @@ class Task(L.LightningModule, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.epoch_means = nn.ModuleDict()  # by what they are logged as, when it first is
+        self._may_be_empty: set[str] = set()
         self._told_empty: set[str] = set()
 
     def remember(self, *, modules: Mapping[str, Any], values: Mapping[str, Any]) -> None:
@@ -99,7 +100,7 @@ class Task(L.LightningModule, ABC):
 
     def log_mean(self, name: str, value: Tensor, weight: Tensor | float) -> None:
         """Log the weighted mean of a number over the epoch's batches; NaN where no batch has a weight."""
-        key = name.replace(".", "_")
+        key = _key(name)
         if key not in self.epoch_means:
             self.epoch_means[key] = WeightedMean().to(self.device)
         self.epoch_means[key].update(value, weight)
@@ -108,6 +109,8 @@ class Task(L.LightningModule, ABC):
     def log_empty(self, name: str, valid: Tensor) -> None:
         """Log as ``<name>/empty`` the share of the epoch's batches in which a loss had nothing to compare."""
         self.log_mean(f"{name}/empty", (~valid).float(), 1.0)
+        if not name.startswith(("val/", "test/")):
+            self._may_be_empty.add(name)
 
     def stimuli_needed(self, name: str) -> int:
         """Stimuli with a target that a batch must hold for the loss that is logged as ``name``."""
@@ -115,12 +118,10 @@ class Task(L.LightningModule, ABC):
 
     def on_train_epoch_end(self) -> None:
         """Warn once of each loss that had nothing to compare in more than half of the epoch's batches."""
-        for key, mean in self.epoch_means.items():
-            name, _, last = key.rpartition("/")
-            if last != "empty" or not name.startswith(("train/", "alignment/")) or not mean.update_called:
-                continue
-            share = float(mean.compute())  # asked on every process, which add theirs up
-            if share > 0.5 and name not in self._told_empty:
+        for name in sorted(self._may_be_empty - self._told_empty):
+            mean = self.epoch_means[_key(f"{name}/empty")]
+            # Asked on every process: they add theirs up.
+            if mean.update_called and (share := float(mean.compute())) > 0.5:
                 self._told_empty.add(name)
                 needed = self.stimuli_needed(name)
                 rank_zero_warn(
@@ -149,6 +150,10 @@ class Task(L.LightningModule, ABC):
         if scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "_")  # which names of modules may not hold
 
 
 def one_cycle(

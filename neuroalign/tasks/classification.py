@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,9 @@ class GuidedClassificationTask(Task):
             ``forward_with_responses``, and with ``num_classes``), or its description.
         guidance: Called as ``guidance(responses, batch)``, returns loss terms by name; None trains without.
         weight: alpha, in [0, 1]: the share of guidance in the loss. Without guidance the loss is the task's alone.
+        head_reduction: ``"sum"`` (default, the formula above) adds the terms of all heads up, so that guidance weighs the
+            more the more heads there are; ``"mean"`` divides by the number of heads that are guided, which keeps alpha's
+            meaning. One head: the same.
         robust_training: What robustness people train with, combined with any guidance: :class:`AdversarialTraining`,
             :class:`TRADES`, :class:`GaussianNoiseTraining`, :class:`GradientRegularization` or your own
             ``RobustTraining``; its description; or None. The target of guidance stays that of the clean image, and a
@@ -86,6 +89,7 @@ class GuidedClassificationTask(Task):
         guidance: nn.Module | dict[str, Any] | None = None,
         weight: float = 0.9,
         *,
+        head_reduction: Literal["sum", "mean"] = "sum",
         robust_training: RobustTraining | dict[str, Any] | None = None,
         lr: float = 0.1,
         momentum: float = 0.9,
@@ -120,13 +124,16 @@ class GuidedClassificationTask(Task):
                 f"robust_training must be a RobustTraining object, such as AdversarialTraining(8 / 255); got "
                 f"{robust_training!r}"
             )
-        self.weight = float(weight)
+        if head_reduction not in ("sum", "mean"):
+            raise ValueError(f'head_reduction must be "sum" or "mean"; got {head_reduction!r}')
+        self.weight, self.head_reduction = float(weight), head_reduction
         self.lr, self.momentum, self.weight_decay, self.step_size = lr, momentum, weight_decay, step_size
         self.optimizer, self.scheduler, self.scheduler_interval = optimizer, scheduler, scheduler_interval
         self.remember(
             modules={"network": self.network, "guidance": self.guidance, "robust_training": self.robust_training},
             values={
                 "weight": self.weight,
+                "head_reduction": head_reduction,
                 "lr": float(lr),
                 "momentum": float(momentum),
                 "weight_decay": float(weight_decay),
@@ -179,7 +186,10 @@ class GuidedClassificationTask(Task):
             loss = task_loss + nothing(responses)
         else:
             terms = self.guidance(responses, batch)
-            loss = (1 - self.weight) * task_loss + self.weight * sum(terms.values()) + nothing(responses)
+            guided = sum(terms.values()) / self._num_heads(terms)
+            weighted_task = getattr(self.guidance, "weighted_task", None)
+            weighted = task_loss if weighted_task is None else weighted_task(task_loss)
+            loss = (1 - self.weight) * weighted + self.weight * guided + nothing(responses)
             self._log_terms(terms, len(images))
         self.log_dict({"train/loss": loss.detach(), "train/task_loss": task_loss.detach()}, batch_size=len(images))
         self.train_metrics.update(logits.detach(), labels)
@@ -202,11 +212,19 @@ class GuidedClassificationTask(Task):
                 self.log_mean(f"alignment/{self.term_path(f'{head}/dropped')}", share, size)
         weights = getattr(self.guidance, "last_weights", {})
         logged = {f"alignment_weight/{self.term_path(name)}": torch.tensor(factor) for name, factor in weights.items()}
+        if getattr(self.guidance, "weigh_task", False):
+            logged["alignment_weight/task"] = torch.tensor(self.guidance.last_task_weight)
         self.log_dict(logged, batch_size=size)
 
     def stimuli_needed(self, name: str) -> int:
         """Stimuli with a target that a batch must hold for the guidance term that is logged as ``name``."""
         return getattr(loss_of_term(self.guidance, self._terms.get(name, "")), "min_stimuli", 1)
+
+    def _num_heads(self, terms: Mapping[str, Tensor]) -> int:
+        """By how many the sum of the terms is divided."""
+        if self.head_reduction == "sum":
+            return 1
+        return max(1, len({name.rpartition("/")[0] for name in terms}))
 
     def term_path(self, term: str) -> str:
         """``<layer>/<region>/<measure>`` of a guidance term ``<head>/<measure>``, where the network tells the head's layer.

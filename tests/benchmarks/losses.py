@@ -45,7 +45,7 @@ class GatherAndMultiply(nn.Module):
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         present = labels.unique()
         rms = torch.stack([(z[labels == c] - self.m.centers[c]).square().sum(1).mean().sqrt() for c in present])
-        centered = z - z.mean(0)
+        centered = z - self.m.centers[labels]
         projected = torch.bmm(self.projectors.index_select(0, labels), centered[:, :, None])[:, :, 0]
         ratio = (centered - projected).norm(dim=1) / centered.norm(dim=1)
         subspace = torch.stack([ratio[labels == c].mean() for c in present]).mean()

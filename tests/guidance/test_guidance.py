@@ -11,6 +11,7 @@ from neuroalign import (
     GuidedNetwork,
     LabelOnlyGuidance,
     ManifoldGuidance,
+    ManifoldGuidanceLoss,
     MeasuredGuidance,
     NeuralAlignmentLoss,
     NeuralPredictor,
@@ -102,8 +103,12 @@ def test_manifold_guidance_names_and_weights():
     two = ManifoldGuidance({"TO": manifolds}, radius_weight=2.0, subspace_weight=0.0)(preds, b)
     torch.testing.assert_close(two["TO/radius"], 2 * one["TO/radius"])
     assert float(two["TO/subspace"]) == 0
-    control = ManifoldGuidance({"TO": NonNeuralManifoldLoss(1.0)})(preds, b)
+    control = ManifoldGuidance({"TO": NonNeuralManifoldLoss()})(preds, b)
     assert set(control) == {"TO/radius", "TO/nuclear"}
+    other = ManifoldGuidance({"TO": manifolds}, deviations_from="batch mean")(preds, b)
+    torch.testing.assert_close(other["TO/radius"], one["TO/radius"])
+    expected = ManifoldGuidanceLoss(manifolds, deviations_from="batch mean").terms(preds["TO"], b["label"])
+    assert float(other["TO/subspace"]) == float(expected["subspace"]) != float(one["TO/subspace"])
 
 
 def test_manifolds_from_a_file(tmp_path):

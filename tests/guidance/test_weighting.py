@@ -59,6 +59,75 @@ def test_learned_weights_are_homoscedastic_uncertainty():
     assert guidance.last_weights["layer3/TO/mse"] == pytest.approx(1 / 8, rel=1e-3)
 
 
+class Terms(torch.nn.Module):
+    """Guidance that returns what it is told."""
+
+    def __init__(self, valid=None, **terms):
+        super().__init__()
+        self.values, self.terms = {k: torch.as_tensor(v) for k, v in terms.items()}, tuple(terms)
+        self.last_valid = {} if valid is None else valid
+
+    def forward(self, preds, batch):
+        return self.values
+
+
+def descend(guidance, steps, lr=0.1):
+    """With the optimiser that the classification task takes by default."""
+    optimizer = torch.optim.SGD(guidance.parameters(), lr=lr, momentum=0.9, weight_decay=1e-4)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (0.9 * sum(guidance({}, {}).values())).backward()
+        optimizer.step()
+    return guidance
+
+
+def test_a_negative_term_has_no_learned_weight():
+    with pytest.raises(ValueError, match=r"term 'mmcr' is negative \(-1\).*fixed weight"):
+        WeightedGuidance(Terms(mmcr=-1.0), "learned")({}, {})
+    assert values(WeightedGuidance(Terms(mmcr=-1.0), {"mmcr": 2.0})({}, {})) == {"mmcr": -2.0}
+
+
+@pytest.mark.parametrize("term", [0.0, 1e-6, 1e6])
+def test_learned_weights_stay_in_their_bounds(term):
+    guidance = descend(WeightedGuidance(Terms(a=term), "learned"), 400)
+    weighted = guidance({}, {})["a"]
+    assert math.exp(-4) / 2 * 0.999 <= guidance.last_weights["a"] <= math.exp(4) / 2 * 1.001
+    assert torch.isfinite(weighted)
+    guidance.guidances[0].values["a"] = torch.tensor(1.0)  # and come back from there
+    descend(guidance, 300, lr=0.05)
+    assert guidance.last_weights["a"] == pytest.approx(0.5, rel=0.05)
+
+
+def test_a_term_with_nothing_to_compare_moves_no_weight():
+    valid = {"a": torch.tensor(False), "b": torch.tensor(True)}
+    guidance = WeightedGuidance(Terms(valid, a=0.0, b=1.0), "learned")
+    with torch.no_grad():
+        guidance.log_variance.fill_(1.0)
+    terms = guidance({}, {})
+    assert float(terms["a"].detach()) == 0
+    sum(terms.values()).backward()
+    assert float(guidance.log_variance.grad[0]) == 0 != float(guidance.log_variance.grad[1])
+
+
+def test_the_tasks_own_loss_is_weighed_if_asked():
+    guidance = WeightedGuidance(Terms(a=1.0), "learned", weigh_task=True)
+    optimizer = torch.optim.SGD(guidance.parameters(), 0.5)
+    for _ in range(400):
+        optimizer.zero_grad()
+        (sum(guidance({}, {}).values()) + guidance.weighted_task(torch.tensor(4.0))).backward()
+        optimizer.step()
+    assert guidance.last_task_weight == pytest.approx(1 / 8, rel=1e-3)
+    assert guidance.last_weights["a"] == pytest.approx(1 / 2, rel=1e-3)
+    loss = torch.tensor(3.0)
+    assert WeightedGuidance(Terms(a=1.0), "learned").weighted_task(loss) is loss
+    assert WeightedGuidance(Terms(a=1.0)).weighted_task(loss) is loss
+    with pytest.raises(ValueError, match="task's loss is negative"):
+        guidance.weighted_task(torch.tensor(-1.0))
+    with pytest.raises(ValueError, match="goes with weights='learned'"):
+        WeightedGuidance(Terms(a=1.0), weigh_task=True)
+    assert build(WeightedGuidance(measured(), "learned", weigh_task=True).config).weigh_task
+
+
 def test_several_guidances():
     two = WeightedGuidance([MeasuredGuidance({"V1": [0]}), MeasuredGuidance({"TO": [2]}, loss="cosine")])
     assert two.terms == ("V1/mse", "TO/cosine")

@@ -57,7 +57,10 @@ def of_measure(name):
 
 TABLE = {f"alignment-{name}": of_measure(name) for name in MEASURES}
 TABLE["manifold"] = Case(manifold_guidance, LABELS, None)
-TABLE["non-neural"] = Case(lambda: NonNeuralManifoldLoss(radius=1.0), LABELS, torch.zeros(N, V))
+TABLE["non-neural"] = Case(NonNeuralManifoldLoss, LABELS, torch.eye(N, V)[LABELS])
+TABLE["non-neural, paper"] = Case(
+    lambda: NonNeuralManifoldLoss(radius=1.0, normalized=False), LABELS, torch.zeros(N, V)
+)
 TABLE["rdm"] = Case(partial(RDMAlignmentLoss, rdm(features())), torch.arange(N), features())
 TABLE["odd-one-out"] = Case(OddOneOutLoss, torch.stack([torch.arange(N).roll(k) for k in range(3)], 1), None)
 

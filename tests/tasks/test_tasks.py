@@ -63,6 +63,37 @@ def test_the_loss_is_the_papers(digits):
     torch.testing.assert_close(loss, expected)
 
 
+@pytest.mark.parametrize(("reduction", "factor"), [("sum", 1), ("mean", 0.5)])
+def test_alpha_and_the_number_of_heads(digits, reduction, factor):
+    """Two heads: their terms are added up, or averaged so that alpha keeps its meaning."""
+    torch.manual_seed(0)
+    two = GuidedNetwork("small_resnet", 10, {"V4": ("layer3", V), "TO": (None, V)}, image_shape=SHAPE)
+    guidance = LabelOnlyGuidance(10, {"V4": V, "TO": V})
+    task = GuidedClassificationTask(two, guidance, 0.9, head_reduction=reduction)
+    task.log = task.log_dict = lambda *a, **k: None
+    task._trainer = type("T", (), {"datamodule": None})()
+    batch = {"image": digits[0][:20], "label": digits[1][:20]}
+    logits, responses = copy.deepcopy(two).forward_with_responses(batch["image"])
+    terms = sum(guidance(responses, batch).values())
+    expected = 0.1 * nn.functional.cross_entropy(logits, batch["label"]) + 0.9 * factor * terms
+    torch.testing.assert_close(task.training_step(batch, 0), expected)
+    assert task.hparams["head_reduction"] == reduction
+
+
+def test_the_two_terms_of_manifold_guidance_are_one_head():
+    task = GuidedClassificationTask(network(), head_reduction="mean")
+    assert task._num_heads({"layer3/V4/radius": torch.zeros(()), "layer3/V4/subspace": torch.zeros(())}) == 1
+
+
+def test_learned_weights_may_take_in_the_task(digits, quiet_trainer):
+    guidance = WeightedGuidance(LabelOnlyGuidance(10, {"V4": V}), "learned", weigh_task=True)
+    task = GuidedClassificationTask(network(), guidance, 0.5)
+    trainer = quiet_trainer(max_epochs=1)
+    trainer.fit(task, data(digits))
+    assert 0.009 < float(trainer.callback_metrics["alignment_weight/task"]) < 27.5
+    assert float(guidance.log_variance[-1]) != 0
+
+
 def test_defaults_are_the_papers():
     task = GuidedClassificationTask(network())
     configured = task.configure_optimizers()
@@ -324,6 +355,11 @@ def test_noise_beyond_the_pixels_is_allowed_as_augmentation(digits, quiet_traine
     trainer = quiet_trainer()
     trainer.fit(GuidedClassificationTask(network(), lr=0.01), noisy)
     assert torch.isfinite(trainer.callback_metrics["train/loss"])
+
+
+def test_bad_head_reduction():
+    with pytest.raises(ValueError, match='head_reduction must be "sum" or "mean"; got \'max\''):
+        GuidedClassificationTask(network(), head_reduction="max")
 
 
 def test_bad_arguments():
