@@ -106,6 +106,21 @@ class Task(L.LightningModule, ABC):
         self.epoch_means[key].update(value, weight)
         self.log(name, self.epoch_means[key], on_step=False, on_epoch=True, metric_attribute=f"epoch_means.{key}")
 
+    def log_term(self, name: str, value: Tensor, valid: Tensor | None, size: int) -> None:
+        """Log a loss of training at its step, NaN where it had nothing to compare, and its mean over the epoch's other batches.
+
+        Args:
+            name: What it is logged as; the mean is ``<name>/mean``, and the share of batches with nothing ``<name>/empty``.
+            value: Scalar.
+            valid: Whether it had something to compare, a scalar bool tensor; None if it doesn't tell.
+            size: Number of stimuli in the batch.
+        """
+        value = value.detach()
+        self.log(name, value if valid is None else torch.where(valid, value, torch.nan), batch_size=size)
+        if valid is not None:
+            self.log_mean(f"{name}/mean", value, size * valid)
+            self.log_empty(name, valid)
+
     def log_empty(self, name: str, valid: Tensor) -> None:
         """Log as ``<name>/empty`` the share of the epoch's batches in which a loss had nothing to compare."""
         self.log_mean(f"{name}/empty", (~valid).float(), 1.0)

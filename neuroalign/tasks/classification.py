@@ -41,10 +41,10 @@ class GuidedClassificationTask(Task):
     ``.../normalized_correlation`` where the responses were measured and their noise ceiling is known, ``.../cka`` for a head
     of another width than its target), whatever the guidance's weight.
 
-    A guidance term is logged as its mean over the epoch's batches that had something to compare. Beside it stands
-    ``alignment/.../empty``, the share of batches that had not, because too many responses are missing; of a term for which
-    these are more than half a warning tells once. Of :class:`ShuffledGuidance`, ``alignment/<layer>/<region>/dropped`` is the
-    share of images that had nobody's target to take.
+    In a batch in which too many responses are missing, a guidance term has nothing to compare: it is 0 in the loss and NaN in
+    the log. Beside it stand ``alignment/.../mean``, its mean over the epoch's other batches, and ``alignment/.../empty``, the
+    share of such batches; where that is more than half, a warning says so once. Of :class:`ShuffledGuidance`,
+    ``alignment/<layer>/<region>/dropped`` is the share of images that had nobody's target to take.
 
     To change a part, override one small method: ``task_loss``, ``configure_metrics``, ``configure_optimizers``.
 
@@ -202,9 +202,7 @@ class GuidedClassificationTask(Task):
         for term, value in terms.items():
             name = f"alignment/{self.term_path(term)}"
             self._terms[name] = term
-            self.log_mean(name, value, size * valid[term] if term in valid else size)
-            if term in valid:
-                self.log_empty(name, valid[term])
+            self.log_term(name, value, valid.get(term), size)
         for guidance in target_guidances(self.guidance):
             dropped = getattr(guidance, "last_dropped", None)
             for head in () if dropped is None else dict.fromkeys(t.rpartition("/")[0] for t in guidance.last_valid):

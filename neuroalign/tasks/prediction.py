@@ -23,9 +23,11 @@ class NeuralPredictionTask(Task):
 
     Logs ``train/loss``, and over the validation (test) set ``val/loss``, ``val/correlation`` (median over voxels of the
     Pearson correlation over images), ``val/pattern_correlation`` (mean over images of that over voxels) and, with a
-    noise ceiling, ``val/normalized_correlation`` (median of r / sqrt(NC)). Where a training batch has nothing to compare,
-    because too many responses are missing, ``train/loss`` is NaN at that step; ``val/loss`` is the mean over the others.
-    The share of such batches is logged as ``train/loss/empty`` and ``val/loss/empty``.
+    noise ceiling, ``val/normalized_correlation`` (median of r / sqrt(NC)).
+
+    In a batch in which too many responses are missing, the loss has nothing to compare: it is 0 for the optimiser and NaN
+    as ``train/loss``. ``train/loss/mean`` and ``val/loss`` are means over the epoch's other batches, ``train/loss/empty``
+    and ``val/loss/empty`` the shares of such batches; of more than half in training a warning tells once.
 
     Args:
         predictor: A :class:`NeuralPredictor` or any module from images to (stimulus, voxel); or its description.
@@ -114,11 +116,7 @@ class NeuralPredictionTask(Task):
         """One step."""
         self.check_batch(batch, batch_idx)
         loss = self.task_loss(self(batch["image"]), batch["response"])
-        valid = getattr(self.loss, "last_valid", None)
-        logged = loss.detach() if valid is None else torch.where(valid, loss.detach(), torch.nan)
-        self.log("train/loss", logged, batch_size=len(batch["image"]))
-        if valid is not None:
-            self.log_empty("train/loss", valid)
+        self.log_term("train/loss", loss, getattr(self.loss, "last_valid", None), len(batch["image"]))
         return loss
 
     def stimuli_needed(self, name: str) -> int:
