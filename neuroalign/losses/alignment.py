@@ -92,8 +92,8 @@ class NeuralAlignmentLoss(nn.Module):
     the share of its entries that are valid. Infinite targets are refused.
 
     **Nothing to compare.** Where nothing, or too little, is valid the loss is 0 and keeps its graph, and ``last_valid``
-    tells this 0 from a perfect alignment. Too little is, for sets, fewer stimuli with a valid value than ``min_stimuli``.
-    "pearson" over stimuli counts the voxels with at least 3 valid stimuli, since through two points every correlation is 1
+    tells this 0 from a perfect alignment. Too little is, for sets, fewer stimuli with a valid value than ``min_valid``.
+    "pearson" over stimuli counts the voxels with at least 3 valid stimuli: through two points every correlation is 1
     or -1 and sends no gradient.
 
     An undefined similarity (a constant voxel, stimulus or set) counts as 0 and sends exactly no gradient; so a readout that
@@ -217,9 +217,9 @@ class NeuralAlignmentLoss(nn.Module):
         return getattr(self._function, "stateful", own)
 
     @property
-    def min_stimuli(self) -> int:
-        """Stimuli with a valid response that a batch must hold to be compared."""
-        return self._trait("min_stimuli")
+    def min_valid(self) -> int:
+        """Stimuli with a valid response that it takes to compare anything."""
+        return getattr(self._function, "min_valid", self._trait("min_stimuli"))
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         """The loss of predicted responses (stimulus, voxel) against target responses (stimulus, voxel)."""
@@ -285,12 +285,11 @@ class NeuralAlignmentLoss(nn.Module):
         return value, weight, valid
 
     def _sets(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor, bool | Tensor]:
-        minimum = self.min_stimuli
-        check_enough(len(preds), minimum, f"the measure {self.name!r}")
+        check_enough(len(preds), self._trait("min_stimuli"), f"the measure {self.name!r}")
         if not all_finite(preds):  # an eigendecomposition would raise, a median hide it
             return preds.sum() * torch.nan, torch.ones_like(target), True
         kept_preds, target, weight = prepare(preds, target, self.noise_ceiling, checked=True)
-        if len(kept_preds) < minimum:
+        if len(kept_preds) < self.min_valid:
             return 0 * preds.sum(), weight, False
         value = self._call(kept_preds, target, weight)
         known = getattr(self._function, "last_valid", None)  # a measure may know better

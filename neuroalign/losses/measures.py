@@ -47,7 +47,7 @@ class PearsonMeasure(nn.Module):
             raise ValueError(f"over must be 'stimuli' or 'voxels'; got {over!r}")
         self.over = over
         self.averages_over = "voxel" if over == "stimuli" else "stimulus"
-        self.min_stimuli = 3 if over == "stimuli" else 1
+        self.min_valid = 3 if over == "stimuli" else 1
         self.last_valid: Tensor | None = None
 
     def forward(
@@ -63,12 +63,12 @@ class PearsonMeasure(nn.Module):
         valid = (weight > 0).to(preds.dtype)
         r, _ = masked_correlation(preds, target, 0, None if whole else valid, centered=True, total=total)
         if whole and total is None:
-            enough = len(preds) >= self.min_stimuli
+            enough = len(preds) >= self.min_valid
             self.last_valid = r.new_full((), enough, dtype=torch.bool)
             return (1 - r).mean() if enough else 0 * r.sum()
         sums = torch.stack([valid.sum(0), weight.sum(0)])
         count, sum_weight = sums if total is None else total(sums)
-        weight = torch.where(count >= self.min_stimuli, sum_weight / count.clamp_min(1), 0)
+        weight = torch.where(count >= self.min_valid, sum_weight / count.clamp_min(1), 0)
         self.last_valid = (weight > 0).any()
         return weighted_mean(1 - r, weight)
 
@@ -186,6 +186,7 @@ class _KernelMeasure(nn.Module):
         super().__init__()
         self.debiased = debiased
         self.min_stimuli = 4 if debiased else 2
+        self.min_valid = max(3, self.min_stimuli)  # any two points have the kernel of any two others
         self.average = None if momentum is None else _AveragedHSIC(momentum)
 
     def _value(self, terms: HSICTerms) -> Tensor:
@@ -294,6 +295,8 @@ class ProcrustesMeasure(nn.Module):
         alpha: 1 for Procrustes, 0 for whitened sides, between them for partial whitening.
         angular: Whether to minimise the angular shape distance (radians) instead of 1 - its cosine.
     """
+
+    min_valid = 3  # any two points can be moved onto any two others
 
     def __init__(self, alpha: float = 1.0, angular: bool = False) -> None:
         super().__init__()

@@ -56,7 +56,7 @@ class RDMAlignmentLoss(nn.Module):
 
     rdm: Tensor
     rows: Tensor
-    min_stimuli = 3
+    min_valid = 3
 
     def __init__(
         self,
@@ -102,8 +102,8 @@ class RDMAlignmentLoss(nn.Module):
                 preds, stimulus = gather_batch(preds), gather_batch(stimulus)
             row, found = find_rows(stimulus, self.rows)
             x, row = preds[found], row[found]
-            self.last_valid = preds.new_full((), len(x) >= self.min_stimuli, dtype=torch.bool)
-            if len(x) < self.min_stimuli:
+            self.last_valid = preds.new_full((), len(x) >= self.min_valid, dtype=torch.bool)
+            if len(x) < self.min_valid:
                 return 0 * preds.sum()
             target = target[row][:, row]
             known = ~target.isnan() & (row[:, None] != row)

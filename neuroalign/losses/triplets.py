@@ -42,7 +42,7 @@ class OddOneOutLoss(nn.Module):
         Hebart et al. 2020, Nature Human Behaviour 4; Muttenthaler et al. 2023, arXiv 2306.04507 (aligning networks).
     """
 
-    min_stimuli = 3
+    min_valid = 3
 
     def __init__(self, similarity: Similarity = "dot", temperature: float = 1.0, *, distributed: bool = True) -> None:
         super().__init__()

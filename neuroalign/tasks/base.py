@@ -107,10 +107,11 @@ class Task(L.LightningModule, ABC):
         self.log(name, self.epoch_means[key], on_step=False, on_epoch=True, metric_attribute=f"epoch_means.{key}")
 
     def log_term(self, name: str, value: Tensor, valid: Tensor | None, size: int) -> None:
-        """Log a loss of training at its step, NaN where it had nothing to compare, and its mean over the epoch's other batches.
+        """Log a training loss of which some batches have nothing to compare.
 
         Args:
-            name: What it is logged as; the mean is ``<name>/mean``, and the share of batches with nothing ``<name>/empty``.
+            name: What its steps are logged as, NaN where there was nothing. The mean over the epoch's other batches is
+                ``<name>/mean``, the share of batches with nothing ``<name>/empty``.
             value: Scalar.
             valid: Whether it had something to compare, a scalar bool tensor; None if it doesn't tell.
             size: Number of stimuli in the batch.

@@ -216,7 +216,7 @@ class GuidedClassificationTask(Task):
 
     def stimuli_needed(self, name: str) -> int:
         """Stimuli with a target that a batch must hold for the guidance term that is logged as ``name``."""
-        return getattr(loss_of_term(self.guidance, self._terms.get(name, "")), "min_stimuli", 1)
+        return getattr(loss_of_term(self.guidance, self._terms.get(name, "")), "min_valid", 1)
 
     def _num_heads(self, terms: Mapping[str, Tensor]) -> int:
         """By how many the sum of the terms is divided."""

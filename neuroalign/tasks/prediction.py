@@ -121,7 +121,7 @@ class NeuralPredictionTask(Task):
 
     def stimuli_needed(self, name: str) -> int:
         """Stimuli with a response that a batch must hold for the loss."""
-        return getattr(self.loss, "min_stimuli", 1)
+        return getattr(self.loss, "min_valid", 1)
 
     def evaluate(self, batch: Batch, stage: str, metrics: MetricCollection) -> None:
         """Log the loss and update the metrics."""
