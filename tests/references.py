@@ -62,7 +62,7 @@ def mse_loss(preds: ArrayLike, target: ArrayLike, ceiling: ArrayLike | None = No
 
 
 def pearson_loss(preds: ArrayLike, target: ArrayLike, ceiling: ArrayLike | None = None) -> float:
-    """1 - sum_v(w_v r_v) / sum_v(w_v), r_v over the valid stimuli of v, for voxels with at least 2 of them.
+    """1 - sum_v(w_v r_v) / sum_v(w_v), r_v over the valid stimuli of v, for voxels with at least 3 of them.
 
     r is 0 where either side is constant; w is the ceiling (NaN: 0); no voxel of positive weight gives 0.
     """
@@ -71,7 +71,7 @@ def pearson_loss(preds: ArrayLike, target: ArrayLike, ceiling: ArrayLike | None 
     numerator, denominator = 0.0, 0.0
     for v in range(p.shape[1]):
         valid = [i for i in range(p.shape[0]) if not math.isnan(t[i, v])]
-        if len(valid) < 2:
+        if len(valid) < 3:
             continue
         x, y = [float(p[i, v]) for i in valid], [float(t[i, v]) for i in valid]
         constant = min(x) == max(x) or min(y) == max(y)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from neuroalign.data.algonauts import read_algonauts
 from neuroalign.data.brain_maps import save_map, to_surface, to_volume
 from neuroalign.data.images import ArrayDataset, ImageFiles, LabelledDataset, ShiftFlip, load_digits
+from neuroalign.data.mixing import MinValidSampler
 from neuroalign.data.nifti import read_nifti
 from neuroalign.data.nsd import ATLASES, REGIONS, NSDError, NSDImages, open_tree, read_nsd, read_split
 from neuroalign.data.nsd.check import check_nsd
@@ -27,6 +28,7 @@ __all__ = [
     "GuidanceDataModule",
     "ImageFiles",
     "LabelledDataset",
+    "MinValidSampler",
     "NSDDataModule",
     "NSDError",
     "NSDImages",

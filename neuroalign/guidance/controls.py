@@ -6,8 +6,9 @@ control               how
 none                  train without guidance (``weight`` 0)
 random                ``PredictedGuidance({"V4": StandardizedPredictor(untrained(predictor)).fit(images)})``
 shuffled fit          a predictor fitted to ``responses.shuffled(seed)``: same features, wrong responses; the strictest
-shuffled images       ``ShuffledGuidance(guidance)``: the target of another image
-within class          ``ShuffledGuidance(guidance, within_class=True)``: the target of another image of the class
+shuffled images       ``ShuffledGuidance(guidance, images=images)``: the target of one fixed other image of the data set
+within class          ``ShuffledGuidance(guidance, images=images, labels=labels, within_class=True)``: one of its class
+shuffled in a batch   ``ShuffledGuidance(guidance)``: another image's target in every batch, which is noise and no target
 label only            ``LabelOnlyGuidance(num_classes, {"V4": num_voxels})``: a target for each class
 random geometry       ``ManifoldGuidance({"V4": manifolds.randomized(seed)})``
 no brain              ``ManifoldGuidance({"V4": NonNeuralManifoldLoss()})``
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 
 from neuroalign.config import build, describe
 from neuroalign.functional.manifold import check_labels, class_centers
-from neuroalign.guidance.responses import TargetGuidance
+from neuroalign.guidance.responses import MeasuredGuidance, TargetGuidance
 from neuroalign.types import Batch
 
 
@@ -54,12 +55,16 @@ def _permute_within(groups: Tensor, seed: int) -> Tensor:
 class ShuffledGuidance(TargetGuidance):
     """Guidance whose targets belong to other images: everything is kept but the link from image to response.
 
-    Within a batch (the default), the targets of the batch change places, always by the same permutation for a batch
-    size; no image keeps its own. With ``images``, an image gets the target of one fixed other image of the data set,
-    found by the batch's ``stimulus``.
+    With ``images``, an image gets the target of one fixed other image of the data set, found by the batch's
+    ``stimulus``. Within a batch (the default), the targets of the batch change places, always by the same permutation for a
+    batch size; no image keeps its own. Prefer ``images`` as the control: an image keeps its wrong target, so that there
+    is as much to learn as from the right one. Within a batch it is another one every time, and the best answer to all of them
+    is their mean.
 
     An image that is alone (the only one of its batch, or of its class) has nobody's target to take; its target is NaN,
-    and it drops out of the loss.
+    and it drops out of the loss. Within the classes of a batch many are alone: of 32 images of 100 equal classes a share of
+    .73, about :math:`(1 - 1/C)^{B-1}` for C classes and B images. With ``images``, only one that is alone of its class in the
+    whole data set is.
 
     Args:
         guidance: The guidance to shuffle.
@@ -68,8 +73,14 @@ class ShuffledGuidance(TargetGuidance):
         images: (stimulus, channel, height, width), the data set's images in the order of ``stimulus``.
         labels: (stimulus,), theirs; needed with both ``images`` and ``within_class``.
 
+    Attributes:
+        last_dropped: Share of the last batch's images that had nobody's target to take, a scalar tensor; None before the
+            first. A task of ours logs it for each head, as ``alignment/<layer>/<region>/dropped``.
+
     Raises:
-        ValueError: If labels are needed and missing, or a batch has no ``stimulus`` though ``images`` were given.
+        TypeError: If the guidance has no target responses.
+        ValueError: If labels are needed and missing; or, on the first batch, if there is no ``stimulus`` though ``images``
+            were given, or the guidance is a :class:`MeasuredGuidance`, whose responses other images don't change.
 
     Example:
         >>> from neuroalign import MeasuredGuidance
@@ -98,6 +109,7 @@ class ShuffledGuidance(TargetGuidance):
         super().__init__()
         self.loss = guidance.loss
         self.guidance, self.seed, self.within_class = guidance, seed, within_class
+        self.last_dropped: Tensor | None = None
         self.register_buffer("images", images, persistent=False)
         self.register_buffer("partner", None, persistent=False)
         if images is not None:
@@ -134,6 +146,11 @@ class ShuffledGuidance(TargetGuidance):
     def targets(self, batch: Batch) -> dict[str, Tensor]:
         """The wrapped guidance's targets, of other images."""
         if self.images is not None:
+            if isinstance(self.guidance, MeasuredGuidance):
+                raise ValueError(
+                    "measured responses come with the batch, so other images don't change them: leave images out, or shuffle "
+                    "the responses that the DataModule gets"
+                )
             if "stimulus" not in batch:
                 raise ValueError("a batch needs 'stimulus' to find the other image in the data set")
             partner = self.partner[batch["stimulus"]]
@@ -147,6 +164,7 @@ class ShuffledGuidance(TargetGuidance):
             else:
                 partner = cyclic_permutation(size, self.seed) if size > 1 else torch.full((size,), -1)
             targets = {head: target[partner.clamp_min(0).to(target.device)] for head, target in targets.items()}
+        self.last_dropped = (partner < 0).float().mean()
         return {h: torch.where((partner < 0).to(t.device)[:, None], torch.nan, t) for h, t in targets.items()}
 
 

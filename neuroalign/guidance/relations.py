@@ -25,7 +25,7 @@ class RDMGuidance(nn.Module):
     """Match the dissimilarities of a region, where nothing else of it is known.
 
     Called as ``guidance(preds, batch)``; reads the batch's ``stimulus``, returns the terms as ``<head>/rsa``. Images whose
-    stimulus the RDM doesn't know have no target.
+    stimulus the RDM doesn't know have no target. ``last_valid`` says by term whether the last batch held three that have one.
 
     Args:
         rdms: By the head's name: an :class:`RDMAlignmentLoss`, or what it takes as ``rdm``.
@@ -45,6 +45,7 @@ class RDMGuidance(nn.Module):
         super().__init__()
         made = {h: r if isinstance(r, nn.Module) else RDMAlignmentLoss(r, **options) for h, r in rdms.items()}
         self.losses = nn.ModuleDict(made)
+        self.last_valid: dict[str, Tensor] = {}
         self.config = None  # an RDM is no plain value
 
     @property
@@ -56,7 +57,13 @@ class RDMGuidance(nn.Module):
         """Loss terms by name, for outputs by head (stimulus, feature) and the batch they came from."""
         check_heads(preds, self.losses)
         stimulus = _stimuli(batch)
-        return {f"{head}/rsa": loss(preds[head], stimulus) for head, loss in self.losses.items()}
+        terms = {f"{head}/rsa": loss(preds[head], stimulus) for head, loss in self.losses.items()}
+        self.last_valid = {f"{head}/rsa": loss.last_valid for head, loss in self.losses.items()}
+        return terms
+
+    def loss_of(self, head: str) -> nn.Module:
+        """The loss of a head."""
+        return self.losses[head]
 
 
 class OddOneOutGuidance(nn.Module):
@@ -64,6 +71,7 @@ class OddOneOutGuidance(nn.Module):
 
     Called as ``guidance(preds, batch)``; of all triplets it takes those whose three objects are in the batch (of this
     process), by ``stimulus``. With objects far more numerous than a batch that is few: then sample batches by triplets.
+    ``last_valid`` says by term whether the last batch held any.
 
     Args:
         head: Name of the head whose outputs are the embeddings.
@@ -91,6 +99,7 @@ class OddOneOutGuidance(nn.Module):
         self.head = head
         self.register_buffer("triplets", triplets.long())
         self.loss = OddOneOutLoss() if loss is None else build(loss)
+        self.last_valid: dict[str, Tensor] = {}
         self.config = None  # triplets are no plain value
 
     @property
@@ -103,4 +112,11 @@ class OddOneOutGuidance(nn.Module):
         check_heads(preds, {self.head: None})
         stimulus = _stimuli(batch)
         row, found = find_rows(self.triplets, stimulus)
-        return {f"{self.head}/odd_one_out": self.loss(preds[self.head], row[found.all(1)])}
+        term = f"{self.head}/odd_one_out"
+        terms = {term: self.loss(preds[self.head], row[found.all(1)])}
+        self.last_valid = {term: self.loss.last_valid}
+        return terms
+
+    def loss_of(self, head: str) -> nn.Module:
+        """The loss of the head."""
+        return self.loss

@@ -46,10 +46,15 @@ class TargetGuidance(nn.Module, ABC):
     Args:
         loss: A measure's name or a loss ``(preds, target) -> scalar``; or one by each head's name. Losses that learn or
             remember (and noise ceilings, which have a region's voxels) need one for each head.
+
+    Attributes:
+        last_valid: By the term's name whether the last call had something to compare, a scalar bool tensor. Where it had
+            not, because too many responses are missing, the term is 0 and keeps its graph: no perfect alignment.
     """
 
     def __init__(self, loss: LossLike | Mapping[str, LossLike] = "mse") -> None:
         super().__init__()
+        self.last_valid: dict[str, Tensor] = {}
         if isinstance(loss, Mapping) and not is_description(loss):
             self.loss: nn.Module = nn.ModuleDict({head: _as_loss(value) for head, value in loss.items()})
         else:
@@ -79,10 +84,14 @@ class TargetGuidance(nn.Module, ABC):
                 f"the loss {self.loss.name!r} learns or remembers, so each of the heads {sorted(targets)} needs its own: "
                 "loss={head: NeuralAlignmentLoss(...), ...}"
             )
-        return {
-            f"{head}/{_name(self.loss_of(head))}": self.loss_of(head)(preds[head], target)
-            for head, target in targets.items()
-        }
+        terms, self.last_valid = {}, {}
+        for head, target in targets.items():
+            loss = self.loss_of(head)
+            term = f"{head}/{_name(loss)}"
+            terms[term] = loss(preds[head], target)
+            valid = getattr(loss, "last_valid", None)
+            self.last_valid[term] = ~target.detach().isnan().all() if valid is None else valid
+        return terms
 
     def loss_of(self, head: str) -> nn.Module:
         """The loss of a head."""
@@ -268,6 +277,23 @@ def target_guidances(guidance: nn.Module | None) -> list[TargetGuidance]:
     if guidance is None or isinstance(guidance, TargetGuidance):
         return [] if guidance is None else [guidance]
     return [found for child in guidance.children() for found in target_guidances(child)]
+
+
+def valid_terms(guidance: nn.Module | None) -> dict[str, Tensor]:
+    """By name the last call's terms of which a guidance tells whether there was something to compare, and whether."""
+    found = getattr(guidance, "last_valid", None)
+    if guidance is None or isinstance(found, dict):
+        return dict(found or {})
+    return {term: valid for child in guidance.children() for term, valid in valid_terms(child).items()}
+
+
+def loss_of_term(guidance: nn.Module | None, term: str) -> nn.Module | None:
+    """The loss behind a term of the last call, None where no guidance tells."""
+    for module in () if guidance is None else guidance.modules():
+        told = getattr(module, "last_valid", None)
+        if isinstance(told, dict) and term in told and hasattr(module, "loss_of"):
+            return module.loss_of(term.rpartition("/")[0])
+    return None
 
 
 def nothing(preds: Mapping[str, Tensor]) -> Tensor:

@@ -51,6 +51,11 @@ def _make(name: str, options: dict[str, Any]) -> MeasureFunction:
     return function(**options) if inspect.isclass(function) else function
 
 
+def _flag(valid: bool | Tensor, like: Tensor) -> Tensor:
+    # Filled on the device: a copy of a Python value to it would make the host wait.
+    return valid.detach() if isinstance(valid, Tensor) else like.new_full((), valid, dtype=torch.bool)
+
+
 class NeuralAlignmentLoss(nn.Module):
     r"""Misalignment between predicted and target responses, a scalar to minimise.
 
@@ -83,9 +88,16 @@ class NeuralAlignmentLoss(nn.Module):
     **Missing values.** NaN in ``target`` marks a missing value. Voxel by voxel, the entry is left out. For sets, a voxel
     or stimulus that is wholly missing is as if it had not been there, and of what is left each pair of stimuli
     ("cka", "rbf_cka", "rsa"), each voxel ("ridge", "soft_matching") or each sum ("procrustes") is taken over the values there
-    are; the formula's page says how. Where nothing, or too little to compare, is valid the loss is 0 and keeps its graph. An
-    undefined similarity (a constant voxel, stimulus or set) counts as 0 and sends exactly no gradient; so a readout that
-    starts with zero weights needs a term that sees its values, such as "mse", to leave them. Infinite targets are refused.
+    are; the formula's page says how. Entries weigh alike: in a mean over entries ("mse", the likelihoods) a voxel weighs by
+    the share of its entries that are valid. Infinite targets are refused.
+
+    **Nothing to compare.** Where nothing, or too little, is valid the loss is 0 and keeps its graph, and ``last_valid``
+    tells this 0 from a perfect alignment. Too little is, for sets, fewer stimuli with a valid value than ``min_valid``.
+    "pearson" over stimuli counts the voxels with at least 3 valid stimuli: through two points every correlation is 1
+    or -1 and sends no gradient.
+
+    An undefined similarity (a constant voxel, stimulus or set) counts as 0 and sends exactly no gradient; so a readout that
+    starts with zero weights needs a term that sees its values, such as "mse", to leave them.
 
     **Noise ceilings** weight voxels of the target: integer weights equal repeating voxels, and 0 or NaN leaves one out.
 
@@ -101,9 +113,14 @@ class NeuralAlignmentLoss(nn.Module):
         noise_ceiling: (voxel,) in [0, 1]: weights voxels, so that means become weighted means. A weight of 0 or NaN
             leaves the voxel out; the overall scale of the weights doesn't matter.
         voxel_reduction: "mean" over voxels (the paper's guidance loss), or "sum" over voxels and mean over stimuli
-            (the paper's predictor loss): the same times the number of voxels that are not left out.
+            (the paper's predictor loss): the same times the number of voxels that are not left out. With missing values
+            it is therefore the mean over valid *entries* times that number, not the sum of each voxel's own mean.
         distributed: Whether to see the global batch where training is distributed.
         **options: Of the measure.
+
+    Attributes:
+        last_valid: Whether the last call had something to compare, a scalar bool tensor on the target's device; None
+            before the first. In distributed training it is that of the global batch.
 
     Shapes:
         preds (stimulus, voxel) or (stimulus, feature), target (stimulus, voxel) -> scalar.
@@ -162,6 +179,7 @@ class NeuralAlignmentLoss(nn.Module):
         self.options = options
         self.voxel_reduction = voxel_reduction
         self.distributed = distributed
+        self.last_valid: Tensor | None = None
         self._traits = known
         # Third and so named: torch's own losses have a `weight` too, further back and of another meaning.
         call = getattr(measure, "forward", measure)
@@ -198,6 +216,11 @@ class NeuralAlignmentLoss(nn.Module):
         own = isinstance(self._function, nn.Module) and bool(self._function.state_dict())
         return getattr(self._function, "stateful", own)
 
+    @property
+    def min_valid(self) -> int:
+        """Stimuli with a valid response that it takes to compare anything."""
+        return getattr(self._function, "min_valid", self._trait("min_stimuli"))
+
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         """The loss of predicted responses (stimulus, voxel) against target responses (stimulus, voxel)."""
         paired = self._trait("paired")
@@ -212,13 +235,15 @@ class NeuralAlignmentLoss(nn.Module):
             if spread and over == "set":
                 preds, target = gather_batch(preds), gather_batch(target)
             if not len(target) and not spread:  # with others, it must still take part in what they exchange
+                self.last_valid = _flag(False, target)
                 return 0 * preds.sum()
             if not self._takes_weight:
                 return self._call_plain(preds, target)
             if paired:
-                value, weight = self._voxel_by_voxel(preds, target, over, spread)
+                value, weight, valid = self._voxel_by_voxel(preds, target, over, spread)
             else:
-                value, weight = self._sets(preds, target)
+                value, weight, valid = self._sets(preds, target)
+            self.last_valid = _flag(valid, target)
             if self.voxel_reduction == "sum":
                 voxels = (weight > 0).any(0).to(target.dtype)
                 value = value * (reduce_sum(voxels) if spread and over != "set" else voxels).gt(0).sum()
@@ -228,43 +253,54 @@ class NeuralAlignmentLoss(nn.Module):
         options = {} if isinstance(self._function, nn.Module) else self.options
         return self._scalar(self._function(preds, target, weight, **options, **more))
 
-    def _voxel_by_voxel(self, preds: Tensor, target: Tensor, over: str, spread: bool) -> tuple[Tensor, Tensor]:
+    def _voxel_by_voxel(
+        self, preds: Tensor, target: Tensor, over: str, spread: bool
+    ) -> tuple[Tensor, Tensor, bool | Tensor]:
+        """The value, the weights of the entries, and whether there was something to compare."""
         weight = target.new_ones(()) if self.noise_ceiling is None else self.noise_ceiling.to(target.dtype)
         weight = weight.expand_as(target)
         missing = has_nan(target)
+        valid: bool | Tensor = len(target) > 0
         if missing or self.noise_ceiling is not None:
             used = ~target.isnan() & (weight > 0)
             # A missing target must not reach a product: 0 * NaN is NaN, in the gradient too.
             weight, preds, target = (torch.where(used, x, 0) for x in (weight, preds, target))
+            valid = used.any() if missing else valid
         more = {"total": total} if spread and over == "voxel" else {}
-        if missing and over != "voxel" and not bool(used.any()):
+        if missing and over != "voxel" and not bool(valid):
             value = 0 * preds.sum()  # whatever a measure would make of nothing
         else:
             value = self._call(preds, target, weight, **more)
+            known = getattr(self._function, "last_valid", None)
+            valid = (reduce_sum(weight.sum()) > 0 if more else valid) if known is None else known
         if spread and over in ("entry", "stimulus"):  # so that the mean of the ranks' values is that of the whole batch
             if over == "entry":
                 ours = weight.sum()
             else:
                 counted = getattr(self._function, "counted_stimuli", lambda w: (w > 0).any(1))
                 ours = counted(weight).sum().to(target.dtype)
-            value = value * world_size() * ours / reduce_sum(ours).clamp_min(torch.finfo(target.dtype).tiny)
-        return value, weight
+            every = reduce_sum(ours)
+            value = value * world_size() * ours / every.clamp_min(torch.finfo(target.dtype).tiny)
+            valid = every > 0
+        return value, weight, valid
 
-    def _sets(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        minimum = self._trait("min_stimuli")
-        check_enough(len(preds), minimum, f"the measure {self.name!r}")
+    def _sets(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor, bool | Tensor]:
+        check_enough(len(preds), self._trait("min_stimuli"), f"the measure {self.name!r}")
         if not all_finite(preds):  # an eigendecomposition would raise, a median hide it
-            return preds.sum() * torch.nan, torch.ones_like(target)
+            return preds.sum() * torch.nan, torch.ones_like(target), True
         kept_preds, target, weight = prepare(preds, target, self.noise_ceiling, checked=True)
-        if len(kept_preds) < minimum:
-            return 0 * preds.sum(), weight
-        return self._call(kept_preds, target, weight), weight
+        if len(kept_preds) < self.min_valid:
+            return 0 * preds.sum(), weight, False
+        value = self._call(kept_preds, target, weight)
+        known = getattr(self._function, "last_valid", None)  # a measure may know better
+        return value, weight, True if known is None else known
 
     def _call_plain(self, preds: Tensor, target: Tensor) -> Tensor:
         valid = ~target.isnan()
         voxels = valid.any(0)
         stimuli = valid[:, voxels].all(1) & voxels.any()
-        if not bool(stimuli.any()):
+        self.last_valid = stimuli.any()
+        if not bool(self.last_valid):
             return 0 * preds.sum()
         preds = preds[stimuli][:, voxels] if self._trait("paired") else preds[stimuli]
         value = self._scalar(self._function(preds, target[stimuli][:, voxels]))

@@ -31,8 +31,14 @@ def mse(preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 class PearsonMeasure(nn.Module):
     """1 - mean correlation.
 
+    Over stimuli, voxels count that have at least 3 valid ones: through two points every correlation is 1 or -1, which says
+    nothing and sends no gradient.
+
     Args:
         over: "stimuli" correlates each voxel's responses over the stimuli, "voxels" each stimulus's pattern over the voxels.
+
+    Attributes:
+        last_valid: Whether anything counted in the last call, a scalar bool tensor.
     """
 
     def __init__(self, over: Literal["stimuli", "voxels"] = "stimuli") -> None:
@@ -41,6 +47,8 @@ class PearsonMeasure(nn.Module):
             raise ValueError(f"over must be 'stimuli' or 'voxels'; got {over!r}")
         self.over = over
         self.averages_over = "voxel" if over == "stimuli" else "stimulus"
+        self.min_valid = 3 if over == "stimuli" else 1
+        self.last_valid: Tensor | None = None
 
     def forward(
         self, preds: Tensor, target: Tensor, weight: Tensor, total: Callable[[Tensor], Tensor] | None = None
@@ -49,15 +57,20 @@ class PearsonMeasure(nn.Module):
         whole = uniform(weight)  # neither missing values nor a ceiling: nothing to mask
         if self.over == "voxels":
             r, _ = masked_correlation(preds, target, 1, None if whole else weight, centered=True)
-            return weighted_mean(1 - r, self.counted_stimuli(weight))
+            counted = self.counted_stimuli(weight)
+            self.last_valid = (counted > 0).any()
+            return weighted_mean(1 - r, counted)
         valid = (weight > 0).to(preds.dtype)
         r, _ = masked_correlation(preds, target, 0, None if whole else valid, centered=True, total=total)
         if whole and total is None:
-            return (1 - r).mean() if len(preds) > 1 else 0 * r.sum()
+            enough = len(preds) >= self.min_valid
+            self.last_valid = r.new_full((), enough, dtype=torch.bool)
+            return (1 - r).mean() if enough else 0 * r.sum()
         sums = torch.stack([valid.sum(0), weight.sum(0)])
         count, sum_weight = sums if total is None else total(sums)
-        # With one valid stimulus there is nothing to correlate.
-        return weighted_mean(1 - r, torch.where(count >= 2, sum_weight / count.clamp_min(1), 0))
+        weight = torch.where(count >= self.min_valid, sum_weight / count.clamp_min(1), 0)
+        self.last_valid = (weight > 0).any()
+        return weighted_mean(1 - r, weight)
 
     def counted_stimuli(self, weight: Tensor) -> Tensor:
         """Weight of each stimulus in the mean over stimuli: a pattern needs two valid voxels."""
@@ -173,6 +186,7 @@ class _KernelMeasure(nn.Module):
         super().__init__()
         self.debiased = debiased
         self.min_stimuli = 4 if debiased else 2
+        self.min_valid = max(3, self.min_stimuli)  # any two points have the kernel of any two others
         self.average = None if momentum is None else _AveragedHSIC(momentum)
 
     def _value(self, terms: HSICTerms) -> Tensor:
@@ -194,11 +208,14 @@ class CKAMeasure(_KernelMeasure):
     def __init__(self, debiased: bool = True, voxel_corrected: bool = False, momentum: float | None = None) -> None:
         super().__init__(debiased or voxel_corrected, momentum)
         self.voxel_corrected = voxel_corrected
+        self.last_valid: Tensor | None = None
 
     def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """The loss."""
-        if self.voxel_corrected and not bool((weight > 0).all(0).any()):
-            return 0 * preds.sum()  # it uses complete voxels, and there are none
+        if self.voxel_corrected:
+            self.last_valid = (weight > 0).all(0).any()
+            if not bool(self.last_valid):
+                return 0 * preds.sum()  # it uses complete voxels, and there are none
         return self._value(
             linear_terms(preds, target, weight, debiased=self.debiased, voxel_corrected=self.voxel_corrected)
         )
@@ -278,6 +295,8 @@ class ProcrustesMeasure(nn.Module):
         alpha: 1 for Procrustes, 0 for whitened sides, between them for partial whitening.
         angular: Whether to minimise the angular shape distance (radians) instead of 1 - its cosine.
     """
+
+    min_valid = 3  # any two points can be moved onto any two others
 
     def __init__(self, alpha: float = 1.0, angular: bool = False) -> None:
         super().__init__()

@@ -31,6 +31,9 @@ class RDMAlignmentLoss(nn.Module):
         temperature: Of soft ranks.
         distributed: Whether to see the global batch where training is distributed.
 
+    Attributes:
+        last_valid: Whether the last call had something to compare, a scalar bool tensor; None before the first.
+
     Shapes:
         preds (stimulus, feature), stimulus (stimulus,) integer identities -> scalar; 0 with a graph where fewer than three of
         the batch's stimuli have a target.
@@ -53,6 +56,7 @@ class RDMAlignmentLoss(nn.Module):
 
     rdm: Tensor
     rows: Tensor
+    min_valid = 3
 
     def __init__(
         self,
@@ -72,6 +76,7 @@ class RDMAlignmentLoss(nn.Module):
         self.register_buffer("rows", row_identities(stimuli, len(self.rdm)))
         self.dissimilarity, self.comparison, self.temperature = dissimilarity, comparison, temperature
         self.distributed = distributed
+        self.last_valid: Tensor | None = None
         self.config = None  # an RDM is no plain value
 
     @property
@@ -97,7 +102,8 @@ class RDMAlignmentLoss(nn.Module):
                 preds, stimulus = gather_batch(preds), gather_batch(stimulus)
             row, found = find_rows(stimulus, self.rows)
             x, row = preds[found], row[found]
-            if len(x) < 3:
+            self.last_valid = preds.new_full((), len(x) >= self.min_valid, dtype=torch.bool)
+            if len(x) < self.min_valid:
                 return 0 * preds.sum()
             target = target[row][:, row]
             known = ~target.isnan() & (row[:, None] != row)

@@ -23,7 +23,7 @@ class Measure:
             the options and which are called so.
         averages_over: See :func:`register_measure`, as all below.
         paired: Whether column v of preds predicts column v of target.
-        min_stimuli: Fewer stimuli are refused.
+        min_stimuli: Of a measure of sets: fewer stimuli are refused.
         counts: Whether the target holds counts.
         attains_zero: Whether the value is 0 at perfect alignment.
         order_matters: Whether the value depends on the order of the stimuli.
@@ -77,8 +77,10 @@ def register_measure(
             always right.
         paired: Whether column v of preds predicts column v of target, so that the two are of one width. If not, stimuli
             without any valid response are left out before the measure is called.
-        min_stimuli: A batch of fewer stimuli is an error; a batch in which fewer have a valid response counts as one
-            without any.
+        min_stimuli: Of a measure of sets: a batch of fewer stimuli is an error; a batch in which fewer have a valid response
+            counts as one without any. A module may ask for more of those by an attribute ``min_valid``; and if it
+            finds by itself that there is nothing to compare, it says so by an attribute ``last_valid``, a scalar bool tensor
+            that each call sets.
         counts: Whether the target holds counts, never negative.
         attains_zero: Whether the value is 0 at perfect alignment.
         order_matters: Whether the value depends on the order of the stimuli.

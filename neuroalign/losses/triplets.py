@@ -22,6 +22,9 @@ class OddOneOutLoss(nn.Module):
         temperature: The larger, the less a difference in similarity decides.
         distributed: Whether to take the mean over the triplets of all processes.
 
+    Attributes:
+        last_valid: Whether the last call had a triplet (on any process), a scalar bool tensor; None before the first.
+
     Shapes:
         embeddings (object, feature), triplets (triplet, 3) -> scalar. Triplets index the embeddings; the odd one stands
         in the last column. Without triplets the loss is 0 and keeps its graph.
@@ -39,12 +42,15 @@ class OddOneOutLoss(nn.Module):
         Hebart et al. 2020, Nature Human Behaviour 4; Muttenthaler et al. 2023, arXiv 2306.04507 (aligning networks).
     """
 
+    min_valid = 3
+
     def __init__(self, similarity: Similarity = "dot", temperature: float = 1.0, *, distributed: bool = True) -> None:
         super().__init__()
         check_triplets(torch.zeros(1, 1), torch.zeros(0, 3, dtype=torch.long), similarity)
         if temperature <= 0:
             raise ValueError(f"temperature must be positive; got {temperature}")
         self.similarity, self.temperature, self.distributed = similarity, float(temperature), distributed
+        self.last_valid: Tensor | None = None
         self.config = describe(
             "neuroalign.losses.OddOneOutLoss",
             similarity=similarity,
@@ -62,9 +68,12 @@ class OddOneOutLoss(nn.Module):
         with torch.autocast(embeddings.device.type, enabled=False):
             check_triplets(embeddings, triplets, self.similarity)
             value = odd_one_out_nll(embeddings, triplets, similarity=self.similarity, temperature=self.temperature)
+            self.last_valid = value.new_full((), len(triplets) > 0, dtype=torch.bool)
             if self.distributed and world_size() > 1:
                 ours = torch.tensor(float(len(triplets)), dtype=value.dtype, device=value.device)
-                value = value * (world_size() * ours / reduce_sum(ours).clamp_min(1))
+                every = reduce_sum(ours)
+                self.last_valid = every > 0
+                value = value * (world_size() * ours / every.clamp_min(1))
             return value
 
     def extra_repr(self) -> str:

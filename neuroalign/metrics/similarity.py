@@ -36,7 +36,8 @@ class AlignmentMetric(StimulusMetric):
 
     Shapes:
         update(preds (stimulus, feature), target (stimulus, voxel), index (stimulus,)) -> what the function returns.
-        ``forward`` gives the value of its batch, NaN where the batch is too small for the function.
+        ``forward`` gives the value of its batch, NaN where the batch is too small for the function. A ``NeuralAlignmentLoss``
+        that has nothing to compare is NaN here, not 0.
 
     Raises:
         TypeError: If preds or target are no floating-point tensors.
@@ -80,13 +81,18 @@ class AlignmentMetric(StimulusMetric):
         preds, target = self.joined("preds")[rows], self.joined("target")[rows]
         with alone():  # a loss would gather once more what the processes have gathered already
             if not self.in_forward:
-                return self.function(preds, target)
+                return self._told(self.function(preds, target))
             with warnings.catch_warnings():  # a batch too small to say anything: the epoch is judged when it is whole
                 warnings.simplefilter("ignore")
                 try:
-                    return self.function(preds, target)
+                    return self._told(self.function(preds, target))
                 except ValueError:
                     return self._undefined(target)
+
+    def _told(self, value: Tensor) -> Tensor:
+        """The function's value, NaN where it is a loss that says it had nothing to compare."""
+        valid = getattr(self.function, "last_valid", None)
+        return torch.where(valid, value, torch.nan) if isinstance(valid, Tensor) else value
 
     def _undefined(self, target: Tensor) -> Tensor:
         return target.new_tensor(torch.nan)

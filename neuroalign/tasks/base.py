@@ -8,11 +8,13 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DistributedSampler
 from torchmetrics import MetricCollection
 
+from neuroalign.metrics.means import WeightedMean
 from neuroalign.types import Batch, as_batch, check_images
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -36,6 +38,12 @@ class Task(L.LightningModule, ABC):
     _batch_idx = 0
     val_metrics: MetricCollection
     test_metrics: MetricCollection
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epoch_means = nn.ModuleDict()  # by what they are logged as, when it first is
+        self._may_be_empty: set[str] = set()
+        self._told_empty: set[str] = set()
 
     def remember(self, *, modules: Mapping[str, Any], values: Mapping[str, Any]) -> None:
         """Save hyperparameters: plain values, and of each module its description where it has one."""
@@ -90,6 +98,55 @@ class Task(L.LightningModule, ABC):
         options = {"on_step": False, "on_epoch": True, "prog_bar": stage == "val"}
         self.log_dict(dict(metrics.items()), batch_size=batch_size, **options)
 
+    def log_mean(self, name: str, value: Tensor, weight: Tensor | float) -> None:
+        """Log the weighted mean of a number over the epoch's batches; NaN where no batch has a weight."""
+        key = _key(name)
+        if key not in self.epoch_means:
+            self.epoch_means[key] = WeightedMean().to(self.device)
+        self.epoch_means[key].update(value, weight)
+        self.log(name, self.epoch_means[key], on_step=False, on_epoch=True, metric_attribute=f"epoch_means.{key}")
+
+    def log_term(self, name: str, value: Tensor, valid: Tensor | None, size: int) -> None:
+        """Log a training loss of which some batches have nothing to compare.
+
+        Args:
+            name: What its steps are logged as, NaN where there was nothing. The mean over the epoch's other batches is
+                ``<name>/mean``, the share of batches with nothing ``<name>/empty``.
+            value: Scalar.
+            valid: Whether it had something to compare, a scalar bool tensor; None if it doesn't tell.
+            size: Number of stimuli in the batch.
+        """
+        value = value.detach()
+        self.log(name, value if valid is None else torch.where(valid, value, torch.nan), batch_size=size)
+        if valid is not None:
+            self.log_mean(f"{name}/mean", value, size * valid)
+            self.log_empty(name, valid)
+
+    def log_empty(self, name: str, valid: Tensor) -> None:
+        """Log as ``<name>/empty`` the share of the epoch's batches in which a loss had nothing to compare."""
+        self.log_mean(f"{name}/empty", (~valid).float(), 1.0)
+        if not name.startswith(("val/", "test/")):
+            self._may_be_empty.add(name)
+
+    def stimuli_needed(self, name: str) -> int:
+        """Stimuli with a target that a batch must hold for the loss that is logged as ``name``."""
+        return 1
+
+    def on_train_epoch_end(self) -> None:
+        """Warn once of each loss that had nothing to compare in more than half of the epoch's batches."""
+        for name in sorted(self._may_be_empty - self._told_empty):
+            mean = self.epoch_means[_key(f"{name}/empty")]
+            # Asked on every process: they add theirs up.
+            if mean.update_called and (share := float(mean.compute())) > 0.5:
+                self._told_empty.add(name)
+                needed = self.stimuli_needed(name)
+                rank_zero_warn(
+                    f"{name}: in {share:.0%} of the epoch's batches there was nothing to compare, since it takes {needed} or "
+                    "more stimuli with a target in a batch. Such a batch teaches nothing here and is left out of the logged "
+                    "mean. Use larger batches, or GuidanceDataModule(min_valid=...), which puts enough images with "
+                    "responses into each" + (", or 'mse', for which one is enough" if needed > 1 else "")
+                )
+
     @abstractmethod
     def default_optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
         """The paper's optimiser."""
@@ -109,6 +166,10 @@ class Task(L.LightningModule, ABC):
         if scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "_")  # which names of modules may not hold
 
 
 def one_cycle(

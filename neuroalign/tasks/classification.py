@@ -15,7 +15,14 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from neuroalign.config import build
 from neuroalign.functional.manifold import check_labels
-from neuroalign.guidance.responses import PredictedGuidance, TargetGuidance, nothing, target_guidances
+from neuroalign.guidance.responses import (
+    PredictedGuidance,
+    TargetGuidance,
+    loss_of_term,
+    nothing,
+    target_guidances,
+    valid_terms,
+)
 from neuroalign.metrics import CKA, NoiseNormalizedCorrelation, VoxelCorrelation
 from neuroalign.models import GuidedNetwork
 from neuroalign.tasks.base import OptimizerFactory, SchedulerFactory, Task
@@ -28,11 +35,16 @@ class GuidedClassificationTask(Task):
 
     Logs ``train/loss``, ``train/task_loss``, ``train/accuracy``, ``alignment/<layer>/<region>/<measure>`` for every
     guidance term (with :class:`WeightedGuidance` also its ``alignment_weight/...``), ``train/robust_penalty`` where the
-    robust training has one, and
-    ``val/task_loss``, ``val/accuracy`` (``test/...``). Guidance acts in training only; wherever it has targets for validation
-    or test images, how well the heads match them is logged as ``val/alignment/<layer>/<region>/correlation`` (median over
-    voxels of the correlation over images; ``.../normalized_correlation`` where the responses were measured and their noise
-    ceiling is known, ``.../cka`` for a head of another width than its target), whatever the guidance's weight.
+    robust training has one, and ``val/task_loss``, ``val/accuracy`` (``test/...``). Guidance acts in training only; wherever
+    it has targets for validation or test images, how well the heads match them is logged as
+    ``val/alignment/<layer>/<region>/correlation`` (median over voxels of the correlation over images;
+    ``.../normalized_correlation`` where the responses were measured and their noise ceiling is known, ``.../cka`` for a head
+    of another width than its target), whatever the guidance's weight.
+
+    In a batch in which too many responses are missing, a guidance term has nothing to compare: it is 0 in the loss and NaN in
+    the log. Beside it stand ``alignment/.../mean``, its mean over the epoch's other batches, and ``alignment/.../empty``, the
+    share of such batches; where that is more than half, a warning says so once. Of :class:`ShuffledGuidance`,
+    ``alignment/<layer>/<region>/dropped`` is the share of images that had nobody's target to take.
 
     To change a part, override one small method: ``task_loss``, ``configure_metrics``, ``configure_optimizers``.
 
@@ -131,6 +143,7 @@ class GuidedClassificationTask(Task):
         self.train_metrics = self.configure_metrics().clone(prefix="train/")
         self.val_metrics = self.configure_metrics().clone(prefix="val/")
         self.test_metrics = self.configure_metrics().clone(prefix="test/")
+        self._terms: dict[str, str] = {}  # by what they are logged as
         self.alignment_metrics = nn.ModuleDict()  # by stage, head and kind, as the first targets come
 
     def configure_metrics(self) -> MetricCollection:
@@ -177,16 +190,33 @@ class GuidedClassificationTask(Task):
             weighted_task = getattr(self.guidance, "weighted_task", None)
             weighted = task_loss if weighted_task is None else weighted_task(task_loss)
             loss = (1 - self.weight) * weighted + self.weight * guided + nothing(responses)
-            logged = {f"alignment/{self.term_path(k)}": v.detach() for k, v in terms.items()}
-            for name, factor in getattr(self.guidance, "last_weights", {}).items():
-                logged[f"alignment_weight/{self.term_path(name)}"] = torch.tensor(factor)
-            if getattr(self.guidance, "weigh_task", False):
-                logged["alignment_weight/task"] = torch.tensor(self.guidance.last_task_weight)
-            self.log_dict(logged, batch_size=len(images))
+            self._log_terms(terms, len(images))
         self.log_dict({"train/loss": loss.detach(), "train/task_loss": task_loss.detach()}, batch_size=len(images))
         self.train_metrics.update(logits.detach(), labels)
         self.log_metrics(self.train_metrics, len(images), "train")
         return loss
+
+    def _log_terms(self, terms: Mapping[str, Tensor], size: int) -> None:
+        """Log the guidance terms of a training batch."""
+        valid = valid_terms(self.guidance)
+        for term, value in terms.items():
+            name = f"alignment/{self.term_path(term)}"
+            self._terms[name] = term
+            self.log_term(name, value, valid.get(term), size)
+        for guidance in target_guidances(self.guidance):
+            dropped = getattr(guidance, "last_dropped", None)
+            for head in () if dropped is None else dict.fromkeys(t.rpartition("/")[0] for t in guidance.last_valid):
+                share = dropped.to(self.device, non_blocking=True)
+                self.log_mean(f"alignment/{self.term_path(f'{head}/dropped')}", share, size)
+        weights = getattr(self.guidance, "last_weights", {})
+        logged = {f"alignment_weight/{self.term_path(name)}": torch.tensor(factor) for name, factor in weights.items()}
+        if getattr(self.guidance, "weigh_task", False):
+            logged["alignment_weight/task"] = torch.tensor(self.guidance.last_task_weight)
+        self.log_dict(logged, batch_size=size)
+
+    def stimuli_needed(self, name: str) -> int:
+        """Stimuli with a target that a batch must hold for the guidance term that is logged as ``name``."""
+        return getattr(loss_of_term(self.guidance, self._terms.get(name, "")), "min_valid", 1)
 
     def _num_heads(self, terms: Mapping[str, Tensor]) -> int:
         """By how many the sum of the terms is divided."""

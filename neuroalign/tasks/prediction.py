@@ -25,11 +25,17 @@ class NeuralPredictionTask(Task):
     Pearson correlation over images), ``val/pattern_correlation`` (mean over images of that over voxels) and, with a
     noise ceiling, ``val/normalized_correlation`` (median of r / sqrt(NC)).
 
+    In a batch in which too many responses are missing, the loss has nothing to compare: it is 0 for the optimiser and NaN
+    as ``train/loss``. ``train/loss/mean`` and ``val/loss`` are means over the epoch's other batches, ``train/loss/empty``
+    and ``val/loss/empty`` the shares of such batches; of more than half in training a warning tells once.
+
     Args:
         predictor: A :class:`NeuralPredictor` or any module from images to (stimulus, voxel); or its description.
         lr: Learning rate of the default optimiser, Adam.
         weight_decay: Of the default optimiser.
-        loss: A measure's name or a loss; default the paper's squared error, summed over voxels.
+        loss: A measure's name or a loss; default the paper's squared error, summed over voxels and averaged over stimuli.
+            With missing responses entries weigh alike: it is the mean squared error over the valid entries of the batch
+            times the number of voxels that have any, so a voxel weighs by the share of its entries that are valid.
         noise_ceiling: (voxel,) in [0, 1], a list, array or tensor, for the normalised correlation.
         optimizer: ``parameters -> optimizer``, in place of the default.
         scheduler: ``optimizer -> scheduler``.
@@ -110,14 +116,22 @@ class NeuralPredictionTask(Task):
         """One step."""
         self.check_batch(batch, batch_idx)
         loss = self.task_loss(self(batch["image"]), batch["response"])
-        self.log("train/loss", loss, batch_size=len(batch["image"]))
+        self.log_term("train/loss", loss, getattr(self.loss, "last_valid", None), len(batch["image"]))
         return loss
+
+    def stimuli_needed(self, name: str) -> int:
+        """Stimuli with a response that a batch must hold for the loss."""
+        return getattr(self.loss, "min_valid", 1)
 
     def evaluate(self, batch: Batch, stage: str, metrics: MetricCollection) -> None:
         """Log the loss and update the metrics."""
         preds = self(batch["image"])
         size = len(batch["image"])
-        self.log(f"{stage}/loss", self.task_loss(preds, batch["response"]), batch_size=size, sync_dist=True)
+        loss = self.task_loss(preds, batch["response"])
+        valid = getattr(self.loss, "last_valid", None)
+        self.log_mean(f"{stage}/loss", loss, size if valid is None else size * valid)
+        if valid is not None:
+            self.log_empty(f"{stage}/loss", valid)
         metrics.update(preds, self.counted_once(batch["response"]))
         self.log_metrics(metrics, size, stage)
 

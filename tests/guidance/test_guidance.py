@@ -18,11 +18,12 @@ from neuroalign import (
     NonNeuralManifoldLoss,
     PredictedGuidance,
     ShuffledGuidance,
+    WeightedGuidance,
 )
 from neuroalign.config import build
 from neuroalign.guidance import TargetGuidance
 from neuroalign.guidance.controls import cyclic_permutation
-from neuroalign.guidance.responses import nothing
+from neuroalign.guidance.responses import loss_of_term, nothing, valid_terms
 
 SHAPE, V = (3, 8, 8), 5
 
@@ -142,6 +143,66 @@ def test_shuffled_within_the_batch():
     assert sorted(targets[:, 0].tolist()) == sorted(b["response"][:, 0].tolist())
     assert torch.equal(shuffled.targets(b)["V4"], targets)  # always the same
     assert not torch.equal(ShuffledGuidance(inner, seed=2).targets(b)["V4"], targets)
+
+
+def test_guidance_tells_which_terms_had_something_to_compare():
+    b = batch()
+    b["response"][3:] = torch.nan
+    b["response"][:, 4] = torch.nan
+    heads = {"V1": [0, 1], "V4": [2, 3], "TO": [4], "PHC": [0, 4]}
+    guidance = MeasuredGuidance(heads, loss={"V1": "rsa", "V4": "cka", "TO": "mse", "PHC": nn.MSELoss()})
+    assert guidance.last_valid == {}
+    preds = {head: torch.randn(12, len(columns)) for head, columns in heads.items()}
+    terms = guidance(preds, b)
+    told = {
+        "V1/rsa": True,
+        "V4/cka": False,
+        "TO/mse": False,
+        "PHC/MSELoss": True,
+    }  # torch's own loss tells nothing itself
+    assert {name: bool(valid) for name, valid in guidance.last_valid.items()} == told
+    assert all(valid.shape == () and valid.dtype == torch.bool for valid in guidance.last_valid.values())
+    assert list(guidance.last_valid) == list(terms)
+    assert float(terms["V4/cka"]) == float(terms["TO/mse"]) == 0
+    both = WeightedGuidance([guidance, LabelOnlyGuidance(3, {"IT": 2})])
+    both({**preds, "IT": torch.randn(12, 2)}, b)
+    assert {name: bool(v) for name, v in valid_terms(both).items()} == {**told, "IT/mse": True}
+    assert loss_of_term(both, "V1/rsa").min_valid == 3 and loss_of_term(both, "V4/cka").min_valid == 4
+    assert loss_of_term(both, "V4/rsa") is None and valid_terms(None) == {}
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_the_share_of_images_that_a_control_drops(heads):
+    b = batch(40, num_classes=10)
+    b["label"][30:] = torch.arange(100, 110)  # ten are alone of their class
+    names = ["V4", "TO"][:heads]
+    shuffled = ShuffledGuidance(MeasuredGuidance({name: list(range(V)) for name in names}), within_class=True)
+    assert shuffled.last_dropped is None
+    target = shuffled.targets(b)["V4"]
+    assert float(shuffled.last_dropped) == pytest.approx(0.25) == float(target.isnan().all(1).double().mean())
+    every = ShuffledGuidance(MeasuredGuidance("V4"))
+    every.targets(b)
+    assert float(every.last_dropped) == 0
+
+
+def test_the_documented_share_of_lone_images():
+    """32 images of 100 equal classes, 256 of 200 and of 1,000: (1 - 1/C)^(B - 1)."""
+    g = torch.Generator().manual_seed(0)
+    for size, classes, expected in ((32, 100, 0.73), (256, 200, 0.28), (256, 1000, 0.77)):
+        shuffled, shares = ShuffledGuidance(MeasuredGuidance("V4"), within_class=True), []
+        for _ in range(200):
+            labels = torch.randint(classes, (size,), generator=g)
+            shuffled.targets({"response": torch.zeros(size, 1), "label": labels})
+            shares.append(float(shuffled.last_dropped))
+        assert sum(shares) / len(shares) == pytest.approx(expected, abs=0.01)
+        assert (1 - 1 / classes) ** (size - 1) == pytest.approx(expected, abs=0.006)
+
+
+def test_other_images_do_not_change_measured_responses():
+    b = batch()
+    shuffled = ShuffledGuidance(MeasuredGuidance("V4"), images=b["image"])
+    with pytest.raises(ValueError, match="measured responses come with the batch, so other images don't change them"):
+        shuffled.targets(b)
 
 
 def test_a_lone_image_has_nobodys_target():

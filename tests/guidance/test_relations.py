@@ -5,6 +5,7 @@ import torch
 
 from neuroalign import OddOneOutGuidance, OddOneOutLoss, RDMAlignmentLoss, RDMGuidance
 from neuroalign.functional import rdm
+from tests.distributed import run_on_ranks
 
 
 def features():
@@ -35,6 +36,33 @@ def test_triplets_inside_the_batch_are_used():
     none = guidance({"IT": x.requires_grad_()}, {"stimulus": torch.tensor([5, 6, 7, 8])})["IT/odd_one_out"]
     none.backward()
     assert float(none) == 0
+
+
+def test_relations_tell_whether_a_batch_held_any():
+    x = features()
+    known = RDMGuidance({"IT": rdm(x[:5])})
+    triplets = OddOneOutGuidance("IT", torch.tensor([[0, 1, 2]]))
+    for stimulus, expected in (([0, 1, 2, 9], True), ([0, 1, 8, 9], False)):
+        b = {"stimulus": torch.tensor(stimulus)}
+        for guidance, term in ((known, "IT/rsa"), (triplets, "IT/odd_one_out")):
+            value = guidance({"IT": x.flip(0)[:4]}, b)[term]
+            assert bool(guidance.last_valid[term]) is expected
+            assert (float(value) == 0) is not expected
+    assert known.loss_of("IT").min_valid == triplets.loss_of("IT").min_valid == 3
+
+
+def _told_on_ranks(rank, world):
+    """The second process has no triplet, then neither has."""
+    out = []
+    for first in ([[0, 1, 2]], []):
+        loss = OddOneOutLoss()
+        loss(features(), torch.tensor(first if rank == 0 else [], dtype=torch.long).reshape(-1, 3))
+        out.append(bool(loss.last_valid))
+    return out
+
+
+def test_a_triplet_of_another_process_counts():
+    assert run_on_ranks(_told_on_ranks, 2) == [[True, False], [True, False]]
 
 
 def test_errors():

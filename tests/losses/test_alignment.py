@@ -10,6 +10,7 @@ from neuroalign import NeuralAlignmentLoss
 from neuroalign.losses import MEASURES, register_measure
 from tests import references as ref
 from tests import similarity_references as sim
+from tests.device_reads import CountReads
 from tests.distributed import averaged, run_on_ranks
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
@@ -127,6 +128,18 @@ def test_sum_over_voxels_is_the_mean_times_their_number():
     torch.testing.assert_close(7 * mean, expected)
 
 
+def test_entries_weigh_alike_in_the_sum_too():
+    """A sum with missing values is the mean over valid entries times the number of voxels that have any."""
+    preds, target = torch.zeros(1000, 21), torch.ones(1000, 21)
+    target[:, 10:] = 2
+    target[100:, 10:], target[:, 20] = torch.nan, torch.nan
+    entries = [(1 if v < 10 else 2) ** 2 for v in range(20) for i in range(1000) if v < 10 or i < 100]
+    expected = 20 * sum(entries) / len(entries)
+    mean, total = (NeuralAlignmentLoss("mse", voxel_reduction=r)(preds, target) for r in ("mean", "sum"))
+    assert float(total) == pytest.approx(expected, rel=1e-6)
+    assert float(total) == pytest.approx(20 * float(mean), rel=1e-6)
+
+
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_a_voxel_of_weight_zero_is_dropped(measure, reduction):
@@ -183,6 +196,119 @@ def test_too_few_valid_stimuli_are_like_none(measure):
     target[1:] = torch.nan
     value = NeuralAlignmentLoss(measure).double()(preds.requires_grad_(), target)
     assert float(value) == 0 and value.requires_grad
+
+
+# By measure the number of stimuli with a value that it takes to compare anything.
+ENOUGH = dict.fromkeys(MEASURES, 1) | {"pearson": 3, "procrustes": 3, "rsa": 3, "soft_matching": 3}
+ENOUGH |= {"cka": 4, "rbf_cka": 4, "ridge": 4}
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("num_valid", range(6))
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_loss_says_whether_it_had_something_to_compare(measure, num_valid, weighted):
+    preds, target = responses(0, measure=measure)
+    target[num_valid:] = torch.nan
+    ceiling = torch.linspace(0, 1, 7) if weighted else None
+    loss = NeuralAlignmentLoss(measure, noise_ceiling=ceiling).double()
+    assert loss.last_valid is None
+    value = loss(preds.requires_grad_(), target)
+    value.backward()
+    assert loss.last_valid.shape == () and loss.last_valid.dtype == torch.bool
+    assert bool(loss.last_valid) == (num_valid >= ENOUGH[measure]) == bool(preds.grad.abs().sum() > 1e-12)
+    assert loss.min_valid == ENOUGH[measure]
+    if not bool(loss.last_valid):
+        assert float(value) == 0
+
+
+@pytest.mark.parametrize(
+    ("measure", "options"), [("cka", {"debiased": False}), ("rbf_cka", {"debiased": False}), ("procrustes", {})]
+)
+def test_two_stimuli_fit_any_two_others(measure, options):
+    """Which is no alignment: their loss is 0 whatever they are."""
+    preds, target = responses(0, n=2)
+    loss = NeuralAlignmentLoss(measure, **options).double()
+    assert float(loss(preds, target)) == pytest.approx(0, abs=1e-12) and not bool(loss.last_valid)
+
+
+def test_complete_targets_are_something_to_compare():
+    for measure in MEASURES:
+        loss = NeuralAlignmentLoss(measure)
+        loss(*responses(0, measure=measure))
+        assert bool(loss.last_valid)
+    plain = NeuralAlignmentLoss(torch.nn.functional.l1_loss)
+    plain(*responses(0))
+    assert bool(plain.last_valid)
+    plain(torch.zeros(4, 3), torch.full((4, 3), torch.nan))
+    assert not bool(plain.last_valid)
+    plain(torch.zeros(0, 3), torch.zeros(0, 3))
+    assert not bool(plain.last_valid)
+
+
+def test_what_single_measures_find_missing_is_told():
+    """A pattern of one voxel, and a correction that needs complete voxels."""
+    preds, target = responses(0)
+    target[:, 1:] = torch.nan
+    patterns = NeuralAlignmentLoss("pearson", over="voxels")
+    assert float(patterns(preds, target)) == 0 and not bool(patterns.last_valid)
+    preds, target = responses(0, measure="cka")
+    target[torch.arange(7), torch.arange(7)] = torch.nan
+    corrected, plain = NeuralAlignmentLoss("cka", voxel_corrected=True), NeuralAlignmentLoss("cka")
+    assert float(corrected(preds, target)) == 0 and not bool(corrected.last_valid)
+    assert float(plain(preds, target)) > 0 and bool(plain.last_valid)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_pearson_counts_voxels_from_three_stimuli_on(weighted):
+    preds, target = responses(4)
+    target[2:, 0], target[3:, 1] = torch.nan, torch.nan  # two valid stimuli, and three
+    ceiling = torch.linspace(0.2, 1, 7) if weighted else None
+    value = NeuralAlignmentLoss("pearson", noise_ceiling=ceiling).double()(preds.requires_grad_(), target)
+    value.backward()
+    assert (preds.grad[:, 0] == 0).all() and (preds.grad[:3, 1] != 0).all()
+    weights = np.ones(7) if ceiling is None else ceiling.double().numpy()
+    r = [0.0]
+    for v in range(1, 7):
+        valid = ~target[:, v].isnan().numpy()
+        r.append(np.corrcoef(preds.detach().numpy()[valid, v], target.numpy()[valid, v])[0, 1])
+    assert float(value) == pytest.approx(1 - np.average(r[1:], weights=weights[1:]), rel=1e-8)
+
+
+def test_pearson_of_two_complete_stimuli_has_nothing_to_compare():
+    preds, target = torch.tensor([[0.0], [1.0]], requires_grad=True), torch.tensor([[2.0], [1.0]])
+    loss = NeuralAlignmentLoss("pearson")
+    value = loss(preds, target)
+    value.backward()
+    assert float(value) == 0 and not bool(loss.last_valid)
+    assert torch.equal(preds.grad, torch.zeros(2, 1))
+
+
+def _told_on_ranks(rank, world, valid):
+    """Of each measure, whether there was something to compare; ``valid`` stimuli of this rank are."""
+    out = []
+    for measure in MEASURES:
+        preds, target = responses(rank, n=6, measure=measure)
+        target[valid[rank] :] = torch.nan
+        loss = NeuralAlignmentLoss(measure).double()
+        loss(preds, target)
+        out.append(bool(loss.last_valid))
+    return out
+
+
+@pytest.mark.parametrize("valid", [(0, 0), (0, 5), (2, 2), (1, 0)])
+def test_processes_say_of_the_global_batch_whether_there_was_something(valid):
+    expected = [sum(valid) >= ENOUGH[measure] for measure in MEASURES]
+    assert run_on_ranks(_told_on_ranks, 2, valid) == [expected, expected]
+
+
+@pytest.mark.parametrize(("measure", "complete", "sparse"), [("mse", 2, 4), ("pearson", 3, 4), ("cosine", 2, 4)])
+def test_saying_so_reads_nothing_from_the_device(measure, complete, sparse):
+    """Its checks read so often; to say whether there was something to compare, the host must not wait once more."""
+    for missing, reads in ((0.0, complete), (0.5, sparse)):
+        preds, target = responses(0, missing=missing, measure=measure)
+        with CountReads() as counted:
+            NeuralAlignmentLoss(measure)(preds, target)
+        assert counted.reads <= reads
 
 
 @pytest.mark.parametrize("measure", SETS)

@@ -138,3 +138,13 @@ def test_reductions_of_ridge():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_loss_with_nothing_to_compare_is_undefined_over_an_epoch():
+    metric = AlignmentMetric(NeuralAlignmentLoss("cka"))
+    preds, target = torch.randn(2, 8, 5)
+    target[3:] = torch.nan
+    assert metric(preds, target).isnan()
+    assert metric.compute().isnan()
+    metric.update(preds, target)  # now six of them
+    torch.testing.assert_close(metric.compute(), metric.function(preds.repeat(2, 1), target.repeat(2, 1)))

@@ -13,6 +13,7 @@ from neuroalign import (
     GuidedClassificationTask,
     GuidedNetwork,
     ManifoldGeometryCallback,
+    MeasuredGuidance,
     NeuralAlignmentLoss,
     NeuralPredictionTask,
     NeuralPredictor,
@@ -24,6 +25,7 @@ from neuroalign import (
 from neuroalign.data import load_digits
 
 SHAPE = (3, 8, 8)
+KEPT = ("val", "rob", "geo", "alignment")
 
 
 def backbone(seed=0):
@@ -48,7 +50,7 @@ class Record(L.Callback):
 
     def on_fit_end(self, trainer, module):
         if trainer.global_rank == 0:
-            metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(("val", "rob", "geo"))}
+            metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(KEPT)}
             torch.save({"state": module.state_dict(), "metrics": metrics}, self.path)
 
 
@@ -80,6 +82,19 @@ def many(devices, folder, path):
     trainer(devices, folder, max_epochs=1, callbacks=[Record(path)]).fit(task, data)
 
 
+def sparse(devices, folder, path):
+    """One image in ten has responses: most batches are too small for "cka", and a process may have none for "mse"."""
+    images, labels = load_digits()
+    network = GuidedNetwork(backbone(), 10, {"V4": ("3", 6), "TO": ("4", 6)}, image_shape=SHAPE)
+    responses = torch.randn(200, 6, generator=torch.Generator().manual_seed(1))
+    responses[torch.rand(200, generator=torch.Generator().manual_seed(2)) > 0.1] = torch.nan
+    heads = {"V4": list(range(6)), "TO": list(range(6))}
+    guidance = MeasuredGuidance(heads, loss={"V4": NeuralAlignmentLoss("cka"), "TO": "mse"})
+    task = GuidedClassificationTask(network, guidance, 0.5, lr=0.02)
+    data = GuidanceDataModule((images[:200], labels[:200]), responses=responses, batch_size=20 // devices)
+    trainer(devices, folder, max_epochs=1, callbacks=[Record(path)]).fit(task, data)
+
+
 def predicted(devices, folder, path):
     torch.manual_seed(5)
     images, responses = torch.rand(90, *SHAPE), torch.randn(90, 6)
@@ -94,7 +109,7 @@ if __name__ == "__main__":
     folder, result = sys.argv[1:]
     torch.set_num_threads(1)
     worst, metrics = {}, {}
-    for name, run in (("guided", guided), ("many", many), ("predicted", predicted)):
+    for name, run in (("guided", guided), ("many", many), ("sparse", sparse), ("predicted", predicted)):
         for devices in (2, 1):  # two first: a fork must not inherit autograd's threads
             run(devices, folder, f"{folder}/{name}{devices}.pt")
         one, two = (torch.load(f"{folder}/{name}{d}.pt", weights_only=True) for d in (1, 2))

@@ -1,6 +1,7 @@
 """The tasks: their losses and metrics, checkpoints that stand alone, resuming, subclassing."""
 
 import copy
+import warnings
 
 import lightning as L
 import numpy as np
@@ -27,6 +28,7 @@ from neuroalign import (
 from neuroalign.data import ShiftFlip
 from neuroalign.functional import pearson
 from neuroalign.tasks.base import one_cycle
+from tests.device_reads import CountReads
 
 SHAPE, V = (3, 8, 8), 5
 
@@ -212,6 +214,128 @@ def test_pairs_and_measured_responses(digits, quiet_trainer):
     trainer = quiet_trainer()
     trainer.fit(task, data(digits, responses=measured))
     assert torch.isfinite(trainer.callback_metrics["train/loss"])
+
+
+def sparse_data(digits, share, batch_size=20, **kwargs):
+    """Responses to a share of 200 images."""
+    responses = torch.randn(200, V, generator=torch.Generator().manual_seed(1))
+    responses[torch.rand(200, generator=torch.Generator().manual_seed(2)) > share] = torch.nan
+    images, labels = digits
+    pair = (images[:200], labels[:200])
+    return GuidanceDataModule(pair, pair, responses=responses, batch_size=batch_size, **kwargs)
+
+
+def watched(guidance):
+    """Of each batch its terms and how many of its images have responses."""
+    seen = []
+
+    def record(module, arguments, terms):
+        valid = int((~arguments[1]["response"].isnan()).any(1).sum())
+        seen.append((valid, {name: float(term) for name, term in terms.items()}))
+
+    guidance.register_forward_hook(record)
+    return seen
+
+
+def test_a_batch_with_nothing_to_compare_is_no_perfect_one(digits, quiet_trainer):
+    """10 % of the images have responses: the means are over the batches that had enough, the others are counted."""
+    net = GuidedNetwork("small_resnet", 10, {"V4": ("layer3", V), "TO": ("layer3.bn2", V)}, image_shape=SHAPE)
+    guidance = MeasuredGuidance(
+        {"V4": list(range(V)), "TO": list(range(V))}, loss={"V4": NeuralAlignmentLoss("cka"), "TO": "mse"}
+    )
+    seen = watched(guidance)
+    task = GuidedClassificationTask(net, WeightedGuidance(guidance, {"V4/cka": 0.5}), 0.5, lr=0.01)
+    steps = []
+
+    class Steps(L.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            steps.append(float(trainer.callback_metrics["alignment/layer3/V4/cka"]))
+
+    trainer = quiet_trainer(max_epochs=1, callbacks=[Steps()])
+    with pytest.warns(
+        UserWarning, match=r"layer3/V4/cka: in \d+% .* since it takes 4 or more .*min_valid.*or 'mse'"
+    ) as told:
+        trainer.fit(task, sparse_data(digits, 0.1))
+    assert sum("nothing to compare" in str(w.message) for w in told) == 1  # "mse" has too few empty batches
+    logged = trainer.callback_metrics
+    for name, term, enough, weight in (("layer3/V4/cka", "V4/cka", 4, 0.5), ("layer3.bn2/TO/mse", "TO/mse", 1, 1.0)):
+        values = [weight * terms[term] for valid, terms in seen if valid >= enough]
+        assert 0 < len(values) < len(seen) or term == "TO/mse"
+        assert float(logged[f"alignment/{name}/mean"]) == pytest.approx(np.mean(values), rel=1e-5)
+        assert float(logged[f"alignment/{name}/empty"]) == pytest.approx(1 - len(values) / len(seen), abs=1e-6)
+    expected = [0.5 * terms["V4/cka"] if valid >= 4 else np.nan for valid, terms in seen]
+    np.testing.assert_allclose(steps, expected, rtol=1e-5)
+
+
+def test_of_empty_batches_a_warning_tells_once(digits, quiet_trainer):
+    def warnings_of(loss, share, epochs):
+        task = GuidedClassificationTask(network(), MeasuredGuidance("V4", loss=loss), 0.5, lr=0.01)
+        trainer = quiet_trainer(max_epochs=epochs, limit_val_batches=0)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            trainer.fit(task, sparse_data(digits, share))
+        return [str(w.message) for w in caught if "nothing to compare" in str(w.message)], trainer.callback_metrics
+
+    told, logged = warnings_of("cka", 0.0, 3)
+    assert len(told) == 1 and "100% of the epoch's batches" in told[0]
+    assert np.isnan(float(logged["alignment/layer3/V4/cka"])) and np.isnan(
+        float(logged["alignment/layer3/V4/cka/mean"])
+    )
+    told, _ = warnings_of("mse", 0.0, 1)
+    assert len(told) == 1 and "takes 1 or more" in told[0] and "'mse'" not in told[0]
+    told, logged = warnings_of("cka", 1.0, 1)
+    assert told == [] and float(logged["alignment/layer3/V4/cka/empty"]) == 0
+
+
+def test_enough_images_with_responses_in_every_batch(digits, quiet_trainer):
+    task = GuidedClassificationTask(network(), MeasuredGuidance("V4", loss="cka"), 0.5, lr=0.01)
+    trainer = quiet_trainer()
+    trainer.fit(task, sparse_data(digits, 0.1, min_valid=6))
+    assert float(trainer.callback_metrics["alignment/layer3/V4/cka/empty"]) == 0
+    assert float(trainer.callback_metrics["alignment/layer3/V4/cka"]) > 0
+
+
+@pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero")
+def test_a_controls_dropped_images_are_logged(digits, quiet_trainer):
+    shuffled = ShuffledGuidance(PredictedGuidance({"V4": predictor()}), within_class=True)
+    task = GuidedClassificationTask(network(), WeightedGuidance([shuffled]), 0.5, lr=0.01)
+    dropped = []
+    shuffled.register_forward_hook(lambda module, *_: dropped.append(float(module.last_dropped)))
+    images, labels = digits
+    trainer = quiet_trainer()
+    trainer.fit(task, GuidanceDataModule((images[:64], labels[:64]), batch_size=8))
+    assert 0 < np.mean(dropped) < 1
+    assert float(trainer.callback_metrics["alignment/layer3/V4/dropped"]) == pytest.approx(np.mean(dropped), rel=1e-5)
+
+
+def test_what_is_logged_of_a_term_reads_nothing_from_the_device(digits, quiet_trainer):
+    task = GuidedClassificationTask(network(), LabelOnlyGuidance(10, {"V4": V}), 0.5)
+    task.log = task.log_dict = lambda *a, **k: None
+    valid, value = torch.ones((), dtype=torch.bool), torch.zeros(())
+    task.log_term("alignment/a", value, valid, 8)  # which makes its metrics
+    with CountReads() as counted:
+        task.log_term("alignment/a", value, valid, 8)
+    assert counted.reads == 0
+
+
+def test_a_predictors_loss_of_too_few_responses(quiet_trainer):
+    g = torch.Generator().manual_seed(0)
+    images, responses = torch.rand(60, *SHAPE, generator=g), torch.randn(60, V, generator=g)
+    responses[5:30], responses[34:] = torch.nan, torch.nan  # validation: batches of 4, 0 and 0
+    module = ResponsesDataModule(images, responses, val=range(30, 60), batch_size=10, standardize=False)
+    task = NeuralPredictionTask(predictor(), loss="cka")
+    trainer = quiet_trainer()
+    with pytest.warns(UserWarning, match=r"train/loss: in \d+% .* since it takes 4 or more"):
+        trainer.fit(task, module)
+    assert float(trainer.callback_metrics["train/loss/empty"]) >= 2 / 3
+    logged = trainer.validate(task, module, verbose=False)[0]
+    with torch.no_grad():
+        expected = float(NeuralAlignmentLoss("cka")(task.eval()(images[30:34]), responses[30:34]))
+    assert logged["val/loss"] == pytest.approx(expected, rel=1e-4)
+    assert logged["val/loss/empty"] == pytest.approx(2 / 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        quiet_trainer(max_epochs=2).fit(task, module)  # what validation in inference mode left behind is no hindrance
 
 
 def test_subclassing(digits, quiet_trainer):

@@ -65,7 +65,7 @@ class BatchDataModule(L.LightningDataModule):
             )
         if stage == "train":
             world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-            sampler = DistributedSampler(self.datasets[stage], world, rank, seed=self.seed)
+            sampler = self.train_sampler(self.datasets[stage], world, rank)
         return DataLoader(
             self.datasets[stage],
             batch_size=self.batch_size,  # by name: Lightning looks for it when it rebuilds a loader
@@ -75,6 +75,10 @@ class BatchDataModule(L.LightningDataModule):
             collate_fn=collate,
             drop_last=self.drop_last and stage == "train",
         )
+
+    def train_sampler(self, dataset: Dataset[Batch], num_replicas: int, rank: int) -> DistributedSampler[Batch]:
+        """The order of the training images, and this process's share of it."""
+        return DistributedSampler(dataset, num_replicas, rank, seed=self.seed)  # type: ignore[arg-type]
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled training batches."""

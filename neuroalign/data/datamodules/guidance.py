@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, DistributedSampler
 
 from neuroalign.data.datamodules.base import BatchDataModule
 from neuroalign.data.images import ArrayDataset, as_pixels, load_named
+from neuroalign.data.mixing import MinValidSampler, check_min_valid
 from neuroalign.functional.gram import check_infinite
 from neuroalign.types import Batch
 
@@ -25,6 +26,10 @@ class GuidanceDataModule(BatchDataModule):
         val: The same, for validation.
         test: The same, for test.
         responses: (stimulus, voxel) for the training images, NaN rows where none was measured.
+        min_valid: So many images with responses (a row that isn't all NaN) in every training batch of each process, where
+            measures of sets would else find too few; None for whatever chance brings. Every image comes once an epoch; if
+            those with responses are too few for all batches they come again, and the epoch has more batches: see
+            :class:`neuroalign.data.MinValidSampler`. An image that comes again counts again in the task's own loss, too.
         dataset: In place of the above, a data set by name: "digits", "cifar10", "cifar100", "folder".
         root: Where a named data set's files are.
         image_size: Height and width to resize to.
@@ -38,7 +43,7 @@ class GuidanceDataModule(BatchDataModule):
 
     Raises:
         ValueError: If images and labels (or responses) differ in number, images are not in [0, 1], a response is infinite,
-            or neither arrays nor a name are given.
+            neither arrays nor a name are given, or ``min_valid`` asks for more than there are or than a batch holds.
 
     Example:
         >>> data = GuidanceDataModule(dataset="digits", batch_size=64)
@@ -62,6 +67,7 @@ class GuidanceDataModule(BatchDataModule):
         augment: nn.Module | Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
         drop_last: bool = False,
+        min_valid: int | None = None,
     ) -> None:
         super().__init__(
             batch_size=batch_size, num_workers=num_workers, augment=augment, seed=seed, drop_last=drop_last
@@ -72,6 +78,13 @@ class GuidanceDataModule(BatchDataModule):
         self._given = {"train": train, "val": val, "test": test}
         self._responses = None if responses is None else torch.as_tensor(responses, dtype=torch.float32)
         check_infinite(responses=self._responses)
+        self.min_valid = min_valid
+        if min_valid is not None:
+            if self._responses is None or not isinstance(train, (tuple, list)):
+                raise ValueError(
+                    "min_valid counts the images that have responses: give train=(images, labels) and responses with it"
+                )
+            check_min_valid(min_valid, batch_size, self._measured())
 
     def setup(self, stage: str | None = None) -> None:
         """Make the datasets, once."""
@@ -81,6 +94,17 @@ class GuidanceDataModule(BatchDataModule):
             self.datasets = dict(load_named(self.dataset, self.root, self.image_size))
             return
         self.datasets = {k: self._dataset(k, v) for k, v in self._given.items() if v is not None}
+
+    def _measured(self) -> np.ndarray:
+        assert self._responses is not None
+        return (~self._responses.isnan()).any(1).numpy()
+
+    def train_sampler(self, dataset: Dataset[Batch], num_replicas: int, rank: int) -> DistributedSampler[Batch]:
+        """The order of the training images, and this process's share of it."""
+        if self.min_valid is None:
+            return super().train_sampler(dataset, num_replicas, rank)
+        options = {"num_replicas": num_replicas, "rank": rank, "seed": self.seed}
+        return MinValidSampler(self._measured(), self.min_valid, self.batch_size, **options)
 
     def _dataset(self, stage: str, given: tuple[Any, Any] | Dataset[Batch]) -> Dataset[Batch]:
         if isinstance(given, Dataset):

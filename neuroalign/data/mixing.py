@@ -1,0 +1,123 @@
+"""An order of the images in which every batch holds enough of those that have responses."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DistributedSampler
+
+
+def check_min_valid(min_valid: int, batch_size: int, valid: np.ndarray, num_processes: int = 1) -> None:
+    """Refuse a number of valid images that no batch can hold.
+
+    Raises:
+        ValueError: Saying what is in the way.
+    """
+    there, others = int(valid.sum()), int((~valid).sum())
+    if not 1 <= min_valid <= batch_size:
+        raise ValueError(f"min_valid must be from 1 to the batch size, {batch_size}; got {min_valid}")
+    if min_valid * num_processes > there:
+        batches = "a batch" if num_processes == 1 else f"the {num_processes} processes' batches of a step"
+        raise ValueError(
+            f"min_valid={min_valid} asks for {min_valid * num_processes} different images with responses in {batches}, but "
+            f"only {there} of {len(valid)} have any"
+        )
+    if min_valid == batch_size and others:
+        raise ValueError(
+            f"min_valid={min_valid} fills every batch of {batch_size}, which leaves no place for the {others} images without "
+            "responses: leave them out, or use larger batches"
+        )
+
+
+class MinValidSampler(DistributedSampler):
+    """Shuffles so that every batch of a DataLoader holds at least so many images with responses.
+
+    Give it to a DataLoader as ``sampler``, with the same ``batch_size``. Every image comes once an epoch, as long as enough
+    of them have responses for all batches. If not, those come again, as often as it takes and about equally often, while the
+    others come once; the epoch then has more batches. No image comes twice in a batch, nor in those of several processes
+    that belong to one step, if there is any other.
+
+    The order depends on the seed and the epoch alone. Under a distributed strategy each process gets its share, as from
+    torch's ``DistributedSampler``, which this is, so that Lightning leaves it in place and tells it the epoch.
+
+    Args:
+        valid: (stimulus,) bool, which images have responses.
+        min_valid: So many of them in every batch (of each process).
+        batch_size: That of the DataLoader.
+        num_replicas: Number of processes.
+        rank: Number of this process.
+        seed: Of the order.
+
+    Raises:
+        ValueError: If more are asked for than there are, or than a batch holds.
+
+    Example:
+        >>> valid = torch.arange(100) < 10  # one in ten
+        >>> sampler = MinValidSampler(valid, min_valid=4, batch_size=20)
+        >>> [int(valid[batch].sum()) for batch in torch.tensor(list(sampler)).split(20)]
+        [4, 4, 4, 4, 4, 4]
+    """
+
+    def __init__(
+        self,
+        valid: Sequence[bool] | np.ndarray | Tensor,
+        min_valid: int,
+        batch_size: int,
+        *,
+        num_replicas: int = 1,
+        rank: int = 0,
+        seed: int = 0,
+    ) -> None:
+        self.valid = np.asarray(valid, dtype=bool)
+        check_min_valid(min_valid, batch_size, self.valid, num_replicas)
+        super().__init__(self.valid, num_replicas, rank, seed=seed)  # type: ignore[arg-type]
+        self.min_valid, self.batch_size = min_valid, batch_size
+        others, step = int((~self.valid).sum()), num_replicas * batch_size
+        needed = -(-others // (num_replicas * (batch_size - min_valid))) if others else 0
+        self.num_batches = max(-(-len(self.valid) // step), needed)
+        rows = others + max(len(self.valid) - others, num_replicas * min_valid * self.num_batches)
+        last = -(-rows // num_replicas) - (self.num_batches - 1) * batch_size
+        self.num_samples = (self.num_batches - 1) * batch_size + max(last, min_valid)
+        self.total_size = self.num_samples * num_replicas
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+
+        def shuffled(rows: np.ndarray) -> np.ndarray:
+            return rows[torch.randperm(len(rows), generator=generator).numpy()]
+
+        measured, world, k = shuffled(np.flatnonzero(self.valid)), self.num_replicas, self.num_batches
+        # First the places that are kept for images with responses, as evenly as there are images; then all that is left.
+        kept = np.full(k * world * self.min_valid, -1)
+        first = min(len(measured), len(kept))
+        place = np.arange(first) * len(kept) // first
+        kept[place] = measured[:first]
+        rest = shuffled(np.concatenate([np.flatnonzero(~self.valid), measured[first:]]))
+        free = self.total_size - len(kept)
+        rest = np.concatenate([rest, np.full(free - len(rest), -1)])
+        kept = kept.reshape(k, world, self.min_valid)
+        # By how often it came again, then by lot.
+        lots = iter(torch.rand(len(measured) + self.total_size - len(self.valid), generator=generator).tolist())
+        again = [(0, next(lots), image) for image in measured.tolist()]
+        heapq.heapify(again)
+        for b in range(k):
+            start = b * world * (self.batch_size - self.min_valid)
+            stop = free if b == k - 1 else start + world * (self.batch_size - self.min_valid)
+            batches = np.concatenate([kept[b], rest[start:stop].reshape(world, -1)], 1)
+            open_places = np.argwhere(batches < 0).tolist()
+            present = set(batches.ravel().tolist()) if open_places else set()
+            back = []
+            for w, i in open_places:
+                while again and again[0][2] in present:
+                    back.append(heapq.heappop(again))
+                times, _, image = heapq.heappop(again) if again else back.pop(0)  # the others are all in this batch
+                batches[w, i] = image
+                back.append((times + 1, next(lots), image))
+                present.add(image)
+            for entry in back:
+                heapq.heappush(again, entry)
+            yield from shuffled(batches[self.rank]).tolist()
