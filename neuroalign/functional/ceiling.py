@@ -232,8 +232,8 @@ def _jackknife(s: _Summary, num_averaged: int | None) -> Tensor:
     size, trials = s.seen.sum(0).double(), s.count.sum(0)
     part = s.count * s.deviation**2
     without = _from_sums(
-        s.squares.sum(0) - s.squares,
-        part.sum(0) - part * trials / (trials - s.count),  # about the mean of the others
+        (s.squares.sum(0) - s.squares).clamp_min(0),
+        (part.sum(0) - part * trials / (trials - s.count)).clamp_min(0),  # about the mean of the others
         size - 1,
         trials - s.count,
         (s.count**2).sum(0) - s.count**2,

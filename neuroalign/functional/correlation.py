@@ -162,10 +162,18 @@ def pooled_normalized_correlation(r: Tensor, noise_ceiling: Tensor, num_stimuli:
     Returns:
         Scalar of the dtype of ``r``, NaN where the ceilings don't sum to more than 0. Expectation 1 for the true signal.
 
+    Raises:
+        ValueError: If there is not one ceiling a correlation.
+
     Example:
         >>> pooled_normalized_correlation(torch.tensor([0.5, 0.5]), torch.tensor([0.3, 0.2]), 10_000).round(decimals=2)
         tensor(1.)
+
+    Source:
+        Olkin and Pratt 1958, Annals of Mathematical Statistics.
     """
+    if r.ndim != 1 or r.shape != noise_ceiling.shape:
+        raise ValueError(f"r and noise_ceiling must be (voxel,); got {tuple(r.shape)} and {tuple(noise_ceiling.shape)}")
     n = torch.as_tensor(num_stimuli, dtype=torch.float64, device=r.device).expand_as(r)
     ceiling = noise_ceiling.to(r.device, torch.float64)
     used = ~r.isnan() & ~ceiling.isnan() & (n >= _FEWEST)

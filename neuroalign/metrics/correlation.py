@@ -201,7 +201,8 @@ class NoiseNormalizedCorrelation(VoxelCorrelation):
             "pooled" without ``selection``.
         selection: (voxel,) what decides which voxels are used, in place of ``noise_ceiling``: ceilings of other stimuli or
             repeats, cut at ``min_ceiling``, or a mask.
-        reduction: "median", "mean" or "none" over voxels, or "pooled".
+        reduction: "median", "mean" or "none" over voxels, or "pooled": then voxels of fewer than 10 valid stimuli are left
+            out, and the value is NaN where the ceilings don't sum to more than 0.
         **kwargs: Of ``torchmetrics.Metric``.
 
     Raises:

@@ -179,6 +179,8 @@ def test_too_little_for_a_ceiling():
     equal = torch.tensor([-1.0, 1.0]).expand(10, 2)[..., None]  # repeats differ, their averages don't
     assert float(noise_ceiling(equal)) == 0
     assert -torch.inf < float(noise_ceiling(equal, clamp=False)) < -1e9
+    one_off = torch.cat([equal, torch.tensor([[[2.0], [4.0]]])])  # without the last stimulus the averages are all equal
+    assert float(noise_ceiling_error(one_off)) > 1e9
 
 
 def test_rescaled_ceilings():

@@ -120,6 +120,8 @@ def test_pooled_normalised_correlation_where_it_is_undefined():
     r, ceiling = torch.full((4,), 0.5), torch.tensor([0.2, -0.1, -0.1, -0.1])
     assert pooled_normalized_correlation(r, ceiling, 100).isnan()
     assert pooled_normalized_correlation(r, ceiling.abs(), 9).isnan()
+    with pytest.raises(ValueError, match=r"must be \(voxel,\); got \(4,\) and \(1,\)"):
+        pooled_normalized_correlation(r, ceiling[:1], 100)
     few = torch.tensor([100.0, 9.0, 9.0, 9.0])  # a voxel with few valid stimuli is left out of both sums
     torch.testing.assert_close(
         pooled_normalized_correlation(r, ceiling, few), pooled_normalized_correlation(r[:1], ceiling[:1], 100)
