@@ -156,7 +156,7 @@ def read_v1(data: Path) -> tuple[Tensor, Tensor, np.ndarray, Tensor]:
 def v4_reliability(data: Path) -> float:
     """Median over neurons of sqrt(noise ceiling) in session 210325, the one whose repeats are at hand."""
     raw = torch.from_numpy(np.load(data / "v4_cowley2023/raw_210325.npy").astype(np.float32)).permute(1, 2, 0)
-    return float(noise_ceiling(raw).sqrt().nanmedian())
+    return float(noise_ceiling(raw).sqrt().nanquantile(0.5))
 
 
 def read_cifar(data: Path, split: str, limit: int | None) -> tuple[Tensor, Tensor]:
@@ -203,7 +203,7 @@ def fit_predictors(data: Path, kind: str, seeds: list[int], fast: bool) -> tuple
     v1_images, v1_counts, v1_held_out, v1_ceiling = read_v1(data)
     recordings = {
         "V4": (v4_images, v4_counts, v4_held_out, v4_reliability(data), "of session 210325, other neurons"),
-        "V1": (v1_images, v1_counts, v1_held_out, float(v1_ceiling.sqrt().nanmedian()), "of these neurons"),
+        "V1": (v1_images, v1_counts, v1_held_out, float(v1_ceiling.sqrt().nanquantile(0.5)), "of these neurons"),
     }
     for region, (images, counts, held_out, ceiling, whose) in recordings.items():
         train = torch.from_numpy(~held_out)

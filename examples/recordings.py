@@ -46,8 +46,8 @@ def held_out(images: np.ndarray, responses: Responses, features: torch.nn.Module
 
 def report(name: str, r: torch.Tensor, shuffled: torch.Tensor) -> None:
     """One line: how well held-out responses are predicted, and how well from wrong images."""
-    print(f"{name}: median r {r.nanmedian():.2f} over {len(r)} (best tenth {r.nanquantile(0.9):.2f}); "
-          f"fitted to shuffled responses {shuffled.nanmedian():.2f}")  # fmt: skip
+    print(f"{name}: median r {r.nanquantile(0.5):.2f} over {len(r)} (best tenth {r.nanquantile(0.9):.2f}); "
+          f"fitted to shuffled responses {shuffled.nanquantile(0.5):.2f}")  # fmt: skip
 
 
 def macaque_v4(folder: Path) -> None:
@@ -78,7 +78,7 @@ def human_slice(folder: Path, out: Path | None) -> None:
     shown = volumes.rows(label > 0).zscore_sessions()
     odd, even = (shown.rows(shown.session % 2 == k).average_repeats().values for k in (1, 0))
     r = pearson(torch.from_numpy(odd), torch.from_numpy(even))
-    print(f"human slice, {shown}: profiles over categories in odd and even runs correlate by {r.nanmedian():.2f} "
+    print(f"human slice, {shown}: profiles over categories in odd and even runs correlate by {r.nanquantile(0.5):.2f} "
           f"(median voxel), {r.nanquantile(0.9):.2f} (best tenth)")  # fmt: skip
     if out is not None:
         (path,) = save_map(shown, r, out / "haxby_reliability.nii.gz")

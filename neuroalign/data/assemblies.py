@@ -71,7 +71,12 @@ def from_xarray(assembly: Any) -> Responses:
         info=info,
         history=tuple(json.loads(assembly.attrs.get("neuroalign_history", "[]"))),
     )
-    return replace(responses, repeats=np.asarray(column("repetitions", responses.repeats), dtype=np.int64), **extras)
+    return replace(
+        responses,
+        repeats=np.asarray(column("repetitions", responses.repeats), dtype=np.int64),
+        valid_repeats=column("valid_repetitions", None),
+        **extras,
+    )
 
 
 def to_xarray(responses: Responses) -> Any:
@@ -95,6 +100,8 @@ def to_xarray(responses: Responses) -> Any:
     }
     if responses.noise_ceiling is not None:
         coords["noise_ceiling"] = ("neuroid", responses.noise_ceiling)
+    if responses.valid_repeats is not None:
+        coords["valid_repetitions"] = (("presentation", "neuroid"), responses.valid_repeats)
     for axis, group in (("presentation", responses.behaviour), ("neuroid", responses.maps)):
         coords |= {name: (axis, value) for name, value in group.items()}
     info = {k: v for k, v in responses.info.items() if k != "stimulus_id"}

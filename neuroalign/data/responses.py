@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from neuroalign.data.repeats import mean_inverse, valid_counts
 from neuroalign.data.standardization import constant_columns, group_means, moments, refuse_infinite, zscore
-from neuroalign.functional import noise_ceiling as noise_ceiling_of
+from neuroalign.functional import noise_ceiling_of_trials, rescale_ceiling
 from neuroalign.types import unknown
 
 _ROW_FIELDS = ("values", "stimulus", "session", "shared", "repeats")
@@ -24,23 +25,29 @@ class Responses:
 
     Every method returns a new container. The usual way, in this order::
 
-        responses = read_nsd(root, subject=1, roi="V4").zscore_sessions().average_repeats()
-        train, validation = responses.split_shared()
+        trials = read_nsd(root, subject=1, roi="V4")
+        held_out = np.unique(trials.stimulus[trials.shared])
+        train, validation = trials.zscore_sessions(without=held_out).average_repeats().split_shared()
         train, validation = train.standardize(train), validation.standardize(train)
+
+    so that no trial of a held-out image enters a statistic by which training rows are scaled.
 
     Attributes:
         values: (trial, voxel) float32, NaN where missing.
         stimulus: (trial,) int64, the image's identity; for NSD the 0-based row of the image brick (``nsdId``).
         session: (trial,) int64, 1-based; -1 where trials of several sessions were averaged.
         roi: (voxel,) str, the region of each voxel.
-        noise_ceiling: (voxel,) float32 in [0, 1] of rows as they stand (a single trial's, or the average's), or None.
+        noise_ceiling: (voxel,) float32 in [0, 1] of rows as they stand (a single trial's, or the average's), or None. May
+            be negative where it was estimated so, unclamped.
         shared: (trial,) bool, whether the image was shown to every subject.
         voxel_index: (voxel, 3) int64, place in the volume (x, y, z), or None.
-        repeats: (trial,) int64, how many trials a row is the mean of.
+        repeats: (trial,) int64, how many trials a row is the mean of, missing values counted.
         vertex_index: (voxel, 2) int64, hemisphere (0 left, 1 right) and vertex of a surface, or None.
         behaviour: By name (trial,) float32: what the subject did, NaN where it did nothing.
         maps: By name (voxel,) float32: what else is known of each voxel, such as "R2".
         info: Where the responses come from; plain values that JSON can hold. For a volume ``shape`` and ``affine``.
+        valid_repeats: (trial, voxel) integers, how many trials each value is the mean of, or None where that is ``repeats``
+            in every voxel: averages of trials that hold missing values have it.
         history: What was done already, "zscore_sessions" or "average_repeats", and is refused a second time.
 
     Raises:
@@ -65,6 +72,7 @@ class Responses:
     maps: Mapping[str, np.ndarray] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
     history: tuple[str, ...] = ()
+    valid_repeats: np.ndarray | None = None
 
     @classmethod
     def from_arrays(
@@ -87,7 +95,7 @@ class Responses:
             stimulus: (trial,), default each row its own stimulus, 0, 1, 2, ...
             session: (trial,), default one session.
             roi: Region of each voxel, or of all.
-            noise_ceiling: (voxel,) in [0, 1].
+            noise_ceiling: (voxel,) in [0, 1], of rows as they stand.
             shared: (trial,), default none.
             voxel_index: (voxel, 3).
             info: Where they come from.
@@ -125,6 +133,8 @@ class Responses:
                 raise ValueError(f"values are ({n}, {v}), so {name} must be ({length},); got {got}")
         if self.noise_ceiling is not None and self.noise_ceiling.shape != (v,):
             raise ValueError(f"values have {v} voxels, noise_ceiling {self.noise_ceiling.shape}")
+        if self.valid_repeats is not None and self.valid_repeats.shape != (n, v):
+            raise ValueError(f"values are ({n}, {v}), valid_repeats {self.valid_repeats.shape}")
         for name, axes in (("voxel_index", 3), ("vertex_index", 2)):
             index = getattr(self, name)
             if index is not None and index.shape != (v, axes):
@@ -149,10 +159,12 @@ class Responses:
 
     def rows(self, index: np.ndarray) -> Responses:
         """Some rows, by index or mask. The noise ceiling of averages becomes that of these rows' repeats."""
+        valid = None if self.valid_repeats is None else self.valid_repeats[index]
         return replace(
             self,
             **{k: getattr(self, k)[index] for k in _ROW_FIELDS},
-            noise_ceiling=self._averaged_ceiling(self.repeats[index]),
+            noise_ceiling=self._averaged_ceiling(self.repeats[index], valid),
+            valid_repeats=valid,
             behaviour={k: v[index] for k, v in self.behaviour.items()},
         )
 
@@ -174,6 +186,7 @@ class Responses:
         return replace(
             self,
             values=self.values[:, voxels],
+            valid_repeats=None if self.valid_repeats is None else self.valid_repeats[:, voxels],
             **{k: None if getattr(self, k) is None else getattr(self, k)[voxels] for k in _VOXEL_FIELDS},
             maps={k: v[voxels] for k, v in self.maps.items()},
         )
@@ -218,7 +231,8 @@ class Responses:
     def average_repeats(self) -> Responses:
         """Mean over the trials of each stimulus (missing values left out), rows in the order of ``stimulus``.
 
-        The noise ceiling becomes that of the averages, with 1/n the mean of 1/repeats over stimuli.
+        The noise ceiling becomes that of the averages, with 1/n the mean of 1/repeats over stimuli; where trials hold missing
+        values, each voxel's valid ones are counted, and ``valid_repeats`` keeps the counts.
 
         Raises:
             ValueError: If rows are averages already, or a stimulus is shared in one trial and not in another.
@@ -229,6 +243,7 @@ class Responses:
         session = self.session[order]
         one_session = np.minimum.reduceat(session, starts) == np.maximum.reduceat(session, starts)
         repeats = np.add.reduceat(self.repeats[order], starts)
+        valid = valid_counts(self.values, self.repeats, self.valid_repeats, order, starts)
         shared = np.logical_or.reduceat(self.shared[order], starts)
         if (np.logical_and.reduceat(self.shared[order], starts) != shared).any():
             raise ValueError("some stimulus is marked shared in one trial and not in another")
@@ -240,7 +255,8 @@ class Responses:
             session=np.where(one_session, session[starts], -1),
             repeats=repeats,
             shared=shared,
-            noise_ceiling=self._averaged_ceiling(repeats),
+            valid_repeats=valid,
+            noise_ceiling=self._averaged_ceiling(repeats, valid),
             history=(*self.history, "average_repeats"),
         )
 
@@ -248,28 +264,28 @@ class Responses:
         if step in self.history:
             raise ValueError(f"these responses were {words} already; doing it again would change their scale and noise")
 
-    def _averaged_ceiling(self, repeats: np.ndarray) -> np.ndarray | None:
+    def _averaged_ceiling(self, repeats: np.ndarray, valid: np.ndarray | None) -> np.ndarray | None:
         if self.noise_ceiling is None or not len(repeats):
             return self.noise_ceiling
-        now, then = np.mean(1 / self.repeats), np.mean(1 / repeats)
-        nc = self.noise_ceiling.astype(np.float64)
-        # NC = s / (s + n/k): the ratio of signal to single-trial noise stays, k changes.
-        return (nc / (nc + (1 - nc) * then / now)).astype(np.float32)
+        noise = mean_inverse(repeats, valid) / mean_inverse(self.repeats, self.valid_repeats)
+        nc = torch.from_numpy(self.noise_ceiling.astype(np.float64))
+        return rescale_ceiling(nc, torch.from_numpy(np.asarray(noise))).numpy().astype(np.float32)
 
-    def estimate_noise_ceiling(self) -> Responses:
+    def estimate_noise_ceiling(self, *, clamp: bool = True) -> Responses:
         """The noise ceiling of single rows from repeated ones; for NSD z-score the sessions first.
+
+        The formula is that of :func:`neuroalign.functional.noise_ceiling`, which also says how large its bias is.
+
+        Args:
+            clamp: Whether to raise negative estimates to 0. Sums and means over voxels, and so the pooled normalised
+                correlation, are unbiased only without; losses and weights want [0, 1].
 
         Raises:
             ValueError: If no stimulus comes twice.
         """
-        order = np.argsort(self.stimulus, kind="stable")
-        _, inverse, counts = np.unique(self.stimulus[order], return_inverse=True, return_counts=True)
-        if counts.max() < 2:
-            raise ValueError("no stimulus was repeated, so there is no estimate of the noise")
-        position = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-        grid = np.full((len(counts), counts.max(), self.num_voxels), np.nan, dtype=np.float32)
-        grid[inverse, position] = self.values[order]
-        return replace(self, noise_ceiling=noise_ceiling_of(torch.from_numpy(grid), num_averaged=1).numpy())
+        values, stimulus = (torch.from_numpy(np.require(x, requirements="CW")) for x in (self.values, self.stimulus))
+        ceiling = noise_ceiling_of_trials(values, stimulus, num_averaged=1, clamp=clamp)
+        return replace(self, noise_ceiling=ceiling.numpy())
 
     def split_shared(self) -> tuple[Responses, Responses]:
         """The rest and the shared images: training and validation.
@@ -339,6 +355,7 @@ class Responses:
             values=((self.values - mean) @ vh.T).astype(np.float32),
             roi=np.full(rank, f"pca:{rois}"),
             noise_ceiling=None,
+            valid_repeats=None,
             voxel_index=None,
             vertex_index=None,
             maps={},

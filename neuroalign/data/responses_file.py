@@ -15,7 +15,10 @@ from neuroalign.data.standardization import refuse_infinite
 from neuroalign.files import whole
 
 FORMAT = "neuroalign.Responses"
-_ARRAYS = ("values", "stimulus", "session", "repeats", "roi", "noise_ceiling", "shared", "voxel_index", "vertex_index")
+_ARRAYS = (
+    "values", "stimulus", "session", "repeats", "roi", "noise_ceiling", "shared", "voxel_index", "vertex_index",
+    "valid_repeats",
+)  # fmt: skip
 _GROUPS = ("behaviour", "maps")
 
 

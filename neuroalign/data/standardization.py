@@ -15,7 +15,7 @@ def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation (ddof 0) of each column without its NaNs; NaN where there is no variance."""
     mean, variance = (np.full(values.shape[1], np.nan) for _ in range(2))
     constant = constant_columns(values)
-    for columns in _column_blocks(values):
+    for columns in column_blocks(values):
         x = values[:, columns].astype(np.float64)
         valid = ~np.isnan(x)
         n = valid.sum(0)
@@ -29,7 +29,7 @@ def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def constant_columns(values: np.ndarray) -> np.ndarray:
     """Which columns don't vary, or hold nothing but NaN; see :func:`neuroalign.functional.variation.is_constant`."""
     constant = np.empty(values.shape[1], dtype=bool)
-    for columns in _column_blocks(values):
+    for columns in column_blocks(values):
         x = values[:, columns]
         valid = ~np.isnan(x)
         low, high = (np.where(valid, x, fill) for fill in (np.inf, -np.inf))
@@ -60,7 +60,7 @@ def refuse_infinite(values: np.ndarray, what: str) -> None:
 def zscore(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     """Each column minus its mean, over its standard deviation; float32."""
     out = np.empty(values.shape, dtype=np.float32)
-    for columns in _column_blocks(values):
+    for columns in column_blocks(values):
         out[:, columns] = (values[:, columns] - mean[columns]) / std[columns]
     return out
 
@@ -76,7 +76,7 @@ def group_means(values: np.ndarray, order: np.ndarray, starts: np.ndarray) -> np
     if values.ndim == 1:
         return group_means(values[:, None], order, starts)[:, 0]
     out = np.empty((len(starts), values.shape[1]), dtype=np.float32)
-    for columns in _column_blocks(values):
+    for columns in column_blocks(values):
         x = values[order, columns].astype(np.float64)
         valid = ~np.isnan(x)
         sums = np.add.reduceat(np.where(valid, x, 0), starts, axis=0)
@@ -85,6 +85,7 @@ def group_means(values: np.ndarray, order: np.ndarray, starts: np.ndarray) -> np
     return out
 
 
-def _column_blocks(values: np.ndarray) -> Iterator[slice]:
+def column_blocks(values: np.ndarray) -> Iterator[slice]:
+    """The columns in blocks of few enough numbers to be worked on in float64."""
     width = max(1, _BLOCK // max(1, len(values)))
     return (slice(start, min(start + width, values.shape[1])) for start in range(0, values.shape[1], width))

@@ -2,10 +2,16 @@
 
 from neuroalign.functional.canonical import cca, pwcca, svcca
 from neuroalign.functional.capacity import ManifoldCapacity, manifold_capacity
+from neuroalign.functional.ceiling import (
+    noise_ceiling,
+    noise_ceiling_error,
+    noise_ceiling_of_trials,
+    rescale_ceiling,
+)
 from neuroalign.functional.center_correlation import CenterDirections, center_directions
 from neuroalign.functional.cka import hsic, linear_cka, rbf_cka
 from neuroalign.functional.cone import ConeProjection, cone_projection
-from neuroalign.functional.correlation import cosine, noise_ceiling, pearson, spearman_brown
+from neuroalign.functional.correlation import cosine, pearson, pooled_normalized_correlation, spearman_brown
 from neuroalign.functional.cross_validation import RidgeFit, ridge_cv
 from neuroalign.functional.decisions import (
     SIXTEEN_CLASSES,
@@ -86,12 +92,15 @@ __all__ = [
     "manifold_radius",
     "nearest_center_signal",
     "noise_ceiling",
+    "noise_ceiling_error",
+    "noise_ceiling_of_trials",
     "odd_one_out_correct",
     "odd_one_out_nll",
     "pair_similarities",
     "participation_ratio",
     "pearson",
     "poisson_nll",
+    "pooled_normalized_correlation",
     "principal_angles",
     "procrustes",
     "pwcca",
@@ -101,6 +110,7 @@ __all__ = [
     "rdm_noise_ceiling",
     "reduce_sum",
     "released_smoothness",
+    "rescale_ceiling",
     "ridge",
     "ridge_cv",
     "ridge_gcv",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from neuroalign.functional.correlation import check_pair, pearson
+from neuroalign.functional.correlation import check_pair, pearson, pooled_normalized_correlation
 from neuroalign.functional.gram import all_finite, check_ceiling, check_infinite, widen
+from neuroalign.functional.median import nanmedian
 from neuroalign.functional.variation import extremes, is_constant
 from neuroalign.metrics.base import EpochMetric
 
@@ -18,7 +20,7 @@ Reduction = Literal["median", "mean", "none"]
 
 def _reduce(values: Tensor, reduction: Reduction) -> Tensor:
     if reduction == "median":
-        return values.nanmedian() if values.numel() else values.new_tensor(torch.nan)
+        return nanmedian(values)
     return values.nanmean() if reduction == "mean" else values
 
 
@@ -98,6 +100,7 @@ class VoxelCorrelation(EpochMetric):
     higher_is_better = True
     plot_lower_bound = -1.0
     plot_upper_bound = 1.0
+    reductions: tuple[str, ...] = ("median", "mean", "none")
     moments: list[Tensor]
     patterns: list[Tensor]
 
@@ -107,8 +110,9 @@ class VoxelCorrelation(EpochMetric):
         super().__init__(**kwargs)
         if over not in ("stimuli", "voxels"):
             raise ValueError(f"over must be 'stimuli' or 'voxels'; got {over!r}")
-        if reduction not in ("median", "mean", "none"):
-            raise ValueError(f"reduction must be 'median', 'mean' or 'none'; got {reduction!r}")
+        if reduction not in self.reductions:
+            *names, last = map(repr, self.reductions)
+            raise ValueError(f"reduction must be {', '.join(names)} or {last}; got {reduction!r}")
         self.over, self.reduction = over, reduction
         self.num_undefined = 0
         self.add_state("moments" if over == "stimuli" else "patterns", [], dist_reduce_fx="cat")
@@ -137,10 +141,13 @@ class VoxelCorrelation(EpochMetric):
     def _pooled(parts: Sequence[Tensor] | Tensor) -> list[Tensor]:
         return [_pooled(torch.cat(list(parts)).double())[None]]
 
-    def _per_voxel(self) -> Tensor:
+    def _total(self) -> Tensor:
         self.refuse_empty(len(self.moments))
         parts = [self.moments] if isinstance(self.moments, Tensor) else self.moments
-        n, _, _, xx, yy, xy, low_x, high_x, low_y, high_y, eps = self._pooled(parts)[0][0]
+        return self._pooled(parts)[0][0]
+
+    def _per_voxel(self) -> Tensor:
+        n, _, _, xx, yy, xy, low_x, high_x, low_y, high_y, eps = self._total()
         defined = (n >= 2) & ~is_constant(-low_x, high_x, eps) & ~is_constant(-low_y, high_y, eps)
         xx, yy = torch.where(defined, xx, 1), torch.where(defined, yy, 1)
         return torch.where(defined, xy / xx.sqrt() / yy.sqrt(), torch.nan)
@@ -157,17 +164,52 @@ class VoxelCorrelation(EpochMetric):
 
 
 class NoiseNormalizedCorrelation(VoxelCorrelation):
-    r"""Correlation over stimuli as a share of what noise allows: :math:`r / \sqrt{\mathrm{NC}}` per voxel.
+    r"""Correlation over stimuli as a share of what noise allows: :math:`r / \sqrt{\mathrm{NC}}` per voxel, or pooled.
+
+    To compare models use ``reduction="pooled"`` with unclamped ceilings: it selects no voxel, and the true signal scores 1 in
+    expectation (:func:`neuroalign.functional.pooled_normalized_correlation`). The median and the mean over single voxels
+    are right where ceilings are well above their standard error. Elsewhere the cut at ``min_ceiling`` keeps the voxels whose
+    ceiling came out too high by luck, and these score too low. ``selection`` by other data takes away that luck, most of
+    the bias of the median with it.
+
+    In simulations (1,000 voxels, 3 repeats, ceilings of the scored responses themselves, selection by as many other stimuli)
+    the true signal scores:
+
+    ================================ ===== ===== ===== =====
+    stimuli                             50   100   515 1,000
+    ================================ ===== ===== ===== =====
+    all ceilings .058: pooled         1.00  1.00   .99  1.01
+    median                             .56   .61   .76   .82
+    mean                               .59   .65   .78   .83
+    median, with ``selection``         .87   .96  1.00  1.00
+    ceilings of beta(.5, 4): pooled   1.00  1.00  1.00  1.00
+    median                             .69   .77   .92   .96
+    mean                               .66   .72   .83   .88
+    median, with ``selection``         .92   .96   .99  1.00
+    all ceilings .25: pooled          1.00  1.00  1.00  1.00
+    median                             .93   .97  1.00  1.00
+    mean                               .99  1.03  1.02  1.01
+    ================================ ===== ===== ===== =====
+
+    With ceilings of .56 all are within .01 of 1. A model of true value .5 scores .49 to .51 pooled, and about half of the
+    table's median and mean.
 
     Args:
-        noise_ceiling: (voxel,) in [0, 1], of the responses that are the target (their average over repeats).
-        min_ceiling: Voxels at or below it are left out: there the ratio is noise over nearly nothing.
-        reduction: "median", "mean" or "none" over voxels.
+        noise_ceiling: (voxel,) at most 1, of the responses that are the target (their average over repeats). Negative values
+            are unclamped estimates of low ceilings, as ``noise_ceiling(..., clamp=False)`` gives.
+        min_ceiling: Voxels at or below it are left out: there the ratio is noise over nearly nothing. Not used by
+            "pooled" without ``selection``.
+        selection: (voxel,) what decides which voxels are used, in place of ``noise_ceiling``: ceilings of other stimuli or
+            repeats, cut at ``min_ceiling``, or a mask.
+        reduction: "median", "mean" or "none" over voxels, or "pooled": then voxels of fewer than 10 valid stimuli are left
+            out, and the value is NaN where the ceilings don't sum to more than 0.
         **kwargs: Of ``torchmetrics.Metric``.
 
     Raises:
+        UserWarning: With "pooled", if ceilings are exactly 0: they were clamped.
         TypeError: As :class:`VoxelCorrelation`.
-        ValueError: As :class:`VoxelCorrelation`; or if the ceiling is outside [0, 1] or of another number of voxels.
+        ValueError: As :class:`VoxelCorrelation`; or if the ceiling is above 1, nowhere above 0 or of another number of
+            voxels, or the selection of another number or empty, or the mean asked of selected voxels without a ceiling.
 
     Example:
         >>> metric = NoiseNormalizedCorrelation(torch.tensor([0.25, 0.0]), reduction="none")
@@ -178,20 +220,74 @@ class NoiseNormalizedCorrelation(VoxelCorrelation):
     """
 
     plot_upper_bound = None
+    reductions = (*VoxelCorrelation.reductions, "pooled")
     noise_ceiling: Tensor
+    used: Tensor
 
     def __init__(
-        self, noise_ceiling: Tensor, *, min_ceiling: float = 0.05, reduction: Reduction = "median", **kwargs: Any
+        self,
+        noise_ceiling: Tensor,
+        *,
+        min_ceiling: float = 0.05,
+        selection: Tensor | None = None,
+        reduction: Reduction | Literal["pooled"] = "median",
+        **kwargs: Any,
     ) -> None:
-        super().__init__(reduction=reduction, **kwargs)
+        super().__init__(reduction=reduction, **kwargs)  # type: ignore[arg-type]
         noise_ceiling = torch.as_tensor(noise_ceiling).double()
-        check_ceiling(noise_ceiling)
+        check_infinite(noise_ceiling=noise_ceiling)
+        check_ceiling(noise_ceiling.clamp_min(0))
+        if selection is None:
+            used = ~noise_ceiling.isnan() if reduction == "pooled" else noise_ceiling > min_ceiling
+        else:
+            used = _mask(torch.as_tensor(selection), min_ceiling, noise_ceiling)
         self.register_buffer("noise_ceiling", noise_ceiling, persistent=False)
+        self.register_buffer("used", used, persistent=False)
         self.min_ceiling = min_ceiling
+        if reduction == "pooled" and bool((noise_ceiling[used] == 0).any()):
+            warnings.warn(
+                f"{int((noise_ceiling[used] == 0).sum())} noise ceilings are exactly 0, so they were cut there: their sum is "
+                "too large, and the pooled value too small. Estimate them with clamp=False",
+                UserWarning,
+                stacklevel=2,
+            )
+        lost = int((used & (noise_ceiling <= 0)).sum())
+        if reduction == "mean" and lost:
+            raise ValueError(
+                f"selection keeps {lost} voxels whose noise ceiling isn't above 0, and r / sqrt(0) has no mean: take "
+                "reduction 'pooled' or 'median'"
+            )
 
     def _per_voxel(self) -> Tensor:
         r, ceiling = super()._per_voxel(), self.noise_ceiling.double()
         if r.numel() != ceiling.numel():
             raise ValueError(f"noise_ceiling has {ceiling.numel()} voxels, the responses {r.numel()}")
-        used = ceiling > self.min_ceiling
-        return torch.where(used, r / torch.where(used, ceiling, 1).sqrt(), torch.nan)
+        if self.reduction == "pooled":
+            return torch.where(self.used, r, torch.nan)
+        # A selected voxel without a ceiling is infinite, not missing: to leave it out would be a choice by luck again.
+        return torch.where(self.used, r / torch.where(self.used, ceiling, 1).clamp_min(0).sqrt(), torch.nan)
+
+    def compute(self) -> Tensor:
+        """The normalised correlation over all that was added."""
+        if self.reduction != "pooled":
+            return super().compute()
+        r = self._per_voxel()
+        self.num_undefined = int(r.isnan().sum())
+        return pooled_normalized_correlation(r, self.noise_ceiling.double(), self._total()[0]).float()
+
+
+def _mask(selection: Tensor, min_ceiling: float, ceiling: Tensor) -> Tensor:
+    """Which voxels the selection leaves, and have a ceiling.
+
+    Raises:
+        ValueError: If it is of other voxels, or leaves none.
+    """
+    if selection.shape != ceiling.shape:
+        raise ValueError(
+            f"selection is {tuple(selection.shape)}, noise_ceiling {tuple(ceiling.shape)}: one value a voxel"
+        )
+    used = selection.to(ceiling.device) if selection.dtype == torch.bool else selection.to(ceiling) > min_ceiling
+    used = used & ~ceiling.isnan()
+    if not bool(used.any()):
+        raise ValueError("selection leaves no voxel that has a noise ceiling")
+    return used

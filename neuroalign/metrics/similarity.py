@@ -16,6 +16,7 @@ from neuroalign.functional.dissimilarity import Dissimilarity
 from neuroalign.functional.distributed import alone
 from neuroalign.functional.gram import all_finite, check_ceiling, check_infinite, check_sets
 from neuroalign.functional.matching import soft_matching
+from neuroalign.functional.median import nanmedian
 from neuroalign.functional.rdm_comparison import Comparison, check_options, rsa
 from neuroalign.functional.regression import PENALTIES, check_penalty, ridge_predictivity
 from neuroalign.functional.shape import check_alpha, procrustes, shape_distance
@@ -316,7 +317,7 @@ class RidgePredictivity(_WeightedMetric):
     def _similarity(self, preds: Tensor, target: Tensor) -> Tensor:
         r = ridge_predictivity(preds, target, penalty=self.penalty, num_folds=self.num_folds, weight=self.noise_ceiling)
         if self.reduction == "median":
-            return r.nanmedian()
+            return nanmedian(r)
         if self.reduction == "none":
             return r
         w = torch.ones_like(r) if self.noise_ceiling is None else self.noise_ceiling.to(r)

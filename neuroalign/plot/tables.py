@@ -138,7 +138,7 @@ def plot_prediction(table: pd.DataFrame, *, ax: Axes | None = None, title: str |
     """
     ax = _axes(ax, 5.0, 4.5)
     for i, (region, part) in enumerate(table.groupby("region", sort=False)):
-        ceiling = np.sqrt(part["noise_ceiling"])
+        ceiling = np.sqrt(part["noise_ceiling"].clip(lower=0))  # unclamped estimates may be negative
         ax.plot(
             ceiling, part["correlation"], _MARKERS[i], color=_COLORS[i % len(_COLORS)], markersize=3.5, alpha=0.6,
             label=f"{region}: median r {part['correlation'].median():.2f} of {ceiling.median():.2f}",

@@ -87,6 +87,7 @@ CASES = {
     "each voxel": Case(lambda: VoxelCorrelation(reduction="none"), sets()),
     "patterns": Case(lambda: VoxelCorrelation(over="voxels", reduction="mean"), sets()),
     "normalised": Case(lambda: NoiseNormalizedCorrelation(CEILING), sets()),
+    "normalised, pooled": Case(lambda: NoiseNormalizedCorrelation(CEILING, reduction="pooled"), sets()),
     "robust": Case(RobustAccuracy, decisions()),
     "geometry": Case(lambda: ManifoldGeometry(**GEOMETRY), clouds(), None, key="capacity"),
     "shape": Case(ShapeBias, cues(), None, key="shape_bias"),

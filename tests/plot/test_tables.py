@@ -56,6 +56,13 @@ def test_prediction(tmp_path):
     assert (tmp_path / "a.png").stat().st_size > 1000
 
 
+def test_a_ceiling_estimated_below_zero_is_drawn_at_zero():
+    table = pd.DataFrame({"region": "V1", "correlation": [0.1, 0.5], "noise_ceiling": [-0.1, 0.64]})
+    ax = plot_prediction(table)
+    assert ax.lines[0].get_xdata().tolist() == [0, 0.8]
+    assert "of 0.40" in ax.get_legend().get_texts()[0].get_text()
+
+
 def test_controls():
     assert [is_control(c) for c in ("none", "TO shuffled fit", "label only", "random geometry", "V1", "TO manifold")] == [
         True, True, True, True, False, False,
