@@ -1,0 +1,85 @@
+"""The difference between two conditions' outcomes, over budgets and at each of them, with its interval."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from neuroalign.functional.intervals import tango
+from neuroalign.study.paired_outcomes import PairedOutcomes
+from neuroalign.study.variance_components import MeanVariance, mean_variance
+
+
+def subjects_of(outcomes: PairedOutcomes) -> np.ndarray:
+    """(row,) subject of each row, one and the same where there are none."""
+    return np.zeros(len(outcomes.first), dtype=int) if outcomes.subjects is None else outcomes.subjects
+
+
+def mean_difference(
+    first: np.ndarray, second: np.ndarray, outcomes: PairedOutcomes, classes: np.ndarray | None
+) -> tuple[float, MeanVariance]:
+    """Mean over subjects of the mean over their replications of the mean over images, and its variance."""
+    if not outcomes.paired:
+        difference = float(np.nanmean(first, 1).mean() - np.nanmean(second, 1).mean())
+        return difference, mean_variance(first, second, classes=classes)
+    by_row = pd.Series(np.nanmean(first - second, axis=1))
+    difference = float(by_row.groupby(subjects_of(outcomes)).mean().mean())
+    variance = mean_variance(
+        first - second, subjects=outcomes.subjects, replications=outcomes.replications, classes=classes
+    )
+    return difference, variance
+
+
+def interval_of(
+    first: np.ndarray, second: np.ndarray, difference: float, variance: MeanVariance, confidence: float, binary: bool
+) -> tuple[float, float]:
+    """The interval over units and images; of one pair of networks and one budget (``binary``) the score interval."""
+    if len(first) == len(second) == 1 and binary:
+        return tango(*_discordant(first, second), first.shape[1], confidence)
+    return around(difference, variance.half_width(confidence))
+
+
+def around(difference: float, half_width: float) -> tuple[float, float]:
+    """The interval, no further than a difference of accuracies can be."""
+    return float(max(difference - half_width, -1.0)), float(min(difference + half_width, 1.0))
+
+
+def _discordant(first: np.ndarray, second: np.ndarray) -> tuple[int, int]:
+    return int((first > second).sum()), int((first < second).sum())
+
+
+def num_positive(first: np.ndarray, second: np.ndarray, outcomes: PairedOutcomes) -> int | None:
+    """Units in which the first was higher; None where the units of the two don't belong together."""
+    if not outcomes.paired:
+        return None
+    by_row = pd.Series(np.nanmean(first - second, axis=1))
+    by_unit = by_row if outcomes.subjects is None else by_row.groupby(outcomes.subjects).mean()
+    return int((by_unit > 0).sum())
+
+
+def table_of(outcomes: PairedOutcomes, classes: np.ndarray | None, confidence: float) -> pd.DataFrame:
+    """A row for every perturbation and budget; see :attr:`neuroalign.study.Comparison.table`."""
+    from scipy.stats import binomtest
+
+    rows = []
+    single = len(outcomes.first) == len(outcomes.second) == 1
+    for k in range(len(outcomes.keys)):
+        a, b = outcomes.first[:, :, k], outcomes.second[:, :, k]
+        difference, variance = mean_difference(a, b, outcomes, classes)
+        low, high = interval_of(a, b, difference, variance, confidence, classes is None)
+        accuracy, other = (_accuracy(x, outcomes) for x in (a, b))
+        row = {"accuracy": accuracy, "other_accuracy": other, "difference": difference, "low": low, "high": high}
+        if outcomes.paired or single:
+            only_first, only_second = _discordant(a, b)
+            discordant = only_first + only_second
+            p_value = binomtest(only_first, discordant).pvalue if discordant else 1.0
+            row |= {"only_first": only_first, "only_second": only_second, "p_value": p_value if single else np.nan}
+        else:
+            row |= {"only_first": np.nan, "only_second": np.nan, "p_value": np.nan}
+        rows.append(row | {"num_images": len(outcomes.stimuli), "num_replications": min(len(a), len(b))})
+    return pd.concat([outcomes.keys, pd.DataFrame(rows)], axis=1)
+
+
+def _accuracy(correct: np.ndarray, outcomes: PairedOutcomes) -> float:
+    by_row = pd.Series(np.nanmean(correct, axis=1))
+    return float(by_row.groupby(subjects_of(outcomes)).mean().mean() if outcomes.paired else by_row.mean())
