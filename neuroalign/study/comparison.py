@@ -10,10 +10,8 @@ import numpy as np
 import pandas as pd
 
 from neuroalign.perturbations import RobustnessCurve
-from neuroalign.study.difference import around, interval_of, mean_difference, num_positive, subjects_of, table_of
+from neuroalign.study.difference import around, interval_of, mean_difference, num_positive, table_of
 from neuroalign.study.paired_outcomes import class_of, paired_outcomes
-
-_NO_INTERVAL = (float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -21,8 +19,8 @@ class Comparison:
     """The difference in accuracy between two conditions, averaged over budgets, replications and subjects.
 
     A replication is one training of each condition (a seed, with all that it draws). The *unit* is what the conclusion is
-    drawn over: subjects where there are several, else replications. With one unit, the interval is over images alone and
-    says nothing about other seeds or subjects.
+    drawn over: subjects where there are several, else replications. With one replication nothing is decided: the interval
+    then is over images alone (and subjects, where there are several), and says nothing about other seeds.
 
     Attributes:
         treatment: Name of the condition.
@@ -31,14 +29,14 @@ class Comparison:
         low: Lower end of its interval: over other units and other images; over other images alone where there is one unit.
         high: Upper end.
         num_positive: Units in which the treatment was higher; None where the units of the two don't belong together.
-        num_replications: Replications (of the subject that has fewest).
+        num_replications: Distinct replications; of the condition that has fewer, where the two have different ones.
         num_images: Distinct images.
         num_subjects: Distinct subjects.
         confidence: Of the intervals.
         standard_error: Of the difference, over the same as the interval.
         df: Degrees of freedom: units - 1, or of images where there is one unit. The interval isn't the standard error times
             one quantile, but adds each part's variance times its own squared quantile.
-        over_units: (low, high) over other units on these very images; NaN where there is one unit.
+        over_units: (low, high) over other units on these very images; None where there is one unit.
         over_images: (low, high) over other images with these very units.
         within: (low, high) at confidence 1 - 2 (1 - ``confidence``), as the test of equivalence takes it: 90 % for 95 %.
         equivalence: Largest difference that counts as equal, where asked for.
@@ -60,9 +58,9 @@ class Comparison:
     confidence: float = 0.95
     standard_error: float = float("nan")
     df: float = float("nan")
-    over_units: tuple[float, float] = _NO_INTERVAL
-    over_images: tuple[float, float] = _NO_INTERVAL
-    within: tuple[float, float] = _NO_INTERVAL
+    over_units: tuple[float, float] | None = None
+    over_images: tuple[float, float] | None = None
+    within: tuple[float, float] | None = None
     equivalence: float | None = None
     table: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False, compare=False)
 
@@ -79,17 +77,27 @@ class Comparison:
     @property
     def interval_over(self) -> str:
         """What the interval is over, in words: "4 replications and 1000 images", or "1000 images of one replication"."""
-        images, replications = _counted(self.num_images, "image"), _counted(self.num_replications, "replication")
-        if self.num_subjects > 1:
-            return f"{self.num_subjects} subjects, {replications} and {images}"
-        return f"{images} of one replication" if self.num_replications < 2 else f"{replications} and {images}"
+        several = self.num_subjects > 1
+        images = f"{self.num_images} image{'s' if self.num_images != 1 else ''}"
+        if self.num_replications < 2:
+            return f"{f'{self.num_subjects} subjects and ' if several else ''}{images} of one replication"
+        return (
+            f"{f'{self.num_subjects} subjects, ' if several else ''}{self.num_replications} replications and {images}"
+        )
+
+    @property
+    def decides(self) -> bool:
+        """Whether there are several replications: one says nothing about others, in however many subjects."""
+        return self.num_replications > 1
 
     @property
     def equivalent(self) -> bool | None:
         """Whether the two are shown to differ by less than ``equivalence`` (two one-sided tests); None if not asked."""
         if self.equivalence is None:
             return None
-        return self.num_units > 1 and -self.equivalence < self.within[0] and self.within[1] < self.equivalence
+        if self.within is None:
+            raise ValueError("equivalence needs the interval `within`, which compare computes")
+        return self.decides and -self.equivalence < self.within[0] and self.within[1] < self.equivalence
 
     @property
     def largest(self) -> float:
@@ -99,9 +107,9 @@ class Comparison:
     @property
     def outcome(self) -> str:
         """Either "higher" or "lower" where the interval excludes 0, "equivalent" where that was asked for and shown, else
-        "undecided"; always undecided with one unit.
+        "undecided"; always undecided with one replication.
         """
-        if self.num_units < 2:
+        if not self.decides:
             return "undecided"
         if self.low > 0:
             return "higher"
@@ -119,14 +127,10 @@ class Comparison:
             f"{self.treatment} - {self.control}: {self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}] over "
             f"{self.interval_over}"
         )
-        if self.num_positive is None or self.num_units < 2:
+        if self.num_positive is None or not self.decides:
             return text
         subjects = " subjects" if self.num_subjects > 1 else ""
         return f"{text}, higher in {self.num_positive} of {self.num_units}{subjects}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' if number != 1 else ''}"
 
 
 def mean_over_eps(images: pd.DataFrame) -> pd.DataFrame:
@@ -146,8 +150,9 @@ def compare(
 ) -> Comparison: ...  # fmt: skip
 @overload
 def compare(
-    first: pd.DataFrame | RobustnessCurve, second: pd.DataFrame | RobustnessCurve, /, *, equivalence: float | None = None,
-    confidence: float = 0.95, paired_replications: bool = True, labels: pd.Series | None = None, seed: int | None = None,
+    first: pd.DataFrame | RobustnessCurve, second: pd.DataFrame | RobustnessCurve, /, *,
+    names: tuple[str, str] | None = None, equivalence: float | None = None, confidence: float = 0.95,
+    paired_replications: bool = True, labels: pd.Series | None = None, seed: int | None = None,
 ) -> Comparison: ...  # fmt: skip
 def compare(
     first: pd.DataFrame | RobustnessCurve,
@@ -155,6 +160,7 @@ def compare(
     /,
     control: str | None = None,
     *,
+    names: tuple[str, str] | None = None,
     equivalence: float | None = None,
     confidence: float = 0.95,
     paired_replications: bool = True,
@@ -170,8 +176,9 @@ def compare(
     times the square of its own quantile of Student's t: the spread of the replications' means over their number
     (replications - 1 degrees of freedom), and what their common images bring all of them alike (images - 1). It holds
     for images shared by all replications, other images in each, and anything between. With several subjects, the
-    spread is that of the subjects' means, and replications that subjects share count as their images do. It never is shorter
-    than the interval over images alone. Two replications make it long: the quantile is then 12.7.
+    spread is that of the subjects' means, and replications that subjects share (one control for all, say) count as common
+    images do. It never is shorter than the interval over images alone. Two replications make it long: the quantile is then
+    12.7.
 
     With one replication (or curve) the interval is over images alone, and nothing is decided. Of one budget it is then
     Tango's score interval; of a mean over budgets a t interval to which two images were added, one for either network, so
@@ -183,6 +190,7 @@ def compare(
             perturbation without a budget has eps NaN.
         second: Name of the treatment in ``condition``, or the table or curve of the network that is subtracted.
         control: Name of the control in ``condition``; with two tables, none.
+        names: Of the two networks, where two tables or curves are given; default their ``condition``, or "first", "second".
         equivalence: Largest difference that counts as equal, above 0: see :attr:`Comparison.equivalent`.
         confidence: Of the intervals, above 0.5 and below 1.
         paired_replications: Whether replications of one number belong together (the same split, predictor or weights at the
@@ -215,27 +223,26 @@ def compare(
         raise ValueError(f"confidence must be above 0.5 and below 1, such as 0.95; got {confidence}")
     if equivalence is not None and not equivalence > 0:
         raise ValueError(f"equivalence must be the largest difference that counts as equal, above 0; got {equivalence}")
-    outcomes = paired_outcomes(first, second, control, paired_replications=paired_replications)
+    outcomes = paired_outcomes(first, second, control, names=names, paired_replications=paired_replications)
     classes = None if labels is None else class_of(labels, outcomes.stimuli)
     attacked = outcomes.attacked
     a, b = outcomes.first[:, :, attacked].mean(2), outcomes.second[:, :, attacked].mean(2)
     binary = int(attacked.sum()) == 1
     difference, variance = mean_difference(a, b, outcomes, classes)
     low, high = interval_of(a, b, difference, variance, confidence, binary and labels is None)
-    _, replications = np.unique(subjects_of(outcomes), return_counts=True)
     return Comparison(
         *outcomes.names,
         difference,
         low,
         high,
         num_positive=num_positive(a, b, outcomes),
-        num_replications=int(replications.min()) if outcomes.paired else min(len(a), len(b)),
+        num_replications=outcomes.num_replications,
         num_images=len(outcomes.stimuli),
-        num_subjects=len(replications),
+        num_subjects=1 if outcomes.subjects is None else len(np.unique(outcomes.subjects)),
         confidence=confidence,
         standard_error=variance.total**0.5,
         df=variance.df,
-        over_units=around(difference, variance.half_width_over_units(confidence)),
+        over_units=around(difference, variance.half_width_over_units(confidence)) if variance.units else None,
         over_images=around(difference, variance.half_width_over_images(confidence)) if variance.units else (low, high),
         within=interval_of(a, b, difference, variance, 2 * confidence - 1, binary and labels is None),
         equivalence=equivalence,

@@ -10,11 +10,6 @@ from neuroalign.study.paired_outcomes import PairedOutcomes
 from neuroalign.study.variance_components import MeanVariance, mean_variance
 
 
-def subjects_of(outcomes: PairedOutcomes) -> np.ndarray:
-    """(row,) subject of each row, one and the same where there are none."""
-    return np.zeros(len(outcomes.first), dtype=int) if outcomes.subjects is None else outcomes.subjects
-
-
 def mean_difference(
     first: np.ndarray, second: np.ndarray, outcomes: PairedOutcomes, classes: np.ndarray | None
 ) -> tuple[float, MeanVariance]:
@@ -22,8 +17,7 @@ def mean_difference(
     if not outcomes.paired:
         difference = float(np.nanmean(first, 1).mean() - np.nanmean(second, 1).mean())
         return difference, mean_variance(first, second, classes=classes)
-    by_row = pd.Series(np.nanmean(first - second, axis=1))
-    difference = float(by_row.groupby(subjects_of(outcomes)).mean().mean())
+    difference = float(_by_unit(first - second, outcomes.subjects).mean())
     variance = mean_variance(
         first - second, subjects=outcomes.subjects, replications=outcomes.replications, classes=classes
     )
@@ -52,9 +46,7 @@ def num_positive(first: np.ndarray, second: np.ndarray, outcomes: PairedOutcomes
     """Units in which the first was higher; None where the units of the two don't belong together."""
     if not outcomes.paired:
         return None
-    by_row = pd.Series(np.nanmean(first - second, axis=1))
-    by_unit = by_row if outcomes.subjects is None else by_row.groupby(outcomes.subjects).mean()
-    return int((by_unit > 0).sum())
+    return int((_by_unit(first - second, outcomes.subjects) > 0).sum())
 
 
 def table_of(outcomes: PairedOutcomes, classes: np.ndarray | None, confidence: float) -> pd.DataFrame:
@@ -67,7 +59,7 @@ def table_of(outcomes: PairedOutcomes, classes: np.ndarray | None, confidence: f
         a, b = outcomes.first[:, :, k], outcomes.second[:, :, k]
         difference, variance = mean_difference(a, b, outcomes, classes)
         low, high = interval_of(a, b, difference, variance, confidence, classes is None)
-        accuracy, other = (_accuracy(x, outcomes) for x in (a, b))
+        accuracy, other = (float(_by_unit(x, outcomes.subjects).mean()) for x in (a, b))
         row = {"accuracy": accuracy, "other_accuracy": other, "difference": difference, "low": low, "high": high}
         if outcomes.paired or single:
             only_first, only_second = _discordant(a, b)
@@ -76,10 +68,11 @@ def table_of(outcomes: PairedOutcomes, classes: np.ndarray | None, confidence: f
             row |= {"only_first": only_first, "only_second": only_second, "p_value": p_value if single else np.nan}
         else:
             row |= {"only_first": np.nan, "only_second": np.nan, "p_value": np.nan}
-        rows.append(row | {"num_images": len(outcomes.stimuli), "num_replications": min(len(a), len(b))})
+        rows.append(row | {"num_images": len(outcomes.stimuli), "num_replications": outcomes.num_replications})
     return pd.concat([outcomes.keys, pd.DataFrame(rows)], axis=1)
 
 
-def _accuracy(correct: np.ndarray, outcomes: PairedOutcomes) -> float:
-    by_row = pd.Series(np.nanmean(correct, axis=1))
-    return float(by_row.groupby(subjects_of(outcomes)).mean().mean() if outcomes.paired else by_row.mean())
+def _by_unit(values: np.ndarray, subjects: np.ndarray | None) -> np.ndarray:
+    """(unit,) mean over images, and over the rows of a subject where there are subjects."""
+    by_row = np.nanmean(values, axis=1)
+    return by_row if subjects is None else np.array([by_row[subjects == s].mean() for s in np.unique(subjects)])

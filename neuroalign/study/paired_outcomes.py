@@ -38,6 +38,11 @@ class PairedOutcomes:
     paired: bool
 
     @property
+    def num_replications(self) -> int:
+        """Distinct replications; of the condition that has fewer, where the rows of the two don't belong together."""
+        return len(np.unique(self.replications)) if self.paired else min(len(self.first), len(self.second))
+
+    @property
     def attacked(self) -> np.ndarray:
         """(key,) whether it is an attack or corruption, not clean accuracy; all keys where there is nothing else."""
         attacked = ~(self.keys["eps"] == 0).to_numpy()
@@ -49,6 +54,7 @@ def paired_outcomes(
     second: str | pd.DataFrame | RobustnessCurve,
     control: str | None,
     *,
+    names: tuple[str, str] | None = None,
     paired_replications: bool = True,
 ) -> PairedOutcomes:
     """Bring two conditions onto the same images and budgets; see :func:`neuroalign.study.compare` for the arguments.
@@ -56,7 +62,8 @@ def paired_outcomes(
     Raises:
         ValueError: If a column or condition is missing, or the two don't fit each other.
     """
-    names, tables = _two_tables(first, second, control)
+    own_names, tables = _two_tables(first, second, control)
+    names = names or own_names
     a, b = (_tidy(table) for table in tables)
     rows_a, rows_b = (_rows(t) for t in (a, b))
     keys, keys_b = (t[_KEYS].drop_duplicates(ignore_index=True) for t in (a, b))

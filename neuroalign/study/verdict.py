@@ -30,7 +30,7 @@ def verdict(comparisons: Sequence[Comparison], subject: str, *, equivalence: flo
         comparisons = [replace(c, equivalence=equivalence) for c in comparisons]
     by_outcome: dict[str, list[Comparison]] = {}
     for c in comparisons:
-        by_outcome.setdefault("one unit" if c.num_units < 2 else c.outcome, []).append(c)
+        by_outcome.setdefault(c.outcome if c.decides else "one replication", []).append(c)
     clauses = []
     if higher := by_outcome.get("higher"):
         clauses.append(f"raised accuracy under attack above {_listed(higher)}")
@@ -41,9 +41,26 @@ def verdict(comparisons: Sequence[Comparison], subject: str, *, equivalence: flo
         clauses.append(f"is equal to within {bound:g} to {_listed(equal)}")
     if undecided := by_outcome.get("undecided"):
         clauses.append(f"shows no clear difference from {_listed(undecided)}")
-    if one := by_outcome.get("one unit"):
-        clauses.append(f"was trained once only, which decides nothing, for or against {_listed(one)}")
+    if one := by_outcome.get("one replication"):
+        clauses.append(f"was trained once only, which decides nothing about {_listed(one)}")
     return f"{subject} {'; it '.join(clauses)}."
+
+
+def interval_meaning(comparison: Comparison) -> str:
+    """A sentence on what an interval says, and what it doesn't.
+
+    Args:
+        comparison: One of a study; the others have the same replications and images.
+
+    Example:
+        >>> interval_meaning(Comparison("TO", "none", 0.1, 0.05, 0.15, 1, 1, 300))
+        'The intervals are over 300 images of one replication: they say nothing about other seeds, so nothing is decided.'
+    """
+    over = comparison.interval_over
+    if not comparison.decides:
+        return f"The intervals are over {over}: they say nothing about other seeds, so nothing is decided."
+    quantile = "" if comparison.df > 2 else f" With {comparison.num_units} {comparison.unit}s they are long."
+    return f"The intervals are over {over}: how the difference may turn out with others of each.{quantile}"
 
 
 def _listed(comparisons: Sequence[Comparison]) -> str:
@@ -53,8 +70,8 @@ def _listed(comparisons: Sequence[Comparison]) -> str:
 
 def _numbers(comparison: Comparison) -> str:
     text = f"{comparison.difference:+.3f}"
-    if comparison.num_units < 2:
-        return f"{text}; over images alone {comparison.low:+.3f} to {comparison.high:+.3f}"
+    if not comparison.decides:
+        return f"{text}; over {comparison.interval_over} {comparison.low:+.3f} to {comparison.high:+.3f}"
     if comparison.outcome in ("higher", "lower") and comparison.equivalent:
         return f"{text}, less than {comparison.equivalence:g}"
     if comparison.outcome == "undecided":
