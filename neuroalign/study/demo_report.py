@@ -123,6 +123,12 @@ def _sentences(
     sentences.append(PLANTED)
     if num_replications < 2:
         sentences.insert(0, "One replication decides nothing.")
+    elif num_replications < 4:
+        sentences.insert(
+            -1,
+            f"With {num_replications} replications only huge differences are told from chance: --replications 8 makes the "
+            "intervals several times shorter.",
+        )
     return sentences
 
 
