@@ -126,7 +126,7 @@ def _sentences(
     elif num_replications < 4:
         sentences.insert(
             -1,
-            f"With {num_replications} replications only huge differences are told from chance: --replications 8 makes the "
+            f"With {num_replications} replications most differences can't be told from chance: --replications 8 makes the "
             "intervals several times shorter.",
         )
     return sentences

@@ -72,8 +72,11 @@ def mean_variance(
         second: The other condition's outcomes (other row, image), where rows of the two don't belong together.
         subjects: Subject of each row (row,), where there are several: the unit is then the subject, and rows count through
             their subject's mean.
-        replications: Replication of each row (row,); subjects may share some. Needed with ``subjects``.
+        replications: Replication of each row (row,), needed with ``subjects``, which may share some.
         classes: Class of each image (image,), from 0: images are then a sample within each class.
+
+    Raises:
+        ValueError: If there are subjects and no replications.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -85,9 +88,11 @@ def mean_variance(
         Obuchowski & Rockette 1995, Communications in Statistics 24:285-308 (readers and cases, as seeds and images here);
         Banerjee 1960, Sankhya 22:331-356 (a quantile for each variance).
     """
+    if subjects is not None and replications is None:
+        raise ValueError("with subjects, give each row's replication: subjects that share one are not independent")
     rows = first if second is None else np.concatenate([first, second])
     present = ~np.isnan(rows)
-    num_images = int(present.any(0).sum())
+    num_images, num_shared = int(present.any(0).sum()), int((present.sum(0) > 1).sum())
     classes = np.zeros(rows.shape[1], dtype=int) if classes is None else classes
     num_classes = len(np.unique(classes[present.any(0)]))
     residuals = _residuals(rows, present, classes)
@@ -101,7 +106,7 @@ def mean_variance(
         weights = np.concatenate([np.full(split, 1 / split), np.full(len(second), -1 / len(second))])
         of_images = _mean_off_diagonal(shared[:split, :split]) + _mean_off_diagonal(shared[split:, split:])
         of_images -= 2 * float(shared[:split, split:].mean())
-    elif subjects is not None:
+    elif subjects is not None and replications is not None:
         member = (np.unique(subjects)[:, None] == subjects[None]).astype(float)
         member /= member.sum(1, keepdims=True)
         groups = [member @ means]
@@ -111,7 +116,7 @@ def mean_variance(
     else:
         groups, weights = [means], np.full(len(means), 1 / len(means))
         of_images = _mean_off_diagonal(shared)
-    crossed.append((max(of_images, 0.0), max(num_images - num_classes, 1)))
+    crossed.append((max(of_images, 0.0), max(num_shared - num_classes, 1)))
     enough = all(len(g) > 1 for g in groups)
     units = tuple((float(g.var(ddof=1)) / len(g), len(g) - 1) for g in groups) if enough else ()
     difference = float(weights @ means)
@@ -155,9 +160,7 @@ def _mean_off_diagonal(matrix: np.ndarray) -> float:
     return float(matrix.sum() - matrix.trace()) / (n * (n - 1)) if n > 1 else 0.0
 
 
-def _shared_replications(
-    means: np.ndarray, subjects: np.ndarray, replications: np.ndarray | None
-) -> list[tuple[float, int]]:
+def _shared_replications(means: np.ndarray, subjects: np.ndarray, replications: np.ndarray) -> list[tuple[float, int]]:
     """What subjects share of their replications (a control that all are compared with, a split), if they share any."""
     subject, replication = (np.unique(x, return_inverse=True)[1] for x in (subjects, replications))
     values = np.full((subject.max() + 1, replication.max() + 1), np.nan)

@@ -42,7 +42,10 @@ def verdict(comparisons: Sequence[Comparison], subject: str, *, equivalence: flo
     if undecided := by_outcome.get("undecided"):
         clauses.append(f"shows no clear difference from {_listed(undecided)}")
     if one := by_outcome.get("one replication"):
-        clauses.append(f"was trained once only, which decides nothing about {_listed(one)}")
+        clauses.append(
+            f"is undecided against {_listed(one)}, since the intervals are over {one[0].interval_over}: they say nothing "
+            "about other seeds"
+        )
     return f"{subject} {'; it '.join(clauses)}."
 
 
@@ -71,7 +74,7 @@ def _listed(comparisons: Sequence[Comparison]) -> str:
 def _numbers(comparison: Comparison) -> str:
     text = f"{comparison.difference:+.3f}"
     if not comparison.decides:
-        return f"{text}; over {comparison.interval_over} {comparison.low:+.3f} to {comparison.high:+.3f}"
+        return f"{text} [{comparison.low:+.3f}, {comparison.high:+.3f}]"
     if comparison.outcome in ("higher", "lower") and comparison.equivalent:
         return f"{text}, less than {comparison.equivalence:g}"
     if comparison.outcome == "undecided":

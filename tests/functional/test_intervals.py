@@ -51,6 +51,7 @@ def test_the_sides_change_with_the_sign():
     assert tango(3, 7, 30) == pytest.approx((-high, -low))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [10, 50, 200])
 @pytest.mark.parametrize("shares", [(0.2, 0.2), (0.25, 0.15), (0.02, 0.02), (0.03, 0.01), (0.06, 0.01)])
 def test_it_covers(n, shares):

@@ -117,6 +117,11 @@ def test_subjects_that_share_replications(of_replications):
         assert np.mean(by_subjects) > 0.2
 
 
+def test_subjects_need_their_replications():
+    with pytest.raises(ValueError, match="give each row's replication"):
+        mean_variance(np.zeros((4, 5)), subjects=np.array([0, 0, 1, 1]))
+
+
 @pytest.mark.parametrize(("first", "second"), [(2, 6), (4, 4)])
 def test_replications_that_do_not_belong_together(first, second):
     rng = np.random.default_rng(0)

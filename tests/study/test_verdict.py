@@ -33,8 +33,8 @@ def case(control, difference, outcome, replications=4, **options):
         ),
         (
             [case("x", 0.1, "higher", replications=1), case("y", 0.0, "undecided", replications=1)],
-            "T was trained once only, which decides nothing about x (+0.100; over 100 images of one replication +0.010 to "
-            "+0.200) and y (+0.000; over 100 images of one replication -0.100 to +0.120).",
+            "T is undecided against x (+0.100 [+0.010, +0.200]) and y (+0.000 [-0.100, +0.120]), since the intervals are "
+            "over 100 images of one replication: they say nothing about other seeds.",
         ),
     ],
 )
