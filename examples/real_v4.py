@@ -59,6 +59,7 @@ from neuroalign.study import (
     verdict,
 )
 from neuroalign.study.training import write_table
+from neuroalign.study.verdict import interval_meaning
 
 SIZE = 32  # everything is shown to the predictors at the size of a CIFAR image
 EPS = (1 / 255, 2 / 255, 4 / 255)
@@ -333,18 +334,20 @@ def main(argv: list[str] | None = None) -> pd.DataFrame:
     print(
         mean_over_eps(images).pivot(index="condition", columns="replication", values="accuracy").loc[list(CONDITIONS)]
     )
-    print("\nPaired differences over the three budgets, with 95 % intervals over images (seeds averaged):")
+    print("\nPaired differences over the three budgets, with 95 % intervals:")
     for region in ("V4", "V1"):
         controls = [c for c in CONDITIONS if not c.startswith("V") or c == f"{region} shuffled fit"]
         comparisons = [compare(images, region, control) for control in controls]
+        print(interval_meaning(comparisons[0]))
         for comparison in comparisons:
             print("  ", comparison)
         if args.fast:
             continue
-        strictest = comparisons[-1]
+        strictest = comparisons[-1]  # the shuffled fit
         print(verdict(comparisons, f"Guidance by real {region} recordings"))
         print(
-            f"What is specific to the recordings is what it gains over its shuffled fit: {strictest.difference:+.3f}."
+            "What is specific to the recordings is what it gains over its shuffled fit: "
+            f"{strictest.difference:+.3f} [{strictest.low:+.3f}, {strictest.high:+.3f}]."
         )
     if args.fast:
         print("A fast run trains for one epoch on few images: its numbers mean nothing, so there is no verdict.")

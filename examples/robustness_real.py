@@ -49,7 +49,7 @@ from neuroalign.files import whole
 from neuroalign.functional import error_consistency, wilson
 from neuroalign.perturbations import COMMON_CORRUPTIONS
 from neuroalign.plot import plot_accuracy, plot_corruptions, plot_landscape, plot_transforms
-from neuroalign.study import Recipe, Suite, compare_paired, evaluate_suite, loss_landscape, train_classifier
+from neuroalign.study import Recipe, Suite, compare, evaluate_suite, loss_landscape, train_classifier
 from neuroalign.study.training import write_table
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -172,9 +172,9 @@ def write(results: dict, networks: dict, test: ArrayDataset, loader: DataLoader,
     for condition, result in results.items():
         for control in ("none", "V4 shuffled fit", "adversarial"):
             if control in results and control != condition:
-                table = compare_paired(result.curves[worst].per_image(), results[control].curves[worst].per_image())
-                pairs.append(table.table.assign(treatment=condition, control=control, mean=str(table)))
-                print(f"{condition} - {control}: {table}")
+                found = compare(result.curves[worst], results[control].curves[worst], names=(condition, control))
+                pairs.append(found.table.assign(treatment=condition, control=control, mean=str(found)))
+                print(found)
     if pairs:
         write_table(pd.concat(pairs), out / "paired.csv")
     rows = [{"model": c, "clean": r.attacks["clean_accuracy"].iloc[0], **r.smoothness._asdict(),

@@ -26,7 +26,7 @@ from neuroalign.functional.distributed import gather_batch, reduce_sum
 from neuroalign.functional.few_shot import FewShotGeometry, few_shot_error
 from neuroalign.functional.gabor import gabor_energy, gabor_filters
 from neuroalign.functional.glue import GlueGeometry, glue
-from neuroalign.functional.intervals import wilson
+from neuroalign.functional.intervals import tango, wilson
 from neuroalign.functional.likelihood import gaussian_nll, poisson_nll
 from neuroalign.functional.linear_separation import SimulatedCapacity, linear_separability, simulated_capacity
 from neuroalign.functional.manifold import (
@@ -127,6 +127,7 @@ __all__ = [
     "square_rdm",
     "subspace_overlap",
     "svcca",
+    "tango",
     "variance_ratio",
     "wilson",
 ]

@@ -1,6 +1,6 @@
 """The paper's whole experiment as data: conditions times replications, to tables, differences and a verdict."""
 
-from neuroalign.study.comparison import Comparison, compare, mean_over_eps, verdict
+from neuroalign.study.comparison import Comparison, compare, mean_over_eps
 from neuroalign.study.landscape import loss_landscape
 from neuroalign.study.layer_geometry import layer_geometry
 from neuroalign.study.paired import PairedComparison, compare_paired
@@ -10,6 +10,7 @@ from neuroalign.study.smoothness_matching import SmoothnessMatch, match_smoothne
 from neuroalign.study.suite_evaluation import SuiteResult, evaluate_suite
 from neuroalign.study.suites import Suite, paper_grid, robustness_suite
 from neuroalign.study.training import Recipe, correlation_on, matched_control, train_classifier, train_predictor
+from neuroalign.study.verdict import verdict
 
 __all__ = [
     "Comparison",

@@ -14,10 +14,11 @@ from rich.console import Console
 
 import neuroalign
 from neuroalign.plot import plot_bars, plot_prediction, plot_robustness
-from neuroalign.study.comparison import Comparison, compare, verdict
+from neuroalign.study.comparison import Comparison, compare
 from neuroalign.study.demo import DemoResult, DemoSettings
 from neuroalign.study.report import accuracy_table, rich_table, save_figure, summary_table, write_html
 from neuroalign.study.training import write_table
+from neuroalign.study.verdict import interval_meaning, verdict
 
 METHODS = (
     "Real digit images (scikit-learn's, 8x8 pixels, at half contrast on grey) were shown, as shifted copies under pixel "
@@ -101,9 +102,8 @@ def write_report(
         markup=False,
     )
     console.print(
-        "Paired differences, averaged over the budgets above 0, with 95 % intervals over the "
-        f"{comparisons[0].num_images} different test images of all replications,\nand in how many replications the first was "
-        "higher (the intervals say nothing about other seeds):",
+        "Paired differences, averaged over the budgets above 0, with 95 % intervals, and in how many replications the first "
+        f"was higher.\n{interval_meaning(comparisons[0])}",
         highlight=False,
     )
     for comparison in (*comparisons, *manifold):
@@ -123,6 +123,12 @@ def _sentences(
     sentences.append(PLANTED)
     if num_replications < 2:
         sentences.insert(0, "One replication decides nothing.")
+    elif num_replications < 4:
+        sentences.insert(
+            -1,
+            f"With {num_replications} replications most differences can't be told from chance: --replications 8 makes the "
+            "intervals several times shorter.",
+        )
     return sentences
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from neuroalign.files import whole
 from neuroalign.study.comparison import Comparison
+from neuroalign.study.verdict import interval_meaning
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -110,12 +111,13 @@ def write_html(
     """
     parts = [f"<h2>What was done</h2><p>{html.escape(methods)}</p>"]
     parts += [f"<h2>{html.escape(name)}</h2>{table.to_html(border=0)}" for name, table in tables.items()]
-    rows = "".join(f"<li>{html.escape(str(c))}</li>" for c in comparisons)
-    parts.append(
-        "<h2>Paired differences</h2><p>Accuracy averaged over the attack budgets, treatment minus control, with a 95 % "
-        "bootstrap interval over test images (it says nothing about other seeds), and in how many replications the "
-        f"treatment was higher.</p><ul>{rows}</ul>"
-    )
+    if comparisons:
+        rows = "".join(f"<li>{html.escape(str(c))}</li>" for c in comparisons)
+        parts.append(
+            "<h2>Paired differences</h2><p>Accuracy averaged over the attack budgets, treatment minus control, with a "
+            f"{comparisons[0].confidence * 100:g} % interval, and in how many replications the treatment was higher. "
+            f"{html.escape(interval_meaning(comparisons[0]))}</p><ul>{rows}</ul>"
+        )
     for name, (figure, caption) in figures.items():
         image = f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{_embedded(figure)}">'
         parts.append(

@@ -1,0 +1,84 @@
+"""Sentences that say no more than the comparisons they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from neuroalign.study.comparison import Comparison
+
+
+def verdict(comparisons: Sequence[Comparison], subject: str, *, equivalence: float | None = None) -> str:
+    """One or two sentences on what comparisons of one treatment show, whichever way they fall.
+
+    "No clear difference" isn't equality: the sentence gives the largest difference that the interval doesn't exclude. With
+    ``equivalence`` it also says which controls the treatment is equal to within that bound, and which it isn't shown to
+    be. The comparisons are not corrected for their number.
+
+    Args:
+        comparisons: Of one treatment with several controls.
+        subject: What the sentence is about, such as "TO guidance of this simulated subject".
+        equivalence: Largest difference that counts as equal; None takes each comparison's own.
+
+    Example:
+        >>> verdict([Comparison("TO", "none", 0.1, 0.05, 0.15, 4, 4, 300)], "TO guidance")
+        'TO guidance raised accuracy under attack above none (+0.100).'
+        >>> verdict([Comparison("TO", "V1", 0.01, -0.02, 0.04, 3, 4, 300)], "TO guidance")
+        'TO guidance shows no clear difference from V1 (+0.010; up to +0.040 is not excluded).'
+    """
+    if equivalence is not None:
+        comparisons = [replace(c, equivalence=equivalence) for c in comparisons]
+    by_outcome: dict[str, list[Comparison]] = {}
+    for c in comparisons:
+        by_outcome.setdefault(c.outcome if c.decides else "one replication", []).append(c)
+    clauses = []
+    if higher := by_outcome.get("higher"):
+        clauses.append(f"raised accuracy under attack above {_listed(higher)}")
+    if lower := by_outcome.get("lower"):
+        clauses.append(f"lowered {'it' if clauses else 'accuracy under attack'} below {_listed(lower)}")
+    for bound in dict.fromkeys(c.equivalence for c in by_outcome.get("equivalent", [])):
+        equal = [c for c in by_outcome["equivalent"] if c.equivalence == bound]
+        clauses.append(f"is equal to within {bound:g} to {_listed(equal)}")
+    if undecided := by_outcome.get("undecided"):
+        clauses.append(f"shows no clear difference from {_listed(undecided)}")
+    if one := by_outcome.get("one replication"):
+        clauses.append(
+            f"is undecided against {_listed(one)}, since the intervals are over {one[0].interval_over}: they say nothing "
+            "about other seeds"
+        )
+    return f"{subject} {'; it '.join(clauses)}."
+
+
+def interval_meaning(comparison: Comparison) -> str:
+    """A sentence on what an interval says, and what it doesn't.
+
+    Args:
+        comparison: One of a study; the others have the same replications and images.
+
+    Example:
+        >>> interval_meaning(Comparison("TO", "none", 0.1, 0.05, 0.15, 1, 1, 300))
+        'The intervals are over 300 images of one replication: they say nothing about other seeds, so nothing is decided.'
+    """
+    over = comparison.interval_over
+    if not comparison.decides:
+        return f"The intervals are over {over}: they say nothing about other seeds, so nothing is decided."
+    quantile = "" if comparison.df > 2 else f" With {comparison.num_units} {comparison.unit}s they are long."
+    return f"The intervals are over {over}: how the difference may turn out with others of each.{quantile}"
+
+
+def _listed(comparisons: Sequence[Comparison]) -> str:
+    parts = [f"{c.control} ({_numbers(c)})" for c in comparisons]
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def _numbers(comparison: Comparison) -> str:
+    text = f"{comparison.difference:+.3f}"
+    if not comparison.decides:
+        return f"{text} [{comparison.low:+.3f}, {comparison.high:+.3f}]"
+    if comparison.outcome in ("higher", "lower") and comparison.equivalent:
+        return f"{text}, less than {comparison.equivalence:g}"
+    if comparison.outcome == "undecided":
+        text += f"; up to {comparison.largest:+.3f} is not excluded"
+        if comparison.equivalence is not None:
+            text += f", so not shown to be equal to within {comparison.equivalence:g}"
+    return text
