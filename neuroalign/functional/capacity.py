@@ -137,7 +137,7 @@ def manifold_capacity(
     num_removed, left = 0, initial
     within, centers = statistics.within, statistics.centers_about_grand_mean
     if center_correlation == "remove":
-        found = center_directions(statistics.centers, select=select, seed=seed)
+        found = center_directions(statistics.centers, select=select)
         num_removed, left = found.num_removed, found.correlation
         within, centers = without_directions(statistics, found.coefficients)
     length2 = centers.diagonal()
