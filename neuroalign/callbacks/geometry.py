@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import lightning as L
 import torch
@@ -25,7 +26,9 @@ class ManifoldGeometryCallback(EvaluationCallback):
     Args:
         layers: Dotted names of layers of the LightningModule, such as ``"network.trunk.backbone.layer4"``.
         every_n_epochs: In ``fit``, measure in every n-th epoch; ``validate`` and ``test`` always measure.
-        num_per_class: Use so many images of a class, chosen by ``seed`` from all that come; None uses all.
+        num_per_class: Images of a class, chosen by ``seed`` from all that come: ``"equal"``, as many as the smallest class
+            has; a number, so many or as many as the smallest class has (the images that are not needed are then not kept);
+            None, all images, however unequal the classes.
         num_classes: Use so many classes, chosen by ``seed``; None uses all.
         num_samples: Gaussian draws a manifold.
         num_components: Project wider layers to so many components at random; None keeps them.
@@ -47,7 +50,7 @@ class ManifoldGeometryCallback(EvaluationCallback):
         layers: str | Sequence[str],
         *,
         every_n_epochs: int = 1,
-        num_per_class: int | None = None,
+        num_per_class: int | Literal["equal"] | None = "equal",
         num_classes: int | None = None,
         num_samples: int = 200,
         num_components: int | None = None,

@@ -31,7 +31,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--labels", type=Path, help="for responses: CSV with the columns stimulus and label")
     parser.add_argument("--regions", nargs="+", help="for responses: regions in order; None is all")
     parser.add_argument("--image-size", type=int, default=224, help="height and width of images from folders")
-    parser.add_argument("--num-per-class", type=int, default=50, help="images of each class")
+    parser.add_argument(
+        "--num-per-class", type=int, default=50, help="images of each class, or as many as the smallest has"
+    )
     parser.add_argument("--num-classes", type=int, help="classes; None is all")
     parser.add_argument("--num-samples", type=int, default=200, help="Gaussian draws a manifold")
     parser.add_argument("--num-components", type=int, help="project wider layers to so many components at random")

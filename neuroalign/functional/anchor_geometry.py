@@ -27,28 +27,53 @@ class GaussianDraws(NamedTuple):
     size: Tensor
 
 
-def draw(shape: Tensor, size: Tensor, num_samples: int, seed: int) -> GaussianDraws:
-    """Fresh draws from the points' inner products alone.
+class Normals(NamedTuple):
+    """Standard normal numbers behind the draws, from which :func:`draw` makes vectors for given points.
+
+    Attributes:
+        point: (manifold, draw, point).
+        center: (manifold, draw).
+        rest: (dimension, manifold, draw), squared: of the dimensions that the points do not reach.
+    """
+
+    point: Tensor
+    center: Tensor
+    rest: Tensor
+
+    @classmethod
+    def sample(cls, num: int, num_samples: int, num_points: int, num_rest: int, seed: int) -> Normals:
+        """Of manifolds, draws and points; more dimensions in ``num_rest`` leave the other numbers as they are."""
+        generator = torch.Generator().manual_seed(seed)
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+        point, center = normal(num, num_samples, num_points), normal(num, num_samples)
+        rest = [normal(num, num_samples).square() for _ in range(num_rest)]
+        return cls(point, center, torch.stack(rest) if rest else point.new_zeros(0, num, num_samples))
+
+    def select(self, manifolds: Tensor) -> Normals:
+        """Those of some manifolds."""
+        return Normals(self.point[manifolds], self.center[manifolds], self.rest[:, manifolds])
+
+
+def draw(shape: Tensor, size: Tensor, normals: Normals) -> GaussianDraws:
+    """Draws from the points' inner products alone.
 
     The inner products of t with the points have covariance G, so they are :math:`G^{1/2}z`; the symmetric root makes them
     independent of the choice of eigenvectors. An entry of z goes with a point by its distance from the centre, so that the
     order in which points are given plays no part. The rest of t is seen only through its length.
     """
-    num, points, _ = shape.shape
+    points = shape.shape[2]
     values, vectors = torch.linalg.eigh(shape)
     rank = rank_of(values)
     values = torch.where(torch.arange(points, device=rank.device) >= points - rank[:, None], values, 0)
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(*shape_: int) -> Tensor:
-        return torch.randn(*shape_, generator=generator, dtype=torch.float64).to(shape)
-
     place = shape.diagonal(dim1=1, dim2=2).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-    z = normal(num, num_samples, points).gather(2, place[:, None].expand(-1, num_samples, -1)) @ vectors
-    rest = normal(num, num_samples, max(int((size - rank).max()), 0)).square()
-    beyond = torch.arange(rest.shape[2], device=rank.device) < (size - rank)[:, None]
-    squared = (z.square() * (values > 0)[:, None]).sum(2) + (rest * beyond[:, None]).sum(2)
-    return GaussianDraws((z * values.sqrt()[:, None]) @ vectors.mT, normal(num, num_samples), squared, size)
+    point, center, rest = (x.to(shape) for x in normals)
+    z = point.gather(2, place[:, None].expand_as(point)) @ vectors
+    beyond = torch.arange(len(rest), device=rank.device)[:, None] < size - rank
+    squared = (z.square() * (values > 0)[:, None]).sum(2) + (rest * beyond[:, :, None]).sum(0)
+    return GaussianDraws((z * values.sqrt()[:, None]) @ vectors.mT, center, squared, size)
 
 
 class AnchorGeometry(NamedTuple):

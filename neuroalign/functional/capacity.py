@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from neuroalign.functional.anchor_geometry import AnchorGeometry, anchor_geometry, draw, rank_of
+from neuroalign.functional.anchor_geometry import AnchorGeometry, Normals, anchor_geometry, draw, rank_of
 from neuroalign.functional.center_correlation import center_directions, mean_absolute_cosine
 from neuroalign.functional.manifold_input import result_dtype
 from neuroalign.functional.manifold_statistics import Manifolds, ManifoldStatistics, statistics_of
@@ -29,7 +29,8 @@ class ManifoldCapacity(NamedTuple):
         capacity_per_manifold: (manifold,).
         radius_per_manifold: (manifold,).
         dimension_per_manifold: (manifold,).
-        capacity_error: Monte-Carlo standard error of ``capacity``.
+        capacity_error: Monte-Carlo standard error of ``capacity``: of the draws, which are all that ``seed`` changes. That
+            other images would give other values, and perhaps other removed directions, is not in it.
         radius_error: Of ``radius``.
         dimension_error: Of ``dimension``.
         num_removed: Directions shared by the centres that were removed.
@@ -84,7 +85,8 @@ def manifold_capacity(
     Only inner products between points of the same manifold and with the centres are formed, in float64, whatever the
     number of features. The result is a deterministic function of the inner products and ``seed``, invariant to rotation,
     translation and scale. A manifold of a single point, or without extent, has radius 0, dimension 0 and, at
-    ``kappa=0``, capacity 2.
+    ``kappa=0``, capacity 2. Capacity falls and dimension grows with the number of points of a manifold (the documentation's
+    page on geometry has a table): compare equal numbers.
 
     Args:
         manifolds: A list of (point, feature) tensors, features (stimulus, feature) with ``labels``, or
@@ -101,9 +103,9 @@ def manifold_capacity(
             of dimensions the points span, with which a line segment has dimension 1.
         variance_reduction: Regress every estimate on quantities whose mean is known: Stein's identity
             :math:`\langle|p|^2\rangle = \langle k + \kappa\sum a\rangle` with k points in use and coefficients a, and the
-            moments of t; and take out the bias of R by the finite number of draws. Needs 30 draws; with fewer, or False,
+            moments of t; and take out the bias of R by the finite number of draws. Needs 50 draws; with fewer, or False,
             the estimates are plain averages as published.
-        seed: Of the draws and of the removal.
+        seed: Of the draws. The removal is searched from starts that are always the same.
 
     Raises:
         TypeError: If features are not floating point.
@@ -137,7 +139,7 @@ def manifold_capacity(
     num_removed, left = 0, initial
     within, centers = statistics.within, statistics.centers_about_grand_mean
     if center_correlation == "remove":
-        found = center_directions(statistics.centers, select=select, seed=seed)
+        found = center_directions(statistics.centers, select=select)
         num_removed, left = found.num_removed, found.correlation
         within, centers = without_directions(statistics, found.coefficients)
     length2 = centers.diagonal()
@@ -151,12 +153,11 @@ def manifold_capacity(
             + (' or pass center_correlation="keep"' if num_removed else "")
         )
     shape = within / length2[:, None, None]
+    rank = rank_of(torch.linalg.eigvalsh(shape))
+    size = rank if frame == "rank" else statistics.sizes.clamp_max(statistics.num_features)
+    normals = Normals.sample(len(shape), num_samples, shape.shape[1], int((size - rank).max()), seed)
     estimates = anchor_geometry(
-        shape,
-        draw(shape, _frame_size(shape, statistics, frame), num_samples, seed),
-        statistics.exists,
-        kappa=kappa,
-        variance_reduction=variance_reduction,
+        shape, draw(shape, size, normals), statistics.exists, kappa=kappa, variance_reduction=variance_reduction
     )
     return _summary(estimates, num_removed, left, initial, dtype)
 
@@ -172,12 +173,6 @@ def without_directions(statistics: ManifoldStatistics, coefficients: Tensor) -> 
         statistics.within - shared @ shared.mT,
         statistics.centers_about_grand_mean - projected @ projected.T,
     )
-
-
-def _frame_size(shape: Tensor, statistics: ManifoldStatistics, frame: str) -> Tensor:
-    if frame == "padded":
-        return statistics.sizes.clamp_max(statistics.num_features)
-    return rank_of(torch.linalg.eigvalsh(shape))
 
 
 def _summary(

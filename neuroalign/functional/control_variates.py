@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-FEWEST_DRAWS = 30  # with fewer, the regression adds more noise than it takes away
+FEWEST_DRAWS = 50  # with fewer, the regression adds more noise than it takes away
 
 
 class Estimator:

@@ -86,7 +86,7 @@ def glue(
         alignment: ``"inner_product"``, the mean over pairs of manifolds of :math:`|\langle u,v\rangle|`, in squared units of
             the features, which changes with scale; or ``"cosine"``, of :math:`|\cos(u,v)|`, between 0 and 1. Both are in
             use under the same names.
-        variance_reduction: Regress a, b and c on Stein's identity and on :math:`|t|^2`; needs 30 draws.
+        variance_reduction: Regress a, b and c on Stein's identity and on :math:`|t|^2`; needs 50 draws.
         seed: Of draws and dichotomies.
 
     Raises:

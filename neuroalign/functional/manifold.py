@@ -131,21 +131,26 @@ def _clouds(features: Tensor, labels: Tensor | None) -> Sequence[Tensor]:
     return [center(unit_range(group, whole=True)[0]) for group in groups]
 
 
-def participation_ratio(features: Tensor, labels: Tensor | None = None) -> Tensor:
+def participation_ratio(features: Tensor, labels: Tensor | None = None, *, corrected: bool = False) -> Tensor:
     r"""Effective number of dimensions of a cloud: :math:`(\sum\lambda)^2/\sum\lambda^2` of its covariance eigenvalues.
 
-    k equal directions give k; invariant to rotation, translation and scale. At most the number of points minus one, so
-    compare only clouds of equal size. A cloud without variance gives NaN.
+    k equal directions give k; invariant to rotation, translation and scale. A cloud without variance gives NaN.
+
+    It is at most the number of points M minus one, and about :math:`1/(1/k + 1/(M-1))` where k is right: compare only clouds
+    of equal size, or take the corrected value. That is the ratio of the unbiased estimates of :math:`(\sum\lambda)^2` and
+    :math:`\sum\lambda^2` for points of a normal distribution, which is :math:`(MP-2)/(M-1-P)` with P the plain one; it
+    scatters more, is infinite where all points are equally far from each other, and needs three points.
 
     Args:
         features: (stimulus, feature).
         labels: (stimulus,), integers: one value for each class that is present; None treats all rows as one cloud.
+        corrected: Whether to take out what the number of points does.
 
     Returns:
         (class,), or a scalar without labels.
 
     Raises:
-        ValueError: If shapes don't match.
+        ValueError: If shapes don't match, or a class has fewer than three points for the corrected value.
 
     Example:
         >>> participation_ratio(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]))
@@ -155,7 +160,14 @@ def participation_ratio(features: Tensor, labels: Tensor | None = None) -> Tenso
     for group in _clouds(features, labels):
         # trace(C^2) is the sum of squared inner products within the class: no feature-by-feature matrix is formed.
         gram = group @ group.T if len(group) <= group.shape[1] else group.T @ group
-        values.append(gram.diagonal().sum() ** 2 / gram.square().sum())
+        ratio = gram.diagonal().sum() ** 2 / gram.square().sum()
+        if corrected and len(group) < 3:
+            raise ValueError(
+                f"the corrected participation ratio needs three points of every class; one has {len(group)}"
+            )
+        if corrected:
+            ratio = (len(group) * ratio - 2) / (len(group) - 1 - ratio).clamp_min(0)
+        values.append(ratio)
     return torch.stack(values) if labels is not None else values[0]
 
 

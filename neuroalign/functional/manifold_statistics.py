@@ -145,6 +145,26 @@ class ManifoldStatistics(NamedTuple):
             self.num_features + other.num_features,
         )
 
+    def select(self, manifolds: Tensor) -> ManifoldStatistics:
+        """Those of some manifolds (their numbers, int64) alone, about the mean of their own centres.
+
+        Example:
+            >>> features, labels = torch.randn(60, 1000), torch.arange(60) % 3
+            >>> statistics = ManifoldStatistics.from_features(features, labels)
+            >>> statistics.select(torch.tensor([0, 2])).centers.shape
+            torch.Size([2, 2])
+        """
+        to = self.to_centers[manifolds][:, :, manifolds]
+        centers = self.centers[manifolds][:, manifolds]
+        centers = centers - centers.mean(0)
+        return ManifoldStatistics(
+            self.within[manifolds],
+            to - to.mean(2, keepdim=True),
+            centers - centers.mean(1, keepdim=True),
+            self.sizes[manifolds],
+            self.num_features,
+        )
+
     @property
     def centers_about_grand_mean(self) -> Tensor:
         """Inner products of the centres about the mean of all points, in which large manifolds weigh more."""

@@ -46,9 +46,12 @@ def signal_gram(first: Tensor, second: Tensor, *, shrink: bool = True) -> Tensor
     one, two = (x.double() - x.double().mean(0) for x in (first, second))
     k = one @ two.T
     k = (k + k.T) / 2
-    if not shrink:
-        return k
-    values, vectors = torch.linalg.eigh(k)
+    return shrunk(k) if shrink else k
+
+
+def shrunk(gram: Tensor) -> Tensor:
+    """A symmetric cross product (stimulus, stimulus) with its eigenvalues shrunk as :func:`signal_gram` says."""
+    values, vectors = torch.linalg.eigh(gram)
     edge = values[0].clamp_max(0)
     values = torch.where(values > -edge, (values.square() - edge.square()).clamp_min(0).sqrt(), 0)
     k = (vectors * values) @ vectors.T

@@ -39,13 +39,15 @@ class ManifoldGeometry(StimulusMetric):
     - ``participation_ratio``: :func:`neuroalign.functional.participation_ratio`, mean over classes.
     - ``separability``: :func:`neuroalign.functional.separability`.
 
-    Dimension and participation ratio grow with the number of images, so compare networks on the same ones. The choice of
-    classes and images depends on the seed and each image's ``index`` alone, not on batches, their order or processes; what is
-    not chosen is dropped as data come in. Images without an index count by their order of arrival, process after process, and
-    are all kept until ``compute``. Classes with a single image are left out.
+    Capacity, dimension and participation ratio depend on the number of images of a class (the documentation's page on
+    geometry has a table), so every class gives equally many, and only values of equal numbers can be compared. The choice of
+    classes and images depends on the seed and each image's ``index`` alone, not on batches, their order or processes. Images
+    without an index count by their order of arrival, process after process. With a number of images or classes, what is not
+    chosen is dropped as data with an index come in. Classes with a single image are left out.
 
     Args:
-        num_per_class: Use so many images of a class, chosen by ``seed``; None uses all.
+        num_per_class: Images of a class, chosen by ``seed``: ``"equal"``, as many as the smallest class has; a number, so
+            many or as many as the smallest class has; or None, all images, however unequal the classes.
         num_classes: Use so many classes, chosen by ``seed``; None uses all.
         num_samples: Gaussian draws a manifold.
         center_correlation: ``"remove"`` or ``"keep"`` the directions that the centres share.
@@ -63,8 +65,9 @@ class ManifoldGeometry(StimulusMetric):
             two classes have two images, or a choice is to be made among images of which only some have an index.
 
     Warns:
-        UserWarning: In ``compute``, where features are constant or a class's centre lies at the mean of all: capacity, radius
-            and dimension are NaN then.
+        UserWarning: In ``compute``, where classes have less than half as many images as most could give and hold all to their
+            number, and where features are constant or a class's centre lies at the mean of all: capacity, radius and
+            dimension are NaN then.
 
     Example:
         >>> metric = ManifoldGeometry()
@@ -80,7 +83,7 @@ class ManifoldGeometry(StimulusMetric):
     def __init__(
         self,
         *,
-        num_per_class: int | None = None,
+        num_per_class: int | Literal["equal"] | None = "equal",
         num_classes: int | None = None,
         num_samples: int = 200,
         center_correlation: Literal["remove", "keep"] = "remove",
@@ -89,7 +92,9 @@ class ManifoldGeometry(StimulusMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if num_per_class is not None and num_per_class < 2:
+        if isinstance(num_per_class, str) and num_per_class != "equal":
+            raise ValueError(f'num_per_class must be a number, "equal" or None; got {num_per_class!r}')
+        if isinstance(num_per_class, int) and num_per_class < 2:
             raise ValueError(f"a manifold needs at least 2 images a class; got num_per_class={num_per_class}")
         if num_classes is not None and num_classes < 2:
             raise ValueError(f"the geometry of manifolds needs at least 2 classes; got num_classes={num_classes}")
@@ -114,8 +119,7 @@ class ManifoldGeometry(StimulusMetric):
         if self.num_components is not None:
             features = random_projection(features, self.num_components, seed=self.seed)
         self.add(index, features=features, labels=labels.to(features.device))
-        chooses = self.num_per_class is not None or self.num_classes is not None
-        if chooses and index is not None and self._num_rows() > 2 * self._enough + 512:
+        if self._chooses and index is not None and self._num_rows() > 2 * self._enough + 512:
             self._drop_unchosen()
 
     def reset(self) -> None:
@@ -123,36 +127,68 @@ class ManifoldGeometry(StimulusMetric):
         super().reset()
         self._enough = 0
 
+    @property
+    def _most(self) -> int | None:
+        """Images of a class that can be needed, as far as is known before all have come."""
+        return self.num_per_class if isinstance(self.num_per_class, int) else None
+
+    @property
+    def _chooses(self) -> bool:
+        return self._most is not None or self.num_classes is not None
+
     def _num_rows(self) -> int:
         return sum(len(labels) for labels in self.labels)
 
     def _drop_unchosen(self) -> None:
         if self.seen().named is not True:  # the order of arrival is known when all have arrived
             return
-        features, labels, index = self.chosen()
-        self.features, self.labels = [features], [labels]
-        self.identity = [torch.stack([index, torch.ones_like(index)], 1)]
+        rows, number, _ = self.seen()
+        features, labels = self.joined("features")[rows], self.joined("labels")[rows]
+        kept = self._sampled(labels, number, self._most)
+        self.features, self.labels = [features[kept]], [labels[kept]]
+        self.identity = [torch.stack([number[kept], torch.ones_like(number[kept])], 1)]
         self._enough = self._num_rows()
 
+    def _sampled(self, labels: Tensor, number: Tensor, num_per_class: int | None) -> Tensor:
+        return sample(labels, number, num_classes=self.num_classes, num_per_class=num_per_class, seed=self.seed)
+
     def chosen(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Features, labels and numbers of the images that are chosen so far, by rising number.
+        """Features, labels and numbers of the images that are chosen of those seen so far, by rising number.
 
         Raises:
             ValueError: If nothing was seen, or a choice is to be made and only some images have an index.
         """
         rows, number, named = self.seen()
         features, labels = self.joined("features")[rows], self.joined("labels")[rows]
-        if self.num_classes is None and self.num_per_class is None:
-            return features, labels, number
-        if named is None:
+        kept = self._sampled(labels, number, self._most)
+        if self.num_per_class is not None:
+            sizes = labels[kept].unique(return_counts=True)[1]
+            several = sizes[sizes > 1]
+            if len(several) and bool((sizes > several.min()).any()):
+                kept = self._sampled(labels, number, int(several.min()))
+        if named is None and (self._chooses or len(kept) < len(labels)):
             raise ValueError(
                 "a choice of images that is the same in every run needs an index for all of them, or for none: only "
                 "some have one"
             )
-        kept = sample(
-            labels, number, num_classes=self.num_classes, num_per_class=self.num_per_class, seed=self.seed
-        )  # fmt: skip
         return features[kept], labels[kept], number[kept]
+
+    def _tell_of_small_classes(self) -> None:
+        """Warn where few images of a class make all others give up theirs."""
+        if self.num_per_class is None or self.in_forward:
+            return
+        rows, number, _ = self.seen()
+        labels = self.joined("labels")[rows]
+        present, sizes = labels[self._sampled(labels, number, self._most)].unique(return_counts=True)
+        present, sizes = present[sizes > 1], sizes[sizes > 1]
+        small = sizes < sizes.float().quantile(0.5) / 2
+        if bool(small.any()):
+            named = ", ".join(f"{c} ({n})" for c, n in zip(present[small].tolist(), sizes[small].tolist()))
+            warnings.warn(
+                f"classes of few images hold all classes to {int(sizes.min())} images each, where most have "
+                f"{int(sizes.float().quantile(0.5))}: class (images) {named}; leave them out, or pass num_per_class=None",
+                stacklevel=3,
+            )
 
     def compute(self) -> dict[str, Tensor]:
         """The measures over all chosen images."""
@@ -166,6 +202,7 @@ class ManifoldGeometry(StimulusMetric):
                 f"the geometry of manifolds needs at least two classes with two images each; got {len(x)} images of "
                 f"{len(sizes)} classes, {int((sizes > 1).sum())} with two or more"
             )
+        self._tell_of_small_classes()
         x, y = x[several], y[several]
         values = self._mean_field(x, y)
         x = x.double()

@@ -34,8 +34,9 @@ def plot_geometry(
 ) -> Sequence[Axes]:
     """A panel a measure, against the layers of a network in order of depth or against regions.
 
-    Bars are two standard errors (``<measure>_error``) or intervals (``<measure>_low``, ``<measure>_high``), whichever the
-    table has.
+    Bars are two Monte-Carlo standard errors either way (``<measure>_error``) or intervals (``<measure>_low``,
+    ``<measure>_high``), whichever the table has, and a line over each panel says which. The two don't compare: the first
+    are of the Gaussian draws alone, the second of what another experiment would find.
 
     Args:
         table: Of :func:`neuroalign.study.layer_geometry`, or ``table`` of :func:`neuroalign.study.response_geometry`.
@@ -79,6 +80,7 @@ def plot_geometry(
             if place == "region" and by is None:
                 style["linestyle"] = "none"  # regions have no depth between them
             ax.errorbar(x, y, yerr=_bars(part, measure, y), label=name or None, capsize=3, markersize=5, **style)
+        ax.set_title(_meaning(table, measure), fontsize=8, loc="left")
         ax.set_xticks(range(len(names)), names, rotation=30 if max(map(len, names)) > 4 else 0, ha="right"
                       if max(map(len, names)) > 4 else "center")  # fmt: skip
         ax.set_xlabel(place)
@@ -90,6 +92,14 @@ def plot_geometry(
     if title is not None:
         axes[0].figure.suptitle(title, fontsize=11)
     return axes
+
+
+def _meaning(table: pd.DataFrame, measure: str) -> str:
+    """What the bars of a measure are."""
+    if f"{measure}_low" in table:
+        levels = table["confidence"].unique() if "confidence" in table else []
+        return f"bars: {100 * levels[0]:g} % interval" if len(levels) == 1 else "bars: interval"
+    return "bars: ± 2 Monte-Carlo standard errors" if f"{measure}_error" in table else ""
 
 
 def _bars(part: pd.DataFrame, measure: str, y: np.ndarray) -> np.ndarray | None:

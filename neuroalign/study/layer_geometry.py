@@ -20,7 +20,7 @@ def layer_geometry(
     dataloader: Iterable[Any],
     layers: str | Sequence[str],
     *,
-    num_per_class: int | None = 50,
+    num_per_class: int | Literal["equal"] | None = 50,
     num_classes: int | None = None,
     num_samples: int = 200,
     center_correlation: Literal["remove", "keep"] = "remove",
@@ -38,7 +38,9 @@ def layer_geometry(
         dataloader: Batches, dicts with ``image``, ``label`` and optionally ``stimulus`` (the image's number, by which images
             are chosen), or pairs of images and labels.
         layers: Dotted names of submodules, in the order of depth.
-        num_per_class: Images of each class, chosen by ``seed``; None uses all.
+        num_per_class: Images of each class, chosen by ``seed``, or as many as the smallest class has if that is fewer;
+            ``"equal"``, as many as the smallest class has; None uses all images, however unequal the classes. Capacity and
+            dimension depend on it: compare only tables of equal numbers.
         num_classes: Classes, chosen by ``seed``; None uses all.
         num_samples: Gaussian draws a manifold.
         center_correlation: ``"remove"`` or ``"keep"`` the directions that the centres share.

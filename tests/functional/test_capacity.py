@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
 
 from neuroalign.functional import ManifoldStatistics, manifold_capacity
 from neuroalign.functional.anchor_geometry import GaussianDraws, anchor_geometry
@@ -192,6 +193,19 @@ def test_features_labels_lists_and_grams_agree():
             assert float(getattr(other, name)) == pytest.approx(float(getattr(expected, name)), rel=1e-6)
 
 
+def test_the_last_digits_of_the_points_choose_no_other_directions():
+    """Centres whose variance falls steeply from direction to direction: many minima, and starts end in any of them."""
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(50, 16, generator=g, dtype=D) * 0.3 ** torch.arange(16)
+    labels = torch.arange(50) % 10
+    expected = manifold_capacity(x, labels, num_samples=40)
+    for _ in range(3):
+        moved = x + 1e-12 * x * torch.randn(50, 16, generator=g, dtype=D)
+        found = manifold_capacity(moved, labels, num_samples=40)
+        assert found.num_removed == expected.num_removed
+        assert float(found.capacity) == pytest.approx(float(expected.capacity), rel=1e-6)
+
+
 def test_same_seed_same_value_other_seed_within_the_error():
     x = manifolds()
     one, two, other = (manifold_capacity(x, seed=s) for s in (0, 0, 1))
@@ -230,6 +244,26 @@ def test_standard_errors_are_those_of_repeated_draws(variance_reduction):
         if variance_reduction or name != "radius":  # the published radius is biased low, by 1/n
             assert abs(bias) < 0.35 * values.std()
         assert 0.8 < errors.mean() / values.std() < 1.25
+
+
+def digits_by_class(num=40):
+    x, y = load_digits(return_X_y=True)
+    return [torch.from_numpy(x[y == c][:num]) for c in range(10)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("points", [digits_by_class, lambda: manifolds(num=6, points=20, width=40)])
+def test_standard_errors_cover_what_the_seed_changes(points):
+    """Also with the directions that centres share removed, of which several choices are nearly as good as each other."""
+    x = ManifoldStatistics.from_manifolds(points())
+    truth = manifold_capacity(x, num_samples=5000, seed=10**6)
+    runs = [manifold_capacity(x, num_samples=100, seed=s) for s in range(30)]
+    assert {r.num_removed for r in runs} == {truth.num_removed}
+    for name in ("capacity", "radius", "dimension"):
+        values = np.array([float(getattr(r, name)) for r in runs])
+        errors = np.array([float(getattr(r, name + "_error")) for r in runs])
+        assert 0.7 < np.sqrt(np.square(errors).mean()) / values.std(ddof=1) < 1.4
+        assert (np.abs(values - float(getattr(truth, name))) < 1.96 * errors).mean() > 0.8  # 0.95 +- 0.04
 
 
 def test_variance_reduction_reduces():

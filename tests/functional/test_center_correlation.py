@@ -79,6 +79,13 @@ def test_same_seed_same_directions():
     assert torch.equal(one.coefficients, two.coefficients)
 
 
+def test_the_order_of_the_classes_plays_no_part():
+    c = centers(shared=0.0)
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    one, two = (center_directions(x @ x.T) for x in (c, c[order]))
+    torch.testing.assert_close(c.T @ one.coefficients, c[order].T @ two.coefficients, rtol=0, atol=1e-9)
+
+
 def test_planted_directions_are_found():
     """Centres that are orthogonal but for two shared directions."""
     rng = np.random.default_rng(0)

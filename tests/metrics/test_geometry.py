@@ -59,6 +59,52 @@ def test_choice_does_not_depend_on_batches_or_order():
     assert set(other.chosen()[1].tolist()) != set(labels.tolist())
 
 
+def test_all_classes_give_equally_many_images():
+    """Capacity and dimension depend on the number of images, so classes of more would count as something else."""
+    x, y = clouds(90)
+    index = torch.randperm(90)
+    fewer = torch.ones(90, dtype=torch.bool)
+    fewer[(y == 1).nonzero()[:12, 0]] = False  # 30, 18 and 30 images
+    metric = ManifoldGeometry()
+    for part in fewer.nonzero()[:, 0].split(20):
+        metric.update(x[part], y[part], index[part])
+    _, labels, number = metric.chosen()
+    assert labels.unique(return_counts=True)[1].tolist() == [18, 18, 18]
+    asked, capped = ManifoldGeometry(num_per_class=18), ManifoldGeometry(num_per_class=25)
+    for other in (asked, capped):
+        other.update(x[fewer], y[fewer], index[fewer])
+        assert torch.equal(other.chosen()[2], number)
+        torch.testing.assert_close(other.compute(), metric.compute())
+    everything = ManifoldGeometry(num_per_class=None)
+    everything.update(x[fewer], y[fewer], index[fewer])
+    assert len(everything.chosen()[1]) == 78
+    torch.testing.assert_close(everything.compute()["capacity"], manifold_capacity(x[fewer], y[fewer]).capacity)
+
+
+def test_classes_that_hold_the_others_down_are_named():
+    x, y = clouds(90, c=6)
+    small = torch.cat([(y != 4).nonzero()[:, 0], (y == 4).nonzero()[:5, 0]])
+    for num, most in (("equal", 15), (12, 12)):
+        metric = ManifoldGeometry(num_per_class=num)
+        metric.update(x[small], y[small])
+        with pytest.warns(UserWarning, match=rf"to 5 images each, where most have {most}: class \(images\) 4 \(5\)"):
+            metric.compute()
+    metric = ManifoldGeometry(num_per_class=None)
+    metric.update(x[small], y[small])
+    metric.compute()  # as asked for, without a word
+
+
+def test_a_choice_needs_an_index_for_all_images_or_for_none():
+    x, y = clouds(30)
+    metric = ManifoldGeometry()
+    metric.update(x[:15], y[:15], torch.arange(15))
+    metric.update(x[15:], y[15:])
+    metric.compute()  # equal classes: there is nothing to choose
+    metric.update(x[:1] + 1, y[:1])
+    with pytest.raises(ValueError, match="only some have one"):
+        metric.compute()
+
+
 def test_choice_is_by_chance():
     index = torch.arange(10_000)
     first = sample(torch.zeros(10_000), index, num_classes=None, num_per_class=1000, seed=0)
@@ -114,6 +160,8 @@ def test_features_that_say_nothing_are_told():
 def test_a_manifold_needs_two_images():
     with pytest.raises(ValueError, match="at least 2 images a class"):
         ManifoldGeometry(num_per_class=1)
+    with pytest.raises(ValueError, match='a number, "equal" or None'):
+        ManifoldGeometry(num_per_class="all")
 
 
 @pytest.mark.parametrize("kwargs", [{"num_classes": 1}, {"num_components": 0}, {"center_correlation": "drop"}])

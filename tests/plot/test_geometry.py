@@ -38,6 +38,15 @@ def test_intervals_of_regions():
     assert axis.get_xlabel() == "region"
 
 
+def test_a_line_says_what_the_bars_are():
+    axes = plot_geometry(layers(), measures=["capacity", "radius"], by="network")
+    assert [axis.get_title(loc="left") for axis in axes] == ["bars: ± 2 Monte-Carlo standard errors", ""]
+    table = pd.DataFrame({"region": ["V1", "TO"], "capacity": 0.2, "capacity_low": 0.1, "capacity_high": 0.4})
+    for columns, text in (({}, "bars: interval"), ({"confidence": 0.9}, "bars: 90 % interval")):
+        (axis,) = plot_geometry(table.assign(**columns), measures=["capacity"])
+        assert axis.get_title(loc="left") == text
+
+
 def test_missing_columns_and_axes():
     with pytest.raises(ValueError, match="no column dimension"):
         plot_geometry(layers())
