@@ -315,7 +315,7 @@ class SoftMatchingMeasure(nn.Module):
 @register_measure(
     "ridge",
     paired=False,
-    min_stimuli=4,
+    min_stimuli=6,
     attains_zero=False,
     order_matters=True,
     scale_free=True,
@@ -324,21 +324,23 @@ class SoftMatchingMeasure(nn.Module):
 class RidgeMeasure(nn.Module):
     """1 - mean held-out correlation of ridge predictions; near 0 at perfect alignment, where only shrinkage is lost.
 
-    See :func:`neuroalign.functional.ridge_predictivity`.
+    Correlated within each fold, then averaged: 1 on average where preds say nothing about the target. See
+    :func:`neuroalign.functional.ridge_predictivity`.
 
     Args:
         penalty: In units of the features' mean squared length; of several, each voxel's is chosen by generalised
             cross-validation on the support, a choice without gradient.
-        num_folds: Stimulus i is in fold i modulo this number; each fold is the query of the others' support.
+        num_folds: Stimulus i is in fold i modulo this number; each fold is the query of the others' support, and needs three
+            stimuli.
     """
 
     def __init__(self, penalty: float | Sequence[float] = PENALTIES, num_folds: int = 2) -> None:
         super().__init__()
         check_penalty(penalty)
-        check_folds(max(4, num_folds), num_folds)
+        check_folds(3 * num_folds, num_folds)
         self.penalty = float(penalty) if isinstance(penalty, (int, float)) else tuple(map(float, penalty))
         self.num_folds = num_folds
-        self.min_stimuli = max(4, num_folds)
+        self.min_stimuli = 3 * num_folds
 
     def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """The loss."""
