@@ -17,6 +17,7 @@ from neuroalign.functional.gram import (
     prepare,
     widen,
 )
+from neuroalign.functional.repeats import average_repeats, count_stimuli, group_valid_rows
 from neuroalign.functional.variation import unit_magnitude
 
 Comparison = Literal["pearson", "cosine", "whitened_cosine", "spearman", "soft_spearman"]
@@ -127,10 +128,22 @@ def rsa_terms(
     dissimilarity: Dissimilarity,
     comparison: Comparison,
     temperature: float = 0.05,
+    group: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """RSA of prepared sets, 0 with gradient 0 where undefined, and whether it is defined."""
+    """RSA of prepared sets, 0 with gradient 0 where undefined, and whether it is defined.
+
+    Of rows of one stimulus, which share their number in ``group`` (row,), pairs are left out. Averages would do as well
+    where the rows are alike, but those of fewer noisy rows lie further out on both sides, which reads as similarity.
+    Whitening alone needs all pairs, and with them the average.
+    """
+    if comparison == "whitened_cosine":
+        preds, target, weight = average_repeats(preds, target, weight, group)
+        group = None
     a, some, _ = dissimilarities(preds, None, dissimilarity)
     b, known, _ = dissimilarities(target, weight, dissimilarity)
+    if group is not None:
+        different = group[:, None] != group
+        known = different if known is None else known & different
     value, defined = compare_matrices(a, b, known, comparison, temperature)
     if some is None:
         return value, defined
@@ -146,6 +159,7 @@ def rsa(
     comparison: Comparison = "pearson",
     temperature: float = 0.05,
     weight: Tensor | None = None,
+    stimulus: Tensor | None = None,
 ) -> Tensor:
     r"""Representational similarity: the similarity of two RDMs, over pairs of different stimuli.
 
@@ -165,12 +179,15 @@ def rsa(
         comparison: "pearson", "cosine", "whitened_cosine", "spearman" or "soft_spearman".
         temperature: Of soft ranks.
         weight: (voxel,) or (stimulus, voxel), non-negative, for y.
+        stimulus: (stimulus,) integer identities, if a stimulus may occur twice: pairs of its rows are left out, since rows
+            that are alike on both sides would read as similarity. (For "whitened_cosine" its rows are averaged first.)
 
     Returns:
         Scalar in [-1, 1]; NaN if an RDM is constant.
 
     Raises:
-        ValueError: If the number of stimuli differs or is below 3, no value is valid, or an option is unknown.
+        TypeError: If the identities are no integers.
+        ValueError: If the number of (different) stimuli differs or is below 3, no value is valid, or an option is unknown.
 
     Example:
         >>> x = torch.tensor([[0.0, 0.0], [0.0, 2.0], [3.0, 2.0], [1.0, 1.0]])
@@ -183,8 +200,9 @@ def rsa(
     check_options(dissimilarity, comparison)
     preds, target, w = prepare(x, y, weight)
     check_valid(w)
-    check_enough(len(preds), 3, "RSA, which compares pairs,")
-    value, defined = rsa_terms(preds, target, w, dissimilarity, comparison, temperature)
+    group = group_valid_rows(stimulus, y, weight)
+    check_enough(count_stimuli(len(preds), group), 3, "RSA, which compares pairs,")
+    value, defined = rsa_terms(preds, target, w, dissimilarity, comparison, temperature, group)
     return torch.where(defined, value, torch.nan)
 
 

@@ -41,7 +41,8 @@ class TargetGuidance(nn.Module, ABC):
     """Guidance toward target responses: subclasses say in :meth:`targets` where these come from.
 
     Called as ``guidance(preds, batch)`` with the network's responses by head and the batch; returns the loss terms by
-    name, ``<head>/<measure>``. Knows no trainer: use it in any LightningModule or plain loop.
+    name, ``<head>/<measure>``. Where the batch names its ``stimulus``, a comparison of sets is told which rows are of one.
+    Knows no trainer: use it in any LightningModule or plain loop.
 
     Args:
         loss: A measure's name or a loss ``(preds, target) -> scalar``; or one by each head's name. Losses that learn or
@@ -79,10 +80,13 @@ class TargetGuidance(nn.Module, ABC):
                 f"the loss {self.loss.name!r} learns or remembers, so each of the heads {sorted(targets)} needs its own: "
                 "loss={head: NeuralAlignmentLoss(...), ...}"
             )
-        return {
-            f"{head}/{_name(self.loss_of(head))}": self.loss_of(head)(preds[head], target)
-            for head, target in targets.items()
-        }
+        terms = {}
+        for head, target in targets.items():
+            loss = self.loss_of(head)
+            known = "stimulus" in batch and getattr(loss, "compares_sets", False)  # rows of one stimulus say nothing
+            more = (batch["stimulus"],) if known else ()
+            terms[f"{head}/{_name(loss)}"] = loss(preds[head], target, *more)
+        return terms
 
     def loss_of(self, head: str) -> nn.Module:
         """The loss of a head."""

@@ -254,9 +254,10 @@ class RSAMeasure(nn.Module):
         check_differentiable(dissimilarity, comparison)
         self.dissimilarity, self.comparison, self.temperature = dissimilarity, comparison, temperature
 
-    def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """The loss."""
-        return 1 - rsa_terms(preds, target, weight, self.dissimilarity, self.comparison, self.temperature)[0]
+    def forward(self, preds: Tensor, target: Tensor, weight: Tensor, stimulus: Tensor | None = None) -> Tensor:
+        """The loss; ``stimulus`` numbers the rows' stimuli where one occurs twice."""
+        options = self.dissimilarity, self.comparison, self.temperature
+        return 1 - rsa_terms(preds, target, weight, *options, group=stimulus)[0]
 
 
 def check_differentiable(dissimilarity: str, comparison: str) -> None:

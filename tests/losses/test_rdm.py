@@ -56,6 +56,22 @@ def test_pairs_and_stimuli_without_a_value_are_left_out():
     assert float(zero) == 0
 
 
+@pytest.mark.parametrize("comparison", ["pearson", "soft_spearman", "whitened_cosine"])
+def test_a_stimulus_that_comes_twice(comparison):
+    x, y = responses(0), responses(1) + responses(0)
+    loss = RDMAlignmentLoss(rdm(y), comparison=comparison)
+    rows = torch.tensor([7, 2, 9, 2, 0, 5, 7, 2, 11])
+    z = (x[rows] + 0.1 * responses(2)[:9]).requires_grad_()  # augmented, for instance
+    value = loss(z, rows)
+    torch.testing.assert_close(value, NeuralAlignmentLoss("rsa", comparison=comparison)(z, y[rows], rows))
+    value.backward()
+    assert bool(z.grad.isfinite().all()) and bool(z.grad.abs().sum(1).gt(0).all())
+    alone, first = RDMAlignmentLoss(rdm(y), comparison=comparison), torch.tensor([7, 2, 9, 0, 5, 11])
+    if comparison == "whitened_cosine":
+        torch.testing.assert_close(alone(x[rows], rows), alone(x[first], first))
+    assert float(loss(x[rows], rows % 2)) == 0  # two different stimuli are too few
+
+
 def _gradient(rank, world, sizes):
     w = torch.eye(7, dtype=torch.float64, requires_grad=True)
     start = sum(sizes[:rank])
@@ -83,6 +99,11 @@ def test_several_processes_equal_one():
             "floating-point tensor; got torch.int64",
         ),
         (lambda: RDMAlignmentLoss(torch.rand(3), stimuli=[1, 1, 2]), ValueError, "each of the RDM's 3 rows once"),
+        (
+            lambda: RDMAlignmentLoss(torch.tensor([1.0, torch.nan, 2.0]), comparison="whitened_cosine"),
+            ValueError,
+            "needs every pair of stimuli, and 1 pairs of the RDM are NaN",
+        ),
         (lambda: RDMAlignmentLoss(torch.rand(3), comparison="spearman"), ValueError, "no gradient"),
         (lambda: RDMAlignmentLoss(torch.rand(3))(torch.rand(3, 2), torch.rand(3)), TypeError, "integer identities"),
         (lambda: RDMAlignmentLoss(torch.rand(2, 2, 3)), ValueError, "must be square"),
