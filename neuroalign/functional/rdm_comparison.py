@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal, get_args
 
 import torch
@@ -31,6 +32,27 @@ def check_options(dissimilarity: str, comparison: str) -> None:
     """
     check_dissimilarity(dissimilarity)
     check_choice("comparison", comparison, get_args(Comparison))
+
+
+def warn_of_cosine(comparison: str, rdm: Tensor | None = None, *, stacklevel: int = 3) -> None:
+    """Warn where noise would be taken for structure: a plain cosine of distances that noise makes larger.
+
+    Args:
+        comparison: As in :func:`rsa`.
+        rdm: The given distances, if there are any: negative ones were cross-validated, and noise adds nothing to them.
+        stacklevel: As in ``warnings.warn``: 3 names the line that called the caller.
+
+    Example:
+        >>> warn_of_cosine("pearson")
+        >>> warn_of_cosine("cosine", torch.tensor([0.4, -0.1, 0.2]))
+    """
+    if comparison == "cosine" and (rdm is None or not bool((rdm < 0).any())):
+        warnings.warn(
+            "comparison='cosine' takes the noise of measured responses for structure: noise adds about the same to every "
+            "distance, so that a random code of many dimensions can score above the true one. Use comparison='pearson'; "
+            "'cosine' is for targets without noise (a predictor's responses) and for cross-validated distances",
+            stacklevel=stacklevel,
+        )
 
 
 def _soft_ranks(d: Tensor, temperature: float) -> Tensor:
@@ -167,6 +189,15 @@ def rsa(
     noise gives to squared distances, which equals biased linear CKA; ``"spearman"``, which has no gradient; and
     ``"soft_spearman"``, the correlation of soft ranks :math:`\sum_j F((d_i-d_j)/\tau)` with F the distribution
     function of the Laplace distribution and :math:`\tau` the temperature times the standard deviation of the RDM.
+
+    **When the value misleads.** Noise in responses adds to their distances. About the same to all of them, it changes
+    "pearson" and the ranks little; "cosine" takes it for structure, and ranks a random code of many dimensions above the true
+    one: in simulation from noise of 1.5 times the signal's standard deviation on, with each dissimilarity. Use it for
+    responses without noise or for cross-validated distances. "whitened_cosine" has the bias of biased CKA: upward where the
+    stimuli are not several times the columns. And where both sides are noisy with unequal numbers of trials, the
+    "sqeuclidean" distances of both are larger for the stimuli of few trials, and every comparison reads that as similarity
+    ("pearson" .92 between two sets of simulated pure noise, 64 stimuli of 200 columns, half of them averaged over one trial and
+    half over three; 0 with "correlation" or "cosine" distances).
 
     Unchanged by what leaves the dissimilarities unchanged (see :func:`rdm`), by scaling a whole side, and by permuting
     the stimuli of both. Missing values and weights as in :func:`rdm`; a pair without a value in y is left out. A

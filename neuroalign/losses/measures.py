@@ -14,7 +14,7 @@ from neuroalign.functional.dissimilarity import Dissimilarity
 from neuroalign.functional.gram import check_infinite, uniform
 from neuroalign.functional.likelihood import check_counts, gaussian_terms, poisson_terms, weighted_mean
 from neuroalign.functional.matching import soft_matching_terms
-from neuroalign.functional.rdm_comparison import Comparison, check_options, rsa_terms
+from neuroalign.functional.rdm_comparison import Comparison, check_options, rsa_terms, warn_of_cosine
 from neuroalign.functional.regression import PENALTIES, check_folds, check_penalty, predictivity_terms
 from neuroalign.functional.shape import angle, check_alpha, procrustes_terms
 from neuroalign.functional.variation import unit_magnitude
@@ -240,8 +240,12 @@ class RSAMeasure(nn.Module):
 
     Args:
         dissimilarity: "sqeuclidean", "correlation" or "cosine".
-        comparison: "pearson", "cosine", "whitened_cosine" or "soft_spearman".
+        comparison: "pearson", "soft_spearman", "whitened_cosine" (which learns too many dimensions in small batches), or
+            "cosine": for responses without noise alone, as it ranks a random code above the truth where they are noisy.
         temperature: Of soft ranks.
+
+    Warns:
+        UserWarning: For "cosine".
     """
 
     def __init__(
@@ -252,6 +256,7 @@ class RSAMeasure(nn.Module):
     ) -> None:
         super().__init__()
         check_differentiable(dissimilarity, comparison)
+        warn_of_cosine(comparison, stacklevel=5)  # whoever made the NeuralAlignmentLoss
         self.dissimilarity, self.comparison, self.temperature = dissimilarity, comparison, temperature
 
     def forward(self, preds: Tensor, target: Tensor, weight: Tensor, stimulus: Tensor | None = None) -> Tensor:

@@ -11,7 +11,7 @@ from neuroalign.functional.dissimilarity import Dissimilarity, dissimilarities, 
 from neuroalign.functional.distributed import gather_batch, world_size
 from neuroalign.functional.gram import has_nan, widen
 from neuroalign.functional.identities import find_rows, row_identities
-from neuroalign.functional.rdm_comparison import Comparison, compare_matrices, normalized_rdms
+from neuroalign.functional.rdm_comparison import Comparison, compare_matrices, normalized_rdms, warn_of_cosine
 from neuroalign.functional.repeats import check_identities, count_stimuli, group_rows, mean_rows
 from neuroalign.losses.measures import check_differentiable
 
@@ -29,13 +29,18 @@ class RDMAlignmentLoss(nn.Module):
         stimuli: (stimulus,) identities of the RDM's rows; default 0, 1, 2, ... A batch's stimulus that is not among them has
             no target.
         dissimilarity: Of the predictions: "sqeuclidean", "correlation" or "cosine".
-        comparison: "pearson", "cosine", "whitened_cosine" or "soft_spearman".
+        comparison: "pearson", "soft_spearman", "whitened_cosine" or "cosine". The last is for distances that noise doesn't
+            make larger: of a model, or cross-validated. Against the distances of noisy responses a random code scores
+            above the true one.
         temperature: Of soft ranks.
         distributed: Whether to see the global batch where training is distributed.
 
     Shapes:
         preds (stimulus, feature), stimulus (stimulus,) integer identities -> scalar; 0 with a graph where fewer than three
         different stimuli of the batch have a target.
+
+    Warns:
+        UserWarning: For "cosine" with an RDM without negative distances, which was not cross-validated then.
 
     Raises:
         TypeError: If the RDM or preds is not floating point, or the identities are no integers.
@@ -70,6 +75,7 @@ class RDMAlignmentLoss(nn.Module):
         super().__init__()
         check_differentiable(dissimilarity, comparison)
         vectors = rdm_vectors(rdm)
+        warn_of_cosine(comparison, vectors)
         vector = vectors[0] if len(vectors) == 1 else normalized_rdms(vectors, comparison).nanmean(0)
         if comparison == "whitened_cosine" and has_nan(vector):
             raise ValueError(

@@ -16,7 +16,7 @@ from neuroalign.functional.dissimilarity import Dissimilarity
 from neuroalign.functional.distributed import alone
 from neuroalign.functional.gram import all_finite, check_ceiling, check_infinite, check_sets
 from neuroalign.functional.matching import soft_matching
-from neuroalign.functional.rdm_comparison import Comparison, check_options, rsa
+from neuroalign.functional.rdm_comparison import Comparison, check_options, rsa, warn_of_cosine
 from neuroalign.functional.regression import PENALTIES, check_folds, check_penalty, ridge_predictivity
 from neuroalign.functional.shape import check_alpha, procrustes, shape_distance
 from neuroalign.metrics.stimuli import StimulusMetric
@@ -174,6 +174,9 @@ class RSA(_WeightedMetric):
         comparison: "pearson", "cosine", "whitened_cosine", "spearman" or "soft_spearman".
         noise_ceiling: (voxel,) in [0, 1], weights the target's voxels.
 
+    Warns:
+        UserWarning: For "cosine", which ranks a random code above the true one where responses are noisy.
+
     Raises:
         ValueError: If an option is unknown.
 
@@ -195,6 +198,7 @@ class RSA(_WeightedMetric):
     ) -> None:
         super().__init__(noise_ceiling, **kwargs)
         check_options(dissimilarity, comparison)
+        warn_of_cosine(comparison)
         self.dissimilarity, self.comparison = dissimilarity, comparison
 
     def _similarity(self, preds: Tensor, target: Tensor) -> Tensor:

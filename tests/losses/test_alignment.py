@@ -85,6 +85,7 @@ def test_every_measure_here_has_a_reference():
     assert {name for name, *_ in REFERENCES} == ours
 
 
+@pytest.mark.filterwarnings("ignore:comparison=.cosine. takes the noise")
 @pytest.mark.parametrize("key", REFERENCES, ids=lambda key: " ".join(map(str, key)))
 @pytest.mark.parametrize("missing", [0.0, 0.15])
 @pytest.mark.parametrize("weighted", [False, True])
@@ -105,6 +106,7 @@ def test_against_the_reference(key, missing, weighted):
     assert float(value) == pytest.approx(expected, rel=1e-6 if name == "soft_matching" else 1e-8)
 
 
+@pytest.mark.filterwarnings("ignore:comparison=.cosine. takes the noise")
 @pytest.mark.parametrize("key", REFERENCES, ids=lambda key: " ".join(map(str, key)))
 @pytest.mark.parametrize("missing", [0.0, 0.15])
 def test_gradients_with_missing_values_and_weights(key, missing):

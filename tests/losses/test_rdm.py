@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from neuroalign import NeuralAlignmentLoss, RDMAlignmentLoss
-from neuroalign.functional import compare_rdms, rdm, square_rdm
+from neuroalign import RSA, NeuralAlignmentLoss, RDMAlignmentLoss, RDMSimilarity
+from neuroalign.functional import compare_rdms, rdm, rsa, square_rdm
 from neuroalign.functional.rdm_comparison import normalized_rdms
 from tests.distributed import averaged, run_on_ranks
 
@@ -13,6 +13,7 @@ def responses(seed=0, n=12, v=7):
     return torch.randn(n, v, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+@pytest.mark.filterwarnings("ignore:comparison=.cosine. takes the noise")
 @pytest.mark.parametrize("dissimilarity", ["sqeuclidean", "correlation", "cosine"])
 @pytest.mark.parametrize("comparison", ["pearson", "cosine", "whitened_cosine", "soft_spearman"])
 def test_it_equals_rsa_with_the_responses_behind_it(dissimilarity, comparison):
@@ -70,6 +71,46 @@ def test_a_stimulus_that_comes_twice(comparison):
     if comparison == "whitened_cosine":
         torch.testing.assert_close(alone(x[rows], rows), alone(x[first], first))
     assert float(loss(x[rows], rows % 2)) == 0  # two different stimuli are too few
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: NeuralAlignmentLoss("rsa", comparison="cosine"),
+        lambda: RDMAlignmentLoss(rdm(responses()), comparison="cosine"),
+        lambda: RSA(comparison="cosine"),
+        lambda: RDMSimilarity(rdm(responses()), comparison="cosine"),
+    ],
+)
+def test_a_cosine_is_warned_of_where_it_is_chosen(make):
+    with pytest.warns(UserWarning, match="'cosine' takes the noise.*Use comparison='pearson'") as caught:
+        made = make()
+    assert [warning.filename for warning in caught] == [__file__]
+    x = responses().float()
+    if isinstance(made, RDMAlignmentLoss):
+        made(x, torch.arange(12))  # the steps are silent
+    elif isinstance(made, NeuralAlignmentLoss):
+        made(x, x)
+
+
+def test_what_a_cosine_is_for_is_not_warned_of():
+    crossvalidated = rdm(responses()) - 1.5
+    assert bool((crossvalidated < 0).any())
+    RDMAlignmentLoss(crossvalidated, comparison="cosine")
+    RDMSimilarity(crossvalidated, comparison="cosine")
+    for comparison in ("pearson", "whitened_cosine", "soft_spearman"):
+        NeuralAlignmentLoss("rsa", comparison=comparison)
+
+
+@pytest.mark.parametrize("dissimilarity", ["sqeuclidean", "correlation", "cosine"])
+def test_a_cosine_ranks_noise_above_the_truth_and_pearson_does_not(dissimilarity):
+    g = torch.Generator().manual_seed(0)
+    signal = torch.randn(256, 5, generator=g) @ torch.randn(5, 100, generator=g)
+    noisy = signal + 1.5 * signal.std() * torch.randn(256, 100, generator=g)
+    code = torch.randn(256, 1000, generator=g)
+    for comparison, truth_is_above in (("cosine", False), ("pearson", True)):
+        options = {"dissimilarity": dissimilarity, "comparison": comparison}
+        assert (rsa(signal, noisy, **options) > rsa(code, noisy, **options)) == truth_is_above
 
 
 def _gradient(rank, world, sizes):
