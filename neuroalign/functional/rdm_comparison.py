@@ -196,8 +196,8 @@ def rsa(
     responses without noise or for cross-validated distances. "whitened_cosine" has the bias of biased CKA: upward where the
     stimuli are not several times the columns. And where both sides are noisy with unequal numbers of trials, the
     "sqeuclidean" distances of both are larger for the stimuli of few trials, and every comparison reads that as similarity
-    ("pearson" .92 between two sets of simulated pure noise, 64 stimuli of 200 columns, half of them averaged over one trial and
-    half over three; 0 with "correlation" or "cosine" distances).
+    ("pearson" .92 between two sets of simulated pure noise, 64 stimuli of 200 columns, half of them averaged over one trial
+    and half over three; 0 with "correlation" or "cosine" distances).
 
     Unchanged by what leaves the dissimilarities unchanged (see :func:`rdm`), by scaling a whole side, and by permuting
     the stimuli of both. Missing values and weights as in :func:`rdm`; a pair without a value in y is left out. A
