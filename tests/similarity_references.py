@@ -344,8 +344,27 @@ def ridge_kfold(X: ArrayLike, Y: ArrayLike, penalties: ArrayLike, num_folds: int
     return penalties[np.argmin(scores, axis=0)]
 
 
+def within_folds(predictions: Array, Y: Array, num_folds: int) -> Array:
+    """Each voxel's mean over folds of its correlation in the fold, weighted by its entries there minus 1; NaN without any.
+
+    Stimulus i is in fold i % num_folds. Folds of fewer than 3 entries or with an undefined correlation are left out.
+    """
+    out = np.full(Y.shape[1], math.nan)
+    for v in range(Y.shape[1]):
+        values, weights = [], []
+        for fold in range(num_folds):
+            rows = [i for i in _present(Y[:, v]) if i % num_folds == fold]
+            r = _pearson(predictions[rows, v], Y[rows, v]) if len(rows) >= 3 else math.nan
+            if not math.isnan(r):
+                values.append(r)
+                weights.append(len(rows) - 1)
+        if values:
+            out[v] = sum(w * r for w, r in zip(weights, values)) / sum(weights)
+    return out
+
+
 def ridge_loss(X: ArrayLike, Y: ArrayLike, w: ArrayLike | None, penalty: ArrayLike, num_folds: int = 2) -> float:
-    """1 - weighted mean over voxels of the correlation of held-out predictions and target (undefined: 0).
+    """1 - weighted mean over voxels of the correlation within folds of held-out predictions and target (undefined: 0).
 
     Stimulus i is in fold i % num_folds; the penalty is relative to the mean squared norm of the support's centred rows.
     """
@@ -357,7 +376,7 @@ def ridge_loss(X: ArrayLike, Y: ArrayLike, w: ArrayLike | None, penalty: ArrayLi
         held, support = np.arange(len(X)) % num_folds == fold, np.arange(len(X)) % num_folds != fold
         scale = np.mean(np.sum(_centred(X[support]) ** 2, axis=1))
         predictions[held] = ridge_predictions(X[support], Y[support], X[held], penalty * scale)
-    r = [_pearson(prediction[_present(y)], y[_present(y)]) for prediction, y in zip(predictions.T, Y.T)]
+    r = within_folds(predictions, Y, num_folds)
     return float(1.0 - np.sum(weights * np.nan_to_num(r)) / np.sum(weights))
 
 

@@ -19,6 +19,7 @@ from neuroalign.functional.gram import (
     target_gram,
     uniform,
 )
+from neuroalign.functional.repeats import average_repeats, group_valid_rows
 from neuroalign.functional.variation import unit_range
 
 
@@ -202,7 +203,13 @@ def ratio(terms: HSICTerms) -> tuple[Tensor, Tensor]:
 
 
 def linear_cka(
-    x: Tensor, y: Tensor, *, debiased: bool = True, voxel_corrected: bool = False, weight: Tensor | None = None
+    x: Tensor,
+    y: Tensor,
+    *,
+    debiased: bool = True,
+    voxel_corrected: bool = False,
+    weight: Tensor | None = None,
+    stimulus: Tensor | None = None,
 ) -> Tensor:
     r"""Centred kernel alignment with the linear kernel.
 
@@ -229,13 +236,16 @@ def linear_cka(
         debiased: Whether to use the debiased HSIC, which needs 4 stimuli.
         voxel_corrected: Whether to correct for the number of columns, on both sides. Implies the debiased HSIC.
         weight: (voxel,) or (stimulus, voxel), non-negative; a noise ceiling, for instance.
+        stimulus: (stimulus,) integer identities, if a stimulus may occur twice: its rows are averaged first, since rows that
+            are alike on both sides would read as similarity.
 
     Returns:
         Scalar, at most 1 (but for the voxel-corrected form); NaN if a side is constant, or, voxel-corrected, if what its
         different columns share is not positive (few stimuli, or columns that have nothing in common).
 
     Raises:
-        ValueError: If the number of stimuli differs or is too small, or no value is valid.
+        TypeError: If the identities are no integers.
+        ValueError: If the number of (different) stimuli differs or is too small, or no value is valid.
 
     Example:
         >>> x = torch.tensor([[0.0, 1.0], [1.0, 0.0], [3.0, 1.0], [0.0, 4.0], [2.0, 2.0]])
@@ -249,6 +259,7 @@ def linear_cka(
     preds, target, w = prepare(x, y, weight)
     debiased = debiased or voxel_corrected
     check_valid(w)
+    preds, target, w = average_repeats(preds, target, w, group_valid_rows(stimulus, y, weight))
     check_enough(len(preds), 4 if debiased else 2, "debiased CKA" if debiased else "CKA")
     value, defined = ratio(linear_terms(preds, target, w, debiased=debiased, voxel_corrected=voxel_corrected))
     return torch.where(defined, value, torch.nan)
@@ -262,6 +273,7 @@ def rbf_cka(
     debiased: bool = True,
     median: tuple[float, float] | None = None,
     weight: Tensor | None = None,
+    stimulus: Tensor | None = None,
 ) -> Tensor:
     r"""Centred kernel alignment with Gaussian kernels :math:`\exp(-d_{ij} / (2 b^2 m))`.
 
@@ -280,13 +292,15 @@ def rbf_cka(
         median: The medians of the two sides, if they are not to be taken from the data; in the unit of the mean squared
             difference over columns.
         weight: (voxel,) or (stimulus, voxel), non-negative.
+        stimulus: (stimulus,) integer identities, if a stimulus may occur twice: as in :func:`linear_cka`.
 
     Returns:
         Scalar, at most 1; NaN if a side is constant.
 
     Raises:
-        ValueError: If the number of stimuli differs or is too small, no value is valid, or the bandwidth is not
-            positive.
+        TypeError: If the identities are no integers.
+        ValueError: If the number of (different) stimuli differs or is too small, no value is valid, or the bandwidth is
+            not positive.
 
     Example:
         >>> x = torch.tensor([[0.0, 1.0], [1.0, 0.0], [3.0, 1.0], [0.0, 4.0], [2.0, 2.0]])
@@ -300,6 +314,7 @@ def rbf_cka(
         raise ValueError(f"bandwidth must be positive; got {bandwidth}")
     preds, target, w = prepare(x, y, weight)
     check_valid(w)
+    preds, target, w = average_repeats(preds, target, w, group_valid_rows(stimulus, y, weight))
     check_enough(len(preds), 4 if debiased else 2, "debiased CKA" if debiased else "CKA")
     value, defined = ratio(rbf_terms(preds, target, w, debiased=debiased, bandwidth=bandwidth, median=median))
     return torch.where(defined, value, torch.nan)

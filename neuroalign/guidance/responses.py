@@ -41,7 +41,8 @@ class TargetGuidance(nn.Module, ABC):
     """Guidance toward target responses: subclasses say in :meth:`targets` where these come from.
 
     Called as ``guidance(preds, batch)`` with the network's responses by head and the batch; returns the loss terms by
-    name, ``<head>/<measure>``. Knows no trainer: use it in any LightningModule or plain loop.
+    name, ``<head>/<measure>``. Where the batch names its ``stimulus``, a comparison of sets is told which rows are of one.
+    Knows no trainer: use it in any LightningModule or plain loop.
 
     Args:
         loss: A measure's name or a loss ``(preds, target) -> scalar``; or one by each head's name. Losses that learn or
@@ -88,7 +89,9 @@ class TargetGuidance(nn.Module, ABC):
         for head, target in targets.items():
             loss = self.loss_of(head)
             term = f"{head}/{_name(loss)}"
-            terms[term] = loss(preds[head], target)
+            known = "stimulus" in batch and getattr(loss, "compares_sets", False)  # rows of one stimulus say nothing
+            more = (batch["stimulus"],) if known else ()
+            terms[term] = loss(preds[head], target, *more)
             valid = getattr(loss, "last_valid", None)
             self.last_valid[term] = ~target.detach().isnan().all() if valid is None else valid
         return terms

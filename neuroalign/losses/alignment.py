@@ -21,6 +21,13 @@ from neuroalign.functional.gram import (
     prepare,
     widen,
 )
+from neuroalign.functional.repeats import (
+    average_repeats,
+    check_identities,
+    count_stimuli,
+    group_rows,
+    group_valid_rows,
+)
 from neuroalign.losses.registry import MEASURES, AveragesOver, Measure, MeasureFunction
 from neuroalign.types import unknown
 
@@ -99,6 +106,11 @@ class NeuralAlignmentLoss(nn.Module):
     An undefined similarity (a constant voxel, stimulus or set) counts as 0 and sends exactly no gradient; so a readout that
     starts with zero weights needs a term that sees its values, such as "mse", to leave them.
 
+    **Repeated stimuli.** A stimulus that occurs twice in a batch is alike to itself on both sides, which a comparison of sets
+    takes for similarity of independent sides too. With the identities of the rows as a third argument ``stimulus`` it
+    isn't: "rsa" leaves out such pairs, the other comparisons of sets see the mean of a stimulus's rows. Voxel by voxel
+    they change nothing.
+
     **Noise ceilings** weight voxels of the target: integer weights equal repeating voxels, and 0 or NaN leaves one out.
 
     In distributed training the loss is that of the global batch, exactly, ragged last batches included. Sets are gathered
@@ -123,10 +135,12 @@ class NeuralAlignmentLoss(nn.Module):
             before the first. In distributed training it is that of the global batch.
 
     Shapes:
-        preds (stimulus, voxel) or (stimulus, feature), target (stimulus, voxel) -> scalar.
+        preds (stimulus, voxel) or (stimulus, feature), target (stimulus, voxel), and if wanted integer identities
+        (stimulus,) -> scalar.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor, or the measure has no such option.
+        TypeError: If an argument is no floating-point tensor, the identities are no integers, or the measure has no such
+            option.
         ValueError: If the measure or the value of an option is unknown, the noise ceiling is outside [0, 1] (per cent,
             perhaps) or of another length, the target is infinite somewhere, the two arguments differ in their number of
             stimuli (or, voxel by voxel, of voxels), or the stimuli are too few for the measure.
@@ -184,6 +198,8 @@ class NeuralAlignmentLoss(nn.Module):
         # Third and so named: torch's own losses have a `weight` too, further back and of another meaning.
         call = getattr(measure, "forward", measure)
         self._takes_weight = isinstance(measure, str) or list(inspect.signature(call).parameters)[2:3] == ["weight"]
+        function = getattr(self._function, "forward", self._function)
+        self._takes_stimulus = self._takes_weight and "stimulus" in inspect.signature(function).parameters
         if noise_ceiling is not None:
             noise_ceiling = check_ceiling(torch.as_tensor(noise_ceiling))
             if not self._takes_weight:
@@ -221,10 +237,17 @@ class NeuralAlignmentLoss(nn.Module):
         """Stimuli with a valid response that it takes to compare anything."""
         return getattr(self._function, "min_valid", self._trait("min_stimuli"))
 
-    def forward(self, preds: Tensor, target: Tensor) -> Tensor:
+    @property
+    def compares_sets(self) -> bool:
+        """Whether it compares sets of stimuli, so that it matters which rows are of one stimulus."""
+        return not self._trait("paired")
+
+    def forward(self, preds: Tensor, target: Tensor, stimulus: Tensor | None = None) -> Tensor:
         """The loss of predicted responses (stimulus, voxel) against target responses (stimulus, voxel)."""
         paired = self._trait("paired")
         check_pair(preds, target) if paired else check_sets(preds, target)
+        if stimulus is not None:
+            check_identities(stimulus, len(preds))
         check_infinite(target=target)
         if self.noise_ceiling is not None and self.noise_ceiling.shape[0] != target.shape[1]:
             raise ValueError(f"noise_ceiling has {self.noise_ceiling.shape[0]} voxels, the responses {target.shape[1]}")
@@ -234,15 +257,16 @@ class NeuralAlignmentLoss(nn.Module):
             spread = self.distributed and world_size() > 1
             if spread and over == "set":
                 preds, target = gather_batch(preds), gather_batch(target)
+                stimulus = None if stimulus is None else gather_batch(stimulus.to(target.device))
             if not len(target) and not spread:  # with others, it must still take part in what they exchange
                 self.last_valid = _flag(False, target)
                 return 0 * preds.sum()
             if not self._takes_weight:
-                return self._call_plain(preds, target)
+                return self._call_plain(preds, target, stimulus)
             if paired:
                 value, weight, valid = self._voxel_by_voxel(preds, target, over, spread)
             else:
-                value, weight, valid = self._sets(preds, target)
+                value, weight, valid = self._sets(preds, target, stimulus)
             self.last_valid = _flag(valid, target)
             if self.voxel_reduction == "sum":
                 voxels = (weight > 0).any(0).to(target.dtype)
@@ -284,26 +308,36 @@ class NeuralAlignmentLoss(nn.Module):
             valid = every > 0
         return value, weight, valid
 
-    def _sets(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor, bool | Tensor]:
+    def _sets(self, preds: Tensor, target: Tensor, stimulus: Tensor | None) -> tuple[Tensor, Tensor, bool | Tensor]:
         check_enough(len(preds), self._trait("min_stimuli"), f"the measure {self.name!r}")
         if not all_finite(preds):  # an eigendecomposition would raise, a median hide it
             return preds.sum() * torch.nan, torch.ones_like(target), True
+        group = group_valid_rows(stimulus, target, self.noise_ceiling)
         kept_preds, target, weight = prepare(preds, target, self.noise_ceiling, checked=True)
-        if len(kept_preds) < self.min_valid:
+        if count_stimuli(len(kept_preds), group) < self.min_valid:
             return 0 * preds.sum(), weight, False
-        value = self._call(kept_preds, target, weight)
+        if group is not None and self._takes_stimulus:
+            value = self._call(kept_preds, target, weight, stimulus=group)
+        else:
+            kept_preds, target, weight = average_repeats(kept_preds, target, weight, group)
+            value = self._call(kept_preds, target, weight)
         known = getattr(self._function, "last_valid", None)  # a measure may know better
         return value, weight, True if known is None else known
 
-    def _call_plain(self, preds: Tensor, target: Tensor) -> Tensor:
+    def _call_plain(self, preds: Tensor, target: Tensor, stimulus: Tensor | None) -> Tensor:
         valid = ~target.isnan()
         voxels = valid.any(0)
         stimuli = valid[:, voxels].all(1) & voxels.any()
         self.last_valid = stimuli.any()
         if not bool(self.last_valid):
             return 0 * preds.sum()
-        preds = preds[stimuli][:, voxels] if self._trait("paired") else preds[stimuli]
-        value = self._scalar(self._function(preds, target[stimuli][:, voxels]))
+        preds, target = preds[stimuli], target[stimuli][:, voxels]
+        if not self.compares_sets:
+            preds = preds[:, voxels]
+        elif stimulus is not None:
+            group = group_rows(stimulus.to(target.device)[stimuli])
+            preds, target, _ = average_repeats(preds, target, target.new_ones(()).expand_as(target), group)
+        value = self._scalar(self._function(preds, target))
         return value * voxels.sum() if self.voxel_reduction == "sum" else value
 
     def _scalar(self, value: Tensor) -> Tensor:

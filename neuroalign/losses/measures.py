@@ -14,7 +14,7 @@ from neuroalign.functional.dissimilarity import Dissimilarity
 from neuroalign.functional.gram import check_infinite, uniform
 from neuroalign.functional.likelihood import check_counts, gaussian_terms, poisson_terms, weighted_mean
 from neuroalign.functional.matching import soft_matching_terms
-from neuroalign.functional.rdm_comparison import Comparison, check_options, rsa_terms
+from neuroalign.functional.rdm_comparison import Comparison, check_options, rsa_terms, warn_of_cosine
 from neuroalign.functional.regression import PENALTIES, check_folds, check_penalty, predictivity_terms
 from neuroalign.functional.shape import angle, check_alpha, procrustes_terms
 from neuroalign.functional.variation import unit_magnitude
@@ -198,7 +198,8 @@ class CKAMeasure(_KernelMeasure):
     """1 - linear CKA; see :func:`neuroalign.functional.linear_cka`.
 
     Args:
-        debiased: Whether to use the debiased HSIC.
+        debiased: Whether to use the debiased HSIC. The biased one learns too many dimensions from batches that are not several
+            times the number of columns.
         voxel_corrected: Whether to correct for the number of columns. A measurement more than a loss: it has no lower
             bound, and where what a side's columns share is not positive it is 1 and has no gradient.
         momentum: Average the three HSICs over batches with this momentum before taking their ratio; None for the
@@ -257,8 +258,12 @@ class RSAMeasure(nn.Module):
 
     Args:
         dissimilarity: "sqeuclidean", "correlation" or "cosine".
-        comparison: "pearson", "cosine", "whitened_cosine" or "soft_spearman".
+        comparison: "pearson", "soft_spearman", "whitened_cosine" (which learns too many dimensions in small batches), or
+            "cosine": for responses without noise alone, as it ranks a random code above the truth where they are noisy.
         temperature: Of soft ranks.
+
+    Warns:
+        UserWarning: For "cosine".
     """
 
     def __init__(
@@ -269,11 +274,13 @@ class RSAMeasure(nn.Module):
     ) -> None:
         super().__init__()
         check_differentiable(dissimilarity, comparison)
+        warn_of_cosine(comparison, stacklevel=5)  # whoever made the NeuralAlignmentLoss
         self.dissimilarity, self.comparison, self.temperature = dissimilarity, comparison, temperature
 
-    def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """The loss."""
-        return 1 - rsa_terms(preds, target, weight, self.dissimilarity, self.comparison, self.temperature)[0]
+    def forward(self, preds: Tensor, target: Tensor, weight: Tensor, stimulus: Tensor | None = None) -> Tensor:
+        """The loss; ``stimulus`` numbers the rows' stimuli where one occurs twice."""
+        options = self.dissimilarity, self.comparison, self.temperature
+        return 1 - rsa_terms(preds, target, weight, *options, group=stimulus)[0]
 
 
 def check_differentiable(dissimilarity: str, comparison: str) -> None:
@@ -334,7 +341,7 @@ class SoftMatchingMeasure(nn.Module):
 @register_measure(
     "ridge",
     paired=False,
-    min_stimuli=4,
+    min_stimuli=6,
     attains_zero=False,
     order_matters=True,
     scale_free=True,
@@ -343,21 +350,23 @@ class SoftMatchingMeasure(nn.Module):
 class RidgeMeasure(nn.Module):
     """1 - mean held-out correlation of ridge predictions; near 0 at perfect alignment, where only shrinkage is lost.
 
-    See :func:`neuroalign.functional.ridge_predictivity`.
+    Correlated within each fold, then averaged: 1 on average where preds say nothing about the target. See
+    :func:`neuroalign.functional.ridge_predictivity`.
 
     Args:
         penalty: In units of the features' mean squared length; of several, each voxel's is chosen by generalised
             cross-validation on the support, a choice without gradient.
-        num_folds: Stimulus i is in fold i modulo this number; each fold is the query of the others' support.
+        num_folds: Stimulus i is in fold i modulo this number; each fold is the query of the others' support, and needs three
+            stimuli.
     """
 
     def __init__(self, penalty: float | Sequence[float] = PENALTIES, num_folds: int = 2) -> None:
         super().__init__()
         check_penalty(penalty)
-        check_folds(max(4, num_folds), num_folds)
+        check_folds(3 * num_folds, num_folds)
         self.penalty = float(penalty) if isinstance(penalty, (int, float)) else tuple(map(float, penalty))
         self.num_folds = num_folds
-        self.min_stimuli = max(4, num_folds)
+        self.min_stimuli = 3 * num_folds
 
     def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """The loss."""

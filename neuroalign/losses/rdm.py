@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from neuroalign.functional.dissimilarity import Dissimilarity, dissimilarities, rdm_vectors, square_rdm
 from neuroalign.functional.distributed import gather_batch, world_size
-from neuroalign.functional.gram import widen
+from neuroalign.functional.gram import has_nan, widen
 from neuroalign.functional.identities import find_rows, row_identities
-from neuroalign.functional.rdm_comparison import Comparison, compare_matrices, normalized_rdms
+from neuroalign.functional.rdm_comparison import Comparison, compare_matrices, normalized_rdms, warn_of_cosine
+from neuroalign.functional.repeats import check_identities, count_stimuli, group_rows, mean_rows
 from neuroalign.losses.measures import check_differentiable
 
 
@@ -19,15 +20,18 @@ class RDMAlignmentLoss(nn.Module):
     """1 - the similarity of the batch's RDM to that part of a given RDM which belongs to its stimuli.
 
     For targets of which only the dissimilarities are known. RDMs of several subjects are averaged after each was
-    z-scored (scaled to unit root mean square where the comparison is a cosine). NaN in the RDM leaves a pair out; so does a
-    stimulus that occurs twice in a batch, with itself. In distributed training the batch is the global one.
+    z-scored (scaled to unit root mean square where the comparison is a cosine). NaN in the RDM leaves a pair out. A
+    stimulus that occurs twice in a batch is not compared with itself; for "whitened_cosine", which needs every pair, its
+    rows are averaged first. In distributed training the batch is the global one.
 
     Args:
         rdm: (pair,), (stimulus, stimulus), (subject, pair) or (subject, stimulus, stimulus).
         stimuli: (stimulus,) identities of the RDM's rows; default 0, 1, 2, ... A batch's stimulus that is not among them has
             no target.
         dissimilarity: Of the predictions: "sqeuclidean", "correlation" or "cosine".
-        comparison: "pearson", "cosine", "whitened_cosine" or "soft_spearman".
+        comparison: "pearson", "soft_spearman", "whitened_cosine" or "cosine". The last is for distances that noise doesn't
+            make larger: of a model, or cross-validated. Against the distances of noisy responses a random code scores
+            above the true one.
         temperature: Of soft ranks.
         distributed: Whether to see the global batch where training is distributed.
 
@@ -35,12 +39,16 @@ class RDMAlignmentLoss(nn.Module):
         last_valid: Whether the last call had something to compare, a scalar bool tensor; None before the first.
 
     Shapes:
-        preds (stimulus, feature), stimulus (stimulus,) integer identities -> scalar; 0 with a graph where fewer than three of
-        the batch's stimuli have a target.
+        preds (stimulus, feature), stimulus (stimulus,) integer identities -> scalar; 0 with a graph where fewer than three
+        different stimuli of the batch have a target.
+
+    Warns:
+        UserWarning: For "cosine" with an RDM without negative distances, which was not cross-validated then.
 
     Raises:
         TypeError: If the RDM or preds is not floating point, or the identities are no integers.
-        ValueError: If the RDM is not symmetric or of no number of pairs, or an option is unknown.
+        ValueError: If the RDM is not symmetric or of no number of pairs, an option is unknown, or a pair is missing that
+            "whitened_cosine" needs.
 
     Example:
         >>> from neuroalign.functional import rdm
@@ -71,7 +79,13 @@ class RDMAlignmentLoss(nn.Module):
         super().__init__()
         check_differentiable(dissimilarity, comparison)
         vectors = rdm_vectors(rdm)
+        warn_of_cosine(comparison, vectors)
         vector = vectors[0] if len(vectors) == 1 else normalized_rdms(vectors, comparison).nanmean(0)
+        if comparison == "whitened_cosine" and has_nan(vector):
+            raise ValueError(
+                f"whitened_cosine needs every pair of stimuli, and {int(vector.isnan().sum())} pairs of the RDM are NaN: "
+                "leave their stimuli out, or compare by 'pearson'"
+            )
         self.register_buffer("rdm", square_rdm(vector.float() if vector.dtype != torch.float64 else vector))
         self.register_buffer("rows", row_identities(stimuli, len(self.rdm)))
         self.dissimilarity, self.comparison, self.temperature = dissimilarity, comparison, temperature
@@ -90,21 +104,21 @@ class RDMAlignmentLoss(nn.Module):
             raise TypeError("preds and stimulus must be tensors: torch.as_tensor(array) makes one")
         if not preds.is_floating_point() or preds.ndim != 2:
             raise TypeError(f"preds must be floating point (stimulus, feature); got {preds.dtype} {tuple(preds.shape)}")
-        if stimulus.is_floating_point() or stimulus.ndim != 1:
-            raise TypeError(
-                f"stimulus must be integer identities (stimulus,); got {stimulus.dtype} {tuple(stimulus.shape)}"
-            )
-        if len(preds) != len(stimulus):
-            raise ValueError(f"preds has {len(preds)} stimuli, but {len(stimulus)} identities were given")
+        check_identities(stimulus, len(preds))
         with torch.autocast(preds.device.type, enabled=False):
             preds, target = widen(preds, self.rdm)
             if self.distributed and world_size() > 1:
                 preds, stimulus = gather_batch(preds), gather_batch(stimulus)
             row, found = find_rows(stimulus, self.rows)
             x, row = preds[found], row[found]
-            self.last_valid = preds.new_full((), len(x) >= self.min_valid, dtype=torch.bool)
-            if len(x) < self.min_valid:
+            group = group_rows(row)
+            enough = count_stimuli(len(x), group) >= self.min_valid
+            self.last_valid = preds.new_full((), enough, dtype=torch.bool)
+            if not enough:
                 return 0 * preds.sum()
+            if group is not None and self.comparison == "whitened_cosine":
+                x = mean_rows(x, group)
+                row = row.new_zeros(len(x)).scatter(0, group, row)
             target = target[row][:, row]
             known = ~target.isnan() & (row[:, None] != row)
             a, _, _ = dissimilarities(x, None, self.dissimilarity)

@@ -63,7 +63,9 @@ def register_measure(
     What is decorated is called as ``measure(preds, target, weight)``: preds (stimulus, feature) and target (stimulus, voxel)
     in float32 or wider, the target without NaN, and weight (stimulus, voxel) >= 0, which is 0 where the target is missing and
     the noise ceiling elsewhere. It returns a scalar, lower is better. It is a function, whose further parameters are options
-    that can be given to the loss, or a class of ``nn.Module`` whose constructor takes the options.
+    that can be given to the loss, or a class of ``nn.Module`` whose constructor takes the options. Where the batch has a
+    stimulus twice and the loss is told so, a measure of sets gets the mean of its rows; or all rows, if it has a parameter
+    ``stimulus``, which then numbers their stimuli (stimulus,).
 
     The tests ask every registered measure the same questions (``tests/losses/test_table.py``); the arguments below tell
     them, and the loss, what to expect.

@@ -11,7 +11,13 @@ from torch import Tensor
 from neuroalign.functional.dissimilarity import Dissimilarity, rdm, rdm_vectors, square_rdm, upper
 from neuroalign.functional.gram import all_finite
 from neuroalign.functional.identities import find_rows, row_identities
-from neuroalign.functional.rdm_comparison import Comparison, check_options, compare_rdms, rdm_noise_ceiling
+from neuroalign.functional.rdm_comparison import (
+    Comparison,
+    check_options,
+    compare_rdms,
+    rdm_noise_ceiling,
+    warn_of_cosine,
+)
 from neuroalign.functional.triplets import Similarity, check_triplets, odd_one_out_correct
 from neuroalign.metrics.base import EpochMetric, check_tensors
 from neuroalign.metrics.stimuli import StimulusMetric
@@ -31,6 +37,9 @@ class RDMSimilarity(StimulusMetric):
         update(features (stimulus, feature), stimulus (stimulus,)) -> dict: ``similarity``, the mean over subjects; of two and
         more subjects also ``lower`` and ``upper``, the bounds of :func:`neuroalign.functional.rdm_noise_ceiling`. All
         over the stimuli that were seen; the attribute ``num_stimuli`` counts them.
+
+    Warns:
+        UserWarning: For "cosine" with RDMs without negative distances: it takes noise in them for structure.
 
     Raises:
         TypeError: If the RDMs are not floating point.
@@ -67,7 +76,9 @@ class RDMSimilarity(StimulusMetric):
         check_options(dissimilarity, comparison)
         if comparison == "soft_spearman":
             raise ValueError("measure with 'spearman'; 'soft_spearman' is for training")
-        self.register_buffer("rdms", square_rdm(rdm_vectors(rdms)), persistent=False)
+        vectors = rdm_vectors(rdms)
+        warn_of_cosine(comparison, vectors)
+        self.register_buffer("rdms", square_rdm(vectors), persistent=False)
         self.register_buffer("rows", row_identities(stimuli, self.rdms.shape[1]), persistent=False)
         self.dissimilarity, self.comparison = dissimilarity, comparison
         self.num_stimuli = 0

@@ -17,8 +17,8 @@ from neuroalign.functional.distributed import alone
 from neuroalign.functional.gram import all_finite, check_ceiling, check_infinite, check_sets
 from neuroalign.functional.matching import soft_matching
 from neuroalign.functional.median import nanmedian
-from neuroalign.functional.rdm_comparison import Comparison, check_options, rsa
-from neuroalign.functional.regression import PENALTIES, check_penalty, ridge_predictivity
+from neuroalign.functional.rdm_comparison import Comparison, check_options, rsa, warn_of_cosine
+from neuroalign.functional.regression import PENALTIES, check_folds, check_penalty, ridge_predictivity
 from neuroalign.functional.shape import check_alpha, procrustes, shape_distance
 from neuroalign.metrics.stimuli import StimulusMetric
 
@@ -181,6 +181,9 @@ class RSA(_WeightedMetric):
         comparison: "pearson", "cosine", "whitened_cosine", "spearman" or "soft_spearman".
         noise_ceiling: (voxel,) in [0, 1], weights the target's voxels.
 
+    Warns:
+        UserWarning: For "cosine", which ranks a random code above the true one where responses are noisy.
+
     Raises:
         ValueError: If an option is unknown.
 
@@ -202,6 +205,7 @@ class RSA(_WeightedMetric):
     ) -> None:
         super().__init__(noise_ceiling, **kwargs)
         check_options(dissimilarity, comparison)
+        warn_of_cosine(comparison)
         self.dissimilarity, self.comparison = dissimilarity, comparison
 
     def _similarity(self, preds: Tensor, target: Tensor) -> Tensor:
@@ -281,15 +285,18 @@ class SoftMatching(_WeightedMetric):
 class RidgePredictivity(_WeightedMetric):
     """Held-out correlation of ridge predictions over a data set; see :func:`neuroalign.functional.ridge_predictivity`.
 
+    Correlated within each fold, then averaged over folds: 0 on average where preds say nothing about the target.
+
     Args:
         penalty: A number, or several among which generalised cross-validation chooses for each voxel.
-        num_folds: Number of folds; stimulus i of the sorted index (of the order of arrival, where none was given) is in
-            fold i modulo this.
+        num_folds: Number of folds, of at least three stimuli each; stimulus i of the sorted index (of the order of arrival,
+            where none was given) is in fold i modulo this.
         reduction: "median", "mean" (weighted by the noise ceiling) or "none" over voxels.
         noise_ceiling: (voxel,) in [0, 1]: voxels of ceiling 0 are left out.
 
     Raises:
-        ValueError: If a penalty is not positive or the reduction unknown.
+        ValueError: If a penalty is not positive, the folds are fewer than two or the reduction is unknown; on ``compute``,
+            if the stimuli are too few for the folds.
 
     Example:
         >>> metric = RidgePredictivity(num_folds=5)
@@ -310,6 +317,7 @@ class RidgePredictivity(_WeightedMetric):
     ) -> None:
         super().__init__(noise_ceiling, **kwargs)
         check_penalty(penalty if isinstance(penalty, (int, float)) else torch.as_tensor(penalty))
+        check_folds(3 * num_folds, num_folds)
         if reduction not in ("median", "mean", "none"):
             raise ValueError(f"reduction must be 'median', 'mean' or 'none'; got {reduction!r}")
         self.penalty, self.num_folds, self.reduction = penalty, num_folds, reduction

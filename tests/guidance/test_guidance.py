@@ -95,6 +95,24 @@ def test_other_measures():
     assert list(custom(preds, b)) == ["V4/cosine"]
 
 
+def test_a_batch_that_names_its_stimuli_is_not_compared_with_itself():
+    b, preds = batch(), torch.randn(12, V)
+    rows = torch.tensor([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 3, 0])
+    twice = {key: value[rows] for key, value in b.items()}
+    guidance = MeasuredGuidance({"V4": V}, loss="cka")
+    once = guidance({"V4": preds}, b)["V4/cka"]
+    torch.testing.assert_close(guidance({"V4": preds[rows]}, twice)["V4/cka"], once)
+    unnamed = {"response": twice["response"]}
+    assert abs(float(guidance({"V4": preds[rows]}, unnamed)["V4/cka"] - once)) > 0.05
+    own = MeasuredGuidance({"V4": V}, loss=torch.nn.MSELoss())  # which takes no third argument
+    assert torch.isfinite(own({"V4": preds[rows]}, twice)["V4/MSELoss"])
+    named = {
+        **twice,
+        "stimulus": [f"image{i}" for i in rows],
+    }  # somebody's names are none of a voxel-wise measure's business
+    assert torch.isfinite(MeasuredGuidance({"V4": V})({"V4": preds[rows]}, named)["V4/mse"])
+
+
 def test_manifold_guidance_names_and_weights():
     b = batch()
     features = torch.randn(60, V)

@@ -12,6 +12,7 @@ def features():
     return torch.randn(10, 4, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.filterwarnings("ignore:comparison=.cosine. takes the noise")
 def test_rdm_guidance_finds_the_batchs_part():
     target = rdm(features())
     guidance = RDMGuidance({"IT": target, "EVC": RDMAlignmentLoss(target, comparison="cosine")})

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuroalign import NeuralAlignmentLoss
+from neuroalign.functional import linear_cka, rsa
 from neuroalign.losses import MEASURES, register_measure
 from tests import references as ref
 from tests import similarity_references as sim
@@ -28,8 +29,7 @@ def ridge_loss(preds, target, ceiling):
         unit = ((x[~query] - x[~query].mean(0)) ** 2).sum(1).mean()
         chosen = sim.ridge_gcv(x[~query], y[~query], np.array(PENALTIES) * unit)
         held_out[query] = sim.ridge_predictions(x[~query], y[~query], x[query], chosen)
-    r = [np.corrcoef(held_out[~np.isnan(c), v], c[~np.isnan(c)])[0, 1] for v, c in enumerate(y.T)]
-    return 1 - np.average(np.nan_to_num(r), weights=w)
+    return 1 - np.average(np.nan_to_num(sim.within_folds(held_out, y, 2)), weights=w)
 
 
 # measure, options -> reference(preds, target, ceiling). The first of each measure is its default.
@@ -86,6 +86,7 @@ def test_every_measure_here_has_a_reference():
     assert {name for name, *_ in REFERENCES} == ours
 
 
+@pytest.mark.filterwarnings("ignore:comparison=.cosine. takes the noise")
 @pytest.mark.parametrize("key", REFERENCES, ids=lambda key: " ".join(map(str, key)))
 @pytest.mark.parametrize("missing", [0.0, 0.15])
 @pytest.mark.parametrize("weighted", [False, True])
@@ -106,6 +107,7 @@ def test_against_the_reference(key, missing, weighted):
     assert float(value) == pytest.approx(expected, rel=1e-6 if name == "soft_matching" else 1e-8)
 
 
+@pytest.mark.filterwarnings("ignore:comparison=.cosine. takes the noise")
 @pytest.mark.parametrize("key", REFERENCES, ids=lambda key: " ".join(map(str, key)))
 @pytest.mark.parametrize("missing", [0.0, 0.15])
 def test_gradients_with_missing_values_and_weights(key, missing):
@@ -183,11 +185,11 @@ def test_the_scale_of_the_weights_does_not_matter(measure):
 
 @pytest.mark.parametrize("measure", MEASURES)
 def test_nothing_valid_is_zero_with_a_graph(measure):
-    preds = torch.randn(4, 3, requires_grad=True)
-    value = NeuralAlignmentLoss(measure)(preds, torch.full((4, 3), torch.nan))
+    preds = torch.randn(6, 3, requires_grad=True)
+    value = NeuralAlignmentLoss(measure)(preds, torch.full((6, 3), torch.nan))
     assert float(value) == 0
     value.backward()
-    assert torch.equal(preds.grad, torch.zeros(4, 3))
+    assert torch.equal(preds.grad, torch.zeros(6, 3))
 
 
 @pytest.mark.parametrize("measure", SETS)
@@ -559,3 +561,90 @@ def test_errors_name_the_side_that_is_wrong():
             NeuralAlignmentLoss(measure)(x, torch.ones(8, 4, dtype=torch.long))
         with pytest.raises(TypeError, match=r"^preds must be floating point"):
             NeuralAlignmentLoss(measure)(torch.ones(8, 4, dtype=torch.long), x)
+
+
+def repeated(measure, seed=0):
+    """Sets of 10 stimuli, three of them twice in different places, and the same without the repeats."""
+    preds, target = responses(seed, n=10, v=5, measure=measure)
+    target[2, 3] = torch.nan if measure != "poisson_nll" else 1.0
+    rows = torch.tensor([0, 1, 2, 3, 4, 2, 5, 6, 7, 0, 8, 9, 6])
+    return preds[rows], target[rows], 100 - rows, preds, target
+
+
+@pytest.mark.parametrize("measure", SETS)
+def test_a_stimulus_is_not_compared_with_itself(measure):
+    preds, target, stimulus, *once = repeated(measure)
+    loss = NeuralAlignmentLoss(measure, noise_ceiling=torch.linspace(0.2, 1, 5)).double()
+    value = loss(preds.requires_grad_(), target, stimulus)
+    if measure == "rsa":  # which keeps the rows, and leaves pairs of them out
+        ceiling = loss.noise_ceiling.double()
+        torch.testing.assert_close(value, 1 - rsa(preds, target, weight=ceiling, stimulus=stimulus))
+    else:
+        torch.testing.assert_close(value, loss(*once), rtol=1e-6, atol=1e-8)
+    assert abs(float(value - loss(preds, target))) > 1e-4
+    value.backward()
+    assert bool(preds.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("measure", PAIRED)
+def test_identities_change_nothing_voxel_by_voxel(measure):
+    preds, target, stimulus, *_ = repeated(measure)
+    loss = NeuralAlignmentLoss(measure).double()
+    assert torch.equal(loss(preds, target, stimulus), loss(preds, target))
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_identities_that_differ_change_nothing(measure):
+    preds, target = responses(0, measure=measure)
+    loss = NeuralAlignmentLoss(measure).double()
+    assert torch.equal(loss(preds, target, torch.arange(12).flip(0)), loss(preds, target))
+
+
+@pytest.mark.parametrize("measure", SETS)
+def test_too_few_different_stimuli_are_like_none(measure):
+    preds, target = responses(0, measure=measure)
+    value = NeuralAlignmentLoss(measure).double()(preds.requires_grad_(), target, torch.zeros(12, dtype=torch.long))
+    assert float(value) == 0 and value.requires_grad
+
+
+class PlainCKA(torch.nn.Module):
+    paired = False
+
+    def forward(self, preds, target):
+        return 1 - linear_cka(preds, target)
+
+
+def test_a_callable_sees_the_mean_of_a_stimulus():
+    preds, target, stimulus, *once = repeated("cka")
+    target, once[1] = target.nan_to_num(0.5), once[1].nan_to_num(0.5)
+    loss = NeuralAlignmentLoss(PlainCKA())
+    torch.testing.assert_close(loss(preds, target, stimulus), loss(*once))
+    plain = NeuralAlignmentLoss(lambda preds, target: (preds - target).square().mean())
+    assert torch.equal(plain(preds, target, stimulus), plain(preds, target))
+
+
+def test_identities_that_are_none():
+    preds, target = responses(0)
+    for measure in ("mse", "cka"):
+        loss = NeuralAlignmentLoss(measure)
+        with pytest.raises(TypeError, match="integer identities"):
+            loss(preds, target, torch.rand(12))
+        with pytest.raises(ValueError, match="12 stimuli, but 11 identities"):
+            loss(preds, target, torch.arange(11))
+
+
+def _with_repeats(rank, world, measure, cut):
+    preds, target, stimulus, *_ = repeated(measure)
+    mine = slice(0, cut) if rank == 0 else slice(cut, None)
+    if world == 1:
+        mine = slice(None)
+    w = torch.eye(5, dtype=torch.float64, requires_grad=True)
+    value = NeuralAlignmentLoss(measure).double()(preds[mine] @ w, target[mine], stimulus[mine])
+    value.backward()
+    return torch.cat([value.detach()[None], w.grad.flatten()])
+
+
+@pytest.mark.parametrize("measure", ["cka", "rsa"])
+def test_repeats_on_several_processes_equal_one(measure):
+    together = averaged(run_on_ranks(_with_repeats, 2, measure, 8))
+    torch.testing.assert_close(together, _with_repeats(0, 1, measure, 0), rtol=1e-9, atol=1e-12)

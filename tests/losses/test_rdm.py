@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from neuroalign import NeuralAlignmentLoss, RDMAlignmentLoss
-from neuroalign.functional import compare_rdms, rdm, square_rdm
+from neuroalign import RSA, NeuralAlignmentLoss, RDMAlignmentLoss, RDMSimilarity
+from neuroalign.functional import compare_rdms, rdm, rsa, square_rdm
 from neuroalign.functional.rdm_comparison import normalized_rdms
 from tests.distributed import averaged, run_on_ranks
 
@@ -13,6 +13,7 @@ def responses(seed=0, n=12, v=7):
     return torch.randn(n, v, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+@pytest.mark.filterwarnings("ignore:comparison=.cosine. takes the noise")
 @pytest.mark.parametrize("dissimilarity", ["sqeuclidean", "correlation", "cosine"])
 @pytest.mark.parametrize("comparison", ["pearson", "cosine", "whitened_cosine", "soft_spearman"])
 def test_it_equals_rsa_with_the_responses_behind_it(dissimilarity, comparison):
@@ -56,6 +57,62 @@ def test_pairs_and_stimuli_without_a_value_are_left_out():
     assert float(zero) == 0
 
 
+@pytest.mark.parametrize("comparison", ["pearson", "soft_spearman", "whitened_cosine"])
+def test_a_stimulus_that_comes_twice(comparison):
+    x, y = responses(0), responses(1) + responses(0)
+    loss = RDMAlignmentLoss(rdm(y), comparison=comparison)
+    rows = torch.tensor([7, 2, 9, 2, 0, 5, 7, 2, 11])
+    z = (x[rows] + 0.1 * responses(2)[:9]).requires_grad_()  # augmented, for instance
+    value = loss(z, rows)
+    torch.testing.assert_close(value, NeuralAlignmentLoss("rsa", comparison=comparison)(z, y[rows], rows))
+    value.backward()
+    assert bool(z.grad.isfinite().all()) and bool(z.grad.abs().sum(1).gt(0).all())
+    alone, first = RDMAlignmentLoss(rdm(y), comparison=comparison), torch.tensor([7, 2, 9, 0, 5, 11])
+    if comparison == "whitened_cosine":
+        torch.testing.assert_close(alone(x[rows], rows), alone(x[first], first))
+    assert float(loss(x[rows], rows % 2)) == 0  # two different stimuli are too few
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: NeuralAlignmentLoss("rsa", comparison="cosine"),
+        lambda: RDMAlignmentLoss(rdm(responses()), comparison="cosine"),
+        lambda: RSA(comparison="cosine"),
+        lambda: RDMSimilarity(rdm(responses()), comparison="cosine"),
+    ],
+)
+def test_a_cosine_is_warned_of_where_it_is_chosen(make):
+    with pytest.warns(UserWarning, match="'cosine' takes the noise.*Use comparison='pearson'") as caught:
+        made = make()
+    assert [warning.filename for warning in caught] == [__file__]
+    x = responses().float()
+    if isinstance(made, RDMAlignmentLoss):
+        made(x, torch.arange(12))  # the steps are silent
+    elif isinstance(made, NeuralAlignmentLoss):
+        made(x, x)
+
+
+def test_what_a_cosine_is_for_is_not_warned_of():
+    crossvalidated = rdm(responses()) - 1.5
+    assert bool((crossvalidated < 0).any())
+    RDMAlignmentLoss(crossvalidated, comparison="cosine")
+    RDMSimilarity(crossvalidated, comparison="cosine")
+    for comparison in ("pearson", "whitened_cosine", "soft_spearman"):
+        NeuralAlignmentLoss("rsa", comparison=comparison)
+
+
+@pytest.mark.parametrize("dissimilarity", ["sqeuclidean", "correlation", "cosine"])
+def test_a_cosine_ranks_noise_above_the_truth_and_pearson_does_not(dissimilarity):
+    g = torch.Generator().manual_seed(0)
+    signal = torch.randn(256, 5, generator=g) @ torch.randn(5, 100, generator=g)
+    noisy = signal + 1.5 * signal.std() * torch.randn(256, 100, generator=g)
+    code = torch.randn(256, 1000, generator=g)
+    for comparison, truth_is_above in (("cosine", False), ("pearson", True)):
+        options = {"dissimilarity": dissimilarity, "comparison": comparison}
+        assert (rsa(signal, noisy, **options) > rsa(code, noisy, **options)) == truth_is_above
+
+
 def _gradient(rank, world, sizes):
     w = torch.eye(7, dtype=torch.float64, requires_grad=True)
     start = sum(sizes[:rank])
@@ -83,6 +140,11 @@ def test_several_processes_equal_one():
             "floating-point tensor; got torch.int64",
         ),
         (lambda: RDMAlignmentLoss(torch.rand(3), stimuli=[1, 1, 2]), ValueError, "each of the RDM's 3 rows once"),
+        (
+            lambda: RDMAlignmentLoss(torch.tensor([1.0, torch.nan, 2.0]), comparison="whitened_cosine"),
+            ValueError,
+            "needs every pair of stimuli, and 1 pairs of the RDM are NaN",
+        ),
         (lambda: RDMAlignmentLoss(torch.rand(3), comparison="spearman"), ValueError, "no gradient"),
         (lambda: RDMAlignmentLoss(torch.rand(3))(torch.rand(3, 2), torch.rand(3)), TypeError, "integer identities"),
         (lambda: RDMAlignmentLoss(torch.rand(2, 2, 3)), ValueError, "must be square"),

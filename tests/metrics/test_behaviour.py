@@ -19,6 +19,7 @@ def subjects(n=12, count=4):
     return signal, torch.stack([rdm(signal + 0.5 * torch.randn(n, 6, generator=g)) for _ in range(count)])
 
 
+@pytest.mark.filterwarnings("ignore:comparison=.cosine. takes the noise")
 @pytest.mark.parametrize("comparison", ["pearson", "cosine", "spearman", "whitened_cosine"])
 def test_similarity_and_its_ceiling(comparison):
     x, rdms = subjects()

@@ -78,7 +78,7 @@ CASES = {
     "procrustes": Case(Procrustes, sets()),
     "angle": Case(lambda: Procrustes(angular=True), sets(), higher_is_better=False),
     "soft matching": Case(lambda: SoftMatching(temperature=0.1), sets()),
-    "ridge": Case(lambda: RidgePredictivity(penalty=0.1), sets(), order_matters=True),
+    "ridge": Case(lambda: RidgePredictivity(penalty=0.1, num_folds=3), sets(), order_matters=True),
     "cca": Case(CCA, (sets()[0], sets()[1].nan_to_num(0.0))),
     "any loss": Case(lambda: AlignmentMetric(NeuralAlignmentLoss("mse")), sets(), higher_is_better=False),
     "any set loss": Case(lambda: AlignmentMetric(NeuralAlignmentLoss("cka")), sets(), higher_is_better=False),

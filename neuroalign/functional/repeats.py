@@ -1,0 +1,142 @@
+"""Stimuli that come more than once: which rows are of one stimulus, and what is made of them.
+
+Rows of one stimulus are alike on both sides, whatever the sides have in common. Where sides are compared by all pairs of
+stimuli, such a pair is agreement that says nothing: it has to go.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from neuroalign.functional.gram import shared
+
+
+def check_identities(stimulus: Tensor, num_rows: int) -> None:
+    """Refuse anything but an integer identity for each row.
+
+    Raises:
+        TypeError: If it is no tensor, not of integers, or not one-dimensional.
+        ValueError: If it is not one for each row.
+    """
+    if not isinstance(stimulus, Tensor):
+        raise TypeError(f"stimulus must be a tensor; got {type(stimulus).__name__} (torch.as_tensor(list) makes one)")
+    if stimulus.ndim != 1 or stimulus.is_floating_point() or stimulus.is_complex() or stimulus.dtype == torch.bool:
+        raise TypeError(
+            f"stimulus must be integer identities (stimulus,); got {stimulus.dtype} {tuple(stimulus.shape)}"
+        )
+    if len(stimulus) != num_rows:
+        raise ValueError(f"preds has {num_rows} stimuli, but {len(stimulus)} identities were given")
+
+
+def group_rows(stimulus: Tensor) -> Tensor | None:
+    """The number of each row's stimulus, counted from 0 in order of first occurrence; None if none occurs twice.
+
+    Args:
+        stimulus: (row,) integer identities.
+
+    Returns:
+        (row,) int64, or None.
+
+    Example:
+        >>> group_rows(torch.tensor([7, 3, 7, 5]))
+        tensor([0, 1, 0, 2])
+        >>> group_rows(torch.tensor([7, 3, 5])) is None
+        True
+    """
+    identity, which = stimulus.unique(return_inverse=True)
+    if len(identity) == len(stimulus):
+        return None
+    rows = torch.arange(len(which), device=which.device)
+    first = torch.full_like(identity, len(which), dtype=torch.long).scatter_reduce(0, which, rows, "amin")
+    return first.argsort().argsort()[which]
+
+
+def group_valid_rows(stimulus: Tensor | None, target: Tensor, weight: Tensor | None = None) -> Tensor | None:
+    """As :func:`group_rows`, of those rows alone that :func:`neuroalign.functional.gram.prepare` keeps.
+
+    Args:
+        stimulus: (row,) integer identities; None if no stimulus occurs twice.
+        target: (row, voxel), NaN where missing.
+        weight: (voxel,) or (row, voxel), non-negative, or None for ones.
+
+    Raises:
+        TypeError: If the identities are no integers.
+        ValueError: If they are not one for each row.
+
+    Example:
+        >>> group_valid_rows(torch.tensor([7, 5, 7]), torch.tensor([[1.0], [torch.nan], [2.0]]))
+        tensor([0, 0])
+    """
+    if stimulus is None:
+        return None
+    check_identities(stimulus, len(target))
+    valid = ~target.isnan() if weight is None else ~target.isnan() & (weight > 0)
+    return group_rows(stimulus.to(target.device)[valid.any(1)])
+
+
+def count_stimuli(num_rows: int, group: Tensor | None) -> int:
+    """Number of different stimuli among rows with numbers of :func:`group_rows`.
+
+    Example:
+        >>> count_stimuli(3, torch.tensor([0, 1, 0])), count_stimuli(3, None)
+        (2, 3)
+    """
+    return num_rows if group is None else int(group.max()) + 1
+
+
+def _sum_rows(x: Tensor, group: Tensor) -> Tensor:
+    return x.new_zeros(count_stimuli(len(x), group), x.shape[1]).index_add(0, group, x)
+
+
+def mean_rows(x: Tensor, group: Tensor) -> Tensor:
+    """The mean of each stimulus's rows.
+
+    Args:
+        x: (row, column).
+        group: (row,) numbers of :func:`group_rows`.
+
+    Returns:
+        (stimulus, column).
+
+    Example:
+        >>> mean_rows(torch.tensor([[1.0], [5.0], [3.0]]), torch.tensor([0, 1, 0]))
+        tensor([[2.],
+                [5.]])
+    """
+    return _sum_rows(x, group) / group.bincount().to(x.dtype)[:, None]
+
+
+def average_repeats(
+    preds: Tensor, target: Tensor, weight: Tensor, group: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Prepared sets with one row for each stimulus: the mean of its rows.
+
+    Args:
+        preds: (row, feature).
+        target: (row, voxel), anything finite where missing.
+        weight: (row, voxel), 0 where missing: a voxel's mean is weighted by it.
+        group: (row,) numbers of :func:`group_rows`; None returns everything as it is.
+
+    Returns:
+        preds (stimulus, feature); target (stimulus, voxel), 0 where missing; weight (stimulus, voxel), the largest of the
+        stimulus's rows.
+
+    Example:
+        >>> x = torch.tensor([[1.0], [5.0], [3.0]])
+        >>> average_repeats(x, 10 * x, torch.ones(3, 1), torch.tensor([0, 1, 0]))[:2]
+        (tensor([[2.],
+                [5.]]), tensor([[20.],
+                [50.]]))
+    """
+    if group is None:
+        return preds, target, weight
+    preds = mean_rows(preds, group)
+    if shared(weight):
+        return preds, mean_rows(target, group), weight[:1].expand(len(preds), weight.shape[1])
+    sums = _sum_rows(weight, group)
+    target = _sum_rows(weight * target, group) / torch.where(sums > 0, sums, 1)
+    weight = torch.zeros_like(sums).scatter_reduce(0, group[:, None].expand_as(weight), weight, "amax")
+    if bool((weight == weight[:1]).all()):
+        weight = weight[:1].expand_as(weight)
+    return preds, target, weight
