@@ -202,11 +202,11 @@ def test_too_few_valid_stimuli_are_like_none(measure):
 
 # By measure the number of stimuli with a value that it takes to compare anything.
 ENOUGH = dict.fromkeys(MEASURES, 1) | {"pearson": 3, "procrustes": 3, "rsa": 3, "soft_matching": 3}
-ENOUGH |= {"cka": 4, "rbf_cka": 4, "ridge": 4}
+ENOUGH |= {"cka": 4, "rbf_cka": 4, "ridge": 6}
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-@pytest.mark.parametrize("num_valid", range(6))
+@pytest.mark.parametrize("num_valid", range(8))
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_loss_says_whether_it_had_something_to_compare(measure, num_valid, weighted):
     preds, target = responses(0, measure=measure)
