@@ -169,8 +169,8 @@ class NoiseNormalizedCorrelation(VoxelCorrelation):
     To compare models use ``reduction="pooled"`` with unclamped ceilings: it selects no voxel, and the true signal scores 1 in
     expectation (:func:`neuroalign.functional.pooled_normalized_correlation`). The median and the mean over single voxels
     are right where ceilings are well above their standard error. Elsewhere the cut at ``min_ceiling`` keeps the voxels whose
-    ceiling came out too high by luck, and these score too low. ``selection`` by other data takes away that luck, most of
-    the bias of the median with it.
+    ceiling came out too high by luck, and these score too low. ``selection`` by other data takes away that luck, and
+    with it most of the bias of the median.
 
     In simulations (1,000 voxels, 3 repeats, ceilings of the scored responses themselves, selection by as many other stimuli)
     the true signal scores:
@@ -191,7 +191,7 @@ class NoiseNormalizedCorrelation(VoxelCorrelation):
     mean                               .99  1.03  1.02  1.01
     ================================ ===== ===== ===== =====
 
-    With ceilings of .56 all are within .01 of 1. A model of true value .5 scores .49 to .51 pooled, and about half of the
+    With ceilings of .56 all are within .02 of 1. A model of true value .5 scores .49 to .51 pooled, and about half of the
     table's median and mean.
 
     Args:
@@ -254,8 +254,8 @@ class NoiseNormalizedCorrelation(VoxelCorrelation):
         lost = int((used & (noise_ceiling <= 0)).sum())
         if reduction == "mean" and lost:
             raise ValueError(
-                f"selection keeps {lost} voxels whose noise ceiling isn't above 0, and r / sqrt(0) has no mean: take "
-                "reduction 'pooled' or 'median'"
+                f"the noise ceiling of {lost} selected voxels isn't above 0, and r / sqrt(0) has no mean: take reduction "
+                "'pooled' or 'median'"
             )
 
     def _per_voxel(self) -> Tensor:

@@ -115,7 +115,7 @@ def test_voxels_selected_by_other_data():
     r = pearson(preds, target)
     expected = [torch.nan, float(r[1]) / 0.5**0.5, float(r[2].sign()) * torch.inf, torch.nan]
     torch.testing.assert_close(metric.compute(), torch.tensor(expected), atol=1e-6, rtol=0, equal_nan=True)
-    with pytest.raises(ValueError, match="selection keeps 1 voxels whose noise ceiling isn't above 0"):
+    with pytest.raises(ValueError, match="ceiling of 1 selected voxels isn't above 0"):
         NoiseNormalizedCorrelation(ceiling, selection=other, reduction="mean")
 
 
