@@ -74,8 +74,8 @@ def paired_outcomes(
     if paired_replications and not rows_a.equals(rows_b):
         raise ValueError(
             f"{names[0]!r} and {names[1]!r} have different replications: only one of them has (subject, replication) "
-            f"{rows_a.symmetric_difference(rows_b).tolist()[:6]}. Give the pairs that belong together the same number, or say "
-            "paired_replications=False if none do"
+            f"{rows_a.symmetric_difference(rows_b).tolist()[:6]}. Give the pairs that belong together the same number, or "
+            "say paired_replications=False if none do"
         )
     _same_labels(a, b)
     stimuli = pd.Index(np.union1d(a["stimulus"].unique(), b["stimulus"].unique()))
