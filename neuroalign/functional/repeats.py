@@ -71,8 +71,11 @@ def group_valid_rows(stimulus: Tensor | None, target: Tensor, weight: Tensor | N
     if stimulus is None:
         return None
     check_identities(stimulus, len(target))
+    stimulus = stimulus.to(target.device)
+    if group_rows(stimulus) is None:
+        return None
     valid = ~target.isnan() if weight is None else ~target.isnan() & (weight > 0)
-    return group_rows(stimulus.to(target.device)[valid.any(1)])
+    return group_rows(stimulus[valid.any(1)])
 
 
 def count_stimuli(num_rows: int, group: Tensor | None) -> int:

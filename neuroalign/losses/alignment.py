@@ -49,7 +49,8 @@ def _make(name: str, options: dict[str, Any]) -> MeasureFunction:
     """A measure's function with its options, or a module of it."""
     function = _known(name).function
     parameters = inspect.signature(function).parameters
-    allowed = list(parameters)[0 if inspect.isclass(function) else 3 :]
+    own = list(parameters)[0 if inspect.isclass(function) else 3 :]
+    allowed = [option for option in own if option != "stimulus"]  # which comes with the batch
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for option in options:
         if option not in allowed and not takes_any:

@@ -198,8 +198,8 @@ class CKAMeasure(_KernelMeasure):
     """1 - linear CKA; see :func:`neuroalign.functional.linear_cka`.
 
     Args:
-        debiased: Whether to use the debiased HSIC. The biased one learns too many dimensions from batches that are not several
-            times the number of columns.
+        debiased: Whether to use the debiased HSIC. The biased one learns too many dimensions from batches that are not
+            several times the number of columns.
         voxel_corrected: Whether to correct for the number of columns. A measurement more than a loss: it has no lower
             bound, and where what a side's columns share is not positive it is 1 and has no gradient.
         momentum: Average the three HSICs over batches with this momentum before taking their ratio; None for the

@@ -623,6 +623,28 @@ def test_a_callable_sees_the_mean_of_a_stimulus():
     assert torch.equal(plain(preds, target, stimulus), plain(preds, target))
 
 
+def test_a_measure_may_see_the_rows_of_a_stimulus():
+    seen = []
+
+    @register_measure("test-rows", paired=False)
+    def rows(preds, target, weight, scale=1.0, stimulus=None):
+        seen.append(stimulus)
+        return scale * preds.sum()
+
+    try:
+        preds, target, stimulus, *_ = repeated("cka")
+        target[4] = torch.nan  # the only row of its stimulus
+        loss = NeuralAlignmentLoss("test-rows", scale=2.0)
+        kept = torch.arange(13) != 4
+        torch.testing.assert_close(loss(preds, target, stimulus), 2 * preds[kept].sum())
+        loss(preds[:5], target[:5], stimulus[:5])
+        assert seen[0].tolist() == [0, 1, 2, 3, 2, 4, 5, 6, 0, 7, 8, 5] and seen[1] is None
+        with pytest.raises(TypeError, match="option of measure 'test-rows': 'stimulus'"):
+            NeuralAlignmentLoss("test-rows", stimulus=stimulus)
+    finally:
+        del MEASURES["test-rows"]
+
+
 def test_identities_that_are_none():
     preds, target = responses(0)
     for measure in ("mse", "cka"):
