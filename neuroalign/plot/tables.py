@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 # Okabe & Ito's palette, which colour-blind readers tell apart; controls are dashed as well.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4B9A")
-_GRAYS = ("#000000", "#666666", "#999999", "#444444", "#888888", "#BBBBBB")
-_CONTROLS = ("none", "random", "shuffled", "label", "geometry")
+_GRAYS = ("#000000", "#666666", "#999999", "#444444", "#888888", "#BBBBBB", "#777777")
+_CONTROLS = ("none", "random", "shuffled", "label", "geometry", "no brain")
 _MARKERS = "osD^vPX*<>"
 
 

@@ -43,7 +43,12 @@ CONDITIONS_EXPLAINED = {
     "V1, V4, TO": "predicted responses of the region",
     "TO manifold": "only size and directions of TO's category manifolds",
     "random geometry": "manifolds of the same sizes and ranks, but random places and directions",
+    "no brain": "small, low-dimensional classes of the network's own making",
 }
+MATCHED = (
+    "The loss of every control is multiplied by a factor that gives its gradient on the untrained network the scale of the "
+    "treatment's; mean over replications: "
+)
 CONTROLS = ("none", "label only", "random predictor", "shuffled images", "TO shuffled fit")
 
 
@@ -55,11 +60,13 @@ def write_report(
     prediction = pd.concat([r.prediction for r in results], ignore_index=True)
     geometry = pd.concat([r.geometry for r in results], ignore_index=True)
     accuracy = accuracy_table(images)
-    for table, name in ((accuracy, "results"), (prediction, "prediction"), (geometry, "geometry")):
+    factors = pd.concat([r.factors for r in results], ignore_index=True)
+    tables = {"results": accuracy, "prediction": prediction, "geometry": geometry, "factors": factors}
+    for name, table in tables.items():
         write_table(table.assign(subject="simulated"), out / f"{name}.csv")
 
     comparisons = [compare(images, "TO", control) for control in (*CONTROLS, "V1")]
-    manifold = [compare(images, "TO manifold", control) for control in ("none", "random geometry")]
+    manifold = [compare(images, "TO manifold", control) for control in ("none", "random geometry", "no brain")]
     sentences = _sentences(comparisons, manifold, len(results), fast)
     summary = summary_table(accuracy)
     predicted = _predicted(prediction)
@@ -70,7 +77,7 @@ def write_report(
         out / "report.html",
         title="neuroalign demo: a simulated subject guides networks",
         verdict=sentences,
-        methods=METHODS,
+        methods=f"{METHODS} {_matched(factors)}",
         tables={
             "Conditions": pd.DataFrame({"trained with": CONDITIONS_EXPLAINED}),
             f"Accuracy under attack (simulated subject; mean ± sd of {len(results)} replications)": summary,
@@ -130,6 +137,11 @@ def _sentences(
             "intervals several times shorter.",
         )
     return sentences
+
+
+def _matched(factors: pd.DataFrame) -> str:
+    means = factors.groupby("condition", sort=False)["factor"].mean()
+    return MATCHED + ", ".join(f"{condition} {factor:.2f}" for condition, factor in means.items()) + "."
 
 
 def _predicted(prediction: pd.DataFrame) -> pd.DataFrame:
