@@ -115,3 +115,22 @@ def test_more_measures_refuse_a_single_class():
             measure(x, y)
     with pytest.raises(ValueError, match="spectrum"):
         effective_rank(x, y, spectrum="entropy")
+
+
+def test_corrected_participation_ratio_does_not_depend_on_the_number_of_points():
+    """From the unbiased estimates of the covariance's trace, squared, and of its square's trace (numpy, of many clouds)."""
+    rng = np.random.default_rng(0)
+    scales = 1 / np.sqrt(np.arange(1, 61))
+    truth = np.square(scales**2).sum() ** -1 * (scales**2).sum() ** 2
+    x = torch.from_numpy(rng.standard_normal((100, 100, 60)) * scales)
+    found = {n: np.mean([float(participation_ratio(c[:n], corrected=True)) for c in x]) for n in (30, 100)}
+    plain = {n: np.mean([float(participation_ratio(c[:n])) for c in x]) for n in (30, 100)}
+    assert plain[30] < 0.75 * truth and plain[100] < 0.9 * truth
+    assert found[30] == pytest.approx(truth, rel=0.06) and found[100] == pytest.approx(truth, rel=0.03)
+    m, s = 30, np.cov(x[0, :30].numpy().T)
+    first, second = np.trace(s) ** 2, np.trace(s @ s)
+    n = m - 1
+    ratio = ((n + 1) * first - 2 * second) / (n * second - first)
+    assert float(participation_ratio(x[0, :30], corrected=True)) == pytest.approx(ratio, rel=1e-9)
+    with pytest.raises(ValueError, match="three points of every class; one has 2"):
+        participation_ratio(torch.randn(5, 3), torch.tensor([0, 0, 0, 1, 1]), corrected=True)
