@@ -72,8 +72,8 @@ def center_directions(
         gram: Inner products of the centres about their mean, (manifold, manifold).
         select: Which of the starts to keep for each K: the largest ``"stability"``
             :math:`\min_i |x_i^\text{residual}|/|x_i|` (published), or the lowest ``"cost"``.
-        num_starts: Starts for each K. None takes 300 over the number of centres, and at least the published 10: of few centres
-            10 starts often miss the most stable minimum.
+        num_starts: Starts for each K. None takes 300 over the number of centres, and at least the published 10: of few
+            centres, 10 starts often miss the most stable minimum.
         seed: Of the starts.
         max_steps: Most steps of the chosen solution's descent; the starts are compared after 150.
         tolerance: Norm of the Riemannian gradient at which a descent ends.
