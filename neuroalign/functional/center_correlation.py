@@ -42,7 +42,7 @@ def center_directions(
     gram: Tensor,
     *,
     select: Literal["stability", "cost"] = "stability",
-    num_starts: int = 30,
+    num_starts: int | None = None,
     seed: int = 0,
     max_steps: int = 500,
     tolerance: float = 1e-6,
@@ -72,7 +72,8 @@ def center_directions(
         gram: Inner products of the centres about their mean, (manifold, manifold).
         select: Which of the starts to keep for each K: the largest ``"stability"``
             :math:`\min_i |x_i^\text{residual}|/|x_i|` (published), or the lowest ``"cost"``.
-        num_starts: Starts for each K; 10 as published, of which half can miss the most stable minimum.
+        num_starts: Starts for each K. None takes 300 over the number of centres, and at least the published 10: of few
+            centres, 10 starts often miss the most stable minimum.
         seed: Of the starts.
         max_steps: Most steps of the chosen solution's descent; the starts are compared after 150.
         tolerance: Norm of the Riemannian gradient at which a descent ends.
@@ -94,6 +95,8 @@ def center_directions(
     """
     if select not in ("stability", "cost"):
         raise ValueError(f'select must be "stability" or "cost"; got {select!r}')
+    if num_starts is None:
+        num_starts = max(10, 300 // max(len(gram), 1))
     if num_starts < 1:
         raise ValueError(f"num_starts must be at least 1; got {num_starts}")
     num, exact = len(gram), gram.detach().double()

@@ -156,8 +156,8 @@ def _measures(samples: Sequence[_Sample], normals: Normals) -> list[tuple[Tensor
         )
         if bool((length2 <= 1e-12 * scale).any()):
             raise CenterAtMeanError(
-                f"the centre of category number {int(sample.kept[length2.argmin()])} lies at the mean of all stimuli, so that "
-                "nothing has a size relative to it; leave that category out"
+                f"the centre of category number {int(sample.kept[length2.argmin()])} lies at the mean of all stimuli, so "
+                "that nothing has a size relative to it; leave that category out"
             )
         shape = sample.apart.within / length2[:, None, None]
         size = sample.apart.sizes.clamp_max(sample.apart.num_features)

@@ -115,3 +115,23 @@ def test_more_measures_refuse_a_single_class():
             measure(x, y)
     with pytest.raises(ValueError, match="spectrum"):
         effective_rank(x, y, spectrum="entropy")
+
+
+def test_corrected_participation_ratio_depends_less_on_the_number_of_points():
+    """The formula in numpy, and that of many clouds its mean is nearer to the population's than the plain ratio's."""
+    rng = np.random.default_rng(0)
+    scales = 1 / np.sqrt(np.arange(1, 61))
+    truth = (scales**2).sum() ** 2 / (scales**4).sum()
+    x = torch.from_numpy(rng.standard_normal((100, 100, 60)) * scales)
+    for num in (30, 100):
+        plain, corrected = (
+            np.mean([float(participation_ratio(cloud[:num], corrected=c)) for cloud in x]) for c in (False, True)
+        )
+        assert plain < 0.9 * truth and abs(corrected - truth) < 0.4 * (truth - plain)
+    m, s = 30, np.cov(x[0, :30].numpy().T)
+    first, second = np.trace(s) ** 2, np.trace(s @ s)
+    n = m - 1
+    ratio = ((n + 1) * first - 2 * second) / (n * second - first)
+    assert float(participation_ratio(x[0, :30], corrected=True)) == pytest.approx(ratio, rel=1e-9)
+    with pytest.raises(ValueError, match="three points of every class; one has 2"):
+        participation_ratio(torch.randn(5, 3), torch.tensor([0, 0, 0, 1, 1]), corrected=True)

@@ -85,3 +85,16 @@ def test_labels_need_not_be_consecutive():
 def test_bad_input(build, message):
     with pytest.raises(ValueError, match=message):
         build(*clouds())
+
+
+def test_some_manifolds_are_those_of_their_points_alone():
+    x = [p[: 4 + i] for i, p in enumerate(torch.randn(5, 9, 20, dtype=torch.float64))]
+    kept = torch.tensor([0, 2, 3])
+    some = ManifoldStatistics.from_manifolds(x).select(kept)
+    alone = ManifoldStatistics.from_manifolds([x[int(i)] for i in kept])
+    width = alone.within.shape[1]
+    torch.testing.assert_close(some.within[:, :width, :width], alone.within)
+    torch.testing.assert_close(some.to_centers[:, :width], alone.to_centers)
+    torch.testing.assert_close(some.centers, alone.centers)
+    torch.testing.assert_close(some.centers_about_grand_mean, alone.centers_about_grand_mean)
+    assert torch.equal(some.sizes, alone.sizes)
