@@ -33,7 +33,7 @@ def _known(name: str) -> Measure:
     if name in _METRICS_ONLY:
         raise ValueError(
             f"{name!r} is a metric only (neuroalign.functional.{name}): it inverts covariances that a batch can't estimate. "
-            "To minimise, use 'procrustes' with alpha=0.5 (partial whitening), 'cka' or 'ridge'"
+            "To minimise, use 'cka' or 'ridge'"
         )
     raise ValueError(unknown("measure", name, MEASURES))
 
