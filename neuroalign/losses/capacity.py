@@ -29,8 +29,9 @@ class CapacityLoss(LabelledLoss):
 
     .. math:: \text{center\_correlation} = \mathrm{mean}_{i\ne j}\cos^2(c_i-\bar c, c_j-\bar c)
 
-    The mean-field capacity cannot see how centres lie to each other: minimised alone, it drives them onto one line, where
-    no classifier tells the classes apart. Keep the second term's weight above 0, or use the joint form.
+    The mean-field capacity cannot see how centres lie to each other: centres on one line, where no classifier tells the
+    classes apart, are as good to it as those of a simplex. Minimised alone it need not go there, but it can. Keep the second
+    term's weight above 0, or use the joint form.
 
     Where no hyperplane separates a half, the cone is the whole span of the points, and :math:`\langle|p|^2\rangle` would be
     their rank k: a value of k/P, 0 for a constant embedding, lower than that of any separable one. But such a half has no

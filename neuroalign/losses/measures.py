@@ -166,8 +166,8 @@ class GaussianNLLMeasure(nn.Module):
         spread = float(weighted_mean((target - mean).square(), weight))
         if spread < self.min_variance:
             warnings.warn(
-                f"the responses' variance is {spread:.3g}, below min_variance={self.min_variance:g} of 'gaussian_nll', so that "
-                "no variance can be learned: standardise the responses, or give min_variance in their squared unit",
+                f"the responses' variance is {spread:.3g}, below min_variance={self.min_variance:g} of 'gaussian_nll', so "
+                "that no variance can be learned: standardise the responses, or give min_variance in their squared unit",
                 stacklevel=2,
             )
 

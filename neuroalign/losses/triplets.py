@@ -16,8 +16,8 @@ class OddOneOutLoss(nn.Module):
     Of three objects people said which does not belong. The pair that is left is chosen with a probability proportional to
     exp(similarity / temperature). Chance is log 3, and 0 the limit of certain, right choices, which "dot" and "sqeuclidean"
     approach as embeddings grow. Cosines can't grow: of one triplet they leave :math:`\log(1 + 2e^{-2/T})` at temperature T,
-    .24 at 1 and below 1e-8 at .1, and more of many triplets, whose objects can't all be opposite. In distributed training each
-    process brings triplets of its own embeddings, and the mean is over all triplets.
+    .24 at 1 and below 1e-8 at .1, and more of many triplets, whose objects can't all be opposite. In distributed training
+    each process brings triplets of its own embeddings, and the mean is over all triplets.
 
     Args:
         similarity: "dot", "cosine", or "sqeuclidean" (minus the squared distance).
@@ -41,7 +41,9 @@ class OddOneOutLoss(nn.Module):
         Hebart et al. 2020, Nature Human Behaviour 4; Muttenthaler et al. 2023, arXiv 2306.04507 (aligning networks).
     """
 
-    def __init__(self, similarity: Similarity = "dot", temperature: float | None = None, *, distributed: bool = True) -> None:
+    def __init__(
+        self, similarity: Similarity = "dot", temperature: float | None = None, *, distributed: bool = True
+    ) -> None:
         super().__init__()
         check_triplets(torch.zeros(1, 1), torch.zeros(0, 3, dtype=torch.long), similarity)
         if temperature is None:
