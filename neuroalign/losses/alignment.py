@@ -75,11 +75,11 @@ class NeuralAlignmentLoss(nn.Module):
     The first five compare voxel by voxel, so preds has the target's width; the others compare whole sets of any two widths.
     Their options are those of the classes in ``neuroalign.losses.measures`` and are given as further keywords.
 
-    Lower is better and 0 is perfect alignment, except for "gaussian_nll" (the mean of :math:`\tfrac12\log\sigma^2`, or half the log of ``min_variance`` where it is learned),
-    "soft_matching" (about its temperature times the log of the number of voxels), "ridge" (what shrinkage loses) and
-    "cka" with ``voxel_corrected=True`` (which has no bound). The value is computed in float32 or wider, also under
-    autocast. It never detaches: gradients flow to whatever of its two arguments requires them. NaN in ``preds`` makes the
-    loss NaN.
+    Lower is better and 0 is perfect alignment, except for "gaussian_nll" (the mean of :math:`\tfrac12\log\sigma^2`, or half
+    the log of ``min_variance`` where the variance is learned), "soft_matching" (about its temperature times the log of the
+    number of voxels), "ridge" (what shrinkage loses) and "cka" with ``voxel_corrected=True`` (which has no bound). The value
+    is computed in float32 or wider, also under autocast. It never detaches: gradients flow to whatever of its two arguments
+    requires them. NaN in ``preds`` makes the loss NaN.
 
     **Missing values.** NaN in ``target`` marks a missing value. Voxel by voxel, the entry is left out. For sets, a voxel
     or stimulus that is wholly missing is as if it had not been there, and of what is left each pair of stimuli
