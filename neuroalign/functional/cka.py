@@ -167,6 +167,20 @@ def linear_terms(preds: Tensor, target: Tensor, weight: Tensor, *, debiased: boo
     return HSICTerms(cross, xx, yy, defined)
 
 
+def _median(d: Tensor, inside: Tensor) -> Tensor:
+    """Mean of the two middle entries inside the mask, with their gradient; 0 without entries.
+
+    They are found first and read out then, so that the gradient is of two entries and not of a sorted copy of all.
+    """
+    places = inside.flatten().nonzero()[:, 0]
+    m = len(places)
+    if not m:
+        return d.new_zeros(())
+    flat = d.flatten()
+    order = flat.detach()[places].sort(stable=True).indices  # of equal entries the first, on every device
+    return flat[places[order[[(m - 1) // 2, m // 2]]]].sum() / 2
+
+
 def rbf_terms(
     preds: Tensor,
     target: Tensor,
@@ -183,14 +197,11 @@ def rbf_terms(
     for side, (x, w) in enumerate(((preds, None), (target, weight))):
         d, known, unit = squared_distances(x, w)
         if median is None:
-            inside = above if known is None else above & known
-            values = d.detach()[inside].sort().values
-            m = len(values)
-            middle = (values[(m - 1) // 2] + values[m // 2]) / 2 if m else d.new_zeros(())
+            middle = _median(d, above if known is None else above & known)
         else:
             middle, d = d.new_tensor(median[side]), d * unit**2
         varies.append(middle > 0)
-        kernel = (-d / (2 * bandwidth**2 * torch.where(middle > 0, middle, 1))).exp()
+        kernel = (d / (-2 * bandwidth**2 * torch.where(middle > 0, middle, 1))).exp()
         kernels.append(kernel if known is None else torch.where(known, kernel, 0))
     return HSICTerms(*hsic_terms(kernels[0], kernels[1], debiased), varies[0] & varies[1])
 
@@ -277,8 +288,9 @@ def rbf_cka(
 ) -> Tensor:
     r"""Centred kernel alignment with Gaussian kernels :math:`\exp(-d_{ij} / (2 b^2 m))`.
 
-    Here d is the squared Euclidean distance and m its median over pairs of stimuli, separately for each side. The median
-    is detached: no gradient flows through the choice of the kernel's width.
+    Here d is the squared Euclidean distance and m its median over pairs of stimuli, separately for each side. The gradient
+    flows through the median too, so that it is that of a scale-free function: orthogonal to the side that it moves. (With
+    medians that are given, scale matters, and the gradient is not orthogonal.)
 
     Unchanged by rotating, shifting or scaling either side and by permuting the stimuli of both; *not* by scaling single
     columns. Missing values and weights as in :func:`linear_cka`: :math:`d_{ij}` is the (weighted) mean over voxels valid

@@ -1,4 +1,4 @@
-"""Projection onto the cone that a set of points spans: many non-negative least-squares problems solved at once."""
+"""Projection on the cone that a set of points spans: many non-negative least-squares problems solved at once."""
 
 from __future__ import annotations
 
@@ -101,6 +101,34 @@ def cone_projection(gram: Tensor, target: Tensor, *, signs: Tensor | None = None
         shape = (groups, draws)
         a = a[:, :-1].reshape(*shape, points)
         return ConeProjection(a, norm.view(shape), active.view(shape), residual.view(shape))
+
+
+def fills_span(gram: Tensor, signs: Tensor, *, tolerance: float = 1e-5) -> Tensor:
+    r"""Whether the cone of signed points is the whole space that they span, so that no hyperplane has all on one side.
+
+    The points' sum s, each of length 1, lies inside of the cone. So the cone is the whole span exactly where it holds
+    :math:`-s`, too: where :math:`-s` is its own projection.
+
+    Args:
+        gram: (point, point), inner products of the points without signs; float64.
+        signs: (draw, point) of +-1.
+        tolerance: Length of :math:`-s` minus its projection, over the root of the number of points, up to which it is 0.
+
+    Returns:
+        (draw,) bool; True for points that are all 0.
+
+    Example:
+        >>> points = torch.tensor([[1.0, 0.0], [-1.0, 1.0], [-1.0, -1.0]]).double()
+        >>> fills_span(points @ points.T, torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, -1.0]]).double())
+        tensor([ True, False])
+    """
+    length = gram.diagonal().clamp_min(0).sqrt()
+    inverse = torch.where(length > 0, 1 / length, 0)
+    gram = gram * inverse[:, None] * inverse
+    inner = -(signs @ gram)
+    projected = cone_projection(gram[None], inner[None], signs=signs).squared_norm[0]
+    left = (-(inner * signs).sum(1) - projected).clamp_min(0).sqrt()
+    return left <= tolerance * len(gram) ** 0.5
 
 
 def _solve(gram: Tensor, group: Tensor, b: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:

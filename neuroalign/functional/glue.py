@@ -101,6 +101,11 @@ def glue(
         >>> torch.allclose(g.capacity, g.utility * (1 + g.radius**-2) / g.dimension)
         True
 
+    Note:
+        Where no hyperplane separates a dichotomy, as with many more points than features, its cone is all that the points
+        span and :math:`\langle a\rangle` their rank: a capacity of P over the rank, although nothing is separable. Check
+        with :func:`neuroalign.functional.linear_separability`.
+
     Source:
         GLUE: arXiv 2503.18114 (algorithm 2) and arXiv 2603.01879 (appendix B.3).
     """

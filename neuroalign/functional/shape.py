@@ -155,8 +155,9 @@ def procrustes(x: Tensor, y: Tensor, *, alpha: float = 1.0, weight: Tensor | Non
     .. math:: \|X^\top Y\|_* / (\|X\|_F \|Y\|_F)
 
     of centred X and Y (the nuclear norm is the sum of the singular values). Unchanged by rotating, shifting or scaling a
-    side as a whole and by permuting the stimuli of both; *not* by scaling single columns, unless alpha is 0. Biased upward in
-    high dimension: for independent data of more columns than stimuli it is far above 0.
+    side as a whole and by permuting the stimuli of both; *not* by scaling single columns, unless alpha is 0: then no
+    invertible linear map of a side changes it. Biased upward in high dimension: for independent data of more columns than
+    stimuli it is far above 0.
 
     With ``alpha`` < 1 each side Z, scaled so that :math:`\sum\lambda^2/\sum\lambda = 1` for the eigenvalues of its Gram
     matrix, is first replaced by :math:`\alpha Z + (1-\alpha) (ZZ^\top + 10^{-6})^{-1/2} Z`: at 0 it is whitened and the

@@ -36,6 +36,16 @@ def check_triplets(embeddings: Tensor, triplets: Tensor, similarity: str) -> Non
         )
 
 
+def default_temperature(similarity: Similarity) -> float:
+    """0.1 for cosines, which are at most 1 and at a temperature of 1 leave every choice uncertain; 1 for others.
+
+    Example:
+        >>> default_temperature("cosine"), default_temperature("dot")
+        (0.1, 1.0)
+    """
+    return 0.1 if similarity == "cosine" else 1.0
+
+
 def pair_similarities(embeddings: Tensor, triplets: Tensor, similarity: Similarity = "dot") -> Tensor:
     """Similarity of each triplet's three pairs.
 
@@ -68,19 +78,19 @@ def pair_similarities(embeddings: Tensor, triplets: Tensor, similarity: Similari
 
 
 def odd_one_out_nll(
-    embeddings: Tensor, triplets: Tensor, *, similarity: Similarity = "dot", temperature: float = 1.0
+    embeddings: Tensor, triplets: Tensor, *, similarity: Similarity = "dot", temperature: float | None = None
 ) -> Tensor:
     r"""Negative log probability of people's choices, given that a pair is chosen in proportion to exp(similarity).
 
     .. math:: -\log \frac{e^{s_{01}/T}}{e^{s_{01}/T} + e^{s_{02}/T} + e^{s_{12}/T}}
 
-    a mean over triplets. Chance is :math:`\log 3`.
+    a mean over triplets. Chance is :math:`\log 3`. With "cosine" a triplet's value is at least :math:`\log(1+2e^{-2/T})`.
 
     Args:
         embeddings: (object, feature).
         triplets: (triplet, 3): the pair judged most similar in columns 0 and 1, the odd one in column 2.
         similarity: "dot", "cosine", or "sqeuclidean" (minus the squared distance).
-        temperature: T.
+        temperature: T; None takes 0.1 for "cosine" and 1 for others.
 
     Returns:
         Scalar, at least 0.
@@ -96,6 +106,8 @@ def odd_one_out_nll(
     Source:
         Hebart et al. 2020, Nature Human Behaviour 4 (SPoSE); Muttenthaler et al. 2022, arXiv 2211.01201.
     """
+    if temperature is None:
+        temperature = default_temperature(similarity)
     if temperature <= 0:
         raise ValueError(f"temperature must be positive; got {temperature}")
     if not len(triplets):

@@ -40,7 +40,7 @@ def _known(name: str) -> Measure:
     if name in _METRICS_ONLY:
         raise ValueError(
             f"{name!r} is a metric only (neuroalign.functional.{name}): it inverts covariances that a batch can't estimate. "
-            "To minimise, use 'procrustes' with alpha=0.5 (partial whitening), 'cka' or 'ridge'"
+            "To minimise, use 'cka' or 'ridge'"
         )
     raise ValueError(unknown("measure", name, MEASURES))
 
@@ -79,7 +79,8 @@ class NeuralAlignmentLoss(nn.Module):
     ``"cka"``            1 - linear CKA, debiased                                        rotation, shift, scale
     ``"rbf_cka"``        1 - CKA with Gaussian kernels                                   rotation, shift, scale
     ``"rsa"``            1 - similarity of RDMs; ``dissimilarity``, ``comparison``       depends on the dissimilarity
-    ``"procrustes"``     1 - Procrustes similarity; ``alpha``, ``angular``               rotation, shift, scale
+    ``"procrustes"``     1 - Procrustes similarity; ``alpha``, ``angular``               rotation, shift, scale; with
+                                                                                         ``alpha=0`` any invertible map
     ``"soft_matching"``  1 - best pairing of units with voxels; ``temperature``          shift, scale per column
     ``"ridge"``          1 - mean held-out correlation of a ridge readout of preds       rotation, shift, scale of preds
     ===================  ==============================================================  ==============================
@@ -87,11 +88,11 @@ class NeuralAlignmentLoss(nn.Module):
     The first five compare voxel by voxel, so preds has the target's width; the others compare whole sets of any two widths.
     Their options are those of the classes in ``neuroalign.losses.measures`` and are given as further keywords.
 
-    Lower is better and 0 is perfect alignment, except for "gaussian_nll" (the mean of :math:`\tfrac12\log\sigma^2`),
-    "soft_matching" (about its temperature times the log of the number of voxels), "ridge" (what shrinkage loses) and
-    "cka" with ``voxel_corrected=True`` (which has no bound). The value is computed in float32 or wider, also under
-    autocast. It never detaches: gradients flow to whatever of its two arguments requires them. NaN in ``preds`` makes the
-    loss NaN.
+    Lower is better and 0 is perfect alignment, except for "gaussian_nll" (the mean of :math:`\tfrac12\log\sigma^2`, or half
+    the log of ``min_variance`` where the variance is learned), "soft_matching" (about its temperature times the log of the
+    number of voxels), "ridge" (what shrinkage loses) and "cka" with ``voxel_corrected=True`` (which has no bound). The value
+    is computed in float32 or wider, also under autocast. It never detaches: gradients flow to whatever of its two arguments
+    requires them. NaN in ``preds`` makes the loss NaN.
 
     **Missing values.** NaN in ``target`` marks a missing value. Voxel by voxel, the entry is left out. For sets, a voxel
     or stimulus that is wholly missing is as if it had not been there, and of what is left each pair of stimuli

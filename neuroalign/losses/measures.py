@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -91,22 +93,58 @@ def cosine_measure(preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return weighted_mean(distance, (weight > 0).any(1).to(distance.dtype))
 
 
+class _FloorOfParameter(torch.autograd.Function):
+    """max(x, floor) of a parameter that is being minimised over: below the floor only a step upwards has a gradient.
+
+    With no gradient there a parameter could never come back, and with all of it one would run away downwards.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, floor: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.floor = floor
+        return x.clamp_min(floor)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        return torch.where((x >= ctx.floor) | (grad < 0), grad, 0), None
+
+
 @register_measure("gaussian_nll", averages_over="entry")
 class GaussianNLLMeasure(nn.Module):
     """Gaussian negative log likelihood, without its constant.
 
+    Its minimum is at perfect alignment: the mean of half the log of a given variance, and half the log of ``min_variance``
+    where the variance is learned. Without a floor a learned variance has no minimum: of a voxel that can be fitted exactly,
+    such as a dead one, which is 0 in all stimuli, it falls for ever, and that voxel's gradient grows over all others'.
+
     Args:
         variance: Of the noise: "learned", or a number, or one a voxel.
         num_voxels: V for one learned variance a voxel; None learns one for all.
+        min_variance: Learned variances act as no smaller ones. In squared units of the responses, and meant for
+            standardised ones: a noise of 0.03 belongs to a voxel whose responses repeat with r = 0.97. For responses in
+            another unit give 0.03 times their variance.
+
+    Warns:
+        UserWarning: Once, where responses vary by less than ``min_variance``, so that nothing is left to learn.
     """
 
     variance: Tensor
 
     def __init__(
-        self, variance: Literal["learned"] | float | Sequence[float] = "learned", num_voxels: int | None = None
+        self,
+        variance: Literal["learned"] | float | Sequence[float] = "learned",
+        num_voxels: int | None = None,
+        min_variance: float = 0.03,
     ) -> None:
         super().__init__()
+        if not (math.isfinite(min_variance) and min_variance > 0):
+            raise ValueError(f"min_variance must be a positive number; got {min_variance}")
         self.stateful = variance == "learned"
+        self.min_variance = float(min_variance)
+        self._checked = False
         self.log_variance: nn.Parameter | None = None
         if variance == "learned":
             self.log_variance = nn.Parameter(torch.zeros(() if num_voxels is None else (num_voxels,)))
@@ -122,10 +160,29 @@ class GaussianNLLMeasure(nn.Module):
 
     def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """The loss."""
-        variance = self.variance if self.log_variance is None else self.log_variance.exp()
+        if self.log_variance is None:
+            variance = self.variance
+        else:
+            variance = _FloorOfParameter.apply(self.log_variance, math.log(self.min_variance)).exp()
+            self._check_unit(target, weight)
         if variance.ndim and len(variance) != target.shape[1]:
             raise ValueError(f"the noise variance has {len(variance)} voxels, the responses {target.shape[1]}")
         return gaussian_terms(preds, target, weight, variance.to(preds.dtype))
+
+    def _check_unit(self, target: Tensor, weight: Tensor) -> None:
+        """Say, at the first batch of more than one stimulus, if the floor is above all that the responses vary by."""
+        if self._checked or len(target) < 2:
+            return
+        self._checked = True
+        target = target.detach()
+        mean = weighted_mean(target, weight)
+        spread = float(weighted_mean((target - mean).square(), weight))
+        if spread < self.min_variance:
+            warnings.warn(
+                f"the responses' variance is {spread:.3g}, below min_variance={self.min_variance:g} of 'gaussian_nll', so "
+                "that no variance can be learned: standardise the responses, or give min_variance in their squared unit",
+                stacklevel=2,
+            )
 
 
 @register_measure("poisson_nll", averages_over="entry", counts=True)
@@ -222,12 +279,12 @@ class CKAMeasure(_KernelMeasure):
         )
 
 
-@register_measure("rbf_cka", paired=False, min_stimuli=4, scale_free=True, exact_options={"median": (1.0, 1.0)})
+@register_measure("rbf_cka", paired=False, min_stimuli=4, scale_free=True)
 class RBFCKAMeasure(_KernelMeasure):
     """1 - CKA with Gaussian kernels; see :func:`neuroalign.functional.rbf_cka`.
 
     Args:
-        bandwidth: In units of the root of the median squared distance, which is detached.
+        bandwidth: In units of the root of the median squared distance. The gradient flows through the median.
         debiased: Whether to use the debiased HSIC.
         median: Medians of the two sides, if they are not to be taken from each batch.
         momentum: As in ``"cka"``.
@@ -298,9 +355,16 @@ def check_differentiable(dissimilarity: str, comparison: str) -> None:
 class ProcrustesMeasure(nn.Module):
     """1 - Procrustes similarity, or the angle; see :func:`neuroalign.functional.procrustes`.
 
+    With ``alpha`` below 1 it is a measurement more than a loss. Whitened, features that span all that the stimuli can
+    differ in are the same whatever they were: at 0 the value is constant there. And of more features than voxels it falls
+    only to where all dimensions of the features are filled, short of 0. To minimise, take ``"cka"`` or ``"ridge"``.
+
     Args:
         alpha: 1 for Procrustes, 0 for whitened sides, between them for partial whitening.
         angular: Whether to minimise the angular shape distance (radians) instead of 1 - its cosine.
+
+    Warns:
+        UserWarning: Once, with ``alpha`` below 1, where the features are too many for it to be minimised.
     """
 
     min_valid = 3  # any two points can be moved onto any two others
@@ -309,11 +373,30 @@ class ProcrustesMeasure(nn.Module):
         super().__init__()
         check_alpha(alpha)
         self.alpha, self.angular = alpha, angular
+        self._warned = alpha == 1
 
     def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """The loss."""
+        if not self._warned and preds.requires_grad:
+            self._check_width(*preds.shape, target.shape[1])
         similarity, _ = procrustes_terms(preds, target, weight, self.alpha)
         return angle(similarity) if self.angular else 1 - similarity
+
+    def _check_width(self, stimuli: int, features: int, voxels: int) -> None:
+        """Say if whitened features can't be moved to the minimum."""
+        most = stimuli - 1  # dimensions in which they can differ
+        if self.alpha == 0 and features >= most:
+            reason = f"whitened, {features} features of {stimuli} stimuli are the same whatever they were: no gradient"
+        elif min(features, most) > min(voxels, most):
+            reason = f"of {features} features, more than the {voxels} voxels, it stays above its minimum"
+        else:
+            return
+        self._warned = True
+        warnings.warn(
+            f"'procrustes' with alpha={self.alpha:g} can't be minimised here: {reason}. Use 'cka' or 'ridge', alpha=1, "
+            "fewer features or larger batches",
+            stacklevel=2,
+        )
 
 
 @register_measure("soft_matching", paired=False, min_stimuli=3, attains_zero=False, scale_free=True)

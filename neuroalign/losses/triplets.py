@@ -7,19 +7,21 @@ from torch import Tensor, nn
 
 from neuroalign.config import describe
 from neuroalign.functional.distributed import reduce_sum, world_size
-from neuroalign.functional.triplets import Similarity, check_triplets, odd_one_out_nll
+from neuroalign.functional.triplets import Similarity, check_triplets, default_temperature, odd_one_out_nll
 
 
 class OddOneOutLoss(nn.Module):
-    """Negative log probability of people's odd-one-out choices under the similarities of embeddings.
+    r"""Negative log probability of people's odd-one-out choices under the similarities of embeddings.
 
     Of three objects people said which does not belong. The pair that is left is chosen with a probability proportional to
-    exp(similarity / temperature). Chance is log 3, and 0 the limit of certain, right choices. In distributed training
+    exp(similarity / temperature). Chance is log 3, and 0 the limit of certain, right choices, which "dot" and "sqeuclidean"
+    approach as embeddings grow. Cosines can't grow: of one triplet they leave :math:`\log(1 + 2e^{-2/T})` at temperature T,
+    .24 at 1 and below 1e-8 at .1, and more of many triplets, whose objects can't all be opposite. In distributed training
     each process brings triplets of its own embeddings, and the mean is over all triplets.
 
     Args:
         similarity: "dot", "cosine", or "sqeuclidean" (minus the squared distance).
-        temperature: The larger, the less a difference in similarity decides.
+        temperature: The larger, the less a difference in similarity decides. None takes 0.1 for "cosine" and 1 for others.
         distributed: Whether to take the mean over the triplets of all processes.
 
     Attributes:
@@ -44,9 +46,13 @@ class OddOneOutLoss(nn.Module):
 
     min_valid = 3
 
-    def __init__(self, similarity: Similarity = "dot", temperature: float = 1.0, *, distributed: bool = True) -> None:
+    def __init__(
+        self, similarity: Similarity = "dot", temperature: float | None = None, *, distributed: bool = True
+    ) -> None:
         super().__init__()
         check_triplets(torch.zeros(1, 1), torch.zeros(0, 3, dtype=torch.long), similarity)
+        if temperature is None:
+            temperature = default_temperature(similarity)
         if temperature <= 0:
             raise ValueError(f"temperature must be positive; got {temperature}")
         self.similarity, self.temperature, self.distributed = similarity, float(temperature), distributed

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from neuroalign.config import describe
 from neuroalign.functional.distributed import world_size
-from neuroalign.functional.smoothness import input_gradient_norm
 from neuroalign.perturbations import PGD, Classifier, attacking
 from neuroalign.perturbations.attacks.budget import Norm, check_norm, per_sample, project, random_points, steepest
+from neuroalign.tasks.further_pass import paired_logits
+from neuroalign.tasks.independent_samples import independent_gradients
 from neuroalign.types import check_images
 
 
@@ -98,6 +99,12 @@ class AdversarialTraining(RobustTraining):
 class TRADES(RobustTraining):
     r"""Clean cross-entropy plus :math:`\beta\,\mathrm{KL}(p(x)\,\|\,p(x'))` at the worst point of the ball.
 
+    As published, the search for the worst point sees the network in eval mode, and the divergence is that of the network
+    in train mode: BatchNorm normalises each of the two batches by its own statistics. In two points the authors' code says
+    nothing or does otherwise. Running statistics are moved by the clean pass alone (there by the perturbed images as well).
+    And dropout, which their networks don't have, takes the same masks for x and x', so that the divergence is 0 at a
+    budget of 0; a network that draws random numbers passes the clean images once more for it.
+
     Args:
         eps: Budget in pixel units of [0, 1].
         norm: "linf" or "l2".
@@ -122,10 +129,10 @@ class TRADES(RobustTraining):
         self.config = describe("neuroalign.tasks.TRADES", eps=self.eps, norm=norm, beta=self.beta, steps=steps)
 
     def penalty(self, network: nn.Module, images: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
-        """The divergence at the images where it is largest."""
+        """The divergence at the images where it is largest; ``logits`` must be those of ``images``."""
         check_images(images)
-        perturbed = self._worst(network, images.float())
-        return self.beta * _divergence(logits, network(perturbed.to(images.dtype))).mean()
+        perturbed = self._worst(network, images.float()).to(images.dtype)
+        return self.beta * _divergence(*paired_logits(network, images, logits, perturbed)).mean()
 
     def _worst(self, network: nn.Module, images: Tensor) -> Tensor:
         index = _new_starts(len(images))
@@ -179,6 +186,13 @@ class GaussianNoiseTraining(RobustTraining):
 class GradientRegularization(RobustTraining):
     r"""Penalise :math:`\lambda \|\nabla_x \mathrm{CE}\|_2^2` at the images, by double backpropagation.
 
+    Of each image's own loss by that image alone, as in eval mode: dropout is off, and the statistics by which BatchNorm
+    normalises are constants to the gradient by the images. They are the batch's, as in the pass that is trained, and the
+    running ones stay as they are. So without BatchNorm the value is lambda times that of
+    :func:`neuroalign.evaluate_smoothness` over 400; with it, what that would be if the running statistics were the
+    batch's. Differentiating through the batch's statistics would add to each image's gradient how it changes the losses
+    of the others.
+
     Args:
         weight: lambda.
 
@@ -201,4 +215,4 @@ class GradientRegularization(RobustTraining):
     def penalty(self, network: nn.Module, images: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
         """Mean squared gradient norm, with a graph."""
         check_images(images)
-        return self.weight * input_gradient_norm(network, images, labels, create_graph=True).squared_norm.mean()
+        return self.weight * independent_gradients(network, images, labels).squared_norm.mean()

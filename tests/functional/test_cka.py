@@ -98,14 +98,35 @@ def test_gram_and_its_gradients(n):
         assert torch.autograd.gradgradcheck(lambda z: centered_gram(z, scale)[0], x)
 
 
-def test_rbf_bandwidth_is_the_median_and_detached():
+def test_rbf_bandwidth_is_the_median():
     x, y = (z.double() for z in independent(10, 3, 4))
     median = [torch.nn.functional.pdist(z).square().div(z.shape[1]).quantile(0.5) for z in (x, y)]
     given = rbf_cka(x, y, median=(float(median[0]), float(median[1])))
     torch.testing.assert_close(rbf_cka(x, y), given)
     x.requires_grad_()
-    fixed = torch.autograd.grad(rbf_cka(x, y, median=(float(median[0]), float(median[1]))), x)[0]
-    torch.testing.assert_close(torch.autograd.grad(rbf_cka(x, y), x)[0], fixed)
+    assert torch.autograd.gradcheck(lambda z: rbf_cka(z, y, median=(1.0, 1.0)), x, atol=1e-7)
+
+
+@pytest.mark.parametrize("n", [5, 6, 16])  # an odd and an even number of pairs
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("bandwidth", [0.3, 1.0, 3.0])
+def test_rbf_gradient_is_that_of_a_scale_free_function(n, missing, ties, bandwidth):
+    """Orthogonal to what it moves, on both sides: otherwise the scale drifts, without end, where the loss can't reach 0."""
+    x, y = (z.double() for z in independent(n, 3, 4))
+    x, y = (z.round() if ties else z for z in (x, y))
+    if missing:
+        y[1, 2] = torch.nan
+    x.requires_grad_()
+    (gradient,) = torch.autograd.grad(rbf_cka(x, y, bandwidth=bandwidth), x)
+    assert float(gradient.norm()) > 1e-6
+    assert abs(float((gradient * x).sum())) < 1e-12 and float(gradient.sum(0).abs().max()) < 1e-12
+    if not missing:
+        y.requires_grad_()
+        (gradient,) = torch.autograd.grad(rbf_cka(x.detach(), y, bandwidth=bandwidth), y)
+        assert abs(float((gradient * y).sum())) < 1e-12
+    if not ties:  # where two distances are equal the median has a corner
+        assert torch.autograd.gradcheck(lambda z: rbf_cka(z, y, bandwidth=bandwidth), x, atol=1e-7)
 
 
 @pytest.mark.parametrize(

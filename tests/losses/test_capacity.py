@@ -2,13 +2,16 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
+from scipy.optimize import linprog, nnls
 
 from neuroalign import CapacityLoss, ManifoldGuidance
 from neuroalign.config import build
 from neuroalign.functional import glue, linear_separability, manifold_capacity
 from neuroalign.functional.center_correlation import mean_absolute_cosine
+from neuroalign.functional.cone import fills_span
 from tests.distributed import averaged, run_on_ranks
 
 D = torch.float64
@@ -117,6 +120,93 @@ def test_nothing_to_learn_is_said():
         criterion(x, y).backward()
     assert float(x.grad.abs().max()) < 1e-10
     criterion(x, y)  # said once
+
+
+def embeddings():
+    """Of one data set of 40 points in 4 classes, from what no hyperplane separates to what every one does."""
+    g = torch.Generator().manual_seed(0)
+    labels = torch.arange(40) % 4
+    x = torch.randn(4, 64, generator=g)[labels] + torch.randn(40, 64, generator=g)
+    u, s, v = torch.linalg.svd(x - x.mean(0), full_matrices=False)
+    return labels, {
+        "constant": torch.full((40, 64), 0.3),
+        "line": s[0] * u[:, :1] @ v[:1],
+        "plane": torch.randn(40, 2, generator=g) @ torch.randn(2, 64, generator=g),
+        "clouds": x,
+        "simplex": torch.eye(4, 64)[labels],
+    }
+
+
+@pytest.mark.filterwarnings("ignore:.*of the 4 classes can be separated")
+def test_what_nothing_separates_is_never_lower():
+    """It would be the rank over the number of classes, and 0 for a constant embedding."""
+    labels, given = embeddings()
+    values = {name: float(loss(num_samples=200)(z, labels)) for name, z in given.items()}
+    limit = 39 / 4
+    assert values["constant"] == values["plane"] == pytest.approx(limit)
+    assert values["simplex"] < values["clouds"] < limit / 2 < values["line"]
+    one_shift = given["constant"] + 1000
+    assert float(loss()(one_shift, labels)) == pytest.approx(limit)
+
+
+def separable(x, labels, positive):
+    """Whether a hyperplane through the mean of all points has the positive classes on one side, by a linear program."""
+    side = np.where(np.isin(labels, positive), 1.0, -1.0)
+    rows = side[:, None] * (x - x.mean(0))
+    width = rows.shape[1]
+    found = linprog(
+        np.append(np.zeros(width), -1.0), np.hstack([-rows, np.ones((len(x), 1))]), np.zeros(len(x)),
+        bounds=[(-1, 1)] * width + [(None, 1)],
+    )  # fmt: skip
+    return -found.fun > 1e-7
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 6])
+@pytest.mark.parametrize("seed", range(4))
+def test_separable_halves_are_those_of_a_linear_program(width, seed):
+    x, labels = clouds(seed, n=16, d=width, spread=0.5)
+    halves = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    signs = torch.stack([torch.isin(labels, torch.tensor(h)).double() * 2 - 1 for h in halves])
+    centered = x - x.mean(0)
+    gram = centered @ centered.T
+    expected = torch.tensor([separable(x.numpy(), labels.numpy(), h) for h in halves])
+    assert torch.equal(~fills_span(gram, signs), expected)
+    t = torch.randn(6, width, generator=torch.Generator().manual_seed(seed), dtype=D)
+    criterion = CapacityLoss()
+    for expects in (True, False):  # the order of the two questions changes nothing
+        criterion._expects_separable = expects
+        a, found = criterion._project(centered, t, signs, 1e-5)
+        assert torch.equal(found, expected)
+        projected = [nnls((centered * s[:, None]).T.numpy(), b.numpy())[0] for s, b in zip(signs, t)]
+        p = [(centered * s[:, None]).T.numpy() @ y for s, y in zip(signs, projected)]
+        ours = ((a * signs) @ centered).numpy()
+        for mine, theirs, known in zip(ours, p, expected):
+            np.testing.assert_allclose(mine, theirs if known else 0, atol=1e-9)
+
+
+def test_gradient_has_no_noise_outside_of_the_span():
+    """Features of rank 12 in 100 dimensions: their gradient stays in those 12, and one step's is mostly signal."""
+    g = torch.Generator().manual_seed(0)
+    labels = torch.arange(32) % 4
+    x = torch.randn(4, 12, generator=g)[labels] + torch.randn(32, 12, generator=g)
+    weight = (torch.randn(12, 100, generator=g) / 12**0.5).requires_grad_()
+    criterion = CapacityLoss()
+    steps = torch.stack([torch.autograd.grad(criterion(x @ weight, labels), weight)[0] for _ in range(16)])
+    inside = torch.linalg.qr(weight.detach().T).Q
+    outside = steps - steps @ inside @ inside.T
+    assert float(outside.norm()) < 1e-3 * float(steps.norm())
+    steps = steps.flatten(1)
+    noise = steps.var(0).sum()
+    assert float((steps.mean(0).square().sum() - noise / 16) / noise) > 0.1
+
+
+def test_rank_below_the_width_is_said_too():
+    """The points fill the plane that they span, not the space around it."""
+    labels, given = embeddings()
+    weight = torch.eye(64, requires_grad=True)
+    with pytest.warns(UserWarning, match="no half of the 4 classes can be separated: 40 points in 64 features"):
+        CapacityLoss()(given["plane"] @ weight, labels).backward()
+    assert not bool(weight.grad.any())
 
 
 def test_draws_change_in_training_and_stay_in_evaluation():

@@ -1,5 +1,6 @@
 """What single measures add: memory over batches, learned variances, options at the door, memory use."""
 
+import math
 import pickle
 import subprocess
 import sys
@@ -155,8 +156,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
         ("pearson", {"over": "time"}, ValueError, "'stimuli' or 'voxels'; got 'time'"),
         ("gaussian_nll", {"variance": -1.0}, ValueError, "variance must be a positive number"),
         ("gaussian_nll", {"variance": [1.0, 0.0]}, ValueError, r"got \(2,\), smallest 0$"),
+        ("gaussian_nll", {"min_variance": 0}, ValueError, "min_variance must be a positive number; got 0"),
         ("gaussian_nll", {"variance": "known"}, ValueError, "'learned' or positive numbers; got 'known'"),
-        ("cca", {}, ValueError, "'cca' is a metric only.*procrustes"),
+        ("cca", {}, ValueError, "'cca' is a metric only.*use 'cka' or 'ridge'"),
         ("ckaa", {}, ValueError, "did you mean 'cka'"),
     ],
 )
@@ -260,3 +262,103 @@ def test_repr_and_config():
     assert "'rsa', dissimilarity='cosine'" in repr(loss)
     x, y = next(batches(20, 1, related=True))
     torch.testing.assert_close(build(loss.config)(x, y), loss(x, y))
+
+
+def test_a_learned_variance_stops_at_its_floor_and_comes_back():
+    """Where a voxel can be fitted exactly the loss has a minimum: half the log of the floor."""
+    loss = NeuralAlignmentLoss("gaussian_nll", num_voxels=2, min_variance=0.05)
+    optimizer = torch.optim.Adam(loss.parameters(), 0.1)
+    target = torch.stack([torch.zeros(400), torch.randn(400, generator=torch.Generator().manual_seed(0))], 1)
+    variance = next(loss.parameters())
+
+    def descend(preds):
+        for _ in range(300):
+            optimizer.zero_grad()
+            value = loss(preds, target)
+            value.backward()
+            optimizer.step()
+        return float(value.detach())
+
+    expected = (math.log(0.05) + math.log(float(target[:, 1].square().mean())) + 1) / 4
+    assert descend(torch.zeros(400, 2)) == pytest.approx(expected, abs=1e-3)
+    low = float(variance[0].detach())
+    assert descend(torch.zeros(400, 2)) == pytest.approx(expected, abs=1e-3)
+    assert float(variance[0].detach()) == pytest.approx(low, abs=1e-3), "it ran on"
+    descend(torch.full((400, 2), 0.5))  # the voxel is no longer fitted
+    assert float(variance[0].detach().exp()) == pytest.approx(0.25, rel=0.01)
+    perfect = NeuralAlignmentLoss("gaussian_nll", min_variance=0.05)
+    with torch.no_grad():
+        next(perfect.parameters()).fill_(-10)  # as in a file from before there was a floor
+    assert float(perfect(target, target)) == pytest.approx(math.log(0.05) / 2)
+
+
+def test_a_dead_voxel_does_not_take_the_gradient_of_the_head():
+    """One voxel of 20 is 0 in all stimuli. Without a floor its share of the gradient norm ends near 1."""
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(600, 10, generator=g)
+    y = x @ torch.randn(10, 20, generator=g) / 10**0.5 + torch.randn(600, 20, generator=g)
+    y[:, 0] = 0
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(10, 32), torch.nn.ReLU(), torch.nn.Linear(32, 20))
+    loss = NeuralAlignmentLoss("gaussian_nll", num_voxels=20)
+    optimizer = torch.optim.Adam([*network.parameters(), *loss.parameters()], 0.01)
+    shares = []
+    for _ in range(1000):
+        rows = torch.randint(600, (64,), generator=g)
+        optimizer.zero_grad()
+        loss(network(x[rows]), y[rows]).backward()
+        norms = network[2].weight.grad.norm(dim=1)
+        shares.append(float(norms[0] / norms.norm()))
+        optimizer.step()
+    assert sum(shares[-300:]) / 300 < 0.25  # of 20 voxels alike each has 0.22
+
+
+def test_responses_below_the_floor_are_said():
+    loss = NeuralAlignmentLoss("gaussian_nll")
+    target = 0.01 * torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    with pytest.warns(UserWarning, match=r"variance is 0.000\d+, below min_variance=0.03.*standardise"):
+        loss(torch.zeros(50, 3), target)
+    loss(torch.zeros(50, 3), target)  # said once
+    NeuralAlignmentLoss("gaussian_nll", min_variance=1e-6)(torch.zeros(50, 3), target)
+    NeuralAlignmentLoss("gaussian_nll", variance=1e-4)(torch.zeros(50, 3), target)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "stimuli", "features", "voxels", "message"),
+    [
+        (0.0, 20, 19, 6, "the same whatever they were: no gradient"),
+        (0.0, 20, 40, 30, "the same whatever they were: no gradient"),
+        (0.0, 20, 8, 6, "more than the 6 voxels, it stays above its minimum"),
+        (0.5, 20, 8, 6, "more than the 6 voxels, it stays above its minimum"),
+        (0.5, 20, 40, 6, "more than the 6 voxels, it stays above its minimum"),
+        (0.5, 20, 6, 6, None),
+        (0.0, 20, 6, 6, None),
+        (0.5, 20, 40, 30, None),  # both fill what 20 stimuli can differ in: it goes to 0
+        (1.0, 20, 40, 6, None),
+    ],
+)
+def test_whitening_that_cannot_be_minimised_is_said(alpha, stimuli, features, voxels, message):
+    g = torch.Generator().manual_seed(0)
+    z = torch.randn(stimuli, features, generator=g).requires_grad_()
+    y = torch.randn(stimuli, 3, generator=g) @ torch.randn(3, voxels, generator=g)
+    y = y + 0.3 * torch.randn(stimuli, voxels, generator=g)
+    loss = NeuralAlignmentLoss("procrustes", alpha=alpha)
+    if message is None:
+        value = loss(z, y)
+    else:
+        with pytest.warns(UserWarning, match=f"alpha={alpha:g} can't be minimised here: .*{message}.*'cka' or 'ridge'"):
+            value = loss(z, y)
+    assert torch.equal(loss(z, y), value)  # said once
+    NeuralAlignmentLoss("procrustes", alpha=alpha)(z.detach(), y)  # as a measurement it is well
+    optimizer = torch.optim.Adam([z], 0.03)
+    for _ in range(300):
+        optimizer.zero_grad()
+        now = loss(z, y)
+        now.backward()
+        optimizer.step()
+    if message is None:
+        assert float(now) < 0.01
+    elif "no gradient" in message:
+        assert float(now) == pytest.approx(float(value), abs=2e-3)
+    else:
+        assert float(now) > 0.03

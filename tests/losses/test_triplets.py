@@ -66,3 +66,22 @@ def test_errors():
     with pytest.raises(ValueError, match="temperature must be positive"):
         OddOneOutLoss(temperature=0)
     assert float(OddOneOutLoss()(torch.ones(3, 2), torch.tensor([[0, 1, 2]]))) == pytest.approx(math.log(3))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.1])
+def test_the_floor_of_cosines_is_as_stated(temperature):
+    """Two equal objects and their opposite: no embedding makes the choice more certain."""
+    z = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)
+    value = OddOneOutLoss("cosine", temperature)(50 * z, torch.tensor([[0, 1, 2]]))
+    assert float(value) == pytest.approx(math.log1p(2 * math.exp(-2 / temperature)), rel=1e-6)
+
+
+def test_the_temperature_follows_the_similarity():
+    z, triplets = torch.randn(9, 4), torch.arange(9).view(3, 3)
+    for similarity, temperature in (("cosine", 0.1), ("dot", 1.0), ("sqeuclidean", 1.0)):
+        loss = OddOneOutLoss(similarity)
+        assert loss.temperature == temperature == loss.config["init_args"]["temperature"]
+        expected = odd_one_out_nll(z, triplets, similarity=similarity, temperature=temperature)
+        assert float(loss(z, triplets)) == float(expected) == float(odd_one_out_nll(z, triplets, similarity=similarity))
+    z = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
+    assert float(OddOneOutLoss("cosine")(z, torch.tensor([[0, 1, 2]]))) < 1e-6
