@@ -46,7 +46,7 @@ from neuroalign import (
 )
 from neuroalign.data.images import ArrayDataset, ShiftFlip, collate
 from neuroalign.files import whole
-from neuroalign.functional import error_consistency, wilson
+from neuroalign.functional import error_consistency
 from neuroalign.perturbations import COMMON_CORRUPTIONS
 from neuroalign.plot import plot_accuracy, plot_corruptions, plot_landscape, plot_transforms
 from neuroalign.study import Recipe, Suite, compare, evaluate_suite, loss_landscape, train_classifier
@@ -184,9 +184,12 @@ def write(results: dict, networks: dict, test: ArrayDataset, loader: DataLoader,
     print(pd.DataFrame(rows).to_string(index=False, float_format="%.3f"))
     write_table(transfer_matrix(networks, loader, PGD(steps=10), 2 / 255), out / "transfer.csv")
     right = {c: torch.from_numpy((r.curves[worst].images["threshold"] > 0).to_numpy()) for c, r in results.items()}
-    kappas = [{"model": a, "other": b, "kappa": float(error_consistency(right[a], right[b]).kappa), "num_images": len(test)}
-              for a in right for b in right if a < b]  # fmt: skip
-    write_table(pd.DataFrame(kappas, columns=["model", "other", "kappa", "num_images"]), out / "error_consistency.csv")
+    kappas = []
+    for a, b in [(a, b) for a in right for b in right if a < b]:
+        found = error_consistency(right[a], right[b])
+        kappas.append((a, b, float(found.kappa), float(found.low), float(found.high), len(test)))
+    columns = ["model", "other", "kappa", "ci_low", "ci_high", "num_images"]
+    write_table(pd.DataFrame(kappas, columns=columns), out / "error_consistency.csv")
     figures(results, networks, test, attacks, corruptions, transforms, out)
 
 
@@ -246,8 +249,7 @@ def shape_bias(conditions: list[str], args: argparse.Namespace) -> None:
         with torch.no_grad():
             metric.update(net(small).argmax(1), shapes, textures)
         found = {k: float(v) for k, v in metric.compute().items()}
-        decided = int(found["num_shape"] + found["num_texture"])
-        low, high = wilson(int(found["num_shape"]), decided) if decided else (np.nan, np.nan)
+        low, high = found.pop("low"), found.pop("high")
         rows.append({"model": condition, **found, "ci_low": low, "ci_high": high})
     table = pd.DataFrame(rows)
     write_table(table, Path(args.out) / "shape_bias.csv")

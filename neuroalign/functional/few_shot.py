@@ -26,7 +26,7 @@ class FewShotGeometry(NamedTuple):
 
 
 def few_shot_error(
-    features: Tensor, labels: Tensor, *, num_shots: int = 5, terms: Literal["published", "all"] = "published"
+    features: Tensor, labels: Tensor, *, num_shots: int = 5, terms: Literal["published", "all"] = "all"
 ) -> FewShotGeometry:
     r"""Predict the error of a prototype rule learned from m examples of each of two classes.
 
@@ -39,20 +39,30 @@ def few_shot_error(
         {\sqrt{1/(D_a m) + |\Delta U_b|^2/m + |\Delta U_a|^2}}, \qquad \mathrm{error} = H(\mathrm{SNR}_a)
 
     with :math:`|\Delta U|^2 = \Delta^\top S \Delta/R_a^2` of a class's covariance S, and H the upper tail of a Gaussian. The
-    prediction takes the margin as Gaussian, which it nearly is for classes of many dimensions.
+    prediction takes the margin as Gaussian, which it nearly is for classes of many dimensions. So it is published, without
+    the overlap :math:`\mathrm{tr}\,S_aS_b` of the two classes' noise and without terms in :math:`1/m^2`; the default adds
+    them.
+
+    The default is also corrected for the finite number M of points of a class: their centres lie further apart than those
+    of the populations, by :math:`R_a^2/M_a+R_b^2/M_b` in the squared distance, and the squared entries of their
+    covariances are larger. Each term is replaced by what is unbiased for Gaussian classes. Without that the error comes
+    out too small; with the distance alone corrected, too large. For simulated Gaussian classes in 50 dimensions and m = 5,
+    where the rule errs on .375 of new points, the mean prediction is .383 from 20 points a class, .381 from 50 and .381
+    from 500 (uncorrected .298, .342, .376; published .267, .307, .336); one prediction from 20 points has an sd of .06.
 
     Args:
         features: (stimulus, feature).
         labels: (stimulus,), integers; at least two points a class.
         num_shots: m.
-        terms: ``"published"``, as above, which leaves out the overlap of the two classes' noise and terms in
-            :math:`1/m^2`; or ``"all"``, the exact mean and variance of the margin for Gaussian classes.
+        terms: ``"all"``, the mean and variance of the margin for Gaussian classes, estimated without bias from M points;
+            or ``"published"``, the formula above of the points as they are.
 
     Returns:
         Matrices (class, class) in label order.
 
     Raises:
-        ValueError: If shapes don't match, values are NaN, a class has one point or no extent, or an argument is out of range.
+        ValueError: If shapes don't match, values are NaN, a class has one point (with ``"all"`` two) or no extent, or an
+            argument is out of range.
 
     Example:
         >>> x = torch.randn(200, 50, generator=torch.Generator().manual_seed(0))
@@ -76,6 +86,11 @@ def few_shot_error(
         raise ValueError(
             f"class {int(labels.unique()[(total <= 0).nonzero()[0, 0]])} has one point or no extent; noise needs at least two"
         )
+    if terms == "all" and bool((sizes < 3).any()):
+        raise ValueError(
+            f"class {int(labels.unique()[(sizes < 3).nonzero()[0, 0]])} has two points, from which the spread of its noise "
+            'can\'t be estimated: give at least three, or take terms="published"'
+        )
     squared = statistics.within.square().sum((1, 2)) / sizes.square()  # tr S^2
     gram = statistics.centers
     distance = gram.diagonal()[:, None] + gram.diagonal() - 2 * gram
@@ -84,14 +99,29 @@ def few_shot_error(
         2, torch.arange(len(sizes), device=sizes.device)[:, None, None].expand(-1, statistics.to_centers.shape[1], 1)
     )
     along = (statistics.to_centers - own).square().sum(1) / sizes[:, None]
+    if terms == "all":
+        more = sizes / (sizes - 1)
+        shared = _shared_noise(features, labels) * more[:, None] * more
+        total, squared = total * more, _unbiased_squares(squared, total, sizes, features.shape[1])
+        distance = distance - total[:, None] / sizes[:, None] - total / sizes
+        along = along * more[:, None] - squared[:, None] / sizes[:, None] - shared / sizes
+        along = along.clamp_min(0)
     signal = (distance + (total - total[:, None]) / num_shots) / 2
     noise = squared[:, None] / num_shots + along.T / num_shots + along
     if terms == "all":
-        shared = _shared_noise(features, labels)
         noise = noise + shared / num_shots + (squared[:, None] + squared) / (2 * num_shots**2)
     snr = (signal / noise.sqrt()).fill_diagonal_(torch.nan)
     dtype = result_dtype(features)
     return FewShotGeometry(snr.to(dtype), torch.special.ndtr(-snr).to(dtype))
+
+
+def _unbiased_squares(squared: Tensor, total: Tensor, sizes: Tensor, num_features: int) -> Tensor:
+    """Tr S^2 of the populations, (class,), from tr S^2 and tr S of the points' covariances (1/M), for Gaussian classes."""
+    dof = sizes - 1
+    squared, total = squared * (sizes / dof).square(), total * sizes / dof
+    unbiased = dof.square() / ((dof - 1) * (dof + 2)) * (squared - total.square() / dof)
+    # No covariance of that trace has less.
+    return torch.maximum(unbiased, total.square() / num_features)
 
 
 def _shared_noise(features: Tensor, labels: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuroalign.functional.decisions import shape_bias, sixteen_class_probabilities
+from neuroalign.functional.decisions import count_cues, sixteen_class_probabilities
+from neuroalign.functional.intervals import wilson
 from neuroalign.metrics.base import EpochMetric, check_tensors
 
 
@@ -19,7 +20,8 @@ class ShapeBias(EpochMetric):
 
     Shapes:
         update(preds (stimulus, 1000) or (stimulus, class) or (stimulus,), shapes (stimulus,), textures (stimulus,)) ->
-        dict with ``shape_bias``, ``shape_rate``, ``texture_rate``, ``num_shape``, ``num_texture``, ``num_images``.
+        dict with ``shape_bias``, ``shape_rate``, ``texture_rate``, ``num_shape``, ``num_texture``, ``num_images``, and
+        ``low`` and ``high``, the shape bias's 95 % interval (Wilson, over the images decided by either cue).
 
     Logits of ImageNet's 1,000 classes are brought to the 16 categories in alphabetical order; other logits and decided
     classes are taken as they are. Images whose cues agree are left out.
@@ -49,11 +51,10 @@ class ShapeBias(EpochMetric):
             preds = torch.where(silent, -1, logits.argmax(1))
         if not bool((shapes != textures).any()):
             return
-        found = shape_bias(preds, shapes, textures)
-        self.counts = self.counts + self.counts.new_tensor([found.num_shape, found.num_texture, found.num_images])
+        self.counts = self.counts + self.counts.new_tensor(count_cues(preds, shapes, textures))
 
     def compute(self) -> dict[str, Tensor]:
-        """The rates and their counts.
+        """The rates, their counts and the interval.
 
         Raises:
             ValueError: If no image in conflict was seen.
@@ -64,6 +65,8 @@ class ShapeBias(EpochMetric):
                 "ShapeBias has seen no cue conflict (no image with a shape of one class and a texture of another was seen): "
                 "call update before compute"
             )
+        by_either = int(num_shape + num_texture)
+        low, high = wilson(int(num_shape), by_either) if by_either else (torch.nan, torch.nan)
         return {
             "shape_bias": num_shape / (num_shape + num_texture),
             "shape_rate": num_shape / total,
@@ -71,4 +74,6 @@ class ShapeBias(EpochMetric):
             "num_shape": num_shape,
             "num_texture": num_texture,
             "num_images": total,
+            "low": total.new_tensor(low),
+            "high": total.new_tensor(high),
         }

@@ -47,6 +47,8 @@ def _axes(ax: Axes | None, width: float = 7.0, height: float = 4.5) -> Axes:
 def plot_robustness(table: pd.DataFrame, *, ax: Axes | None = None, title: str | None = None) -> Axes:
     """Accuracy against attack budget, a line a condition: mean over replications, bars one standard deviation.
 
+    The legend's title says so. A condition with a single replication has no bars.
+
     Args:
         table: Columns ``condition``, ``replication``, ``eps``, ``accuracy``.
         ax: Axes to draw on.
@@ -54,27 +56,28 @@ def plot_robustness(table: pd.DataFrame, *, ax: Axes | None = None, title: str |
 
     Example:
         >>> table = pd.DataFrame({"condition": "none", "replication": 0, "eps": [0, 0.1], "accuracy": [0.9, 0.2]})
-        >>> plot_robustness(table).get_ylabel()
-        'accuracy'
+        >>> plot_robustness(table).get_legend().get_title().get_text()
+        '1 replication, so no bars'
     """
     ax = _axes(ax)
     conditions = list(dict.fromkeys(table["condition"]))
     styles = _style(conditions)
     for name in conditions:
         by_eps = table[table["condition"] == name].groupby("eps")["accuracy"]
-        mean, spread = by_eps.mean(), by_eps.std().fillna(0)
+        mean, spread = by_eps.mean(), by_eps.std()
         ax.errorbar(
             mean.index.to_numpy(), mean.to_numpy(), spread.to_numpy(), label=name, capsize=2, markersize=5, linewidth=1.6,
             **styles[name],
         )  # fmt: skip
-    replications = table["replication"].nunique()
+    counts = sorted(set(table.groupby("condition")["replication"].nunique()))
+    number = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     ax.set_xlabel("attack budget ε (largest change of a pixel, of [0, 1])")
     ax.set_ylabel("accuracy")
     ax.set_ylim(-0.02, 1.02)
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(
         fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5),
-        title=f"mean ± sd of {replications}" if replications > 1 else None, title_fontsize=8,
+        title=f"mean ± sd over {number} replications" if counts[-1] > 1 else "1 replication, so no bars", title_fontsize=8,
     )  # fmt: skip
     if title:
         ax.set_title(title, fontsize=11)
@@ -90,12 +93,12 @@ def plot_bars(
     ax: Axes | None = None,
     title: str | None = None,
 ) -> Axes:
-    """A bar a condition, with a point for every replication.
+    """A bar a condition, the mean, with a point for every replication; the axis says so.
 
     Args:
         table: Columns ``by``, ``replication`` and ``value``.
         value: Column to draw.
-        label: Of the value's axis, with its unit.
+        label: Of the value's axis, with its unit; "" leaves the axis without words.
         by: Column of the bars' names.
         ax: Axes to draw on.
         title: Of the axes.
@@ -116,7 +119,9 @@ def plot_bars(
         ax.plot(points, np.full(len(points), i), "o", color="black", markersize=3, alpha=0.8)
     ax.set_yticks(y, names, fontsize=8)
     ax.invert_yaxis()
-    ax.set_xlabel(label, fontsize=9)
+    replications = table["replication"].nunique()
+    what = f"bar: mean, points: {replications} replications" if replications > 1 else "1 replication"
+    ax.set_xlabel(f"{label}\n({what})" if label else "", fontsize=9)
     ax.spines[["top", "right"]].set_visible(False)
     if title:
         ax.set_title(title, fontsize=10)

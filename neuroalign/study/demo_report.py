@@ -176,7 +176,7 @@ def _figures(accuracy: pd.DataFrame, prediction: pd.DataFrame, geometry: pd.Data
             plot_bars(part, value, label=label if row else "", ax=axes[row, column], title=title)
             if column:
                 axes[row, column].tick_params(labelleft=False)
-    grid.suptitle("Category manifolds of the test digits (simulated subject; dots: replications)", fontsize=11)
+    grid.suptitle("Category manifolds of the test digits (simulated subject)", fontsize=11)
     return {
         "robustness": (
             robustness,

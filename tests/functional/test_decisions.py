@@ -82,7 +82,7 @@ def test_metric_in_batches_and_from_logits():
     metric = ShapeBias()
     for part in torch.arange(6).split(4):
         metric.update(torch.eye(16)[decisions[part]], shapes[part], textures[part])
-    found = {k: float(v) for k, v in metric.compute().items()}
+    found = {k: float(v) for k, v in metric.compute().items() if k not in ("low", "high")}
     assert found == {"shape_bias": 0.75, "shape_rate": 0.6, "texture_rate": 0.2, "num_shape": 3, "num_texture": 1,
                      "num_images": 5}  # fmt: skip
     many = torch.zeros(6, 1000)
@@ -95,3 +95,79 @@ def test_metric_in_batches_and_from_logits():
     empty.update(decisions, shapes, shapes)
     with pytest.raises(ValueError, match="was seen"):
         empty.compute()
+
+
+# (accuracy, other accuracy, kappa), cells of "both right, one alone, the other alone, both wrong" of which all exist.
+PAIRS = [(0.7, 0.5, 0.0), (0.7, 0.6, 0.4), (0.9, 0.9, 0.0), (0.9, 0.9, 0.5), (0.98, 0.9, 0.0)]
+
+
+def shares_of(p, q, kappa):
+    expected = p * q + (1 - p) * (1 - q)
+    both = (expected + kappa * (1 - expected) + p + q - 1) / 2
+    return np.array([both, p - both, q - both, 1 - p - q + both])
+
+
+def deciders(counts):
+    counts = torch.as_tensor(counts)
+    return (torch.tensor(x, dtype=torch.bool).repeat_interleave(counts) for x in ([1, 1, 0, 0], [1, 0, 1, 0]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_images", [50, 500])
+def test_the_interval_of_kappa_covers(num_images):
+    rng = np.random.default_rng(0)
+    for p, q, kappa in PAIRS:
+        covered = []
+        for counts in rng.multinomial(num_images, shares_of(p, q, kappa), 250):
+            if counts[0] == num_images:
+                continue  # both right always: no kappa
+            found = error_consistency(*deciders(counts), num_samples=1000)
+            covered.append(bool(found.low <= kappa <= found.high))
+        assert 0.9 <= np.mean(covered) <= 0.99, (p, q, kappa)  # .95 within 3 standard errors and a percent
+
+
+def test_the_interval_of_kappa():
+    counts = [60, 15, 10, 15]
+    found = error_consistency(*deciders(counts))
+    rng = np.random.default_rng(0)
+    drawn = rng.dirichlet(np.array(counts) + 0.5, 200_000)
+    p, q = drawn[:, 0] + drawn[:, 1], drawn[:, 0] + drawn[:, 2]
+    kappas = 1 - (drawn[:, 1] + drawn[:, 2]) / (p * (1 - q) + q * (1 - p))
+    assert [float(found.low), float(found.high)] == pytest.approx(np.quantile(kappas, [0.025, 0.975]), abs=0.01)
+    assert found.low == error_consistency(*deciders(counts)).low  # seeded
+    same = error_consistency(*deciders([30, 0, 0, 10]))
+    assert same.high == same.kappa == 1
+    assert 0.7 < float(same.low) < 1
+    with pytest.warns(UserWarning, match="kappa is not defined"):
+        nothing = error_consistency(*deciders([5, 0, 0, 0]))
+    assert nothing.low.isnan() and nothing.high.isnan()
+
+
+def test_the_interval_of_the_shape_bias():
+    shapes, textures = torch.zeros(60, dtype=torch.long), torch.ones(60, dtype=torch.long)
+    decisions = torch.tensor([0] * 30 + [1] * 10 + [2] * 20)
+    found = shape_bias(decisions, shapes, textures)
+    n, p, z = 40, 0.75, 1.959964
+    middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    expected = [(middle + s * half) / (1 + z**2 / n) for s in (-1, 1)]
+    assert [float(found.low), float(found.high)] == pytest.approx(expected, rel=1e-6)
+    metric = ShapeBias()
+    for part in torch.arange(60).split(17):
+        metric.update(decisions[part], shapes[part], textures[part])
+    assert [float(metric.compute()[k]) for k in ("low", "high")] == pytest.approx(expected, rel=1e-6)
+    neither = shape_bias(torch.full((60,), 5), shapes, textures)
+    assert neither.low.isnan() and neither.high.isnan()
+
+
+@pytest.mark.parametrize("num_images", [50, 500])
+@pytest.mark.parametrize("bias", [0.2, 0.6])
+def test_the_interval_of_the_shape_bias_covers(num_images, bias):
+    """A third of the images is decided by neither cue, so that the number decided varies."""
+    rng = np.random.default_rng(1)
+    shapes, textures = torch.zeros(num_images, dtype=torch.long), torch.ones(num_images, dtype=torch.long)
+    covered = []
+    for _ in range(400):
+        drawn = rng.choice(3, num_images, p=[bias * 2 / 3, (1 - bias) * 2 / 3, 1 / 3])
+        found = shape_bias(torch.from_numpy(drawn), shapes, textures)
+        covered.append(bool(found.low <= bias <= found.high))
+    assert 0.91 <= np.mean(covered) <= 0.985

@@ -63,6 +63,32 @@ def prototype_margin_moments(mu_a: Array, S_a: Array, mu_b: Array, S_b: Array, m
     return float(mean), float(variance)
 
 
+def unbiased_margin_moments(x_a: Array, x_b: Array, m: int) -> tuple[float, float]:
+    """`prototype_margin_moments` of the populations of which x_a and x_b are samples.
+
+    Each moment by what is unbiased for Gaussian samples, with S^ of ddof 1 and v = M - 1:
+      |d|^2 by |d^|^2 - tr S^_a / M_a - tr S^_b / M_b,
+      tr S^2 by v^2 / ((v - 1)(v + 2)) (tr S^^2 - (tr S^)^2 / v), but at least (tr S^)^2 / N,
+      d^T S_a d by d^T S^_a d - tr S_a^2 / M_a - tr S_a S_b / M_b, but at least 0.
+    """
+    d = x_a.mean(0) - x_b.mean(0)
+    n_a, n_b = len(x_a), len(x_b)
+    S_a, S_b = np.cov(x_a.T), np.cov(x_b.T)
+
+    def trace_of_square(S: Array, v: int) -> float:
+        found = v**2 / ((v - 1) * (v + 2)) * (np.trace(S @ S) - np.trace(S) ** 2 / v)
+        return max(float(found), float(np.trace(S) ** 2 / len(S)))
+
+    aa, bb, ab = trace_of_square(S_a, n_a - 1), trace_of_square(S_b, n_b - 1), float(np.trace(S_a @ S_b))
+    squared = d @ d - np.trace(S_a) / n_a - np.trace(S_b) / n_b
+    along_a, along_b = (
+        max(float(d @ S @ d - own / n_own - ab / n_other), 0.0)
+        for S, own, n_own, n_other in ((S_a, aa, n_a, n_b), (S_b, bb, n_b, n_a))
+    )
+    mean = 0.5 * (squared + (np.trace(S_b) - np.trace(S_a)) / m)
+    return float(mean), along_a + along_b / m + (ab + aa) / m + (aa + bb) / (2 * m**2)
+
+
 def prototype_error_simulated(
     mu_a: Array, S_a: Array, mu_b: Array, S_b: Array, m: int, *, num_trials: int = 10000, seed: int = 0
 ) -> tuple[float, Array]:

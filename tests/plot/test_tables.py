@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from neuroalign.plot import is_control, plot_bars, plot_prediction, plot_robustness
+from neuroalign.plot import is_control, plot_accuracy, plot_bars, plot_prediction, plot_robustness, plot_transforms
 
 TABLE = pd.DataFrame(
     {
@@ -30,6 +30,27 @@ def test_robustness():
     assert styles == {"none": "--", "V1": "-", "TO": "-"}  # a control is told from a treatment without colour
 
 
+def test_the_bars_of_robustness_are_named():
+    ax = plot_robustness(TABLE)
+    assert ax.get_legend().get_title().get_text() == "mean ± sd over 2 replications"
+    fewer = TABLE[(TABLE["condition"] != "V1") | (TABLE["replication"] == 0)]
+    assert "over 1 to 2 replications" in plot_robustness(fewer).get_legend().get_title().get_text()
+    one = plot_robustness(TABLE[TABLE["replication"] == 0])
+    assert one.get_legend().get_title().get_text() == "1 replication, so no bars"
+    (bars,) = one.containers[0][2]
+    assert all(np.isnan(segment[:, 1]).all() for segment in bars.get_segments() if len(segment))
+
+
+@pytest.mark.parametrize("draw", ["accuracy", "transforms"])
+def test_bands_are_named(draw):
+    table = pd.DataFrame(
+        {"model": "a", "kind": "low-pass", "strength": [1.0, 2.0], "eps": [0.1, 0.2], "accuracy": [0.4, 0.6],
+         "ci_low": [0.3, 0.5], "ci_high": [0.5, 0.7]}
+    )  # fmt: skip
+    ax = plot_accuracy(table) if draw == "accuracy" else plot_transforms(table).axes[0]
+    assert "band: 95 % interval over images" in ax.get_ylabel()
+
+
 def test_given_axes_are_used_and_pyplot_is_not():
     import matplotlib.pyplot as plt
 
@@ -43,7 +64,10 @@ def test_bars():
     ax = plot_bars(TABLE, "radius", label="radius")
     widths = [p.get_width() for p in ax.patches]
     assert widths == pytest.approx(TABLE.groupby("condition", sort=False)["radius"].mean().tolist())
-    assert ax.get_xlabel() == "radius"
+    assert ax.get_xlabel() == "radius\n(bar: mean, points: 2 replications)"
+    one = TABLE[TABLE["replication"] == 0]
+    assert plot_bars(one, "radius", label="radius").get_xlabel() == "radius\n(1 replication)"
+    assert plot_bars(one, "radius", label="").get_xlabel() == ""
 
 
 def test_prediction(tmp_path):

@@ -13,7 +13,8 @@ from torch import nn
 
 from neuroalign.perturbations.corruptions.base import Corruption
 from neuroalign.perturbations.corruptions.severities import COMMON_CORRUPTIONS, SEVERITIES
-from neuroalign.perturbations.evaluation.robustness import evaluate_robustness
+from neuroalign.perturbations.evaluation.resampling import image_intervals
+from neuroalign.perturbations.evaluation.robustness import evaluate_robustness, per_image_robustness
 
 
 def evaluate_corruptions(
@@ -23,6 +24,7 @@ def evaluate_corruptions(
     severities: int | Sequence[int] = SEVERITIES,
     *,
     table: int | None = None,
+    per_image: bool = False,
     limit_batches: int | None = None,
     seed: int = 0,
     device: torch.device | str | None = None,
@@ -37,6 +39,7 @@ def evaluate_corruptions(
         corruptions: Names; default the 15 over which the mean corruption error is taken.
         severities: Of 1 to 5.
         table: Image size whose parameters are used; None takes those of the images' own size, and refuses others.
+        per_image: Return a row for every image, from which :func:`corruption_errors` also takes intervals.
         limit_batches: Use only so many batches.
         seed: Of the corruptions.
         device: Where to compute; default where the model is.
@@ -44,7 +47,8 @@ def evaluate_corruptions(
         checkpoint: A file to which results go batch by batch; a second call goes on from there.
 
     Returns:
-        A row for each: ``corruption``, ``severity``, and the columns of :func:`evaluate_robustness`.
+        A row for each: ``corruption``, ``severity``, and the columns of :func:`evaluate_robustness`; with ``per_image`` a
+        row for each and every image, with the columns of :func:`per_image_robustness`.
 
     Raises:
         ValueError: For an unknown name, or images of a size without a table.
@@ -63,12 +67,13 @@ def evaluate_corruptions(
     if not names or not levels:
         raise ValueError("give at least one corruption and one severity")
     every = [Corruption(name, s, table=table, seed=seed) for name in names for s in levels]
-    found = evaluate_robustness(
+    measure = per_image_robustness if per_image else evaluate_robustness
+    found = measure(
         model, dataloader, every, limit_batches=limit_batches, seed=seed, device=device, progress=progress,
         checkpoint=checkpoint,
     )  # fmt: skip
-    found.insert(0, "corruption", [c.corruption for c in every])
-    found.insert(1, "severity", [c.severity for c in every])
+    found.insert(0, "corruption", found["perturbation"].map({c.name: c.corruption for c in every}))
+    found.insert(1, "severity", found["perturbation"].map({c.name: c.severity for c in every}))
     return found
 
 
@@ -79,27 +84,49 @@ class CorruptionErrors(NamedTuple):
         mean_error: Mean over corruptions of the error averaged over severities, in [0, 1].
         mce: Mean corruption error: each corruption's error over that of the reference, averaged; NaN without a reference.
         relative_mce: The same of the errors beyond the clean one; NaN without a reference.
-        by_corruption: A row a corruption: ``corruption``, ``error``, ``ce``, ``relative_ce``.
+        by_corruption: A row a corruption: ``corruption``, ``error``, ``ce``, ``relative_ce``, and the 95 % intervals
+            ``error_low``, ``error_high``, ``ce_low``, ``ce_high``.
+        mean_error_interval: 95 % interval over images (low, high).
+        mce_interval: The same of the mean corruption error.
+        relative_mce_interval: The same of the relative one.
+
+    Intervals are NaN where the table has no row an image.
     """
 
     mean_error: float
     mce: float
     relative_mce: float
     by_corruption: pd.DataFrame
+    mean_error_interval: tuple[float, float] = (np.nan, np.nan)
+    mce_interval: tuple[float, float] = (np.nan, np.nan)
+    relative_mce_interval: tuple[float, float] = (np.nan, np.nan)
 
 
-def corruption_errors(table: pd.DataFrame, reference: pd.DataFrame | None = None) -> CorruptionErrors:
-    """Mean error and mean corruption error.
+def corruption_errors(
+    table: pd.DataFrame, reference: pd.DataFrame | None = None, *, num_resamples: int = 2000, seed: int = 0
+) -> CorruptionErrors:
+    """Mean error and mean corruption error, with intervals where each image's outcome is known.
 
     Without a reference there is only the plain mean error: the mCE is relative to a network, AlexNet in the original.
     Frost is not the published one here, so an mCE over the 15 is one "with own frost".
 
+    A table with a row an image, ``evaluate_corruptions(..., per_image=True)``, brings 95 % intervals by resampling the
+    images, each with its outcomes under all corruptions and severities. They say how far an error depends on these images,
+    not on the seeds of training or of the corruptions. A reference with a row an image is resampled along with it; the
+    errors of a reference of accuracies are taken as fixed. An interval is NaN where a resample leaves its value
+    undefined: where fewer than about ten images err, say, or the reference is not worse under a corruption.
+
+    Simulated networks that share hard images (mean errors of .40 and .23): the intervals of mean error and mCE cover .94 to
+    .97 of 200 sets of 50 images. With mean errors under .1 and 50 images they cover less, .88 of the mean error at .02.
+
     Args:
-        table: From :func:`evaluate_corruptions`.
+        table: From :func:`evaluate_corruptions`: accuracies, or a row an image.
         reference: The same of another network on the same images.
+        num_resamples: Of the bootstrap.
+        seed: Of the bootstrap.
 
     Raises:
-        ValueError: If the two hold different corruptions, severities or numbers of images.
+        ValueError: If the two hold different corruptions, severities or images, or an image is missing under one.
 
     Example:
         >>> table = pd.DataFrame({"corruption": ["fog", "fog"], "severity": [1, 2], "accuracy": [0.8, 0.6],
@@ -110,8 +137,12 @@ def corruption_errors(table: pd.DataFrame, reference: pd.DataFrame | None = None
     Source:
         Hendrycks & Dietterich 2019, section 4.3 (arXiv 1903.12261).
     """
+    images = _per_image(table)
+    reference_images = None if reference is None else _per_image(reference)
+    table, reference = _accuracies(table), None if reference is None else _accuracies(reference)
     errors = _errors(table)
     if reference is None:
+        theirs = None
         by_corruption = errors.assign(ce=np.nan, relative_ce=np.nan)
     else:
         keys = ["corruption", "severity", "num_images"]
@@ -124,7 +155,73 @@ def corruption_errors(table: pd.DataFrame, reference: pd.DataFrame | None = None
         )
     by_corruption = by_corruption.drop(columns="beyond_clean").reset_index()
     means = by_corruption[["error", "ce", "relative_ce"]].mean(skipna=False)
-    return CorruptionErrors(float(means["error"]), float(means["ce"]), float(means["relative_ce"]), by_corruption)
+    low, high = _intervals(images, reference_images, theirs, num_resamples, seed, len(errors))
+    per = len(errors)
+    by_corruption = by_corruption.assign(
+        error_low=low[3 : 3 + per], error_high=high[3 : 3 + per], ce_low=low[3 + per :], ce_high=high[3 + per :]
+    )
+    whole = [(float(a), float(b)) for a, b in zip(low[:3], high[:3])]
+    return CorruptionErrors(
+        float(means["error"]), float(means["ce"]), float(means["relative_ce"]), by_corruption, *whole
+    )  # fmt: skip
+
+
+def _per_image(table: pd.DataFrame) -> pd.DataFrame | None:
+    """(stimulus, corruption) errors averaged over severities, and a last column of the clean ones."""
+    if "stimulus" not in table:
+        return None
+    keys = ["stimulus", "corruption", "severity"]
+    if table.duplicated(keys).any():
+        raise ValueError("an image occurs twice: give each its own 'stimulus'")
+    error = 1 - table.pivot(index="stimulus", columns=["corruption", "severity"], values="correct").astype(float)
+    if error.isna().any(axis=None):
+        raise ValueError("not every image was measured under every corruption and severity")
+    order = list(dict.fromkeys(table["corruption"]))
+    found = error.T.groupby(level="corruption").mean().T[order]
+    clean = 1 - table.groupby("stimulus")["clean_correct"].first().astype(float)
+    return found.assign(**{"": clean})
+
+
+def _accuracies(table: pd.DataFrame) -> pd.DataFrame:
+    if "stimulus" not in table:
+        return table
+    groups = table.groupby(["corruption", "severity"], sort=False)
+    return groups.agg(
+        accuracy=("correct", "mean"), clean_accuracy=("clean_correct", "mean"), num_images=("correct", "size")
+    ).reset_index()
+
+
+def _intervals(
+    images: pd.DataFrame | None, reference_images: pd.DataFrame | None, theirs: pd.DataFrame | None,
+    num_resamples: int, seed: int, num_corruptions: int,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Of the mean error, the mCE, the relative mCE, each corruption's error and each corruption's CE."""
+    per = num_corruptions
+    if images is None:
+        return tuple(np.full((2, 3 + 2 * per), np.nan))
+    values = images.to_numpy()
+    if reference_images is not None:
+        if not images.index.equals(reference_images.index):
+            raise ValueError("the reference must be of the same images: their 'stimulus' differ")
+        values = np.concatenate([values, reference_images[images.columns].to_numpy()], 1)
+
+    def quantities(means: np.ndarray) -> np.ndarray:
+        error, clean = means[..., :per], means[..., per : per + 1]
+        if reference_images is not None:
+            other, beyond = means[..., per + 1 : -1], means[..., per + 1 : -1] - means[..., -1:]
+        elif theirs is not None:
+            other, beyond = (np.broadcast_to(theirs[c].to_numpy(), error.shape) for c in ("error", "beyond_clean"))
+        else:
+            other = beyond = np.full(error.shape, np.nan)
+        ce, relative = error / _positive(other), (error - clean) / _positive(beyond)
+        means_over = [_positive(error.mean(-1)), ce.mean(-1), relative.mean(-1)]
+        return np.concatenate([np.stack(means_over, -1), _positive(error), ce], -1)
+
+    return image_intervals(values, quantities, num_resamples=num_resamples, seed=seed)
+
+
+def _positive(x: np.ndarray) -> np.ndarray:
+    return np.where(x > 0, x, np.nan)
 
 
 def _errors(table: pd.DataFrame) -> pd.DataFrame:

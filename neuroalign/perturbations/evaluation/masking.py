@@ -1,9 +1,10 @@
-"""Eight checks that tell a robust network from one whose gradients are masked."""
+"""Seven checks that tell a robust network from one whose gradients are masked, and whether the attack has converged."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -15,11 +16,18 @@ from neuroalign.functional.manifold import check_labels
 from neuroalign.perturbations.attacks.base import Classifier
 from neuroalign.perturbations.attacks.budget import Norm, per_sample
 from neuroalign.perturbations.attacks.gradient import FGSM, PGD
-from neuroalign.perturbations.attacks.objectives import cross_entropy
+from neuroalign.perturbations.attacks.objectives import cross_entropy, margin
 from neuroalign.perturbations.attacks.square import Square
 from neuroalign.perturbations.attacks.state import attacking
 from neuroalign.perturbations.evaluation.batches import device_of, evaluation_batches
 from neuroalign.perturbations.evaluation.measurement import warn_of_softmax
+
+# An attack goes astray on a few images of a network that hides nothing; a check tolerates this share of them.
+_ASTRAY = 0.002
+_UNCONVERGED = 0.01  # the same of images that fall to a longer attack only
+# Of networks with exactly the tolerated share of such images, so many fail a check by the choice of the images.
+_FALSE_ALARMS = 0.01
+_FEW_IMAGES = 16
 
 
 @dataclass(frozen=True)
@@ -27,10 +35,13 @@ class MaskingReport:
     """What the checks found.
 
     Attributes:
-        table: A row a check: ``check``, ``passed``, ``value``, ``bound``, ``meaning``.
+        table: A row a check: ``check``, ``passed``, ``value``, ``bound``, ``meaning``, ``verdict``. The last row tells
+            whether the attack has converged; its ``verdict`` is False, because an attack that would gain from more steps
+            is no sign of masking, and it counts neither for ``passed`` nor for ``failed``.
         eps: Budget of the attacks.
         norm: Their norm.
-        num_images: Images that the checks used: those classified right.
+        num_images: Images that the checks used: those classified right. With fewer than 16 of them, masking that
+            concerns a part of the images only is mostly missed.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
@@ -47,19 +58,29 @@ class MaskingReport:
 
     @property
     def passed(self) -> bool:
-        """Whether every check passed."""
-        return bool(self.table["passed"].all())
+        """Whether every check for masking passed."""
+        return not self.failed
 
     @property
     def failed(self) -> list[str]:
-        """Names of the checks that failed."""
-        return self.table.loc[~self.table["passed"], "check"].tolist()
+        """Names of the checks for masking that failed."""
+        return self.table.loc[self.table["verdict"] & ~self.table["passed"], "check"].tolist()
+
+    @property
+    def converged(self) -> bool:
+        """Whether more steps and more random starts fool next to no further image."""
+        return bool(self.table.loc[~self.table["verdict"], "passed"].all())
 
     def __str__(self) -> str:
         lines = [f"gradient masking, {self.num_images} images, {self.norm} eps {self.eps:g}:"]
         for row in self.table.itertuples():
-            verdict = "passed" if row.passed else "FAILED"
-            lines.append(f"  {verdict}  {row.check}: {row.value:.3g} (bound {row.bound:.3g}). {row.meaning}")
+            words = ("passed", "FAILED") if row.verdict else ("converged", "NOT CONVERGED")
+            word = words[0] if row.passed else words[1]
+            lines.append(f"  {word}  {row.check}: {row.value:.3g} (bound {row.bound:.3g}). {row.meaning}")
+        if self.num_images < _FEW_IMAGES:
+            lines.append(
+                f"  Fewer than {_FEW_IMAGES} images: masking that concerns a part of the images is mostly missed. Give more."
+            )
         return "\n".join(lines)
 
 
@@ -105,7 +126,7 @@ def masking_report(
         classifier = Classifier(model, allow_no_gradient=True)
         images, labels, index = _right_images(classifier, dataloader, where, num_images)
         rows = _checks(classifier, images, labels, index, eps, norm, num_queries, seed)
-    columns = ["check", "passed", "value", "bound", "meaning"]
+    columns = ["check", "passed", "value", "bound", "meaning", "verdict"]
     return MaskingReport(pd.DataFrame(rows, columns=columns), float(eps), norm, len(images))
 
 
@@ -132,56 +153,81 @@ def _right_images(
 def _checks(
     classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, eps: float, norm: Norm, num_queries: int,
     seed: int,
-) -> list[tuple[str, bool, float, float, str]]:  # fmt: skip
+) -> list[tuple[str, bool, float, float, str, bool]]:  # fmt: skip
     n, radius = len(images), per_sample(eps, images, norm)
-    one = 1 / n  # one image is as fine as a share of them can be
 
     def attack(kind: Any, rows: Tensor | slice = slice(None), budget: Tensor = radius) -> tuple[Tensor, Tensor]:
         where = rows.cpu() if isinstance(rows, Tensor) else rows
         return kind.search(classifier, images[rows], labels[rows], budget[rows], index[where])
 
-    def resisting(rows: Tensor, kind: Any) -> float:
-        """Share of all images that fall to another attack although they resisted the first."""
-        return float(attack(kind, rows)[1].sum()) / n if len(rows) else 0.0
+    def share(some: Tensor) -> float:
+        return int(some.sum()) / n  # in double precision, as the bounds are
 
-    clean = F.cross_entropy(classifier.logits(images), labels, reduction="none")
+    def falling(rows: Tensor, kind: Any) -> Tensor:
+        """Which of the images that resisted so far fall to another attack."""
+        return attack(kind, rows)[1] if len(rows) else torch.zeros(0, dtype=torch.bool, device=rows.device)
+
+    clean = _loss(classifier, images, labels)
     perturbed, _ = attack(PGD(norm, steps=10, loss="ce", seed=seed))
-    raised = float((F.cross_entropy(classifier.logits(perturbed), labels, reduction="none") > clean).float().mean())
+    not_raised = share(_loss(classifier, perturbed, labels) <= clean)
 
     everything = per_sample(1.0, images, "linf")
-    unbounded = float((~attack(PGD.two_losses("linf", seed=seed), budget=everything)[1]).float().mean())
+    unbounded = share(~attack(PGD.two_losses("linf", seed=seed), budget=everything)[1])
 
     _, fooled = attack(PGD.two_losses(norm, seed=seed))
     left = (~fooled).nonzero()[:, 0]
-    single = resisting(left, FGSM(norm, loss="ce"))
-    black = resisting(left, Square(norm, num_queries=num_queries, seed=seed))
-    stronger = resisting(left, PGD(norm, steps=50, restarts=4, loss=("margin", "ce"), random_start=True, seed=seed + 1))
+    longer = PGD(norm, steps=50, restarts=4, loss=("margin", "ce"), random_start=True, seed=seed + 1)
+    more = falling(left, longer)
+    stronger = share(more)
+    # What resists all gradient attacks: an image on which the first of them had not converged is no sign of masking.
+    left = left[~more]
+    single = share(falling(left, FGSM(norm, loss="ce")))
+    black = share(falling(left, Square(norm, num_queries=num_queries, seed=seed)))
 
-    _, _, gradient = classifier.gradient(images, lambda logits: cross_entropy(logits, labels))
-    zero = float((gradient.flatten(1) == 0).all(1).float().mean())
+    flat = torch.zeros(n, dtype=torch.bool, device=images.device)
+    for objective in (cross_entropy, margin):  # saturated logits lose the first, clipped ones the second
+        _, _, gradient = classifier.gradient(images, partial(objective, labels=labels))
+        flat |= (gradient.flatten(1) == 0).all(1)
+    zero = share(flat)
 
     resists = torch.stack([~attack(PGD(norm, steps=10, seed=seed), budget=radius * s)[1] for s in (0.25, 0.5, 1, 2)
                            if norm == "l2" or s * eps <= 1], 1)  # fmt: skip
-    revived = float((resists[:, 1:] & ~resists[:, :-1]).any(1).float().mean())
+    revived = share((resists[:, 1:] & ~resists[:, :-1]).any(1))
 
     first, second = classifier.logits(images), classifier.logits(images)
     noise = float((first - second).abs().max() / first.abs().max().clamp_min(1e-12))
 
+    astray, unconverged = _allowed(_ASTRAY, n), _allowed(_UNCONVERGED, n)
     return [
-        ("iterative attack raises the loss", raised >= 0.99, raised, 0.99,
-         "Share of images whose cross-entropy PGD raised; less, where gradients vanish or lie."),
-        ("unbounded attack succeeds", unbounded <= 0, unbounded, 0.0,
-         "Accuracy when any image in [0, 1] is allowed; above 0, the attack is stuck, not the network strong."),
-        ("iterative beats single step", single <= one, single, one,
-         "Share of images that fall to one step but not to many."),
-        ("white box beats black box", black <= one, black, one,
-         "Share of images that fall to random search but not to gradients."),
-        ("gradients are not zero", zero <= 0.05, zero, 0.05,
-         "Share of images whose cross-entropy has a gradient of exactly 0 (saturated logits, rounding)."),
-        ("larger budgets fool more", revived <= one, revived, one,
-         "Share of images that fall at a budget and stand at a larger one."),
-        ("more steps change nothing", stronger <= max(0.01, one), stronger, max(0.01, one),
-         "Share of images that fall only to 50 steps and 4 random starts."),
+        ("iterative attack raises the loss", not_raised <= astray, 1 - not_raised, 1 - astray,
+         "Share of images whose cross-entropy PGD raised; less, where gradients vanish or lie.", True),
+        ("unbounded attack succeeds", unbounded <= astray, unbounded, astray,
+         "Accuracy when any image in [0, 1] is allowed; above the bound, the attack is stuck, not the network strong.",
+         True),
+        ("iterative beats single step", single <= astray, single, astray,
+         "Share of images that fall to one step but not to many.", True),
+        ("white box beats black box", black <= astray, black, astray,
+         "Share of images that fall to random search but not to gradients.", True),
+        ("gradients are not zero", zero <= astray, zero, astray,
+         "Share of images whose cross-entropy or margin has a gradient of exactly 0 (logits saturated or clipped, rounding).",
+         True),
+        ("larger budgets fool more", revived <= astray, revived, astray,
+         "Share of images that fall at a budget and stand at a larger one.", True),
         ("outputs are the same twice", noise <= 1e-5, noise, 1e-5,
-         "Largest difference of two passes over the largest logit; above 0, average gradients over draws (EOT)."),
+         "Largest difference of two passes over the largest logit; above 0, average gradients over draws (EOT).", True),
+        ("more steps change nothing", stronger <= unconverged, stronger, unconverged,
+         "Share of images that fall only to 50 steps and 4 random starts; above the bound, PGD.two_losses shows too high an "
+         "accuracy at this budget: take more steps and restarts. Not a sign of masking.", False),
     ]  # fmt: skip
+
+
+def _loss(classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy (stimulus,) in double precision: in single it is exactly 0 from a margin of 17 on, so can't rise."""
+    return F.cross_entropy(classifier.logits(images).double(), labels, reduction="none")
+
+
+def _allowed(share: float, num_images: int) -> float:
+    """The share of so many images that a network of a given true share exceeds in at most 1 % of draws."""
+    from scipy.stats import binom
+
+    return float(binom.ppf(1 - _FALSE_ALARMS, num_images, share)) / num_images
