@@ -68,8 +68,8 @@ def few_shot_error(
         >>> x = torch.randn(200, 50, generator=torch.Generator().manual_seed(0))
         >>> y = torch.arange(200) % 2
         >>> few_shot_error(x + 3 * y[:, None] / 50**0.5, y).error.round(decimals=2)
-        tensor([[   nan, 0.1800],
-                [0.1800,    nan]])
+        tensor([[   nan, 0.2300],
+                [0.2300,    nan]])
 
     Source:
         Sorscher, Ganguli and Sompolinsky 2022, *PNAS* 119:e2200800119 (equation of the signal-to-noise ratio).

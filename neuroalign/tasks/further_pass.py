@@ -27,23 +27,23 @@ def resting_statistics(module: nn.Module) -> Iterator[None]:
                 [ 1.,  1.]], grad_fn=<RoundBackward0>), 0)
     """
     batch = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
-    # InstanceNorm updates whatever this flag says; by no share of the new it stays as it is.
+    # InstanceNorm updates what it has whatever this flag says.
     instance = [
-        (m, m.momentum)
+        (m, m.running_mean, m.running_var)
         for m in module.modules()
         if isinstance(m, _InstanceNorm) and m.training and m.track_running_stats
     ]
     try:
         for m in batch:
             m.track_running_stats = False
-        for m, _ in instance:
-            m.momentum = 0.0
+        for m, _, _ in instance:
+            m.running_mean = m.running_var = None
         yield
     finally:
         for m in batch:
             m.track_running_stats = True
-        for m, momentum in instance:
-            m.momentum = momentum
+        for m, mean, var in instance:
+            m.running_mean, m.running_var = mean, var
 
 
 @contextmanager

@@ -242,7 +242,7 @@ def test_running_statistics_are_those_of_one_clean_pass(training):
     training.penalty(model, x, labels, model(x)).backward()
     for (name, ours), expected in zip(model.named_buffers(), once.buffers()):
         assert torch.equal(ours, expected), name
-    assert all(m.training for m in model.modules()) and model[1].track_running_stats and model[5].momentum == 0.1
+    assert all(m.training for m in model.modules()) and model[1].track_running_stats
 
 
 def test_the_gradient_penalty_leaves_dropout_out():

@@ -117,7 +117,7 @@ def corruption_errors(
     undefined: where fewer than about ten images err, say, or the reference is not worse under a corruption.
 
     Simulated networks that share hard images (mean errors of .40 and .23): the intervals of mean error and mCE cover .94 to
-    .97 of 200 sets of 50 images. With mean errors under .1 and 50 images they cover less, .88 of the mean error at .02.
+    .97 of 200 sets of 50 images. That of a mean error of .02 covers .88 with 50 images.
 
     Args:
         table: From :func:`evaluate_corruptions`: accuracies, or a row an image.
