@@ -166,11 +166,11 @@ class VoxelCorrelation(EpochMetric):
 class NoiseNormalizedCorrelation(VoxelCorrelation):
     r"""Correlation over stimuli as a share of what noise allows: :math:`r / \sqrt{\mathrm{NC}}` per voxel, or pooled.
 
-    To compare models use ``reduction="pooled"`` with unclamped ceilings: it selects no voxel, and the true signal scores 1 in
-    expectation (:func:`neuroalign.functional.pooled_normalized_correlation`). The median and the mean over single voxels
-    are right where ceilings are well above their standard error. Elsewhere the cut at ``min_ceiling`` keeps the voxels whose
-    ceiling came out too high by luck, and these score too low. ``selection`` by other data takes away that luck, and
-    with it most of the bias of the median.
+    Pooled, the default, selects no voxel: with unclamped ceilings the true signal scores 1 in expectation
+    (:func:`neuroalign.functional.pooled_normalized_correlation`). With ceilings that were cut at 0 it scores less where many
+    were. The median and the mean over single voxels are right where ceilings are well above their standard error. Elsewhere
+    the cut at ``min_ceiling`` keeps the voxels whose ceiling came out too high by luck, and these score too low.
+    ``selection`` by other data takes away that luck, and with it most of the bias of the median.
 
     In simulations (1,000 voxels, 3 repeats, ceilings of the scored responses themselves, selection by as many other stimuli)
     the true signal scores:
@@ -179,10 +179,12 @@ class NoiseNormalizedCorrelation(VoxelCorrelation):
     stimuli                             50   100   515 1,000
     ================================ ===== ===== ===== =====
     all ceilings .058: pooled         1.00  1.00   .99  1.01
+    pooled, ceilings cut at 0          .67   .76   .91   .98
     median                             .56   .61   .76   .82
     mean                               .59   .65   .78   .83
     median, with ``selection``         .87   .96  1.00  1.00
     ceilings of beta(.5, 4): pooled   1.00  1.00  1.00  1.00
+    pooled, ceilings cut at 0          .80   .86   .94   .97
     median                             .69   .77   .92   .96
     mean                               .66   .72   .83   .88
     median, with ``selection``         .92   .96   .99  1.00
@@ -201,8 +203,8 @@ class NoiseNormalizedCorrelation(VoxelCorrelation):
             "pooled" without ``selection``.
         selection: (voxel,) what decides which voxels are used, in place of ``noise_ceiling``: ceilings of other stimuli or
             repeats, cut at ``min_ceiling``, or a mask.
-        reduction: "median", "mean" or "none" over voxels, or "pooled": then voxels of fewer than 10 valid stimuli are left
-            out, and the value is NaN where the ceilings don't sum to more than 0.
+        reduction: "pooled", the default, for which voxels of fewer than 10 valid stimuli are left out, and which is NaN where
+            the ceilings don't sum to more than 0; or "median", "mean" or "none" over voxels.
         **kwargs: Of ``torchmetrics.Metric``.
 
     Raises:
@@ -230,7 +232,7 @@ class NoiseNormalizedCorrelation(VoxelCorrelation):
         *,
         min_ceiling: float = 0.05,
         selection: Tensor | None = None,
-        reduction: Reduction | Literal["pooled"] = "median",
+        reduction: Reduction | Literal["pooled"] = "pooled",
         **kwargs: Any,
     ) -> None:
         super().__init__(reduction=reduction, **kwargs)  # type: ignore[arg-type]

@@ -276,7 +276,7 @@ class GuidedClassificationTask(Task):
         if preds.shape[1] != target.shape[1]:
             makers = {"cka": CKA}
         elif ceiling is not None:
-            makers["normalized_correlation"] = partial(NoiseNormalizedCorrelation, ceiling)
+            makers["normalized_correlation"] = partial(NoiseNormalizedCorrelation, ceiling, reduction="median")
         for kind, make in makers.items():
             key = f"{stage}-{head}-{kind}"
             if key not in self.alignment_metrics:

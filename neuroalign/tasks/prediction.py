@@ -101,7 +101,7 @@ class NeuralPredictionTask(Task):
             "pattern_correlation": VoxelCorrelation(over="voxels", reduction="mean"),
         }
         if self.noise_ceiling is not None:
-            metrics["normalized_correlation"] = NoiseNormalizedCorrelation(self.noise_ceiling)
+            metrics["normalized_correlation"] = NoiseNormalizedCorrelation(self.noise_ceiling, reduction="median")
         return MetricCollection(metrics, compute_groups=False)
 
     def forward(self, images: Tensor) -> Tensor:

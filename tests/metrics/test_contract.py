@@ -86,7 +86,7 @@ CASES = {
     "voxels": Case(VoxelCorrelation, sets()),
     "each voxel": Case(lambda: VoxelCorrelation(reduction="none"), sets()),
     "patterns": Case(lambda: VoxelCorrelation(over="voxels", reduction="mean"), sets()),
-    "normalised": Case(lambda: NoiseNormalizedCorrelation(CEILING), sets()),
+    "normalised": Case(lambda: NoiseNormalizedCorrelation(CEILING, reduction="median"), sets()),
     "normalised, pooled": Case(lambda: NoiseNormalizedCorrelation(CEILING, reduction="pooled"), sets()),
     "robust": Case(RobustAccuracy, decisions()),
     "geometry": Case(lambda: ManifoldGeometry(**GEOMETRY), clouds(), None, key="capacity"),

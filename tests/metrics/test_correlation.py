@@ -56,7 +56,9 @@ def test_undefined_voxels_are_counted_and_left_out(constant):
     torch.testing.assert_close(value, pearson(preds, target)[1:].median(), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("make", [VoxelCorrelation, lambda: NoiseNormalizedCorrelation(torch.full((4,), 0.5))])
+@pytest.mark.parametrize(
+    "make", [VoxelCorrelation, lambda: NoiseNormalizedCorrelation(torch.full((4,), 0.5), reduction="median")]
+)
 def test_the_median_of_an_even_number_is_the_mean_of_the_middle_two(make):
     preds, target = responses()
     metric = make()
@@ -188,7 +190,7 @@ def test_selection_by_other_stimuli_takes_most_of_the_bias_from_the_median(kind,
         ceilings = true_ceilings(kind, g)
         (signal, trials), (_, others) = record(ceilings, 100, g), record(ceilings, 100, g)
         ceiling = noise_ceiling(trials, clamp=False)
-        alone.append(score(signal, trials, ceiling))
-        by_others.append(score(signal, trials, ceiling, selection=noise_ceiling(others)))
+        alone.append(score(signal, trials, ceiling, reduction="median"))
+        by_others.append(score(signal, trials, ceiling, selection=noise_ceiling(others), reduction="median"))
     assert np.mean(alone) == pytest.approx(stated, abs=0.02)
     assert np.mean(by_others) == pytest.approx(selected, abs=0.04)
