@@ -126,7 +126,8 @@ def test_rbf_gradient_is_that_of_a_scale_free_function(n, missing, ties, bandwid
         (gradient,) = torch.autograd.grad(rbf_cka(x.detach(), y, bandwidth=bandwidth), y)
         assert abs(float((gradient * y).sum())) < 1e-12
     if not ties:  # where two distances are equal the median has a corner
-        assert torch.autograd.gradcheck(lambda z: rbf_cka(z, y, bandwidth=bandwidth), x, atol=1e-6)
+        # A larger step than usual: the ratio of small debiased terms leaves few digits for a difference.
+        assert torch.autograd.gradcheck(lambda z: rbf_cka(z, y, bandwidth=bandwidth), x, eps=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,8 @@ def test_a_loss_for_each_head():
     ceiling = torch.tensor([1.0, 0.0])
     losses = {"V1": NeuralAlignmentLoss("mse", noise_ceiling=ceiling), "TO": "gaussian_nll"}
     guidance = MeasuredGuidance({"V1": [0, 1], "TO": [2]}, loss=losses)
-    out = guidance({"V1": torch.zeros(4, 2), "TO": torch.zeros(4, 1)}, batch())
+    response = torch.tensor([[1.0, 1.0, 2.0], [1.0, 1.0, -2.0]] * 2)  # a learned variance wants responses that vary
+    out = guidance({"V1": torch.zeros(4, 2), "TO": torch.zeros(4, 1)}, {"response": response})
     assert values(out) == {"V1/mse": 1, "TO/gaussian_nll": 2}
     with pytest.raises(ValueError, match="unknown head without a loss 'V2'"):
         MeasuredGuidance({"V2": [0]}, loss={"V1": "mse"})({"V2": torch.zeros(4, 1)}, batch())
