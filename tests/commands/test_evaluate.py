@@ -86,6 +86,7 @@ def test_fast_suite(checkpoint, tmp_path, capsys):
     assert "holds the suite 'fast', not 'paper'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(checkpoint, tmp_path, monkeypatch):
     whole = PGD.search
     calls = []

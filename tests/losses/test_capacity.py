@@ -97,6 +97,7 @@ def test_joint_form_raises_the_capacity_of_new_points():
     assert float(linear_separability(after[60:], y[60:])) > 0.9
 
 
+@pytest.mark.slow
 def test_per_manifold_form_collapses_without_its_second_term():
     """The negative control: capacity of each manifold alone is best with all centres on one line."""
     x, y = clouds(n=120, d=12, c=6, spread=1.0)

@@ -429,7 +429,7 @@ def _rank_gradient(rank, world, sizes):
     return w.grad
 
 
-@pytest.mark.parametrize("sizes", [(20, 20), (17, 6), (9, 4, 11, 2)])
+@pytest.mark.parametrize("sizes", [(20, 20), (17, 6), pytest.param((9, 4, 11, 2), marks=pytest.mark.slow)])
 def test_several_processes_equal_one(sizes):
     ranks = run_on_ranks(_rank_gradient, len(sizes), sizes)
     torch.testing.assert_close(averaged(ranks), _rank_gradient(0, 1, (sum(sizes),)), rtol=1e-9, atol=1e-12)

@@ -141,7 +141,7 @@ def _on_rank(rank, world):
     return torch.cat([tester.spread(case, rank, world).flatten().double() for case in CASES.values()])
 
 
-@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize("world", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_on_several_processes(world):
     expected = []
     for case in CASES.values():

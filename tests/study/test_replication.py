@@ -26,14 +26,14 @@ def quiet():
     return Console(file=io.StringIO())
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_processes(workers):
     results = run_replications(replicate, [3, 1, 2], 10.0, work=2, num_workers=workers, console=quiet())
     assert [seed for seed, _ in results] == [3, 1, 2]
     assert results == run_replications(replicate, [3, 1, 2], 10.0, work=2, console=quiet())
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_an_error_comes_through(workers):
     with pytest.raises(ValueError, match="replication 1 went wrong"):
         run_replications(failing, [0, 1], None, work=1, num_workers=workers, console=quiet())
