@@ -36,7 +36,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--out", type=Path, default=Path("neuroalign-demo"), help="folder for tables, figures and report")
     demo.add_argument("--fast", action="store_true", help="seconds, to see that it runs; its numbers mean nothing")
-    demo.add_argument("--replications", type=int, default=4, help="how often, with new splits and networks")
+    demo.add_argument(
+        "--replications", type=int, default=argparse.SUPPRESS,
+        help="how often, with new splits and networks (default: 4, with --fast 2)",
+    )  # fmt: skip
     demo.add_argument("--seed", type=int, default=0, help="of the first replication")
     demo.add_argument("--workers", type=int, help="replications at once; None is one a core")
     demo.add_argument("--ray", action="store_true", help="run the replications on Ray (extra: ray)")
@@ -66,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = _parser()
     args = parser.parse_args(argv)
     if args.command == "demo":
+        args.replications = getattr(args, "replications", 2 if args.fast else 4)
         if args.replications < 1:
             parser.error("--replications must be at least 1")
         _demo(args)

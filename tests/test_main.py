@@ -47,7 +47,7 @@ class TestDemo:
     def test_files(self, demo):
         out, _ = demo
         names = {p.name for p in out.iterdir()}
-        assert names == {"report.html"} | {f"{n}.csv" for n in ("results", "prediction", "geometry")} | {
+        assert names == {"report.html"} | {f"{n}.csv" for n in ("results", "prediction", "geometry", "factors")} | {
             f"{n}.png" for n in ("robustness", "geometry", "prediction")
         }
         for name in ("robustness", "geometry", "prediction"):
@@ -58,9 +58,13 @@ class TestDemo:
         assert set(table["subject"]) == {"simulated"}
         assert table["replication"].nunique() == 2
         assert {"none", "label only", "random predictor", "shuffled images", "TO shuffled fit", "V1", "V4", "TO",
-                "TO manifold", "random geometry"} == set(table["condition"])  # fmt: skip
+                "TO manifold", "random geometry", "no brain"} == set(table["condition"])  # fmt: skip
         assert (table["num_images"] == 350).all()
         assert table["accuracy"].between(0, 1).all()
+        factors = pd.read_csv(demo[0] / "factors.csv").groupby("condition")["factor"]
+        assert set(factors.groups) == {"label only", "random predictor", "shuffled images", "TO shuffled fit",
+                                       "random geometry", "no brain"}  # fmt: skip
+        assert factors.mean().between(0.2, 5).all()  # every control, at the scale of its treatment
         prediction = pd.read_csv(demo[0] / "prediction.csv")
         assert prediction.groupby(["region", "replication"]).size().eq(80).all()
 
