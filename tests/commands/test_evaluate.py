@@ -53,6 +53,7 @@ def shorten(monkeypatch, attack, **settings):
     monkeypatch.setattr(f"neuroalign.study.suites.{attack.__name__}", lambda *a, **k: attack(*a, **{**k, **settings}))
 
 
+@pytest.mark.slow
 def test_fast_suite(checkpoint, tmp_path, capsys):
     run(checkpoint, tmp_path / "a", "--num-images", "16")
     printed = capsys.readouterr().out

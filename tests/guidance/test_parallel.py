@@ -116,6 +116,7 @@ def _fsdp(rank, world):
     return torch.cat([p.grad.full_tensor().flatten() for p in network.parameters()])
 
 
+@pytest.mark.slow
 def test_sharded_parameters():
     pytest.importorskip("torch.distributed.fsdp", reason="this torch has no fully_shard")
     for found in run_on_ranks(_fsdp, 2):
@@ -168,6 +169,7 @@ class Named(torch.utils.data.Dataset):
         return {"image": images[i], "label": labels[i], "stimulus": i}
 
 
+@pytest.mark.slow
 def test_accelerate():
     pytest.importorskip("accelerate", reason="accelerate is not installed (pip install neuroalign[tests])")
     one, two = run_on_ranks(_accelerate, 2)
@@ -221,6 +223,7 @@ def _shuffled(rank, world):
     )
 
 
+@pytest.mark.slow
 def test_a_shuffled_loader_loses_no_image_or_is_refused():
     network, _ = made()
     images, labels = (x[:11] for x in data())

@@ -297,7 +297,10 @@ def _told_on_ranks(rank, world, valid):
     return out
 
 
-@pytest.mark.parametrize("valid", [(0, 0), (0, 5), (2, 2), (1, 0)])
+@pytest.mark.parametrize(
+    "valid",
+    [(0, 5), (2, 2), pytest.param((0, 0), marks=pytest.mark.slow), pytest.param((1, 0), marks=pytest.mark.slow)],
+)
 def test_processes_say_of_the_global_batch_whether_there_was_something(valid):
     expected = [sum(valid) >= ENOUGH[measure] for measure in MEASURES]
     assert run_on_ranks(_told_on_ranks, 2, valid) == [expected, expected]
@@ -511,7 +514,13 @@ def _rank_gradients(rank, world, reduction, sizes):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "reduction"), [((7, 7), "mean"), ((8, 3), "sum"), ((5, 3, 2, 4), "mean"), ((12, 0), "mean")]
+    ("sizes", "reduction"),
+    [
+        ((8, 3), "sum"),
+        ((12, 0), "mean"),
+        pytest.param((7, 7), "mean", marks=pytest.mark.slow),
+        pytest.param((5, 3, 2, 4), "mean", marks=pytest.mark.slow),
+    ],
 )
 def test_several_processes_equal_one(sizes, reduction):
     """Of 2 and 4 processes, with ragged last batches, and with one that has run out of data."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # half a minute of starting processes
 ROOT = Path(__file__).parents[2]
 
 
