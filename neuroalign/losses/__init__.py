@@ -1,6 +1,7 @@
 """Losses: the formulas as modules to minimise."""
 
-from neuroalign.losses import measures as _measures  # noqa: F401 - registers the measures
+from neuroalign.losses import set_measures as _set_measures  # noqa: F401 - registers its measures
+from neuroalign.losses import voxel_measures as _voxel_measures  # noqa: F401 - the same
 from neuroalign.losses.alignment import NeuralAlignmentLoss
 from neuroalign.losses.capacity import CapacityLoss
 from neuroalign.losses.categories import CategoryManifolds

@@ -86,7 +86,8 @@ class NeuralAlignmentLoss(nn.Module):
     ===================  ==============================================================  ==============================
 
     The first five compare voxel by voxel, so preds has the target's width; the others compare whole sets of any two widths.
-    Their options are those of the classes in ``neuroalign.losses.measures`` and are given as further keywords.
+    Their options are those of the classes in ``neuroalign.losses.voxel_measures`` and ``set_measures``, given as further
+    keywords.
 
     Lower is better and 0 is perfect alignment, except for "gaussian_nll" (the mean of :math:`\tfrac12\log\sigma^2`, or half
     the log of ``min_variance`` where the variance is learned), "soft_matching" (about its temperature times the log of the

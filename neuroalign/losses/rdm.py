@@ -13,7 +13,7 @@ from neuroalign.functional.gram import has_nan, widen
 from neuroalign.functional.identities import find_rows, row_identities
 from neuroalign.functional.rdm_comparison import Comparison, compare_matrices, normalized_rdms, warn_of_cosine
 from neuroalign.functional.repeats import check_identities, count_stimuli, group_rows, mean_rows
-from neuroalign.losses.measures import check_differentiable
+from neuroalign.losses.set_measures import check_differentiable
 
 
 class RDMAlignmentLoss(nn.Module):

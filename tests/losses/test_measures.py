@@ -10,7 +10,7 @@ import torch
 
 from neuroalign import NeuralAlignmentLoss, functional
 from neuroalign.config import build
-from neuroalign.losses import MEASURES, measures, register_measure
+from neuroalign.losses import MEASURES, register_measure, set_measures
 
 
 def batches(n, count, related, seed=0, p=20, v=30):
@@ -103,7 +103,7 @@ def test_the_learned_variance_becomes_the_residual_variance(num_voxels):
 
 def test_objects_are_measures_too():
     x, y = next(batches(20, 1, related=True))
-    given = NeuralAlignmentLoss(measures.RSAMeasure(dissimilarity="correlation"), noise_ceiling=torch.rand(30))
+    given = NeuralAlignmentLoss(set_measures.RSAMeasure(dissimilarity="correlation"), noise_ceiling=torch.rand(30))
     assert given.name == "rsa"
     assert given(x, y) > 0
 
