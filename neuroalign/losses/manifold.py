@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
@@ -36,7 +37,9 @@ class ManifoldGuidanceLoss(LabelledLoss):
     samples of a class share one product with its basis. A sample without a deviation has no direction and counts as fully
     accounted for. Manifolds measured in a Gaussian kernel's space
     (``CategoryManifolds.from_features(..., feature_map=...)``) give the kernel form of both terms: z is taken to that space
-    first, where a radius and a subspace can follow a curved manifold. Computed in float32 or wider; in distributed
+    first, where a radius and a subspace can follow a curved manifold. A kernel reaches about two bandwidths far: from further
+    away both terms are noise of the random features, and descending them leads nowhere. Bring embedding and manifolds to one
+    scale first, as z-scored targets do. Computed in float32 or wider; in distributed
     training over the global batch, whose processes must then call it equally often.
 
     Args:
@@ -55,6 +58,9 @@ class ManifoldGuidanceLoss(LabelledLoss):
     Raises:
         ValueError: If a label is out of range, the widths of embedding and manifolds differ, or ``deviations_from`` is
             unknown.
+
+    Warns:
+        UserWarning: At the first batch, if the kernel form's embedding is out of the kernel's reach.
 
     Example:
         >>> labels = torch.arange(600) % 3
@@ -89,6 +95,7 @@ class ManifoldGuidanceLoss(LabelledLoss):
         if deviations_from not in get_args(Deviations):
             raise ValueError(unknown("deviations_from", deviations_from, get_args(Deviations)))
         self.manifolds, self.deviations_from = manifolds, deviations_from
+        self._reach_checked = manifolds.feature_map is None
         self.config = describe(
             "neuroalign.losses.ManifoldGuidanceLoss",
             manifolds=manifolds,
@@ -101,6 +108,8 @@ class ManifoldGuidanceLoss(LabelledLoss):
     def _terms(self, z: Tensor, labels: Tensor) -> dict[str, Tensor]:
         m, num_classes = self.manifolds, self.manifolds.num_classes
         z = z if m.feature_map is None else m.feature_map(z)
+        if not self._reach_checked:
+            self._check_reach(z.detach(), labels)
         counts = labels.bincount(minlength=num_classes)
         present = counts > 0
         counts = counts.clamp_min(1).to(z.dtype)
@@ -123,6 +132,19 @@ class ManifoldGuidanceLoss(LabelledLoss):
         has_direction = squared > 0
         ratio = torch.where(has_direction, residual / torch.where(has_direction, safe_sqrt(squared), 1), 0 * squared)
         return {"radius": radius, "subspace": mean_over_classes(ratio)}
+
+    def _check_reach(self, z: Tensor, labels: Tensor) -> None:
+        """Say if mapped embeddings are hardly alike, by the kernel, to the manifolds whose members have 1 on average."""
+        self._reach_checked = True
+        centers = self.manifolds.centers.to(z.dtype)[labels]
+        likeness = float(((z * centers).sum(1) / centers.square().sum(1)).mean())
+        if likeness < 0.2:
+            warnings.warn(
+                f"the embedding lies out of the kernel's reach: its likeness to the manifolds is {likeness:.2g}, that of "
+                "their members 1, so that the terms and their gradient are noise. Bring it to the manifolds' scale (z-scored "
+                "features, say), or take a larger bandwidth",
+                stacklevel=4,
+            )
 
     def _project(self, x: Tensor, labels: Tensor, present: Tensor) -> Tensor:
         """Coordinates of every sample in its class's basis, (stimulus, largest rank)."""

@@ -50,6 +50,17 @@ def test_radius_in_the_kernel_space_is_the_kernels():
         assert float(manifolds.radii[c]) ** 2 == pytest.approx(1 - float(kernel.mean()), abs=0.02)
 
 
+def test_an_embedding_out_of_reach_is_told():
+    """From far away the kernel sees nothing but the noise of its random features."""
+    x, y = rings()
+    feature_map = RandomFourierFeatures.from_features(x, 1024)
+    loss = ManifoldGuidanceLoss(CategoryManifolds.from_features(x, y, feature_map=feature_map))
+    bandwidth = feature_map.config["init_args"]["bandwidth"]
+    loss(x, y)  # in reach: nothing to tell
+    with pytest.warns(UserWarning, match=r"out of the kernel's reach: its likeness to the manifolds is"):
+        ManifoldGuidanceLoss(loss.manifolds)(x + 4 * bandwidth, y)
+
+
 def test_kernel_form_sees_what_the_plain_form_cannot():
     x, y = rings()
     inside = x[y == 0]
