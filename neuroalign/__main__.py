@@ -72,6 +72,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.replications = getattr(args, "replications", 2 if args.fast else 4)
         if args.replications < 1:
             parser.error("--replications must be at least 1")
+    try:
+        _run(args)
+    except KeyboardInterrupt:
+        print(f"\nneuroalign {args.command}: stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run(args: argparse.Namespace) -> None:
+    if args.command == "demo":
         _demo(args)
     elif args.command == "nsd":
         nsd.run(args)

@@ -1,6 +1,9 @@
 """The command line, as a user types it."""
 
+import contextlib
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -31,6 +34,38 @@ def test_wrong_commands(capsys):
             main(argv)
         assert stop.value.code == 2
     assert "--replications must be at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent to a process group")
+@pytest.mark.parametrize("whole_group", [True, False], ids=["from a terminal", "to the command alone"])
+def test_ctrl_c_ends_the_demo_with_one_line(tmp_path, whole_group):
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "neuroalign",
+        "demo",
+        "--fast",
+        "--workers",
+        "2",
+        "--out",
+        str(tmp_path / "demo"),
+    ]
+    running = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # pytest-xdist's processes ignore it
+    )  # fmt: skip
+    try:
+        assert "making the simulated subject" in running.stdout.readline()  # the processes are at work
+        (os.killpg if whole_group else os.kill)(running.pid, signal.SIGINT)
+        _, said = running.communicate(timeout=60)  # which also waits for whoever else holds the pipes
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+    assert running.returncode == 130
+    assert said.rstrip().endswith("neuroalign demo: stopped")
+    assert "Traceback" not in said
 
 
 @pytest.fixture(scope="module")

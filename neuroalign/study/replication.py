@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import queue as queue_module
 from collections.abc import Callable, Sequence
@@ -13,6 +14,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+
+from neuroalign.processes import deaf_to_interrupts, ended_by_interrupt
 
 Result = TypeVar("Result")
 
@@ -102,12 +105,15 @@ def _run_in_processes(
     context = multiprocessing.get_context("spawn")  # a fork would copy torch's thread pool in an unknown state
     num_workers = min(num_workers, len(seeds))
     threads = max(1, torch.get_num_threads() // num_workers)
-    with (
-        context.Manager() as manager,
-        ProcessPoolExecutor(num_workers, context, initializer=torch.set_num_threads, initargs=(threads,)) as pool,
-    ):
-        messages = manager.Queue()
-        futures = [pool.submit(replicate, seed, settings, Progress(i, messages)) for i, seed in enumerate(seeds)]
+    with contextlib.ExitStack() as stack:
+        with deaf_to_interrupts():
+            manager = stack.enter_context(context.Manager())
+            pool = stack.enter_context(
+                ProcessPoolExecutor(num_workers, context, initializer=torch.set_num_threads, initargs=(threads,))
+            )
+            stack.enter_context(ended_by_interrupt())
+            messages = manager.Queue()
+            futures = [pool.submit(replicate, seed, settings, Progress(i, messages)) for i, seed in enumerate(seeds)]
         while not all(f.done() for f in futures):
             failed = [f for f in futures if f.done() and f.exception()]
             if failed:
