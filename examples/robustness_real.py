@@ -95,19 +95,23 @@ def train(
     predictors = fit_predictors(Path(args.data)) if "V" in condition else {}
     region = condition.removeprefix("adversarial + ")
     num_voxels = predictors[region].num_voxels if predictors else 1
-    path = Path(args.out) / "networks" / f"{task} {condition} seed{args.seed} epochs{epochs}.pt"
+    treatment = "V4" if region == "V4 shuffled fit" else None  # whose gradient scale a control is trained at
+    matched = " matched" if treatment else ""
+    path = Path(args.out) / "networks" / f"{task} {condition}{matched} seed{args.seed} epochs{epochs}.pt"
     if path.exists():
         made = network(num_classes, num_voxels)
         made.load_state_dict(torch.load(path, weights_only=True))
         return made.eval()
-    guidance = None
-    if predictors:
-        guidance = PredictedGuidance({"brain": StandardizedPredictor(predictors[region]).fit(images)})
+
+    def guide(name: str) -> PredictedGuidance:
+        return PredictedGuidance({"brain": StandardizedPredictor(predictors[name]).fit(images)})
+
     module = GuidanceDataModule((images, labels), batch_size=args.batch_size, augment=ShiftFlip(4), seed=args.seed)
     print(f"training {task}, {condition}", flush=True)
     made = train_classifier(
         lambda: network(num_classes, num_voxels), module, Recipe(epochs, max_lr=0.1, weight_decay=5e-4), args.seed,
-        guidance=guidance, weight=0.5, precision=args.precision,
+        guidance=guide(region) if predictors else None, weight=0.5,
+        matched_to=guide(treatment) if treatment else None, precision=args.precision,
         robust_training=AdversarialTraining(TRAINING_EPS, steps=4) if "adversarial" in condition else None,
     )  # fmt: skip
     with whole(path) as temporary:
