@@ -63,7 +63,7 @@ def interval_meaning(comparison: Comparison) -> str:
     if not comparison.decides:
         return f"The intervals are over {over}: they say nothing about other seeds, so nothing is decided."
     quantile = "" if comparison.df > 2 else f" With {comparison.num_units} {comparison.unit}s they are long."
-    return f"The intervals are over {over}: how the difference may turn out with others of each.{quantile}"
+    return f"The intervals are over {over}: where the difference lies if others of both are drawn.{quantile}"
 
 
 def _listed(comparisons: Sequence[Comparison]) -> str:

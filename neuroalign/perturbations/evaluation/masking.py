@@ -201,24 +201,30 @@ def _checks(
     return [
         ("iterative attack raises the loss", not_raised <= astray, 1 - not_raised, 1 - astray,
          "Share of images whose cross-entropy PGD raised; less, where gradients vanish or lie.", True),
-        ("unbounded attack succeeds", unbounded <= astray, unbounded, astray,
-         "Accuracy when any image in [0, 1] is allowed; above the bound, the attack is stuck, not the network strong.",
-         True),
-        ("iterative beats single step", single <= astray, single, astray,
-         "Share of images that fall to one step but not to many.", True),
-        ("white box beats black box", black <= astray, black, astray,
-         "Share of images that fall to random search but not to gradients.", True),
-        ("gradients are not zero", zero <= astray, zero, astray,
-         "Share of images whose cross-entropy or margin has a gradient of exactly 0 (logits saturated or clipped, rounding).",
-         True),
-        ("larger budgets fool more", revived <= astray, revived, astray,
-         "Share of images that fall at a budget and stand at a larger one.", True),
-        ("outputs are the same twice", noise <= 1e-5, noise, 1e-5,
-         "Largest difference of two passes over the largest logit; above 0, average gradients over draws (EOT).", True),
-        ("more steps change nothing", stronger <= unconverged, stronger, unconverged,
-         "Share of images that fall only to 50 steps and 4 random starts; above the bound, PGD.two_losses shows too high an "
-         "accuracy at this budget: take more steps and restarts. Not a sign of masking.", False),
+        _at_most("unbounded attack succeeds", unbounded, astray,
+                 "Accuracy when any image in [0, 1] is allowed; above the bound, the attack is stuck, not the network "
+                 "strong."),
+        _at_most("iterative beats single step", single, astray, "Share of images that fall to one step but not to many."),
+        _at_most("white box beats black box", black, astray,
+                 "Share of images that fall to random search but not to gradients."),
+        _at_most("gradients are not zero", zero, astray,
+                 "Share of images whose cross-entropy or margin has a gradient of exactly 0 (logits saturated or clipped, "
+                 "rounding)."),
+        _at_most("larger budgets fool more", revived, astray,
+                 "Share of images that fall at a budget and stand at a larger one."),
+        _at_most("outputs are the same twice", noise, 1e-5,
+                 "Largest difference of two passes over the largest logit; above 0, average gradients over draws (EOT)."),
+        _at_most("more steps change nothing", stronger, unconverged,
+                 "Share of images that fall only to 50 steps and 4 random starts; above the bound, PGD.two_losses shows too "
+                 "high an accuracy at this budget: take more steps and restarts. Not a sign of masking.", verdict=False),
     ]  # fmt: skip
+
+
+def _at_most(
+    check: str, value: float, bound: float, meaning: str, *, verdict: bool = True
+) -> tuple[str, bool, float, float, str, bool]:
+    """A row of the table, passed where the value is no larger than the bound."""
+    return check, value <= bound, value, bound, meaning, verdict
 
 
 def _loss(classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ def image_intervals(
     Source:
         Efron 1987, J. Am. Stat. Assoc. 82.
     """
+    # scipy's bootstrap holds indices of images by images for the acceleration, and of resamples by images besides.
     from scipy.special import ndtr, ndtri
 
     n = len(values)
