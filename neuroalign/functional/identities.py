@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-
 NAMES_REMEDY = "number them first: names, numbers = numpy.unique(names, return_inverse=True)"
 
 
