@@ -408,16 +408,21 @@ class Responses:
         save_responses(self, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Responses:
+    def load(cls, path: str | os.PathLike[str], *, verify: bool = True) -> Responses:
         """Read what :meth:`save` or ``neuroalign nsd extract`` wrote.
+
+        Args:
+            path: The file.
+            verify: Compare the file with its checksum; False takes it as it is, where somebody changed it on purpose.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file holds something else, or is cut short.
+            ValueError: If the file holds something else, takes values from other files, is cut short, or differs from its
+                checksum.
         """
         from neuroalign.data.responses_file import load_responses
 
-        return load_responses(path)
+        return load_responses(path, verify=verify)
 
     @classmethod
     def from_xarray(cls, assembly: Any) -> Responses:

@@ -1,0 +1,128 @@
+"""Checksums of our own files: a byte that changed since it was written is an error, not another number.
+
+CRC-32, which finds damage (disks, transfers, editors), not forgery.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+BLOCK = 2**20  # bytes summed at once: small enough to lie in the processor's cache still
+USERBLOCK = 512  # bytes in front of an HDF5 file that HDF5 leaves to us
+_STAMP = b"neuroalign crc32 "
+
+
+class DamagedFileError(ValueError):
+    """A file isn't what was written.
+
+    Example:
+        >>> issubclass(DamagedFileError, ValueError)
+        True
+    """
+
+
+def crc32(data: Any, start: int = 0) -> int:
+    """CRC-32 of bytes, or of bytes that follow others whose sum is ``start``.
+
+    Example:
+        >>> crc32(b"voxels") == crc32(b"els", crc32(b"vox"))
+        True
+    """
+    from isal import isal_zlib
+
+    return isal_zlib.crc32(data, start)
+
+
+def damaged(path: str | os.PathLike[str], found: str, remedy: str = "make or fetch it again") -> DamagedFileError:
+    """The error of a damaged file: what was found, and what to do."""
+    return DamagedFileError(f"{path} is damaged: {found}; {remedy}")
+
+
+def stamp_hdf5(path: Path) -> None:
+    """Put the checksum of an HDF5 file that was written with ``userblock_size=USERBLOCK`` in front of it."""
+    with path.open("r+b") as file:
+        file.seek(USERBLOCK)
+        total = _sum_rest(file, 0)
+        file.seek(0)
+        file.write(_STAMP + b"%08x\n" % total)
+
+
+def check_hdf5(path: Path, *, into: memoryview | None = None, offset: int = 0) -> bool:
+    """Compare an HDF5 file with its checksum, in one pass that can fill an array on the way.
+
+    Args:
+        path: The file.
+        into: Memory for the bytes from ``offset`` on, which are then read once for both.
+        offset: Where in the file those bytes begin.
+
+    Returns:
+        Whether the file has a checksum. Without one nothing is compared and ``into`` is left alone.
+
+    Raises:
+        DamagedFileError: If they differ.
+    """
+    with path.open("rb", buffering=0) as file:
+        head = file.read(USERBLOCK)
+        if not head.startswith(_STAMP):
+            return False
+        total = 0
+        if into is not None:
+            total = _sum_rest(file, total, offset - USERBLOCK)
+            for begin in range(0, len(into), BLOCK):
+                piece = into[begin : begin + BLOCK]
+                if file.readinto(piece) != len(piece):
+                    raise damaged(path, "it is cut short")
+                total = crc32(piece, total)
+        total = _sum_rest(file, total)
+    if head[len(_STAMP) : len(_STAMP) + 8] != b"%08x" % total:
+        raise damaged(path, "its bytes are not those that were written (checksum)")
+    return True
+
+
+def _sum_rest(file: BinaryIO, total: int, num_bytes: int | None = None) -> int:
+    buffer = memoryview(bytearray(BLOCK))
+    while num_bytes is None or num_bytes > 0:
+        size = file.readinto(buffer if num_bytes is None else buffer[:num_bytes])  # type: ignore[attr-defined]
+        if not size:
+            break
+        total = crc32(buffer[:size], total)
+        num_bytes = None if num_bytes is None else num_bytes - size
+    return total
+
+
+def stamp_tensors(state: Mapping[str, Any], metadata: Mapping[str, str]) -> dict[str, str]:
+    """Metadata of a safetensors file with the checksum of its tensors and of the other metadata.
+
+    Example:
+        >>> import torch
+        >>> sorted(stamp_tensors({"weight": torch.zeros(2)}, {"made by": "me"}))
+        ['crc32', 'made by']
+    """
+    return {**metadata, "crc32": f"{_sum_tensors(state, metadata):08x}"}
+
+
+def check_tensors(path: str | os.PathLike[str], state: Mapping[str, Any], metadata: Mapping[str, str] | None) -> None:
+    """Compare what a safetensors file held with its checksum; a file without one (of an older version) passes.
+
+    Raises:
+        DamagedFileError: If they differ.
+    """
+    rest = dict(metadata or {})
+    written = rest.pop("crc32", None)
+    if written is not None and written != f"{_sum_tensors(state, rest):08x}":
+        raise damaged(path, "its content is not what was written (checksum)")
+
+
+def _sum_tensors(state: Mapping[str, Any], metadata: Mapping[str, str]) -> int:
+    import torch
+
+    total = crc32(repr(sorted(metadata.items())).encode())
+    for name, tensor in sorted(state.items()):
+        total = crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), total)
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        if flat.numel():
+            total = crc32(memoryview(flat.view(torch.uint8).numpy()), total)
+    return total
