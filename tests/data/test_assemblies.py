@@ -101,7 +101,7 @@ def test_whole_numbers_of_any_type_are_numbers(ids):
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        (np.array(["a", None, "b"], dtype=object), r"stimulus_id of row 1 \(from 0\) is None"),
+        (np.array(["a", None, "b"], dtype=object), r"stimulus_id of row 1 \(from 0\) is (None|nan)"),
         (np.array(["a", np.nan, "b"], dtype=object), r"stimulus_id of row 1 \(from 0\) is nan"),
         (np.array(["a", "", "b"]), r"stimulus_id of row 1 \(from 0\) is ''"),
         (np.array([1.0, np.nan, 2.0]), r"stimulus_id must be whole numbers; that of row 1 \(from 0\) is missing"),
