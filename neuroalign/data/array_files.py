@@ -27,7 +27,7 @@ def load_numpy(path: Path, *, mapped: bool = False) -> Any:
         array([0, 1, 2])
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
+        raise FileNotFoundError(f"there is no file {path}")
     try:
         return np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None)
     except Exception as error:  # of damage NumPy says what its reader stumbled over: anything
