@@ -107,6 +107,7 @@ _ROOMS = {
         "GuidedClassificationTask",
         "NeuralPredictionTask",
     ),
+    "config": ("register",),
     "callbacks": ("InputSmoothnessCallback", "ManifoldGeometryCallback", "RobustnessCallback"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +29,7 @@ def open_model(ckpt: str) -> tuple[nn.Module, str]:
             raise FileNotFoundError(f"there is no checkpoint {path}")
         try:
             return GuidedClassificationTask.load_from_checkpoint(path, map_location="cpu"), path.name
-        except (TypeError, KeyError, RuntimeError, AttributeError, pickle.UnpicklingError, EOFError) as error:
+        except (TypeError, KeyError, RuntimeError, AttributeError) as error:
             reason = str(error).split("\n")[0]
             raise ValueError(f"{path} is no checkpoint of GuidedClassificationTask ({reason})") from error
     import torch

@@ -30,7 +30,7 @@ LossLike: TypeAlias = "str | nn.Module | dict[str, Any]"
 
 
 def _as_loss(loss: LossLike) -> nn.Module:
-    return NeuralAlignmentLoss(loss) if isinstance(loss, str) else build(loss)
+    return NeuralAlignmentLoss(loss) if isinstance(loss, str) else build(loss, nn.Module)
 
 
 def _name(loss: nn.Module) -> str:
@@ -164,7 +164,7 @@ class PredictedGuidance(TargetGuidance):
             if isinstance(predictor, (str, os.PathLike)):
                 predictor = NeuralPredictor.load(predictor)
             else:
-                predictor = build(predictor)
+                predictor = build(predictor, nn.Module)
             loaded[head] = predictor if isinstance(predictor, Frozen) else Frozen(predictor)
         self.predictors = nn.ModuleDict(loaded)
         self.checks_images = True

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import describe
+from neuroalign.config import describe, refuse_if_described
 from neuroalign.files import whole
 from neuroalign.functional.manifold import check_features, check_labels, class_centers
 from neuroalign.losses.kernel import RandomFourierFeatures
@@ -227,6 +227,7 @@ class CategoryManifolds(nn.Module):
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
+        refuse_if_described("reading a file")
         try:
             state = load_file(Path(path))
             feature_map = None

@@ -84,7 +84,7 @@ class ManifoldGuidanceLoss(LabelledLoss):
         deviations_from: Deviations = "center",
         distributed: bool = True,
     ) -> None:
-        manifolds = build(manifolds)
+        manifolds = build(manifolds, CategoryManifolds)
         super().__init__(
             manifolds.num_inputs,
             manifolds.num_classes,

@@ -10,12 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe
+from neuroalign.config import build, describe, refuse_if_described
 from neuroalign.types import unknown
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SMALL_IMAGE = 64
 """Up to this height and width a ResNet gets its CIFAR stem: a 7x7 stride-2 stem leaves too little of a small image."""
+
+_LOADING = ("weights", "weights_backbone", "pretrained", "pretrained_backbone", "pretrained_cfg", "checkpoint_path")
+"""Options by which torchvision's and timm's constructors fetch or read weights."""
 
 
 class Normalize(nn.Module):
@@ -79,6 +82,8 @@ def build_backbone(
         torch.Size([2, 512])
     """
     options = options or {}
+    if weights or any(options.get(option) for option in _LOADING):
+        refuse_if_described("pretrained weights")
     if name == "small_resnet":
         from neuroalign.models.smallnet import SmallResNet
 
@@ -233,7 +238,7 @@ class Trunk(nn.Module):
         elif weights is not None or options is not None:
             raise ValueError("weights and options go with a backbone given by name; load them into your module instead")
         else:
-            backbone = build(backbone)
+            backbone = build(backbone, nn.Module)
         self.normalize = nn.Identity() if mean is None else Normalize(mean, std)
         self.backbone = backbone
         self.layers = tuple(dict.fromkeys(layers))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -11,7 +12,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe
+from neuroalign.config import DescriptionError, build, describe, description_of, is_description, refuse_if_described
 from neuroalign.files import whole
 from neuroalign.models.backbones import IMAGENET_MEAN, IMAGENET_STD, Trunk
 from neuroalign.models.heads import HeadBuilder, ResponseHead
@@ -103,12 +104,14 @@ class NeuralPredictor(nn.Module):
         """
         from safetensors.torch import save_file
 
-        if self.config is None:
-            raise ValueError("a predictor whose backbone was given as a module has no description to save; save its "
-                             "state_dict, or give the backbone by name")  # fmt: skip
+        config = description_of(self)
+        if config is None:
+            raise ValueError("a predictor whose backbone was given as a module has no description to save, nor one of "
+                             "a class of your own: save its state_dict, give the backbone by name, or register the class "
+                             "with neuroalign.register before it is made")  # fmt: skip
         state = {k: v.contiguous().cpu() for k, v in self.state_dict().items()}
         with whole(path) as temporary:
-            save_file(state, temporary, metadata={"neuroalign": json.dumps(self.config)})
+            save_file(state, temporary, metadata={"neuroalign": json.dumps(config)})
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> nn.Module:
@@ -116,30 +119,68 @@ class NeuralPredictor(nn.Module):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it holds no predictor, or one whose backbone was given as a module.
+            ValueError: If it holds no predictor, or one whose backbone was given as a module; or one whose description
+                names what none may: see :func:`neuroalign.config.build`.
         """
+        refuse_if_described("reading a file")
         path = Path(path)
         if not path.exists():
             raise FileNotFoundError(f"no predictor at {path}")
-        if path.suffix == ".ckpt":
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-            config = checkpoint.get("hyper_parameters", {}).get("predictor")
-            prefix = "predictor."
-            state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
-        else:
-            from safetensors import SafetensorError, safe_open
-
-            try:
-                with safe_open(path, "pt") as file:
-                    config = json.loads((file.metadata() or {}).get("neuroalign", "null"))
-                    state = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 - not a dict
-            except SafetensorError as error:
-                raise ValueError(f"{path} is neither a safetensors file nor a .ckpt ({error})") from error
+        config, state = _checkpoint(path) if path.suffix == ".ckpt" else _safetensors(path)
         if config is None:
             raise ValueError(f"{path} does not describe a predictor: build it and load the state dict yourself")
-        predictor = build(config)
-        predictor.load_state_dict(state)
+        if not is_description(config):
+            raise ValueError(
+                f"{path} does not describe a predictor: where its description should be is {_short(config)}"
+            )
+        try:
+            predictor = build(config, nn.Module)
+        except DescriptionError as error:
+            raise DescriptionError(f"{path}: {error}") from error
+        try:
+            predictor.load_state_dict(state)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"{path}: the weights are not those of the network that it describes ({reason})"
+            ) from error
         return predictor
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:57]}..."
+
+
+def _checkpoint(path: Path) -> tuple[Any, dict[str, Tensor]]:
+    """Description and weights of the predictor in a task's checkpoint."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise ValueError(f"{path} is no checkpoint: it is damaged, or holds more than tensors and plain values, of which "
+                         "nothing was run") from error  # fmt: skip
+    parts = checkpoint if isinstance(checkpoint, Mapping) else {}
+    parameters, state = parts.get("hyper_parameters", {}), parts.get("state_dict")
+    if not isinstance(parameters, Mapping) or not isinstance(state, Mapping):
+        raise ValueError(f"{path} is no checkpoint of a task: it holds no hyper_parameters or state_dict by name")
+    weights = {k.removeprefix("predictor."): v for k, v in state.items() if str(k).startswith("predictor.")}
+    return parameters.get("predictor"), weights
+
+
+def _safetensors(path: Path) -> tuple[Any, dict[str, Tensor]]:
+    """Description and weights of the predictor in a safetensors file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get("neuroalign", "null")
+            state = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 - not a dict
+    except SafetensorError as error:
+        raise ValueError(f"{path} is neither a safetensors file nor a .ckpt ({error})") from error
+    try:
+        return json.loads(text), state
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: the description of the predictor is no JSON ({str(error)[:80]})") from error
 
 
 class GuidedNetwork(nn.Module):
