@@ -11,8 +11,9 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor, nn
 
+from neuroalign.checksums import check_checkpoint, load_tensors, stamp_tensors
 from neuroalign.config import build, describe
-from neuroalign.files import whole
+from neuroalign.files import check_source, whole
 from neuroalign.models.backbones import IMAGENET_MEAN, IMAGENET_STD, Trunk
 from neuroalign.models.heads import HeadBuilder, ResponseHead
 
@@ -108,7 +109,7 @@ class NeuralPredictor(nn.Module):
                              "state_dict, or give the backbone by name")  # fmt: skip
         state = {k: v.contiguous().cpu() for k, v in self.state_dict().items()}
         with whole(path) as temporary:
-            save_file(state, temporary, metadata={"neuroalign": json.dumps(self.config)})
+            save_file(state, temporary, metadata=stamp_tensors(state, {"neuroalign": json.dumps(self.config)}))
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> nn.Module:
@@ -118,23 +119,16 @@ class NeuralPredictor(nn.Module):
             FileNotFoundError: If there is no such file.
             ValueError: If it holds no predictor, or one whose backbone was given as a module.
         """
-        path = Path(path)
-        if not path.exists():
-            raise FileNotFoundError(f"no predictor at {path}")
+        path = check_source(path, "predictor")
         if path.suffix == ".ckpt":
+            check_checkpoint(path)
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
             config = checkpoint.get("hyper_parameters", {}).get("predictor")
             prefix = "predictor."
             state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
         else:
-            from safetensors import SafetensorError, safe_open
-
-            try:
-                with safe_open(path, "pt") as file:
-                    config = json.loads((file.metadata() or {}).get("neuroalign", "null"))
-                    state = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 - not a dict
-            except SafetensorError as error:
-                raise ValueError(f"{path} is neither a safetensors file nor a .ckpt ({error})") from error
+            state, metadata = load_tensors(path, "a predictor")
+            config = json.loads(metadata.get("neuroalign", "null"))
         if config is None:
             raise ValueError(f"{path} does not describe a predictor: build it and load the state dict yourself")
         predictor = build(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningCLI
@@ -11,6 +12,7 @@ from lightning.pytorch.cli import LightningCLI
 import neuroalign.callbacks
 import neuroalign.data
 import neuroalign.tasks  # noqa: F401 - loaded, so that a configuration can name classes without their module
+from neuroalign.checksums import check_checkpoint
 
 
 class NeuroalignCLI(LightningCLI):
@@ -24,8 +26,14 @@ class NeuroalignCLI(LightningCLI):
         """
 
     def before_instantiate_classes(self) -> None:
-        """Check that there is a checkpoint to evaluate."""
+        """Check that there is a checkpoint to evaluate, and that it is whole."""
         command = self.subcommand
+        checkpoint = self.config[command].get("ckpt_path")
+        if checkpoint and Path(str(checkpoint)).exists():  # else a word such as "last", a URL, or Lightning's to refuse
+            try:
+                check_checkpoint(checkpoint)
+            except ValueError as error:
+                self.parser.error(str(error))
         if command != "fit" and not self.config[command].ckpt_path:
             self.parser.error(
                 f"`neuroalign {command}` needs --ckpt_path FILE: without it, it would {command} a network with random weights"

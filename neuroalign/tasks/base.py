@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
@@ -14,8 +15,12 @@ from torch.optim import Optimizer
 from torch.utils.data import DistributedSampler
 from torchmetrics import MetricCollection
 
+from neuroalign.checksums import check_checkpoint
 from neuroalign.metrics.means import WeightedMean
 from neuroalign.types import Batch, as_batch, check_images
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], Any]
@@ -49,6 +54,23 @@ class Task(L.LightningModule, ABC):
         """Save hyperparameters: plain values, and of each module its description where it has one."""
         described = {k: getattr(m, "config", None) for k, m in modules.items()}
         self.save_hyperparameters({**values, **{k: d for k, d in described.items() if d is not None}})
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
+        """A task from its checkpoint, as Lightning's, after each tensor was compared with its checksum.
+
+        Args:
+            checkpoint_path: A path, URL or open file; the last two are not compared.
+            *args: As of Lightning's.
+            **kwargs: As of Lightning's, and arguments of the task in place of those in the file.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged, empty, or no checkpoint.
+        """
+        if isinstance(checkpoint_path, (str, os.PathLike)) and "://" not in str(checkpoint_path):
+            check_checkpoint(checkpoint_path)
+        return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
 
     def check_batch(self, batch: Batch, batch_idx: int) -> None:
         """Refuse a first batch whose images are not in [0, 1]; override to let anything else through.
