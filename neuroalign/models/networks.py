@@ -12,8 +12,9 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor, nn
 
+from neuroalign.checksums import check_checkpoint, load_tensors, stamp_tensors
 from neuroalign.config import DescriptionError, build, describe, description_of, is_description, refuse_if_described
-from neuroalign.files import whole
+from neuroalign.files import check_source, whole
 from neuroalign.models.backbones import IMAGENET_MEAN, IMAGENET_STD, Trunk
 from neuroalign.models.heads import HeadBuilder, ResponseHead
 
@@ -111,7 +112,7 @@ class NeuralPredictor(nn.Module):
                              "with neuroalign.register before it is made")  # fmt: skip
         state = {k: v.contiguous().cpu() for k, v in self.state_dict().items()}
         with whole(path) as temporary:
-            save_file(state, temporary, metadata={"neuroalign": json.dumps(config)})
+            save_file(state, temporary, metadata=stamp_tensors(state, {"neuroalign": json.dumps(config)}))
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> nn.Module:
@@ -123,9 +124,7 @@ class NeuralPredictor(nn.Module):
                 names what none may: see :func:`neuroalign.config.build`.
         """
         refuse_if_described("reading a file")
-        path = Path(path)
-        if not path.exists():
-            raise FileNotFoundError(f"no predictor at {path}")
+        path = check_source(path, "predictor")
         config, state = _checkpoint(path) if path.suffix == ".ckpt" else _safetensors(path)
         if config is None:
             raise ValueError(f"{path} does not describe a predictor: build it and load the state dict yourself")
@@ -154,6 +153,7 @@ def _short(value: Any) -> str:
 
 def _checkpoint(path: Path) -> tuple[Any, dict[str, Tensor]]:
     """Description and weights of the predictor in a task's checkpoint."""
+    check_checkpoint(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
@@ -169,16 +169,9 @@ def _checkpoint(path: Path) -> tuple[Any, dict[str, Tensor]]:
 
 def _safetensors(path: Path) -> tuple[Any, dict[str, Tensor]]:
     """Description and weights of the predictor in a safetensors file."""
-    from safetensors import SafetensorError, safe_open
-
+    state, metadata = load_tensors(path, "a predictor")
     try:
-        with safe_open(path, "pt") as file:
-            text = (file.metadata() or {}).get("neuroalign", "null")
-            state = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 - not a dict
-    except SafetensorError as error:
-        raise ValueError(f"{path} is neither a safetensors file nor a .ckpt ({error})") from error
-    try:
-        return json.loads(text), state
+        return json.loads(metadata.get("neuroalign", "null")), state
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: the description of the predictor is no JSON ({str(error)[:80]})") from error
 
