@@ -152,7 +152,7 @@ def check_normalization(mean: Sequence[float] | None, std: Sequence[float] | Non
     """
     if (mean is None) != (std is None):
         raise ValueError("give both mean and std, or neither")
-    if mean is not None and std is not None and (len(mean) != len(std) or not len(std) or not min(std) > 0):
+    if mean is not None and std is not None and (len(mean) != len(std) or not len(std) or not all(s > 0 for s in std)):
         raise ValueError(f"mean and std must have one value a channel, std positive; got {mean} and {std}")
 
 
@@ -166,6 +166,8 @@ def logits_of(output: Any, where: Logits) -> Tensor:
         >>> logits_of({"logits": torch.ones(1, 2), "loss": None}, "logits")
         tensor([[1., 1.]])
     """
+    if isinstance(output, Tensor) and not callable(where):
+        raise TypeError(f"the model's output is a tensor already: leave logits={where!r} out")
     try:
         if callable(where):
             found = where(output)
