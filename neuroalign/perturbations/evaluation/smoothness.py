@@ -117,6 +117,10 @@ def evaluate_smoothness(
         device: Where to compute; default where the model is.
         progress: Show a progress bar.
 
+    Raises:
+        ValueError: If no gradient reaches the images, as in a quantised network, or images, labels or logits are not what
+            they should be.
+
     Example:
         >>> from neuroalign import PGD
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
