@@ -145,7 +145,7 @@ SMOOTHNESS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:quantized::linear_dynamic")  # torch's own, of what we say in the error
+@pytest.mark.filterwarnings("ignore:quantized")  # torch's own, of what we say in the error
 @pytest.mark.parametrize("how", ["detached", "parameters alone", "no_grad", "inference mode", "quantised"])
 @pytest.mark.parametrize("measure", SMOOTHNESS)
 def test_a_model_without_a_gradient_is_told(measure, how):
