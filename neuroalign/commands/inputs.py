@@ -36,11 +36,12 @@ def open_model(ckpt: str) -> tuple[nn.Module, str]:
     from torchvision.models import get_model
 
     from neuroalign.models import Normalize
+    from neuroalign.models.normalization import own_normalization
 
     name, _, weights = ckpt.partition("@")
     torch.manual_seed(0)
     network = get_model(name, weights=weights or None)
-    normalize = Normalize()
+    normalize = Normalize(*own_normalization(network, name, weights or None))
     # A hook rather than a wrapper: the layers keep torchvision's names.
     network.register_forward_pre_hook(lambda _, inputs: (normalize(inputs[0]),))
     return network, name if weights else f"{name} with random weights"

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from neuroalign.checksums import check_checkpoint, load_tensors, stamp_tensors
 from neuroalign.config import DescriptionError, build, describe, description_of, is_description, refuse_if_described
 from neuroalign.files import check_source, whole
-from neuroalign.models.backbones import IMAGENET_MEAN, IMAGENET_STD, Trunk
+from neuroalign.models.backbones import Trunk
 from neuroalign.models.heads import HeadBuilder, ResponseHead
+from neuroalign.models.normalization import PerChannel
 
 
 class NeuralPredictor(nn.Module):
@@ -29,9 +30,10 @@ class NeuralPredictor(nn.Module):
         size: Height and width that the layer is pooled to before the linear map.
         head: What reads the layer: a name in ``HEADS`` or a builder; see :class:`ResponseHead`.
         head_options: Options of a head given by name.
-        channels_last: Whether the layer's output is (height, width, channel).
+        channels_last: Whether the layer's output is (height, width, channel); None tells it by the images' proportions.
         image_shape: (channel, height, width) of the images; small ones give a ResNet its CIFAR stem.
-        mean: Per channel, for the normalisation inside; None for none.
+        mean: Per channel, for the normalisation inside; None for none; "auto" for what the backbone was trained with, else
+            ImageNet's (see :class:`Trunk`).
         std: Per channel.
         weights: Pretrained weights of a backbone given by name.
         options: Further constructor arguments of a backbone given by name.
@@ -60,10 +62,10 @@ class NeuralPredictor(nn.Module):
         size: int = 1,
         head: str | HeadBuilder = "pooled_linear",
         head_options: Mapping[str, Any] | None = None,
-        channels_last: bool = False,
+        channels_last: bool | None = None,
         image_shape: Sequence[int] = (3, 224, 224),
-        mean: Sequence[float] | None = IMAGENET_MEAN,
-        std: Sequence[float] | None = IMAGENET_STD,
+        mean: PerChannel = "auto",
+        std: PerChannel = "auto",
         weights: str | None = None,
         options: dict[str, Any] | None = None,
     ) -> None:
@@ -74,7 +76,7 @@ class NeuralPredictor(nn.Module):
         )
         shape = (self.trunk.num_features,) if layer is None else self.trunk.layer_shapes[layer]
         spec = ResponseHead(layer, num_voxels, head, size, head_options or {}, channels_last)
-        self.head = spec.build(shape)
+        self.head = spec.build(shape, image_shape)
         self.layer, self.num_voxels = layer, num_voxels
         self.config = describe(
             "neuroalign.models.NeuralPredictor",
@@ -86,8 +88,8 @@ class NeuralPredictor(nn.Module):
             head_options=head_options,
             channels_last=channels_last,
             image_shape=list(image_shape),
-            mean=mean,
-            std=std,
+            mean=self.trunk.mean,
+            std=self.trunk.std,
             options=options,
         )
 
@@ -187,7 +189,8 @@ class GuidedNetwork(nn.Module):
         heads: Response heads by name, usually the region's: a :class:`ResponseHead`, a dict of its fields, or a tuple
             ``(layer, num_outputs)``. Several may read one layer.
         image_shape: (channel, height, width) of the images; small ones give a ResNet its CIFAR stem.
-        mean: Per channel, for the normalisation inside; None for none.
+        mean: Per channel, for the normalisation inside; None for none; "auto" for what the backbone was trained with, else
+            ImageNet's (see :class:`Trunk`).
         std: Per channel.
         weights: Pretrained weights of a backbone given by name.
         options: Further constructor arguments of a backbone given by name.
@@ -214,8 +217,8 @@ class GuidedNetwork(nn.Module):
         heads: Mapping[str, Any] | None = None,
         *,
         image_shape: Sequence[int] = (3, 224, 224),
-        mean: Sequence[float] | None = IMAGENET_MEAN,
-        std: Sequence[float] | None = IMAGENET_STD,
+        mean: PerChannel = "auto",
+        std: PerChannel = "auto",
         weights: str | None = None,
         options: dict[str, Any] | None = None,
     ) -> None:
@@ -232,7 +235,10 @@ class GuidedNetwork(nn.Module):
         self.classifier = nn.Identity() if num_classes is None else nn.Linear(width, num_classes)
         self.num_classes = width if num_classes is None else num_classes
         self.heads = nn.ModuleDict(
-            {n: s.build((width,) if s.layer is None else self.trunk.layer_shapes[s.layer]) for n, s in specs.items()}
+            {
+                n: s.build((width,) if s.layer is None else self.trunk.layer_shapes[s.layer], image_shape)
+                for n, s in specs.items()
+            }
         )
         self.head_layers = {name: spec.layer for name, spec in specs.items()}
         self.config = describe(
@@ -241,8 +247,8 @@ class GuidedNetwork(nn.Module):
             num_classes=num_classes,
             heads=specs,
             image_shape=list(image_shape),
-            mean=mean,
-            std=std,
+            mean=self.trunk.mean,
+            std=self.trunk.std,
             options=options,
         )
 

@@ -15,6 +15,7 @@ from neuroalign.perturbations.corruptions.base import Corruption
 from neuroalign.perturbations.corruptions.severities import COMMON_CORRUPTIONS, SEVERITIES
 from neuroalign.perturbations.evaluation.resampling import image_intervals
 from neuroalign.perturbations.evaluation.robustness import evaluate_robustness, per_image_robustness
+from neuroalign.perturbations.pixel_classifier import Logits
 
 
 def evaluate_corruptions(
@@ -23,6 +24,9 @@ def evaluate_corruptions(
     corruptions: str | Sequence[str] = COMMON_CORRUPTIONS,
     severities: int | Sequence[int] = SEVERITIES,
     *,
+    logits: Logits | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     table: int | None = None,
     per_image: bool = False,
     limit_batches: int | None = None,
@@ -38,6 +42,9 @@ def evaluate_corruptions(
         dataloader: Batches; see :func:`evaluate_robustness`.
         corruptions: Names; default the 15 over which the mean corruption error is taken.
         severities: Of 1 to 5.
+        logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
+        mean: Of the normalisation that the loader's images have had; None where they are pixels.
+        std: The same.
         table: Image size whose parameters are used; None takes those of the images' own size, and refuses others.
         per_image: Return a row for every image, from which :func:`corruption_errors` also takes intervals.
         limit_batches: Use only so many batches.
@@ -70,7 +77,7 @@ def evaluate_corruptions(
     measure = per_image_robustness if per_image else evaluate_robustness
     found = measure(
         model, dataloader, every, limit_batches=limit_batches, seed=seed, device=device, progress=progress,
-        checkpoint=checkpoint,
+        checkpoint=checkpoint, logits=logits, mean=mean, std=std,
     )  # fmt: skip
     found.insert(0, "corruption", found["perturbation"].map({c.name: c.corruption for c in every}))
     found.insert(1, "severity", found["perturbation"].map({c.name: c.severity for c in every}))

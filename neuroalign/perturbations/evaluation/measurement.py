@@ -28,6 +28,7 @@ from neuroalign.perturbations.evaluation.batches import (
     gathered_once,
 )
 from neuroalign.perturbations.evaluation.outcomes import check_budgets, has_budget, outcomes
+from neuroalign.perturbations.pixel_classifier import PIXELS_TO_LOGITS, ModelInterface
 from neuroalign.types import Perturbation
 
 
@@ -87,6 +88,7 @@ def measure(
     device: torch.device | str | None = None,
     progress: bool = False,
     checkpoint: Path | None = None,
+    interface: ModelInterface = PIXELS_TO_LOGITS,
 ) -> list[Measurement]:
     """Every perturbation at its budgets on every image of a loader.
 
@@ -102,12 +104,13 @@ def measure(
         device: Where to compute; default where the model is.
         progress: Show a progress bar.
         checkpoint: File to which each batch's results go; images in it are not attacked again.
+        interface: What the loader's images are, and where the model's logits stand.
 
     Raises:
         ValueError: If images, labels or logits are not what they should be, the loader is empty, or the checkpoint is of
             another measurement.
     """
-    device = device_of(model, device)
+    device, model = device_of(model, device), interface.classifier(model)
     grids = {name: eps[name] if has_budget(p) else [float("nan")] for name, p in perturbations.items()}
     for name, perturbation in perturbations.items():
         check_budgets(perturbation, grids[name])
@@ -116,7 +119,9 @@ def measure(
     with attacking(model, seed):
         # Inside: starting to iterate a DataLoader draws from the global generator, shuffled or not.
         text = (next(iter(perturbations)) if len(perturbations) == 1 else "robustness") if progress else None
-        for batch in evaluation_batches(dataloader, device, limit_batches=limit_batches, progress=text):
+        for batch in evaluation_batches(
+            dataloader, device, limit_batches=limit_batches, progress=text, interface=interface
+        ):
             left = done.without(batch, classifier)
             if not len(left.index):
                 continue
