@@ -53,8 +53,12 @@ def between(
         return _zoom_factors(a, b, share)
     found = [_between(x, y, share) for x, y in zip(a, b)]
     if name == "defocus_blur" and found[0] < 1:
-        # A disk below 1 is a single pixel, so that alias is the whole blur: it must not fall before the disk grows.
-        found[1] = max(found[1], a[1])
+        # A disk below 1 is a single pixel. It grows at half the way, and until then alias is the whole blur: it must not
+        # fall before the disk has grown.
+        if b[0] >= 1 and share >= 0.5:
+            found[0] = 1.0
+        else:
+            found[1] = max(found[1], a[1])
     return _rounded(name, found)
 
 
