@@ -172,7 +172,12 @@ def evaluate_suite(
     result = SuiteResult(
         attacks, corruptions, transforms, {**curves, **worst}, masking, smoothness,
         _record(model, suite, curves, smoothness, masking, num_images, seed, device)
-        | {"mean_corruption_error": _mean_error(corruptions), **_normalization(mean, std), **(about or {})},
+        | {
+            "mean_corruption_error": _mean_error(corruptions),
+            "corruption_strengths": corruptions["strengths"].iloc[0] if len(corruptions) else None,
+            **_normalization(mean, std),
+            **(about or {}),
+        },
     )  # fmt: skip
     if out is not None:
         result.save(out)

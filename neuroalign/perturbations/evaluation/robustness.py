@@ -77,15 +77,11 @@ def per_image_robustness(
         >>> len(table), bool((table["correct"] <= table["clean_correct"]).all())
         (8, True)
     """
-    found, order = _measure(
+    found, order = measure_robustness(
         model, dataloader, perturbations, eps, exhaustive=exhaustive, limit_batches=limit_batches, seed=seed,
         device=device, progress=progress, checkpoint=checkpoint, interface=ModelInterface(logits, mean, std),
     )  # fmt: skip
-    parts = [
-        per_image_table(m.name, m.eps[order[m.name]], m.stimulus, m.label, m.correct[:, order[m.name]], m.clean)
-        for m in found
-    ]
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat([per_image_table_of(m, order[m.name]) for m in found], ignore_index=True)
 
 
 def evaluate_robustness(
@@ -148,7 +144,7 @@ def evaluate_robustness(
         >>> table[["perturbation", "eps", "num_images"]].values.tolist()
         [['fgsm-linf', 0.0, 8], ['fgsm-linf', 0.1, 8]]
     """
-    found, order = _measure(
+    found, order = measure_robustness(
         model, dataloader, perturbations, eps, exhaustive=exhaustive, limit_batches=limit_batches, seed=seed,
         device=device, progress=progress, checkpoint=checkpoint, interface=ModelInterface(logits, mean, std),
     )  # fmt: skip
@@ -164,11 +160,19 @@ def table_of(found: Measurement, order: np.ndarray | None = None) -> pd.DataFram
     )
 
 
-def _measure(
-    model: nn.Module, dataloader: Iterable[Any], perturbations: Perturbations, eps: Budgets | None,
-    checkpoint: str | Path | None, **options: Any,
+def per_image_table_of(found: Measurement, order: np.ndarray | None = None) -> pd.DataFrame:
+    """A measurement's rows, one an image and budget, its budgets in a given order."""
+    order = np.arange(len(found.eps)) if order is None else order
+    return per_image_table(
+        found.name, found.eps[order], found.stimulus, found.label, found.correct[:, order], found.clean
+    )
+
+
+def measure_robustness(
+    model: nn.Module, dataloader: Iterable[Any], perturbations: Perturbations, eps: Budgets | None = None, *,
+    checkpoint: str | Path | None = None, **options: Any,
 ) -> tuple[list[Measurement], dict[str, np.ndarray]]:  # fmt: skip
-    """Measured at increasing budgets, and where each of the given budgets is among them."""
+    """What :func:`evaluate_robustness` makes a table of: measured at increasing budgets, and each given budget's place."""
     by_name = named(perturbations)
     given = budgets_of(eps, by_name)
     grids = {name: sorted(set(values)) for name, values in given.items()}
