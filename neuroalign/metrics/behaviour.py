@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neuroalign.functional.dissimilarity import Dissimilarity, rdm, rdm_vectors, square_rdm, upper
 from neuroalign.functional.gram import all_finite
-from neuroalign.functional.identities import find_rows, row_identities
+from neuroalign.functional.identities import NAMES_REMEDY, find_rows, refuse_unnamed, row_identities
 from neuroalign.functional.rdm_comparison import (
     Comparison,
     check_options,
@@ -29,7 +29,8 @@ class RDMSimilarity(StimulusMetric):
 
     Args:
         rdms: (pair,), (stimulus, stimulus), (subject, pair) or (subject, stimulus, stimulus).
-        stimuli: (stimulus,) identities of the RDMs' rows; default 0, 1, 2, ...
+        stimuli: (stimulus,) identities of the RDMs' rows; others are left out. Default 0, 1, 2, ..., and a stimulus outside
+            is an error then: lists that count from 1 would be one row off in silence.
         dissimilarity: Of the features: "sqeuclidean", "correlation" or "cosine".
         comparison: "pearson", "cosine", "whitened_cosine" or "spearman".
         **kwargs: Of ``torchmetrics.Metric``.
@@ -44,7 +45,8 @@ class RDMSimilarity(StimulusMetric):
 
     Raises:
         TypeError: If the RDMs are not floating point.
-        ValueError: If an RDM is not symmetric or an option unknown; on ``compute``, if fewer than three stimuli were seen.
+        ValueError: If an RDM is not symmetric or an option unknown; on ``update``, for a stimulus that RDMs without
+            ``stimuli`` have no row for; on ``compute``, if fewer than three stimuli were seen.
 
     Example:
         >>> from neuroalign.functional import rdm
@@ -81,13 +83,16 @@ class RDMSimilarity(StimulusMetric):
         warn_of_cosine(comparison, vectors)
         self.register_buffer("rdms", square_rdm(vectors), persistent=False)
         self.register_buffer("rows", row_identities(stimuli, self.rdms.shape[1]), persistent=False)
+        self._named = stimuli is not None
         self.dissimilarity, self.comparison = dissimilarity, comparison
         self.num_stimuli = 0
 
     def update(self, features: Tensor, stimulus: Tensor) -> None:
-        """Add a batch; stimuli that the RDMs don't know are left out."""
+        """Add a batch; stimuli that are not among the RDMs' ``stimuli`` are left out."""
         if not isinstance(features, Tensor) or not isinstance(stimulus, Tensor):
-            raise TypeError("features and stimulus must be tensors: torch.as_tensor(array) makes one")
+            raise TypeError(
+                f"features and stimulus must be tensors: torch.as_tensor(array) makes one of numbers; {NAMES_REMEDY}"
+            )
         if len(features) != len(stimulus):
             raise ValueError(f"{len(features)} rows of features but {len(stimulus)} stimuli")
         check_tensors(features=features)
@@ -95,6 +100,8 @@ class RDMSimilarity(StimulusMetric):
             raise ValueError(f"features must be (stimulus, feature); got {tuple(features.shape)}")
         if not all_finite(features):
             raise ValueError("features have NaN or infinite values: has the network diverged?")
+        if not self._named and not stimulus.is_floating_point():
+            refuse_unnamed(stimulus, self.rdms.shape[1])
         self.add(stimulus, features=features.flatten(1))
 
     @property
