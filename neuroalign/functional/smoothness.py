@@ -60,10 +60,8 @@ def input_gradient_norm(
     with torch.enable_grad():
         x = images if create_graph and images.requires_grad else images.detach().requires_grad_()
         value = _loss(_wide(model(x)), labels, loss)
-        if not value.requires_grad:
-            raise ValueError("no gradient reaches the images: is the model wrapped in no_grad, detached, or rounding?")
         # The sum, not the mean: dividing by the batch would divide every squared gradient by its square.
-        (gradient,) = torch.autograd.grad(value.sum(), x, create_graph=create_graph)
+        gradient = _by_images(value.sum(), x, create_graph=create_graph)
     return InputGradients(_wide(gradient).flatten(1).square().sum(1), value if create_graph else value.detach())
 
 
@@ -128,7 +126,7 @@ def released_smoothness(
         raise ValueError(f"std must have a value for each of the {images.shape[1]} channels; got {tuple(scale.shape)}")
     with torch.enable_grad():
         x = images.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(F.cross_entropy(_wide(model(x)), labels), x)
+        gradient = _by_images(F.cross_entropy(_wide(model(x)), labels), x)
     return input_smoothness((_wide(gradient) * scale[:, None, None]).flatten(1).square().sum(1))
 
 
@@ -182,11 +180,22 @@ def local_lipschitz(
             x = x.detach().requires_grad_()
             change = (_wide(model(x)) - center).abs().sum(1)
             # Of the change alone: at the best point of a linear model the ratio's gradient is 0, and a unit step would leave.
-            (gradient,) = torch.autograd.grad(change.sum(), x)
+            gradient = _by_images(change.sum(), x)
         largest = torch.maximum(largest, change.detach() / _size(x.detach() - images, norm).clamp_min(1e-12))
         delta = x.detach() + 0.5 * eps * _unit(gradient, norm) - images
         x = (images + delta * (eps / _size(delta, norm).clamp_min(1e-12)).clamp_max(1)[:, None, None, None]).clamp(0, 1)
     return largest
+
+
+def _by_images(value: Tensor, images: Tensor, *, create_graph: bool = False) -> Tensor:
+    gradient = None
+    if value.requires_grad:  # which it may for the parameters' sake alone
+        (gradient,) = torch.autograd.grad(value, images, create_graph=create_graph, allow_unused=True)
+    if gradient is None:
+        raise ValueError(
+            "no gradient reaches the images: the model is quantised, detaches its outputs or runs under no_grad"
+        )
+    return gradient
 
 
 def _wide(x: Tensor) -> Tensor:

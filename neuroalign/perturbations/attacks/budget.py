@@ -28,7 +28,7 @@ def check_norm(norm: str) -> Norm:
 
 
 def per_sample(eps: float | Tensor, images: Tensor, norm: Norm) -> Tensor:
-    """Budgets as (stimulus, 1, 1, 1), from a number or one value an image.
+    """Budgets as (stimulus, 1, 1, 1), from a number or one value an image; an infinite one is the whole box.
 
     Raises:
         ValueError: If a budget is negative or NaN, there are not as many as images, or a pixel's is above 1.
@@ -42,6 +42,7 @@ def per_sample(eps: float | Tensor, images: Tensor, norm: Norm) -> Tensor:
         raise ValueError(
             f"eps is in pixels of [0, 1], where a change of 1 is everything; got {float(eps.max()):g}: divide by 255?"
         )
+    eps = torch.where(eps.isinf(), math.sqrt(images[0].numel()), eps)
     return eps.expand(len(images))[:, None, None, None]
 
 
