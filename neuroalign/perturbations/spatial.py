@@ -67,6 +67,7 @@ class RotationTranslation:
         every = [(a, x, y) for a in angles for x in shifts for y in shifts]
         return sorted(every, key=lambda t: (t[0] / 30) ** 2 + (t[1] / 0.1) ** 2 + (t[2] / 0.1) ** 2)
 
+    @torch.no_grad()
     def __call__(
         self, model: nn.Module, images: Tensor, labels: Tensor, eps: float | Tensor = 0.0, *, index: Tensor | None = None
     ) -> Tensor:  # fmt: skip

@@ -50,6 +50,8 @@ class Classifier:
     ) -> None:
         if isinstance(model, type):
             raise TypeError(f"the model is a class: make an object of it, {model.__name__}(...)")
+        if not callable(model):
+            raise TypeError(f"the model must be callable, from images to logits; got {model!r}")
         self._allow_no_gradient = allow_no_gradient
         self._range = ClassRange(classes or {})
         # Its wrapper would synchronise buffers in every pass, and processes attack by different numbers of passes.

@@ -31,9 +31,12 @@ def per_sample(eps: float | Tensor, images: Tensor, norm: Norm) -> Tensor:
     """Budgets as (stimulus, 1, 1, 1), from a number or one value an image; an infinite one is the whole box.
 
     Raises:
-        ValueError: If a budget is negative or NaN, there are not as many as images, or a pixel's is above 1.
+        ValueError: If a budget is no number, negative or NaN, there are not as many as images, or a pixel's is above 1.
     """
-    eps = torch.as_tensor(eps, dtype=images.dtype, device=images.device)
+    try:
+        eps = torch.as_tensor(eps, dtype=images.dtype, device=images.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"eps must be a number or one value an image ({len(images)}); got {eps!r}") from error
     if eps.ndim > 1 or (eps.ndim == 1 and len(eps) != len(images)):
         raise ValueError(f"eps must be a number or one value an image ({len(images)}); got shape {tuple(eps.shape)}")
     if not bool((eps >= 0).all()):
