@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from neuroalign.data.gzip_files import opened_image
 from neuroalign.data.nsd.layout import NSDError, NSDPaths, readable
 from neuroalign.data.nsd.regions import (
     ATLASES,
@@ -130,7 +131,7 @@ def _own_mask(mask: Roi, shape: tuple[int, ...] | None, affine: np.ndarray | Non
     if isinstance(mask, (str, os.PathLike)):
         path = Path(mask)
         where = str(path)
-        values = np.load(path) if path.suffix == ".npy" else load_map(path)
+        values = _load_array(path) if path.suffix == ".npy" else load_map(path)
         if path.suffix != ".npy" and affine is not None and not np.allclose(affine_of(path), affine, atol=1e-3):
             raise NSDError(f"{path} lies elsewhere than this subject's volume (another affine): resample it first")
     else:
@@ -141,12 +142,19 @@ def _own_mask(mask: Roi, shape: tuple[int, ...] | None, affine: np.ndarray | Non
     expected: tuple[int, ...] | None = (sum(shape),) if is_surface and shape else shape
     if expected and values.shape != expected:
         raise NSDError(f"{where} has shape {values.shape}; in this subject and space it must be {expected}")
+    if values.dtype.kind not in "fiub":
+        raise NSDError(f"{where} holds {values.dtype}, not a number a voxel")
     values = values.astype(np.float64)
     refuse_infinite(values, where)
     inside = np.nan_to_num(values) > 0
     if not inside.any():
         raise NSDError(f"{where} has no voxel above 0")
     return inside
+
+
+def _load_array(path: Path) -> np.ndarray:
+    with readable(path):
+        return np.load(path)
 
 
 def _geometry(tree: Tree, paths: NSDPaths, atlases: Mapping[str, Atlas]) -> tuple[tuple[int, ...], np.ndarray | None]:
@@ -166,12 +174,17 @@ def _geometry(tree: Tree, paths: NSDPaths, atlases: Mapping[str, Atlas]) -> tupl
 
 
 def load_map(path: str | os.PathLike[str]) -> np.ndarray:
-    """A volume or surface map as it is stored."""
-    import nibabel
+    """A volume or surface map as it is stored, read to the end of its file.
 
+    Raises:
+        NSDError: If the file is damaged, or holds no numbers.
+    """
     path = Path(path)
-    with readable(path):
-        return np.asanyarray(nibabel.load(path).dataobj)
+    with readable(path), opened_image(path) as image:
+        values = np.asanyarray(image.dataobj)
+    if values.dtype.kind not in "fiub":
+        raise NSDError(f"{path} holds {values.dtype}, not a number a voxel")
+    return values
 
 
 def affine_of(path: str | os.PathLike[str]) -> np.ndarray:
