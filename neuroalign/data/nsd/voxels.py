@@ -11,6 +11,7 @@ import numpy as np
 
 from neuroalign.data.gzip_files import opened_image
 from neuroalign.data.nsd.layout import NSDError, NSDPaths, readable
+from neuroalign.data.nsd.plausible import check_distinct, check_labels
 from neuroalign.data.nsd.regions import (
     ATLASES,
     REGIONS,
@@ -64,7 +65,8 @@ def find_voxels(tree: Tree, paths: NSDPaths, roi: Roi | Sequence[str] | Mapping[
         ValueError: If a region, atlas or label is unknown; the message lists near matches.
     """
     wanted = named(roi)
-    atlases = {name: _load_atlas(tree, paths, name) for name in atlases_of(wanted)}
+    atlases = {name: load_atlas(tree, paths, name) for name in atlases_of(wanted)}
+    check_distinct({n: a.labels for n, a in atlases.items()}, {n: paths.label_files(n)[0] for n in atlases})
     shape, affine = _geometry(tree, paths, atlases)
     for name, atlas in atlases.items():
         if atlas.shape != shape:
@@ -86,7 +88,7 @@ def find_voxels(tree: Tree, paths: NSDPaths, roi: Roi | Sequence[str] | Mapping[
     return Voxels(np.concatenate(places), np.array(names), shape, affine)
 
 
-def _load_atlas(tree: Tree, paths: NSDPaths, name: str) -> Atlas:
+def load_atlas(tree: Tree, paths: NSDPaths, name: str) -> Atlas:
     """Read an atlas of a tree."""
     files = paths.label_files(name)
     if any(not tree.exists(file) for file in files):
@@ -100,7 +102,8 @@ def _load_atlas(tree: Tree, paths: NSDPaths, name: str) -> Atlas:
     else:
         labels, affine = load_map(files[0]), affine_of(files[0])
         shape = labels.shape
-    return Atlas(np.rint(labels).astype(np.int64), shape, affine, _names(tree, paths, name))
+    names = _names(tree, paths, name)
+    return Atlas(check_labels(labels, name, names, files[0]), shape, affine, names)
 
 
 def _names(tree: Tree, paths: NSDPaths, atlas: str) -> Mapping[str, int]:
@@ -108,7 +111,10 @@ def _names(tree: Tree, paths: NSDPaths, atlas: str) -> Mapping[str, int]:
         if tree.exists(path):
             tree.fetch([path])
             with readable(path):
-                return read_colour_table(path.read_text())
+                names = read_colour_table(path.read_text(encoding="utf-8"))
+                if not names:
+                    raise ValueError("it names no label")
+                return names
     return ATLASES.get(atlas, {})
 
 
