@@ -15,12 +15,17 @@ def _step():
         time.sleep(40)
 
 
+def _journal():
+    path = Path("out/progress.json")
+    return path.read_text() if path.exists() else ""
+
+
 def write_block(images, file, rows, block):
     """One block of images; from the third on, slowly."""
     from neuroalign.data.nsd import stimulus_cache
 
     if block >= 2:
-        while block == 2 and len(list(Path("out").glob("progress.json"))) == 0:
+        while not all(f'"{done}": ' in _journal() for done in (0, 1)):
             time.sleep(0.05)
         Path("third-step").touch()
         time.sleep(40)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -116,6 +117,7 @@ def interrupt(arguments, when, *, whole_group, cwd):
     running = subprocess.Popen(
         [sys.executable, "-u", "-c", _SLOW, *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # pytest-xdist's processes ignore it
     )  # fmt: skip
     try:
@@ -135,9 +137,7 @@ def interrupt(arguments, when, *, whole_group, cwd):
 
 # Each step takes a while, as with files of NSD's size; it tells that it was begun by a file.
 _SLOW = """
-import sys, time
-from pathlib import Path
-from neuroalign.data.nsd import betas, stimulus_cache
+import sys
 if __name__ == "__main__":
     import tests.commands.slow_steps as slow
     slow.install()

@@ -263,7 +263,7 @@ def _sampled(
             findings.append(Finding("error", paths.subject, what, str(error)))
     if same := same_sessions({session: session_sum(part) for session, part in parts.items()}):
         findings.append(Finding("error", paths.subject, what, f"{same}. Fetch them again"))
-    if voxels is None or len(parts) < len(sessions):
+    if voxels is None or not parts or len(parts) < len(sessions):
         return None, findings
     values = np.concatenate(list(parts.values()))
     invalid = int(np.isnan(values).all(0).sum())

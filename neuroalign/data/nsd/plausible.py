@@ -32,13 +32,15 @@ def check_labels(values: np.ndarray, atlas: str, names: Mapping[str, int], path:
         >>> check_labels(np.array([0.0, 1.0, -1.0]), "nsdgeneral", {"nsdgeneral": 1}, Path("nsdgeneral.nii.gz"))
         array([ 0,  1, -1])
     """
-    wrong = ~np.isfinite(values) | (values != np.rint(values)) | (values < -1)
-    if wrong.any():
+    with np.errstate(invalid="ignore"):
+        labels = values.astype(np.int64)
+    wrong = labels != values  # a fraction, NaN, or infinite
+    if wrong.any() or (labels.size and labels.min() < -1):
+        wrong |= labels < -1
         raise NSDError(
             f"{path} holds {values[wrong].flat[0]:.4g}, which is no label (-1, 0, 1, ...): it is another map in the atlas's "
             "place, or damaged. Fetch it again"
         )
-    labels = values.astype(np.int64)
     known = {**ATLASES.get(atlas, {}), **names} if ATLASES.get(atlas) else {}
     if known and labels.size and labels.max() > max(known.values()):
         raise NSDError(f"{path} holds label {labels.max()}, but {atlas} has labels 1 to {max(known.values())}: it is another "

@@ -8,7 +8,6 @@ Index bases, where most misreadings of NSD come from: sessions are 1-based; tria
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,6 +147,8 @@ def _check_sums(path: Path) -> None:
 
     A variable that isn't compressed has none.
     """
+    from isal import isal_zlib
+
     with path.open("rb") as file:
         head = file.read(128)
         if head[126:128] not in (b"IM", b"MI"):  # version 4, which has no checksums, or no MATLAB file
@@ -158,7 +159,7 @@ def _check_sums(path: Path) -> None:
             if kind != 15:  # not compressed
                 file.seek(size, os.SEEK_CUR)
                 continue
-            stream, left = zlib.decompressobj(), size
+            stream, left = isal_zlib.decompressobj(), size
             while left > 0 and (block := file.read(min(left, 2**20))):
                 left -= len(block)
                 while block:
@@ -227,7 +228,10 @@ def read_behaviour(tree: Tree, paths: NSDPaths, sessions: Sequence[int], stimulu
     for session in sessions:
         part = table[table["SESSION"] == session]
         if len(part) != TRIALS_PER_SESSION:
-            raise NSDError(f"{path} has {len(part)} trials of session {session}, not {TRIALS_PER_SESSION}")
+            raise NSDError(
+                f"{path} has {len(part)} trials of session {session}, not {TRIALS_PER_SESSION}: it is cut short, or of other "
+                "sessions. Fetch it again"
+            )
         parts.append(part)
     joined = pd.concat(parts)
     wrong = np.flatnonzero(joined["73KID"].to_numpy(dtype=np.int64) - 1 != stimulus)
@@ -255,8 +259,9 @@ def _numbers(column: Any, path: Path, *, ids: bool) -> Any:
         wrong |= numbers.isna() | (numbers % 1 != 0)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        kind = "a whole number" if ids else "a number"
+        kind, found = "a whole number" if ids else "a number", column.iloc[row]
+        found = repr(found) if isinstance(found, str) else f"{found:g}"
         raise NSDError(
-            f"{path}, line {row + 2}: {column.name} is {column.iloc[row]!r}, not {kind}: the table is damaged. Fetch it again"
+            f"{path}, line {row + 2}: {column.name} is {found}, not {kind}: the table is damaged. Fetch it again"
         )
     return numbers
