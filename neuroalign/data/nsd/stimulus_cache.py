@@ -148,7 +148,10 @@ def _fill(
     if sums is None:
         check_space(path, int(len(rows) * np.prod(shape)))
         file.unlink(missing_ok=True)  # whoever has mapped an older one keeps it
-        np.lib.format.open_memmap(file, "w+", np.uint8, (len(rows), *shape)).flush()
+        try:
+            np.lib.format.open_memmap(file, "w+", np.uint8, (len(rows), *shape)).flush()
+        except OSError as error:  # which doesn't say of what file
+            raise OSError(error.errno, f"{file} can't be written: {error.strerror}") from error
         sums = {}
     with whole(path / "rows.npy") as temporary:
         np.save(temporary, rows)
