@@ -12,6 +12,7 @@ from torch import Tensor
 from neuroalign.callbacks.base import EvaluationCallback
 from neuroalign.metrics import ManifoldGeometry
 from neuroalign.models import record_layers
+from neuroalign.models.precision import as_dtype_of
 from neuroalign.perturbations import attacking
 
 
@@ -75,7 +76,7 @@ class ManifoldGeometryCallback(EvaluationCallback):
     ) -> None:
         """Record one batch's features."""
         with attacking(module), torch.no_grad(), record_layers(module, self.layers) as features:
-            module(images)
+            module(as_dtype_of(images, module))
         for layer, metric in self.metrics.items():
             metric.to(labels.device).update(features[layer], labels, index)
 
