@@ -68,6 +68,8 @@ class EvaluationCallback(L.Callback, ABC):
         # Lightning's validate and test run in inference mode, whose tensors autograd refuses.
         with torch.inference_mode(False):
             images, labels = batch["image"].clone(), batch["label"].clone()
+            if labels.is_floating_point() and labels.ndim == 2:  # soft ones: the class of the largest probability
+                labels = labels.argmax(1)
             if "stimulus" in batch:
                 index = batch["stimulus"].clone()
             else:  # the place in an unshuffled data set, as DistributedSampler deals it out
