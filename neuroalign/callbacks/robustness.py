@@ -30,7 +30,8 @@ class RobustnessCallback(EvaluationCallback):
     Args:
         perturbations: One, several, or several by name; attacks, corruptions, or callables of your own.
         eps: Budgets in pixel units of [0, 1]: a number or several, for all perturbations or by their name.
-        every_n_epochs: In ``fit``, attack in every n-th epoch; ``validate`` and ``test`` always attack.
+        every_n_epochs: In ``fit``, attack in the first epoch that is validated and in every n-th; ``validate`` and ``test``
+            always attack. In between, the last value stays, for callbacks that monitor it.
         limit_batches: Attack only so many batches; None all.
         seed: Of whatever a perturbation draws from the global generator.
 
@@ -72,6 +73,11 @@ class RobustnessCallback(EvaluationCallback):
     def _key(self, name: str, k: int) -> str:
         eps = self.eps[name][k]
         return f"robust_accuracy/{name}" + ("" if math.isnan(eps) else f"/eps={eps:g}")
+
+    @property
+    def names(self) -> list[str]:
+        """Names of what is logged."""
+        return self.keys
 
     def look(
         self, trainer: L.Trainer, module: L.LightningModule, images: Tensor, labels: Tensor, index: Tensor
