@@ -20,7 +20,7 @@ class EvaluationCallback(L.Callback, ABC):
     """A callback that looks at the batches of validation and test, and logs at the end of the epoch.
 
     What it logs can be monitored by ``ModelCheckpoint`` and ``EarlyStopping``: there is a value from the first validation on,
-    and in the epochs between two measurements the last one stays (but loggers get each only once). Early stopping counts those
+    and in the epochs between two measurements the last one stays (loggers get each only once). Early stopping counts those
     epochs as ones without improvement, so its ``patience`` should be larger than ``every_n_epochs``.
 
     Args:
