@@ -68,6 +68,7 @@ class NSDDataModule(BatchDataModule):
         num_workers: Loader processes.
         augment: On training batches.
         seed: Of the order and the augmentation.
+        drop_last: Leave out an incomplete last training batch.
 
     Attributes:
         responses: By subject (training, validation) :class:`Responses`, once set up.
@@ -121,8 +122,11 @@ class NSDDataModule(BatchDataModule):
         num_workers: int = 0,
         augment: nn.Module | Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
+        drop_last: bool = False,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, augment=augment, seed=seed)
+        super().__init__(
+            batch_size=batch_size, num_workers=num_workers, augment=augment, seed=seed, drop_last=drop_last
+        )
         self.subjects = [subject] if isinstance(subject, (int, np.integer)) else [int(s) for s in subject]
         if not self.subjects or len(set(self.subjects)) != len(self.subjects):
             raise ValueError(f"subject is a number or several different ones; got {subject}")
