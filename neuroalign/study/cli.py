@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
+import pydoc
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn
 
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningCLI
@@ -38,14 +40,39 @@ class NeuroalignCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Make what the configuration names; what is wrong with its values ends the command with one line."""
         try:
+            for path in _class_paths(self.config.as_dict()):
+                _check_class(path)
             super().instantiate_classes()
-        except (ValueError, OSError) as error:
+        except (ValueError, TypeError, OSError) as error:
             reason: BaseException = error
             while reason.__cause__ is not None:
                 reason = reason.__cause__
-            if not isinstance(reason, (ValueError, OSError)):
+            if not isinstance(reason, (ValueError, TypeError, OSError)):
                 raise
             _end(self.subcommand, _cause(str(error), str(reason)))
+
+
+def _class_paths(value: Any) -> Iterator[str]:
+    if isinstance(value, (Mapping, list, tuple)):
+        if isinstance(value, Mapping) and isinstance(value.get("class_path"), str):
+            yield value["class_path"]
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _class_paths(item)
+
+
+def _check_class(path: str) -> None:
+    """Refuse what is no class: where an argument may be anything, the parser would call any function.
+
+    A function that says what it returns, such as torchvision's ``resnet18``, makes an object as a class does.
+    """
+    found = pydoc.locate(path)
+    ours = path.split(".")[0] == "neuroalign"
+    if ours and str(getattr(found, "__module__", "")).split(".")[0] != "neuroalign":
+        raise ValueError(f"class_path {path!r} is none of neuroalign's classes")
+    if found is None or inspect.isclass(found):  # the parser says what is wrong with an unknown one
+        return
+    if getattr(found, "__annotations__", {}).get("return") is None:
+        raise ValueError(f"class_path {path!r} is no class, nor a function that says what it returns: it is not called")
 
 
 def _cause(told: str, first: str) -> str:

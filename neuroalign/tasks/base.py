@@ -86,7 +86,7 @@ class Task(L.LightningModule, ABC):
             return super().load_from_checkpoint(checkpoint_path, map_location, hparams_file, strict, only, **kwargs)
         except DescriptionError as error:
             raise DescriptionError(f"{checkpoint_path}: {error}") from error
-        except (pickle.UnpicklingError, EOFError) as error:
+        except (pickle.UnpicklingError, EOFError, RecursionError) as error:
             raise ValueError(f"{checkpoint_path} is no checkpoint of {cls.__name__}: it is damaged, or holds more than "
                              "tensors and plain values, of which nothing was run") from error  # fmt: skip
         except (AttributeError, KeyError, IndexError, TypeError) as error:
