@@ -10,11 +10,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from lightning import LightningDataModule, LightningModule
-from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
 import neuroalign.callbacks
 import neuroalign.data
 import neuroalign.tasks  # noqa: F401 - loaded, so that a configuration can name classes without their module
+from neuroalign.addresses import without_secrets
+
+
+class SavedConfiguration(SaveConfigCallback):
+    """The configuration beside a run's logs, without the passwords and keys that were in it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.config = self.config.clone()
+        for key, value in list(self.config.items()):
+            self.config[key] = without_secrets(value)
 
 
 class NeuroalignCLI(LightningCLI):
@@ -98,6 +109,7 @@ def run_lightning(argv: Sequence[str]) -> None:
             LightningDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
+            save_config_callback=SavedConfiguration,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
             args=None if list(argv) == sys.argv[1:] else list(argv),  # it warns where both are given

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from neuroalign.addresses import redacted
 from neuroalign.data.datamodules.base import BatchDataModule
 from neuroalign.data.datamodules.responses import responses_dataset
 from neuroalign.data.images import ArrayDataset
@@ -244,7 +245,7 @@ class NSDDataModule(BatchDataModule):
         """A name for what was asked for: other options, or changed sources, are other files of the cache."""
         tree = self._tree()
         paths = NSDPaths(tree.root, subject, self.betas, self.space)
-        options: dict[str, Any] = {"root": str(self.root), **self._reading(), "roi": _plain(self.roi)}
+        options: dict[str, Any] = {"root": redacted(str(self.root)), **self._reading(), "roi": _plain(self.roi)}
         if not tree.is_remote:
             files = [file for number in tree.sessions(paths) for file in tree.session_files(paths, number) or []]
             options["sources"] = [(file.name, *fingerprint(file)[:2]) for file in files]
