@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import logging
@@ -20,6 +21,7 @@ from neuroalign.addresses import HIDDEN, redacted, secrets_of
 from neuroalign.data.nsd.layout import FACTS, TRIALS_PER_SESSION, NSDError, NSDPaths
 from neuroalign.data.nsd.tree import Check, Confirm, Tree, dataset_of, read_columns
 from neuroalign.files import check_space, readable_size, whole
+from neuroalign.processes import locked
 from neuroalign.types import unknown
 
 _log = logging.getLogger(__name__)
@@ -222,16 +224,13 @@ class RemoteTree(Tree):
         return json.loads(path.read_text()) if path.is_file() else {}
 
     def _record(self, path: Path, entry: Mapping[str, Any]) -> None:
-        import filelock
-
-        with filelock.FileLock(self.root / ".transfers.lock"):
+        with locked(self.root / ".transfers.lock", "transfers.json", watch="*transfers.json"):
             records = self._records()
             records[path.relative_to(self.root).as_posix()] = dict(entry)
             with whole(self.root / "transfers.json") as temporary:
                 temporary.write_text(json.dumps(records, indent=1, sort_keys=True))
 
     def _download(self, path: Path, advance: Callable[[int], None]) -> None:
-        import filelock
         import pooch
 
         stat = self._stat(path)
@@ -240,7 +239,8 @@ class RemoteTree(Tree):
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         pooch.get_logger().setLevel("WARNING")
-        with filelock.FileLock(path.with_name(f".{path.name}.lock")):  # two processes fetch a file once
+        # Two processes fetch a file once.
+        with locked(path.with_name(f".{path.name}.lock"), str(path), watch=f".{glob.escape(path.name)}.*"):
             if self._is_here(path):
                 return
             path.unlink(missing_ok=True)
@@ -342,7 +342,6 @@ def _is_connection(error: BaseException | None) -> bool:
 
 def _check_packages(url: str) -> None:
     try:
-        import filelock  # noqa: F401
         import fsspec
         import pooch  # noqa: F401
 

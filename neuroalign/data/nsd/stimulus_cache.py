@@ -19,6 +19,7 @@ from neuroalign.data.nsd.layout import NSDError
 from neuroalign.data.nsd.stimuli import NSDImages
 from neuroalign.data.nsd.tree import Tree, open_tree
 from neuroalign.files import check_space, whole
+from neuroalign.processes import locked
 
 _BLOCK = 256  # images a task, and a checksum
 
@@ -136,8 +137,6 @@ def cache_stimuli(
         >>> cache_stimuli(root, root + "/cache", image_size=4, rows=subject.stimulus).shape
         (500, 4, 4, 3)
     """
-    import filelock
-
     path = Path(path)
     if image_size is not None and image_size < 1:
         raise ValueError(f"image_size must be at least 1; got {image_size}")
@@ -154,7 +153,7 @@ def cache_stimuli(
         "source_bytes": tree.size(images.path),
     }
     path.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(path / ".lock"):
+    with locked(path / ".lock", str(path), watch="*"):
         if (path / "index.json").exists():
             there = CachedImages(path)
             if any(there.index.get(k) != v for k, v in settings.items()):
