@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
 
 CKPT_HELP = (
@@ -51,24 +54,29 @@ def open_images(data: str, image_size: int) -> Any:
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        ValueError: If the .npz lacks an array.
+        ValueError: If the .npz lacks an array, or one is damaged or of another kind.
     """
     import numpy as np
     import torch
 
+    from neuroalign.array_headers import array_headers
     from neuroalign.data.images import ArrayDataset, LabelledDataset, as_pixels, load_named
 
     path = Path(data)
     if data == "digits":
         return load_named("digits")["test"]
     if path.suffix == ".npz":
-        if not path.exists():
-            raise FileNotFoundError(f"there is no file {path}")
-        with np.load(path, allow_pickle=False) as file:
-            missing = {"images", "labels"} - set(file.files)
-            if missing:
-                raise ValueError(f"{path} has no array {' or '.join(sorted(missing))}; it has {', '.join(file.files)}")
-            images, labels = as_pixels(file["images"]), torch.from_numpy(file["labels"].astype(np.int64))
+        held = array_headers(path)
+        missing = {"images", "labels"} - held.keys()
+        if missing:
+            raise ValueError(f"{path} has no array {' or '.join(sorted(missing))}; it has {', '.join(held) or 'none'}")
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                images, labels = as_pixels(file["images"]), torch.from_numpy(_whole_numbers(file["labels"], path))
+        except (zipfile.BadZipFile, zlib.error, EOFError, MemoryError) as error:
+            raise ValueError(f"{path} can't be read: {str(error) or 'it is damaged'}") from error
+        if len(labels) != len(images):
+            raise ValueError(f"{path} holds {len(images)} images and {len(labels)} labels")
         if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
             raise ValueError(
                 f"images of {path} are {tuple(images.shape)}: they must be (stimulus, channel, height, width), channels first"
@@ -83,3 +91,18 @@ def open_images(data: str, image_size: int) -> Any:
 
     steps = [transforms.Resize(image_size), transforms.CenterCrop(image_size), transforms.ToTensor()]
     return LabelledDataset(ImageFolder(path, transforms.Compose(steps)))
+
+
+def _whole_numbers(labels: np.ndarray, path: Path) -> np.ndarray:
+    """Labels (stimulus,) as int64; what would be changed by that is refused."""
+    import numpy as np
+
+    if labels.ndim != 1:
+        raise ValueError(f"labels of {path} must be (stimulus,), the number of each image's class; got {labels.shape}")
+    if labels.dtype.kind not in "iubf" or (labels.dtype.kind == "f" and (labels != np.rint(labels)).any()):
+        raise ValueError(
+            f"labels of {path} must be whole numbers, from 0; got {labels.dtype} such as {labels[:3].tolist()}"
+        )
+    if labels.dtype.kind == "f" and not (np.abs(labels) < 2**53).all():
+        raise ValueError(f"labels of {path} must be whole numbers, from 0; some are infinite or too large")
+    return labels.astype(np.int64)

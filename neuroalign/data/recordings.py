@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from neuroalign.array_headers import array_headers
 from neuroalign.data.responses import Responses
 from neuroalign.data.responses_file import FORMAT
 
@@ -121,10 +122,12 @@ def _table(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 def _array(path: Path, key: str | None) -> np.ndarray:
     if path.suffix == ".npy":
+        array_headers(path)
         return np.load(path)
     if path.suffix == ".npz":
+        shapes = {name: shape for name, (shape, _) in array_headers(path).items()}
         with np.load(path) as file:
-            return file[_choose(path, key, {k: file[k].shape for k in file.files})]
+            return file[_choose(path, key, shapes)]
     if path.suffix == ".mat":
         from scipy.io import loadmat, whosmat
 
