@@ -73,6 +73,7 @@ _ROOMS = {
         "HighPass",
         "LowPass",
         "MaskingReport",
+        "PixelClassifier",
         "RobustnessCurve",
         "RotationTranslation",
         "Square",

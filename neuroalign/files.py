@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
+import platform
+import re
 import secrets
 import shutil
+import time
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_ABANDONED = 7 * 24 * 3600  # seconds after which what a process of another machine began is taken for left behind
 
 
 @contextmanager
 def whole(path: str | os.PathLike[str], *, needs: int = 0) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; renamed to ``path`` at the end, removed if anything goes wrong.
 
-    The name is this writer's own, so two processes that write one file don't meet: the last to finish wins, whole.
+    The name is this writer's own, so two processes that write one file don't meet: the last to finish wins, whole. What
+    a killed process left of the same file is removed.
 
     Args:
-        path: The file to write; its folder is made.
+        path: The file to write; its folder is made. A link to a file of the same folder is followed and stays.
         needs: Bytes that will be written, where known: too little space is told before anything is.
 
     Raises:
-        OSError: If the disk is full or the folder can't be written to; the message names it.
+        OSError: If the disk is full, the folder can't be written to, or ``path`` is a folder, a device, a pipe, or a link
+            that leads out of its folder; the message names it.
 
     Example:
         >>> import tempfile
@@ -32,20 +41,149 @@ def whole(path: str | os.PathLike[str], *, needs: int = 0) -> Iterator[Path]:
         >>> target.read_text(), [p.name for p in target.parent.iterdir()]
         ('done', ['notes.txt'])
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = check_target(path)
+    output_folder(path.parent)
+    remove_leftovers(path)
     check_space(path.parent, needs)
     # The suffix stays the last one: writers such as np.save and nibabel choose the format by it.
-    temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.part.{path.name}")
+    temporary = path.with_name(f".{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.part.{path.name}")
     try:
         yield temporary
         temporary.replace(path)
-    except OSError as error:
+    except Exception as error:  # not every writer tells a full disk by an OSError
         if is_full(error):
             raise OSError(errno.ENOSPC, f"no space left while writing {path}; nothing was left behind") from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_target(path: str | os.PathLike[str]) -> Path:
+    """The file that writing to ``path`` makes or replaces.
+
+    Raises:
+        OSError: If it is a folder, a device or a pipe, or a link that leads out of its folder (which a stranger may have
+            laid in a shared one).
+    """
+    path = Path(path)
+    if path.is_symlink():
+        try:
+            target, folder = path.resolve(), path.parent.resolve()
+        except (OSError, RuntimeError):  # of a circle, before Python 3.13
+            target, folder = path, path.parent
+        if target.is_symlink():
+            raise OSError(errno.ELOOP, f"{path} is a link that leads in a circle: remove it")
+        if not target.is_relative_to(folder):
+            raise OSError(errno.EPERM, f"{path} is a link to {target}, outside its folder: remove the link, or write to "
+                          "that file itself")  # fmt: skip
+        path = target
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, f"{path} is a folder: give the name of a file")
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EPERM, f"{path} is a device or a pipe, which a file can't replace: give the name of a file")
+    return path
+
+
+def check_source(path: str | os.PathLike[str], what: str = "file") -> Path:
+    """A file that can be read: there, and neither a folder nor a device or a pipe, which might never end.
+
+    Args:
+        path: The file; links are followed.
+        what: What it should be, for the message.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        OSError: If it is something else than a file.
+
+    Example:
+        >>> check_source("no/such/file.h5", "responses")
+        Traceback (most recent call last):
+        FileNotFoundError: no responses at no/such/file.h5
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, f"{path} is a folder: give the name of a file")
+    if path.exists():
+        raise OSError(errno.EINVAL, f"{path} is a device or a pipe: give the name of a file")
+    raise FileNotFoundError(f"no {what} at {path}")
+
+
+def output_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder for results, unless it is there.
+
+    Raises:
+        NotADirectoryError: If it, or one above it, is a file or a device; the message names that.
+
+    Example:
+        >>> import tempfile
+        >>> output_folder(tempfile.mkdtemp() + "/tables/new").is_dir()
+        True
+    """
+    path = Path(path)
+    for part in (path, *path.parents):
+        if part.exists() and not part.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{part} is a file, where a folder is wanted: name another folder")
+        if part.is_symlink() and not part.exists():
+            raise NotADirectoryError(errno.ENOTDIR, f"{part} is a link that leads nowhere: remove it")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def check_folder(path: str | os.PathLike[str]) -> Path:
+    """A folder whose content we may remove: not a link, behind which somebody else's files may lie.
+
+    Raises:
+        OSError: If it is a link, or not a folder.
+    """
+    path = Path(path)
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise NotADirectoryError(
+            errno.ENOTDIR, f"{path} is a link or a file where a folder of ours should be: remove it"
+        )
+    return path
+
+
+_swept: set[tuple[int, Path]] = set()
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes left of a file that they were writing; once for each file in a process."""
+    if (os.getpid(), path) in _swept or not path.parent.is_dir():
+        return
+    _swept.add((os.getpid(), path))
+    pattern = re.compile(rf"\.(?:([0-9a-f]{{8}})-)?(\d+)-[0-9a-f]{{8}}\.part\.{re.escape(path.name)}")
+    with os.scandir(path.parent) as entries:
+        for entry in entries:
+            found = pattern.fullmatch(entry.name)
+            if found is None:
+                continue
+            with suppress(OSError):  # another process was faster
+                here = found[1] == _machine() and os.name == "posix"
+                old = time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED
+                if old or (here and not _lives(int(found[2]))):
+                    Path(entry.path).unlink()
+
+
+@functools.cache
+def _machine() -> str:
+    """Where a process number means something: this machine, and this container on it."""
+    try:
+        space = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        space = ""
+    return f"{zlib.crc32(f'{platform.node()} {space}'.encode()):08x}"
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def check_space(folder: Path, needs: int) -> None:
@@ -59,13 +197,14 @@ def check_space(folder: Path, needs: int) -> None:
             "space, or write elsewhere")  # fmt: skip
 
 
-def is_full(error: OSError) -> bool:
+def is_full(error: Exception) -> bool:
     """Whether an error says that no more fits (disk full, quota, largest file size).
 
-    HDF5 gives the number in words, and NumPy only how much it wrote.
+    HDF5 and safetensors give the number in words, and NumPy only how much it wrote.
     """
     codes, text = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), str(error)
-    return error.errno in codes or any(f"errno = {code}" in text for code in codes) or " requested and " in text
+    told = isinstance(error, OSError) and (error.errno in codes or " requested and " in text)
+    return told or any(f"{word} {code}" in text for word in ("errno =", "os error") for code in codes)
 
 
 def readable_size(num_bytes: float) -> str:

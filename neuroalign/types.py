@@ -54,12 +54,19 @@ def as_batch(batch: Any) -> Batch:
     )
 
 
-def check_images(images: Tensor, tolerance: float = 1e-6) -> None:
+_NORMALIZED = (
+    "If they were normalised with a mean and standard deviation, give these to the evaluation or callback as mean=... and "
+    "std=..., or leave that out of the data: the model normalises in its first layer, so that eps is in pixel units."
+)
+
+
+def check_images(images: Tensor, tolerance: float = 1e-6, *, if_normalized: str = _NORMALIZED) -> None:
     """Refuse images that are not in [0, 1], the field's most frequent mistake under attack.
 
     Args:
         images: (stimulus, channel, height, width), float.
         tolerance: How far outside [0, 1] rounding may reach.
+        if_normalized: What the message advises for images that were normalised.
 
     Raises:
         ValueError: If a pixel lies outside, or is NaN, or the shape or dtype is not that of an image batch.
@@ -73,9 +80,8 @@ def check_images(images: Tensor, tolerance: float = 1e-6) -> None:
     low, high = (float(v) for v in images.detach().aminmax())
     if not (low >= -tolerance and high <= 1 + tolerance):  # also catches NaN
         raise ValueError(
-            f"images must be pixels in [0, 1]; found values from {low:.3g} to {high:.3g}. If they were normalised with "
-            "a mean and standard deviation, leave that out of the data: the model normalises in its first layer, so "
-            "that eps is in pixel units. If they are in 0..255, divide by 255."
+            f"images must be pixels in [0, 1]; found values from {low:.3g} to {high:.3g}. {if_normalized} If they are in "
+            "0..255, divide by 255."
         )
 
 

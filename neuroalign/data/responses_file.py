@@ -6,13 +6,18 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neuroalign.checksums import USERBLOCK, check_hdf5, damaged, stamp_hdf5
 from neuroalign.data.responses import Responses
 from neuroalign.data.standardization import refuse_infinite
-from neuroalign.files import whole
+from neuroalign.files import check_source, whole
+from neuroalign.hdf5 import dataset, member, open_hdf5
+
+if TYPE_CHECKING:
+    import h5py
 
 FORMAT = "neuroalign.Responses"
 _ARRAYS = (
@@ -20,15 +25,23 @@ _ARRAYS = (
     "valid_repeats",
 )  # fmt: skip
 _GROUPS = ("behaviour", "maps")
+_REMEDY = "make or fetch it again, or load it with verify=False if you changed it on purpose"
 
 
 def save_responses(responses: Responses, path: str | os.PathLike[str]) -> None:
     """Write responses to an HDF5 file: whole, or not at all."""
+    with whole(path, needs=responses.values.nbytes) as temporary:
+        with create(temporary) as file:
+            file["values"] = responses.values
+            write_fields(file, responses)
+        stamp_hdf5(temporary)
+
+
+def create(path: Path) -> h5py.File:
+    """A new file with room for a checksum in front, which ``stamp_hdf5`` writes when the file is closed."""
     import h5py
 
-    with whole(path, needs=responses.values.nbytes) as temporary, h5py.File(temporary, "w") as file:
-        file["values"] = responses.values
-        write_fields(file, responses)
+    return h5py.File(path, "w", userblock_size=USERBLOCK)
 
 
 def write_fields(file: Any, responses: Responses) -> None:
@@ -36,6 +49,7 @@ def write_fields(file: Any, responses: Responses) -> None:
     import h5py
 
     file.attrs["format"] = FORMAT
+    file.attrs["checksum"] = "crc32 in the user block"
     file.attrs["history"] = json.dumps(responses.history)
     file.attrs["info"] = json.dumps(responses.info)
     for name in _ARRAYS[1:]:
@@ -47,43 +61,70 @@ def write_fields(file: Any, responses: Responses) -> None:
             file[f"{group}/{name}"] = value
 
 
-def load_responses(path: str | os.PathLike[str], *, mapped: bool = False) -> Responses:
+def load_responses(path: str | os.PathLike[str], *, mapped: bool = False, verify: bool = True) -> Responses:
     """Read responses.
 
     Args:
         path: The file.
         mapped: Leave the values on disk and read them by the page: processes on one machine then share them.
+        verify: Compare the file with its checksum; False takes it as it is, where somebody changed it on purpose. With
+            ``mapped`` this reads the whole file once, as the first epoch would; False then maps it at once.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file holds something else, infinite values, or is cut short.
+        ValueError: If the file holds something else, takes values from other files, holds infinite values, is cut short, or
+            differs from its checksum.
     """
-    import h5py
-
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no responses at {path}")
-    try:
-        with h5py.File(path) as file:
-            if file.attrs.get("format") != FORMAT:
-                raise ValueError(f"{path} is an HDF5 file, but not one of Responses.save")
-            fields: dict[str, Any] = {name: file[name][()] if name in file else None for name in _ARRAYS[1:]}
-            values = file["values"]
-            offset = values.id.get_offset() if mapped else None
-            if offset is None:  # asked for, or not stored in one piece
-                fields["values"] = values[()]
-            else:  # copy on write: torch wants memory that it could write to
-                fields["values"] = np.memmap(path, values.dtype, "c", offset, values.shape)
-            for group in _GROUPS:
-                fields[group] = {name: data[()] for name, data in file[group].items()} if group in file else {}
-            fields["info"] = read_info(file)
-            fields["history"] = tuple(json.loads(file.attrs.get("history", "[]")))
-    except OSError as error:
-        raise ValueError(f"{path} can't be read: truncated, or not an HDF5 file ({error})") from error
+    path = check_source(path, "responses")
+    with open_hdf5(path) as file:
+        if file.attrs.get("format") != FORMAT:
+            raise ValueError(f"{path} is an HDF5 file, but not one of Responses.save")
+        try:
+            values = _values(file, path, mapped, verify)
+            responses = Responses(values=values, **_fields(file))
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            if str(path) in str(error):
+                raise
+            raise damaged(path, f"a field can't be read ({error})") from error
     if not mapped:  # which would read every page
-        refuse_infinite(fields["values"], str(path))
+        refuse_infinite(values, str(path))
+    return responses
+
+
+def _values(file: h5py.File, path: Path, mapped: bool, verify: bool) -> np.ndarray:
+    stored = dataset(file, "values")
+    if stored.dtype.kind not in "fiu" or stored.ndim != 2:
+        raise damaged(
+            path, f"values have shape {stored.shape} and type {stored.dtype}, and should be numbers (row, voxel)"
+        )
+    offset = stored.id.get_offset()
+    if offset is not None and offset + stored.nbytes > path.stat().st_size:
+        raise damaged(path, "it is cut short, or says that it holds more than it does")
+    in_place = offset is not None and stored.dtype == np.float32
+    if verify and offset is not None and not mapped:
+        values = np.empty(stored.shape, stored.dtype)
+        into = memoryview(values.reshape(-1).view(np.uint8))
+        checked = check_hdf5(path, into=into, offset=offset, remedy=_REMEDY)
+    else:
+        values, checked = None, verify and check_hdf5(path, remedy=_REMEDY)
+    if verify and not checked and "checksum" in file.attrs:
+        raise damaged(path, "its checksum is gone", _REMEDY)
+    if mapped and in_place:  # copy on write: torch wants memory that it could write to
+        return np.memmap(path, stored.dtype, "c", offset, stored.shape)
+    values = values if values is not None and checked else stored[()]
+    return values.astype(np.float32, copy=False)
+
+
+def _fields(file: h5py.File) -> dict[str, Any]:
+    present = set(file)  # by name: whether a link leads anywhere is not asked
+    fields: dict[str, Any] = {name: dataset(file, name)[()] if name in present else None for name in _ARRAYS[1:]}
+    for group in _GROUPS:
+        names = member(file, group) if group in present else ()
+        fields[group] = {name: dataset(file, f"{group}/{name}")[()] for name in names}
     fields["roi"] = np.array([r.decode() if isinstance(r, bytes) else r for r in fields["roi"]], dtype=str)
-    return Responses(**fields)
+    fields["info"] = read_info(file)
+    fields["history"] = tuple(json.loads(file.attrs.get("history", "[]")))
+    return fields
 
 
 def read_info(file: Any) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ import pickle
 import pydoc
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from lightning import LightningDataModule, LightningModule
@@ -16,6 +17,7 @@ import neuroalign.callbacks
 import neuroalign.data
 import neuroalign.tasks  # noqa: F401 - loaded, so that a configuration can name classes without their module
 from neuroalign.addresses import without_secrets
+from neuroalign.checksums import check_checkpoint
 
 
 class SavedConfiguration(SaveConfigCallback):
@@ -39,10 +41,16 @@ class NeuroalignCLI(LightningCLI):
         """
 
     def before_instantiate_classes(self) -> None:
-        """Check that there is a checkpoint to evaluate, and that nothing but data is read from it."""
+        """Check that there is a checkpoint to evaluate, that it is whole, and that nothing but data is read from it."""
         command = self.subcommand
         if self.config[command].weights_only is None:  # Lightning would unpickle anything that comes from a URL
             self.config[command].weights_only = True
+        checkpoint = self.config[command].get("ckpt_path")
+        if checkpoint and Path(str(checkpoint)).exists():  # else a word such as "last", a URL, or Lightning's to refuse
+            try:
+                check_checkpoint(checkpoint)
+            except ValueError as error:
+                _end(command, str(error))
         if command != "fit" and not self.config[command].ckpt_path:
             self.parser.error(
                 f"`neuroalign {command}` needs --ckpt_path FILE: without it, it would {command} a network with random weights"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,7 @@ from torch.utils.data import DistributedSampler
 from torchmetrics import MetricCollection
 
 from neuroalign.addresses import redacted
+from neuroalign.checksums import check_checkpoint
 from neuroalign.config import DescriptionError, description_of
 from neuroalign.metrics.means import WeightedMean
 from neuroalign.types import Batch, as_batch, check_images
@@ -66,10 +68,12 @@ class Task(L.LightningModule, ABC):
         weights_only: bool | None = None,
         **kwargs: Any,
     ) -> Self:
-        """A task from its checkpoint, as Lightning's, whose arguments these are; of the file, only data is read.
+        """A task from its checkpoint, as Lightning's, whose arguments these are.
+
+        Of the file, only data is read, and each tensor is compared with its checksum before.
 
         Args:
-            checkpoint_path: A path, URL or open file.
+            checkpoint_path: A path, URL or open file; the last two are not compared.
             map_location: Where tensors go.
             hparams_file: A file whose hyperparameters stand in for the checkpoint's.
             strict: Whether the weights must be exactly the network's.
@@ -77,9 +81,12 @@ class Task(L.LightningModule, ABC):
             **kwargs: Arguments of the task in place of those in the file.
 
         Raises:
-            ValueError: If it is no checkpoint of this task, holds more than data, or a description in it names what none
-                may: see :func:`neuroalign.config.build`.
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged, empty, no checkpoint of this task, holds more than data, or a description in it
+                names what none may: see :func:`neuroalign.config.build`.
         """
+        if isinstance(checkpoint_path, (str, os.PathLike)) and "://" not in str(checkpoint_path):
+            check_checkpoint(checkpoint_path)
         # Lightning would let the file name the function that builds the task, and with it any class at all.
         kwargs["_instantiator"] = None
         only, shown = weights_only is None or weights_only, redacted(str(checkpoint_path))

@@ -63,7 +63,7 @@ def test_the_largest_difference_is_the_end_further_from_0():
 
 def test_the_meaning_of_the_interval():
     assert interval_meaning(case("x", 0.1, "higher", df=3)) == (
-        "The intervals are over 4 replications and 100 images: how the difference may turn out with others of each."
+        "The intervals are over 4 replications and 100 images: where the difference lies if others of both are drawn."
     )
     assert interval_meaning(case("x", 0.1, "higher", replications=2, df=1)).endswith(
         "With 2 replications they are long."

@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from neuroalign.checksums import stamp_hdf5
 from neuroalign.data.nsd.layout import TRIALS_PER_SESSION, NSDError, fingerprint
 from neuroalign.data.nsd.reader import Request
 from neuroalign.data.nsd.regions import Roi
 from neuroalign.data.nsd.reliability import compare_ncsnr
 from neuroalign.data.nsd.tree import Tree
-from neuroalign.data.responses_file import read_info, write_fields
+from neuroalign.data.responses_file import create, read_info, write_fields
 from neuroalign.files import check_space, readable_size, whole
 from neuroalign.processes import locked
 
@@ -132,24 +133,24 @@ def _extract(request: Request, out: Path, overwrite: bool, progress: bool) -> No
 
 def _assemble(request: Request, parts: Sequence[Path], out: Path, info: dict[str, Any]) -> None:
     """One file of all sessions."""
-    import h5py
-
     num_voxels = len(request.voxels.index)
     some = np.linspace(0, num_voxels - 1, min(num_voxels, _CHECKED)).astype(int)
     checked = np.empty((len(request.stimulus), len(some)), dtype=np.float32)
-    with whole(out) as temporary, h5py.File(temporary, "w") as file:
-        shape = (len(request.stimulus), num_voxels)
-        values = file.create_dataset("values", shape, "float32")
-        for i, part in enumerate(parts):
-            rows = slice(i * TRIALS_PER_SESSION, (i + 1) * TRIALS_PER_SESSION)
-            session = np.load(part)
-            values[rows] = session
-            checked[rows] = session[:, some]
-        # The container's fields, around values that are in the file already.
-        responses = request.responses(np.broadcast_to(np.float32(0), shape))
-        write_fields(file, responses)
-        agreement = _check_ncsnr(request, checked, some, responses.session)
-        file.attrs["info"] = json.dumps({**info, **agreement})
+    with whole(out) as temporary:
+        with create(temporary) as file:
+            shape = (len(request.stimulus), num_voxels)
+            values = file.create_dataset("values", shape, "float32")
+            for i, part in enumerate(parts):
+                rows = slice(i * TRIALS_PER_SESSION, (i + 1) * TRIALS_PER_SESSION)
+                session = np.load(part)
+                values[rows] = session
+                checked[rows] = session[:, some]
+            # The container's fields, around values that are in the file already.
+            responses = request.responses(np.broadcast_to(np.float32(0), shape))
+            write_fields(file, responses)
+            agreement = _check_ncsnr(request, checked, some, responses.session)
+            file.attrs["info"] = json.dumps({**info, **agreement})
+        stamp_hdf5(temporary)
 
 
 def _check_ncsnr(request: Request, values: np.ndarray, some: np.ndarray, session: np.ndarray) -> dict[str, Any]:

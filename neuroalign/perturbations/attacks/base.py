@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from neuroalign.perturbations.attacks.budget import Norm, check_norm, length, per_sample
+from neuroalign.perturbations.pixel_classifier import no_logits
 from neuroalign.types import check_images
 
 
@@ -48,10 +49,7 @@ class Classifier:
         with torch.autocast(images.device.type, enabled=False):
             logits = self.model(images if self._dtype is None else images.to(self._dtype))
         if not isinstance(logits, Tensor):
-            raise TypeError(
-                f"the model returns a {type(logits).__name__}, not a tensor of logits: wrap it in a module that returns "
-                "the logits alone"
-            )
+            raise TypeError(no_logits(logits))
         if logits.ndim != 2 or len(logits) != len(images) or logits.shape[1] < 2:
             raise ValueError(
                 f"the model must return logits (stimulus, class) of at least 2 classes; for {len(images)} images it "

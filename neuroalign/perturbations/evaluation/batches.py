@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.utils.data import DistributedSampler
 
 from neuroalign.functional.distributed import gather_batch, world_size
-from neuroalign.types import as_batch, check_images
+from neuroalign.perturbations.pixel_classifier import PIXELS_TO_LOGITS, ModelInterface
+from neuroalign.types import as_batch
 
 
 class EvaluationBatch(NamedTuple):
@@ -35,6 +36,7 @@ def evaluation_batches(
     limit_batches: int | None = None,
     progress: str | None = None,
     pixels: bool = True,
+    interface: ModelInterface = PIXELS_TO_LOGITS,
 ) -> Iterator[EvaluationBatch]:
     """The batches of a loader that this process evaluates.
 
@@ -47,7 +49,8 @@ def evaluation_batches(
         device: Where the tensors go.
         limit_batches: At most so many.
         progress: Text of a progress bar; None for none.
-        pixels: Whether images must be in [0, 1], and become float32.
+        pixels: Whether images must be in [0, 1], and become float32; False takes them as they are.
+        interface: What the loader's images are.
 
     Raises:
         ValueError: If images are not in [0, 1], labels don't match them, or a loader whose images can't be told apart
@@ -63,7 +66,7 @@ def evaluation_batches(
     batches = iter(batches)
     first = next(batches, None)
     shared_out = world > 1 and _is_shared_out(dataloader, first, device)
-    place = 0
+    place, looked_at = 0, False
     for i, item in enumerate(chain([] if first is None else [first], batches)):
         batch = as_batch(item)
         for key in ("image", "label"):
@@ -86,11 +89,11 @@ def evaluation_batches(
             continue
         images, labels = batch["image"], batch["label"]
         if pixels:
-            check_images(images)
+            images = interface.pixels(images, first=not looked_at)
+            looked_at = True
         if labels.shape != images.shape[:1]:
             raise ValueError(f"{len(images)} images but labels of shape {tuple(labels.shape)}")
-        images = images.to(device).clone()
-        yield EvaluationBatch(images.float() if pixels else images, labels.to(device).clone().long(), index)
+        yield EvaluationBatch(images.to(device).clone(), labels.to(device).clone().long(), index)
     if first is None and not shared_out:
         raise ValueError("the dataloader gave no batches")
 
