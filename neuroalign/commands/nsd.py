@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import pickle
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -269,14 +270,23 @@ def _values(path: Path) -> Any:
     """A value a voxel from a file."""
     import numpy as np
 
+    from neuroalign.array_headers import array_headers
+
     if not path.exists():
         raise FileNotFoundError(f"no file {path}")
     if path.suffix == ".npy":
+        array_headers(path)
         return np.load(path).ravel()
     if path.suffix == ".pt":
         import torch
 
-        return torch.load(path, weights_only=True).float().numpy().ravel()
+        try:
+            values = torch.load(path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+            raise ValueError(f"{path} is damaged, or holds more than a tensor, of which nothing was run") from error
+        if not isinstance(values, torch.Tensor):
+            raise ValueError(f"{path} must hold a tensor, a value a voxel; it holds a {type(values).__name__}")
+        return values.detach().float().numpy().ravel()
     import pandas as pd
 
     table = pd.read_csv(path)

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.data import DistributedSampler
 from torchmetrics import MetricCollection
 
+from neuroalign.addresses import redacted
 from neuroalign.checksums import check_checkpoint
 from neuroalign.config import DescriptionError, description_of
 from neuroalign.tasks.epoch_log import EpochLog
@@ -92,18 +93,18 @@ class Task(EpochLog, ABC):
             check_checkpoint(checkpoint_path)
         # Lightning would let the file name the function that builds the task, and with it any class at all.
         kwargs["_instantiator"] = None
-        only = weights_only is None or weights_only
+        only, shown = weights_only is None or weights_only, redacted(str(checkpoint_path))
         try:
             return super().load_from_checkpoint(checkpoint_path, map_location, hparams_file, strict, only, **kwargs)
         except DescriptionError as error:
-            raise DescriptionError(f"{checkpoint_path}: {error}") from error
-        except (pickle.UnpicklingError, EOFError) as error:
-            raise ValueError(f"{checkpoint_path} is no checkpoint of {cls.__name__}: it is damaged, or holds more than "
+            raise DescriptionError(f"{shown}: {error}") from error
+        except (pickle.UnpicklingError, EOFError, RecursionError) as error:
+            raise ValueError(f"{shown} is no checkpoint of {cls.__name__}: it is damaged, or holds more than "
                              "tensors and plain values, of which nothing was run") from error  # fmt: skip
         except (AttributeError, KeyError, IndexError, TypeError) as error:
             if kwargs.keys() != {"_instantiator"}:  # what the caller gave may be what doesn't fit
                 raise
-            raise ValueError(f"{checkpoint_path} is no checkpoint of {cls.__name__} ({error})") from error
+            raise ValueError(f"{shown} is no checkpoint of {cls.__name__} ({error})") from error
 
     def check_batch(self, batch: Batch, batch_idx: int) -> None:
         """Refuse a first batch whose images are not in [0, 1]; override to let anything else through.

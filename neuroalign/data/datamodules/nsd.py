@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from neuroalign.addresses import redacted
 from neuroalign.data.datamodules.base import BatchDataModule
 from neuroalign.data.datamodules.responses import responses_dataset
 from neuroalign.data.images import ArrayDataset
@@ -262,7 +263,7 @@ class NSDDataModule(BatchDataModule):
 
     def _key(self, subject: int, *, reading: bool = False) -> str:
         """A name for what was asked for: other options, or changed sources, are other files of the cache."""
-        options: dict[str, Any] = {"root": str(self.root), **self._reading(), "roi": _plain(self.roi)}
+        options: dict[str, Any] = {"root": redacted(str(self.root)), **self._reading(), "roi": _plain(self.roi)}
         options["sources"] = self._sources(subject)
         if not reading:
             split = self.split if isinstance(self.split, str) else sorted(map(int, self.split))
