@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from neuroalign.functional.devices import check_devices
 from neuroalign.perturbations.attacks.budget import Norm, check_norm, length, per_sample
-from neuroalign.perturbations.pixel_classifier import no_logits
+from neuroalign.perturbations.pixel_classifier import asked, no_logits
 from neuroalign.types import check_images
 
 
@@ -47,7 +48,7 @@ class Classifier:
         """Logits (stimulus, class) in float32, with a graph where gradients are enabled."""
         self.num_forward += len(images)
         with torch.autocast(images.device.type, enabled=False):
-            logits = self.model(images if self._dtype is None else images.to(self._dtype))
+            logits = asked(self.model, images if self._dtype is None else images.to(self._dtype))
         if not isinstance(logits, Tensor):
             raise TypeError(no_logits(logits))
         if logits.ndim != 2 or len(logits) != len(images) or logits.shape[1] < 2:
@@ -171,6 +172,7 @@ class Attack(ABC):
             ValueError: If images are not in [0, 1] (normalised, perhaps), eps is negative, or the logits are not finite.
         """
         check_images(images)
+        check_devices(labels=labels if isinstance(labels, Tensor) else None)
         if len(labels) != len(images):
             raise ValueError(f"{len(images)} images but {len(labels)} labels")
         if isinstance(model, nn.Module) and model.training:
