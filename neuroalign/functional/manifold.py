@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from neuroalign.functional.devices import check_devices
 from neuroalign.functional.gram import center
 from neuroalign.functional.variation import power_of_two, unit_range
 
@@ -27,6 +28,8 @@ def check_features(features: Tensor, labels: Tensor) -> None:
         raise ValueError(f"{len(features)} rows of features but labels of shape {tuple(labels.shape)}")
     if labels.is_floating_point() or labels.is_complex():
         raise ValueError(f"labels must be integers; got {labels.dtype}")
+    check_devices(features=features)
+    check_devices(labels=labels)
 
 
 def class_centers(features: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from neuroalign.functional.devices import check_devices
 from neuroalign.functional.gram import check_choice, widen
 from neuroalign.functional.variation import unit_magnitude
 
@@ -29,6 +30,8 @@ def check_triplets(embeddings: Tensor, triplets: Tensor, similarity: str) -> Non
         raise ValueError(f"triplets must be (triplet, 3); got {tuple(triplets.shape)}")
     if triplets.is_floating_point() or triplets.dtype == torch.bool:
         raise TypeError(f"triplets must be integer indices into the embeddings; got {triplets.dtype}")
+    check_devices(embeddings=embeddings)
+    check_devices(triplets=triplets)
     if len(triplets) and not (int(triplets.min()) >= 0 and int(triplets.max()) < len(embeddings)):
         raise ValueError(
             f"triplets must index {len(embeddings)} embeddings from 0; found {int(triplets.min())} to "

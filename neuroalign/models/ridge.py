@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.config import build, describe
+from neuroalign.models.frozen import FITTED_ON_PIXELS
+from neuroalign.types import check_images
 
 
 class RidgePredictor(nn.Module):
@@ -69,10 +71,12 @@ class RidgePredictor(nn.Module):
             batch_size: Images at a time through the features.
 
         Raises:
-            ValueError: If stimuli don't match, or responses hold NaN (drop those stimuli or voxels first).
+            ValueError: If images are not in [0, 1] (normalised, perhaps), stimuli don't match, or responses hold NaN (drop
+                those stimuli or voxels first).
         """
         from sklearn.linear_model import RidgeCV
 
+        check_images(images, if_normalized=FITTED_ON_PIXELS)
         if len(images) != len(responses):
             raise ValueError(f"{len(images)} images but responses to {len(responses)} stimuli")
         if responses.shape[1] != self.num_voxels:
