@@ -49,9 +49,10 @@ def check_penalty(penalty: float | Tensor, num_voxels: int | None = None) -> Non
         ValueError: Saying so.
     """
     p = torch.as_tensor(penalty, dtype=None if isinstance(penalty, Tensor) else torch.float64)
-    wrong = ~((p > 0) & p.isfinite())
-    if bool(wrong.any()):
-        raise ValueError(f"a ridge penalty must be positive and finite; got {float(p[wrong].flatten()[0]):.3g}")
+    if not bool((p > 0).all()):
+        raise ValueError(f"a ridge penalty must be positive; got {float(p.min()):.3g}")
+    if not bool(p.isfinite().all()):
+        raise ValueError("a ridge penalty must be finite; got inf")
     if num_voxels is not None and p.ndim and p.shape != (num_voxels,):
         raise ValueError(f"penalty must be a number or ({num_voxels},), one a voxel; got {tuple(p.shape)}")
 
