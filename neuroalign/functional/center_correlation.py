@@ -100,7 +100,9 @@ def center_directions(
     if num_starts < 1:
         raise ValueError(f"num_starts must be at least 1; got {num_starts}")
     if not bool(gram.detach().isfinite().all()):
-        raise ValueError("the centres' inner products hold NaN or infinite values: divide the centres by a number first")
+        raise ValueError(
+            "the centres' inner products hold NaN or infinite values: divide the centres by a number first"
+        )
     num, exact = len(gram), gram.detach().double()
     exact = (exact + exact.T) / 2
     initial, empty = mean_absolute_cosine(exact), exact.new_zeros(0)

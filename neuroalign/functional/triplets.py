@@ -142,8 +142,10 @@ def odd_one_out_correct(embeddings: Tensor, triplets: Tensor, *, similarity: Sim
         >>> odd_one_out_correct(z, torch.tensor([[0, 1, 2], [0, 2, 1]]))
         tensor([1., 0.])
     """
-    check_triplets(embeddings, triplets, similarity)
-    (z,) = widen(embeddings.detach())
-    s = pair_similarities(z / power_of_two(z), triplets, similarity)  # the order of which knows no scale
+    s = pair_similarities(embeddings.detach(), triplets, similarity)
+    top, limits = float(s.abs().amax()) if len(s) else 1.0, torch.finfo(s.dtype)
+    if not limits.tiny / limits.eps < top < limits.max:  # the order knows no scale, but products have left the dtype
+        (z,) = widen(embeddings.detach())
+        s = pair_similarities(z / power_of_two(z), triplets, similarity)
     best = s == s.amax(1, keepdim=True)
     return (best[:, 0] / best.sum(1)).to(s.dtype)

@@ -19,11 +19,11 @@ CLOUDS = X + 2 * torch.randn(5, 12, generator=G)[LABELS]
 REPEATS = Y[:, None] + torch.randn(N, 3, 9, generator=G)
 
 FREE = {
-    **{name: lambda u, f=getattr(functional, name): f(u * X, u * Y)
+    **{name: lambda u, name=name: getattr(functional, name)(u * X, u * Y)
        for name in ("linear_cka", "rbf_cka", "rsa", "procrustes", "soft_matching", "cca", "svcca", "pwcca",
                     "ridge_predictivity", "shape_distance")},
-    **{name: lambda u, f=getattr(functional, name): f(u * X[:, :9], u * Y) for name in ("pearson", "cosine")},
-    **{name: lambda u, f=getattr(functional, name): f(u * CLOUDS, LABELS)
+    **{name: lambda u, name=name: getattr(functional, name)(u * X[:, :9], u * Y) for name in ("pearson", "cosine")},
+    **{name: lambda u, name=name: getattr(functional, name)(u * CLOUDS, LABELS)
        for name in ("participation_ratio", "effective_rank", "nearest_center_signal", "variance_ratio", "separability",
                     "manifold_radius", "subspace_overlap")},
     "manifold_capacity": lambda u: torch.stack(functional.manifold_capacity(u * CLOUDS, LABELS, num_samples=60)[:3]),

@@ -94,7 +94,9 @@ def test_every_loss_is_asked():
 def test_in_any_unit(name, unit):
     case, x = TABLE[name], data(0)
     if unit in case.refused:
-        with pytest.raises(ValueError, match=r"target has values up to .*e\+20, whose squares leave torch.float32.*z-scores"):
+        with pytest.raises(
+            ValueError, match=r"target has values up to .*e\+20, whose squares leave torch.float32.*z-scores"
+        ):
             case.of(x * unit, unit)
         return
     expected, gradient = value_and_gradient(case.of, x, 1.0)
@@ -105,9 +107,7 @@ def test_in_any_unit(name, unit):
     smallest = 3e-45 * N * D
     torch.testing.assert_close(value.double(), expected.double() * scale, rtol=1e-3, atol=1e-6 * scale + smallest)
     gradient = gradient.double() * (scale / unit)
-    torch.testing.assert_close(
-        found.double(), gradient, rtol=1e-2, atol=3e-3 * float(gradient.abs().max()) + smallest
-    )
+    torch.testing.assert_close(found.double(), gradient, rtol=1e-2, atol=3e-3 * float(gradient.abs().max()) + smallest)
 
 
 @pytest.mark.parametrize("unit", [1e-38, 1e-30, 1e30, 1e37])

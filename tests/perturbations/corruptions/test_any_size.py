@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -44,7 +45,9 @@ def test_numbers_lie_between_the_neighbours(name):
             steps = np.diff(np.stack([a, *found, b]), axis=0)
             assert (steps * np.sign(b - a) >= -1e-12).all(), "one way from a table to the next"
             for place in np.flatnonzero((a > 0) & (b > 0)) if name not in ("glass_blur", "zoom_blur") else ():
-                expected = [a[place] * (s / low) ** (math.log(b[place] / a[place]) / math.log(high / low)) for s in sides]
+                expected = [
+                    a[place] * (s / low) ** (math.log(b[place] / a[place]) / math.log(high / low)) for s in sides
+                ]
                 exact = 0.51 if name == "jpeg_compression" else 1e-9
                 if name != "defocus_blur":
                     assert [x[place] for x in found] == pytest.approx(expected, abs=exact)
@@ -85,6 +88,7 @@ def test_above_the_largest_table_lengths_grow_with_the_side():
 @pytest.mark.parametrize("name", ["spatter", "elastic_transform", "snow"])
 def test_larger_images_look_alike(name):
     """The share of the image under mud or flakes, and how far pixels move: measured, not read off a table."""
+
     def effect(size):
         ramp = torch.linspace(0.2, 0.6, size).expand(2, 3, size, size)
         severity = {"elastic_transform": 2, "spatter": 4}.get(name, 1)
@@ -103,7 +107,7 @@ def test_higher_is_stronger_between_the_tables_too(name, size):
     images = F.interpolate(pictures(4, 64), size=(size, size), mode="bilinear", antialias=True).clamp(0, 1)
     changes = [rms(Corruption(name, s)(images), images) for s in SEVERITIES]
     # At 46 pixels two severities of defocus share the smallest disk, of five pixels, and differ by 2e-6.
-    assert all(b > a - (1e-5 if name == "defocus_blur" else 0) for a, b in zip(changes, changes[1:]))
+    assert all(b > a - (1e-5 if name == "defocus_blur" else 0) for a, b in pairwise(changes))
 
 
 @pytest.mark.parametrize("size", SHAPES, ids=str)
@@ -140,6 +144,7 @@ def test_a_table_between_is_what_an_image_of_that_size_gets():
 
 def test_crystals_of_frost_keep_their_size_on_an_oblong_image():
     """Slopes of the texture along rows and along columns are alike, however long the image: it isn't stretched."""
+
     def ratio(height, width):
         texture = frost_texture(Draws(range(24)), height, width)
         along, down = texture.diff(dim=-1).abs().mean(), texture.diff(dim=-2).abs().mean()

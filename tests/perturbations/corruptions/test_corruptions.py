@@ -285,7 +285,9 @@ def test_refusals():
         with pytest.raises(ValueError, match=f"severity must be 1, 2, 3, 4 or 5, as published; got {severity}"):
             Corruption("fog", severity)
     for table in (31, 0, -64, 96.5, True):
-        with pytest.raises(ValueError, match=rf"table must be a whole number of pixels, at least 32.*got table={table}"):
+        with pytest.raises(
+            ValueError, match=rf"table must be a whole number of pixels, at least 32.*got table={table}"
+        ):
             Corruption("fog", table=table)
     fog = Corruption("fog")
     for shape in ((28, 28), (31, 400), (400, 8)):

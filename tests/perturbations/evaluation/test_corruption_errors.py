@@ -104,7 +104,9 @@ def test_strengths_are_known_when_everything_was_done_before(tmp_path):
 def test_a_reference_of_another_size_is_no_reference():
     ours = table({"fog": {1: 0.8}}).assign(table=96.0, strengths="interpolated")
     theirs = table({"fog": {1: 0.6}}).assign(table=224.0, strengths="published")
-    with pytest.raises(ValueError, match=r"images of 96 pixels, the reference those for 224.*Evaluate both at one size"):
+    with pytest.raises(
+        ValueError, match=r"images of 96 pixels, the reference those for 224.*Evaluate both at one size"
+    ):
         corruption_errors(ours, theirs)
     assert corruption_errors(ours, ours).mce == 1
     published = table({"fog": {1: 0.2}})  # AlexNet's, from a paper
