@@ -111,13 +111,19 @@ def manifold_radius(features: Tensor, labels: Tensor, *, relative: bool = True) 
     """
     check_features(features, labels)
     labels, num = _compact(labels)
-    unit = power_of_two(features)
-    features = unit_range(features, whole=True)[0] if relative else features / unit
+    if relative:
+        features = unit_range(features, whole=True)[0]
     centers, counts = class_centers(features, labels, num)
     squared = features.new_zeros(num).index_add(0, labels, (features - centers[labels]).square().sum(1))
     radius = (squared / counts).sqrt()
     if not relative:
-        return radius * unit
+        ordinary = squared.detach()
+        if bool(((ordinary > torch.finfo(squared.dtype).tiny * 1e6) & ordinary.isfinite()).all()):
+            return radius
+        unit = power_of_two(features)
+        if float(unit) == 1 or not bool(features.isfinite().all()):
+            return radius
+        return unit * manifold_radius(features / unit, labels, relative=False)
     if num < 2:
         raise ValueError("a relative radius needs at least two classes; use relative=False for one")
     return radius / (centers - centers.mean(0)).square().sum(1).mean().sqrt()

@@ -86,9 +86,10 @@ class RidgePredictor(nn.Module):
         device = self.linear.weight.device
         x = torch.cat([self.features(batch.to(device)).cpu() for batch in images.split(batch_size)]).double()
         mean, std = x.mean(0), x.std(0, correction=0)
+        # A constant feature says nothing, and one whose spread is rounding beside its size hardly more.
         std = torch.where(
-            std > 1e-6 * x.abs().amax(0).clamp_min(1e-12), std, torch.inf
-        )  # a constant feature says nothing
+            (std > 1e-6 * x.abs().amax(0)) & (std > torch.finfo(self.feature_std.dtype).tiny), std, torch.inf
+        )
         grid = np.logspace(1, 6, 11) if alphas is None else np.asarray(alphas, dtype=float)
         y = responses.double().cpu().numpy()
         ridge = RidgeCV(alphas=grid, alpha_per_target=y.shape[1] > 1).fit(((x - mean) / std).numpy(), y)
