@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -124,17 +125,24 @@ _REMEDIES = {
 }
 
 
-def check_infinite(**tensors: Tensor | None) -> None:
+def check_infinite(*, squared: bool = False, **tensors: Tensor | None) -> None:
     """Refuse infinite values, which a mean would spread and a mask would hide.
 
     Args:
+        squared: Whether the values will be squared and summed: such as are too large for that are refused too, unless they
+            cancel out in a plain sum.
         **tensors: By the name that the error gives them; None is passed over.
 
     Raises:
         ValueError: Saying which tensor, how many, where the first is, and what to do.
     """
     for name, x in tensors.items():
-        if x is None or bool(x.detach().nansum().isfinite()):
+        if x is None:
+            continue
+        dtype = torch.promote_types(x.dtype, torch.float32)  # in which it is computed
+        largest = (torch.finfo(dtype).max / max(x.numel(), 1)) ** 0.5 if squared else math.inf
+        total = float(x.detach().nansum())
+        if math.isfinite(total) and abs(total) <= largest:
             continue
         infinite = x.detach().isinf()
         count = int(infinite.sum())
@@ -143,6 +151,12 @@ def check_infinite(**tensors: Tensor | None) -> None:
             raise ValueError(
                 f"{name} has infinite values; {_REMEDIES.get(name, 'mark missing ones by NaN')} ({count} of them, the first "
                 f"at {place})"
+            )
+        top = float(x.detach().nan_to_num(0.0).abs().max())
+        if top > largest:
+            raise ValueError(
+                f"{name} has values up to {top:.3g}, whose squares leave {dtype}: bring them to another unit (z-scores, "
+                "say), or give float64 tensors"
             )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neuroalign.functional.gram import center
-from neuroalign.functional.variation import unit_range
+from neuroalign.functional.variation import power_of_two, unit_range
 
 
 def check_features(features: Tensor, labels: Tensor) -> None:
@@ -108,13 +108,13 @@ def manifold_radius(features: Tensor, labels: Tensor, *, relative: bool = True) 
     """
     check_features(features, labels)
     labels, num = _compact(labels)
-    if relative:
-        features = unit_range(features, whole=True)[0]
+    unit = power_of_two(features)
+    features = unit_range(features, whole=True)[0] if relative else features / unit
     centers, counts = class_centers(features, labels, num)
     squared = features.new_zeros(num).index_add(0, labels, (features - centers[labels]).square().sum(1))
     radius = (squared / counts).sqrt()
     if not relative:
-        return radius
+        return radius * unit
     if num < 2:
         raise ValueError("a relative radius needs at least two classes; use relative=False for one")
     return radius / (centers - centers.mean(0)).square().sum(1).mean().sqrt()

@@ -90,6 +90,26 @@ def unit_range(
     return (x if used is None else torch.where(used, x, 0)), varies, scale
 
 
+def power_of_two(x: Tensor) -> Tensor:
+    """The largest power of two not above the largest magnitude, detached; 1 where all numbers are 0, or there are none.
+
+    For formulas with squares, whose numbers would leave the dtype although the result wouldn't: divided by it they are
+    near 1, and since only exponents change, nothing is rounded.
+
+    Example:
+        >>> power_of_two(torch.tensor([3.0, -5.0])), power_of_two(torch.zeros(2))
+        (tensor(4.), tensor(1.))
+    """
+    x = x.detach()
+    if not x.numel():
+        return x.new_ones(())
+    low, high = x.aminmax()
+    top = torch.maximum(-low, high)
+    # Of the smallest numbers the inverse would be infinite.
+    unit = torch.exp2(torch.log2(top).floor()).clamp_min(2 * torch.finfo(x.dtype).tiny)
+    return torch.where((top > 0) & top.isfinite(), unit, 1)
+
+
 def unit_magnitude(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Numbers over the largest magnitude along a dimension, and whether that isn't 0: for formulas without a mean.
 

@@ -100,7 +100,7 @@ class ShuffledGuidance(TargetGuidance):
         images: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> None:
-        guidance = build(guidance)
+        guidance = build(guidance, TargetGuidance)
         if not isinstance(guidance, TargetGuidance):
             raise TypeError(
                 f"only guidance toward target responses can be shuffled, not {type(guidance).__name__}; the control of "

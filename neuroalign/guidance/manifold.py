@@ -56,7 +56,7 @@ class ManifoldGuidance(nn.Module):
             if isinstance(value, (str, os.PathLike)):
                 value = CategoryManifolds.load(value)
             else:
-                value = build(value)
+                value = build(value, nn.Module)
             if isinstance(value, CategoryManifolds):
                 value = ManifoldGuidanceLoss(
                     value,

@@ -251,7 +251,7 @@ class NeuralAlignmentLoss(nn.Module):
         check_pair(preds, target) if paired else check_sets(preds, target)
         if stimulus is not None:
             check_identities(stimulus, len(preds))
-        check_infinite(target=target)
+        check_infinite(target=target, squared=self._trait("squares"))
         if self.noise_ceiling is not None and self.noise_ceiling.shape[0] != target.shape[1]:
             raise ValueError(f"noise_ceiling has {self.noise_ceiling.shape[0]} voxels, the responses {target.shape[1]}")
         with torch.autocast(preds.device.type, enabled=False):

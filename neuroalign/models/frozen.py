@@ -31,7 +31,7 @@ class Frozen(nn.Module):
 
     def __init__(self, module: nn.Module | dict[str, Any]) -> None:
         super().__init__()
-        self.module: nn.Module = build(module)
+        self.module: nn.Module = build(module, nn.Module)
         self.config = describe("neuroalign.models.Frozen", module=self.module)
         self.module.requires_grad_(False)
         self.train(False)
@@ -71,7 +71,7 @@ class StandardizedPredictor(nn.Module):
 
     def __init__(self, predictor: nn.Module | dict[str, Any], num_voxels: int | None = None) -> None:
         super().__init__()
-        self.predictor: nn.Module = build(predictor)
+        self.predictor: nn.Module = build(predictor, nn.Module)
         if num_voxels is None:
             num_voxels = getattr(self.predictor, "num_voxels", None)
             if num_voxels is None:

@@ -42,7 +42,7 @@ class RidgePredictor(nn.Module):
 
     def __init__(self, features: nn.Module | dict[str, Any], num_voxels: int) -> None:
         super().__init__()
-        self.features: nn.Module = build(features)
+        self.features: nn.Module = build(features, nn.Module)
         self.num_voxels = num_voxels
         num_features = self.features.num_features
         self.register_buffer("feature_mean", torch.zeros(num_features))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
@@ -14,8 +16,13 @@ from torch.optim import Optimizer
 from torch.utils.data import DistributedSampler
 from torchmetrics import MetricCollection
 
+from neuroalign.checksums import check_checkpoint
+from neuroalign.config import DescriptionError, description_of
 from neuroalign.metrics.means import WeightedMean
 from neuroalign.types import Batch, as_batch, check_images
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], Any]
@@ -47,8 +54,52 @@ class Task(L.LightningModule, ABC):
 
     def remember(self, *, modules: Mapping[str, Any], values: Mapping[str, Any]) -> None:
         """Save hyperparameters: plain values, and of each module its description where it has one."""
-        described = {k: getattr(m, "config", None) for k, m in modules.items()}
+        described = {k: description_of(m) for k, m in modules.items()}
         self.save_hyperparameters({**values, **{k: d for k, d in described.items() if d is not None}})
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """A task from its checkpoint, as Lightning's, whose arguments these are.
+
+        Of the file, only data is read, and each tensor is compared with its checksum before.
+
+        Args:
+            checkpoint_path: A path, URL or open file; the last two are not compared.
+            map_location: Where tensors go.
+            hparams_file: A file whose hyperparameters stand in for the checkpoint's.
+            strict: Whether the weights must be exactly the network's.
+            weights_only: Default True: tensors and plain values. False lets the file run any code.
+            **kwargs: Arguments of the task in place of those in the file.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged, empty, no checkpoint of this task, holds more than data, or a description in it
+                names what none may: see :func:`neuroalign.config.build`.
+        """
+        if isinstance(checkpoint_path, (str, os.PathLike)) and "://" not in str(checkpoint_path):
+            check_checkpoint(checkpoint_path)
+        # Lightning would let the file name the function that builds the task, and with it any class at all.
+        kwargs["_instantiator"] = None
+        only = weights_only is None or weights_only
+        try:
+            return super().load_from_checkpoint(checkpoint_path, map_location, hparams_file, strict, only, **kwargs)
+        except DescriptionError as error:
+            raise DescriptionError(f"{checkpoint_path}: {error}") from error
+        except (pickle.UnpicklingError, EOFError) as error:
+            raise ValueError(f"{checkpoint_path} is no checkpoint of {cls.__name__}: it is damaged, or holds more than "
+                             "tensors and plain values, of which nothing was run") from error  # fmt: skip
+        except (AttributeError, KeyError, IndexError, TypeError) as error:
+            if kwargs.keys() != {"_instantiator"}:  # what the caller gave may be what doesn't fit
+                raise
+            raise ValueError(f"{checkpoint_path} is no checkpoint of {cls.__name__} ({error})") from error
 
     def check_batch(self, batch: Batch, batch_idx: int) -> None:
         """Refuse a first batch whose images are not in [0, 1]; override to let anything else through.

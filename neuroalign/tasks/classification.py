@@ -107,18 +107,20 @@ class GuidedClassificationTask(Task):
             )
         if not 0 <= weight <= 1:
             raise ValueError(f"weight is the share of guidance in the loss, in [0, 1]; got {weight}")
-        self.network: nn.Module = build(network)
+        self.network: nn.Module = build(network, nn.Module)
         self._takes_responses = "with_responses" in inspect.signature(self.network.forward).parameters
         if not hasattr(self.network, "num_classes"):
             raise TypeError(
                 f"{type(self.network).__name__} has no `num_classes`: wrap it, GuidedNetwork(backbone, num_classes, heads), "
                 "or GuidedNetwork(classifier, None, heads) where it gives logits already"
             )
-        self.guidance: nn.Module | None = build(guidance)
+        self.guidance: nn.Module | None = None if guidance is None else build(guidance, nn.Module)
         for module in [] if self.guidance is None else self.guidance.modules():
             if isinstance(module, PredictedGuidance):
                 module.checks_images = False  # check_batch does, and knows what augmentation may bring
-        self.robust_training: RobustTraining | None = build(robust_training)
+        self.robust_training: RobustTraining | None = (
+            None if robust_training is None else build(robust_training, RobustTraining)
+        )
         if not isinstance(self.robust_training, (RobustTraining, type(None))):
             raise TypeError(
                 f"robust_training must be a RobustTraining object, such as AdversarialTraining(8 / 255); got "

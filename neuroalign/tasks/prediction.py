@@ -72,12 +72,12 @@ class NeuralPredictionTask(Task):
                 "give a predictor. (A checkpoint of one that was not built from plain values can't rebuild it: "
                 "load_from_checkpoint(path, predictor=...).)"
             )
-        self.predictor: nn.Module = build(predictor)
+        self.predictor: nn.Module = build(predictor, nn.Module)
         if loss is None:
             loss = NeuralAlignmentLoss("mse", voxel_reduction="sum")
         elif isinstance(loss, str):
             loss = NeuralAlignmentLoss(loss)
-        self.loss: nn.Module = build(loss)
+        self.loss: nn.Module = build(loss, nn.Module)
         self.lr, self.weight_decay = float(lr), float(weight_decay)
         self.optimizer, self.scheduler, self.scheduler_interval = optimizer, scheduler, scheduler_interval
         ceiling = None if noise_ceiling is None else torch.as_tensor(noise_ceiling, dtype=torch.float32)

@@ -12,7 +12,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from neuroalign.config import describe
+from neuroalign.config import Describable, describe
 from neuroalign.functional.distributed import world_size
 from neuroalign.perturbations import PGD, Classifier, attacking
 from neuroalign.perturbations.attacks.budget import Norm, check_norm, per_sample, project, random_points, steepest
@@ -21,7 +21,7 @@ from neuroalign.tasks.independent_samples import independent_gradients
 from neuroalign.types import check_images
 
 
-class RobustTraining:
+class RobustTraining(Describable):
     """A way to train a classifier to be robust; the defaults train as usual.
 
     Random numbers come from torch's global generator and the process's rank, so that a seeded training is reproducible and

@@ -88,7 +88,9 @@ class AutoAttack(Attack):
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """One run for each budget among those of the images."""
         found = images.clone()
-        attacks, num_targets = self._choose(classifier.logits(images[:1]).shape[1])
+        # With its gradient: a model without one is told so in our words, not by autograd.
+        logits, _, _ = classifier.gradient(images[:1], lambda z: z.sum(1))
+        attacks, num_targets = self._choose(logits.shape[1])
         self.ran = f"{', '.join(attacks)} with {num_targets} targets"
         for budget in eps.unique().tolist():
             rows = (eps[:, 0, 0, 0] == budget).nonzero()[:, 0]
@@ -160,6 +162,7 @@ class BrendelBethge(MinimalNormAttack):
             return found, fooled
         kinds = {"linf": "LinfinityBrendelBethgeAttack", "l2": "L2BrendelBethgeAttack"}
         attack = getattr(foolbox.attacks, kinds[self.norm])(steps=self.steps)
+        classifier.gradient(images[:1], lambda z: z.sum(1))  # refuses a model without one in our words
         with _undone(classifier, self.seed) as shell:
             model = foolbox.PyTorchModel(shell, bounds=(0, 1), device=images.device)
             walked = attack.run(

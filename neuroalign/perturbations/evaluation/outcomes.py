@@ -26,10 +26,11 @@ from neuroalign.types import Perturbation
 def is_nested(perturbation: Any) -> bool:
     """Whether accuracy under a perturbation is that of its ball: what fools at one budget counts at all larger ones.
 
-    Not so for a single step, whose point is the literature's number at that very budget, and for callables that we
-    don't know.
+    Not so for a single step, whose point is the literature's number at that very budget; for an attack toward targets, which
+    goes on where an image has left its label for another class; and for callables that we don't know.
     """
-    return isinstance(perturbation, Attack) and not isinstance(perturbation, FGSM)
+    single = isinstance(perturbation, FGSM)
+    return isinstance(perturbation, Attack) and not single and perturbation.targeted is None
 
 
 def has_budget(perturbation: Any) -> bool:
