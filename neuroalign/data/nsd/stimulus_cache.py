@@ -186,7 +186,7 @@ def _done(file: Path, journal: Path, shape: tuple[int, ...], settings: dict[str,
             for name, total in started["crc32"].items()
             if crc32_of(images[int(name) * BLOCK : (int(name) + 1) * BLOCK]) == total
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -231,6 +231,7 @@ extraction.extract_nsd(sys.argv[1], sys.argv[2], 2, roi="V1")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_kills_in_the_assembly_leave_nothing_for_good(small, tmp_path, monkeypatch):
     out = tmp_path / "x.h5"
