@@ -1,18 +1,26 @@
 """Checksums of our own files: a byte that changed since it was written is an error, not another number.
 
-CRC-32, which finds damage (disks, transfers, editors), not forgery.
+CRC-32, which finds damage (disks, transfers, editors), not forgery. Responses carry one in front of the HDF5 file, tensors
+one in the metadata of the safetensors file; PyTorch puts one for each tensor into a checkpoint, which is a zip archive, but
+doesn't compare it.
 """
 
 from __future__ import annotations
 
 import os
+import struct
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 BLOCK = 2**20  # bytes summed at once: small enough to lie in the processor's cache still
+_SAMPLE = 2**16  # bytes of a block that stands for its neighbourhood
 USERBLOCK = 512  # bytes in front of an HDF5 file that HDF5 leaves to us
 _STAMP = b"neuroalign crc32 "
+_OLDER = {"neuroalign"}  # what metadata held before there were checksums
+_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # how torch.save began before it wrote zip archives
 
 
 class DamagedFileError(ValueError):
@@ -36,6 +44,49 @@ def crc32(data: Any, start: int = 0) -> int:
     return isal_zlib.crc32(data, start)
 
 
+def crc32_of_file(path: str | os.PathLike[str]) -> int:
+    """CRC-32 of all bytes of a file.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "voxels"
+        >>> _ = path.write_bytes(b"voxels")
+        >>> crc32_of_file(path) == crc32(b"voxels")
+        True
+    """
+    with Path(path).open("rb", buffering=0) as file:
+        return _sum_rest(file, 0)
+
+
+def crc32_of_samples(path: str | os.PathLike[str], *, blocks: int = 16) -> int:
+    """CRC-32 of the size of a large file and of blocks of 64 kB spread over it, the first and the last among them.
+
+    It tells a file from another of the same size in a millisecond; a change between the blocks it doesn't see.
+
+    Args:
+        path: The file.
+        blocks: How many, at least 2; a file that isn't longer than they are is read whole.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "voxels"
+        >>> _ = path.write_bytes(bytes(10**7))
+        >>> before = crc32_of_samples(path)
+        >>> _ = path.write_bytes(bytes(10**7 - 1) + b"1")
+        >>> crc32_of_samples(path) == before
+        False
+    """
+    with Path(path).open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        total = crc32(size.to_bytes(8, "little"))
+        if size <= blocks * _SAMPLE:
+            return _sum_rest(file, total)
+        for i in range(blocks):
+            file.seek((size - _SAMPLE) * i // (blocks - 1))
+            total = _sum_rest(file, total, _SAMPLE)
+    return total
+
+
 def damaged(path: str | os.PathLike[str], found: str, remedy: str = "make or fetch it again") -> DamagedFileError:
     """The error of a damaged file: what was found, and what to do."""
     return DamagedFileError(f"{path} is damaged: {found}; {remedy}")
@@ -50,13 +101,22 @@ def stamp_hdf5(path: Path) -> None:
         file.write(_STAMP + b"%08x\n" % total)
 
 
-def check_hdf5(path: Path, *, into: memoryview | None = None, offset: int = 0) -> bool:
+def is_stamped(path: Path) -> bool:
+    """Whether a file begins as an HDF5 file with a checksum of ours, damaged or not."""
+    with path.open("rb") as file:
+        return file.read(len(_STAMP)) == _STAMP
+
+
+def check_hdf5(
+    path: Path, *, into: memoryview | None = None, offset: int = 0, remedy: str = "make or fetch it again"
+) -> bool:
     """Compare an HDF5 file with its checksum, in one pass that can fill an array on the way.
 
     Args:
         path: The file.
         into: Memory for the bytes from ``offset`` on, which are then read once for both.
         offset: Where in the file those bytes begin.
+        remedy: What the message says to do.
 
     Returns:
         Whether the file has a checksum. Without one nothing is compared and ``into`` is left alone.
@@ -78,12 +138,12 @@ def check_hdf5(path: Path, *, into: memoryview | None = None, offset: int = 0) -
                 total = crc32(piece, total)
         total = _sum_rest(file, total)
     if head[len(_STAMP) : len(_STAMP) + 8] != b"%08x" % total:
-        raise damaged(path, "its bytes are not those that were written (checksum)")
+        raise damaged(path, "its bytes are not those that were written (checksum)", remedy)
     return True
 
 
 def _sum_rest(file: BinaryIO, total: int, num_bytes: int | None = None) -> int:
-    buffer = memoryview(bytearray(BLOCK))
+    buffer = memoryview(bytearray(BLOCK if num_bytes is None else min(BLOCK, num_bytes)))
     while num_bytes is None or num_bytes > 0:
         size = file.readinto(buffer if num_bytes is None else buffer[:num_bytes])  # type: ignore[attr-defined]
         if not size:
@@ -108,12 +168,125 @@ def check_tensors(path: str | os.PathLike[str], state: Mapping[str, Any], metada
     """Compare what a safetensors file held with its checksum; a file without one (of an older version) passes.
 
     Raises:
-        DamagedFileError: If they differ.
+        DamagedFileError: If they differ, or if there is none in a file that no older version wrote.
     """
     rest = dict(metadata or {})
     written = rest.pop("crc32", None)
-    if written is not None and written != f"{_sum_tensors(state, rest):08x}":
+    if written is None:
+        foreign = sorted(set(rest) - _OLDER)
+        if foreign:  # a checksum whose name is damaged is among these
+            raise damaged(path, f"it has no checksum, but an entry {foreign[0]!r}, or another program wrote it")
+    elif written != f"{_sum_tensors(state, rest):08x}":
         raise damaged(path, "its content is not what was written (checksum)")
+
+
+def load_tensors(path: str | os.PathLike[str], what: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Tensors and metadata of a safetensors file, compared with its checksum.
+
+    Args:
+        path: The file.
+        what: What it should hold, for messages.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        DamagedFileError: If it differs from its checksum, is cut short or empty, or is no safetensors file.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from safetensors.torch import save_file
+        >>> path, state = tempfile.mkdtemp() + "/weights.safetensors", {"weight": torch.ones(2)}
+        >>> save_file(state, path, metadata=stamp_tensors(state, {}))
+        >>> load_tensors(path, "weights")[0]["weight"]
+        tensor([1., 1.])
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = _regular(path, what)
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = dict(file.metadata() or {})
+            state = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 - not a dict
+    except PermissionError:
+        raise
+    # The header may promise any type and shape.
+    except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise DamagedFileError(
+            f"{path} is not a file of {what}: it is damaged, cut short, or no safetensors file ({_line(error)}); make or "
+            "fetch it again"
+        ) from error
+    check_tensors(path, state, metadata)
+    metadata.pop("crc32", None)
+    return state, metadata
+
+
+def check_checkpoint(path: str | os.PathLike[str]) -> bool:
+    """Compare every tensor of a checkpoint with the checksum that PyTorch put beside it.
+
+    Args:
+        path: A file of ``torch.save``, such as a checkpoint of Lightning.
+
+    Returns:
+        Whether there were checksums: none are in the format before PyTorch 1.6, nor where they were turned off
+        (``torch.serialization.set_crc32_options``).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        DamagedFileError: If they differ, or the file is cut short, empty, or no checkpoint at all.
+
+    Example:
+        >>> import tempfile, torch
+        >>> path = tempfile.mkdtemp() + "/last.ckpt"
+        >>> torch.save({"weight": torch.ones(2)}, path)
+        >>> check_checkpoint(path)
+        True
+    """
+    path = _regular(path, "checkpoint")
+    with path.open("rb") as file:
+        if file.read(len(_LEGACY)) == _LEGACY:
+            return False
+        try:
+            with zipfile.ZipFile(file) as archive:
+                members = [(m, _sum_member(path, archive, m)) for m in archive.infolist()]
+        # What zipfile makes of damage, after where it lies.
+        except (zipfile.BadZipFile, zlib.error, struct.error, ValueError, LookupError, RuntimeError, EOFError) as error:
+            if isinstance(error, DamagedFileError):
+                raise
+            raise DamagedFileError(
+                f"{path} is no checkpoint, or damaged or cut short ({_line(error)}); make or fetch it again"
+            ) from error
+    with_sum = any(member.CRC for member, _ in members)
+    for member, found in members:
+        if with_sum and found != member.CRC:
+            raise damaged(path, f"{member.filename} in it is not what was written (checksum)")
+    return with_sum
+
+
+def _sum_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
+    if member.compress_type != zipfile.ZIP_STORED:  # PyTorch compresses nothing
+        raise damaged(path, f"{member.filename} in it is compressed, which PyTorch never does")
+    # zipfile compares the name in front of the member with the one in its list.
+    with archive.open(member):
+        pass
+    with path.open("rb", buffering=0) as file:
+        file.seek(member.header_offset + 26)
+        name, extra = struct.unpack("<HH", file.read(4))
+        file.seek(name + extra, os.SEEK_CUR)
+        return _sum_rest(file, 0, member.file_size)
+
+
+def _regular(path: str | os.PathLike[str], what: str) -> Path:
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no {what} at {path}")
+    if not path.is_file():
+        raise DamagedFileError(f"{path} is a folder, a device or a pipe, and holds no {what}: give the name of a file")
+    if not path.stat().st_size:
+        raise damaged(path, "it is empty")
+    return path
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _sum_tensors(state: Mapping[str, Any], metadata: Mapping[str, str]) -> int:

@@ -42,7 +42,7 @@ def whole(path: str | os.PathLike[str], *, needs: int = 0) -> Iterator[Path]:
         ('done', ['notes.txt'])
     """
     path = check_target(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    output_folder(path.parent)
     remove_leftovers(path)
     check_space(path.parent, needs)
     # The suffix stays the last one: writers such as np.save and nibabel choose the format by it.
@@ -69,8 +69,10 @@ def check_target(path: str | os.PathLike[str]) -> Path:
     if path.is_symlink():
         try:
             target, folder = path.resolve(), path.parent.resolve()
-        except (OSError, RuntimeError) as error:
-            raise OSError(errno.ELOOP, f"{path} is a link that leads in a circle: remove it") from error
+        except (OSError, RuntimeError):  # of a circle, before Python 3.13
+            target, folder = path, path.parent
+        if target.is_symlink():
+            raise OSError(errno.ELOOP, f"{path} is a link that leads in a circle: remove it")
         if not target.is_relative_to(folder):
             raise OSError(errno.EPERM, f"{path} is a link to {target}, outside its folder: remove the link, or write to "
                           "that file itself")  # fmt: skip
@@ -79,6 +81,53 @@ def check_target(path: str | os.PathLike[str]) -> Path:
         raise IsADirectoryError(errno.EISDIR, f"{path} is a folder: give the name of a file")
     if path.exists() and not path.is_file():
         raise OSError(errno.EPERM, f"{path} is a device or a pipe, which a file can't replace: give the name of a file")
+    return path
+
+
+def check_source(path: str | os.PathLike[str], what: str = "file") -> Path:
+    """A file that can be read: there, and neither a folder nor a device or a pipe, which might never end.
+
+    Args:
+        path: The file; links are followed.
+        what: What it should be, for the message.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        OSError: If it is something else than a file.
+
+    Example:
+        >>> check_source("no/such/file.h5", "responses")
+        Traceback (most recent call last):
+        FileNotFoundError: no responses at no/such/file.h5
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, f"{path} is a folder: give the name of a file")
+    if path.exists():
+        raise OSError(errno.EINVAL, f"{path} is a device or a pipe: give the name of a file")
+    raise FileNotFoundError(f"no {what} at {path}")
+
+
+def output_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder for results, unless it is there.
+
+    Raises:
+        NotADirectoryError: If it, or one above it, is a file or a device; the message names that.
+
+    Example:
+        >>> import tempfile
+        >>> output_folder(tempfile.mkdtemp() + "/tables/new").is_dir()
+        True
+    """
+    path = Path(path)
+    for part in (path, *path.parents):
+        if part.exists() and not part.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{part} is a file, where a folder is wanted: name another folder")
+        if part.is_symlink() and not part.exists():
+            raise NotADirectoryError(errno.ENOTDIR, f"{part} is a link that leads nowhere: remove it")
+    path.mkdir(parents=True, exist_ok=True)
     return path
 
 

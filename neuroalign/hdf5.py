@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,11 @@ if TYPE_CHECKING:
     import h5py
 
 _RATIO = 1100  # of plain to stored bytes; deflate reaches 1032
+_PLAIN = 4  # times a file's size that are believed unseen
 _SMALL = 2**30  # bytes that may be promised by less
+_LINKS = 40  # followed for one name, as in a file system
+# What h5py makes of damage, after where it lies; MemoryError where a length is.
+_DAMAGE = (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError)
 
 
 class HDF5Error(ValueError):
@@ -43,12 +49,19 @@ def open_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     """
     import h5py
 
-    if not Path(path).exists():
+    path = Path(path)
+    if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
+    if not path.is_file():
+        raise HDF5Error(f"{path} is a folder, a device or a pipe: give the name of an HDF5 file")
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, RuntimeError) as error:  # h5py gives some damage the one, some the other
+    except PermissionError as error:
+        raise PermissionError(errno.EACCES, f"{path} must not be read by you") from error
+    except _DAMAGE as error:
+        if str(path) in str(error):  # said already
+            raise
         raise HDF5Error(f"{path} can't be read: cut short, damaged, or not an HDF5 file ({_short(error)})") from error
 
 
@@ -70,18 +83,23 @@ def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
     where = f"{name!r} in {group.file.filename}"
     if not isinstance(found, h5py.Dataset):
         raise HDF5Error(f"{where} is not a data set")
+    if found.shape is None:
+        raise HDF5Error(f"{where} holds no value")
     if found.external or found.is_virtual:
         raise HDF5Error(
             f"{where} takes its values from other files, which is not followed: store the values themselves"
         )
-    promised, stored = found.size * found.dtype.itemsize if found.size else 0, found.id.get_storage_size()
-    if promised > _SMALL and promised > _RATIO * stored:
-        raise HDF5Error(f"{where} promises {promised / 1e9:.3g} GB but holds {stored / 1e9:.3g} GB: it was never filled, "
-                        "or is damaged")  # fmt: skip
+    promised = found.size * found.dtype.itemsize if found.size else 0
+    # The size of the file first: that of a data set's chunks takes longer than reading a thousand of 700,000 of them.
+    if promised > max(_SMALL, _PLAIN * group.file.id.get_filesize()):
+        stored = found.id.get_storage_size()
+        if promised > _RATIO * stored:
+            raise HDF5Error(f"{where} promises {promised / 1e9:.3g} GB but holds {stored / 1e9:.3g} GB: it was never filled, "
+                            "or is damaged")  # fmt: skip
     return found
 
 
-def member(group: h5py.Group, name: str, *, depth: int = 0) -> Any:
+def member(group: h5py.Group, name: str) -> Any:
     """A data set or group by name, followed through links inside the file only.
 
     Raises:
@@ -90,18 +108,25 @@ def member(group: h5py.Group, name: str, *, depth: int = 0) -> Any:
     """
     import h5py
 
+    where = f"{name!r} in {group.file.filename}"
     found: Any = group.file if name.startswith("/") else group
-    for part in filter(None, name.split("/")):
+    parts, links = deque(name.split("/")), 0
+    while parts:
+        part = parts.popleft()
+        if part in ("", "."):
+            continue
         link = found.get(part, getlink=True) if isinstance(found, h5py.Group) else None
         if link is None:
-            raise KeyError(f"no {name!r} in {group.file.filename}")
+            raise KeyError(f"no {where}")
         if isinstance(link, h5py.ExternalLink):
-            raise HDF5Error(f"{name!r} in {group.file.filename} is a link to another file, {link.filename}, which is not "
-                            "followed: store the values themselves")  # fmt: skip
+            raise HDF5Error(f"{where} is a link to another file, {link.filename}, which is not followed: store the values "
+                            "themselves")  # fmt: skip
         if isinstance(link, h5py.SoftLink):
-            if depth > 7:
-                raise HDF5Error(f"{name!r} in {group.file.filename} is a link that leads in a circle")
-            found = member(found, link.path, depth=depth + 1)
+            links += 1
+            if links > _LINKS:
+                raise HDF5Error(f"{where} is a link that leads in a circle")
+            found = group.file if link.path.startswith("/") else found
+            parts.extendleft(reversed(link.path.split("/")))
         else:
             found = found[part]
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,18 +29,19 @@ def open_model(ckpt: str) -> tuple[nn.Module, str]:
             raise FileNotFoundError(f"there is no checkpoint {path}")
         try:
             return GuidedClassificationTask.load_from_checkpoint(path, map_location="cpu"), path.name
-        except (TypeError, KeyError, RuntimeError, AttributeError, pickle.UnpicklingError, EOFError) as error:
+        except (TypeError, KeyError, RuntimeError, AttributeError) as error:
             reason = str(error).split("\n")[0]
             raise ValueError(f"{path} is no checkpoint of GuidedClassificationTask ({reason})") from error
     import torch
     from torchvision.models import get_model
 
     from neuroalign.models import Normalize
+    from neuroalign.models.normalization import own_normalization
 
     name, _, weights = ckpt.partition("@")
     torch.manual_seed(0)
     network = get_model(name, weights=weights or None)
-    normalize = Normalize()
+    normalize = Normalize(*own_normalization(network, name, weights or None))
     # A hook rather than a wrapper: the layers keep torchvision's names.
     network.register_forward_pre_hook(lambda _, inputs: (normalize(inputs[0]),))
     return network, name if weights else f"{name} with random weights"

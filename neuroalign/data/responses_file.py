@@ -13,7 +13,7 @@ import numpy as np
 from neuroalign.checksums import USERBLOCK, check_hdf5, damaged, stamp_hdf5
 from neuroalign.data.responses import Responses
 from neuroalign.data.standardization import refuse_infinite
-from neuroalign.files import whole
+from neuroalign.files import check_source, whole
 from neuroalign.hdf5 import dataset, member, open_hdf5
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _ARRAYS = (
     "valid_repeats",
 )  # fmt: skip
 _GROUPS = ("behaviour", "maps")
+_REMEDY = "make or fetch it again, or load it with verify=False if you changed it on purpose"
 
 
 def save_responses(responses: Responses, path: str | os.PathLike[str]) -> None:
@@ -66,27 +67,28 @@ def load_responses(path: str | os.PathLike[str], *, mapped: bool = False, verify
     Args:
         path: The file.
         mapped: Leave the values on disk and read them by the page: processes on one machine then share them.
-        verify: Compare the file with its checksum; False takes it as it is, where somebody changed it on purpose.
+        verify: Compare the file with its checksum; False takes it as it is, where somebody changed it on purpose. With
+            ``mapped`` this reads the whole file once, as the first epoch would; False then maps it at once.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file holds something else, takes values from other files, holds infinite values, is cut short, or
             differs from its checksum.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no responses at {path}")
+    path = check_source(path, "responses")
     with open_hdf5(path) as file:
         if file.attrs.get("format") != FORMAT:
             raise ValueError(f"{path} is an HDF5 file, but not one of Responses.save")
         try:
             values = _values(file, path, mapped, verify)
-            fields = _fields(file)
-        except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            responses = Responses(values=values, **_fields(file))
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, ValueError) and str(path) in str(error):
+                raise
             raise damaged(path, f"a field can't be read ({error})") from error
     if not mapped:  # which would read every page
         refuse_infinite(values, str(path))
-    return Responses(values=values, **fields)
+    return responses
 
 
 def _values(file: h5py.File, path: Path, mapped: bool, verify: bool) -> np.ndarray:
@@ -95,15 +97,19 @@ def _values(file: h5py.File, path: Path, mapped: bool, verify: bool) -> np.ndarr
         raise damaged(
             path, f"values have shape {stored.shape} and type {stored.dtype}, and should be numbers (row, voxel)"
         )
-    offset = stored.id.get_offset()
+    offset = stored.id.get_offset() if stored.size else None  # nothing lies anywhere
+    if offset is not None and offset + stored.nbytes > path.stat().st_size:
+        raise damaged(path, "it is cut short, or says that it holds more than it does")
+    in_place = offset is not None and stored.dtype == np.float32
     if verify and offset is not None and not mapped:
         values = np.empty(stored.shape, stored.dtype)
-        checked = check_hdf5(path, into=memoryview(values.reshape(-1).view(np.uint8)), offset=offset)
+        into = memoryview(values.reshape(-1).view(np.uint8))
+        checked = check_hdf5(path, into=into, offset=offset, remedy=_REMEDY)
     else:
-        values, checked = None, verify and check_hdf5(path)
+        values, checked = None, verify and check_hdf5(path, remedy=_REMEDY)
     if verify and not checked and "checksum" in file.attrs:
-        raise damaged(path, "its checksum is gone")
-    if mapped and offset is not None:  # copy on write: torch wants memory that it could write to
+        raise damaged(path, "its checksum is gone", _REMEDY)
+    if mapped and in_place:  # copy on write: torch wants memory that it could write to
         return np.memmap(path, stored.dtype, "c", offset, stored.shape)
     values = values if values is not None and checked else stored[()]
     return values.astype(np.float32, copy=False)

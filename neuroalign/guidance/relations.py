@@ -106,7 +106,7 @@ class OddOneOutGuidance(nn.Module):
             raise ValueError(f"triplets must be integer (triplet, 3); got {triplets.dtype} {tuple(triplets.shape)}")
         self.head = head
         self.register_buffer("triplets", triplets.long())
-        self.loss = OddOneOutLoss() if loss is None else build(loss)
+        self.loss = OddOneOutLoss() if loss is None else build(loss, nn.Module)
         self.last_valid: dict[str, Tensor] = {}
         self.config = None  # triplets are no plain value
 

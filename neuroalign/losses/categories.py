@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import describe
+from neuroalign.checksums import damaged, load_tensors, stamp_tensors
+from neuroalign.config import describe, refuse_if_described
 from neuroalign.files import whole
+from neuroalign.functional.devices import check_devices
 from neuroalign.functional.manifold import check_features, check_labels, class_centers
+from neuroalign.functional.variation import power_of_two
 from neuroalign.losses.kernel import RandomFourierFeatures
 
 
@@ -96,7 +98,8 @@ class CategoryManifolds(nn.Module):
                 features, and the losses map embeddings alike.
 
         Raises:
-            ValueError: If a class has no members, a label is out of range, features hold NaN, or shapes don't match.
+            ValueError: If a class has no members, or there are no features at all, a label is out of range, features hold
+                NaN, or shapes don't match.
 
         Example:
             >>> features, labels = torch.randn(60, 5), torch.arange(60) % 3
@@ -105,8 +108,11 @@ class CategoryManifolds(nn.Module):
             (torch.Size([3, 5]), 5)
         """
         check_features(features, labels)
+        check_devices(features=features, labels=labels)
         if not 0 < variance <= 1:
             raise ValueError(f"variance must be in (0, 1]; got {variance}")
+        if not features.numel():
+            raise ValueError(f"there are no features to measure manifolds of: their shape is {tuple(features.shape)}")
         features = features.detach()
         features = features if features.dtype == torch.float64 else features.float()
         if not bool(features.isfinite().all()):
@@ -115,6 +121,8 @@ class CategoryManifolds(nn.Module):
             features = feature_map(features)
         num_classes = int(labels.max()) + 1 if num_classes is None else num_classes
         check_labels(labels, num_classes)
+        unit = power_of_two(features)
+        features = features / unit
         centers, counts = class_centers(features, labels, num_classes)
         empty = (counts == 0).nonzero().flatten().tolist()
         if empty:
@@ -130,7 +138,7 @@ class CategoryManifolds(nn.Module):
             total = energy[-1]
             rank = int((energy < variance * total * (1 - 1e-6)).sum()) + 1 if total > 0 else 0
             bases.append(vh[:rank].T)
-        return cls(centers, torch.stack(radii), *_pad(bases, features), feature_map)
+        return cls(centers * unit, torch.stack(radii) * unit, *_pad(bases, features), feature_map)
 
     @classmethod
     def zeros(
@@ -210,11 +218,12 @@ class CategoryManifolds(nn.Module):
         return CategoryManifolds(new_centers.clone(), new_radii.clone(), *bases_and_ranks, self.feature_map)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a safetensors file: under a temporary name first, so that no half-written file is left."""
+        """Write a safetensors file with a checksum: under a temporary name first, so that no half-written file is left."""
         from safetensors.torch import save_file
 
+        state = {k: v.contiguous().cpu() for k, v in self.state_dict().items()}
         with whole(path) as temporary:
-            save_file({k: v.contiguous().cpu() for k, v in self.state_dict().items()}, temporary)
+            save_file(state, temporary, metadata=stamp_tensors(state, {}))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CategoryManifolds:
@@ -222,19 +231,19 @@ class CategoryManifolds(nn.Module):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file holds something else.
+            ValueError: If the file holds something else, is cut short, or differs from its checksum.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
+        refuse_if_described("reading a file")
+        state, _ = load_tensors(path, "category manifolds")
+        missing = {"centers", "radii", "padded_bases", "ranks"} - set(state)
+        if missing:
+            raise ValueError(f"{path} is not a file of category manifolds: it has no {', '.join(sorted(missing))}")
         try:
-            state = load_file(Path(path))
-            feature_map = None
-            if "feature_map.weight" in state:
-                feature_map = RandomFourierFeatures.from_weight(state["feature_map.weight"])
+            weight = state.get("feature_map.weight")
+            feature_map = None if weight is None else RandomFourierFeatures.from_weight(weight)
             return cls(*(state[k] for k in ("centers", "radii", "padded_bases", "ranks")), feature_map)
-        except (KeyError, SafetensorError) as error:
-            raise ValueError(f"{path} is not a file of category manifolds ({error})") from error
+        except (ValueError, RuntimeError, IndexError) as error:  # of shapes, in a file without a checksum
+            raise damaged(path, str(error)) from error
 
     def extra_repr(self) -> str:
         """Shown in ``repr``."""

@@ -19,6 +19,7 @@ from neuroalign.functional.rdm_comparison import (
     warn_of_cosine,
 )
 from neuroalign.functional.triplets import Similarity, check_triplets, odd_one_out_correct
+from neuroalign.functional.variation import power_of_two
 from neuroalign.metrics.base import EpochMetric, check_tensors
 from neuroalign.metrics.stimuli import StimulusMetric
 
@@ -117,7 +118,8 @@ class RDMSimilarity(StimulusMetric):
             if self.in_forward:
                 return dict.fromkeys(self._names, self.rdms.new_tensor(torch.nan))
             raise ValueError(f"an RDM needs at least 3 stimuli of those it was measured for; {len(kept)} were seen")
-        ours = rdm(self.joined("features")[kept], dissimilarity=self.dissimilarity)
+        features = self.joined("features")[kept]
+        ours = rdm(features / power_of_two(features), dissimilarity=self.dissimilarity)  # no comparison sees the scale
         theirs = self.rdms[:, row][:, :, row][:, upper(len(row), row.device)]
         each = torch.stack([compare_rdms(ours, d, comparison=self.comparison) for d in theirs])
         out = {"similarity": each.nanmean()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from neuroalign import __version__
-from neuroalign.files import whole
+from neuroalign.checksums import damaged
+from neuroalign.files import check_source, output_folder, whole
 from neuroalign.perturbations import (
     PGD,
     MaskingReport,
@@ -30,6 +31,7 @@ from neuroalign.perturbations import (
 )
 from neuroalign.perturbations.attacks.minimal import MinimalNormAttack
 from neuroalign.perturbations.evaluation.batches import device_of
+from neuroalign.perturbations.pixel_classifier import Logits
 from neuroalign.study.suites import Suite
 
 
@@ -72,6 +74,8 @@ class SuiteResult:
             if len(table):
                 with whole(out / f"{name}.csv") as temporary:
                     table.to_csv(temporary, index=False)
+            else:  # one of an earlier run would pass for ours
+                (out / f"{name}.csv").unlink(missing_ok=True)
         with whole(out / "record.json") as temporary:
             temporary.write_text(json.dumps(self.record, indent=1) + "\n")
 
@@ -81,6 +85,9 @@ def evaluate_suite(
     dataloader: Iterable[Any],
     suite: Suite,
     *,
+    logits: Logits | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     out: str | Path | None = None,
     seed: int = 0,
     device: torch.device | str | None = None,
@@ -96,6 +103,9 @@ def evaluate_suite(
         model: From images in [0, 1] to logits.
         dataloader: Batches; gone through once for each part. See :func:`evaluate_robustness`.
         suite: From :func:`robustness_suite`, or your own.
+        logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
+        mean: Per channel, of the normalisation that the loader's images have had; None where they are pixels.
+        std: Per channel.
         out: Folder for tables and the record; None keeps them in memory.
         seed: Of corruptions, the masking report and the global generator.
         device: Where to compute; default where the model is.
@@ -118,13 +128,12 @@ def evaluate_suite(
     """
     if not isinstance(suite, Suite):
         raise TypeError(f"suite must be a Suite: robustness_suite('fast', image_shape), say; got {suite!r}")
-    if out is not None and (record := Path(out) / "record.json").exists():
-        before = json.loads(record.read_text()).get("suite")
-        if before != suite.name:
-            raise ValueError(f"{out} holds the suite {before!r}, not {suite.name!r}: name another folder")
+    if out is not None:
+        _check_record(output_folder(out) / "record.json", model, suite, seed)
     parts = None if out is None else Path(out) / "parts"
     say = report or (lambda line: None)
-    options: dict[str, Any] = {"seed": seed, "device": device, "progress": progress}
+    reading: dict[str, Any] = {"logits": logits, "mean": mean, "std": std}
+    options: dict[str, Any] = {"seed": seed, "device": device, "progress": progress, **reading}
 
     def file(name: str) -> Path | None:
         return None if parts is None else parts / f"{name}.csv"
@@ -157,22 +166,54 @@ def evaluate_suite(
     attack = PGD("linf", steps=10, seed=seed)
     smoothness = evaluate_smoothness(model, dataloader, attack, suite.masking_eps, **options)
     masking = masking_report(
-        model, dataloader, suite.masking_eps, num_images=suite.masking_images, seed=seed, device=device
+        model, dataloader, suite.masking_eps, num_images=suite.masking_images, seed=seed, device=device, **reading
     )
     attacks = pd.concat([c.table() for c in [*curves.values(), *worst.values()]], ignore_index=True)
     num_images = int(attacks["num_images"].iloc[0])
     result = SuiteResult(
         attacks, corruptions, transforms, {**curves, **worst}, masking, smoothness,
         _record(model, suite, curves, smoothness, masking, num_images, seed, device)
-        | {"mean_corruption_error": _mean_error(corruptions), **(about or {})},
+        | {
+            "mean_corruption_error": _mean_error(corruptions),
+            "corruption_strengths": corruptions["strengths"].iloc[0] if len(corruptions) else None,
+            **_normalization(mean, std),
+            **(about or {}),
+        },
     )  # fmt: skip
     if out is not None:
         result.save(out)
     return result
 
 
+def _check_record(path: Path, model: nn.Module, suite: Suite, seed: int) -> None:
+    """Refuse a folder that holds another evaluation, whose tables would stand among ours.
+
+    Raises:
+        ValueError: If it does, or its record is damaged.
+    """
+    if not path.exists():
+        return
+    try:
+        before = json.loads(check_source(path, "record").read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, "it is no JSON", "remove it to go on with the parts beside it") from error
+    if not isinstance(before, dict) or "suite" not in before:
+        raise damaged(path, "it is no record of a suite", "remove it, or name another folder")
+    wanted = {"suite": suite.name, "seed": seed, "weights_sha256_16": weights_hash(model)}
+    for name, value in wanted.items():
+        if name in before and before[name] != value:
+            raise ValueError(
+                f"{path.parent} holds the {name} {before[name]!r}, not {value!r}: name another folder, or remove it"
+            )
+
+
 def _mean_error(corruptions: pd.DataFrame) -> float | None:
     return corruption_errors(corruptions).mean_error if len(corruptions) else None
+
+
+def _normalization(mean: Sequence[float] | None, std: Sequence[float] | None) -> dict[str, Any]:
+    """What the loader's images were normalised with, for the record."""
+    return {} if mean is None or std is None else {"mean": list(map(float, mean)), "std": list(map(float, std))}
 
 
 def _worst_cases(curves: dict[str, RobustnessCurve]) -> dict[str, RobustnessCurve]:

@@ -144,7 +144,7 @@ def test_a_value_a_voxel(tmp_path):
         ("a.npy", lambda p: np.save(p, np.array([1, None])), "not unpickled"),
         ("a.npy", lambda p: p.write_bytes(b"x"), "can't be read as a file of NumPy"),
         ("a.pt", lambda p: torch.save({"r": torch.ones(3)}, p), "must hold a tensor, a value a voxel; it holds dict"),
-        ("a.pt", lambda p: p.write_bytes(b"x"), "can't be read as a tensor"),
+        ("a.pt", lambda p: p.write_bytes(b"x"), "is damaged, or holds more than a tensor"),
         ("a.csv", lambda p: p.write_text("0.5\n0.25\n"), "should name the columns, but holds numbers"),
         ("a.csv", lambda p: p.write_text("a,b\n1,2\n"), "must hold one column of numbers"),
         ("a.csv", lambda p: p.write_text("a\n1e300\n1\n"), "has infinite values"),

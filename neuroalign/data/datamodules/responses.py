@@ -34,6 +34,7 @@ class ResponsesDataModule(BatchDataModule):
         num_workers: Loader processes.
         augment: On training batches.
         seed: Of the split, the order and the augmentation.
+        drop_last: Leave out an incomplete last training batch.
 
     Yields batches with ``image``, ``response``, ``stimulus``.
 
@@ -61,8 +62,11 @@ class ResponsesDataModule(BatchDataModule):
         num_workers: int = 0,
         augment: nn.Module | Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
+        drop_last: bool = False,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, augment=augment, seed=seed)
+        super().__init__(
+            batch_size=batch_size, num_workers=num_workers, augment=augment, seed=seed, drop_last=drop_last
+        )
         if isinstance(images, (list, tuple, str, os.PathLike)):
             raise TypeError(f"images must be an array, or give images for an array of stimuli; got {type(images).__name__} "
                             "(neuroalign.data.ImageFiles(paths) reads files)")  # fmt: skip

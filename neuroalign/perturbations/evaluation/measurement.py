@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import json
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,8 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from neuroalign.files import whole
-from neuroalign.functional.distributed import reduce_sum, world_size
+from neuroalign.functional.distributed import gather_batch, reduce_sum, world_size
 from neuroalign.functional.manifold import check_labels
 from neuroalign.perturbations.attacks.base import Classifier
 from neuroalign.perturbations.attacks.objectives import margin
@@ -28,6 +27,8 @@ from neuroalign.perturbations.evaluation.batches import (
     gathered_once,
 )
 from neuroalign.perturbations.evaluation.outcomes import check_budgets, has_budget, outcomes
+from neuroalign.perturbations.evaluation.results_file import read_results, write_results
+from neuroalign.perturbations.pixel_classifier import PIXELS_TO_LOGITS, ModelInterface
 from neuroalign.types import Perturbation
 
 
@@ -46,6 +47,7 @@ class Measurement:
         distance: (stimulus,) length of the shortest perturbation that fooled: 0 for a clean error, inf if none did.
         num_forward: Images that went through the model.
         num_backward: Images whose gradient was taken.
+        sizes: Height and width in pixels of the images, each that occurs once.
     """
 
     perturbation: Any
@@ -58,6 +60,7 @@ class Measurement:
     distance: np.ndarray
     num_forward: int
     num_backward: int
+    sizes: tuple[tuple[int, int], ...] = ()
 
 
 def weights_hash(model: nn.Module) -> str:
@@ -87,6 +90,7 @@ def measure(
     device: torch.device | str | None = None,
     progress: bool = False,
     checkpoint: Path | None = None,
+    interface: ModelInterface = PIXELS_TO_LOGITS,
 ) -> list[Measurement]:
     """Every perturbation at its budgets on every image of a loader.
 
@@ -102,21 +106,26 @@ def measure(
         device: Where to compute; default where the model is.
         progress: Show a progress bar.
         checkpoint: File to which each batch's results go; images in it are not attacked again.
+        interface: What the loader's images are, and where the model's logits stand.
 
     Raises:
         ValueError: If images, labels or logits are not what they should be, the loader is empty, or the checkpoint is of
             another measurement.
     """
-    device = device_of(model, device)
+    device, model = device_of(model, device), interface.classifier(model)
     grids = {name: eps[name] if has_budget(p) else [float("nan")] for name, p in perturbations.items()}
     for name, perturbation in perturbations.items():
         check_budgets(perturbation, grids[name])
     done = _Done(checkpoint, model, perturbations, grids, exhaustive=exhaustive, rms=rms, seed=seed)
     classifier = Classifier(model)
+    sizes: set[tuple[int, ...]] = set()
     with attacking(model, seed):
         # Inside: starting to iterate a DataLoader draws from the global generator, shuffled or not.
         text = (next(iter(perturbations)) if len(perturbations) == 1 else "robustness") if progress else None
-        for batch in evaluation_batches(dataloader, device, limit_batches=limit_batches, progress=text):
+        for batch in evaluation_batches(
+            dataloader, device, limit_batches=limit_batches, progress=text, interface=interface
+        ):
+            sizes.add(tuple(batch.images.shape[-2:]))
             left = done.without(batch, classifier)
             if not len(left.index):
                 continue
@@ -135,15 +144,20 @@ def measure(
                 )
                 counts[name] = asker.num_forward + len(logits), asker.num_backward
             done.add(left, margin(logits, left.labels), right, found, counts)
+    every = gather_batch(torch.tensor(sorted(sizes), dtype=torch.long, device=device).reshape(-1, 2))
+    found_sizes = tuple((height, width) for height, width in every.unique(dim=0).tolist())
     return [
-        _as_measurement(name, p, np.array(grids[name]), done.arrays(name, device), done.counts(name), device)
+        _as_measurement(
+            name, p, np.array(grids[name]), done.arrays(name, device), done.counts(name), device, found_sizes
+        )
         for name, p in perturbations.items()
     ]
 
 
 def _as_measurement(
-    name: str, perturbation: Any, eps: np.ndarray, arrays: tuple[Tensor, ...], counts: list[int], device: torch.device
-) -> Measurement:
+    name: str, perturbation: Any, eps: np.ndarray, arrays: tuple[Tensor, ...], counts: list[int], device: torch.device,
+    sizes: tuple[tuple[int, int], ...],
+) -> Measurement:  # fmt: skip
     if world_size() == 1:
         seen, times = arrays[0].unique(return_counts=True)
         if bool((times > 1).any()):
@@ -154,7 +168,7 @@ def _as_measurement(
         raise ValueError("the dataloader gave no image")
     forward, backward = reduce_sum(torch.tensor(counts, device=device)).tolist()
     parts = (a.cpu().numpy() for a in (stimulus, label, clean.bool(), correct.bool(), distance))
-    return Measurement(perturbation, name, eps, *parts, num_forward=forward, num_backward=backward)
+    return Measurement(perturbation, name, eps, *parts, num_forward=forward, num_backward=backward, sizes=sizes)
 
 
 def warn_of_softmax(logits: Tensor) -> None:
@@ -171,6 +185,20 @@ def warn_of_softmax(logits: Tensor) -> None:
 def _mean_pixel(images: Tensor) -> np.ndarray:
     """By which an image is known again."""
     return images.flatten(1).double().mean(1).cpu().numpy()
+
+
+def _pixel_code(images: Tensor) -> np.ndarray:
+    """Which tells images with one mean apart: the pixels' sum with random signs, by the root of their number.
+
+    A pixel that changes by a level of 255 changes it by 1e-5 at 224 x 224; rounding of another machine by 1e-7.
+    """
+    flat = images.flatten(1).double()
+    return (flat @ _signs(flat.shape[1]).to(flat.device) / flat.shape[1] ** 0.5).cpu().numpy()
+
+
+@functools.lru_cache(maxsize=4)
+def _signs(num: int) -> Tensor:
+    return torch.from_numpy(np.random.RandomState(0).randint(0, 2, num) * 2.0 - 1)  # a stream that NumPy keeps for good
 
 
 class _Done:
@@ -190,15 +218,10 @@ class _Done:
         rank = torch.distributed.get_rank() if world_size() > 1 else 0
         self.path = path.with_name(f"{path.stem}-rank{rank}{path.suffix}") if world_size() > 1 else path
         what = {name: [repr(p), grids[name]] for name, p in perturbations.items()}
-        self.fingerprint = json.dumps({"weights": weights_hash(model), "perturbations": what, **settings})
+        self.settings = {"weights": weights_hash(model), "perturbations": what, **settings}
         if self.path.exists():
-            first, _, _ = self.path.read_text().partition("\n")
-            if first != f"# {self.fingerprint}":
-                raise ValueError(
-                    f"{self.path} holds results of another model, other perturbations or other settings: delete it, or "
-                    "name another checkpoint"
-                )
-            self.tables.append(pd.read_csv(self.path, skiprows=1))
+            distances = tuple(f"{name} distance" for name in perturbations)
+            self.tables.append(read_results(self.path, self.settings, distances=distances))
         self.seen = self.tables[0].drop_duplicates("stimulus").set_index("stimulus") if self.tables else pd.DataFrame()
 
     def without(self, batch: EvaluationBatch, classifier: Classifier) -> EvaluationBatch:
@@ -218,6 +241,8 @@ class _Done:
         images, labels = batch.images[on_device], batch.labels[on_device]
         same_label = known["label"].to_numpy() == labels.cpu().numpy()
         same_pixels = np.abs(known["mean_pixel"].to_numpy() - _mean_pixel(images)) <= 1e-5
+        if "pixel_code" in known:  # not in files of earlier versions
+            same_pixels &= np.abs(known["pixel_code"].to_numpy() - _pixel_code(images)) <= 1e-6
         if not (same_label & same_pixels).all():
             raise ValueError(
                 f"{self.path} holds results of other images or labels: delete it, or name another checkpoint"
@@ -245,6 +270,7 @@ class _Done:
             "stimulus": batch.index.numpy(),
             "label": batch.labels.cpu().numpy(),
             "mean_pixel": _mean_pixel(batch.images),
+            "pixel_code": _pixel_code(batch.images),
             "margin": margins.double().cpu().numpy(),
             "clean": right.cpu().numpy().astype(np.int8),
         }
@@ -257,9 +283,7 @@ class _Done:
                 columns[f"{name} {k}"] = outcome.correct[:, k].cpu().numpy().astype(np.int8)
         self.tables.append(pd.DataFrame(columns))
         if self.path is not None:
-            with whole(self.path) as temporary, temporary.open("w") as file:
-                file.write(f"# {self.fingerprint}\n")
-                pd.concat(self.tables, ignore_index=True).to_csv(file, index=False)
+            write_results(self.path, pd.concat(self.tables, ignore_index=True), self.settings)
 
     def counts(self, name: str) -> list[int]:
         """Images that went forward and backward under a perturbation, in this run and those it goes on from."""
