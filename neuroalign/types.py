@@ -81,6 +81,8 @@ def check_images(images: Tensor, tolerance: float = 1e-6, *, if_normalized: str 
         raise ValueError(f"images must be (stimulus, channel, height, width); got shape {tuple(images.shape)}")
     if not images.is_floating_point():
         raise ValueError(f"images must be floating point in [0, 1]; got {images.dtype} (divide uint8 by 255)")
+    if images.device.type == "meta":
+        raise ValueError("images are on the device 'meta', where tensors have shapes but no values")
     if images.numel() == 0:
         raise ValueError(f"images are empty: shape {tuple(images.shape)}")
     low, high = (float(v) for v in images.detach().aminmax())

@@ -134,14 +134,14 @@ def test_what_is_no_file_of_ours(saved, tmp_path, change):
         save_file({"x": torch.zeros(1)}, path, metadata={"format": "pt"})
     else:
         path.write_bytes({"cut": content[:-1], "empty": b"", "text": b"Voxels, voxels, voxels.\n" * 9}[change])
-    with pytest.raises((ValueError, OSError), match="x.safetensors") as caught:
+    with pytest.raises((ValueError, OSError), match=r"x\.safetensors") as caught:
         load(path)
     assert type(caught.value) in (DamagedFileError, ValueError, IsADirectoryError)
 
 
 def test_absent_files_are_named(tmp_path):
     for _, load in KINDS.values():
-        with pytest.raises(FileNotFoundError, match="no .* at .*gone.safetensors"):
+        with pytest.raises(FileNotFoundError, match=r"no .* at .*gone\.safetensors"):
             load(tmp_path / "gone.safetensors")
 
 
@@ -219,7 +219,7 @@ def test_a_checkpoint_cut_anywhere_is_refused(checkpoint):
     content = checkpoint.read_bytes()
     for end in np.random.default_rng(0).integers(0, len(content), 40).tolist():
         checkpoint.write_bytes(content[:end])
-        with pytest.raises(DamagedFileError, match="last.ckpt"):
+        with pytest.raises(DamagedFileError, match=r"last\.ckpt"):
             check_checkpoint(checkpoint)
 
 

@@ -267,20 +267,39 @@ def _surface(root: Path | None, responses: Responses) -> tuple[Path, Path] | Non
 
 def _values(path: Path) -> Any:
     """A value a voxel from a file."""
-    import numpy as np
+    from neuroalign.data.array_files import load_numpy
+    from neuroalign.data.fields import as_values
+    from neuroalign.data.tables import numbers_of, read_table
 
-    if not path.exists():
+    kind = path.suffix.lower()
+    if kind == ".npy":
+        values = load_numpy(path)
+    elif kind == ".pt":
+        values = _tensor(path)
+    else:
+        table = read_table(path)
+        numbers = table.select_dtypes("number")
+        if numbers.shape[1] != 1:
+            raise ValueError(f"{path} must hold one column of numbers, a row a voxel; it holds {list(table.columns)}")
+        values = numbers_of(path, numbers, "it is a value a voxel")
+    try:
+        values = as_values(values, str(path))
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    if max(values.shape, default=0) != values.size:
+        raise ValueError(f"{path} must hold a value a voxel; it has shape {values.shape}")
+    return values.ravel()
+
+
+def _tensor(path: Path) -> Any:
+    import torch
+
+    if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    if path.suffix == ".npy":
-        return np.load(path).ravel()
-    if path.suffix == ".pt":
-        import torch
-
-        return torch.load(path, weights_only=True).float().numpy().ravel()
-    import pandas as pd
-
-    table = pd.read_csv(path)
-    numbers = table.select_dtypes("number")
-    if numbers.shape[1] != 1:
-        raise ValueError(f"{path} must hold one column of numbers, a row a voxel; it holds {list(table.columns)}")
-    return numbers.to_numpy().ravel()
+    try:
+        values = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # of damage torch says anything
+        raise ValueError(f"{path} is damaged, or holds more than a tensor, of which nothing was run") from error
+    if not isinstance(values, torch.Tensor):
+        raise ValueError(f"{path} must hold a tensor, a value a voxel; it holds {type(values).__name__}")
+    return values

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from neuroalign.array_headers import array_headers
+
 
 def load_numpy(path: Path, *, mapped: bool = False) -> Any:
     """The array of an .npy file, or the open archive of an .npz.
@@ -27,7 +29,11 @@ def load_numpy(path: Path, *, mapped: bool = False) -> Any:
         array([0, 1, 2])
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        array_headers(path)
+    except ValueError as error:
+        raise damaged(path, "NumPy", error.__cause__ or error) from error
     try:
         return np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None)
     except Exception as error:  # of damage NumPy says what its reader stumbled over: anything
@@ -62,14 +68,14 @@ def member_shape(path: Path, archive: Any, name: str) -> tuple[int, ...]:
         raise ValueError(f"{path}: its array {name!r} can't be read ({_reason(error)})") from error
 
 
-def damaged(path: Path, kind: str, error: Exception) -> ValueError:
+def damaged(path: Path, kind: str, error: BaseException) -> ValueError:
     """The error of a file that its reader stumbled over."""
     return ValueError(
         f"{path} can't be read as a file of {kind}: cut short, damaged, or something else ({_reason(error)})"
     )
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     if "pickle" in str(error):
         return (
             "it holds Python objects, or is no such file; objects are not unpickled, as that can run code: save numbers"

@@ -184,6 +184,23 @@ def logits_of(output: Any, where: Logits) -> Tensor:
     return found
 
 
+def asked(model: Callable[[Tensor], Any], images: Tensor) -> Any:
+    """What a model says to images; of one that is on another device, in words.
+
+    Raises:
+        ValueError: If the model's parameters are on another device than the images, and it can't cope.
+    """
+    try:
+        return model(images)
+    except (RuntimeError, NotImplementedError) as error:
+        parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+        if parameter is None or parameter.device == images.device:
+            raise
+        raise ValueError(
+            f"the model is on {parameter.device}, the images on {images.device}: move one to the other's device by .to(...)"
+        ) from error
+
+
 def no_logits(output: Any) -> str:
     """The error message for an output that is no tensor of logits."""
     return (

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
+import pydoc
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lightning import LightningDataModule, LightningModule
-from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
 import neuroalign.callbacks
 import neuroalign.data
 import neuroalign.tasks  # noqa: F401 - loaded, so that a configuration can name classes without their module
+from neuroalign.addresses import without_secrets
 from neuroalign.checksums import check_checkpoint
+
+
+class SavedConfiguration(SaveConfigCallback):
+    """The configuration beside a run's logs, without the passwords and keys that were in it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.config = self.config.clone()
+        for key, value in list(self.config.items()):
+            self.config[key] = without_secrets(value)
 
 
 class NeuroalignCLI(LightningCLI):
@@ -46,14 +59,39 @@ class NeuroalignCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Make what the configuration names; what is wrong with its values ends the command with one line."""
         try:
+            for path in _class_paths(self.config.as_dict()):
+                _check_class(path)
             super().instantiate_classes()
-        except (ValueError, OSError) as error:
+        except (ValueError, TypeError, OSError) as error:
             reason: BaseException = error
             while reason.__cause__ is not None:
                 reason = reason.__cause__
-            if not isinstance(reason, (ValueError, OSError)):
+            if not isinstance(reason, (ValueError, TypeError, OSError)):
                 raise
             _end(self.subcommand, _cause(str(error), str(reason)))
+
+
+def _class_paths(value: Any) -> Iterator[str]:
+    if isinstance(value, (Mapping, list, tuple)):
+        if isinstance(value, Mapping) and isinstance(value.get("class_path"), str):
+            yield value["class_path"]
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _class_paths(item)
+
+
+def _check_class(path: str) -> None:
+    """Refuse what is no class: where an argument may be anything, the parser would call any function.
+
+    A function that says what it returns, such as torchvision's ``resnet18``, makes an object as a class does.
+    """
+    found = pydoc.locate(path)
+    ours = path.split(".")[0] == "neuroalign"
+    if ours and str(getattr(found, "__module__", "")).split(".")[0] != "neuroalign":
+        raise ValueError(f"class_path {path!r} is none of neuroalign's classes")
+    if found is None or inspect.isclass(found):  # the parser says what is wrong with an unknown one
+        return
+    if getattr(found, "__annotations__", {}).get("return") is None:
+        raise ValueError(f"class_path {path!r} is no class, nor a function that says what it returns: it is not called")
 
 
 def _cause(told: str, first: str) -> str:
@@ -79,6 +117,7 @@ def run_lightning(argv: Sequence[str]) -> None:
             LightningDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
+            save_config_callback=SavedConfiguration,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
             args=None if list(argv) == sys.argv[1:] else list(argv),  # it warns where both are given

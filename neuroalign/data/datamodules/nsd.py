@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from neuroalign.addresses import redacted
 from neuroalign.data.datamodules.base import BatchDataModule
 from neuroalign.data.datamodules.responses import responses_dataset
 from neuroalign.data.images import ArrayDataset
@@ -68,6 +69,7 @@ class NSDDataModule(BatchDataModule):
         num_workers: Loader processes.
         augment: On training batches.
         seed: Of the order and the augmentation.
+        drop_last: Leave out an incomplete last training batch.
 
     Attributes:
         responses: By subject (training, validation) :class:`Responses`, once set up.
@@ -121,8 +123,11 @@ class NSDDataModule(BatchDataModule):
         num_workers: int = 0,
         augment: nn.Module | Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
+        drop_last: bool = False,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, augment=augment, seed=seed)
+        super().__init__(
+            batch_size=batch_size, num_workers=num_workers, augment=augment, seed=seed, drop_last=drop_last
+        )
         self.subjects = [subject] if isinstance(subject, (int, np.integer)) else [int(s) for s in subject]
         if not self.subjects or len(set(self.subjects)) != len(self.subjects):
             raise ValueError(f"subject is a number or several different ones; got {subject}")
@@ -258,7 +263,7 @@ class NSDDataModule(BatchDataModule):
 
     def _key(self, subject: int, *, reading: bool = False) -> str:
         """A name for what was asked for: other options, or changed sources, are other files of the cache."""
-        options: dict[str, Any] = {"root": str(self.root), **self._reading(), "roi": _plain(self.roi)}
+        options: dict[str, Any] = {"root": redacted(str(self.root)), **self._reading(), "roi": _plain(self.roi)}
         options["sources"] = self._sources(subject)
         if not reading:
             split = self.split if isinstance(self.split, str) else sorted(map(int, self.split))

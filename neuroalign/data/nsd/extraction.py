@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import logging
@@ -25,6 +26,7 @@ from neuroalign.data.nsd.reliability import compare_ncsnr
 from neuroalign.data.nsd.tree import Tree
 from neuroalign.data.responses_file import create, write_fields
 from neuroalign.files import check_folder, check_space, readable_size, remove_leftovers, whole
+from neuroalign.processes import locked
 
 _log = logging.getLogger(__name__)
 _TOLERANCE = 1e-3  # a stored ncsnr is float32 and computed from the same int16 betas
@@ -92,23 +94,13 @@ def extract_nsd(
         >>> Responses.load(out)
         Responses(1500 rows, 80 voxels, 500 stimuli, roi: V4)
     """
-    import filelock
-
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     request = Request.plan(
         root, subject, roi=roi, betas=betas, space=space, sessions=sessions, behaviour=behaviour, maps=maps, **access
     )
-    lock = filelock.FileLock(out.with_name(f".{out.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        _log.warning("another process extracts %s: waiting for it", out)
-        lock.acquire()
-    try:
+    with locked(out.with_name(f".{out.name}.lock"), str(out), watch=f".*{glob.escape(out.name)}*"):
         _extract(request, out, overwrite, progress)
-    finally:
-        lock.release()
     return out
 
 

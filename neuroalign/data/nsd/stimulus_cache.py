@@ -20,7 +20,7 @@ from neuroalign.data.nsd.layout import NSDError
 from neuroalign.data.nsd.stimuli import NSDImages
 from neuroalign.data.nsd.tree import Tree, open_tree
 from neuroalign.files import check_space, check_target, whole
-from neuroalign.processes import deaf_to_interrupts, ended_by_interrupt
+from neuroalign.processes import deaf_to_interrupts, ended_by_interrupt, locked
 
 _log = logging.getLogger(__name__)
 _NAMES = {"index.json", "rows.npy", "images.npy", "progress.json", ".lock"}
@@ -69,8 +69,6 @@ def cache_stimuli(
         >>> cache_stimuli(root, root + "/cache", image_size=4, rows=subject.stimulus).shape
         (500, 4, 4, 3)
     """
-    import filelock
-
     path = Path(path)
     if image_size is not None and image_size < 1:
         raise ValueError(f"image_size must be at least 1; got {image_size}")
@@ -90,7 +88,7 @@ def cache_stimuli(
         "source": source,
     }
     path.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(path / ".lock"):
+    with locked(path / ".lock", str(path), watch="*"):
         there = _usable(path, settings)
         if there is not None:
             return there

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from neuroalign.functional.devices import check_devices
 from neuroalign.perturbations.attacks.budget import Norm, check_norm, length, per_sample
 from neuroalign.perturbations.attacks.classes import ClassRange, as_classes, as_index, check_targets
 from neuroalign.perturbations.attacks.objectives import reached
 from neuroalign.perturbations.attacks.targets import Targeting, choose_targets
-from neuroalign.perturbations.pixel_classifier import no_logits
+from neuroalign.perturbations.pixel_classifier import asked, no_logits
 from neuroalign.types import check_images
 
 NO_GRADIENT = (
@@ -66,7 +67,7 @@ class Classifier:
         """Logits (stimulus, class) in float32, with a graph where gradients are enabled."""
         self.num_forward += len(images)
         with torch.autocast(images.device.type, enabled=False):
-            logits = self.model(images if self._dtype is None else images.to(self._dtype))
+            logits = asked(self.model, images if self._dtype is None else images.to(self._dtype))
         if not isinstance(logits, Tensor):
             raise TypeError(no_logits(logits))
         if logits.ndim != 2 or len(logits) != len(images) or logits.shape[1] < 2:
@@ -256,6 +257,7 @@ class Attack(ABC):
             raise ValueError(
                 f"{type(self).__name__} has no targeted form: FGSM, PGD, APGD, CarliniWagner and FMN take a target"
             )
+        check_devices(labels=labels if isinstance(labels, Tensor) else None)
         if isinstance(model, nn.Module) and model.training:
             warnings.warn(
                 "the model is in train mode: dropout makes its gradients noisy and BatchNorm's statistics move; call "

@@ -17,7 +17,6 @@ from neuroalign.perturbations.attacks.objectives import (
     objective,
     of_logits,
     reached,
-    targeted_margin,
 )
 from neuroalign.perturbations.attacks.restarts import RestartedAttack
 from neuroalign.perturbations.attacks.targets import Targeting, check_targeting, targeting_name, targeting_settings
@@ -103,7 +102,7 @@ class PGD(RestartedAttack):
         random_start: Start the first run at a random point, too.
         momentum: Share of the last move that a step keeps, as in APGD (where it is 0.25); 0 for none.
         patience: Abandon an image after so many steps when, at three times the rate at which its margin rose in the
-            last two, the rest of the run would not fool it; None never.
+            last two, the rest of the run would not fool it; None never. Not toward targets, which are often reached late.
         early_stop: Stop at an image's first success; otherwise a run goes on raising the loss, as in adversarial training.
         targeted: Pull each image toward a class in place of away from its label: True or "random", toward another class
             drawn for each image from (seed, image index), as in the average case of Carlini & Wagner; "least-likely",
@@ -199,8 +198,8 @@ class PGD(RestartedAttack):
     ) -> PGD:
         """The attack for curves: a run with the margin from the image, then one with cross-entropy from a random point.
 
-        With momentum, and abandoning images on which it gets nowhere. A second *loss* finds what a second run with the
-        same loss does not.
+        With momentum, and abandoning images on which it gets nowhere (but for targeted attacks). A second *loss* finds what
+        a second run with the same loss does not.
 
         Example:
             >>> PGD.two_losses().name
@@ -250,13 +249,11 @@ class PGD(RestartedAttack):
                 logits, gradient = classifier.logits(x), x
             else:
                 logits, _, gradient = classifier.gradient(x, of_logits(loss, labels, targets))
-            goals = targets if targeted else None
-            wrong = reached(logits, labels, goals)
+            wrong = reached(logits, labels, targets if targeted else None)
             result[active], fooled[active] = x, wrong
-            value = margin(logits, labels) if goals is None else targeted_margin(logits, labels, goals)
-            margins = [*margins[-2:], value]
+            margins = [*margins[-2:], margin(logits, labels)]
             best = torch.maximum(best, margins[-1])
-            keep = ~self._is_hopeless(best, margins, t)
+            keep = torch.ones_like(wrong) if targeted else ~self._is_hopeless(best, margins, t)
             if self.early_stop:
                 keep &= ~wrong
             if last or not bool(keep.any()):

@@ -143,12 +143,18 @@ def device_of(model: nn.Module, device: torch.device | str | None = None) -> tor
 
     Raises:
         TypeError: If the model is a class.
+        ValueError: If the model is on the meta device and no other is given.
     """
     if isinstance(model, type):
         raise TypeError(f"the model is a class: make an object of it, {model.__name__}(...)")
     if device is not None:
         return torch.device(device)
     parameter = next(model.parameters(), None)
+    if parameter is not None and parameter.device.type == "meta":
+        raise ValueError(
+            "the model is on the device 'meta', where it has no weights: load it on a real device, or, if it fetches its "
+            "weights by itself, say device=..."
+        )
     return parameter.device if parameter is not None else torch.device("cpu")
 
 

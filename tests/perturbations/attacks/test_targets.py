@@ -27,7 +27,7 @@ TARGETED = [
     PGD("l2", targeted="least-likely", restarts=2), PGD.two_losses(targeted=True), PGD.madry(steps=10, targeted=True),
     PGD(early_stop=False, steps=5, targeted=True), APGD(steps=10, targeted=True),
     APGD("l2", steps=10, loss="margin", targeted=True), APGD(steps=10, loss="dlr", targeted="least-likely"),
-    CarliniWagner(steps=30, targeted=True), FMN("linf", steps=20, targeted=True),
+    CarliniWagner(steps=30, search_steps=4, targeted=True), FMN("linf", steps=20, targeted=True),
     FMN("l2", steps=20, targeted="least-likely"),
 ]  # fmt: skip
 
@@ -155,6 +155,7 @@ def test_stronger_than_torchattacks_and_foolboxs_pgd():
     assert 0.05 < shares[0] < shares[-1]
 
 
+@pytest.mark.slow
 def test_carlini_wagner_and_fmn_are_as_short_as_foolboxs():
     foolbox = pytest.importorskip("foolbox", reason="foolbox is not installed")
     model, x = network(), images(40)
@@ -252,10 +253,21 @@ def test_a_third_class_is_no_success():
         model[1].weight.copy_(torch.tensor([[-2.0], [0.0], [1.0]]))
         model[1].bias.copy_(torch.tensor([1.0, 0.5, 0.0]))  # label below .25, third class up to .5, target above
     x, labels, target = torch.full((1, 1, 1, 1), 0.1), torch.tensor([0]), torch.tensor([2])
-    for attack in (PGD(), PGD(loss="ce"), APGD(steps=30), FMN(), CarliniWagner(steps=300)):
+    for attack in (PGD(), PGD(loss="ce"), APGD(steps=30), FMN(), CarliniWagner(steps=100, lr=0.05)):
         assert model(attack(model, x, labels, 0.3)).argmax(1).tolist() == [1]
         assert model(attack(model, x, labels, 0.45, target=target)).argmax(1).tolist() == [2]
         assert model(attack(model, x, labels, 0.3, target=target)).argmax(1).tolist() != [2]
+
+
+def test_no_image_is_abandoned_on_its_way_to_a_target():
+    """The rate at which the margin to the label rises says nothing of when the target is reached."""
+    model, x = network(), images(60)
+    labels = model(x).argmax(1)
+    patient = PGD(momentum=0.25, targeted=True)(model, x, labels, 0.03)
+    assert torch.equal(PGD(momentum=0.25, patience=2, targeted=True)(model, x, labels, 0.03), patient)
+    untargeted = [PGD(loss="ce", steps=20, patience=p) for p in (None, 2)]
+    one, other = (attack(model, x, labels, 0.001) for attack in untargeted)
+    assert not torch.equal(one, other), "patience plays a part without targets"
 
 
 def test_confidence_is_a_lead_over_all_others():
