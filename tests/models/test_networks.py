@@ -113,7 +113,7 @@ def test_predictor_files_that_are_none(tmp_path):
     with pytest.raises(FileNotFoundError, match="no predictor at"):
         NeuralPredictor.load(tmp_path / "absent.safetensors")
     (tmp_path / "text.safetensors").write_text("hello")
-    with pytest.raises(ValueError, match="is not a file of a predictor: .* no safetensors file"):
+    with pytest.raises(ValueError, match=r"is not a file of a predictor: .* no safetensors file"):
         NeuralPredictor.load(tmp_path / "text.safetensors")
 
 
