@@ -73,6 +73,7 @@ _ROOMS = {
         "HighPass",
         "LowPass",
         "MaskingReport",
+        "PixelClassifier",
         "RobustnessCurve",
         "RotationTranslation",
         "Square",
@@ -82,6 +83,7 @@ _ROOMS = {
         "evaluate_smoothness",
         "masking_report",
         "robustness_curve",
+        "targeted_success",
         "transfer_matrix",
     ),
     "data": (
@@ -107,6 +109,7 @@ _ROOMS = {
         "GuidedClassificationTask",
         "NeuralPredictionTask",
     ),
+    "config": ("register",),
     "callbacks": ("InputSmoothnessCallback", "ManifoldGeometryCallback", "RobustnessCallback"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

@@ -1,12 +1,22 @@
-"""Child processes that leave an interrupt to their parent, and end with it."""
+"""Processes beside each other: children that leave an interrupt to their parent, and one writer at a time."""
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_log = logging.getLogger(__name__)
+
+PATIENCE = 3600.0
+"""Seconds that one process waits for another that writes nothing."""
 
 
 @contextmanager
@@ -45,3 +55,82 @@ def ended_by_interrupt() -> Iterator[None]:
         for process in set(multiprocessing.active_children()) - before:
             process.terminate()
         raise
+
+
+@contextmanager
+def locked(lock: str | os.PathLike[str], what: str, *, watch: str, patience: float = PATIENCE) -> Iterator[None]:
+    """Hold a lock file, so that one process at a time makes something.
+
+    Another process is waited for as long as it makes progress. The lock goes with the process that holds it.
+
+    Args:
+        lock: The lock file; its folder exists.
+        what: What is made, for messages.
+        watch: Pattern of the files beside the lock that grow or change while it is made; of folders, what they hold.
+        patience: Seconds without any change after which the other process is given up.
+
+    Raises:
+        OSError: At once, if nothing can be locked there.
+        TimeoutError: If another process holds the lock, and has changed nothing for ``patience`` seconds.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with locked(folder / ".lock", "notes.txt", watch="*"):
+        ...     _ = (folder / "notes.txt").write_text("done")
+    """
+    import filelock
+
+    lock = Path(lock)
+    try:  # the lock's own attempt can't tell "never" from "not yet"
+        os.close(os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644))
+    except OSError as error:
+        raise OSError(
+            error.errno, f"{what} can't be made: no lock file can be written at {lock} ({error.strerror})"
+        ) from error
+    held = filelock.FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except NotImplementedError as error:
+        raise OSError(
+            f"{what} can't be made: the file system of {lock.parent} has no locks; write to another"
+        ) from error
+    except filelock.Timeout:
+        _log.warning("another process makes %s: waiting for it", what)
+        _wait(held, lock, what, watch, patience)
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def _wait(held: Any, lock: Path, what: str, watch: str, patience: float) -> None:
+    import filelock
+
+    state, since = _state(lock, watch), time.monotonic()
+    while True:
+        try:
+            held.acquire(timeout=min(patience / 4, 10.0))
+            return
+        except filelock.Timeout:
+            now = _state(lock, watch)
+            if now != state:
+                state, since = now, time.monotonic()
+            elif time.monotonic() - since > patience:
+                raise TimeoutError(
+                    f"another process makes {what}, and has written nothing for {patience / 60:.3g} minutes: if it hangs, "
+                    f"end it, and run again. If there is none, nor on another computer that sees the folder, remove {lock}"
+                ) from None
+
+
+def _state(lock: Path, watch: str) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of what is being written."""
+    found = []
+    for path in [*lock.parent.glob(watch), *lock.parent.glob(f"{watch}/*")]:
+        try:
+            stat = path.stat()
+        except OSError:  # renamed or removed meanwhile: the next look tells
+            continue
+        if path != lock:
+            found.append((str(path), stat.st_size, stat.st_mtime_ns))
+    return sorted(found)

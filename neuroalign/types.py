@@ -54,28 +54,42 @@ def as_batch(batch: Any) -> Batch:
     )
 
 
-def check_images(images: Tensor, tolerance: float = 1e-6) -> None:
+_NORMALIZED = (
+    "If they were normalised with a mean and standard deviation, give these to the evaluation or callback as mean=... and "
+    "std=..., or leave that out of the data: the model normalises in its first layer, so that eps is in pixel units."
+)
+
+
+def check_images(images: Tensor, tolerance: float = 1e-6, *, if_normalized: str = _NORMALIZED) -> None:
     """Refuse images that are not in [0, 1], the field's most frequent mistake under attack.
 
     Args:
         images: (stimulus, channel, height, width), float.
         tolerance: How far outside [0, 1] rounding may reach.
+        if_normalized: What the message advises for images that were normalised.
 
     Raises:
+        TypeError: If they are no tensor.
         ValueError: If a pixel lies outside, or is NaN, or the shape or dtype is not that of an image batch.
     """
+    if not isinstance(images, Tensor):
+        raise TypeError(
+            "images must be a torch tensor (stimulus, channel, height, width), floating point in [0, 1]; got a "
+            f"{type(images).__name__}: torch.as_tensor makes one of an array"
+        )
     if images.ndim != 4:
         raise ValueError(f"images must be (stimulus, channel, height, width); got shape {tuple(images.shape)}")
     if not images.is_floating_point():
         raise ValueError(f"images must be floating point in [0, 1]; got {images.dtype} (divide uint8 by 255)")
+    if images.device.type == "meta":
+        raise ValueError("images are on the device 'meta', where tensors have shapes but no values")
     if images.numel() == 0:
         raise ValueError(f"images are empty: shape {tuple(images.shape)}")
     low, high = (float(v) for v in images.detach().aminmax())
     if not (low >= -tolerance and high <= 1 + tolerance):  # also catches NaN
         raise ValueError(
-            f"images must be pixels in [0, 1]; found values from {low:.3g} to {high:.3g}. If they were normalised with "
-            "a mean and standard deviation, leave that out of the data: the model normalises in its first layer, so "
-            "that eps is in pixel units. If they are in 0..255, divide by 255."
+            f"images must be pixels in [0, 1]; found values from {low:.3g} to {high:.3g}. {if_normalized} If they are in "
+            "0..255, divide by 255."
         )
 
 

@@ -11,7 +11,7 @@ import neuroalign
 
 PACKAGE = Path(neuroalign.__file__).parent
 ROWS = [
-    {"types", "config", "files", "checksums", "hdf5", "processes", "functional"},
+    {"types", "addresses", "array_headers", "checksums", "config", "files", "hdf5", "processes", "functional"},
     {"losses", "metrics", "models", "perturbations", "data", "plot"},
     {"guidance"},
     {"tasks", "callbacks"},

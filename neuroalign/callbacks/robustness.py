@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import lightning as L
 import torch
@@ -16,21 +16,28 @@ from neuroalign.perturbations import Attack, Classifier, attacking
 from neuroalign.perturbations.evaluation.names import Perturbations, named
 from neuroalign.perturbations.evaluation.outcomes import check_budgets, has_budget, outcomes
 from neuroalign.perturbations.evaluation.robustness import Budgets, budgets_of
-from neuroalign.types import check_images
+from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 
 
 class RobustnessCallback(EvaluationCallback):
     """Attack a classifier on its own validation or test batches and log its accuracy.
 
-    Works inside ``trainer.fit``, ``validate`` and ``test`` on any LightningModule whose call gives logits, and leaves no
-    trace: training with it and without it is bit-identical. Attacks run in float32, outside autocast, all budgets of one
-    in a single pass, as in :func:`robustness_curve`. Logs ``robust_accuracy/<perturbation>/eps=<eps>``, or
-    ``robust_accuracy/<perturbation>`` for one without a budget. Of several validation loaders the first is used.
+    Works inside ``trainer.fit``, ``validate`` and ``test`` on any LightningModule whose call gives logits, or an output that
+    holds them, and leaves no trace: training with it and without it is bit-identical. Attacks run in float32, outside
+    autocast, all budgets of one in a single pass, as in :func:`robustness_curve`. Logs
+    ``robust_accuracy/<perturbation>/eps=<eps>``, or ``robust_accuracy/<perturbation>`` for one without a budget. Of several
+    validation loaders the first is used.
 
     Args:
         perturbations: One, several, or several by name; attacks, corruptions, or callables of your own.
         eps: Budgets in pixel units of [0, 1]: a number or several, for all perturbations or by their name.
-        every_n_epochs: In ``fit``, attack in every n-th epoch; ``validate`` and ``test`` always attack.
+        logits: Where the logits are in what the module returns, if it isn't they: a key, an index, or a function of it.
+        mean: Per channel, of the normalisation that the images have had when they come to the module's step (in a transform
+            or in ``on_after_batch_transfer``); None where they are pixels. They are brought back to pixels, so that
+            budgets are in pixel units, and normalised again for the module.
+        std: Per channel.
+        every_n_epochs: In ``fit``, attack in the first epoch that is validated and in every n-th; ``validate`` and ``test``
+            always attack. In between, the last value stays, for callbacks that monitor it.
         limit_batches: Attack only so many batches; None all.
         seed: Of whatever a perturbation draws from the global generator.
 
@@ -50,11 +57,15 @@ class RobustnessCallback(EvaluationCallback):
         perturbations: Attack | list[Attack] | dict[str, Attack] | Perturbations,
         eps: float | list[float] | Iterable[float] | Budgets | None = None,
         *,
+        logits: Logits | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         every_n_epochs: int = 1,
         limit_batches: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(every_n_epochs, limit_batches)
+        self.interface = ModelInterface(logits, mean, std)
         self.perturbations, self.seed = named(perturbations), seed
         budgets = budgets_of(eps, self.perturbations)
         self.eps = {
@@ -73,19 +84,24 @@ class RobustnessCallback(EvaluationCallback):
         eps = self.eps[name][k]
         return f"robust_accuracy/{name}" + ("" if math.isnan(eps) else f"/eps={eps:g}")
 
+    @property
+    def names(self) -> list[str]:
+        """Names of what is logged."""
+        return self.keys
+
     def look(
         self, trainer: L.Trainer, module: L.LightningModule, images: Tensor, labels: Tensor, index: Tensor
     ) -> None:
         """Attack one batch."""
-        check_images(images)
-        images = images.float()
-        with attacking(module, self.seed):
-            logits = Classifier(module).logits(images)
+        first = not any(metric.update_called for metric in self.metrics.values())
+        images, model = self.interface.pixels(images, first=first), self.interface.classifier(module)
+        with attacking(model, self.seed):
+            logits = Classifier(model).logits(images)
             check_labels(labels, logits.shape[1])
             right = logits.argmax(1) == labels
             for name, perturbation in self.perturbations.items():
                 grid = torch.tensor(self.eps[name], device=images.device, dtype=torch.float32)
-                found = outcomes(perturbation, Classifier(module), images, labels, index, grid, right)
+                found = outcomes(perturbation, Classifier(model), images, labels, index, grid, right)
                 for k in range(len(grid)):
                     predicted = torch.where(found.correct[:, k], labels, -1)
                     self.metrics[name, k].to(labels.device).update(predicted, labels, index)

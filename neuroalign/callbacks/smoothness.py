@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import lightning as L
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from neuroalign.functional.smoothness import SmoothnessLoss
 from neuroalign.metrics.stimuli import StimulusMetric
 from neuroalign.perturbations import Attack, attacking
 from neuroalign.perturbations.evaluation.smoothness import check_attack, smoothness_of
-from neuroalign.types import check_images
+from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 
 _KEYS = ("clean", "clean_loss", "adversarial", "adversarial_loss")
 
@@ -40,8 +42,14 @@ class InputSmoothnessCallback(EvaluationCallback):
     Args:
         attack: Makes the adversarial points; None measures at the images alone.
         eps: Its budget, in pixel units of [0, 1].
+        logits: Where the logits are in what the module returns, if it isn't they: a key, an index, or a function of it.
+        mean: Per channel, of the normalisation that the images have had when they come to the module's step (in a transform
+            or in ``on_after_batch_transfer``); None where they are pixels. They are brought back to pixels, so that
+            budgets are in pixel units, and normalised again for the module.
+        std: Per channel.
         loss: "ce" or "margin".
-        every_n_epochs: In ``fit``, measure in every n-th epoch; ``validate`` and ``test`` always do.
+        every_n_epochs: In ``fit``, measure in the first epoch that is validated and in every n-th; ``validate`` and ``test``
+            always do. In between, the last value stays, for callbacks that monitor it.
         limit_batches: Measure only so many batches; None all.
         seed: Of whatever the attack draws from the global generator.
 
@@ -62,6 +70,9 @@ class InputSmoothnessCallback(EvaluationCallback):
         attack: Attack | None = None,
         eps: float | None = None,
         *,
+        logits: Logits | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         loss: SmoothnessLoss = "ce",
         every_n_epochs: int = 1,
         limit_batches: int | None = None,
@@ -71,6 +82,7 @@ class InputSmoothnessCallback(EvaluationCallback):
         if loss not in ("ce", "margin"):
             raise ValueError(f"loss must be 'ce' or 'margin'; got {loss!r}")
         check_attack(attack, eps)
+        self.interface = ModelInterface(logits, mean, std)
         self.attack, self.eps, self.loss, self.seed = attack, eps, loss, seed
         self.metrics = {"means": _Means()}
 
@@ -79,13 +91,19 @@ class InputSmoothnessCallback(EvaluationCallback):
         """Names of what is logged."""
         return [f"smoothness/{key}" for key in (_KEYS if self.attack is not None else _KEYS[:2])]
 
+    @property
+    def names(self) -> list[str]:
+        """Names of what is logged."""
+        return self.keys
+
     def look(
         self, trainer: L.Trainer, module: L.LightningModule, images: Tensor, labels: Tensor, index: Tensor
     ) -> None:
         """Measure one batch."""
-        check_images(images)
-        with attacking(module, self.seed):
-            values = smoothness_of(module, images.float(), labels, index, self.attack, self.eps, self.loss)
+        images = self.interface.pixels(images, first=not self.metrics["means"].update_called)
+        model = self.interface.classifier(module)
+        with attacking(model, self.seed):
+            values = smoothness_of(model, images, labels, index, self.attack, self.eps, self.loss)
         self.metrics["means"].to(images.device).update(values, index)
 
     def results(self) -> dict[str, Tensor]:

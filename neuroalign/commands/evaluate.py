@@ -78,7 +78,7 @@ def _evaluate(args: argparse.Namespace, console: Console) -> tuple[SuiteResult, 
     device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     suite = robustness_suite(args.suite, tuple(dataset[0]["image"].shape), seed=args.seed, stronger=args.stronger)
     if not suite.corruptions and args.suite != "paper":
-        console.print("Corruptions are left out: their strengths were published for images of 32, 64 and 224 pixels.")
+        console.print("Corruptions are left out: no strengths were published for images below 32 pixels a side.")
     result = evaluate_suite(
         model.to(device), loader, suite, out=args.out, seed=args.seed, device=device, progress=console.is_terminal,
         report=lambda line: console.print(line, highlight=False, soft_wrap=True),
@@ -150,7 +150,8 @@ def _print(result: SuiteResult, console: Console, out: Path) -> None:
         errors = corruption_errors(result.corruptions)
         console.print(
             f"Mean error under {len(errors.by_corruption)} corruptions: {errors.mean_error:.3f} (frost with our own "
-            "texture; no reference network, so no mCE)", highlight=False,
+            f"texture, strengths {result.corruptions['strengths'].iloc[0]}; no reference network, so no mCE)",
+            highlight=False,
         )  # fmt: skip
     s = result.smoothness
     console.print(

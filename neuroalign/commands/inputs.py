@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,18 +29,19 @@ def open_model(ckpt: str) -> tuple[nn.Module, str]:
             raise FileNotFoundError(f"there is no checkpoint {path}")
         try:
             return GuidedClassificationTask.load_from_checkpoint(path, map_location="cpu"), path.name
-        except (TypeError, KeyError, RuntimeError, AttributeError, pickle.UnpicklingError, EOFError) as error:
+        except (TypeError, KeyError, RuntimeError, AttributeError) as error:
             reason = str(error).split("\n")[0]
             raise ValueError(f"{path} is no checkpoint of GuidedClassificationTask ({reason})") from error
     import torch
     from torchvision.models import get_model
 
     from neuroalign.models import Normalize
+    from neuroalign.models.normalization import own_normalization
 
     name, _, weights = ckpt.partition("@")
     torch.manual_seed(0)
     network = get_model(name, weights=weights or None)
-    normalize = Normalize()
+    normalize = Normalize(*own_normalization(network, name, weights or None))
     # A hook rather than a wrapper: the layers keep torchvision's names.
     network.register_forward_pre_hook(lambda _, inputs: (normalize(inputs[0]),))
     return network, name if weights else f"{name} with random weights"
@@ -51,36 +51,49 @@ def open_images(data: str, image_size: int) -> Any:
     """A data set of images with labels: digits by name, a folder of class folders, or an .npz.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If the .npz lacks an array.
+        FileNotFoundError: If there is no such file or folder, or a class without images.
+        ValueError: If the .npz lacks an array or is damaged, images are not in [0, 1], labels are no whole numbers from 0 on,
+            or a folder holds links that lead nowhere. The message names the file.
     """
-    import numpy as np
-    import torch
-
-    from neuroalign.data.images import ArrayDataset, LabelledDataset, as_pixels, load_named
+    from neuroalign.data.images import LabelledDataset, load_named
 
     path = Path(data)
     if data == "digits":
         return load_named("digits")["test"]
-    if path.suffix == ".npz":
-        if not path.exists():
-            raise FileNotFoundError(f"there is no file {path}")
-        with np.load(path, allow_pickle=False) as file:
-            missing = {"images", "labels"} - set(file.files)
-            if missing:
-                raise ValueError(f"{path} has no array {' or '.join(sorted(missing))}; it has {', '.join(file.files)}")
-            images, labels = as_pixels(file["images"]), torch.from_numpy(file["labels"].astype(np.int64))
-        if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
-            raise ValueError(
-                f"images of {path} are {tuple(images.shape)}: they must be (stimulus, channel, height, width), channels first"
-            )
-        return ArrayDataset(images, label=labels)
+    if path.suffix.lower() == ".npz":
+        return _archive(path)
     if not path.is_dir():
         raise FileNotFoundError(
             f"there is no folder {path}; --data is digits, a folder with a folder a class, .npz or .h5"
         )
     from torchvision import transforms
-    from torchvision.datasets import ImageFolder
+
+    from neuroalign.data.image_folders import ClassFolders
 
     steps = [transforms.Resize(image_size), transforms.CenterCrop(image_size), transforms.ToTensor()]
-    return LabelledDataset(ImageFolder(path, transforms.Compose(steps)))
+    return LabelledDataset(ClassFolders(path, transforms.Compose(steps)))
+
+
+def _archive(path: Path) -> Any:
+    import numpy as np
+    import torch
+
+    from neuroalign.data.array_files import load_member, load_numpy
+    from neuroalign.data.fields import as_identities
+    from neuroalign.data.images import ArrayDataset, as_pixels
+
+    file = load_numpy(path)
+    if isinstance(file, np.ndarray):
+        raise ValueError(f"{path} holds one array without a name: save images and labels by np.savez")
+    with file:
+        missing = {"images", "labels"} - set(file.files)
+        if missing:
+            raise ValueError(f"{path} has no array {' or '.join(sorted(missing))}; it has {', '.join(file.files)}")
+        images, labels = (load_member(path, file, name) for name in ("images", "labels"))
+    try:
+        numbers = as_identities(labels, "labels")
+        if (numbers < 0).any():
+            raise ValueError(f"labels count classes from 0; found {numbers.min()}")
+        return ArrayDataset(as_pixels(images), label=torch.from_numpy(numbers))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error

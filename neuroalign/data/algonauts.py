@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from neuroalign.data.array_files import load_numpy
+from neuroalign.data.fields import as_identities
 from neuroalign.data.images import ImageFiles
 from neuroalign.data.nsd.regions import ATLASES, REGIONS, Atlas, evaluate, parse, terms_of
 from neuroalign.data.responses import Responses
@@ -36,7 +38,7 @@ def read_algonauts(
 
     Raises:
         FileNotFoundError: If the folder lacks something (named).
-        ValueError: If names, rows and vertices don't fit together, or a region is unknown.
+        ValueError: If names, rows and vertices don't fit together, a file is damaged, or a region is unknown.
 
     Example:
         >>> import tempfile
@@ -55,8 +57,14 @@ def read_algonauts(
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}: root is the folder that holds subj01 to subj08")
     images = image_names(folder / "training_split/training_images")
-    halves = [_load(folder / f"training_split/training_fmri/{h}_training_fmri.npy") for h in ("lh", "rh")]
+    halves = [
+        load_numpy(folder / f"training_split/training_fmri/{h}_training_fmri.npy", mapped=True) for h in ("lh", "rh")
+    ]
     for half in halves:
+        if half.ndim != 2 or half.dtype.kind not in "fiu":
+            raise ValueError(
+                f"{folder}: responses must be numbers (image, vertex); got shape {half.shape}, {half.dtype}"
+            )
         if len(half) != len(images):
             raise ValueError(f"{folder}: {len(half)} rows of responses but {len(images)} training images")
     sizes = tuple(half.shape[1] for half in halves)
@@ -65,7 +73,7 @@ def read_algonauts(
         ("all vertices", np.arange(sum(sizes)))
     ]
     columns = np.concatenate([c for _, c in chosen])
-    values = np.concatenate(halves, 1)[:, columns].astype(np.float32)
+    values = np.concatenate(halves, 1)[:, columns]
     right = columns >= sizes[0]
     responses = Responses.from_arrays(
         values,
@@ -84,7 +92,7 @@ def image_names(folder: Path) -> dict[int, Path]:
 
     Raises:
         FileNotFoundError: If there are none.
-        ValueError: If rows are missing among the names.
+        ValueError: If rows are missing among the names, or a number comes twice.
     """
     found = sorted((int(m[1]), int(m[2]), p) for p in folder.glob("*.png") if (m := _NAME.fullmatch(p.name)))
     if not found:
@@ -92,14 +100,14 @@ def image_names(folder: Path) -> dict[int, Path]:
     rows = [row for row, _, _ in found]
     if rows != list(range(1, len(rows) + 1)):
         missing = sorted(set(range(1, rows[-1] + 1)) - set(rows))
-        raise ValueError(f"{folder}: images of rows {missing[:5]} are missing among {len(rows)} (they count from 1)")
+        raise ValueError(
+            f"{folder}: images of rows {missing[:5]} are missing among {len(rows)} (they count from 1)"
+            if missing
+            else f"{folder}: several images have one row number, or one counts from 0: {rows[:5]}, ..."
+        )
+    if len({number for _, number, _ in found}) < len(found):
+        raise ValueError(f"{folder}: several images show one NSD image (the second number of their names)")
     return {number: path for _, number, path in found}
-
-
-def _load(path: Path) -> np.ndarray:
-    if not path.exists():
-        raise FileNotFoundError(f"no file {path}")
-    return np.load(path, mmap_mode="r")
 
 
 def _mask(folder: Path, roi: str, sizes: tuple[int, ...]) -> np.ndarray:
@@ -114,10 +122,10 @@ def _mask(folder: Path, roi: str, sizes: tuple[int, ...]) -> np.ndarray:
             have = sorted(p.name[3:].removesuffix("_challenge_space.npy")
                           for p in (folder / "roi_masks").glob("lh.*_challenge_space.npy"))  # fmt: skip
             raise FileNotFoundError(f"no file {files[0]}; atlases there: {have}")
-        parts = [_load(file) for file in files]
+        parts = [as_identities(load_numpy(file), str(file)) for file in files]
         if tuple(len(p) for p in parts) != sizes:
             raise ValueError(f"{name} has {[len(p) for p in parts]} vertices, the responses {list(sizes)}")
-        atlases[name] = Atlas(np.concatenate(parts).astype(np.int64), sizes, None, ATLASES.get(name, {}))
+        atlases[name] = Atlas(np.concatenate(parts), sizes, None, ATLASES.get(name, {}))
     mask = evaluate(parse(roi), atlases)
     if not mask.any():
         raise ValueError(f"{folder.name} has no vertex of {roi}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from neuroalign.data.fields import as_identities, as_values, number_names
 from neuroalign.data.responses import Responses
 
 
@@ -15,14 +16,15 @@ def from_xarray(assembly: Any) -> Responses:
     """Responses from an assembly with the axes presentation and neuroid (and time_bin, if there is only one).
 
     Coordinates that are used where there are any: ``stimulus_id``, ``session`` and ``shared`` of presentations, ``region``
-    and ``noise_ceiling`` of neuroids. Ids that are not numbers are numbered in order, and kept in ``info["stimulus_id"]``.
+    and ``noise_ceiling`` of neuroids. Ids that are names are numbered in sorted order, and kept in ``info["stimulus_id"]``.
 
     Args:
         assembly: A DataArray, such as ``xarray.open_dataarray(path)`` gives from NetCDF.
 
     Raises:
-        TypeError: If it is no DataArray.
-        ValueError: If its axes are others, or it has no ``stimulus_id``.
+        TypeError: If it is no DataArray, its values are no real numbers, or sessions are names.
+        ValueError: If its axes are others, it has no ``stimulus_id``, a ``stimulus_id`` or ``region`` is missing, or a
+            ``noise_ceiling`` is above 1.
 
     Example:
         >>> import xarray
@@ -45,20 +47,15 @@ def from_xarray(assembly: Any) -> Responses:
     if "stimulus_id" not in assembly.coords:
         raise ValueError(f"the assembly has no stimulus_id for its presentations; it has {list(assembly.coords)}")
     info = json.loads(assembly.attrs.get("neuroalign_info", "{}"))
-    ids = assembly.coords["stimulus_id"].values
-    if np.issubdtype(ids.dtype, np.integer):
-        stimulus = ids.astype(np.int64)
-    else:
-        names, stimulus = np.unique(ids.astype(str), return_inverse=True)
-        info["stimulus_id"] = names.tolist()
+    stimulus, names = number_names(assembly.coords["stimulus_id"].values, "stimulus_id")
+    if names is not None:
+        info["stimulus_id"] = names
 
     def column(name: str, default: Any) -> Any:
         return assembly.coords[name].values if name in assembly.coords else default
 
     extras = {
-        group: {
-            name: np.asarray(column(name, None), dtype=np.float32) for name in json.loads(assembly.attrs.get(key, "[]"))
-        }
+        group: {name: as_values(column(name, None), name) for name in json.loads(assembly.attrs.get(key, "[]"))}
         for group, key in (("behaviour", "neuroalign_behaviour"), ("maps", "neuroalign_maps"))
     }
     responses = Responses.from_arrays(
@@ -73,7 +70,7 @@ def from_xarray(assembly: Any) -> Responses:
     )
     return replace(
         responses,
-        repeats=np.asarray(column("repetitions", responses.repeats), dtype=np.int64),
+        repeats=as_identities(column("repetitions", responses.repeats), "repetitions"),
         valid_repeats=column("valid_repetitions", None),
         **extras,
     )

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
 
+from neuroalign.data.image_files import ImageFiles as ImageFiles  # its place of old
 from neuroalign.types import Batch, unknown
 
 
@@ -22,15 +23,24 @@ def as_pixels(images: np.ndarray | Tensor) -> Tensor:
         images: uint8 (stimulus, height, width, channel) or (stimulus, channel, height, width), or float the latter.
 
     Raises:
+        TypeError: If they are no numbers.
         ValueError: If they are none of these, or floats outside [0, 1].
     """
-    images = torch.as_tensor(np.ascontiguousarray(images) if isinstance(images, np.ndarray) else images)
+    if isinstance(images, np.ndarray):
+        if images.dtype.kind not in "fiub":
+            raise TypeError(f"images must be numbers, uint8 or floats in [0, 1]; got the type {images.dtype}")
+        images = np.ascontiguousarray(images, dtype=images.dtype.newbyteorder("="))
+    images = torch.as_tensor(images)
     if images.ndim != 4:
         raise ValueError(f"images must have four axes, (stimulus, channel, height, width); got {tuple(images.shape)}")
+    channels_last = images.shape[1] not in (1, 3) and images.shape[3] in (1, 3)
     if images.dtype == torch.uint8:
-        if images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
-            images = images.permute(0, 3, 1, 2)
-        return images.contiguous()
+        return (images.permute(0, 3, 1, 2) if channels_last else images).contiguous()
+    if channels_last:
+        raise ValueError(
+            f"images are {tuple(images.shape)}: floats must be (stimulus, channel, height, width), channels first; "
+            "images.transpose(0, 3, 1, 2) makes an array so"
+        )
     from neuroalign.types import check_images
 
     check_images(images)
@@ -104,46 +114,6 @@ class ArrayDataset(Dataset[Batch]):
             images = resize(images, self.image_size)
         index = torch.as_tensor(indices)
         return {"image": images, **{k: v[index] for k, v in self.columns.items()}}  # type: ignore[return-value, typeddict-item]
-
-
-class ImageFiles:
-    """Image files that are read when asked: ``images[numbers]`` gives uint8 (stimulus, height, width, channel).
-
-    Args:
-        files: By the image's number, its file. Images must have one size.
-
-    Raises:
-        ValueError: If there are none.
-
-    Example:
-        >>> import tempfile
-        >>> from PIL import Image
-        >>> path = Path(tempfile.mkdtemp()) / "cat.png"
-        >>> Image.new("RGB", (6, 4)).save(path)
-        >>> ImageFiles({13: path})[[13, 13]].shape
-        (2, 4, 6, 3)
-    """
-
-    def __init__(self, files: Mapping[int, str | Path]) -> None:
-        if not files:
-            raise ValueError("files is empty: give at least one image")
-        self.files = {int(number): Path(file) for number, file in files.items()}
-
-    def __len__(self) -> int:
-        return max(self.files) + 1
-
-    def __getitem__(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
-        from PIL import Image
-
-        images = []
-        for number in np.asarray(numbers).tolist():
-            if number not in self.files:
-                raise IndexError(f"image {number} is not among the {len(self.files)} files")
-            with Image.open(self.files[number]) as image:
-                images.append(np.asarray(image.convert("RGB")))
-        if len({image.shape for image in images}) > 1:
-            raise ValueError(f"images differ in size: {sorted({image.shape[:2] for image in images})}")
-        return np.stack(images)
 
 
 class LabelledDataset(Dataset[Batch]):
@@ -236,7 +206,7 @@ def load_named(
     Args:
         name: "digits" (shipped with scikit-learn, split 1000 / 297 / 500), "cifar10", "cifar100" (files of torchvision
             under ``root``; the last 5,000 training images are validation) or "folder" (``root/train``, ``root/val`` and,
-            where it exists, ``root/test``, each with a folder a class).
+            where it exists, ``root/test``, each with a folder a class; labels are those of the classes in ``train``).
         root: Where the files are.
         image_size: Height and width to resize to; needed for "folder".
 
@@ -278,8 +248,9 @@ def _array(images: Tensor, labels: Tensor, stimulus: Tensor, image_size: int | N
 
 
 def _folders(root: Path, image_size: int | None) -> dict[str, Dataset[Batch]]:
-    from torchvision import datasets
     from torchvision.transforms import v2
+
+    from neuroalign.data.image_folders import ClassFolders
 
     if image_size is None:
         raise ValueError("dataset 'folder' needs image_size: its images may differ in size")
@@ -294,4 +265,7 @@ def _folders(root: Path, image_size: int | None) -> dict[str, Dataset[Batch]]:
     names = [n for n in ("train", "val", "test") if (root / n).is_dir()]
     if "train" not in names or "val" not in names:
         raise FileNotFoundError(f"{root} must hold the folders 'train' and 'val', each with a folder a class")
-    return {n: LabelledDataset(datasets.ImageFolder(str(root / n), transform=transform)) for n in names}
+    train = ClassFolders(root / "train", transform)
+    return {
+        n: LabelledDataset(train if n == "train" else ClassFolders(root / n, transform, train.classes)) for n in names
+    }

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from neuroalign.data.fields import as_values, number_names
 from neuroalign.data.responses import Responses
-from neuroalign.data.standardization import refuse_infinite
 
 
 def read_nifti(
@@ -28,10 +28,11 @@ def read_nifti(
     Args:
         images: A folder (its ``.nii`` and ``.nii.gz`` files; ``beta_2`` comes before ``beta_10``), a file, or files. A file
             of four axes is many rows.
-        mask: NIfTI image or path in the same space; every voxel above 0 is kept.
-        stimulus: (row,) what each volume is the response to; default each its own.
+        mask: NIfTI image or path in the same space; every voxel above 0 is kept, as small as it may be: threshold a map of
+            probabilities yourself.
+        stimulus: (row,) what each volume is the response to, numbers or names; default each its own.
         session: (row,) 1-based; default one a file of four axes, or one for all files of three.
-        labels: Names of the mask's values, where it is an atlas; other values are left out.
+        labels: Names of the mask's values, where it is an atlas of whole numbers; other values are left out.
         history: "average_repeats" or "zscore_sessions", if that was done already.
 
     Returns:
@@ -40,8 +41,8 @@ def read_nifti(
 
     Raises:
         FileNotFoundError: If there are no such files.
-        ValueError: If files differ in shape or place from the mask, rows and stimuli in number, or a value in the mask is
-            infinite.
+        ValueError: If a file is cut short, damaged (gzip's checksum counts) or no NIfTI, files differ in shape or place from
+            the mask, rows and stimuli in number, a value in the mask is infinite, or labels meet fractions.
 
     Example:
         >>> import tempfile, nibabel
@@ -57,27 +58,21 @@ def read_nifti(
     from nilearn.maskers import NiftiMasker
 
     files = _files(images)
-    if isinstance(mask, np.ndarray):
-        raise TypeError("the mask is a NIfTI image or path, so that its place is known; got an array: "
-                        "nibabel.Nifti1Image(mask, affine)")  # fmt: skip
-    atlas = mask if isinstance(mask, nibabel.Nifti1Image) else nibabel.load(mask)
-    numbers = np.asarray(atlas.dataobj)
-    refuse_infinite(numbers, "the mask")
-    numbers = np.rint(np.nan_to_num(numbers)).astype(np.int64)
-    inside = np.isin(numbers, list(labels)) if labels else numbers > 0
-    if not inside.any():
-        raise ValueError(f"the mask has no voxel {'of ' + str(dict(labels)) if labels else 'above 0'}")
+    atlas, numbers, inside = _inside(mask, labels)
     masker = NiftiMasker(nibabel.Nifti1Image(inside.astype(np.uint8), atlas.affine), standardize=None, dtype="float32")
     masker.fit()
     parts, sessions = [], []
     for number, file in enumerate(files, 1):
-        image = nibabel.load(file)
+        image, data = load_volume(file)
+        if image.ndim not in (3, 4) or not data.size:
+            raise ValueError(
+                f"{file} has shape {image.shape}: a volume has three axes, or four with one volume or more"
+            )
         if image.shape[:3] != inside.shape or not np.allclose(image.affine, atlas.affine, atol=1e-4):
             what = f"shape {image.shape[:3]}, the mask {inside.shape}" if image.shape[:3] != inside.shape else (
                 "another affine than the mask, so another place")  # fmt: skip
             raise ValueError(f"{file} has {what}: resample one of them first (nilearn.image.resample_to_img)")
-        data = np.asanyarray(image.dataobj)
-        refuse_infinite(data[inside], f"{file}, in the mask,")  # the masker would make them 0
+        as_values(data[inside], f"{file}, in the mask,")  # the masker would make infinite ones 0
         values = np.atleast_2d(masker.transform(image))
         if np.issubdtype(data.dtype, np.floating):  # the masker makes NaN 0, which would pass for a response
             values[np.isnan(data[inside].T.reshape(values.shape))] = np.nan
@@ -88,15 +83,89 @@ def read_nifti(
     for name, given in (("stimulus", stimulus), ("session", session)):
         if given is not None and len(given) != len(values):
             raise ValueError(f"{len(values)} volumes but {len(given)} values of {name}")
+    info: dict[str, Any] = {
+        "shape": list(inside.shape), "affine": atlas.affine.tolist(), "files": [f.name for f in files]
+    }  # fmt: skip
+    if stimulus is not None:
+        stimulus, ids = number_names(stimulus, "stimulus")
+        info |= {} if ids is None else {"stimulus_id": ids}
     return Responses.from_arrays(
         values,
         stimulus=stimulus,
         session=sessions if session is None else session,
         roi=names,
         voxel_index=np.argwhere(inside),
-        info={"shape": list(inside.shape), "affine": atlas.affine.tolist(), "files": [f.name for f in files]},
+        info=info,
         history=history,
     )
+
+
+def load_volume(path: str | os.PathLike[str]) -> tuple[Any, np.ndarray]:
+    """A NIfTI image and its numbers, read whole.
+
+    A compressed file is unpacked to its end, where gzip keeps a checksum: nibabel stops where the numbers end.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is empty, cut short, damaged, or no NIfTI.
+
+    Example:
+        >>> import tempfile, nibabel
+        >>> path = tempfile.mkdtemp() + "/volume.nii.gz"
+        >>> nibabel.save(nibabel.Nifti1Image(np.ones((2, 3, 4), np.float32), np.eye(4)), path)
+        >>> load_volume(path)[1].shape
+        (2, 3, 4)
+    """
+    import nibabel
+    from isal import igzip
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no NIfTI file {path}")
+    try:
+        with path.open("rb") as file:
+            compressed = file.read(2) == b"\x1f\x8b"
+        if compressed:
+            with igzip.open(path) as stream:
+                content = stream.read()
+            version2 = 540 in (int.from_bytes(content[:4], order) for order in ("little", "big"))
+            image = (nibabel.Nifti2Image if version2 else nibabel.Nifti1Image).from_bytes(content)
+        else:
+            image = nibabel.load(path)
+        return image, np.asanyarray(image.dataobj)
+    except Exception as error:  # of damage gzip, zlib and nibabel say what they stumbled over: anything
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"{path} can't be read as NIfTI: cut short, damaged, or something else ({reason})") from error
+
+
+def _inside(mask: Any, labels: Mapping[int, str] | None) -> tuple[Any, np.ndarray, np.ndarray]:
+    """The mask as an image, its whole numbers, and which voxels are kept; all (x, y, z)."""
+    import nibabel
+
+    what = "the mask" if not isinstance(mask, (str, os.PathLike)) else f"the mask {mask}"
+    if isinstance(mask, np.ndarray) or not isinstance(mask, (str, os.PathLike, nibabel.spatialimages.SpatialImage)):
+        raise TypeError(f"the mask is a NIfTI image or path, so that its place is known; got {type(mask).__name__}: "
+                        "nibabel.Nifti1Image(mask, affine) makes one of an array")  # fmt: skip
+    if isinstance(mask, (str, os.PathLike)):
+        atlas, data = load_volume(mask)
+    else:
+        atlas, data = mask, np.asarray(mask.dataobj)
+    while data.ndim > 3 and data.shape[-1] == 1:
+        data = data[..., 0]
+    if data.ndim != 3:
+        raise ValueError(f"{what} has shape {data.shape}: it must be one volume, (x, y, z)")
+    data = np.nan_to_num(as_values(data, what))
+    numbers = np.rint(data).astype(np.int64)
+    if labels and (numbers != data).any():
+        place = np.argwhere(numbers != data)[0].tolist()
+        raise ValueError(
+            f"{what} holds fractions, {data[tuple(place)]:.4g} at {place}, but labels name whole numbers: is it a map of "
+            "probabilities?"
+        )
+    inside = np.isin(numbers, list(labels)) if labels else data > 0
+    if not inside.any():
+        raise ValueError(f"{what} has no voxel {'of ' + str(dict(labels)) if labels else 'above 0'}")
+    return atlas, numbers, inside
 
 
 def _natural(path: Path) -> list[Any]:
@@ -108,7 +177,10 @@ def _files(images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) ->
     if isinstance(images, (str, os.PathLike)):
         path = Path(images)
         found = path.iterdir() if path.is_dir() else [path]
-        files = sorted((p for p in found if p.name.endswith((".nii", ".nii.gz"))), key=_natural)
+        files = sorted(
+            (p for p in found if p.name.lower().endswith((".nii", ".nii.gz")) and not p.name.startswith(".")),
+            key=_natural,
+        )
     else:
         files = [Path(p) for p in images]
     missing = [str(p) for p in files if not p.exists()]

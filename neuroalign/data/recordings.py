@@ -9,10 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from neuroalign.data.array_files import damaged, load_member, load_numpy, member_shape
+from neuroalign.data.fields import as_values, number_names
 from neuroalign.data.responses import Responses
 from neuroalign.data.responses_file import FORMAT
+from neuroalign.data.tables import numbers_of, read_table
+from neuroalign.hdf5 import dataset, open_hdf5
 
 _AXES = {"stimulus", "repeat", "voxel"}
+_ABOUT_ROWS = {
+    "category", "class", "condition", "filename", "id", "image", "image_id", "image_name", "index", "label",
+    "nsd_id", "nsdid", "onset", "rep", "repeat", "repetition", "run", "session_id", "stim", "stimulus_id",
+    "stimulus_name", "stimuli", "subject", "subject_id", "time", "trial", "trial_id", "trial_type",
+}  # fmt: skip
 
 
 def read_recording(
@@ -28,17 +37,22 @@ def read_recording(
 
     Args:
         path: .npy, .npz, .mat (of any version), .h5 or .hdf5 (other than our own), .csv or .tsv. Of a table every column is
-            a voxel, but "stimulus" and "session", which say what the rows are.
+            a voxel, but "stimulus" and "session", which say what the rows are; see :func:`neuroalign.data.tables.read_table`.
         axes: What the array's axes are, in their order: "stimulus voxel", "voxel stimulus", "voxel stimulus repeat", ... With
             repeats every repeat becomes a row; those that are NaN throughout are left out.
         key: Name of the array, where the file holds several.
-        stimulus: (stimulus,) the images' identity; default 0, 1, 2, ...
+        stimulus: (stimulus,) the images' identity; default what a table says, else 0, 1, 2, ... Names, such as those of image
+            files, are numbered in sorted order, and kept in ``info["stimulus_id"]``.
         roi: Region of each voxel, or of all.
         averaged: Whether the values are means over repeats already; averaging again is then refused.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file holds no such array (the message lists what it holds), or its axes are others.
+        ValueError: If the file holds no such array (the message lists what it holds), is damaged, its axes are others, its
+            values no real numbers or all missing, or stimuli are no whole numbers or names. The message names the file.
+
+    Warns:
+        UserWarning: Where the first column of a table was the index that ``DataFrame.to_csv`` writes.
 
     Example:
         >>> import tempfile
@@ -48,25 +62,30 @@ def read_recording(
         Responses(400 rows, 30 voxels, 100 stimuli, roi: V4)
     """
     path = Path(path)
-    if not path.exists():
+    if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    columns: dict[str, np.ndarray] = {}
-    if path.suffix in (".csv", ".tsv"):
-        values, columns = _table(path)
-        axes = "stimulus voxel"
-    else:
-        values = _array(path, key)
-    if stimulus is None:
-        stimulus = columns.get("stimulus")
-    return from_axes(
-        values,
-        axes,
-        stimulus=stimulus,
-        session=columns.get("session"),
-        roi=roi,
-        history=("average_repeats",) if averaged else (),
-        info={"dataset": path.name},
-    )
+    columns: dict[str, Any] = {}
+    try:
+        if path.suffix.lower() in (".csv", ".tsv"):
+            if axes.split() != ["stimulus", "voxel"]:
+                raise ValueError(f"of a table the rows are stimuli and the columns voxels; got axes={axes!r}")
+            values, columns = _table(path)
+        else:
+            values = _array(path, key)
+        responses = from_axes(
+            as_values(values, str(path)),
+            axes,
+            stimulus=columns.get("stimulus") if stimulus is None else stimulus,
+            session=columns.get("session"),
+            roi=roi,
+            history=("average_repeats",) if averaged else (),
+            info={"dataset": path.name},
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    if averaged and len(np.unique(responses.stimulus)) < len(responses):
+        raise ValueError(f"{path}: some stimulus has several rows, so they are no averages: leave averaged=True out")
+    return responses
 
 
 def from_axes(
@@ -77,26 +96,31 @@ def from_axes(
     Args:
         values: With two or three axes.
         axes: Their names in order, of "stimulus", "voxel" and, if there is a third, "repeat".
-        stimulus: (stimulus,) the images' identity; default 0, 1, 2, ...
+        stimulus: (stimulus,) the images' identity, numbers or names; default 0, 1, 2, ...
         **fields: As in :meth:`Responses.from_arrays`.
 
     Raises:
-        ValueError: If the names are not these, or not as many as there are axes.
+        TypeError: If values are no real numbers.
+        ValueError: If the names are not these, or not as many as there are axes; if nothing but NaN was recorded.
 
     Example:
         >>> from_axes(np.random.randn(4, 10, 3), "voxel stimulus repeat")
         Responses(30 rows, 4 voxels, 10 stimuli, roi: unknown)
     """
-    values = np.asarray(values, dtype=np.float32)
+    values = as_values(values, "values")
     names = axes.split() if isinstance(axes, str) else list(axes)
     if not {"stimulus", "voxel"} <= set(names) <= _AXES or len(set(names)) != len(names) or len(names) != values.ndim:
         raise ValueError(f"axes name the {values.ndim} axes of an array of shape {values.shape}, of 'stimulus', 'voxel' and "
                          f"'repeat', such as 'voxel stimulus repeat'; got {axes!r}")  # fmt: skip
     values = np.moveaxis(values, [names.index(n) for n in names if n == "stimulus"], [0])
     names = ["stimulus", *(n for n in names if n != "stimulus")]
-    identity = np.arange(len(values)) if stimulus is None else np.asarray(stimulus)
+    identity, ids = number_names(np.arange(len(values)) if stimulus is None else stimulus, "stimulus")
     if len(identity) != len(values):
         raise ValueError(f"{len(values)} stimuli in the array, {len(identity)} named")
+    if ids is not None:
+        fields["info"] = {**(fields.get("info") or {}), "stimulus_id": ids}
+    if values.size and np.isnan(values.flat[0]) and np.isnan(values).all():
+        raise ValueError("every value is NaN: nothing was recorded")
     if len(names) == 2:
         return Responses.from_arrays(values, stimulus=identity, **fields)
     if names[1] == "voxel":
@@ -106,48 +130,80 @@ def from_axes(
     return Responses.from_arrays(trials[kept], stimulus=np.repeat(identity, values.shape[1])[kept], **fields)
 
 
-def _table(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    import pandas as pd
-
-    table = pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",")
-    columns = {name: table.pop(name).to_numpy(dtype=np.int64) for name in ("stimulus", "session") if name in table}
-    wrong = [str(name) for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
-    if wrong:
+def _table(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    table = read_table(path)
+    names = ["".join(name.casefold().split()) for name in table.columns]
+    columns: dict[str, Any] = {}
+    for name in ("stimulus", "session"):
+        places = [place for place, found in enumerate(names) if found == name]
+        if len(places) > 1:
+            raise ValueError(f"{path} has {len(places)} columns {name!r}: which one says what the rows are?")
+        if places:
+            columns[name] = table.iloc[:, places[0]].to_numpy()
+    voxels = [place for place, name in enumerate(names) if name not in columns]
+    if not voxels:
+        raise ValueError(f"{path} has no column of a voxel; it has {list(table.columns)}")
+    values = numbers_of(path, table.iloc[:, voxels], "every column but 'stimulus' and 'session' is a voxel")
+    about = [table.columns[place] for place in voxels if names[place] in _ABOUT_ROWS]
+    if about:
         raise ValueError(
-            f"{path}: columns {wrong} are not numbers; every column but 'stimulus' and 'session' is a voxel"
+            f"{path}: columns {about} say something of the rows, and would be taken for voxels: name the one that tells the "
+            "images 'stimulus', the one that tells sessions 'session', and remove others"
         )
-    return table.to_numpy(dtype=np.float32), columns
+    return values, columns
 
 
-def _array(path: Path, key: str | None) -> np.ndarray:
-    if path.suffix == ".npy":
-        return np.load(path)
-    if path.suffix == ".npz":
-        with np.load(path) as file:
-            return file[_choose(path, key, {k: file[k].shape for k in file.files})]
-    if path.suffix == ".mat":
-        from scipy.io import loadmat, whosmat
-
-        try:
-            return loadmat(path)[_choose(path, key, {name: shape for name, shape, _ in whosmat(path)})]
-        except NotImplementedError:  # MATLAB 7.3 is HDF5, with the axes reversed
-            return _hdf5(path, key).T
-    if path.suffix in (".h5", ".hdf5"):
+def _array(path: Path, key: str | None) -> Any:
+    kind = path.suffix.lower()
+    if kind in (".h5", ".hdf5"):
         return _hdf5(path, key)
-    raise ValueError(f"{path.name}: recordings are read from .npy, .npz, .mat, .h5, .hdf5, .csv and .tsv")
+    if kind not in (".npy", ".npz", ".mat"):
+        raise ValueError(f"{path.name}: recordings are read from .npy, .npz, .mat, .h5, .hdf5, .csv and .tsv")
+    if not path.stat().st_size:
+        raise ValueError(f"{path} is empty")
+    if kind == ".mat":
+        return _matlab(path, key)
+    file = load_numpy(path)
+    if isinstance(file, np.ndarray):
+        return file
+    with file:
+        return load_member(
+            path, file, _choose(path, key, {name: member_shape(path, file, name) for name in file.files})
+        )
+
+
+def _matlab(path: Path, key: str | None) -> Any:
+    from scipy.io import loadmat, whosmat
+    from scipy.sparse import issparse
+
+    try:
+        name = _choose(path, key, {name: shape for name, shape, _ in whosmat(path)})
+        values = loadmat(path, variable_names=[name])[name]
+    except NotImplementedError:  # MATLAB 7.3 is HDF5, with the axes reversed
+        return _hdf5(path, key).T
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise damaged(path, "MATLAB", error) from error
+    except Exception as error:  # of damage scipy says what its reader stumbled over: anything
+        raise damaged(path, "MATLAB", error) from error
+    return values.toarray() if issparse(values) else values
 
 
 def _hdf5(path: Path, key: str | None) -> np.ndarray:
     import h5py
 
-    with h5py.File(path) as file:
+    with open_hdf5(path) as file:
         if file.attrs.get("format") == FORMAT:
             raise ValueError(f"{path} is a file of Responses: Responses.load reads it")
         arrays: dict[str, tuple[int, ...]] = {}
-        file.visititems(
-            lambda name, item: arrays.update({name: item.shape}) if isinstance(item, h5py.Dataset) else None
-        )
-        return file[_choose(path, key, arrays)][()]
+
+        def note(name: str, item: Any) -> None:
+            if isinstance(item, h5py.Dataset) and not name.startswith("#"):  # MATLAB's own
+                arrays[name] = item.shape or ()
+
+        file.visititems(note)
+        return dataset(file, _choose(path, key, arrays))[()]
 
 
 def _choose(path: Path, key: str | None, arrays: dict[str, tuple[int, ...]]) -> str:

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from neuroalign.data.fields import as_flags, as_identities, as_places, as_regions, as_values, has_names
 from neuroalign.data.repeats import mean_inverse, valid_counts
-from neuroalign.data.standardization import constant_columns, group_means, moments, refuse_infinite, zscore
+from neuroalign.data.responses_checks import check_fields, convert_fields
+from neuroalign.data.standardization import constant_columns, group_means, moments, zscore
 from neuroalign.functional import noise_ceiling_of_trials, rescale_ceiling
 from neuroalign.types import unknown
 
@@ -45,13 +47,15 @@ class Responses:
         vertex_index: (voxel, 2) int64, hemisphere (0 left, 1 right) and vertex of a surface, or None.
         behaviour: By name (trial,) float32: what the subject did, NaN where it did nothing.
         maps: By name (voxel,) float32: what else is known of each voxel, such as "R2".
-        info: Where the responses come from; plain values that JSON can hold. For a volume ``shape`` and ``affine``.
+        info: Where the responses come from; plain values that JSON can hold. For a volume ``shape`` and ``affine``; where
+            stimuli have names, these under ``stimulus_id``, in the order of their numbers.
         valid_repeats: (trial, voxel) integers, how many trials each value is the mean of, or None where that is ``repeats``
             in every voxel: averages of trials that hold missing values have it.
         history: What was done already, "zscore_sessions" or "average_repeats", and is refused a second time.
 
     Raises:
-        ValueError: If the fields don't fit together.
+        TypeError: If values are no real numbers, or identities are names.
+        ValueError: If the fields don't fit together, a noise ceiling is above 1, or a row is the mean of no trial.
 
     Example:
         >>> responses = Responses.from_arrays(np.random.randn(6, 4), stimulus=[0, 0, 1, 1, 2, 2])
@@ -102,47 +106,32 @@ class Responses:
             history: "average_repeats" if rows are averages already, "zscore_sessions" if they were z-scored.
 
         Raises:
-            ValueError: If lengths don't fit together, or a value is infinite.
+            TypeError: If values are no real numbers, or stimuli are names: number them first, as the message says.
+            ValueError: If lengths don't fit together, nothing was recorded, a value is infinite, a stimulus or session is no
+                whole number, or a ceiling is above 1.
         """
-        with np.errstate(over="ignore"):  # told in words
-            values = np.asarray(values, dtype=np.float32)
-        refuse_infinite(values, "values")
+        values = as_values(values, "values")
         if values.ndim != 2:
             raise ValueError(f"values must be (trial, voxel); got shape {values.shape}")
         n, v = values.shape
-        if noise_ceiling is not None:
-            refuse_infinite(np.asarray(noise_ceiling, dtype=np.float64), "noise_ceiling")
+        if not n or not v:
+            raise ValueError(f"values are ({n}, {v}), (trial, voxel): nothing was recorded. Is the region empty?")
         return cls(
             values=values,
-            stimulus=np.arange(n) if stimulus is None else np.asarray(stimulus, dtype=np.int64),
-            session=np.ones(n, dtype=np.int64) if session is None else np.asarray(session, dtype=np.int64),
-            roi=np.full(v, roi) if isinstance(roi, str) else np.asarray(roi, dtype=str),
-            noise_ceiling=None if noise_ceiling is None else np.asarray(noise_ceiling, dtype=np.float32),
-            shared=np.zeros(n, dtype=bool) if shared is None else np.asarray(shared, dtype=bool),
-            voxel_index=None if voxel_index is None else np.asarray(voxel_index, dtype=np.int64),
+            stimulus=np.arange(n) if stimulus is None else as_identities(stimulus, "stimulus"),
+            session=np.ones(n, dtype=np.int64) if session is None else as_identities(session, "session"),
+            roi=np.full(v, roi) if isinstance(roi, str) else as_regions(roi, "roi"),
+            noise_ceiling=None if noise_ceiling is None else as_values(noise_ceiling, "noise_ceiling"),
+            shared=np.zeros(n, dtype=bool) if shared is None else as_flags(shared, "shared"),
+            voxel_index=None if voxel_index is None else as_places(voxel_index),
             repeats=np.ones(n, dtype=np.int64),
             info=dict(info or {}),
             history=tuple(history),
         )
 
     def __post_init__(self) -> None:
-        n, v = self.values.shape
-        for name, length in (("stimulus", n), ("session", n), ("shared", n), ("repeats", n), ("roi", v)):
-            got = getattr(self, name).shape
-            if got != (length,):
-                raise ValueError(f"values are ({n}, {v}), so {name} must be ({length},); got {got}")
-        if self.noise_ceiling is not None and self.noise_ceiling.shape != (v,):
-            raise ValueError(f"values have {v} voxels, noise_ceiling {self.noise_ceiling.shape}")
-        if self.valid_repeats is not None and self.valid_repeats.shape != (n, v):
-            raise ValueError(f"values are ({n}, {v}), valid_repeats {self.valid_repeats.shape}")
-        for name, axes in (("voxel_index", 3), ("vertex_index", 2)):
-            index = getattr(self, name)
-            if index is not None and index.shape != (v, axes):
-                raise ValueError(f"values have {v} voxels, {name} {index.shape}")
-        for fields, length, kind in ((self.behaviour, n, "rows"), (self.maps, v, "voxels")):
-            for name, value in fields.items():
-                if value.shape != (length,):
-                    raise ValueError(f"values have {length} {kind}, {name!r} {value.shape}")
+        convert_fields(self)
+        check_fields(self)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -193,7 +182,7 @@ class Responses:
 
     def on_vertices(self, vertex_index: np.ndarray) -> Responses:
         """With the place of each voxel on a surface: (voxel, 2), hemisphere (0 left, 1 right) and vertex."""
-        return replace(self, vertex_index=np.asarray(vertex_index, dtype=np.int64), voxel_index=None)
+        return replace(self, vertex_index=as_places(vertex_index), voxel_index=None)
 
     def drop_invalid(self) -> Responses:
         """Without the voxels that are NaN in every row or constant over rows: nothing can be learned from them."""
@@ -203,11 +192,11 @@ class Responses:
         """Each voxel to mean 0 and standard deviation 1 (ddof 0) within each session.
 
         Removes drifts of baseline and gain between sessions; do it before averaging. Missing values are left out; a
-        voxel that is constant in a session is NaN there.
+        voxel that is constant in a session, but for one unit in the last place of float32, is NaN there.
 
         Args:
-            without: Stimuli whose trials don't enter means and standard deviations (they are z-scored by the others'): the
-                test images, so that nothing of them reaches training.
+            without: Stimuli, by number or name, whose trials don't enter means and standard deviations (they are z-scored by
+                the others'): the test images, so that nothing of them reaches training.
 
         Raises:
             ValueError: If rows were z-scored, or averaged over sessions, already, or a session has no other trials.
@@ -215,10 +204,11 @@ class Responses:
         self._refuse_again("zscore_sessions", "z-scored within sessions")
         if (self.session < 0).any() or "average_repeats" in self.history:
             raise ValueError("rows are averages over sessions already: z-score sessions before average_repeats")
+        left_out = self.numbers_of(without) if len(without) else np.zeros(0, dtype=np.int64)
         values = np.empty_like(self.values)
         for session in np.unique(self.session):
             rows = self.session == session
-            reference = rows & ~np.isin(self.stimulus, without) if len(without) else rows
+            reference = rows & ~np.isin(self.stimulus, left_out) if len(left_out) else rows
             if not reference.any():
                 raise ValueError(
                     f"session {session} shows only stimuli that are left out: nothing is left to z-score by"
@@ -302,10 +292,12 @@ class Responses:
     def split(self, test: Sequence[int] | np.ndarray) -> tuple[Responses, Responses]:
         """The rest, and the rows of the given stimuli, such as :func:`neuroalign.data.read_split` names them.
 
+        They are numbers, or names of ``info["stimulus_id"]``.
+
         Raises:
             ValueError: If one of the two would be empty.
         """
-        inside = np.isin(self.stimulus, np.asarray(test))
+        inside = np.isin(self.stimulus, self.numbers_of(test))
         if inside.all() or not inside.any():
             raise ValueError(
                 f"{int(inside.sum())} of {len(self)} rows show a test stimulus: a split needs some of each"
@@ -315,7 +307,7 @@ class Responses:
     def standardize(self, reference: Responses) -> Responses:
         """Each voxel minus the mean, over the standard deviation (ddof 0), of the reference: the training rows.
 
-        A voxel that is constant or missing in the reference becomes NaN.
+        A voxel that is constant (but for one unit in the last place of float32) or missing in the reference becomes NaN.
 
         Raises:
             ValueError: If the reference has other voxels.
@@ -382,6 +374,28 @@ class Responses:
             stimulus[group] = names[partner[inverse]]
         order = np.argsort(stimulus, kind="stable")
         return replace(self.rows(order), stimulus=stimulus[order])
+
+    def numbers_of(self, stimuli: Sequence[int] | Sequence[str] | np.ndarray) -> np.ndarray:
+        """The identities of some stimuli, given by number or by the names in ``info["stimulus_id"]``.
+
+        Raises:
+            TypeError: If they are names, and these responses know none.
+            ValueError: If a name is unknown; the message lists near matches.
+
+        Example:
+            >>> responses = Responses.from_arrays(np.zeros((2, 3)), info={"stimulus_id": ["car.png", "cat.png"]})
+            >>> responses.numbers_of(["cat.png"])
+            array([1])
+        """
+        given = np.asarray(stimuli)
+        known = self.info.get("stimulus_id")
+        if known is None or not has_names(given):
+            return as_identities(given, "stimuli")
+        numbers = {name: number for number, name in enumerate(known)}
+        for name in given.tolist():
+            if name not in numbers:
+                raise ValueError(unknown("stimulus", name, numbers))
+        return np.array([numbers[name] for name in given.tolist()], dtype=np.int64)
 
     def _check_same_voxels(self, other: Responses) -> None:
         if other.num_voxels != self.num_voxels or (other.roi != self.roi).any():

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from neuroalign.functional.variation import is_constant
-
 _BLOCK = 2**24  # numbers worked on at once in float64, so that memory doesn't grow with the number of voxels
 
 
@@ -27,17 +25,21 @@ def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def constant_columns(values: np.ndarray) -> np.ndarray:
-    """Which columns don't vary, or hold nothing but NaN; see :func:`neuroalign.functional.variation.is_constant`."""
+    """Which columns don't vary, or hold nothing but NaN.
+
+    They vary from two units in the last place on: what was measured in steps of that size, 10,000,000 to 10,000,003 say, is
+    data. (Of what a network computes, :func:`neuroalign.functional.variation.is_constant` takes a few for rounding.)
+    """
     constant = np.empty(values.shape[1], dtype=bool)
     for columns in column_blocks(values):
         x = values[:, columns]
         valid = ~np.isnan(x)
         low, high = (np.where(valid, x, fill) for fill in (np.inf, -np.inf))
+        low = low.min(0, initial=np.inf).astype(np.float64)
+        high = high.max(0, initial=-np.inf).astype(np.float64)
         with np.errstate(invalid="ignore"):  # of a column without numbers
-            constant[columns] = is_constant(
-                low.min(0, initial=np.inf).astype(np.float64), high.max(0, initial=-np.inf).astype(np.float64),
-                np.finfo(np.float32).eps,
-            )  # fmt: skip
+            step = np.finfo(np.float32).eps * np.maximum(np.abs(low), np.abs(high))
+            constant[columns] = (high - low <= step) & (high - low < np.inf)
     return constant
 
 

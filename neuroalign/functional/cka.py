@@ -9,6 +9,7 @@ from torch import Tensor
 
 from neuroalign.functional.dissimilarity import squared_distances
 from neuroalign.functional.gram import (
+    all_finite,
     center,
     centered_gram,
     check_enough,
@@ -20,7 +21,7 @@ from neuroalign.functional.gram import (
     uniform,
 )
 from neuroalign.functional.repeats import average_repeats, group_valid_rows
-from neuroalign.functional.variation import unit_range
+from neuroalign.functional.variation import power_of_two, unit_range
 
 
 class HSICTerms(NamedTuple):
@@ -47,7 +48,8 @@ def hsic(k: Tensor, l: Tensor, *, debiased: bool = True) -> Tensor:  # noqa: E74
         Scalar. Unchanged by permuting the stimuli of both together; scales with each matrix.
 
     Raises:
-        ValueError: If the matrices are not square and alike, or there are fewer than 4 stimuli (2 if biased).
+        ValueError: If the matrices are not square and alike, there are fewer than 4 stimuli (2 if biased), or a value, or
+            the result, is not finite.
 
     Example:
         >>> x = torch.tensor([[0.0], [1.0], [2.0], [4.0]])
@@ -64,10 +66,18 @@ def hsic(k: Tensor, l: Tensor, *, debiased: bool = True) -> Tensor:  # noqa: E74
         )
     n = len(k)
     check_enough(n, 4 if debiased else 2, "debiased HSIC" if debiased else "HSIC")
-    if not debiased:
-        k, l = double_centered(k), double_centered(l)  # noqa: E741
-        return (k * l).sum() / (n - 1) ** 2
-    return (_u_center(k) * _u_center(l)).sum() / (n * (n - 3))
+    centered, count = (_u_center, n * (n - 3)) if debiased else (double_centered, (n - 1) ** 2)
+    value = (centered(k) * centered(l)).sum() / count
+    if torch.finfo(value.dtype).tiny * 1e6 < abs(float(value)) < torch.inf:
+        return value
+    for name, matrix in (("k", k), ("l", l)):
+        if not all_finite(matrix):
+            raise ValueError(f"the kernel matrix {name} has NaN or infinite values")
+    unit_k, unit_l = power_of_two(k), power_of_two(l)  # so that no product leaves the dtype on the way
+    value = (centered(k / unit_k) * centered(l / unit_l)).sum() / count * unit_k * unit_l
+    if not bool(value.detach().isfinite()):
+        raise ValueError(f"HSIC leaves {value.dtype}: divide the matrices by a number, or give float64 ones")
+    return value
 
 
 def _u_center(k: Tensor) -> Tensor:

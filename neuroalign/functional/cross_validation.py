@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from neuroalign.functional.gram import check_sets, gram, has_nan, widen
-from neuroalign.functional.regression import check_penalty
+from neuroalign.functional.gram import all_finite, check_infinite, check_sets, gram, has_nan, widen
+from neuroalign.functional.regression import check_penalty, check_representable
+from neuroalign.functional.variation import power_of_two
 
 
 class RidgeFit(NamedTuple):
@@ -44,8 +45,8 @@ def ridge_cv(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor, *, num_f
         The penalties, and the fit to all stimuli under them: predictions are ``query @ fit.coefficients + fit.intercept``.
 
     Raises:
-        ValueError: If the shapes don't fit, a penalty is not positive, a response is missing, or there are fewer stimuli
-            than folds.
+        ValueError: If the shapes don't fit, a penalty is not positive or beyond the tensors' dtype, a value is missing or
+            infinite, or there are fewer stimuli than folds.
 
     Example:
         >>> x = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
@@ -54,14 +55,22 @@ def ridge_cv(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor, *, num_f
     """
     check_sets(x, y)
     x, y = widen(x, y)
-    grid = torch.as_tensor(penalties, dtype=x.dtype, device=x.device).flatten()
-    check_penalty(grid)
+    given = torch.as_tensor(penalties, dtype=torch.float64, device=x.device).flatten()
+    check_penalty(given)
+    check_representable(given, x.dtype)
+    if not all_finite(x):
+        raise ValueError("x has NaN or infinite values: drop those stimuli or features first")
+    check_infinite(y=y)
     if has_nan(y):
         raise ValueError(
             "cross-validation over folds needs complete responses: drop the voxels with NaN, or use ridge_gcv"
         )
     if not 2 <= num_folds <= len(x):
         raise ValueError(f"num_folds must be from 2 to the number of stimuli, {len(x)}; got {num_folds}")
+    # Near 1 no square leaves the dtype; divided by powers of two, nothing is rounded.
+    unit, unit_y = power_of_two(x), power_of_two(y)
+    x, y = x / unit, y / unit_y
+    grid = (given / unit.double() ** 2).clamp_max(torch.finfo(x.dtype).max ** 0.75).to(x.dtype)
     n, mean_x, mean_y = len(x), x.mean(0), y.mean(0)
     x, y = x - mean_x, y - mean_y
     dual = n < x.shape[1]
@@ -96,7 +105,8 @@ def ridge_cv(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor, *, num_f
         coefficients = x.T @ ((vectors * back) @ solution)
     else:
         coefficients = vectors @ solution
-    return RidgeFit(grid[chosen], coefficients, mean_y - mean_x @ coefficients)
+    intercept = (mean_y - mean_x @ coefficients) * unit_y
+    return RidgeFit(given[chosen].to(x.dtype), coefficients * (unit_y / unit), intercept)
 
 
 def _left_out(a: Tensor, shrink: Tensor, n: int) -> Tensor:

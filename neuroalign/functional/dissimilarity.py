@@ -148,7 +148,8 @@ def rdm(x: Tensor, *, dissimilarity: Dissimilarity = "sqeuclidean", weight: Tens
         or with a constant (zero) pattern where the correlation (cosine) has no value.
 
     Raises:
-        ValueError: If there are fewer than 2 stimuli, a value is infinite, or the dissimilarity is unknown.
+        ValueError: If there are fewer than 2 stimuli, a value is infinite, the dissimilarity is unknown, or squared
+            distances are too large or too small for their dtype.
 
     Example:
         >>> rdm(torch.tensor([[0.0, 0.0], [0.0, 2.0], [2.0, 2.0]])).round(decimals=3)
@@ -169,10 +170,24 @@ def rdm(x: Tensor, *, dissimilarity: Dissimilarity = "sqeuclidean", weight: Tens
     if not bool(valid.all()):
         w, x = torch.where(valid, w, 0), torch.where(valid, x, 0)
     d, defined, unit = dissimilarities(x, w, dissimilarity)
+    if dissimilarity == "sqeuclidean":
+        _check_distances(d.detach(), unit)
     d = d * unit**2
     if defined is not None:
         d = torch.where(defined, d, torch.nan)
     return d[upper(len(x), d.device)]
+
+
+def _check_distances(d: Tensor, unit: Tensor) -> None:
+    """Refuse squared distances of columns divided by ``unit`` that would leave their dtype with it."""
+    if float(unit) == 1:
+        return
+    top, limits = float(d.max()) * float(unit) ** 2, torch.finfo(d.dtype)
+    if float(d.max()) > 0 and not limits.tiny <= top <= limits.max:
+        raise ValueError(
+            f"squared distances of about {top:.3g} leave {d.dtype}: multiply the responses by a number that brings them "
+            "near 1, or give float64 tensors"
+        )
 
 
 def upper(n: int, device: torch.device | None = None) -> Tensor:

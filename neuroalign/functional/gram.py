@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from neuroalign.functional.devices import check_devices
 from neuroalign.functional.variation import unit_range
 
 
@@ -30,7 +32,7 @@ def check_sets(preds: Tensor, target: Tensor) -> None:
 
     Raises:
         TypeError: If one is no tensor, or not floating point.
-        ValueError: If the shapes don't fit, or a side has no columns.
+        ValueError: If the shapes don't fit, a side has no columns, or the two are on different devices.
     """
     for name, x in (("preds", preds), ("target", target)):
         if not isinstance(x, Tensor):
@@ -45,6 +47,7 @@ def check_sets(preds: Tensor, target: Tensor) -> None:
         raise ValueError(
             f"preds has {preds.shape[0]} stimuli and target {target.shape[0]}: rows must be the same images"
         )
+    check_devices(preds=preds, target=target)
     for name, x in (("preds", preds), ("target", target)):
         if x.shape[1] == 0:
             raise ValueError(f"{name} has no voxels: shape {tuple(x.shape)}. Is the region empty after masking?")
@@ -124,17 +127,24 @@ _REMEDIES = {
 }
 
 
-def check_infinite(**tensors: Tensor | None) -> None:
+def check_infinite(*, squared: bool = False, **tensors: Tensor | None) -> None:
     """Refuse infinite values, which a mean would spread and a mask would hide.
 
     Args:
+        squared: Whether the values will be squared and summed: such as are too large for that are refused too, unless they
+            cancel out in a plain sum.
         **tensors: By the name that the error gives them; None is passed over.
 
     Raises:
         ValueError: Saying which tensor, how many, where the first is, and what to do.
     """
     for name, x in tensors.items():
-        if x is None or bool(x.detach().nansum().isfinite()):
+        if x is None:
+            continue
+        dtype = torch.promote_types(x.dtype, torch.float32)  # in which it is computed
+        largest = (torch.finfo(dtype).max / max(x.numel(), 1)) ** 0.5 if squared else math.inf
+        total = float(x.detach().nansum())
+        if math.isfinite(total) and abs(total) <= largest:
             continue
         infinite = x.detach().isinf()
         count = int(infinite.sum())
@@ -143,6 +153,12 @@ def check_infinite(**tensors: Tensor | None) -> None:
             raise ValueError(
                 f"{name} has infinite values; {_REMEDIES.get(name, 'mark missing ones by NaN')} ({count} of them, the first "
                 f"at {place})"
+            )
+        top = float(x.detach().nan_to_num(0.0).abs().max())
+        if top > largest:
+            raise ValueError(
+                f"{name} has values up to {top:.3g}, whose squares leave {dtype}: bring them to another unit (z-scores, "
+                "say), or give float64 tensors"
             )
 
 

@@ -14,10 +14,13 @@ def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
     return (weight * values).sum() / weight.sum().clamp_min(torch.finfo(values.dtype).tiny)
 
 
-def _weigh(preds: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def _weigh(
+    preds: Tensor, target: Tensor, weight: Tensor | None, *, squared: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     check_pair(preds, target)
-    check_infinite(target=target, weight=weight)
     preds, target = widen(preds, target)
+    check_infinite(weight=weight)
+    check_infinite(target=target, squared=squared)
     valid = ~target.isnan()
     if not bool(valid.any()):
         raise ValueError("target has no valid value: every entry is NaN")
@@ -60,13 +63,14 @@ def gaussian_nll(
         Scalar.
 
     Raises:
-        ValueError: If the shapes differ, nothing is valid, a target is infinite, or a variance is not positive and finite.
+        ValueError: If the shapes differ, nothing is valid, a target is infinite or its square would be, or a variance is not
+            positive and finite.
 
     Example:
         >>> gaussian_nll(torch.zeros(2, 1), torch.tensor([[1.0], [-1.0]]))
         tensor(0.5000)
     """
-    preds, target, w = _weigh(preds, target, weight)
+    preds, target, w = _weigh(preds, target, weight, squared=True)
     variance = torch.as_tensor(variance, dtype=target.dtype, device=target.device)
     if not bool((variance > 0).all()):
         raise ValueError(f"variance must be positive; its smallest value is {float(variance.min()):.3g}")

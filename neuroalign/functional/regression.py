@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +10,9 @@ from torch import Tensor
 
 from neuroalign.functional.correlation import masked_correlation
 from neuroalign.functional.gram import (
+    all_finite,
     check_enough,
+    check_infinite,
     check_sets,
     check_valid,
     gram,
@@ -18,7 +21,7 @@ from neuroalign.functional.gram import (
     uniform,
     widen,
 )
-from neuroalign.functional.variation import unit_range
+from neuroalign.functional.variation import odd_unit, unit_range
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 """Penalties among which generalised cross-validation chooses, in units of the features' mean squared length."""
@@ -26,15 +29,31 @@ _LEAST = 3  # stimuli of a fold: two correlate by 1 or -1, whatever they are, an
 _CHUNK = 1 << 24  # entries of the batch of systems that are solved at once where voxels miss different stimuli
 
 
-def check_penalty(penalty: float | Tensor, num_voxels: int | None = None) -> None:
-    """Refuse penalties that are not positive, or not one or one a voxel.
+def check_representable(penalties: Tensor, dtype: torch.dtype) -> None:
+    """Refuse float64 penalties that the dtype in which the chosen ones are handed back can't hold.
 
     Raises:
         ValueError: Saying so.
     """
-    p = torch.as_tensor(penalty)
+    kept = penalties.to(dtype)
+    if not bool(((kept > 0) & kept.isfinite()).all()):
+        raise ValueError(
+            f"{dtype} can't hold penalties from {float(penalties.min()):.3g} to {float(penalties.max()):.3g}: give float64 "
+            "tensors, or features in another unit"
+        )
+
+
+def check_penalty(penalty: float | Tensor, num_voxels: int | None = None) -> None:
+    """Refuse penalties that are not positive and finite, or not one or one a voxel.
+
+    Raises:
+        ValueError: Saying so.
+    """
+    p = torch.as_tensor(penalty, dtype=None if isinstance(penalty, Tensor) else torch.float64)
     if not bool((p > 0).all()):
         raise ValueError(f"a ridge penalty must be positive; got {float(p.min()):.3g}")
+    if not bool(p.isfinite().all()):
+        raise ValueError("a ridge penalty must be finite; got inf")
     if num_voxels is not None and p.ndim and p.shape != (num_voxels,):
         raise ValueError(f"penalty must be a number or ({num_voxels},), one a voxel; got {tuple(p.shape)}")
 
@@ -44,7 +63,8 @@ def ridge(x: Tensor, y: Tensor, query: Tensor, *, penalty: float | Tensor = 1.0)
 
     Both sides are centred, so there is an unpenalised intercept. Solved by Cholesky's method on the smaller side
     (stimuli or features), once per distinct penalty; differentiable in all tensors. A voxel with missing values is fitted to
-    its valid stimuli alone, as if these were all; voxels that miss the same stimuli share one factorisation.
+    its valid stimuli alone, as if these were all; voxels that miss the same stimuli share one factorisation. Numbers of any
+    magnitude do: they are brought near 1 first, the penalty with them.
 
     Args:
         x: (stimulus, feature).
@@ -56,7 +76,8 @@ def ridge(x: Tensor, y: Tensor, query: Tensor, *, penalty: float | Tensor = 1.0)
         Predictions (query, voxel); NaN for a voxel without any valid stimulus.
 
     Raises:
-        ValueError: If the shapes don't fit or a penalty is not positive.
+        ValueError: If the shapes don't fit, a penalty is not positive, x or query is not finite, y is infinite somewhere, or
+            the penalty is lost to rounding beside features of which some depend on others.
 
     Example:
         >>> x = torch.tensor([[0.0], [1.0], [2.0]])
@@ -69,11 +90,49 @@ def ridge(x: Tensor, y: Tensor, query: Tensor, *, penalty: float | Tensor = 1.0)
         raise ValueError(f"query must be (query, {x.shape[1]}), the features of x; got {tuple(query.shape)}")
     x, y, query = widen(x, y, query)
     valid = ~y.isnan()
-    penalty = torch.as_tensor(penalty, dtype=x.dtype, device=x.device)
-    if bool(valid.all()):
+    complete = bool(valid.all())
+    y = y if complete else torch.where(valid, y, 0)
+    unit, unit_y = odd_unit(x), odd_unit(y)
+    for name, finite in (("x", math.isfinite(unit)), ("query", all_finite(query))):
+        if not finite:
+            raise ValueError(f"{name} has NaN or infinite values; only y may have missing values, as NaN")
+    check_infinite(y=None if math.isfinite(unit_y) else y)
+    wide = torch.float32 if x.device.type == "mps" else torch.float64  # which has no float64
+    penalty = torch.as_tensor(penalty, dtype=wide, device=x.device)
+    if unit != 1:
+        # Twice by the unit, whose square may leave the dtype.
+        x, query, penalty = x / unit, query / unit, penalty / unit / unit
+    y = y if unit_y == 1 else y / unit_y
+    # Beside so large a penalty features don't count at all.
+    penalty = penalty.clamp_max(torch.finfo(x.dtype).max ** 0.75).to(x.dtype)
+    pred = ridge_predictions(x, y, query, penalty, None if complete else valid)
+    return pred if unit_y == 1 else pred * unit_y
+
+
+def ridge_predictions(x: Tensor, y: Tensor, query: Tensor, penalty: Tensor, valid: Tensor | None = None) -> Tensor:
+    """What :func:`ridge` gives, of checked tensors in one dtype and with magnitudes near 1.
+
+    Args:
+        x: As in :func:`ridge`.
+        y: The same; anything finite where missing.
+        query: The same.
+        penalty: The same.
+        valid: (stimulus, voxel) bool, where y isn't missing; None where nothing is.
+    """
+    if valid is None:
         return _predict(x, y, query, penalty)
-    pred = _predict_masked(x, torch.where(valid, y, 0), valid, query, penalty.expand(y.shape[1]))
+    pred = _predict_masked(x, y, valid, query, penalty.expand(y.shape[1]))
     return torch.where(valid.any(0), pred, torch.nan)
+
+
+def _cholesky(a: Tensor) -> Tensor:
+    try:
+        return torch.linalg.cholesky(a)
+    except torch.linalg.LinAlgError as error:
+        raise ValueError(
+            f"the ridge penalty is lost to rounding beside the features' inner products, some of which depend on others: "
+            f"take a larger penalty (in units of the squared features), or float64 tensors in place of {a.dtype}"
+        ) from error
 
 
 def _predict(x: Tensor, y: Tensor, query: Tensor, penalty: Tensor) -> Tensor:
@@ -85,7 +144,7 @@ def _predict(x: Tensor, y: Tensor, query: Tensor, penalty: Tensor) -> Tensor:
     eye = torch.eye(len(a), dtype=a.dtype, device=a.device)
 
     def solve(lam: Tensor, columns: Tensor) -> Tensor:
-        return torch.cholesky_solve(columns, torch.linalg.cholesky(a + lam * eye))
+        return torch.cholesky_solve(columns, _cholesky(a + lam * eye))
 
     if penalty.ndim == 0:
         solution = solve(penalty, right)
@@ -139,7 +198,7 @@ def _predict_masked(x: Tensor, y: Tensor, valid: Tensor, query: Tensor, penalty:
         voxels = inside.nonzero()[:, 0]
         right = x.new_zeros(len(a), int(sizes[start : start + step].max()), n)
         right = right.index_put((which[voxels] - start, place[voxels]), centered.T[voxels])
-        solved = torch.cholesky_solve(right.mT, torch.linalg.cholesky(a)).mT
+        solved = torch.cholesky_solve(right.mT, _cholesky(a)).mT
         coefficients.append((voxels, solved[which[voxels] - start, place[voxels]]))
     index = torch.cat([voxels for voxels, _ in coefficients])
     alpha = torch.cat([c for _, c in coefficients])[index.argsort()].T  # (stimulus, voxel)
@@ -163,7 +222,8 @@ def ridge_gcv(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor) -> Tens
         (voxel,), one of the penalties each.
 
     Raises:
-        ValueError: If the shapes don't fit or a penalty is not positive.
+        ValueError: If the shapes don't fit, a penalty is not positive or beyond the tensors' dtype, x is not finite, or y is
+            infinite somewhere.
 
     Example:
         >>> x = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
@@ -176,7 +236,12 @@ def ridge_gcv(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor) -> Tens
     check_sets(x, y)
     grid = torch.as_tensor(penalties, dtype=torch.float64, device=x.device).flatten()
     check_penalty(grid)
-    dtype, x, y = widen(x, y)[0].dtype, x.double(), y.double()
+    dtype = widen(x, y)[0].dtype
+    check_representable(grid, dtype)
+    if not all_finite(x):
+        raise ValueError("x has NaN or infinite values; only y may have missing values, as NaN")
+    check_infinite(y=y)
+    x, y = x.double(), y.double()
     valid = ~y.isnan()
     n = len(x)
     if bool(valid.all()):
@@ -233,7 +298,11 @@ def held_out_predictions(
             grid = torch.as_tensor(penalty, dtype=x.dtype, device=x.device)
             scale = unit.detach()
             lam = ridge_gcv(x.detach(), y.detach(), grid * scale) / scale * unit
-        pred = ridge(x, y, preds[query], penalty=lam)
+        valid = None if shared(weight) else (weight > 0)[~query]
+        valid = None if valid is None or bool(valid.all()) else valid
+        pred = ridge_predictions(
+            x, target[~query], preds[query], torch.as_tensor(lam, dtype=x.dtype, device=x.device), valid
+        )
         out = out.index_copy(0, query.nonzero()[:, 0], torch.where(pred.isnan(), 0, pred))
     return out
 

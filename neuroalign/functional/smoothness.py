@@ -21,6 +21,29 @@ def _loss(logits: Tensor, labels: Tensor, loss: SmoothnessLoss) -> Tensor:
     raise ValueError(f"loss must be 'ce' or 'margin'; got {loss!r}")
 
 
+def _logits(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    logits = model(images)
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            f"the model returns a {type(logits).__name__}, not a tensor of logits: give a function that picks them, "
+            "lambda images: model(images)['logits'], say"
+        )
+    return _wide(logits)
+
+
+def _gradient(value: Tensor, x: Tensor, *, create_graph: bool = False) -> Tensor:
+    """The gradient of a sum by the images, where one reaches them: that of the parameters alone doesn't count."""
+    found = None
+    if value.requires_grad:
+        (found,) = torch.autograd.grad(value.sum(), x, create_graph=create_graph, allow_unused=True)
+    if found is None:
+        raise ValueError(
+            "no gradient reaches the images: is the model quantised, wrapped in no_grad, detached, or rounding? Smoothness "
+            "is measured on the network in floating point"
+        )
+    return found
+
+
 class InputGradients(NamedTuple):
     """Squared gradients by the input, and the losses whose gradients they are.
 
@@ -49,6 +72,10 @@ def input_gradient_norm(
         loss: "ce", cross-entropy, or "margin", the largest other logit minus the true one.
         create_graph: Keep the graph, to train with it.
 
+    Raises:
+        TypeError: If the model's output is no tensor.
+        ValueError: If no gradient reaches the images, as in a quantised network.
+
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
         >>> input_gradient_norm(model, torch.rand(5, 3, 2, 2), torch.tensor([0, 1, 2, 0, 1])).squared_norm.shape
@@ -59,11 +86,9 @@ def input_gradient_norm(
     """
     with torch.enable_grad():
         x = images if create_graph and images.requires_grad else images.detach().requires_grad_()
-        value = _loss(_wide(model(x)), labels, loss)
-        if not value.requires_grad:
-            raise ValueError("no gradient reaches the images: is the model wrapped in no_grad, detached, or rounding?")
+        value = _loss(_logits(model, x), labels, loss)
         # The sum, not the mean: dividing by the batch would divide every squared gradient by its square.
-        (gradient,) = torch.autograd.grad(value.sum(), x, create_graph=create_graph)
+        gradient = _gradient(value, x, create_graph=create_graph)
     return InputGradients(_wide(gradient).flatten(1).square().sum(1), value if create_graph else value.detach())
 
 
@@ -110,7 +135,8 @@ def released_smoothness(
         Scalar.
 
     Raises:
-        ValueError: If there is not one std per channel.
+        TypeError: If the model's output is no tensor.
+        ValueError: If there is not one std per channel, or no gradient reaches the images.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
@@ -128,7 +154,7 @@ def released_smoothness(
         raise ValueError(f"std must have a value for each of the {images.shape[1]} channels; got {tuple(scale.shape)}")
     with torch.enable_grad():
         x = images.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(F.cross_entropy(_wide(model(x)), labels), x)
+        gradient = _gradient(F.cross_entropy(_logits(model, x), labels), x)
     return input_smoothness((_wide(gradient) * scale[:, None, None]).flatten(1).square().sum(1))
 
 
@@ -157,7 +183,8 @@ def local_lipschitz(
         (stimulus,) the largest ratio met.
 
     Raises:
-        ValueError: If eps is not positive.
+        TypeError: If the model's output is no tensor.
+        ValueError: If eps is not positive, or no gradient reaches the images.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
@@ -171,7 +198,7 @@ def local_lipschitz(
         raise ValueError(f"eps must be positive; got {eps}")
     images = images.detach()
     with torch.no_grad():
-        center = _wide(model(images))
+        center = _logits(model, images)
     generator = torch.Generator().manual_seed(seed)
     # One random direction for all images: drawn image by image it would depend on the batch.
     direction = torch.randn(images.shape[1:], generator=generator).to(images).expand_as(images)
@@ -180,9 +207,9 @@ def local_lipschitz(
     for _ in range(steps + 1):
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            change = (_wide(model(x)) - center).abs().sum(1)
+            change = (_logits(model, x) - center).abs().sum(1)
             # Of the change alone: at the best point of a linear model the ratio's gradient is 0, and a unit step would leave.
-            (gradient,) = torch.autograd.grad(change.sum(), x)
+            gradient = _gradient(change, x)
         largest = torch.maximum(largest, change.detach() / _size(x.detach() - images, norm).clamp_min(1e-12))
         delta = x.detach() + 0.5 * eps * _unit(gradient, norm) - images
         x = (images + delta * (eps / _size(delta, norm).clamp_min(1e-12)).clamp_max(1)[:, None, None, None]).clamp(0, 1)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from neuroalign.functional.manifold import check_features
+from neuroalign.functional.variation import power_of_two
 
 
 def principal_angles(u: Tensor, v: Tensor) -> Tensor:
@@ -81,6 +82,7 @@ def subspace_overlap(features: Tensor, labels: Tensor, *, variance: float = 0.9)
     if not bool(features.isfinite().all()):
         raise ValueError("features hold NaN or infinite values")
     bases = []
+    features = features / power_of_two(features)
     for label in labels.unique():
         x = features[labels == label]
         _, s, vh = torch.linalg.svd(x - x.mean(0), full_matrices=False)

@@ -7,6 +7,7 @@ numbers is rounded, the more the longer the sum, and what is left of them once i
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -88,6 +89,44 @@ def unit_range(
     low = torch.where(varies, low, 0)
     x = (x - low.unsqueeze(dim)) * inverse.unsqueeze(dim)
     return (x if used is None else torch.where(used, x, 0)), varies, scale
+
+
+def power_of_two(x: Tensor) -> Tensor:
+    """The largest power of two not above the largest magnitude, detached; 1 where all numbers are 0, or there are none.
+
+    For formulas with squares, whose numbers would leave the dtype although the result wouldn't: divided by it they are
+    near 1, and since only exponents change, nothing is rounded.
+
+    Example:
+        >>> power_of_two(torch.tensor([3.0, -5.0])), power_of_two(torch.zeros(2))
+        (tensor(4.), tensor(1.))
+    """
+    x = x.detach()
+    if not x.numel():
+        return x.new_ones(())
+    low, high = x.aminmax()
+    top = torch.maximum(-low, high)
+    # Of the smallest numbers the inverse would be infinite.
+    unit = torch.exp2(torch.log2(top).floor()).clamp_min(2 * torch.finfo(x.dtype).tiny)
+    return torch.where((top > 0) & top.isfinite(), unit, 1)
+
+
+def odd_unit(x: Tensor) -> float:
+    """:func:`power_of_two` where the largest magnitude isn't from a thousandth to a thousand, else 1; read on the host.
+
+    NaN or infinity where a number is. For formulas that shouldn't copy ordinary numbers only to divide them.
+
+    Example:
+        >>> odd_unit(torch.tensor([3.0, -5.0])), odd_unit(torch.tensor([2.0**70])) == 2.0**70
+        (1.0, True)
+    """
+    if not x.numel():
+        return 1.0
+    low, high = x.detach().aminmax()
+    top = float(torch.maximum(-low, high))
+    if top == 0 or 1e-3 <= top <= 1e3:
+        return 1.0
+    return max(2.0 ** math.floor(math.log2(top)), 2 * torch.finfo(x.dtype).tiny) if math.isfinite(top) else top
 
 
 def unit_magnitude(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:

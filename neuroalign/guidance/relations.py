@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.config import build
-from neuroalign.functional.identities import find_rows
+from neuroalign.functional.identities import NAMES_REMEDY, as_identities, find_rows
 from neuroalign.guidance.responses import check_heads
 from neuroalign.losses import OddOneOutLoss, RDMAlignmentLoss
 from neuroalign.types import Batch
@@ -18,21 +18,29 @@ from neuroalign.types import Batch
 def _stimuli(batch: Batch) -> Tensor:
     if "stimulus" not in batch:
         raise ValueError(f"this guidance finds its target by the batch's 'stimulus'; this one has {sorted(batch)}")
-    return batch["stimulus"]
+    stimulus = batch["stimulus"]
+    if not isinstance(stimulus, Tensor):
+        raise TypeError(
+            f"the batch's 'stimulus' must be a tensor of integers; got {type(stimulus).__name__} ({NAMES_REMEDY})"
+        )
+    return stimulus
 
 
 class RDMGuidance(nn.Module):
     """Match the dissimilarities of a region, where nothing else of it is known.
 
     Called as ``guidance(preds, batch)``; reads the batch's ``stimulus``, returns the terms as ``<head>/rsa``. Images whose
-    stimulus the RDM doesn't know have no target. ``last_valid`` says by term whether the last batch held three that have one.
+    stimulus is not among an RDM's ``stimuli`` have no target; without ``stimuli``, where the rows are 0, 1, 2, ..., they are
+    an error. ``last_valid`` says by term whether the last batch held three that have one.
 
     Args:
         rdms: By the head's name: an :class:`RDMAlignmentLoss`, or what it takes as ``rdm``.
-        **options: Of the losses made here.
+        **options: Of the losses made here, such as ``stimuli``.
 
     Raises:
-        ValueError: On the first batch, if the network has no head of that name or the batch no ``stimulus``.
+        TypeError: If the batch's ``stimulus`` is no tensor of integers.
+        ValueError: On the first batch, if the network has no head of that name or the batch no ``stimulus``; for a stimulus
+            that an RDM without ``stimuli`` has no row for.
 
     Example:
         >>> from neuroalign.functional import rdm
@@ -93,12 +101,12 @@ class OddOneOutGuidance(nn.Module):
 
     def __init__(self, head: str, triplets: Tensor, loss: OddOneOutLoss | dict[str, Any] | None = None) -> None:
         super().__init__()
-        triplets = torch.as_tensor(triplets)
-        if triplets.ndim != 2 or triplets.shape[1] != 3 or triplets.is_floating_point():
+        triplets = triplets if isinstance(triplets, Tensor) else as_identities(triplets, "triplets")
+        if triplets.ndim != 2 or triplets.shape[1] != 3 or triplets.is_floating_point() or triplets.dtype == torch.bool:
             raise ValueError(f"triplets must be integer (triplet, 3); got {triplets.dtype} {tuple(triplets.shape)}")
         self.head = head
         self.register_buffer("triplets", triplets.long())
-        self.loss = OddOneOutLoss() if loss is None else build(loss)
+        self.loss = OddOneOutLoss() if loss is None else build(loss, nn.Module)
         self.last_valid: dict[str, Tensor] = {}
         self.config = None  # triplets are no plain value
 

@@ -15,6 +15,12 @@ from neuroalign.losses import NeuralAlignmentLoss
 from neuroalign.models import Frozen, NeuralPredictor
 from neuroalign.types import Batch, check_images, unknown
 
+_NORMALIZED = (
+    "If they were normalised with a mean and standard deviation: a predictor normalises by itself, so give guidance the "
+    "pixels, {**batch, 'image': batch['image'] * std + mean}, or leave the normalisation out of the data (a network has "
+    "it in its first layer). For predictors of your own that want other images, set guidance.checks_images = False."
+)
+
 
 def check_heads(preds: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> None:
     """Refuse guidance of a head that the network doesn't have."""
@@ -26,11 +32,26 @@ def check_heads(preds: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> None:
             )
 
 
+def class_labels(batch: Batch) -> Tensor:
+    """A batch's labels (stimulus,), where guidance depends on an image's class.
+
+    Raises:
+        ValueError: If they are soft: an image of two classes has neither's target.
+    """
+    labels = batch["label"]
+    if labels.ndim != 1 or labels.is_floating_point():
+        raise ValueError(
+            f"guidance by class needs labels (stimulus,) int64; got {tuple(labels.shape)} "
+            f"{str(labels.dtype).removeprefix('torch.')}: leave MixUp and CutMix out"
+        )
+    return labels
+
+
 LossLike: TypeAlias = "str | nn.Module | dict[str, Any]"
 
 
 def _as_loss(loss: LossLike) -> nn.Module:
-    return NeuralAlignmentLoss(loss) if isinstance(loss, str) else build(loss)
+    return NeuralAlignmentLoss(loss) if isinstance(loss, str) else build(loss, nn.Module)
 
 
 def _name(loss: nn.Module) -> str:
@@ -164,7 +185,7 @@ class PredictedGuidance(TargetGuidance):
             if isinstance(predictor, (str, os.PathLike)):
                 predictor = NeuralPredictor.load(predictor)
             else:
-                predictor = build(predictor)
+                predictor = build(predictor, nn.Module)
             loaded[head] = predictor if isinstance(predictor, Frozen) else Frozen(predictor)
         self.predictors = nn.ModuleDict(loaded)
         self.checks_images = True
@@ -182,7 +203,7 @@ class PredictedGuidance(TargetGuidance):
     def targets(self, batch: Batch) -> dict[str, Tensor]:
         """Predicted responses to the batch's images, by head."""
         if self.checks_images and batch["image"].ndim == 4:
-            check_images(batch["image"])
+            check_images(batch["image"], if_normalized=_NORMALIZED)
             self.checks_images = False
         done: dict[int, Tensor] = {}
         for predictor in self.predictors.values():

@@ -107,7 +107,7 @@ class WeightedGuidance(nn.Module):
         super().__init__()
         if isinstance(guidances, nn.Module) or is_description(guidances):
             guidances = [guidances]  # type: ignore[list-item]
-        self.guidances = nn.ModuleList([build(g) for g in guidances])
+        self.guidances = nn.ModuleList([build(g, nn.Module) for g in guidances])
         if not len(self.guidances):
             raise ValueError("give at least one guidance")
         self.register_buffer("step", torch.zeros((), dtype=torch.long))

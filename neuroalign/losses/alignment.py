@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from neuroalign.config import describe
 from neuroalign.functional.correlation import check_pair
+from neuroalign.functional.devices import check_devices
 from neuroalign.functional.distributed import gather_batch, reduce_sum, total, world_size
 from neuroalign.functional.gram import (
     all_finite,
@@ -251,7 +252,8 @@ class NeuralAlignmentLoss(nn.Module):
         check_pair(preds, target) if paired else check_sets(preds, target)
         if stimulus is not None:
             check_identities(stimulus, len(preds))
-        check_infinite(target=target)
+        check_devices(target=target, noise_ceiling=self.noise_ceiling)
+        check_infinite(target=target, squared=self._trait("squares"))
         if self.noise_ceiling is not None and self.noise_ceiling.shape[0] != target.shape[1]:
             raise ValueError(f"noise_ceiling has {self.noise_ceiling.shape[0]} voxels, the responses {target.shape[1]}")
         with torch.autocast(preds.device.type, enabled=False):

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.checksums import damaged, load_tensors, stamp_tensors
-from neuroalign.config import describe
+from neuroalign.config import describe, refuse_if_described
 from neuroalign.files import whole
+from neuroalign.functional.devices import check_devices
 from neuroalign.functional.manifold import check_features, check_labels, class_centers
+from neuroalign.functional.variation import power_of_two
 from neuroalign.losses.kernel import RandomFourierFeatures
 
 
@@ -96,7 +98,8 @@ class CategoryManifolds(nn.Module):
                 features, and the losses map embeddings alike.
 
         Raises:
-            ValueError: If a class has no members, a label is out of range, features hold NaN, or shapes don't match.
+            ValueError: If a class has no members, or there are no features at all, a label is out of range, features hold
+                NaN, or shapes don't match.
 
         Example:
             >>> features, labels = torch.randn(60, 5), torch.arange(60) % 3
@@ -105,8 +108,11 @@ class CategoryManifolds(nn.Module):
             (torch.Size([3, 5]), 5)
         """
         check_features(features, labels)
+        check_devices(features=features, labels=labels)
         if not 0 < variance <= 1:
             raise ValueError(f"variance must be in (0, 1]; got {variance}")
+        if not features.numel():
+            raise ValueError(f"there are no features to measure manifolds of: their shape is {tuple(features.shape)}")
         features = features.detach()
         features = features if features.dtype == torch.float64 else features.float()
         if not bool(features.isfinite().all()):
@@ -115,6 +121,8 @@ class CategoryManifolds(nn.Module):
             features = feature_map(features)
         num_classes = int(labels.max()) + 1 if num_classes is None else num_classes
         check_labels(labels, num_classes)
+        unit = power_of_two(features)
+        features = features / unit
         centers, counts = class_centers(features, labels, num_classes)
         empty = (counts == 0).nonzero().flatten().tolist()
         if empty:
@@ -130,7 +138,7 @@ class CategoryManifolds(nn.Module):
             total = energy[-1]
             rank = int((energy < variance * total * (1 - 1e-6)).sum()) + 1 if total > 0 else 0
             bases.append(vh[:rank].T)
-        return cls(centers, torch.stack(radii), *_pad(bases, features), feature_map)
+        return cls(centers * unit, torch.stack(radii) * unit, *_pad(bases, features), feature_map)
 
     @classmethod
     def zeros(
@@ -225,6 +233,7 @@ class CategoryManifolds(nn.Module):
             FileNotFoundError: If there is no such file.
             ValueError: If the file holds something else, is cut short, or differs from its checksum.
         """
+        refuse_if_described("reading a file")
         state, _ = load_tensors(path, "category manifolds")
         missing = {"centers", "radii", "padded_bases", "ranks"} - set(state)
         if missing:

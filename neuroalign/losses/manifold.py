@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neuroalign.config import build, describe
 from neuroalign.functional.manifold import class_centers, group_by_class
-from neuroalign.functional.variation import unit_range
+from neuroalign.functional.variation import power_of_two, unit_range
 from neuroalign.losses.categories import CategoryManifolds
 from neuroalign.losses.labelled import LabelledLoss, safe_sqrt
 from neuroalign.types import unknown
@@ -84,7 +84,7 @@ class ManifoldGuidanceLoss(LabelledLoss):
         deviations_from: Deviations = "center",
         distributed: bool = True,
     ) -> None:
-        manifolds = build(manifolds)
+        manifolds = build(manifolds, CategoryManifolds)
         super().__init__(
             manifolds.num_inputs,
             manifolds.num_classes,
@@ -119,12 +119,15 @@ class ManifoldGuidanceLoss(LabelledLoss):
             return per_class[present].mean()
 
         deviation = z - m.centers.to(z.dtype)[labels]
+        unit = power_of_two(deviation)
+        deviation = deviation / unit
         squared = deviation.square().sum(1)
-        rms = safe_sqrt(z.new_zeros(num_classes).index_add(0, labels, squared) / counts)
+        rms = unit * safe_sqrt(z.new_zeros(num_classes).index_add(0, labels, squared) / counts)
         radius = (rms - m.radii.to(z.dtype)).relu()[present].mean()
 
         if self.deviations_from == "batch mean":
             deviation = z - z.mean(0)
+            deviation = deviation / power_of_two(deviation)
             squared = deviation.square().sum(1)
         explained = self._project(deviation, labels, present).square().sum(1)
         # What is left of a difference of equals is rounding: no direction to follow.
@@ -235,6 +238,9 @@ class NonNeuralManifoldLoss(LabelledLoss):
         present, labels = labels.unique(return_inverse=True)
         if self.normalized:
             z = unit_range(z, whole=True)[0]  # of which only ratios are used
+        else:
+            unit = power_of_two(z)
+            z = z / unit
         centers, counts = class_centers(z, labels, len(present))
         x = z - centers[labels]
         squared = z.new_zeros(len(present)).index_add(0, labels, x.square().sum(1))
@@ -244,7 +250,8 @@ class NonNeuralManifoldLoss(LabelledLoss):
         floor = max(grid.shape[1:]) * torch.finfo(z.dtype).eps * z.detach().abs().amax()
         nuclear = torch.where(s > floor, s, 0 * s).sum(1)
         if not self.normalized:
-            return {"radius": (safe_sqrt(squared / counts) - self.radius).relu().mean(), "nuclear": nuclear.mean()}
+            radius = (unit * safe_sqrt(squared / counts) - self.radius).relu().mean()
+            return {"radius": radius, "nuclear": unit * nuclear.mean()}
 
         several = counts > 1
         freedom = (counts - 1).clamp_min(1)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from neuroalign.functional.devices import check_devices
 from neuroalign.functional.dissimilarity import Dissimilarity, dissimilarities, rdm_vectors, square_rdm
 from neuroalign.functional.distributed import gather_batch, world_size
 from neuroalign.functional.gram import has_nan, widen
-from neuroalign.functional.identities import find_rows, row_identities
+from neuroalign.functional.identities import NAMES_REMEDY, find_rows, refuse_unnamed, row_identities
 from neuroalign.functional.rdm_comparison import Comparison, compare_matrices, normalized_rdms, warn_of_cosine
 from neuroalign.functional.repeats import check_identities, count_stimuli, group_rows, mean_rows
 from neuroalign.losses.set_measures import check_differentiable
@@ -26,8 +27,8 @@ class RDMAlignmentLoss(nn.Module):
 
     Args:
         rdm: (pair,), (stimulus, stimulus), (subject, pair) or (subject, stimulus, stimulus).
-        stimuli: (stimulus,) identities of the RDM's rows; default 0, 1, 2, ... A batch's stimulus that is not among them has
-            no target.
+        stimuli: (stimulus,) identities of the RDM's rows. A batch's stimulus that is not among them has no target. Default
+            0, 1, 2, ..., and a stimulus outside is an error then: lists that count from 1 would be one row off in silence.
         dissimilarity: Of the predictions: "sqeuclidean", "correlation" or "cosine".
         comparison: "pearson", "soft_spearman", "whitened_cosine" or "cosine". The last is for distances that noise doesn't
             make larger: of a model, or cross-validated. Against the distances of noisy responses a random code scores
@@ -47,8 +48,8 @@ class RDMAlignmentLoss(nn.Module):
 
     Raises:
         TypeError: If the RDM or preds is not floating point, or the identities are no integers.
-        ValueError: If the RDM is not symmetric or of no number of pairs, an option is unknown, or a pair is missing that
-            "whitened_cosine" needs.
+        ValueError: If the RDM is not symmetric or of no number of pairs, an option is unknown, a pair is missing that
+            "whitened_cosine" needs, or a batch holds a stimulus that an RDM without ``stimuli`` has no row for.
 
     Example:
         >>> from neuroalign.functional import rdm
@@ -88,6 +89,7 @@ class RDMAlignmentLoss(nn.Module):
             )
         self.register_buffer("rdm", square_rdm(vector.float() if vector.dtype != torch.float64 else vector))
         self.register_buffer("rows", row_identities(stimuli, len(self.rdm)))
+        self._named = stimuli is not None
         self.dissimilarity, self.comparison, self.temperature = dissimilarity, comparison, temperature
         self.distributed = distributed
         self.last_valid: Tensor | None = None
@@ -101,16 +103,21 @@ class RDMAlignmentLoss(nn.Module):
     def forward(self, preds: Tensor, stimulus: Tensor) -> Tensor:
         """The loss of features (stimulus, feature) of the stimuli (stimulus,)."""
         if not isinstance(preds, Tensor) or not isinstance(stimulus, Tensor):
-            raise TypeError("preds and stimulus must be tensors: torch.as_tensor(array) makes one")
+            raise TypeError(
+                f"preds and stimulus must be tensors: torch.as_tensor(array) makes one of numbers; {NAMES_REMEDY}"
+            )
         if not preds.is_floating_point() or preds.ndim != 2:
             raise TypeError(f"preds must be floating point (stimulus, feature); got {preds.dtype} {tuple(preds.shape)}")
         check_identities(stimulus, len(preds))
+        check_devices(preds=preds, rdm=self.rdm)
         with torch.autocast(preds.device.type, enabled=False):
             preds, target = widen(preds, self.rdm)
             if self.distributed and world_size() > 1:
                 preds, stimulus = gather_batch(preds), gather_batch(stimulus)
             row, found = find_rows(stimulus, self.rows)
             x, row = preds[found], row[found]
+            if not self._named and len(x) < len(preds):  # only then, as the comparison would make the host wait
+                refuse_unnamed(stimulus, len(self.rows))
             group = group_rows(row)
             enough = count_stimuli(len(x), group) >= self.min_valid
             self.last_valid = preds.new_full((), enough, dtype=torch.bool)

@@ -29,6 +29,7 @@ class Measure:
         order_matters: Whether the value depends on the order of the stimuli.
         scale_free: Whether either side's unit plays no part.
         exact_options: Options under which the gradient is the exact derivative.
+        squares: Whether the responses are squared as they are.
     """
 
     function: MeasureFunction
@@ -40,6 +41,7 @@ class Measure:
     order_matters: bool = False
     scale_free: bool = False
     exact_options: Mapping[str, Any] = field(default_factory=dict)
+    squares: bool = False
 
 
 MEASURES: dict[str, Measure] = {}
@@ -57,6 +59,7 @@ def register_measure(
     order_matters: bool = False,
     scale_free: bool = False,
     exact_options: Mapping[str, Any] | None = None,
+    squares: bool = False,
 ) -> Callable[[_F], _F]:
     """Register a measure under a name that :class:`NeuralAlignmentLoss` then accepts.
 
@@ -89,6 +92,7 @@ def register_measure(
         scale_free: Whether the unit of either side plays no part, and an undefined similarity sends no gradient.
         exact_options: Options under which the gradient is the exact derivative, where by default part of the measure is
             detached.
+        squares: Whether the responses are squared in the unit they come in: a target too large for that is refused.
 
     Returns:
         A decorator.
@@ -127,6 +131,7 @@ def register_measure(
             order_matters=order_matters,
             scale_free=scale_free,
             exact_options=exact_options or {},
+            squares=squares,
         )
         return function
 

@@ -17,7 +17,7 @@ from neuroalign.functional.variation import unit_magnitude
 from neuroalign.losses.registry import register_measure
 
 
-@register_measure("mse", averages_over="entry")
+@register_measure("mse", averages_over="entry", squares=True)
 def mse(preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Mean squared difference over valid entries."""
     return weighted_mean((preds - target).square(), weight)
@@ -106,7 +106,7 @@ class _FloorOfParameter(torch.autograd.Function):
         return torch.where((x >= ctx.floor) | (grad < 0), grad, 0), None
 
 
-@register_measure("gaussian_nll", averages_over="entry")
+@register_measure("gaussian_nll", averages_over="entry", squares=True)
 class GaussianNLLMeasure(nn.Module):
     """Gaussian negative log likelihood, without its constant.
 

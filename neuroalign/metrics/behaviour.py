@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neuroalign.functional.dissimilarity import Dissimilarity, rdm, rdm_vectors, square_rdm, upper
 from neuroalign.functional.gram import all_finite
-from neuroalign.functional.identities import find_rows, row_identities
+from neuroalign.functional.identities import NAMES_REMEDY, find_rows, refuse_unnamed, row_identities
 from neuroalign.functional.rdm_comparison import (
     Comparison,
     check_options,
@@ -19,6 +19,7 @@ from neuroalign.functional.rdm_comparison import (
     warn_of_cosine,
 )
 from neuroalign.functional.triplets import Similarity, check_triplets, odd_one_out_correct
+from neuroalign.functional.variation import power_of_two
 from neuroalign.metrics.base import EpochMetric, check_tensors
 from neuroalign.metrics.stimuli import StimulusMetric
 
@@ -28,7 +29,8 @@ class RDMSimilarity(StimulusMetric):
 
     Args:
         rdms: (pair,), (stimulus, stimulus), (subject, pair) or (subject, stimulus, stimulus).
-        stimuli: (stimulus,) identities of the RDMs' rows; default 0, 1, 2, ...
+        stimuli: (stimulus,) identities of the RDMs' rows; others are left out. Default 0, 1, 2, ..., and a stimulus outside
+            is an error then: lists that count from 1 would be one row off in silence.
         dissimilarity: Of the features: "sqeuclidean", "correlation" or "cosine".
         comparison: "pearson", "cosine", "whitened_cosine" or "spearman".
         **kwargs: Of ``torchmetrics.Metric``.
@@ -43,7 +45,8 @@ class RDMSimilarity(StimulusMetric):
 
     Raises:
         TypeError: If the RDMs are not floating point.
-        ValueError: If an RDM is not symmetric or an option unknown; on ``compute``, if fewer than three stimuli were seen.
+        ValueError: If an RDM is not symmetric or an option unknown; on ``update``, for a stimulus that RDMs without
+            ``stimuli`` have no row for; on ``compute``, if fewer than three stimuli were seen.
 
     Example:
         >>> from neuroalign.functional import rdm
@@ -80,13 +83,16 @@ class RDMSimilarity(StimulusMetric):
         warn_of_cosine(comparison, vectors)
         self.register_buffer("rdms", square_rdm(vectors), persistent=False)
         self.register_buffer("rows", row_identities(stimuli, self.rdms.shape[1]), persistent=False)
+        self._named = stimuli is not None
         self.dissimilarity, self.comparison = dissimilarity, comparison
         self.num_stimuli = 0
 
     def update(self, features: Tensor, stimulus: Tensor) -> None:
-        """Add a batch; stimuli that the RDMs don't know are left out."""
+        """Add a batch; stimuli that are not among the RDMs' ``stimuli`` are left out."""
         if not isinstance(features, Tensor) or not isinstance(stimulus, Tensor):
-            raise TypeError("features and stimulus must be tensors: torch.as_tensor(array) makes one")
+            raise TypeError(
+                f"features and stimulus must be tensors: torch.as_tensor(array) makes one of numbers; {NAMES_REMEDY}"
+            )
         if len(features) != len(stimulus):
             raise ValueError(f"{len(features)} rows of features but {len(stimulus)} stimuli")
         check_tensors(features=features)
@@ -94,6 +100,8 @@ class RDMSimilarity(StimulusMetric):
             raise ValueError(f"features must be (stimulus, feature); got {tuple(features.shape)}")
         if not all_finite(features):
             raise ValueError("features have NaN or infinite values: has the network diverged?")
+        if not self._named and not stimulus.is_floating_point():
+            refuse_unnamed(stimulus, self.rdms.shape[1])
         self.add(stimulus, features=features.flatten(1))
 
     @property
@@ -110,7 +118,8 @@ class RDMSimilarity(StimulusMetric):
             if self.in_forward:
                 return dict.fromkeys(self._names, self.rdms.new_tensor(torch.nan))
             raise ValueError(f"an RDM needs at least 3 stimuli of those it was measured for; {len(kept)} were seen")
-        ours = rdm(self.joined("features")[kept], dissimilarity=self.dissimilarity)
+        features = self.joined("features")[kept]
+        ours = rdm(features / power_of_two(features), dissimilarity=self.dissimilarity)  # no comparison sees the scale
         theirs = self.rdms[:, row][:, :, row][:, upper(len(row), row.device)]
         each = torch.stack([compare_rdms(ours, d, comparison=self.comparison) for d in theirs])
         out = {"similarity": each.nanmean()}

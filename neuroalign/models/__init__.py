@@ -1,6 +1,7 @@
 """Networks: backbones, taps on their layers, response heads, and what is built of them."""
 
-from neuroalign.models.backbones import Normalize, Trunk, build_backbone, record_layers
+from neuroalign.models.backbones import Trunk
+from neuroalign.models.builders import build_backbone
 from neuroalign.models.features import VisualFeatures
 from neuroalign.models.frozen import Frozen, StandardizedPredictor, untrained
 from neuroalign.models.heads import (
@@ -14,9 +15,11 @@ from neuroalign.models.heads import (
     pooled_linear,
 )
 from neuroalign.models.networks import GuidedNetwork, NeuralPredictor
+from neuroalign.models.normalization import Normalize
 from neuroalign.models.readouts import AttentionPool, FactorizedReadout, GaussianReadout, LowRankLinear
 from neuroalign.models.ridge import RidgePredictor
 from neuroalign.models.smallnet import SmallResNet
+from neuroalign.models.taps import record_layers
 
 __all__ = [
     "HEADS",

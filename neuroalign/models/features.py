@@ -77,6 +77,7 @@ class VisualFeatures(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (stimulus, feature)."""
+        images = images.to(self.opponent.dtype)  # the filters' precision
         images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
         size = (self.image_size, self.image_size)
         if images.shape[-2:] != size:

@@ -18,6 +18,7 @@ from neuroalign.models.readouts import (
     LowRankLinear,
     check_outputs,
 )
+from neuroalign.models.taps import keeps_channels_last
 from neuroalign.types import unknown
 
 HeadBuilder = Callable[[Sequence[int], "int | None"], nn.Module]
@@ -213,11 +214,12 @@ class ResponseHead:
         head: A name in ``HEADS``, or a builder ``(feature_shape, num_outputs) -> nn.Module``.
         size: Height and width that a pooled head pools to.
         options: Further options of a head given by name: those of its class.
-        channels_last: Whether the layer's output is (height, width, channel), as Swin's; three axes can't tell.
+        channels_last: Whether the layer's output is (height, width, channel), as Swin's; None tells it by the images'
+            proportions.
 
     Example:
         >>> ResponseHead("layer3", 1084, size=2)
-        ResponseHead(layer='layer3', num_outputs=1084, head='pooled_linear', size=2, options={}, channels_last=False)
+        ResponseHead(layer='layer3', num_outputs=1084, head='pooled_linear', size=2, options={}, channels_last=None)
         >>> ResponseHead("layer3", 1084, head="gaussian", options={"covariance": "full"}).build((256, 14, 14)).num_outputs
         1084
     """
@@ -227,7 +229,7 @@ class ResponseHead:
     head: str | HeadBuilder = "pooled_linear"
     size: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
-    channels_last: bool = False
+    channels_last: bool | None = None
 
     @classmethod
     def of(cls, value: ResponseHead | Mapping[str, Any] | Sequence[Any]) -> ResponseHead:
@@ -246,14 +248,21 @@ class ResponseHead:
             f"a head is a ResponseHead, a dict of its fields, or a tuple (layer, num_outputs); got {value!r}"
         )
 
-    def build(self, feature_shape: Sequence[int]) -> nn.Module:
+    def build(self, feature_shape: Sequence[int], image_shape: Sequence[int] | None = None) -> nn.Module:
         """The head for a layer of this shape (without the stimulus axis).
+
+        Args:
+            feature_shape: Of the layer.
+            image_shape: (channel, height, width) of the images, by which a layer with channels last is known.
 
         Raises:
             TypeError: If the head has no such option.
             ValueError: If the name is unknown, or the head doesn't fit the layer.
         """
-        if self.channels_last:
+        last = self.channels_last
+        if last is None:
+            last = image_shape is not None and keeps_channels_last(feature_shape, image_shape)
+        if last:
             if len(feature_shape) != 3:
                 raise ValueError(f"channels_last goes with a layer of three axes; this one is {tuple(feature_shape)}")
             height, width, channels = feature_shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, overload
 
@@ -11,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.checksums import check_checkpoint, load_tensors, stamp_tensors
-from neuroalign.config import build, describe
+from neuroalign.config import DescriptionError, build, describe, description_of, is_description, refuse_if_described
 from neuroalign.files import check_source, whole
-from neuroalign.models.backbones import IMAGENET_MEAN, IMAGENET_STD, Trunk
+from neuroalign.models.backbones import Trunk
 from neuroalign.models.heads import HeadBuilder, ResponseHead
+from neuroalign.models.normalization import PerChannel
 
 
 class NeuralPredictor(nn.Module):
@@ -27,9 +29,10 @@ class NeuralPredictor(nn.Module):
         size: Height and width that the layer is pooled to before the linear map.
         head: What reads the layer: a name in ``HEADS`` or a builder; see :class:`ResponseHead`.
         head_options: Options of a head given by name.
-        channels_last: Whether the layer's output is (height, width, channel).
+        channels_last: Whether the layer's output is (height, width, channel); None tells it by the images' proportions.
         image_shape: (channel, height, width) of the images; small ones give a ResNet its CIFAR stem.
-        mean: Per channel, for the normalisation inside; None for none.
+        mean: Per channel, for the normalisation inside; None for none; "auto" for what the backbone was trained with, else
+            ImageNet's (see :class:`Trunk`).
         std: Per channel.
         weights: Pretrained weights of a backbone given by name.
         options: Further constructor arguments of a backbone given by name.
@@ -58,10 +61,10 @@ class NeuralPredictor(nn.Module):
         size: int = 1,
         head: str | HeadBuilder = "pooled_linear",
         head_options: Mapping[str, Any] | None = None,
-        channels_last: bool = False,
+        channels_last: bool | None = None,
         image_shape: Sequence[int] = (3, 224, 224),
-        mean: Sequence[float] | None = IMAGENET_MEAN,
-        std: Sequence[float] | None = IMAGENET_STD,
+        mean: PerChannel = "auto",
+        std: PerChannel = "auto",
         weights: str | None = None,
         options: dict[str, Any] | None = None,
     ) -> None:
@@ -72,7 +75,7 @@ class NeuralPredictor(nn.Module):
         )
         shape = (self.trunk.num_features,) if layer is None else self.trunk.layer_shapes[layer]
         spec = ResponseHead(layer, num_voxels, head, size, head_options or {}, channels_last)
-        self.head = spec.build(shape)
+        self.head = spec.build(shape, image_shape).to(self.trunk.feature_dtype)
         self.layer, self.num_voxels = layer, num_voxels
         self.config = describe(
             "neuroalign.models.NeuralPredictor",
@@ -84,8 +87,8 @@ class NeuralPredictor(nn.Module):
             head_options=head_options,
             channels_last=channels_last,
             image_shape=list(image_shape),
-            mean=mean,
-            std=std,
+            mean=self.trunk.mean,
+            std=self.trunk.std,
             options=options,
         )
 
@@ -103,12 +106,14 @@ class NeuralPredictor(nn.Module):
         """
         from safetensors.torch import save_file
 
-        if self.config is None:
-            raise ValueError("a predictor whose backbone was given as a module has no description to save; save its "
-                             "state_dict, or give the backbone by name")  # fmt: skip
+        config = description_of(self)
+        if config is None:
+            raise ValueError("a predictor whose backbone was given as a module has no description to save, nor one of "
+                             "a class of your own: save its state_dict, give the backbone by name, or register the class "
+                             "with neuroalign.register before it is made")  # fmt: skip
         state = {k: v.contiguous().cpu() for k, v in self.state_dict().items()}
         with whole(path) as temporary:
-            save_file(state, temporary, metadata=stamp_tensors(state, {"neuroalign": json.dumps(self.config)}))
+            save_file(state, temporary, metadata=stamp_tensors(state, {"neuroalign": json.dumps(config)}))
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> nn.Module:
@@ -116,23 +121,60 @@ class NeuralPredictor(nn.Module):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it holds no predictor, or one whose backbone was given as a module.
+            ValueError: If it holds no predictor, or one whose backbone was given as a module; or one whose description
+                names what none may: see :func:`neuroalign.config.build`.
         """
+        refuse_if_described("reading a file")
         path = check_source(path, "predictor")
-        if path.suffix == ".ckpt":
-            check_checkpoint(path)
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-            config = checkpoint.get("hyper_parameters", {}).get("predictor")
-            prefix = "predictor."
-            state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
-        else:
-            state, metadata = load_tensors(path, "a predictor")
-            config = json.loads(metadata.get("neuroalign", "null"))
+        config, state = _checkpoint(path) if path.suffix == ".ckpt" else _safetensors(path)
         if config is None:
             raise ValueError(f"{path} does not describe a predictor: build it and load the state dict yourself")
-        predictor = build(config)
-        predictor.load_state_dict(state)
+        if not is_description(config):
+            raise ValueError(
+                f"{path} does not describe a predictor: where its description should be is {_short(config)}"
+            )
+        try:
+            predictor = build(config, nn.Module)
+        except DescriptionError as error:
+            raise DescriptionError(f"{path}: {error}") from error
+        try:
+            predictor.load_state_dict(state)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"{path}: the weights are not those of the network that it describes ({reason})"
+            ) from error
         return predictor
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:57]}..."
+
+
+def _checkpoint(path: Path) -> tuple[Any, dict[str, Tensor]]:
+    """Description and weights of the predictor in a task's checkpoint."""
+    check_checkpoint(path)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise ValueError(f"{path} is no checkpoint: it is damaged, or holds more than tensors and plain values, of which "
+                         "nothing was run") from error  # fmt: skip
+    parts = checkpoint if isinstance(checkpoint, Mapping) else {}
+    parameters, state = parts.get("hyper_parameters", {}), parts.get("state_dict")
+    if not isinstance(parameters, Mapping) or not isinstance(state, Mapping):
+        raise ValueError(f"{path} is no checkpoint of a task: it holds no hyper_parameters or state_dict by name")
+    weights = {k.removeprefix("predictor."): v for k, v in state.items() if str(k).startswith("predictor.")}
+    return parameters.get("predictor"), weights
+
+
+def _safetensors(path: Path) -> tuple[Any, dict[str, Tensor]]:
+    """Description and weights of the predictor in a safetensors file."""
+    state, metadata = load_tensors(path, "a predictor")
+    try:
+        return json.loads(metadata.get("neuroalign", "null")), state
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: the description of the predictor is no JSON ({str(error)[:80]})") from error
 
 
 class GuidedNetwork(nn.Module):
@@ -146,7 +188,8 @@ class GuidedNetwork(nn.Module):
         heads: Response heads by name, usually the region's: a :class:`ResponseHead`, a dict of its fields, or a tuple
             ``(layer, num_outputs)``. Several may read one layer.
         image_shape: (channel, height, width) of the images; small ones give a ResNet its CIFAR stem.
-        mean: Per channel, for the normalisation inside; None for none.
+        mean: Per channel, for the normalisation inside; None for none; "auto" for what the backbone was trained with, else
+            ImageNet's (see :class:`Trunk`).
         std: Per channel.
         weights: Pretrained weights of a backbone given by name.
         options: Further constructor arguments of a backbone given by name.
@@ -173,8 +216,8 @@ class GuidedNetwork(nn.Module):
         heads: Mapping[str, Any] | None = None,
         *,
         image_shape: Sequence[int] = (3, 224, 224),
-        mean: Sequence[float] | None = IMAGENET_MEAN,
-        std: Sequence[float] | None = IMAGENET_STD,
+        mean: PerChannel = "auto",
+        std: PerChannel = "auto",
         weights: str | None = None,
         options: dict[str, Any] | None = None,
     ) -> None:
@@ -189,10 +232,15 @@ class GuidedNetwork(nn.Module):
         )
         width = self.trunk.num_features
         self.classifier = nn.Identity() if num_classes is None else nn.Linear(width, num_classes)
+        self.classifier.to(self.trunk.feature_dtype)
         self.num_classes = width if num_classes is None else num_classes
         self.heads = nn.ModuleDict(
-            {n: s.build((width,) if s.layer is None else self.trunk.layer_shapes[s.layer]) for n, s in specs.items()}
+            {
+                n: s.build((width,) if s.layer is None else self.trunk.layer_shapes[s.layer], image_shape)
+                for n, s in specs.items()
+            }
         )
+        self.heads.to(self.trunk.feature_dtype)
         self.head_layers = {name: spec.layer for name, spec in specs.items()}
         self.config = describe(
             "neuroalign.models.GuidedNetwork",
@@ -200,8 +248,8 @@ class GuidedNetwork(nn.Module):
             num_classes=num_classes,
             heads=specs,
             image_shape=list(image_shape),
-            mean=mean,
-            std=std,
+            mean=self.trunk.mean,
+            std=self.trunk.std,
             options=options,
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from neuroalign.perturbations import Classifier, attacking
 from neuroalign.perturbations.attacks.budget import Norm, check_norm, per_sample, steepest
 from neuroalign.perturbations.attacks.objectives import cross_entropy, margin
-from neuroalign.types import check_images
+from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 
 
 def loss_landscape(
@@ -20,6 +22,9 @@ def loss_landscape(
     label: int,
     eps: float,
     *,
+    logits: Logits | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     norm: Norm = "linf",
     span: float = 2.0,
     num_points: int = 41,
@@ -37,6 +42,9 @@ def loss_landscape(
         image: (channel, height, width) in [0, 1].
         label: Its class.
         eps: Budget, the length of u in the norm.
+        logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
+        mean: Per channel, of the normalisation that the image has had; None where it is in pixels.
+        std: Per channel.
         norm: "linf" or "l2".
         span: The plane reaches so many times u and v to either side.
         num_points: In each direction, odd.
@@ -57,13 +65,14 @@ def loss_landscape(
         (25, -2.0)
     """
     check_norm(norm)
-    check_images(image[None])
+    interface = ModelInterface(logits, mean, std)
+    pixels, model = interface.pixels(image[None]), interface.classifier(model)
     if not eps > 0 or not span > 0 or num_points < 3 or num_points % 2 == 0:
         raise ValueError(f"eps and span must be positive and num_points odd; got {eps}, {span} and {num_points}")
     with attacking(model, seed):
         classifier = Classifier(model)
-        per_sample(eps, image[None].float(), norm)
-        x = image.detach().clone().float()
+        per_sample(eps, pixels, norm)
+        x = pixels[0].detach().clone()
         labels = torch.tensor([label], device=x.device)
         _, _, gradient = classifier.gradient(x[None], lambda logits: cross_entropy(logits, labels))
         u = eps * steepest(gradient, norm)[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from neuroalign.perturbations import (
 )
 from neuroalign.perturbations.attacks.minimal import MinimalNormAttack
 from neuroalign.perturbations.evaluation.batches import device_of
+from neuroalign.perturbations.pixel_classifier import Logits
 from neuroalign.study.suites import Suite
 
 
@@ -84,6 +85,9 @@ def evaluate_suite(
     dataloader: Iterable[Any],
     suite: Suite,
     *,
+    logits: Logits | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     out: str | Path | None = None,
     seed: int = 0,
     device: torch.device | str | None = None,
@@ -99,6 +103,9 @@ def evaluate_suite(
         model: From images in [0, 1] to logits.
         dataloader: Batches; gone through once for each part. See :func:`evaluate_robustness`.
         suite: From :func:`robustness_suite`, or your own.
+        logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
+        mean: Per channel, of the normalisation that the loader's images have had; None where they are pixels.
+        std: Per channel.
         out: Folder for tables and the record; None keeps them in memory.
         seed: Of corruptions, the masking report and the global generator.
         device: Where to compute; default where the model is.
@@ -125,7 +132,8 @@ def evaluate_suite(
         _check_record(output_folder(out) / "record.json", model, suite, seed)
     parts = None if out is None else Path(out) / "parts"
     say = report or (lambda line: None)
-    options: dict[str, Any] = {"seed": seed, "device": device, "progress": progress}
+    reading: dict[str, Any] = {"logits": logits, "mean": mean, "std": std}
+    options: dict[str, Any] = {"seed": seed, "device": device, "progress": progress, **reading}
 
     def file(name: str) -> Path | None:
         return None if parts is None else parts / f"{name}.csv"
@@ -158,14 +166,19 @@ def evaluate_suite(
     attack = PGD("linf", steps=10, seed=seed)
     smoothness = evaluate_smoothness(model, dataloader, attack, suite.masking_eps, **options)
     masking = masking_report(
-        model, dataloader, suite.masking_eps, num_images=suite.masking_images, seed=seed, device=device
+        model, dataloader, suite.masking_eps, num_images=suite.masking_images, seed=seed, device=device, **reading
     )
     attacks = pd.concat([c.table() for c in [*curves.values(), *worst.values()]], ignore_index=True)
     num_images = int(attacks["num_images"].iloc[0])
     result = SuiteResult(
         attacks, corruptions, transforms, {**curves, **worst}, masking, smoothness,
         _record(model, suite, curves, smoothness, masking, num_images, seed, device)
-        | {"mean_corruption_error": _mean_error(corruptions), **(about or {})},
+        | {
+            "mean_corruption_error": _mean_error(corruptions),
+            "corruption_strengths": corruptions["strengths"].iloc[0] if len(corruptions) else None,
+            **_normalization(mean, std),
+            **(about or {}),
+        },
     )  # fmt: skip
     if out is not None:
         result.save(out)
@@ -196,6 +209,11 @@ def _check_record(path: Path, model: nn.Module, suite: Suite, seed: int) -> None
 
 def _mean_error(corruptions: pd.DataFrame) -> float | None:
     return corruption_errors(corruptions).mean_error if len(corruptions) else None
+
+
+def _normalization(mean: Sequence[float] | None, std: Sequence[float] | None) -> dict[str, Any]:
+    """What the loader's images were normalised with, for the record."""
+    return {} if mean is None or std is None else {"mean": list(map(float, mean)), "std": list(map(float, std))}
 
 
 def _worst_cases(curves: dict[str, RobustnessCurve]) -> dict[str, RobustnessCurve]:

@@ -32,7 +32,7 @@ from neuroalign.perturbations.evaluation.names import named
 
 SuiteName = Literal["fast", "standard", "paper"]
 _LINF = (0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)  # in 1/255
-_TABLE_SIZES = (32, 64, 224)
+_SMALLEST = 32  # pixels a side for which corruptions have strengths
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,9 @@ def robustness_suite(name: SuiteName, image_shape: Sequence[int], *, seed: int =
 
     "fast": PGD with two losses in both norms, every common corruption at severity 3, the masking report. "standard": also
     single steps, targeted APGD, AutoAttack at one budget, Square, the shortest perturbations, all severities, worst-case
-    rotation and translation, low-pass, high-pass and contrast curves. Corruptions need images of 32, 64 or 224 pixels and
-    colour or grey.
+    rotation and translation, low-pass, high-pass and contrast curves. Corruptions need images of at least 32 pixels a side,
+    in colour or grey; their strengths are the published ones for squares of 32, 64 and 224 pixels, and interpolated
+    otherwise (:class:`neuroalign.Corruption`).
 
     "paper": the attacks of the script released with the paper, with its settings, each budget on its own: FGSM and PGD in
     Linf (40 steps of eps / 30 from a random point, cross-entropy), and in L2 the fast gradient method, Carlini & Wagner
@@ -149,10 +150,10 @@ def robustness_suite(name: SuiteName, image_shape: Sequence[int], *, seed: int =
             attacks.append((BrendelBethge("l2", seed=seed), l2))
         name_of_it = "paper-stronger" if stronger else "paper"
         return Suite(name_of_it, tuple(attacks), masking_eps=linf[4], exhaustive=not stronger)
-    has_table = height == width and height in _TABLE_SIZES and channels in (1, 3)
-    common = COMMON_CORRUPTIONS if has_table else ()
+    corruptible = min(height, width) >= _SMALLEST and channels in (1, 3)
+    common = COMMON_CORRUPTIONS if corruptible else ()
     if name == "fast":
-        return Suite(name, tuple(curves), common, (3,) if has_table else (), masking_images=32)
+        return Suite(name, tuple(curves), common, (3,) if corruptible else (), masking_images=32)
     middle = linf[3]
     more: list[tuple[Attack, tuple[float, ...]]] = [
         (FGSM("linf"), linf), (FGSM("l2"), l2),
@@ -168,8 +169,8 @@ def robustness_suite(name: SuiteName, image_shape: Sequence[int], *, seed: int =
         *(HighPass(c) for c in cutoffs),
         *(Contrast(c) for c in (0.5, 0.3, 0.2, 0.1, 0.05, 0.03)),
     )
-    extra = EXTRA_CORRUPTIONS if has_table else ()
-    return Suite(name, (*curves, *more), common + extra, (1, 2, 3, 4, 5) if has_table else (), transforms)
+    extra = EXTRA_CORRUPTIONS if corruptible else ()
+    return Suite(name, (*curves, *more), common + extra, (1, 2, 3, 4, 5) if corruptible else (), transforms)
 
 
 def _has_foolbox() -> bool:

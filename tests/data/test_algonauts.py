@@ -90,3 +90,32 @@ def test_what_is_missing(release):
         path.unlink()
     with pytest.raises(FileNotFoundError, match="no images named like"):
         read_algonauts(release, 1)
+
+
+def test_what_is_damaged(release):
+    folder = release / "subj01"
+    path = folder / "training_split/training_fmri/lh_training_fmri.npy"
+    whole = path.read_bytes()
+    for content in (whole[:-4], b"", b"text", np.zeros(8).tobytes()):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"lh_training_fmri\.npy can't be read as a file of NumPy"):
+            read_algonauts(release, 1)
+    for values in (np.zeros(5), np.zeros((5, 4)) + 1j, np.zeros((5, 4), dtype="U1")):
+        np.save(path, values)
+        with pytest.raises(ValueError, match=r"subj01: responses must be numbers \(image, vertex\)"):
+            read_algonauts(release, 1)
+    path.write_bytes(whole)
+    np.save(folder / "roi_masks/lh.streams_challenge_space.npy", np.array([1, 1, 5, 4.5]))
+    with pytest.raises(ValueError, match=r"lh\.streams_challenge_space\.npy must be whole numbers; that of row 3"):
+        read_algonauts(release, 1, roi="streams:ventral")
+
+
+def test_numbers_that_come_twice(release):
+    folder = release / "subj01/training_split/training_images"
+    (folder / "train-0002_nsd-00027.png").rename(folder / "train-0002_nsd-00013.png")
+    with pytest.raises(ValueError, match="several images show one NSD image"):
+        read_algonauts(release, 1)
+    (folder / "train-0002_nsd-00013.png").rename(folder / "train-0001_nsd-00027.png")
+    (folder / "train-0005_nsd-00500.png").rename(folder / "train-0002_nsd-00500.png")
+    with pytest.raises(ValueError, match="several images have one row number"):
+        read_algonauts(release, 1)

@@ -82,3 +82,56 @@ def test_what_is_no_assembly(monkeypatch):
     monkeypatch.setitem(sys.modules, "xarray", None)
     with pytest.raises(ImportError, match=r"pip install 'neuroalign\[xarray\]'"):
         Responses.from_arrays(np.zeros((2, 2))).to_xarray()
+
+
+def assembly_of(ids, **coords):
+    return xarray.DataArray(
+        np.arange(6.0).reshape(3, 2),
+        dims=("presentation", "neuroid"),
+        coords={"stimulus_id": ("presentation", ids), **coords},
+    )
+
+
+@pytest.mark.parametrize("ids", [np.array([4.0, 7.0, 4.0]), np.array([4, 7, 4], dtype=object)])
+def test_whole_numbers_of_any_type_are_numbers(ids):
+    r = Responses.from_xarray(assembly_of(ids))
+    assert r.stimulus.tolist() == [4, 7, 4] and "stimulus_id" not in r.info
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (np.array(["a", None, "b"], dtype=object), r"stimulus_id of row 1 \(from 0\) is (None|nan)"),
+        (np.array(["a", np.nan, "b"], dtype=object), r"stimulus_id of row 1 \(from 0\) is nan"),
+        (np.array(["a", "", "b"]), r"stimulus_id of row 1 \(from 0\) is ''"),
+        (np.array([1.0, np.nan, 2.0]), r"stimulus_id must be whole numbers; that of row 1 \(from 0\) is missing"),
+        (np.array([1.0, 1.5, 2.0]), r"that of row 1 \(from 0\) is 1.5"),
+    ],
+)
+def test_ids_with_a_gap(ids, message):
+    with pytest.raises(ValueError, match=message):
+        Responses.from_xarray(assembly_of(ids))
+
+
+@pytest.mark.parametrize(
+    ("coords", "message"),
+    [
+        ({"session": ("presentation", ["s1", "s1", "s2"])}, r"session must be whole numbers; got text, such as 's1'"),
+        (
+            {"session": ("presentation", [1, np.nan, 2])},
+            r"session must be whole numbers; that of row 1 \(from 0\) is missing",
+        ),
+        ({"repetitions": ("presentation", [1, 0, 1])}, "repeats count the trials of a row, at least 1; row 1 has 0"),
+        ({"noise_ceiling": ("neuroid", [0.5, 55.0])}, r"that of voxel 1 is 55 \(divide per cent by 100"),
+        ({"shared": ("presentation", ["True", "False", "True"])}, "shared must be true or false"),
+        ({"region": ("neuroid", np.array(["V4", np.nan], dtype=object))}, r"roi of voxel 1 \(from 0\) is missing"),
+    ],
+)
+def test_coordinates_that_mean_nothing(coords, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        Responses.from_xarray(assembly_of([1, 2, 3], **coords))
+
+
+def test_complex_values():
+    with pytest.raises(TypeError, match="must be real numbers, NaN where missing; got complex numbers"):
+        Responses.from_xarray(1j * assembly_of([1, 2, 3]))

@@ -68,7 +68,7 @@ def test_what_does_not_fit(folder, tmp_path):
         read_nifti(path, nibabel.Nifti1Image(labels.astype(np.int16), np.eye(4)))
     with pytest.raises(ValueError, match=r"has shape \(4, 5, 3\), the mask \(4, 5, 2\)"):
         read_nifti(path, nibabel.Nifti1Image(labels[:, :, :2].astype(np.int16), AFFINE))
-    with pytest.raises(TypeError, match=r"nibabel.Nifti1Image\(mask, affine\)"):
+    with pytest.raises(TypeError, match=r"got ndarray: nibabel.Nifti1Image\(mask, affine\)"):
         read_nifti(path, labels)
     with pytest.raises(ValueError, match="the mask has no voxel above 0"):
         read_nifti(path, mask_of(labels * 0))
@@ -78,6 +78,131 @@ def test_what_does_not_fit(folder, tmp_path):
     for images in (tmp_path / "empty", [tmp_path / "absent.nii"]):
         with pytest.raises(FileNotFoundError, match="no NIfTI file"):
             read_nifti(images, mask_of(labels))
+
+
+@pytest.mark.parametrize("kind", ["float32", "scaled"])
+def test_every_voxel_above_0_of_a_fractional_mask_is_kept(folder, tmp_path, kind):
+    path, volumes, _ = folder
+    share = np.random.default_rng(1).random((4, 5, 3)).astype(np.float32)
+    share[share < 0.3] = 0
+    share[0, 0, 0], share[0, 0, 1] = 0.004, np.nan
+    image = nibabel.Nifti1Image(share, AFFINE)
+    if kind == "scaled":  # 8-bit integers with a slope, as tools store probabilities
+        image = nibabel.Nifti1Image(np.nan_to_num(share), AFFINE)
+        image.set_data_dtype(np.uint8)
+        (tmp_path / "masks").mkdir()
+        nibabel.save(image, tmp_path / "masks/share.nii.gz")
+        image = tmp_path / "masks/share.nii.gz"
+        share = np.asarray(nibabel.load(image).dataobj)
+    r = read_nifti(path, image)
+    kept = np.argwhere(share > 0)
+    assert ((share > 0) & (share < 0.5)).sum() > 5
+    np.testing.assert_array_equal(r.voxel_index, kept)
+    np.testing.assert_array_equal(r.values, volumes[(slice(None), *kept.T)])
+    with pytest.raises(ValueError, match=r"holds fractions, .*but labels name whole numbers"):
+        read_nifti(path, image, labels={1: "V1"})
+
+
+def test_masks_of_one_volume_and_of_several(folder):
+    path, _, labels = folder
+    one = nibabel.Nifti1Image(labels[..., None].astype(np.int16), AFFINE)
+    np.testing.assert_array_equal(read_nifti(path, one).values, read_nifti(path, mask_of(labels)).values)
+    with pytest.raises(ValueError, match=r"the mask has shape \(4, 5, 3, 2\): it must be one volume"):
+        read_nifti(path, nibabel.Nifti1Image(np.stack([labels] * 2, -1).astype(np.int16), AFFINE))
+
+
+def test_names_of_stimuli(folder):
+    path, _, labels = folder
+    r = read_nifti(path, mask_of(labels), stimulus=["b", "b", "a", "a", "c", "c"])
+    assert r.stimulus.tolist() == [1, 1, 0, 0, 2, 2] and r.info["stimulus_id"] == ["a", "b", "c"]
+    with pytest.raises(ValueError, match=r"stimulus must be whole numbers; that of row 1 \(from 0\) is 0.5"):
+        read_nifti(path, mask_of(labels), stimulus=[0, 0.5, 1, 2, 3, 4])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda v: nibabel.Nifti1Image(v, AFFINE),
+        lambda v: nibabel.Nifti2Image(v, AFFINE),
+        lambda v: nibabel.Nifti1Image(v, AFFINE, nibabel.Nifti1Header(endianness=">")),
+        lambda v: nibabel.Nifti2Image(v, AFFINE, nibabel.Nifti2Header(endianness=">")),
+    ],
+    ids=["1", "2", "1, big-endian", "2, big-endian"],
+)
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_kinds_of_nifti(folder, tmp_path, make, suffix):
+    _, volumes, labels = folder
+    path = tmp_path / f"volume{suffix}"
+    nibabel.save(make(volumes[0]), path)
+    r = read_nifti(path, mask_of(labels))
+    np.testing.assert_array_equal(r.values[0], volumes[0][labels > 0])
+    if suffix == ".nii.gz":  # packed, or not, against its name
+        plain = tmp_path / "other.nii"
+        plain.write_bytes(path.read_bytes())
+        np.testing.assert_array_equal(read_nifti([plain], mask_of(labels)).values, r.values)
+
+
+def _damaged(path, how):
+    content = path.read_bytes()
+    middle = len(content) * 2 // 3
+    path.write_bytes({
+        "cut": content[:middle], "cut in the trailer": content[:-3], "empty": b"", "text": b"not a volume\n" * 40,
+        "zeros": bytes(len(content)), "one bit": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+        "checksum": content[:-8] + bytes([content[-8] ^ 1]) + content[-7:],
+    }[how])  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["cut", "cut in the trailer", "empty", "text", "zeros", "one bit", "checksum"])
+@pytest.mark.parametrize("which", ["volume", "mask"])
+def test_damage_is_told_by_the_files_name(folder, tmp_path, how, which):
+    path, _, labels = folder
+    nibabel.save(mask_of(labels), tmp_path / "mask.nii.gz")
+    volume = path / "beta_02.nii.gz"
+    wrong = volume if which == "volume" else tmp_path / "mask.nii.gz"
+    _damaged(wrong, how)
+    with pytest.raises(ValueError, match="can't be read as NIfTI") as caught:
+        read_nifti([volume], tmp_path / "mask.nii.gz")
+    assert wrong.name in str(caught.value)
+
+
+def test_every_flipped_bit_of_a_packed_volume_is_told_or_harmless(folder):
+    """Deflate's end and gzip's header hold bits that mean nothing; in all others gzip's checksum tells."""
+    path, _, labels = folder
+    volume, mask = path / "beta_02.nii.gz", mask_of(labels)
+    content, expected = volume.read_bytes(), read_nifti([path / "beta_02.nii.gz"], mask_of(labels)).values
+    rng = np.random.default_rng(0)
+    told = 0
+    for place in rng.integers(0, len(content), 150):
+        changed = bytearray(content)
+        changed[place] ^= 1 << int(rng.integers(8))
+        volume.write_bytes(changed)
+        try:
+            np.testing.assert_array_equal(read_nifti([volume], mask).values, expected)
+        except ValueError as error:
+            told += volume.name in str(error)
+    assert told > 130
+    volume.write_bytes(content)
+
+
+def test_numbers_that_are_no_responses(folder, tmp_path):
+    _, volumes, labels = folder
+    nibabel.save(nibabel.Nifti1Image(volumes[0] + 1j, AFFINE), tmp_path / "complex.nii")
+    with pytest.raises(TypeError, match=r"complex\.nii, in the mask, must be real numbers.*complex"):
+        read_nifti(tmp_path / "complex.nii", mask_of(labels))
+    nibabel.save(nibabel.Nifti1Image(1e300 * volumes[0].astype(np.float64), AFFINE), tmp_path / "large.nii")
+    with pytest.raises(
+        ValueError, match=r"large\.nii, in the mask, has infinite values .* or such that float32 can't hold"
+    ):
+        read_nifti(tmp_path / "large.nii", mask_of(labels))
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 5, 3, 1, 2), np.float32), AFFINE), tmp_path / "five.nii")
+    with pytest.raises(ValueError, match=r"five\.nii has shape \(4, 5, 3, 1, 2\): a volume has three axes"):
+        read_nifti(tmp_path / "five.nii", mask_of(labels))
+
+
+def test_hidden_files_of_a_folder_are_passed_over(folder):
+    path, _, labels = folder
+    (path / "._beta_00.nii.gz").write_bytes(b"what macOS leaves behind")
+    assert len(read_nifti(path, mask_of(labels))) == 6
 
 
 def test_faces_and_houses_in_a_real_slice(data_path):

@@ -1,9 +1,12 @@
 """Input gradients and Lipschitz constants against closed forms and finite differences."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
 
+from neuroalign import PGD, InputSmoothnessCallback, evaluate_smoothness
 from neuroalign.functional import input_gradient_norm, input_smoothness, local_lipschitz, released_smoothness
 
 
@@ -104,3 +107,55 @@ def test_refusals():
         input_gradient_norm(linear(), torch.rand(1, 3, 2, 2).double(), torch.tensor([0]), loss="dlr")
     with pytest.raises(ValueError, match="eps must be positive"):
         local_lipschitz(linear(), torch.rand(1, 3, 2, 2).double(), 0)
+
+
+class WithoutGradient(nn.Module):
+    """A linear classifier whose logits tell nothing of how they came from the images."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.linear = how, nn.Linear(12, 3)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        if self.how == "detached":
+            return self.linear(x).detach()
+        if self.how == "parameters alone":
+            return self.linear(x.detach())
+        with torch.no_grad() if self.how == "no_grad" else torch.inference_mode():
+            return self.linear(x)
+
+
+def without_gradient(how):
+    if how != "quantised":
+        return WithoutGradient(how).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch announces that its quantisation moves to another package
+        return torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), {nn.Linear}).eval()
+
+
+SMOOTHNESS = {
+    "input_gradient_norm": input_gradient_norm,
+    "margin": lambda m, x, y: input_gradient_norm(m, x, y, loss="margin"),
+    "released_smoothness": lambda m, x, y: released_smoothness(m, x, y, std=(0.5, 0.5, 0.5)),
+    "local_lipschitz": lambda m, x, y: local_lipschitz(m, x, 0.1),
+    "evaluate_smoothness": lambda m, x, y: evaluate_smoothness(m, [(x, y)]),
+    "at adversarial points": lambda m, x, y: evaluate_smoothness(m, [(x, y)], PGD(steps=2), 0.1),
+    "callback": lambda m, x, y: InputSmoothnessCallback().look(None, m, x, y, torch.arange(len(x))),
+}
+
+
+@pytest.mark.filterwarnings("ignore:quantized")  # torch's own, of what we say in the error
+@pytest.mark.parametrize("how", ["detached", "parameters alone", "no_grad", "inference mode", "quantised"])
+@pytest.mark.parametrize("measure", SMOOTHNESS)
+def test_a_model_without_a_gradient_is_told(measure, how):
+    x, labels = torch.rand(4, 3, 2, 2), torch.arange(4) % 3
+    with pytest.raises(ValueError, match="no gradient reaches the images: is the model"):
+        SMOOTHNESS[measure](without_gradient(how), x, labels)
+
+
+@pytest.mark.parametrize("measure", list(SMOOTHNESS)[:4])
+def test_an_output_that_is_no_tensor_is_told(measure):
+    x, labels = torch.rand(4, 3, 2, 2), torch.arange(4) % 3
+    with pytest.raises(TypeError, match="the model returns a dict, not a tensor of logits"):
+        SMOOTHNESS[measure](lambda z: {"logits": z.flatten(1)}, x, labels)

@@ -41,7 +41,7 @@ def test_triplets_inside_the_batch_are_used():
 
 def test_relations_tell_whether_a_batch_held_any():
     x = features()
-    known = RDMGuidance({"IT": rdm(x[:5])})
+    known = RDMGuidance({"IT": rdm(x[:5])}, stimuli=range(5))
     triplets = OddOneOutGuidance("IT", torch.tensor([[0, 1, 2]]))
     for stimulus, expected in (([0, 1, 2, 9], True), ([0, 1, 8, 9], False)):
         b = {"stimulus": torch.tensor(stimulus)}

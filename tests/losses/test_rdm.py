@@ -1,9 +1,10 @@
 """Alignment with a given RDM."""
 
+import numpy as np
 import pytest
 import torch
 
-from neuroalign import RSA, NeuralAlignmentLoss, RDMAlignmentLoss, RDMSimilarity
+from neuroalign import RSA, NeuralAlignmentLoss, OddOneOutGuidance, RDMAlignmentLoss, RDMGuidance, RDMSimilarity
 from neuroalign.functional import compare_rdms, rdm, rsa, square_rdm
 from neuroalign.functional.rdm_comparison import normalized_rdms
 from tests.distributed import averaged, run_on_ranks
@@ -153,3 +154,77 @@ def test_several_processes_equal_one():
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+OFF_BY_ONE = r"stimulus 12 is no row of the RDM: .*0 to 11 \(published lists often count from 1\)"
+
+
+@pytest.mark.parametrize(
+    ("stimulus", "message"),
+    [
+        (torch.arange(1, 13), OFF_BY_ONE),
+        (torch.arange(12) - 1, "stimulus -1 is no row of the RDM"),
+        (torch.tensor([*range(11), 500]), "stimulus 500 is no row of the RDM"),
+        (torch.arange(1, 13, dtype=torch.int32), OFF_BY_ONE),
+    ],
+)
+def test_rows_without_names_are_counted_from_0(stimulus, message):
+    vector, x = rdm(responses(1)), responses(0)
+    for take in (
+        RDMAlignmentLoss(vector),
+        RDMSimilarity(vector).update,
+        lambda *given: RDMGuidance({"IT": vector})({"IT": given[0]}, {"stimulus": given[1]}),
+    ):
+        with pytest.raises(ValueError, match=message):
+            take(x, stimulus)
+
+
+def test_rows_with_names_leave_other_stimuli_out():
+    y, x = responses(1), responses(0)
+    named = RDMAlignmentLoss(rdm(y), stimuli=range(1, 13))
+    expected = 1 - compare_rdms(rdm(x), rdm(y))
+    torch.testing.assert_close(named(x, torch.arange(1, 13)), expected)
+    more = torch.cat([x, responses(5)[:2]])
+    torch.testing.assert_close(named(more, torch.tensor([*range(1, 13), -1, 13], dtype=torch.int32)), expected)
+    metric = RDMSimilarity(rdm(y), stimuli=range(1, 13))
+    metric.update(more, torch.tensor([*range(1, 13), -1, 13]))
+    torch.testing.assert_close(metric.compute()["similarity"], 1 - expected)
+
+
+@pytest.mark.parametrize(
+    ("stimuli", "error", "message"),
+    [
+        (
+            ["a.png", "b.png", "c.png"],
+            TypeError,
+            r"stimuli must be integer identities; got names .*return_inverse=True",
+        ),
+        (np.array(["a", "b", "c"]), TypeError, "got names"),
+        ([0, 1.5, 2], ValueError, r"stimuli must be integer identities; 1.5 is none, at \[1\]"),
+        ([0, 1, float("nan")], ValueError, r"nan is none, at \[2\]"),
+        ([True, False, True], TypeError, "integer identities; got torch.bool"),
+        ([[0, 1, 2]], ValueError, r"stimuli must be \(stimulus,\); got shape \(1, 3\)"),
+    ],
+)
+def test_names_of_rows_that_are_no_integers(stimuli, error, message):
+    for made in (RDMAlignmentLoss, RDMSimilarity):
+        with pytest.raises(error, match=message):
+            made(torch.rand(3), stimuli=stimuli)
+
+
+def test_whole_floats_name_rows():
+    assert RDMAlignmentLoss(torch.rand(3), stimuli=np.array([4.0, 7.0, 5.0])).rows.tolist() == [4, 7, 5]
+
+
+def test_names_in_a_batch():
+    names, message = ["a.png"] * 3, r"names, numbers = numpy.unique\(names, return_inverse=True\)"
+    x = torch.rand(3, 2)
+    for take in (
+        lambda: RDMAlignmentLoss(torch.rand(3))(x, names),
+        lambda: RDMSimilarity(torch.rand(3)).update(x, names),
+        lambda: RDMGuidance({"IT": torch.rand(3)})({"IT": x}, {"stimulus": names}),
+        lambda: OddOneOutGuidance("IT", [[0, 1, 2]])({"IT": x}, {"stimulus": names}),
+        lambda: OddOneOutGuidance("IT", [["a", "b", "c"]]),
+    ):
+        with pytest.raises(TypeError, match=message):
+            take()

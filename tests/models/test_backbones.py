@@ -133,7 +133,7 @@ def test_refusals():
         build_backbone("resnet19")
     with pytest.raises(ValueError, match="unknown layer 'layer9'; did you mean 'layer"):
         Trunk("small_resnet", layers=["layer9"], image_shape=(3, 8, 8))
-    with pytest.raises(ValueError, match="Set image_shape="):
+    with pytest.raises(ValueError, match="set image_shape="):
         Trunk(nn.Sequential(nn.Flatten(), nn.Linear(192, 7)), image_shape=(3, 9, 9))
     with pytest.raises(ValueError, match="both mean and std"):
         Trunk("small_resnet", mean=None)

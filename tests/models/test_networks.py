@@ -191,6 +191,26 @@ def test_ridge_against_scikit_learn():
     torch.testing.assert_close(predictor(images).double(), torch.from_numpy(expected).double(), rtol=1e-3, atol=1e-3)
 
 
+class Scaled(torch.nn.Module):
+    """Visual features in another unit."""
+
+    def __init__(self, unit):
+        super().__init__()
+        self.features, self.unit = VisualFeatures(16, wavelengths=(4,), grid=2), unit
+        self.num_features = self.features.num_features
+
+    def forward(self, images):
+        return self.unit * self.features(images)
+
+
+@pytest.mark.parametrize("unit", [1e-20, 1e20])
+def test_ridge_on_features_in_any_unit(unit):
+    images, responses = torch.rand(40, 3, 16, 16), torch.randn(40, 3)
+    plain, found = (RidgePredictor(Scaled(u), 3).fit(images, responses, alphas=[30.0])(images) for u in (1.0, unit))
+    torch.testing.assert_close(found, plain, rtol=1e-3, atol=1e-4)
+    assert float(plain.std(0).min()) > 0.05
+
+
 def test_ridge_refuses():
     predictor = RidgePredictor(VisualFeatures(16, wavelengths=(4,), grid=2), 3)
     with pytest.raises(ValueError, match="5 images but responses to 6"):

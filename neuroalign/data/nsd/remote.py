@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import logging
@@ -16,9 +17,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from neuroalign.addresses import HIDDEN, redacted, secrets_of
+from neuroalign.checksums import crc32_of_file
 from neuroalign.data.nsd.layout import FACTS, TRIALS_PER_SESSION, NSDError, NSDPaths
 from neuroalign.data.nsd.tree import Check, Confirm, Tree, dataset_of, read_columns
 from neuroalign.files import check_space, readable_size, whole
+from neuroalign.processes import locked
 from neuroalign.types import unknown
 
 _log = logging.getLogger(__name__)
@@ -37,6 +41,9 @@ class RemoteTree(Tree):
     A transfer that breaks off is tried again, waiting longer each time, and goes on where it stopped, in a later run too.
     A file is kept once its size, and its MD5 where the server's ETag is one, are right; ``transfers.json`` in the cache
     records size, ETag and SHA-256 of each.
+
+    A password or token in the URL, or among the storage options, is used for the transfer alone: names, messages, the cache
+    and what is stored of the source have ``***`` in its place.
 
     Args:
         url: Such as ``s3://natural-scenes-dataset``.
@@ -69,17 +76,20 @@ class RemoteTree(Tree):
         wait: float = 0.5,
     ) -> None:
         if not accept_terms:
-            raise PermissionError(f"{url}: {TERMS}")
+            raise PermissionError(f"{redacted(url)}: {TERMS}")
         if transfer not in ("voxels", "files"):
             raise ValueError(unknown("transfer", transfer, ("voxels", "files")))
-        self.url = url.rstrip("/")
+        address, _, query = url.partition("?")
+        address, self._query = address.rstrip("/"), f"?{query}" if query else ""
+        self._secrets = secrets_of(url, storage_options)
+        self.url = redacted(address)
         self.confirm, self.transfer, self.retries, self.wait = confirm, transfer, retries, wait
-        protocol = self.url.partition("://")[0]
+        protocol = address.partition("://")[0]
         _check_packages(self.url)
         self._options = dict(storage_options or ({"anon": True} if protocol == "s3" else {}))
         if protocol == "s3":  # tries are counted here, not twice
             self._options.setdefault("config_kwargs", {"retries": {"max_attempts": 1}, "connect_timeout": 10})
-        self._protocol, self._base = protocol, self.url if protocol.startswith("http") else self.url.split("://", 1)[1]
+        self._protocol, self._base = protocol, address if protocol.startswith("http") else address.split("://", 1)[1]
         self.root = Path(cache).expanduser() if cache is not None else _default_cache(self.url)
         self._filesystem: tuple[int, Any] | None = None
         self._info: dict[Path, dict[str, Any] | None] = {}
@@ -101,7 +111,11 @@ class RemoteTree(Tree):
         return self._filesystem[1]
 
     def _remote(self, path: Path) -> str:
-        return f"{self._base}/{path.relative_to(self.root).as_posix()}"
+        return f"{self._base}/{path.relative_to(self.root).as_posix()}{self._query}"
+
+    def _told(self, error: BaseException) -> str:
+        """An error in words, without the credentials that file systems quote."""
+        return redacted(repr(error), self._secrets)
 
     def _try(self, action: Callable[[], _T], path: Path) -> _T:
         """Do a request; again, after a wait, where the connection failed."""
@@ -111,18 +125,19 @@ class RemoteTree(Tree):
             except NSDError:
                 raise
             except Exception as error:
+                # Without the cause, here and below: it names the whole URL.
                 if isinstance(error, FileNotFoundError) and not _is_connection(error.__cause__):
-                    raise
+                    raise FileNotFoundError(f"no file {self.name(path)}") from None
                 if getattr(error, "status", None) == 403 or isinstance(error, PermissionError):
                     raise PermissionError(
                         f"{self.name(path)}: access denied (403). The file may be withheld, or not exist in a bucket that "
                         "doesn't list its files; check subject, session and space"
-                    ) from error
+                    ) from None
                 if attempt == self.retries:
-                    raise NSDError(f"{self.url}: {path.name} can't be fetched after {attempt + 1} tries ({error!r}). What "
-                                   "arrived is kept; run again to go on") from error  # fmt: skip
+                    raise NSDError(f"{self.url}: {path.name} can't be fetched after {attempt + 1} tries "
+                                   f"({self._told(error)}). What arrived is kept; run again to go on") from None  # fmt: skip
                 delay = self.wait * 2**attempt
-                _log.warning("%s: %r; trying again in %.3g s", path.name, error, delay)
+                _log.warning("%s: %s; trying again in %.3g s", path.name, self._told(error), delay)
                 time.sleep(delay)
         raise AssertionError
 
@@ -131,8 +146,11 @@ class RemoteTree(Tree):
             try:
                 info = self._try(lambda: self._fs().info(self._remote(path)), path)
                 tag = str(info.get("ETag") or info.get("etag") or "").strip('"')
+                modified = info.get("LastModified") or info.get("mtime") or info.get("updated") or ""
                 self._info[path] = (
-                    {"size": int(info["size"]), "etag": tag} if info.get("type", "file") == "file" else None
+                    {"size": int(info["size"]), "etag": tag, "modified": str(modified)}
+                    if info.get("type", "file") == "file"
+                    else None
                 )
             except FileNotFoundError:
                 self._info[path] = None
@@ -150,12 +168,19 @@ class RemoteTree(Tree):
             raise FileNotFoundError(f"no file {self.name(path)}")
         return stat["size"]
 
+    def state(self, path: Path, *, whole: bool = False) -> dict[str, Any]:
+        """What tells a file from a changed one: its size, and its ETag or when it changed, as far as the server tells."""
+        if whole and self._is_here(path):
+            return {"bytes": self.size(path), "crc32": crc32_of_file(path)}
+        size, stat = self.size(path), self._stat(path) or {}
+        return {"bytes": size, **{name: stat[name] for name in ("etag", "modified") if stat.get(name)}}
+
     def names(self, folder: Path) -> list[str]:
         """Names in a folder; none where the server doesn't list."""
         if folder not in self._names:
             try:
                 listed = self._try(lambda: self._fs().ls(self._remote(folder), detail=False), folder)
-                self._names[folder] = sorted({name.rstrip("/").rpartition("/")[2] for name in listed})
+                self._names[folder] = sorted({name.rstrip("/").partition("?")[0].rpartition("/")[2] for name in listed})
             except (FileNotFoundError, PermissionError, NotADirectoryError):
                 self._names[folder] = []
         return self._names[folder]
@@ -207,19 +232,24 @@ class RemoteTree(Tree):
 
     def _records(self) -> dict[str, Any]:
         path = self.root / "transfers.json"
-        return json.loads(path.read_text()) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        try:
+            records = json.loads(path.read_text())
+            if all({"size", "etag"} <= set(record) for record in records.values()):
+                return records
+        except (ValueError, AttributeError, TypeError):
+            pass
+        raise NSDError(f"{path} is damaged: remove it, and what was fetched is fetched again")
 
     def _record(self, path: Path, entry: Mapping[str, Any]) -> None:
-        import filelock
-
-        with filelock.FileLock(self.root / ".transfers.lock"):
+        with locked(self.root / ".transfers.lock", "transfers.json", watch="*transfers.json"):
             records = self._records()
             records[path.relative_to(self.root).as_posix()] = dict(entry)
             with whole(self.root / "transfers.json") as temporary:
                 temporary.write_text(json.dumps(records, indent=1, sort_keys=True))
 
     def _download(self, path: Path, advance: Callable[[int], None]) -> None:
-        import filelock
         import pooch
 
         stat = self._stat(path)
@@ -228,7 +258,8 @@ class RemoteTree(Tree):
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         pooch.get_logger().setLevel("WARNING")
-        with filelock.FileLock(path.with_name(f".{path.name}.lock")):  # two processes fetch a file once
+        # Two processes fetch a file once.
+        with locked(path.with_name(f".{path.name}.lock"), str(path), watch=f".{glob.escape(path.name)}.*"):
             if self._is_here(path):
                 return
             path.unlink(missing_ok=True)
@@ -245,6 +276,10 @@ class RemoteTree(Tree):
                 if isinstance(error, NSDError):
                     raise
                 raise NSDError(f"{path.name} arrived damaged: {error}") from error
+            for partial in path.parent.glob(
+                f".{glob.escape(path.name)}.*.part"
+            ):  # of versions that the server no longer has
+                partial.unlink(missing_ok=True)
             self._record(path, {**stat, "sha256": _sha256(path), "url": self.url})
 
     def _resume(self, path: Path, stat: Mapping[str, Any], out: Path, advance: Callable[[int], None]) -> None:
@@ -279,12 +314,13 @@ class RemoteTree(Tree):
     def reading(self, path: Path) -> Iterator[None]:
         try:
             yield
-        except (FileNotFoundError, PermissionError, NSDError):
+        except NSDError:
             raise
+        except (FileNotFoundError, PermissionError) as error:
+            raise type(error)(redacted(str(error), self._secrets)) from None
         except OSError as error:
-            raise NSDError(
-                f"{self.url}: {path.name} can't be read: damaged, or the connection failed ({error})"
-            ) from error
+            raise NSDError(f"{self.url}: {path.name} can't be read: damaged, or the connection failed "
+                           f"({self._told(error)})") from None  # fmt: skip
 
     def open(self, path: Path) -> Any:
         """A file on the server as a binary file that is read in parts."""
@@ -329,14 +365,13 @@ def _is_connection(error: BaseException | None) -> bool:
 
 def _check_packages(url: str) -> None:
     try:
-        import filelock  # noqa: F401
         import fsspec
         import pooch  # noqa: F401
 
         fsspec.get_filesystem_class(url.partition("://")[0])
     except ImportError as error:
-        raise ImportError(f"{url} needs the extra 'cloud': pip install 'neuroalign[cloud]' (protocols other than s3 and "
-                          f"https need fsspec's package for them, too): {error}") from error  # fmt: skip
+        raise ImportError(f"{redacted(url)} needs the extra 'cloud': pip install 'neuroalign[cloud]' (protocols other than "
+                          f"s3 and https need fsspec's package for them, too): {error}") from error  # fmt: skip
 
 
 def _sha256(path: Path) -> str:
@@ -348,4 +383,5 @@ def _sha256(path: Path) -> str:
 def _default_cache(url: str) -> Path:
     import pooch
 
-    return Path(pooch.os_cache("neuroalign")) / re.sub(r"[^A-Za-z0-9.-]+", "_", url)
+    address = redacted(url.partition("?")[0]).replace(f"{HIDDEN}@", "").rstrip("/")
+    return Path(pooch.os_cache("neuroalign")) / re.sub(r"[^A-Za-z0-9.-]+", "_", address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -51,6 +52,11 @@ class Corruption(ImageTransform):
     Images of one channel are corrupted as they are. Frost, spatter and saturate need colour: there the image is taken as
     a grey one of three channels, and the luma of the result is given back.
 
+    Strengths are published for squares of 32, 64 and 224 pixels, and there they are the published ones. Images of any
+    other size of at least 32 pixels a side take strengths for their shorter side, which are ours: interpolated between
+    the tables, or above 224 pixels scaled up (:mod:`neuroalign.perturbations.corruptions.interpolation`). A warning says
+    so, once a size. Such numbers compare networks at that size, not with published ones.
+
     Not as published: frost (a drawn texture for photographs), the outlines of water drops (no Canny edges) and the
     motion kernel of motion_blur and snow (ours, after ImageMagick's). Between steps nothing is rounded to 8 bits, JPEG
     apart. The rest follows the published definitions; see each function.
@@ -58,8 +64,8 @@ class Corruption(ImageTransform):
     Args:
         name: One of ``COMMON_CORRUPTIONS``, over which the mean corruption error is taken, or ``EXTRA_CORRUPTIONS``.
         severity: 1 to 5. In the published tables a higher one is not always a larger change of the image.
-        table: Whose parameters to use: those published for images of 32, 64 or 224 pixels. None takes those of the
-            images' own size, and refuses other sizes.
+        table: Use the strengths for images of this side in pixels, at least 32, whatever the images' size. None takes
+            those of the images' own shorter side.
         seed: Of all that is random.
         quantize: Round the result down to multiples of 1/255, as the published images are.
 
@@ -68,7 +74,7 @@ class Corruption(ImageTransform):
 
     Raises:
         ValueError: For an unknown name, severity or table; when called, if images are not in [0, 1], of neither one nor
-            three channels, or of a size without a table.
+            three channels, or below 32 pixels a side without a ``table``.
 
     Example:
         >>> images = torch.rand(4, 3, 32, 32)
@@ -76,6 +82,8 @@ class Corruption(ImageTransform):
         >>> foggy = fog(images, index=torch.tensor([10, 11, 12, 13]))
         >>> fog.name, foggy.shape, torch.equal(fog(images[2:], index=torch.tensor([12, 13])), foggy[2:])
         ('fog-3', torch.Size([4, 3, 32, 32]), True)
+        >>> Corruption("jpeg_compression", severity=5).parameters(96, 128), fog.strengths(96, 128)
+        ((17.0,), 'interpolated')
     """
 
     def __init__(
@@ -91,6 +99,17 @@ class Corruption(ImageTransform):
         """Whether two seeds give different images."""
         return self.corruption in RANDOM
 
+    def parameters(self, height: int, width: int) -> tuple[float, ...]:
+        """The numbers used for images of a size; ``severities.json`` explains their order."""
+        return severities.parameters(self.corruption, self.severity, self._table_of(height, width))
+
+    def strengths(self, height: int, width: int) -> str:
+        """Where these numbers come from: "published", "published for another size", "interpolated" or "scaled up"."""
+        return severities.strengths_origin(self._table_of(height, width), height, width)
+
+    def _table_of(self, height: int, width: int) -> int:
+        return severities.table_of(height, width) if self.table is None else self.table
+
     def change(self, images: Tensor, index: Tensor) -> Tensor:
         """Corrupted images; see the class."""
         num, channels, height, width = images.shape
@@ -98,8 +117,14 @@ class Corruption(ImageTransform):
             raise ValueError(f"corruptions are defined for images of 1 or 3 channels; got {channels}")
         if index.shape != (num,):
             raise ValueError(f"{num} images need an index of shape ({num},); got {tuple(index.shape)}")
-        table = severities.table_of(height, width) if self.table is None else self.table
-        parameters = severities.parameters(self.corruption, self.severity, table)
+        parameters = self.parameters(height, width)
+        if self.table is None and (origin := self.strengths(height, width)) != "published":
+            warnings.warn(
+                f"strengths of corruptions were published for 32 x 32, 64 x 64 and 224 x 224 pixels; those for {height} x "
+                f"{width}, shorter side {min(height, width)}, are {origin}: compare with other networks at this size, "
+                "not with published numbers",
+                stacklevel=3,
+            )
         with torch.inference_mode(False), torch.no_grad():
             clean = images.detach().clamp(0, 1)
             if channels == 1 and self.corruption in COLOURED:

@@ -41,7 +41,7 @@ def disk(radius: float, alias: float) -> Tensor:
     Args:
         radius: In pixels. Up to 8 the grid is 17 pixels wide and the edge is smoothed over 3, as published; above, the
             grid is as wide as the disk and 5 pixels are taken.
-        alias: Standard deviation of that smoothing, in pixels.
+        alias: Standard deviation of that smoothing, in pixels. Larger ones than published are smoothed over more pixels.
 
     Returns:
         Weights (1, 1, side, side) that sum to 1.
@@ -51,6 +51,7 @@ def disk(radius: float, alias: float) -> Tensor:
         (torch.Size([1, 1, 17, 17]), torch.Size([1, 1, 21, 21]))
     """
     reach, width = (8, 3) if radius <= 8 else (int(radius), 5)
+    width = max(width, 2 * round(2 * alias) + 1)
     grid = torch.arange(-reach, reach + 1, dtype=torch.float64)
     inside = (grid[:, None] ** 2 + grid**2 <= radius**2).double()
     taps = gaussian_taps(alias, width // 2)

@@ -25,11 +25,11 @@ def crystals(y: Tensor, x: Tensor, seeds: Tensor, turn: Tensor, length: Tensor) 
     turned into the sector around its nearest arm: one arm is drawn for all six.
 
     Args:
-        y: (stimulus, height, width), 0 to 1 across the image.
+        y: (stimulus, height, width), in units of the image's shorter side.
         x: As y.
         seeds: (stimulus, crystal, 2) where they grow from, y before x.
         turn: (stimulus, crystal) angle of an arm, in radians.
-        length: (stimulus, crystal) of the arms, as a share of the image.
+        length: (stimulus, crystal) of the arms, in the same units.
 
     Returns:
         (stimulus, height, width).
@@ -68,7 +68,7 @@ def frost_texture(draws: Draws, height: int, width: int, num: int = 14) -> Tenso
         draws: One generator an image.
         height: In pixels.
         width: In pixels.
-        num: Crystals an image.
+        num: Crystals in a square image; a longer one has more, so that they keep size and shape.
 
     Example:
         >>> frost_texture(Draws([0, 1]), 32, 32).shape
@@ -77,9 +77,11 @@ def frost_texture(draws: Draws, height: int, width: int, num: int = 14) -> Tenso
     haze = plasma(draws, height, width, decay=1.4)[:, None]
     bend = draws.uniform(2, 9, 9, low=-0.03, high=0.03)  # of the lines, so that no two branches are parallel
     bend = F.interpolate(bend, size=(height, width), mode="bicubic", align_corners=True)
-    y, x = (torch.linspace(0, 1, n).to(bend) for n in (height, width))
+    sides = [n / min(height, width) for n in (height, width)]
+    y, x = (torch.linspace(0, side, n).to(bend) for side, n in zip(sides, (height, width)))
     y, x = y[:, None] + bend[:, 0], x + bend[:, 1]
-    seeds = draws.uniform(num, 2, low=-0.1, high=1.1)
+    num = round(num * max(sides))
+    seeds = draws.uniform(num, 2, low=-0.1, high=1.1) * torch.tensor(sides, device=draws.device)
     turn, length = draws.uniform(num, high=math.pi / 3), draws.uniform(num, low=0.25, high=0.6)
     ice = (0.55 * crystals(y, x, seeds, turn, length)[:, None] + 1.2 * haze - 0.35).clamp(0, 1)
     dark, white = (torch.tensor(c, device=draws.device)[:, None, None] for c in (DARK, WHITE))

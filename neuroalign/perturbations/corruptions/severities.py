@@ -1,7 +1,8 @@
-"""The published strengths of the corruptions: one table for each of three image sizes.
+"""The strengths of the corruptions: one published table for each of three image sizes, and what lies between them.
 
 Source: severity parameters of Hendrycks & Dietterich, ICLR 2019, arXiv 1903.12261 (their scripts for CIFAR-10-C,
-Tiny ImageNet-C and ImageNet-C). ``severities.json`` beside this file holds the numbers, and what each of them means.
+Tiny ImageNet-C and ImageNet-C). ``severities.json`` beside this file holds the numbers, and what each of them means. How
+they are interpolated is ours: :mod:`neuroalign.perturbations.corruptions.interpolation`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from neuroalign.perturbations.corruptions.interpolation import between, scaled
 from neuroalign.types import unknown
 
 COMMON_CORRUPTIONS = (
@@ -53,33 +55,57 @@ def check_severity(severity: int) -> int:
 
 
 def check_table(table: int | None) -> int | None:
-    """A size for which parameters were published, or None.
+    """A size that has strengths, or None.
 
     Raises:
-        ValueError: If it is another size.
+        ValueError: If it is no whole number of pixels, or below the smallest published size.
     """
-    if table is not None and table not in SIZES:
-        raise ValueError(f"parameters were published for images of 32, 64 and 224 pixels; got table={table!r}")
-    return table
+    if table is None:
+        return None
+    if isinstance(table, bool) or table != int(table) or table < SIZES[0]:
+        raise ValueError(
+            f"table must be a whole number of pixels, at least {SIZES[0]}, the smallest size whose strengths were published "
+            f"(32, 64, 224; others are interpolated); got table={table!r}"
+        )
+    return int(table)
 
 
 def table_of(height: int, width: int) -> int:
-    """The table that belongs to images of a size.
+    """The size whose strengths belong to images: their shorter side, in pixels.
+
+    A photograph that isn't square shows more of a scene, not larger things.
 
     Raises:
-        ValueError: If none does: the strengths for 224 pixels wipe out an image of 32, so no table is guessed.
+        ValueError: If it is below 32 pixels: nothing smaller was published, and the next larger strengths wipe such an
+            image out.
 
     Example:
-        >>> table_of(64, 64)
-        64
+        >>> table_of(64, 64), table_of(375, 500)
+        (64, 375)
     """
-    if height != width or height not in SIZES:
+    side = min(height, width)
+    if side < SIZES[0]:
         raise ValueError(
-            f"no table of severities for images of {height} x {width} pixels: parameters were published for 32 x 32, "
-            "64 x 64 and 224 x 224. Resize the images to one of these first, or pass table=32, 64 or 224 to say whose "
-            "strengths, in pixels, to use"
+            f"images of {height} x {width} pixels are too small for the corruptions: no strengths were published below "
+            f"{SIZES[0]} x {SIZES[0]} pixels. Enlarge the images first, or pass table={SIZES[0]} to use the strengths for "
+            f"{SIZES[0]} pixels, which are too strong here"
         )
-    return height
+    return side
+
+
+def strengths_origin(table: int, height: int, width: int) -> str:
+    """Where the strengths of a size come from, in a few words, for images of (height, width) pixels.
+
+    "published": the images are squares of a published size. "published for another size": the numbers of a published
+    table, on images it wasn't made for. "interpolated": between two tables. "scaled up": from the largest one.
+
+    Example:
+        >>> [strengths_origin(min(s), *s) for s in [(64, 64), (224, 320), (96, 96), (375, 500)]]
+        ['published', 'published for another size', 'interpolated', 'scaled up']
+    """
+    if table in SIZES:
+        return "published" if height == width == table else "published for another size"
+    return "interpolated" if table < SIZES[-1] else "scaled up"
 
 
 def parameters(name: str, severity: int, table: int) -> tuple[float, ...]:
@@ -88,7 +114,8 @@ def parameters(name: str, severity: int, table: int) -> tuple[float, ...]:
     Args:
         name: Of the corruption.
         severity: 1 to 5.
-        table: Image size in pixels that the numbers were published for: 32, 64 or 224.
+        table: Side of the images in pixels, at least 32. For 32, 64 and 224 the numbers are the published ones; between
+            them they are interpolated, above 224 lengths grow with the side.
 
     Returns:
         The numbers, in the order in which ``severities.json`` explains them; lengths are in pixels.
@@ -101,6 +128,17 @@ def parameters(name: str, severity: int, table: int) -> tuple[float, ...]:
         (2.5, 1.7)
         >>> parameters("contrast", 1, 32)
         (0.75,)
+        >>> parameters("gaussian_blur", 5, 448), [round(p, 2) for p in parameters("gaussian_blur", 5, 120)]
+        ((12.0,), [3.01])
     """
-    row = _tables()[str(check_table(table))][check_corruption(name)][check_severity(severity) - 1]
+    check_corruption(name), check_severity(severity), check_table(table)
+    if table > SIZES[-1]:
+        return scaled(name, _published(name, severity, SIZES[-1]), table / SIZES[-1])
+    smaller, larger = max(s for s in SIZES if s <= table), min(s for s in SIZES if s >= table)
+    low, high = (_published(name, severity, size) for size in (smaller, larger))
+    return low if smaller == larger else between(name, (smaller, low), (larger, high), table)
+
+
+def _published(name: str, severity: int, size: int) -> tuple[float, ...]:
+    row = _tables()[str(size)][name][severity - 1]
     return tuple(row) if isinstance(row, list) else (row,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +14,10 @@ from torch import nn
 
 from neuroalign.perturbations.corruptions.base import Corruption
 from neuroalign.perturbations.corruptions.severities import COMMON_CORRUPTIONS, SEVERITIES
+from neuroalign.perturbations.evaluation.measurement import Measurement
 from neuroalign.perturbations.evaluation.resampling import image_intervals
-from neuroalign.perturbations.evaluation.robustness import evaluate_robustness, per_image_robustness
+from neuroalign.perturbations.evaluation.robustness import measure_robustness, per_image_table_of, table_of
+from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 
 
 def evaluate_corruptions(
@@ -23,6 +26,9 @@ def evaluate_corruptions(
     corruptions: str | Sequence[str] = COMMON_CORRUPTIONS,
     severities: int | Sequence[int] = SEVERITIES,
     *,
+    logits: Logits | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     table: int | None = None,
     per_image: bool = False,
     limit_batches: int | None = None,
@@ -38,7 +44,11 @@ def evaluate_corruptions(
         dataloader: Batches; see :func:`evaluate_robustness`.
         corruptions: Names; default the 15 over which the mean corruption error is taken.
         severities: Of 1 to 5.
-        table: Image size whose parameters are used; None takes those of the images' own size, and refuses others.
+        logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
+        mean: Of the normalisation that the loader's images have had; None where they are pixels.
+        std: The same.
+        table: Side in pixels of the images whose strengths are used; None takes those of the images' own shorter side,
+            which for other sizes than squares of 32, 64 and 224 pixels are ours: see :class:`Corruption`.
         per_image: Return a row for every image, from which :func:`corruption_errors` also takes intervals.
         limit_batches: Use only so many batches.
         seed: Of the corruptions.
@@ -48,10 +58,12 @@ def evaluate_corruptions(
 
     Returns:
         A row for each: ``corruption``, ``severity``, and the columns of :func:`evaluate_robustness`; with ``per_image`` a
-        row for each and every image, with the columns of :func:`per_image_robustness`.
+        row for each and every image, with the columns of :func:`per_image_robustness`. The last two columns say which
+        strengths these are: ``table``, the side in pixels they are for, and ``strengths``, "published", "published for
+        another size", "interpolated" or "scaled up" (of images of several sizes NaN, and all that occur).
 
     Raises:
-        ValueError: For an unknown name, or images of a size without a table.
+        ValueError: For an unknown name, or images below 32 pixels a side without a ``table``.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3))
@@ -67,14 +79,23 @@ def evaluate_corruptions(
     if not names or not levels:
         raise ValueError("give at least one corruption and one severity")
     every = [Corruption(name, s, table=table, seed=seed) for name in names for s in levels]
-    measure = per_image_robustness if per_image else evaluate_robustness
-    found = measure(
+    measured, _ = measure_robustness(
         model, dataloader, every, limit_batches=limit_batches, seed=seed, device=device, progress=progress,
-        checkpoint=checkpoint,
+        checkpoint=checkpoint, interface=ModelInterface(logits, mean, std),
     )  # fmt: skip
+    rows = per_image_table_of if per_image else table_of
+    found = pd.concat([rows(m).assign(**_strengths(m)) for m in measured], ignore_index=True)
     found.insert(0, "corruption", found["perturbation"].map({c.name: c.corruption for c in every}))
     found.insert(1, "severity", found["perturbation"].map({c.name: c.severity for c in every}))
     return found
+
+
+def _strengths(found: Measurement) -> dict[str, Any]:
+    """Which strengths a corruption had on the images that were measured."""
+    own = found.perturbation.table
+    tables = {min(size) if own is None else own for size in found.sizes}
+    origins = sorted({found.perturbation.strengths(*size) for size in found.sizes})
+    return {"table": float(tables.pop()) if len(tables) == 1 else np.nan, "strengths": " and ".join(origins)}
 
 
 class CorruptionErrors(NamedTuple):
@@ -108,7 +129,9 @@ def corruption_errors(
     """Mean error and mean corruption error, with intervals where each image's outcome is known.
 
     Without a reference there is only the plain mean error: the mCE is relative to a network, AlexNet in the original.
-    Frost is not the published one here, so an mCE over the 15 is one "with own frost".
+    Frost is not the published one here, so an mCE over the 15 is one "with own frost". Published errors, AlexNet's among
+    them, are of 224 x 224 pixels: a reference that doesn't say its size (no column ``table``) is taken with a warning where
+    the table's strengths are others.
 
     A table with a row an image, ``evaluate_corruptions(..., per_image=True)``, brings 95 % intervals by resampling the
     images, each with its outcomes under all corruptions and severities. They say how far an error depends on these images,
@@ -126,7 +149,8 @@ def corruption_errors(
         seed: Of the bootstrap.
 
     Raises:
-        ValueError: If the two hold different corruptions, severities or images, or an image is missing under one.
+        ValueError: If the two hold different corruptions, severities or images, or strengths for different sizes, or an
+            image is missing under one.
 
     Example:
         >>> table = pd.DataFrame({"corruption": ["fog", "fog"], "severity": [1, 2], "accuracy": [0.8, 0.6],
@@ -137,6 +161,8 @@ def corruption_errors(
     Source:
         Hendrycks & Dietterich 2019, section 4.3 (arXiv 1903.12261).
     """
+    if reference is not None:
+        _check_strengths(table, reference)
     images = _per_image(table)
     reference_images = None if reference is None else _per_image(reference)
     table, reference = _accuracies(table), None if reference is None else _accuracies(reference)
@@ -164,6 +190,27 @@ def corruption_errors(
     return CorruptionErrors(
         float(means["error"]), float(means["ce"]), float(means["relative_ce"]), by_corruption, *whole
     )  # fmt: skip
+
+
+def _check_strengths(table: pd.DataFrame, reference: pd.DataFrame) -> None:
+    """Errors are only in proportion to those of a reference that met the same strengths."""
+    if "table" not in table:
+        return
+    own = table["table"].iloc[0]
+    if "table" in reference:
+        other = reference["table"].iloc[0]
+        if own != other and not (np.isnan(own) and np.isnan(other)):
+            raise ValueError(
+                f"the table has strengths for images of {own:g} pixels, the reference those for {other:g}: a mean corruption "
+                "error compares networks on the same corrupted images. Evaluate both at one size"
+            )
+    elif own != 224 or table["strengths"].iloc[0] != "published":
+        warnings.warn(
+            "the reference doesn't say for which image size it holds, and the strengths here are "
+            f"{table['strengths'].iloc[0]} ({own:g} pixels). Published errors, such as AlexNet's, are of 224 x 224 pixels: a "
+            "mean corruption error relative to them means nothing at another size",
+            stacklevel=3,
+        )
 
 
 def _per_image(table: pd.DataFrame) -> pd.DataFrame | None:

@@ -17,6 +17,7 @@ from neuroalign.functional.intervals import wilson
 from neuroalign.perturbations.evaluation.measurement import Measurement, measure
 from neuroalign.perturbations.evaluation.names import eps_values, named, settings_of
 from neuroalign.perturbations.evaluation.outcomes import has_budget
+from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.types import Perturbation
 
 
@@ -135,6 +136,9 @@ def robustness_curve(
     attack: Perturbation,
     eps_grid: Iterable[float],
     *,
+    logits: Logits | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     exhaustive: bool = False,
     l2_scale: Literal["absolute", "rms"] = "absolute",
     limit_batches: int | None = None,
@@ -159,11 +163,16 @@ def robustness_curve(
     process), and the same for any batch size and order, but for images on the border.
 
     Args:
-        model: From images in [0, 1] to logits, its normalisation inside. It is left as it was.
+        model: From images in [0, 1] to logits, its normalisation inside; for others see ``logits`` and ``mean``. It is left
+            as it was.
         dataloader: Batches as dicts with ``image`` and ``label`` (and ``stimulus``, the image's identity, which seeds
             random starts; default its place in the data) or pairs.
         attack: An attack, or any callable ``(model, images, labels, eps) -> images``.
         eps_grid: Increasing budgets in pixel units, not negative.
+        logits: Where the logits are in the model's output, if it isn't they: a key, an index, or a function of the output.
+        mean: Per channel, of the normalisation that the loader's images have had; None where they are pixels. They are
+            brought back to pixels, so that budgets are in pixel units, and normalised again for the model.
+        std: Per channel.
         exhaustive: Attack at every budget from scratch, as the plain sweep of other libraries does.
         l2_scale: Unit of the budgets of an L2 attack: "absolute", the Euclidean length over channel, height and width,
             or "rms", that divided by the root of their number.
@@ -207,6 +216,7 @@ def robustness_curve(
         device=device,
         progress=progress,
         checkpoint=None if checkpoint is None else Path(checkpoint),
+        interface=ModelInterface(logits, mean, std),
     )
     return as_curve(found, seed)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from neuroalign.perturbations.attacks.square import Square
 from neuroalign.perturbations.attacks.state import attacking
 from neuroalign.perturbations.evaluation.batches import device_of, evaluation_batches
 from neuroalign.perturbations.evaluation.measurement import warn_of_softmax
+from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 
 # An attack goes astray on a few images of a network that hides nothing; a check tolerates this share of them.
 _ASTRAY = 0.002
@@ -89,6 +90,9 @@ def masking_report(
     dataloader: Iterable[Any],
     eps: float,
     *,
+    logits: Logits | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     norm: Norm = "linf",
     num_images: int = 64,
     num_queries: int = 200,
@@ -103,6 +107,9 @@ def masking_report(
         model: From images in [0, 1] to logits. It is left as it was.
         dataloader: Batches; the first images that are classified right are used.
         eps: Budget of the attacks: one at which the accuracy is neither the clean one nor 0.
+        logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
+        mean: Per channel, of the normalisation that the loader's images have had; None where they are pixels.
+        std: Per channel.
         norm: "linf" or "l2".
         num_images: At most so many images.
         num_queries: Of the black-box attack, on the images that resist the white box.
@@ -121,20 +128,21 @@ def masking_report(
     Source:
         Athalye, Carlini & Wagner 2018 (arXiv 1802.00420); Carlini et al. 2019 (arXiv 1902.06705).
     """
-    where = device_of(model, device)
+    interface = ModelInterface(logits, mean, std)
+    where, model = device_of(model, device), interface.classifier(model)
     with attacking(model, seed):
         classifier = Classifier(model, allow_no_gradient=True)
-        images, labels, index = _right_images(classifier, dataloader, where, num_images)
+        images, labels, index = _right_images(classifier, dataloader, where, num_images, interface)
         rows = _checks(classifier, images, labels, index, eps, norm, num_queries, seed)
     columns = ["check", "passed", "value", "bound", "meaning", "verdict"]
     return MaskingReport(pd.DataFrame(rows, columns=columns), float(eps), norm, len(images))
 
 
 def _right_images(
-    classifier: Classifier, dataloader: Iterable[Any], device: torch.device, num_images: int
+    classifier: Classifier, dataloader: Iterable[Any], device: torch.device, num_images: int, interface: ModelInterface
 ) -> tuple[Tensor, Tensor, Tensor]:
     parts, found = [], 0
-    for batch in evaluation_batches(dataloader, device):
+    for batch in evaluation_batches(dataloader, device, interface=interface):
         logits = classifier.logits(batch.images)
         check_labels(batch.labels, logits.shape[1])
         if not parts:

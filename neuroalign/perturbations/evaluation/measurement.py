@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from neuroalign.functional.distributed import reduce_sum, world_size
+from neuroalign.functional.distributed import gather_batch, reduce_sum, world_size
 from neuroalign.functional.manifold import check_labels
 from neuroalign.perturbations.attacks.base import Classifier
 from neuroalign.perturbations.attacks.objectives import margin
@@ -28,6 +28,7 @@ from neuroalign.perturbations.evaluation.batches import (
 )
 from neuroalign.perturbations.evaluation.outcomes import check_budgets, has_budget, outcomes
 from neuroalign.perturbations.evaluation.results_file import read_results, write_results
+from neuroalign.perturbations.pixel_classifier import PIXELS_TO_LOGITS, ModelInterface
 from neuroalign.types import Perturbation
 
 
@@ -46,6 +47,7 @@ class Measurement:
         distance: (stimulus,) length of the shortest perturbation that fooled: 0 for a clean error, inf if none did.
         num_forward: Images that went through the model.
         num_backward: Images whose gradient was taken.
+        sizes: Height and width in pixels of the images, each that occurs once.
     """
 
     perturbation: Any
@@ -58,6 +60,7 @@ class Measurement:
     distance: np.ndarray
     num_forward: int
     num_backward: int
+    sizes: tuple[tuple[int, int], ...] = ()
 
 
 def weights_hash(model: nn.Module) -> str:
@@ -87,6 +90,7 @@ def measure(
     device: torch.device | str | None = None,
     progress: bool = False,
     checkpoint: Path | None = None,
+    interface: ModelInterface = PIXELS_TO_LOGITS,
 ) -> list[Measurement]:
     """Every perturbation at its budgets on every image of a loader.
 
@@ -102,21 +106,26 @@ def measure(
         device: Where to compute; default where the model is.
         progress: Show a progress bar.
         checkpoint: File to which each batch's results go; images in it are not attacked again.
+        interface: What the loader's images are, and where the model's logits stand.
 
     Raises:
         ValueError: If images, labels or logits are not what they should be, the loader is empty, or the checkpoint is of
             another measurement.
     """
-    device = device_of(model, device)
+    device, model = device_of(model, device), interface.classifier(model)
     grids = {name: eps[name] if has_budget(p) else [float("nan")] for name, p in perturbations.items()}
     for name, perturbation in perturbations.items():
         check_budgets(perturbation, grids[name])
     done = _Done(checkpoint, model, perturbations, grids, exhaustive=exhaustive, rms=rms, seed=seed)
     classifier = Classifier(model)
+    sizes: set[tuple[int, ...]] = set()
     with attacking(model, seed):
         # Inside: starting to iterate a DataLoader draws from the global generator, shuffled or not.
         text = (next(iter(perturbations)) if len(perturbations) == 1 else "robustness") if progress else None
-        for batch in evaluation_batches(dataloader, device, limit_batches=limit_batches, progress=text):
+        for batch in evaluation_batches(
+            dataloader, device, limit_batches=limit_batches, progress=text, interface=interface
+        ):
+            sizes.add(tuple(batch.images.shape[-2:]))
             left = done.without(batch, classifier)
             if not len(left.index):
                 continue
@@ -135,15 +144,20 @@ def measure(
                 )
                 counts[name] = asker.num_forward + len(logits), asker.num_backward
             done.add(left, margin(logits, left.labels), right, found, counts)
+    every = gather_batch(torch.tensor(sorted(sizes), dtype=torch.long, device=device).reshape(-1, 2))
+    found_sizes = tuple((height, width) for height, width in every.unique(dim=0).tolist())
     return [
-        _as_measurement(name, p, np.array(grids[name]), done.arrays(name, device), done.counts(name), device)
+        _as_measurement(
+            name, p, np.array(grids[name]), done.arrays(name, device), done.counts(name), device, found_sizes
+        )
         for name, p in perturbations.items()
     ]
 
 
 def _as_measurement(
-    name: str, perturbation: Any, eps: np.ndarray, arrays: tuple[Tensor, ...], counts: list[int], device: torch.device
-) -> Measurement:
+    name: str, perturbation: Any, eps: np.ndarray, arrays: tuple[Tensor, ...], counts: list[int], device: torch.device,
+    sizes: tuple[tuple[int, int], ...],
+) -> Measurement:  # fmt: skip
     if world_size() == 1:
         seen, times = arrays[0].unique(return_counts=True)
         if bool((times > 1).any()):
@@ -154,7 +168,7 @@ def _as_measurement(
         raise ValueError("the dataloader gave no image")
     forward, backward = reduce_sum(torch.tensor(counts, device=device)).tolist()
     parts = (a.cpu().numpy() for a in (stimulus, label, clean.bool(), correct.bool(), distance))
-    return Measurement(perturbation, name, eps, *parts, num_forward=forward, num_backward=backward)
+    return Measurement(perturbation, name, eps, *parts, num_forward=forward, num_backward=backward, sizes=sizes)
 
 
 def warn_of_softmax(logits: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from neuroalign.perturbations.evaluation.curve import accuracy_table, per_image_
 from neuroalign.perturbations.evaluation.measurement import Measurement, measure
 from neuroalign.perturbations.evaluation.names import Perturbations, eps_values, named, settings_of
 from neuroalign.perturbations.evaluation.outcomes import has_budget
+from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.types import unknown
 
 Budgets = float | Iterable[float] | Mapping[str, float | Iterable[float]]
@@ -48,6 +49,9 @@ def per_image_robustness(
     perturbations: Perturbations,
     eps: Budgets | None = None,
     *,
+    logits: Logits | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     exhaustive: bool = False,
     limit_batches: int | None = None,
     seed: int = 0,
@@ -73,15 +77,11 @@ def per_image_robustness(
         >>> len(table), bool((table["correct"] <= table["clean_correct"]).all())
         (8, True)
     """
-    found, order = _measure(
+    found, order = measure_robustness(
         model, dataloader, perturbations, eps, exhaustive=exhaustive, limit_batches=limit_batches, seed=seed,
-        device=device, progress=progress, checkpoint=checkpoint,
+        device=device, progress=progress, checkpoint=checkpoint, interface=ModelInterface(logits, mean, std),
     )  # fmt: skip
-    parts = [
-        per_image_table(m.name, m.eps[order[m.name]], m.stimulus, m.label, m.correct[:, order[m.name]], m.clean)
-        for m in found
-    ]
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat([per_image_table_of(m, order[m.name]) for m in found], ignore_index=True)
 
 
 def evaluate_robustness(
@@ -90,6 +90,9 @@ def evaluate_robustness(
     perturbations: Perturbations,
     eps: Budgets | None = None,
     *,
+    logits: Logits | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     exhaustive: bool = False,
     limit_batches: int | None = None,
     seed: int = 0,
@@ -108,12 +111,16 @@ def evaluate_robustness(
     accuracy on changed images, whatever the model said before.
 
     Args:
-        model: From images in [0, 1] to logits, its normalisation inside.
+        model: From images in [0, 1] to logits, its normalisation inside; for others see ``logits`` and ``mean``.
         dataloader: Batches as dicts with ``image`` and ``label`` (and ``stimulus``, the image's identity, which seeds
             random starts; default its place in the data) or pairs.
         perturbations: One, several, or several by name.
         eps: Budgets in pixel units: a number or several, for all perturbations or by their name, ``{"fgsm-linf": 0.03,
             "deepfool-l2": [0.5, 1.0]}``: one number means different things in two norms.
+        logits: Where the logits are in the model's output, if it isn't they: a key, an index, or a function of the output.
+        mean: Per channel, of the normalisation that the loader's images have had; None where they are pixels. They are
+            brought back to pixels, so that budgets are in pixel units, and normalised again for the model.
+        std: Per channel.
         exhaustive: Attack at every budget from scratch; see :func:`robustness_curve` for what else is measured.
         limit_batches: Use only so many batches.
         seed: Of whatever a perturbation draws from the global generator.
@@ -137,9 +144,9 @@ def evaluate_robustness(
         >>> table[["perturbation", "eps", "num_images"]].values.tolist()
         [['fgsm-linf', 0.0, 8], ['fgsm-linf', 0.1, 8]]
     """
-    found, order = _measure(
+    found, order = measure_robustness(
         model, dataloader, perturbations, eps, exhaustive=exhaustive, limit_batches=limit_batches, seed=seed,
-        device=device, progress=progress, checkpoint=checkpoint,
+        device=device, progress=progress, checkpoint=checkpoint, interface=ModelInterface(logits, mean, std),
     )  # fmt: skip
     return pd.concat([table_of(m, order[m.name]) for m in found], ignore_index=True)
 
@@ -153,11 +160,19 @@ def table_of(found: Measurement, order: np.ndarray | None = None) -> pd.DataFram
     )
 
 
-def _measure(
-    model: nn.Module, dataloader: Iterable[Any], perturbations: Perturbations, eps: Budgets | None,
-    checkpoint: str | Path | None, **options: Any,
+def per_image_table_of(found: Measurement, order: np.ndarray | None = None) -> pd.DataFrame:
+    """A measurement's rows, one an image and budget, its budgets in a given order."""
+    order = np.arange(len(found.eps)) if order is None else order
+    return per_image_table(
+        found.name, found.eps[order], found.stimulus, found.label, found.correct[:, order], found.clean
+    )
+
+
+def measure_robustness(
+    model: nn.Module, dataloader: Iterable[Any], perturbations: Perturbations, eps: Budgets | None = None, *,
+    checkpoint: str | Path | None = None, **options: Any,
 ) -> tuple[list[Measurement], dict[str, np.ndarray]]:  # fmt: skip
-    """Measured at increasing budgets, and where each of the given budgets is among them."""
+    """What :func:`evaluate_robustness` makes a table of: measured at increasing budgets, and each given budget's place."""
     by_name = named(perturbations)
     given = budgets_of(eps, by_name)
     grids = {name: sorted(set(values)) for name, values in given.items()}

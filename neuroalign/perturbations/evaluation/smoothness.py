@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +13,7 @@ from neuroalign.perturbations.attacks.base import Attack, Classifier
 from neuroalign.perturbations.attacks.budget import per_sample
 from neuroalign.perturbations.attacks.state import attacking
 from neuroalign.perturbations.evaluation.batches import device_of, evaluation_batches, gathered_once
+from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 
 
 class Smoothness(NamedTuple):
@@ -71,7 +72,7 @@ def smoothness_of(
     Returns:
         (stimulus, 4) float64.
     """
-    classifier = Classifier(model)
+    classifier = Classifier(model, classes={"labels": labels})
     found = input_gradient_norm(classifier.forward, images, labels, loss=loss)
     clean = [found.squared_norm, found.loss]
     if attack is None:
@@ -88,6 +89,9 @@ def evaluate_smoothness(
     attack: Attack | None = None,
     eps: float | None = None,
     *,
+    logits: Logits | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     loss: SmoothnessLoss = "ce",
     limit_batches: int | None = None,
     seed: int = 0,
@@ -104,11 +108,18 @@ def evaluate_smoothness(
         dataloader: Batches; see :func:`evaluate_robustness`.
         attack: Makes the adversarial points; None leaves them out.
         eps: Its budget.
+        logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
+        mean: Per channel, of the normalisation that the loader's images have had; None where they are pixels.
+        std: Per channel.
         loss: "ce" or "margin", which doesn't vanish for a confident network.
         limit_batches: Use only so many batches.
         seed: Of whatever the attack draws from the global generator.
         device: Where to compute; default where the model is.
         progress: Show a progress bar.
+
+    Raises:
+        ValueError: If no gradient reaches the images, as in a quantised network, or images, labels or logits are not what
+            they should be.
 
     Example:
         >>> from neuroalign import PGD
@@ -121,14 +132,17 @@ def evaluate_smoothness(
         Shao et al. 2024, arXiv 2405.02564.
     """
     check_attack(attack, eps)
-    where = device_of(model, device)
+    interface = ModelInterface(logits, mean, std)
+    where, model = device_of(model, device), interface.classifier(model)
     seen, rows = (
         [torch.empty(0, dtype=torch.long, device=where)],
         [torch.empty(0, 4, dtype=torch.float64, device=where)],
     )
     with attacking(model, seed):
         text = "smoothness" if progress else None
-        for batch in evaluation_batches(dataloader, where, limit_batches=limit_batches, progress=text):
+        for batch in evaluation_batches(
+            dataloader, where, limit_batches=limit_batches, progress=text, interface=interface
+        ):
             seen.append(batch.index.to(where))
             rows.append(smoothness_of(model, batch.images, batch.labels, batch.index, attack, eps, loss))
     index, values = gathered_once(torch.cat(seen), torch.cat(rows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from neuroalign.perturbations.attacks.budget import per_sample
 from neuroalign.perturbations.attacks.state import attacking
 from neuroalign.perturbations.evaluation.batches import device_of, evaluation_batches, gathered_once
 from neuroalign.perturbations.evaluation.smoothness import check_attack
+from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 
 
 def transfer_matrix(
@@ -25,6 +26,9 @@ def transfer_matrix(
     attack: Attack,
     eps: float,
     *,
+    logits: Logits | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     limit_batches: int | None = None,
     seed: int = 0,
     device: torch.device | str | None = None,
@@ -37,6 +41,10 @@ def transfer_matrix(
         dataloader: Batches; see :func:`evaluate_robustness`. It is gone through once.
         attack: Made against the source.
         eps: Its budget.
+        logits: Where the logits are in the models' outputs; see :func:`evaluate_robustness`. Models that differ in that, or
+            in the normalisation they need, come as :class:`PixelClassifier`, each with its own.
+        mean: Per channel, of the normalisation that the loader's images have had; None where they are pixels.
+        std: Per channel.
         limit_batches: Use only so many batches.
         seed: Of whatever the attack draws from the global generator.
         device: Where to compute; default where the first model is.
@@ -59,13 +67,17 @@ def transfer_matrix(
     names = list(models)
     if not names:
         raise ValueError("give at least one model")
+    interface = ModelInterface(logits, mean, std)
     where = device_of(models[names[0]], device)
+    models = {name: interface.classifier(model) for name, model in models.items()}
     pairs = [(i, j) for i in names for j in names]
     seen, outcomes = [torch.empty(0, dtype=torch.long, device=where)], [torch.empty(0, len(pairs), 2, device=where)]
     classifiers = {name: Classifier(model) for name, model in models.items()}
     with attacking(nn.ModuleList(models.values()), seed):
         text = "transfer" if progress else None
-        for batch in evaluation_batches(dataloader, where, limit_batches=limit_batches, progress=text):
+        for batch in evaluation_batches(
+            dataloader, where, limit_batches=limit_batches, progress=text, interface=interface
+        ):
             x, y = batch.images, batch.labels
             right = {}
             for name, classifier in classifiers.items():

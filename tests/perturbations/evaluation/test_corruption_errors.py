@@ -68,11 +68,51 @@ def test_mixed_with_attacks_in_one_call():
     assert callback.keys == ["robust_accuracy/fgsm-linf/eps=0.1", "robust_accuracy/snow-2"]
 
 
-def test_sizes_without_a_table_are_refused():
-    x, labels = torch.rand(3, 3, 40, 40), torch.ones(3, dtype=torch.long)
-    with pytest.raises(ValueError, match="no table of severities for images of 40 x 40"):
-        evaluate_corruptions(Brightness(), loader(x, labels), ["fog"])
-    assert len(evaluate_corruptions(Brightness(), loader(x, labels), ["fog"], [1], table=32)) == 1
+@pytest.mark.filterwarnings("ignore:strengths of corruptions were published")
+@pytest.mark.parametrize("per_image", [False, True])
+def test_the_table_says_whose_strengths_these_are(per_image):
+    labels = torch.ones(3, dtype=torch.long)
+    cases = {(64, 64): (64, "published"), (40, 40): (40, "interpolated"), (32, 40): (32, "published for another size"),
+             (230, 300): (230, "scaled up")}  # fmt: skip
+    for size, expected in cases.items():
+        batches = loader(torch.rand(3, 3, *size), labels)
+        found = evaluate_corruptions(Brightness(), batches, ["contrast"], [1], per_image=per_image)
+        assert set(zip(found["table"], found["strengths"])) == {expected}
+    found = evaluate_corruptions(
+        Brightness(), loader(torch.rand(3, 3, 40, 40), labels), ["contrast"], [1], table=32, per_image=per_image
+    )
+    assert set(zip(found["table"], found["strengths"])) == {(32, "published for another size")}
+    mixed = [(torch.rand(3, 3, n, n), labels) for n in (32, 64, 40)]
+    found = evaluate_corruptions(Brightness(), mixed, ["contrast"], [1], per_image=per_image)
+    assert found["table"].isna().all() and set(found["strengths"]) == {"interpolated and published"}
+    small = loader(torch.rand(3, 3, 30, 40), labels)
+    with pytest.raises(ValueError, match="30 x 40 pixels are too small"):
+        evaluate_corruptions(Brightness(), small, ["contrast"], [1], per_image=per_image)
+    assert len(evaluate_corruptions(Brightness(), small, ["contrast"], [1], table=32)) == 1
+
+
+def test_strengths_are_known_when_everything_was_done_before(tmp_path):
+    batches = loader(torch.rand(3, 3, 64, 64), torch.ones(3, dtype=torch.long))
+    model = Brightness()
+    first, second = (
+        evaluate_corruptions(model, batches, ["contrast"], [1], checkpoint=tmp_path / "done.csv") for _ in range(2)
+    )
+    pd.testing.assert_frame_equal(first, second)
+    assert second["table"].tolist() == [64]
+
+
+def test_a_reference_of_another_size_is_no_reference():
+    ours = table({"fog": {1: 0.8}}).assign(table=96.0, strengths="interpolated")
+    theirs = table({"fog": {1: 0.6}}).assign(table=224.0, strengths="published")
+    with pytest.raises(
+        ValueError, match=r"images of 96 pixels, the reference those for 224.*Evaluate both at one size"
+    ):
+        corruption_errors(ours, theirs)
+    assert corruption_errors(ours, ours).mce == 1
+    published = table({"fog": {1: 0.2}})  # AlexNet's, from a paper
+    with pytest.warns(UserWarning, match=r"interpolated \(96 pixels\).*AlexNet's, are of 224 x 224"):
+        corruption_errors(ours, published)
+    assert corruption_errors(theirs, published).mce == pytest.approx(0.5)
 
 
 CORRUPTIONS = 5, 3  # corruptions and severities of the simulation

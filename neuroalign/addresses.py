@@ -1,0 +1,71 @@
+"""URLs as they may be shown and stored: without the password, token or signature in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+_USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^/\s?#'\"]*)@")
+_QUERY = re.compile(r"([?&;][A-Za-z0-9_.~%+\[\]-]+=)([^&;#\s'\"<>)]+)")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+_SECRET_NAME = re.compile(r"key|secret|token|passw|auth|credential|signature|cookie", re.IGNORECASE)
+HIDDEN = "***"
+
+
+def redacted(text: str, secrets: Iterable[str] = ()) -> str:
+    """A text whose URLs have lost user, password and the values of their query; known secrets are hidden anywhere.
+
+    Args:
+        text: A URL, or a message in which there are some.
+        secrets: As :func:`secrets_of` finds them.
+
+    Example:
+        >>> redacted("can't open https://me:pw@host/nsd?token=abc&page=2")
+        "can't open https://***@host/nsd?token=***&page=***"
+    """
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    text = _USER.sub(rf"\1{HIDDEN}@", text)
+    return _URL.sub(lambda url: _QUERY.sub(rf"\1{HIDDEN}", url[0]), text)
+
+
+def without_secrets(value: Any) -> Any:
+    """Settings (dicts and lists of plain values) whose URLs are redacted, and whose passwords and keys are hidden.
+
+    Example:
+        >>> without_secrets({"root": "https://me:pw@host/nsd", "storage_options": {"secret": "abc", "anon": False}})
+        {'root': 'https://***@host/nsd', 'storage_options': {'secret': '***', 'anon': False}}
+    """
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, Mapping):
+        return {k: HIDDEN if _is_secret(k, v) else without_secrets(v) for k, v in value.items()}
+    return type(value)(map(without_secrets, value)) if type(value) in (list, tuple) else value
+
+
+def _is_secret(name: Any, value: Any) -> bool:
+    return isinstance(value, str) and bool(value) and bool(_SECRET_NAME.search(str(name)))
+
+
+def secrets_of(url: str, options: Mapping[str, Any] | None = None) -> frozenset[str]:
+    """What must not be shown of a URL and of the options of its file system, as written and decoded.
+
+    Example:
+        >>> sorted(secrets_of("https://me:p%40w@host/nsd?token=abcd", {"secret": "efgh"}))
+        ['abcd', 'efgh', 'me:p%40w', 'me:p@w', 'p%40w', 'p@w']
+    """
+    found = [match[2] for match in _USER.finditer(url)]
+    found += [user.partition(":")[2] for user in found]
+    found += [match[2] for match in _QUERY.finditer(url)]
+    found += _secret_values(options or {})
+    return frozenset(s for value in found for s in (value, unquote(value)) if len(s) > 1)
+
+
+def _secret_values(options: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _secret_values(value)
+        elif _is_secret(name, value):
+            yield value

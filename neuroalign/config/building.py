@@ -1,0 +1,85 @@
+"""Building what a description describes, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from neuroalign.config.classes import REGISTERED, DescriptionError, check_arguments, check_names, find_class
+from neuroalign.config.descriptions import PLAIN, is_description
+
+_building: ContextVar[str | None] = ContextVar("building", default=None)
+
+
+def refuse_if_described(what: str) -> None:
+    """Refuse something that a description must not cause, such as reading a file, while one is being built.
+
+    Raises:
+        DescriptionError: If :func:`build` is at work.
+
+    Example:
+        >>> refuse_if_described("reading a file")  # nothing is being built
+    """
+    path = _building.get()
+    if path is not None:
+        raise DescriptionError(f"the description of {path} asks for {what}, which no description may: build the module "
+                               "yourself and pass it")  # fmt: skip
+
+
+def build(value: Any, kind: type | None = None) -> Any:
+    """Build what a description describes; anything else comes back as it is.
+
+    A description may come from a stranger's file. It can name public classes defined in neuroalign (modules, attacks, ways
+    of robust training), and classes that were registered in this process: see :func:`register`. The whole of it is checked
+    before anything is imported or made: names first, then classes and the names of their arguments.
+
+    Args:
+        value: A description, a list or dict in which there are some, or anything else.
+        kind: What must come out of plain values.
+
+    Raises:
+        DescriptionError: If the description names anything else or an argument that the class hasn't, is nested too
+            deeply or too large, asks for a file or a download, or the class refuses its arguments; or if it makes
+            something else than ``kind``. A ``ValueError``.
+
+    Example:
+        >>> build({"class_path": "neuroalign.models.Normalize", "init_args": {"mean": [0.5], "std": [0.2]}})
+        Normalize(mean=[0.5], std=[0.20000000298023224])
+        >>> build({"class_path": "os.system", "init_args": {"command": "ls"}})  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        neuroalign.config.classes.DescriptionError: 'os.system' is no class of neuroalign's, ...
+    """
+    made = value
+    if isinstance(value, (Mapping, list)):
+        found = check_names(value)
+        makers = {path: find_class(path) for path, _ in found}
+        for path, names in found:
+            check_arguments(makers[path], path, names)
+        made = _made(value, makers)
+    if kind is not None and isinstance(value, (Mapping, list, *PLAIN)) and not isinstance(made, kind):
+        got = f"a description of {value['class_path']}" if is_description(value) else f"{type(value).__name__}"
+        raise DescriptionError(f"a {kind.__name__}, or the description of one, is needed; got {got}")
+    return made
+
+
+def _made(value: Any, makers: Mapping[str, Callable[..., Any]]) -> Any:
+    """What a checked description describes, its arguments first."""
+    if isinstance(value, list):
+        return [v if isinstance(v, PLAIN) else _made(v, makers) for v in value]
+    if not isinstance(value, Mapping):
+        return value
+    if "class_path" not in value:
+        return {k: _made(v, makers) for k, v in value.items()}
+    path = value["class_path"]
+    arguments = {k: _made(v, makers) for k, v in (value.get("init_args") or {}).items()}
+    # Of a class of their own users know what it does with a file.
+    token = _building.set(None if path in REGISTERED else path)
+    try:
+        return makers[path](**arguments)
+    except (DescriptionError, ImportError):
+        raise
+    except Exception as error:
+        raise DescriptionError(f"{path} can't be built from its description: {str(error) or repr(error)}") from error
+    finally:
+        _building.reset(token)

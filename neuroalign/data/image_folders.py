@@ -1,0 +1,117 @@
+"""Folders with a folder a class, as torchvision reads them, but for what a person would not take for an image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from torchvision.datasets import ImageFolder
+
+from neuroalign.data.image_files import EXTENSIONS, read_image
+from neuroalign.types import unknown
+
+_PARTS = {"train", "val", "valid", "validation", "test"}
+
+
+class ClassFolders(ImageFolder):
+    """Images in a folder a class, deeper folders included; labels in the order of the classes' names.
+
+    Hidden files and folders, such as those that macOS and notebooks leave behind, and files that are no images by their
+    names are passed over. Images are read by :func:`neuroalign.data.image_files.read_image`.
+
+    Args:
+        root: Folder of the classes' folders.
+        transform: On each image.
+        classes: Names of the classes in the order of their labels, such as those of the training images: a class that is
+            missing here then moves no label. Default the folders found.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, no folder of a class, or a class without images.
+        ValueError: If the folders are parts of a data set ("train", "val"), a class is not among ``classes``, or a link
+            leads to nothing or into a circle. Messages name the folder or file.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> root = Path(tempfile.mkdtemp())
+        >>> for name in ("cat", "dog"):
+        ...     (root / name).mkdir()
+        ...     Image.new("RGB", (6, 4)).save(root / name / "1.PNG")
+        >>> [label for _, label in ClassFolders(root)]
+        [0, 1]
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        transform: Callable[[Any], Any] | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        self._wanted = None if classes is None else list(classes)
+        super().__init__(os.fspath(root), transform=transform, loader=read_image)
+
+    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
+        """Names of the classes, and their labels."""
+        if not Path(directory).is_dir():
+            raise FileNotFoundError(f"there is no folder {directory}")
+        entries = [entry for entry in os.scandir(directory) if not entry.name.startswith(".")]
+        for entry in entries:
+            _refuse_broken(entry)
+        found = sorted(entry.name for entry in entries if entry.is_dir())
+        if not found:
+            raise FileNotFoundError(f"{directory} holds no folders: each class needs one, with its images in it")
+        if {name.lower() for name in found} <= _PARTS:
+            raise ValueError(f"{directory} holds {found}, parts of a data set and no classes: give one of them, such as "
+                             f"{Path(directory) / found[-1]}")  # fmt: skip
+        for name in found:
+            if self._wanted is not None and name not in self._wanted:
+                raise ValueError(
+                    f"{directory}: {unknown('class', name, self._wanted)} (classes of the training images)"
+                )
+        self._found = found
+        classes = found if self._wanted is None else self._wanted
+        return classes, {name: label for label, name in enumerate(classes)}
+
+    def make_dataset(  # type: ignore[override]
+        self, directory: str | Path, class_to_idx: dict[str, int], *_: Any, **__: Any
+    ) -> list[tuple[str, int]]:
+        """Paths and labels, by class, folder and name."""
+        samples: list[tuple[str, int]] = []
+        for name in self._found:
+            folder = str(Path(directory, name))
+            paths = [path for _, files in sorted(_images(folder, directory)) for path in files]
+            if not paths:
+                raise FileNotFoundError(f"the class folder {folder} holds no image ({', '.join(EXTENSIONS)})")
+            samples += [(path, class_to_idx[name]) for path in paths]
+        return samples
+
+
+def _images(folder: str, root: str | Path) -> Iterator[tuple[str, list[str]]]:
+    """Folders below one, itself included, with the paths of their images; links to folders are followed, but not round."""
+    open_folders = [(folder, (os.path.realpath(root),))]
+    while open_folders:
+        place, above = open_folders.pop()
+        real = os.path.realpath(place)
+        if real in above:
+            raise ValueError(f"{place} is a link to a folder that holds it: its images would be taken again and again")
+        files = []
+        for entry in os.scandir(place):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                open_folders.append((entry.path, (*above, real)))
+            elif entry.name.lower().endswith(EXTENSIONS):
+                if not entry.is_file():
+                    raise ValueError(f"{entry.path} is no regular file (a link to nothing, or a pipe): remove it")
+                files.append(entry.path)
+            else:
+                _refuse_broken(entry)
+        yield place, sorted(files)
+
+
+def _refuse_broken(entry: os.DirEntry[str]) -> None:
+    """A link to nothing may have been a folder of images."""
+    if entry.is_symlink() and not Path(entry.path).exists():
+        raise ValueError(f"{entry.path} is a link to nothing: remove it")

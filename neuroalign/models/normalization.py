@@ -1,0 +1,75 @@
+"""A network's first layer: the normalisation of its images, and which one a pretrained network was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PerChannel = Sequence[float] | Literal["auto"] | None
+"""A value for each channel; "auto" takes the network's own, None takes none."""
+
+
+class Normalize(nn.Module):
+    """Subtract a mean and divide by a standard deviation per channel: a model's first layer, so that eps is in pixels.
+
+    Args:
+        mean: (channel,), in pixel units of [0, 1].
+        std: (channel,), positive.
+
+    Raises:
+        ValueError: If a standard deviation is not positive, or the two differ in length.
+
+    Example:
+        >>> Normalize((0.5,), (0.25,))(torch.ones(1, 1, 1, 1)).item()
+        2.0
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
+        super().__init__()
+        if len(mean) != len(std) or min(std) <= 0:
+            raise ValueError(f"mean and std must have one value a channel, std positive; got {mean} and {std}")
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None])
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalise images (stimulus, channel, height, width)."""
+        if images.shape[-3] != len(self.mean) and len(self.mean) != 1:
+            raise ValueError(f"images have {images.shape[-3]} channels, the normalisation {len(self.mean)}")
+        return (images - self.mean) / self.std
+
+    def extra_repr(self) -> str:
+        """Shown in ``repr``."""
+        return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
+
+
+def own_normalization(
+    backbone: nn.Module, name: str | None = None, weights: str | None = None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation that a network's weights were trained with: ImageNet's, where it doesn't tell others.
+
+    Args:
+        backbone: The network; those of timm tell their own.
+        name: Its torchvision name, if it was built by one.
+        weights: Name of its torchvision weights, which tell theirs.
+
+    Example:
+        >>> own_normalization(nn.Identity())[0]
+        (0.485, 0.456, 0.406)
+    """
+    told: Any = getattr(backbone, "pretrained_cfg", None)
+    if isinstance(told, Mapping) and told.get("mean") is not None and told.get("std") is not None:
+        return tuple(map(float, told["mean"])), tuple(map(float, told["std"]))
+    if name is not None and weights is not None:
+        from torchvision import models
+
+        known = models.get_model_weights(name)
+        transform = known[str(weights).rpartition(".")[2]].transforms()
+        return tuple(map(float, transform.mean)), tuple(map(float, transform.std))
+    return IMAGENET_MEAN, IMAGENET_STD

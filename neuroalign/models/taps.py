@@ -1,0 +1,151 @@
+"""The outputs of a network's layers by their dotted names, and how their axes lie."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from neuroalign.types import unknown
+
+
+class TapError(TypeError, ValueError):
+    """A layer's output in which the tensor that is meant can't be told."""
+
+
+def check_layer(module: nn.Module, layer: str) -> nn.Module:
+    """The submodule of a dotted name.
+
+    Raises:
+        ValueError: If there is none; the message lists near matches.
+    """
+    modules = dict(module.named_modules())
+    name, _ = _split(layer)
+    if name not in modules or name == "":
+        raise ValueError(unknown("layer", name, [n for n in modules if n]))
+    return modules[name]
+
+
+def tapped(output: Any, layer: str) -> Tensor:
+    """The tensor in a layer's output: the output itself, or the part that the layer's name asks for.
+
+    Of a tuple without such a part the first tensor counts: attention layers return values and weights.
+
+    Args:
+        output: Of the layer.
+        layer: Its dotted name, with ``[i]`` behind it for the i-th of several outputs or ``[key]`` for one of a dict.
+
+    Raises:
+        TapError: If there is no tensor or no such part, or one of several branches must be chosen.
+
+    Example:
+        >>> tapped([torch.zeros(2, 3), torch.zeros(2, 5)], "stage3[1]").shape
+        torch.Size([2, 5])
+    """
+    name, part = _split(layer)
+    if part is not None:
+        try:
+            found = output[part]
+        except (KeyError, IndexError, TypeError):
+            raise TapError(f"layer {layer!r}: {name!r} returns {_parts(output, name)}") from None
+        if not isinstance(found, Tensor) or isinstance(output, Tensor):
+            raise TapError(f"layer {layer!r}: {name!r} returns {_parts(output, name)}")
+        return found
+    if isinstance(output, Tensor):
+        return output
+    first = output[0] if isinstance(output, (tuple, list)) and output else None
+    if isinstance(first, Tensor) and not _is_branches(output):
+        return first
+    raise TapError(f"layer {layer!r} returns {_parts(output, name)}, or tap a layer inside it")
+
+
+def _split(layer: str) -> tuple[str, int | str | None]:
+    """A layer's name, and the part of its output that is meant."""
+    match = re.fullmatch(r"(.*)\[([^\[\]]+)\]", layer)
+    if match is None:
+        return layer, None
+    name, part = match.groups()
+    return name, int(part) if part.lstrip("-").isdigit() else part
+
+
+def _is_branches(output: Sequence[Any]) -> bool:
+    """Whether several feature maps stand side by side, as in HRNet, of which none is the layer's output."""
+    tensors = [x for x in output if isinstance(x, Tensor)]
+    return len(tensors) > 1 and (isinstance(output, list) or all(x.ndim == 4 for x in tensors))
+
+
+def _parts(output: Any, name: str) -> str:
+    kind = type(output).__name__
+    if isinstance(output, Tensor):
+        return f"one tensor: name it without a part, {name!r}"
+    if isinstance(output, Mapping):
+        keys = [k for k, v in output.items() if isinstance(v, Tensor)]
+    else:
+        keys = [i for i, v in enumerate(output) if isinstance(v, Tensor)] if isinstance(output, (tuple, list)) else []
+    if not keys:
+        return f"a {kind}, not a tensor"
+    shapes = ", ".join(f"{f'{name}[{k}]'!r} {tuple(output[k].shape[1:])}" for k in keys)
+    return f"a {kind}, not a tensor: name the part that is meant, {shapes}"
+
+
+def keeps_channels_last(shape: Sequence[int], image_shape: Sequence[int]) -> bool:
+    """Whether a layer's axes are (height, width, channel), as Swin's: told by the image's own height and width.
+
+    Args:
+        shape: Of the layer's output, without the stimulus axis.
+        image_shape: (channel, height, width) of the images.
+
+    Returns:
+        True where the first two axes have the images' proportions and the last two don't.
+
+    Example:
+        >>> keeps_channels_last((14, 14, 384), (3, 224, 224)), keeps_channels_last((384, 14, 14), (3, 224, 224))
+        (True, False)
+    """
+    if len(shape) != 3:
+        return False
+    _, height, width = image_shape
+
+    def proportional(a: int, b: int) -> bool:
+        return abs(a * width - b * height) < max(height, width)  # to within a pixel of the layer
+
+    first, second, last = shape
+    return proportional(first, second) and not proportional(second, last)
+
+
+@contextmanager
+def record_layers(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """Record the outputs of named layers of any module while the context is open.
+
+    Args:
+        module: Any module.
+        layers: Dotted names of submodules; of one that returns several tensors the part behind its name, ``"stage3[1]"``.
+
+    Yields:
+        A dict that holds, after each forward pass, the last output of every layer that ran, as a copy.
+
+    Raises:
+        ValueError: If a layer doesn't exist; the message lists near matches.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+        >>> with record_layers(net, ["0"]) as features:
+        ...     _ = net(torch.zeros(4, 2))
+        >>> features["0"].shape
+        torch.Size([4, 3])
+    """
+    recorded: dict[str, Tensor] = {}
+
+    def save(layer: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        recorded[layer] = tapped(output, layer).clone()
+
+    handles = [check_layer(module, layer).register_forward_hook(partial(save, layer)) for layer in layers]
+    try:
+        yield recorded
+    finally:
+        for handle in handles:
+            handle.remove()
