@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, overload
 
 import torch
