@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from neuroalign.commands import evaluate, geometry, nsd
+from neuroalign.files import output_folder
 
 _LIGHTNING = {
     "fit": "train a task: fit --config guide.yaml",
@@ -98,7 +99,10 @@ def _demo(args: argparse.Namespace) -> None:
     from rich.console import Console
 
     console = Console()
-    args.out.mkdir(parents=True, exist_ok=True)
+    try:
+        output_folder(args.out)
+    except OSError as error:
+        sys.exit(f"neuroalign demo: {error}")
     with console.status("loading"):
         from neuroalign.study.demo import DemoSettings, replicate
         from neuroalign.study.demo_report import write_report
@@ -121,8 +125,8 @@ def _simulate(args: argparse.Namespace) -> None:
 
     images, labels = load_digits()
     try:
-        subject = write_simulated_nsd(args.out, images, labels, container=args.container, seed=args.seed)
-    except FileExistsError as error:
+        subject = write_simulated_nsd(output_folder(args.out), images, labels, container=args.container, seed=args.seed)
+    except OSError as error:
         sys.exit(f"neuroalign simulate: {error}")
     print(f"Wrote a simulated subject ({len(subject.stimulus)} digit images, regions {', '.join(subject.signals)}) to "
           f"{subject.root}")  # fmt: skip

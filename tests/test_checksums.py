@@ -110,6 +110,7 @@ def test_any_flipped_bit_is_seen(saved):
     rng = np.random.default_rng(0)
     length = 8 + struct.unpack("<Q", content[:8])[0]  # of the header, which holds the checksum
     places = np.concatenate([rng.integers(0, 8 * length, 30), rng.integers(8 * length, 8 * len(content), 30)])
+    said = []
     for place in places.tolist():
         damaged = bytearray(content)
         damaged[place // 8] ^= 1 << place % 8
@@ -117,9 +118,10 @@ def test_any_flipped_bit_is_seen(saved):
         try:
             found = load(path).state_dict()
         except ValueError as error:
-            assert str(path) in str(error)
+            said.append(str(error))
         else:  # a space in the header
             assert all(torch.equal(found[k], state[k]) for k in state)
+    assert len(said) > 50 and all(str(path) in text for text in said)
 
 
 @pytest.mark.parametrize("change", ["cut", "empty", "text", "folder", "foreign", "other program"])
@@ -192,8 +194,7 @@ def test_any_flipped_bit_of_a_checkpoint_is_seen_or_harmless(checkpoint):
             check_checkpoint(checkpoint)
             found = torch.load(checkpoint, weights_only=True)
         except DamagedFileError as error:
-            refused += 1
-            assert "last.ckpt" in str(error)
+            refused += "last.ckpt" in str(error)
         except RuntimeError:  # PyTorch's own: the list of members leads nowhere
             refused += 1
         else:

@@ -202,7 +202,11 @@ def load_data(folder):
 
 def configuration(folder):
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        main(["fit", "--config", str(folder / "c.yaml"), "--print_config"])
+        try:
+            main(["fit", "--config", str(folder / "c.yaml"), "--print_config"])
+        except SystemExit as end:
+            if end.code:
+                raise
     return [printed.getvalue()]
 
 
@@ -215,11 +219,11 @@ READERS = {
     "predictor": Reader(predictor, "p.safetensors", lambda f: state(NeuralPredictor.load(f / "p.safetensors")),
                         checked=True, tries=22),
     "checkpoint, library": Reader(
-        task, "last.ckpt", lambda f: state(GuidedClassificationTask.load_from_checkpoint(f / "last.ckpt", map_location="cpu")),
+        task, "last.ckpt", lambda f: state(GuidedClassificationTask.load_from_checkpoint(f / "last.ckpt")),
         checked=True, tries=22),
     "checkpoint, command": Reader(task, "last.ckpt", lambda f: state(open_model(str(f / "last.ckpt"))[0]), checked=True,
                                   tries=22),
-    "robustness results": Reader(curve, "pgd.csv", curve, checked=True, tries=44),
+    "robustness results": Reader(curve, "pgd.csv", curve, checked=True, tries=55),
     "suite record": Reader(suite, "out/record.json", suite, tries=11),
     "suite part": Reader(suite, "out/parts/*.csv", suite, checked=True, tries=11),
     "cached images": Reader(cached, "cache/images.npy", cache, checked=True),
@@ -237,7 +241,7 @@ READERS = {
     "png": pictures("png"),
     "jpg": pictures("jpg"),
     "--data npz": Reader(data, "images.npz", load_data, checked=True),
-    "configuration": Reader(lambda f: shutil.copy(CONFIG, f / "c.yaml"), "c.yaml", configuration, tries=11),
+    "configuration": Reader(lambda f: shutil.copy(CONFIG, f / "c.yaml"), "c.yaml", configuration, tries=6),
 }  # fmt: skip
 
 

@@ -114,12 +114,15 @@ def test_what_is_no_file_of_hdf5(tmp_path, kind):
         path.write_bytes({"empty": b"", "text": b"no, text" * 200, "cut": content[:-20]}[kind])
     with pytest.raises(HDF5Error, match=r"a.h5 (can't be read|is a folder, a device or a pipe)"), open_hdf5(path):
         pass
-    with pytest.raises(FileNotFoundError, match="there is no file .*gone"), open_hdf5(tmp_path / "gone"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*gone"), open_hdf5(tmp_path / "gone"):
         pass
 
 
-@pytest.mark.parametrize("error", [TypeError("no NumPy equivalent"), ValueError("precision"), OSError("read failed"),
-                                   RuntimeError("ref count"), MemoryError(), UnicodeDecodeError("utf8", b"", 0, 1, "")])  # fmt: skip
+@pytest.mark.parametrize(
+    "error",
+    [TypeError("no NumPy equivalent"), ValueError("precision"), OSError("read failed"), RuntimeError("ref count"),
+     MemoryError(), UnicodeDecodeError("utf8", b"", 0, 1, "")],
+)  # fmt: skip
 def test_errors_inside_name_the_file_once(tmp_path, error):
     h5py.File(tmp_path / "a.h5", "w").close()
     with pytest.raises(HDF5Error, match=r"a.h5 can't be read"), open_hdf5(tmp_path / "a.h5"):

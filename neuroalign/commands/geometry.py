@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuroalign.commands.inputs import CKPT_HELP, open_images, open_model
+from neuroalign.files import output_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,12 +49,13 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command; what is wrong with its input ends it with one line and exit code 2."""
     try:
+        output_folder(args.out)
         table, title = _responses(args) if _is_responses(args.data) else _network(args)
+        if table is not None:
+            _write(table, title, args.out)
     except (ValueError, FileNotFoundError, OSError) as error:
         print(f"neuroalign geometry: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    if table is not None:
-        _write(table, title, args.out)
 
 
 def _is_responses(data: str) -> bool:
@@ -108,7 +110,6 @@ def _responses(args: argparse.Namespace) -> tuple[pd.DataFrame, str]:
         num_samples=args.num_samples,
         seed=args.seed,
     )
-    args.out.mkdir(parents=True, exist_ok=True)
     _csv(found.contrasts, args.out / "contrasts.csv")
     row = found.table.iloc[0]
     noise = "noise removed by repeats" if row["repeats"] == "cross-validated" else "no repeats: noise included"
@@ -160,7 +161,6 @@ def _write(table: pd.DataFrame, title: str, out: Path) -> None:
     from neuroalign.files import whole
     from neuroalign.plot import plot_geometry
 
-    out.mkdir(parents=True, exist_ok=True)
     _csv(table, out / "geometry.csv")
     figure = plot_geometry(table, title=title)[0].figure
     with whole(out / "geometry.png") as temporary:

@@ -91,7 +91,7 @@ MADE = {  # by kind: the change, and what the message says after the file's name
     "external link": (replace("values", h5py.ExternalLink("other.h5", "values")), "is a link to another file"),
     "soft link to one": (lambda f: (replace("there", h5py.ExternalLink("other.h5", "values"))(f),
                                     replace("values", h5py.SoftLink("there"))(f)), "is a link to another file"),
-    "external link of an optional field": (replace("shared", h5py.ExternalLink("other.h5", "shared")), "is a link to another"),
+    "external link of an optional field": (replace("shared", h5py.ExternalLink("other.h5", "shared")), "is a link to"),
     "external link of a group": (replace("maps", h5py.ExternalLink("other.h5", "maps")), "is a link to another file"),
     "external link in a group": (replace("maps/R2", h5py.ExternalLink("other.h5", "maps/R2")), "is a link to another file"),
     "dangling link of an optional field": (replace("valid_repeats", h5py.SoftLink("/gone")), "is damaged: .*no '?"),
