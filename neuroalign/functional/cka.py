@@ -19,6 +19,7 @@ from neuroalign.functional.gram import (
     shared,
     target_gram,
     uniform,
+    widen,
 )
 from neuroalign.functional.repeats import average_repeats, group_valid_rows
 from neuroalign.functional.variation import power_of_two, unit_range
@@ -67,8 +68,9 @@ def hsic(k: Tensor, l: Tensor, *, debiased: bool = True) -> Tensor:  # noqa: E74
     n = len(k)
     check_enough(n, 4 if debiased else 2, "debiased HSIC" if debiased else "HSIC")
     centered, count = (_u_center, n * (n - 3)) if debiased else (double_centered, (n - 1) ** 2)
+    k, l = widen(k, l)  # noqa: E741
     value = (centered(k) * centered(l)).sum() / count
-    if torch.finfo(value.dtype).tiny * 1e6 < abs(float(value)) < torch.inf:
+    if torch.finfo(value.dtype).tiny * 1e6 < abs(float(value.detach())) < torch.inf:
         return value
     for name, matrix in (("k", k), ("l", l)):
         if not all_finite(matrix):

@@ -119,6 +119,15 @@ def test_at_the_ends_of_float32(name, unit):
     assert bool(gradient.isfinite().all())
 
 
+def test_fill_values_of_voxels_that_are_left_out_are_not_squared():
+    x, y = data(0), data(1)
+    y[:, 2] = 1e20
+    weight = torch.tensor([1.0, 1.0, 0.0, 1.0, 0.5, 1.0])
+    assert bool(NeuralAlignmentLoss("mse", noise_ceiling=weight)(x, y).isfinite())
+    with pytest.raises(ValueError, match="whose squares leave"):
+        NeuralAlignmentLoss("mse", noise_ceiling=weight.flip(0))(x, y)
+
+
 @pytest.mark.parametrize("similarity", ["dot", "sqeuclidean"])
 def test_similarities_that_leave_float32_are_refused(similarity):
     with pytest.raises(ValueError, match=r"similarities of embeddings of up to .*e\+20 leave torch.float32"):

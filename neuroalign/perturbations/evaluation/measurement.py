@@ -144,7 +144,7 @@ def measure(
                 )
                 counts[name] = asker.num_forward + len(logits), asker.num_backward
             done.add(left, margin(logits, left.labels), right, found, counts)
-    every = gather_batch(torch.tensor(sorted(sizes), dtype=torch.long, device=device).reshape(-1, 2))
+    every = gather_batch(torch.tensor(sorted(sizes), dtype=torch.long, device=device).reshape(len(sizes), 2))
     found_sizes = tuple((height, width) for height, width in every.unique(dim=0).tolist())
     return [
         _as_measurement(
