@@ -121,6 +121,8 @@ class ModelInterface:
         if self.mean is None or self.std is None:
             check_images(images)
             return images.float()
+        if not isinstance(images, Tensor):
+            check_images(images)
         if not images.is_floating_point():
             raise ValueError(f"normalised images must be floating point; got {images.dtype}")
         mean, std = (_per_channel(v, device=images.device) for v in (self.mean, self.std))

@@ -16,6 +16,7 @@ from neuroalign.config import Describable, describe
 from neuroalign.functional.distributed import world_size
 from neuroalign.perturbations import PGD, Classifier, attacking
 from neuroalign.perturbations.attacks.budget import Norm, check_norm, per_sample, project, random_points, steepest
+from neuroalign.perturbations.attacks.classes import as_classes
 from neuroalign.tasks.further_pass import paired_logits
 from neuroalign.tasks.independent_samples import independent_gradients
 from neuroalign.types import check_images
@@ -94,15 +95,17 @@ class AdversarialTraining(RobustTraining):
     def inputs(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Images that the network finds hard."""
         check_images(images)
-        if labels.ndim != 1:
+        if getattr(labels, "ndim", 1) != 1:
             raise ValueError(
                 f"adversarial images need labels (stimulus,), not soft ones {tuple(labels.shape)}: leave MixUp and CutMix "
                 "out, or use TRADES, which looks for other logits and asks for no label"
             )
+        labels = as_classes(labels, len(images), images.device)
         index = _new_starts(len(images))
         with attacking(network), torch.no_grad():
             radius = per_sample(self.eps, images.float(), self.norm)
-            found, _ = self.attack.search(Classifier(network), images.float(), labels, radius, index)
+            classifier = Classifier(network, classes={"labels": labels})
+            found, _ = self.attack.search(classifier, images.float(), labels, radius, index)
         return found.to(images.dtype)
 
 

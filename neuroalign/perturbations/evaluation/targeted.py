@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.functional.intervals import wilson
-from neuroalign.functional.manifold import check_labels
 from neuroalign.perturbations.attacks.base import Attack, Classifier
 from neuroalign.perturbations.attacks.minimal import MinimalNormAttack
 from neuroalign.perturbations.attacks.state import attacking
@@ -18,6 +17,7 @@ from neuroalign.perturbations.evaluation.batches import device_of, evaluation_ba
 from neuroalign.perturbations.evaluation.names import eps_values, settings_of
 from neuroalign.perturbations.evaluation.outcomes import check_budgets, outcomes
 from neuroalign.perturbations.evaluation.smoothness import check_attack
+from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 
 
 def targeted_success(
@@ -26,6 +26,9 @@ def targeted_success(
     attack: Attack,
     eps: float | Iterable[float],
     *,
+    logits: Logits | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     limit_batches: int | None = None,
     seed: int = 0,
     device: torch.device | str | None = None,
@@ -41,6 +44,9 @@ def targeted_success(
         dataloader: Batches; see :func:`evaluate_robustness`.
         attack: Made with ``targeted``: ``PGD(targeted=True)``.
         eps: Budgets in pixel units; each is attacked on its own, but by attacks on the shortest perturbation, which run once.
+        logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
+        mean: Per channel, of the normalisation that the loader's images have had; None where they are pixels.
+        std: Per channel.
         limit_batches: Use only so many batches.
         seed: Of whatever the attack draws from the global generator.
         device: Where to compute; default where the model is.
@@ -71,15 +77,16 @@ def targeted_success(
     if attack is None or attack.targeted is None:
         raise ValueError(f"{attack!r} is not targeted: make it with targeted=True, PGD(targeted=True) for instance")
     check_budgets(attack, budgets)
-    where = device_of(model, device)
+    interface = ModelInterface(logits, mean, std)
+    where, model = device_of(model, device), interface.classifier(model)
     seen, reached = (torch.empty(0, dtype=torch.long, device=where),), (torch.empty(0, len(budgets), device=where),)
     with attacking(model, seed):
         text = attack.name if progress else None
-        for batch in evaluation_batches(dataloader, where, limit_batches=limit_batches, progress=text):
-            classifier = Classifier(model)
-            logits = classifier.logits(batch.images)
-            check_labels(batch.labels, logits.shape[1])
-            rows = (logits.argmax(1) == batch.labels).nonzero()[:, 0]
+        for batch in evaluation_batches(
+            dataloader, where, limit_batches=limit_batches, progress=text, interface=interface
+        ):
+            classifier = Classifier(model, classes={"labels": batch.labels})
+            rows = (~classifier.fooled(batch.images, batch.labels)).nonzero()[:, 0]
             if len(rows):
                 chosen = batch.images[rows], batch.labels[rows], batch.index[rows.cpu()]
                 seen += (chosen[2].to(where),)

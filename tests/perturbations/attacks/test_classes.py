@@ -13,6 +13,7 @@ from neuroalign import (
     FGSM,
     FMN,
     PGD,
+    AdversarialTraining,
     AutoAttack,
     BrendelBethge,
     CarliniWagner,
@@ -28,6 +29,7 @@ from neuroalign import (
 )
 from neuroalign.perturbations.attacks.base import Classifier
 from neuroalign.perturbations.attacks.classes import ClassRange, as_classes
+from neuroalign.study import loss_landscape
 from tests.perturbations.attacks.test_gradient import images, linear
 from tests.perturbations.evaluation.test_curve import network
 
@@ -109,6 +111,25 @@ def test_labels_of_a_loader(evaluate):
             evaluate(model, [(x, labels)])
         found = str(error.value)
         assert re.search(message, found) or found.startswith("labels run from "), (message, found)
+
+
+def test_labels_of_adversarial_training_and_of_a_landscape():
+    model, x = linear(5), images(4)
+    plain = AdversarialTraining(0.01).inputs
+    for labels in (LABELS.int(), LABELS.tolist(), LABELS.numpy()):
+        torch.manual_seed(0)
+        expected = plain(model, x, LABELS)
+        torch.manual_seed(0)
+        assert torch.equal(plain(model, x, labels), expected)
+    for labels, message in BAD.values():
+        with pytest.raises(ValueError, match=rf"{message}|need labels \(stimulus,\)"):
+            plain(model, x, labels)
+    for label, message in ((5, "labels run from 5 to 5"), (-1, "labels run from -1"), (0.5, "type float64")):
+        with pytest.raises(ValueError, match=message):
+            loss_landscape(model, x[0], label, 0.1, num_points=3)
+    table = loss_landscape(model, x[0], 1, 0.1, num_points=3)
+    assert table.equals(loss_landscape(model, x[0], np.uint8(1), 0.1, num_points=3))
+    assert table.equals(loss_landscape(model, x[0], torch.tensor(1), 0.1, num_points=3))
 
 
 def test_the_door_reads_every_integer_type_alike():

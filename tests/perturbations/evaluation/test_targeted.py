@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from neuroalign import APGD, FMN, PGD, CarliniWagner, evaluate_robustness, targeted_success
+from neuroalign import APGD, FMN, PGD, CarliniWagner, RobustnessCallback, evaluate_robustness, targeted_success
 from neuroalign.perturbations.attacks.base import Classifier
 from tests.distributed import run_on_ranks
 from tests.perturbations.evaluation.test_curve import images, loader, network, with_errors
@@ -69,6 +69,26 @@ def test_two_processes_equal_one():
     expected = counted(0, 1)
     for found in run_on_ranks(counted, 2):
         assert torch.equal(found, expected)
+
+
+def test_a_network_that_returns_more_and_takes_normalised_images():
+    model, x = network(), images(20)
+    labels = model(x).argmax(1)
+    expected = targeted_success(model, [(x, labels)], PGD(targeted=True), GRID)
+
+    class Foreign(torch.nn.Module):
+        def forward(self, z):
+            return {"logits": model(z * 0.25 + 0.5)}
+
+    found = targeted_success(
+        Foreign(), [((x - 0.5) / 0.25, labels)], PGD(targeted=True), GRID, logits="logits", mean=[0.5], std=[0.25]
+    )
+    assert found["num_reached"].tolist() == expected["num_reached"].tolist()
+
+
+def test_callbacks_log_both_kinds():
+    callback = RobustnessCallback([PGD(), PGD(targeted=True), PGD(targeted="least-likely")], 0.1)
+    assert len(set(callback.keys)) == 3
 
 
 def test_refusals():
