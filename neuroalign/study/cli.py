@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -33,14 +34,31 @@ class NeuroalignCLI(LightningCLI):
 
 
 def run_lightning(argv: Sequence[str]) -> None:
-    """Run one of LightningCLI's commands."""
-    NeuroalignCLI(
-        LightningModule,
-        LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        save_config_kwargs={"overwrite": True},
-        seed_everything_default=0,
-        args=None if list(argv) == sys.argv[1:] else list(argv),  # it warns where both are given
-        parser_kwargs={"prog": "neuroalign"},
-    )
+    """Run one of LightningCLI's commands.
+
+    Raises:
+        KeyboardInterrupt: If it was stopped by Ctrl-C, after Lightning has tidied up. Checkpoints that were saved stay.
+    """
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    logger.addFilter(_tells_more_than_an_interrupt)
+    try:
+        NeuroalignCLI(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            args=None if list(argv) == sys.argv[1:] else list(argv),  # it warns where both are given
+            parser_kwargs={"prog": "neuroalign"},
+        )
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # of which Lightning makes an exit with status 1
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        logger.removeFilter(_tells_more_than_an_interrupt)
+
+
+def _tells_more_than_an_interrupt(record: logging.LogRecord) -> bool:
+    return "Detected KeyboardInterrupt" not in record.getMessage()

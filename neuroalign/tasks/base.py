@@ -20,7 +20,8 @@ from neuroalign.tasks.step_draws import drawing, fresh_seed, step_seed
 from neuroalign.types import Batch, as_batch, check_images
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
-SchedulerFactory = Callable[[Optimizer], LRScheduler]
+# Two, for configurations: the first takes schedulers by their class, the second functions that make a factory.
+SchedulerFactory = Callable[[Optimizer], LRScheduler] | Callable[[Optimizer], Any]
 _SEED = "neuroalign_step_seed"
 
 
