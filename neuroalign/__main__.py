@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from neuroalign.commands import evaluate, geometry, nsd
@@ -63,9 +64,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run a command."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv and argv[0] in _LIGHTNING:
-        from neuroalign.study.cli import run_lightning
+        with _stopped_in_one_line(argv[0]):
+            from neuroalign.study.cli import run_lightning
 
-        run_lightning(argv)
+            run_lightning(argv)
         return
     parser = _parser()
     args = parser.parse_args(argv)
@@ -73,10 +75,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.replications = getattr(args, "replications", 2 if args.fast else 4)
         if args.replications < 1:
             parser.error("--replications must be at least 1")
-    try:
+    with _stopped_in_one_line(args.command):
         _run(args)
+
+
+@contextmanager
+def _stopped_in_one_line(command: str) -> Iterator[None]:
+    """Answer Ctrl-C by one line and the exit status that shells expect of it."""
+    try:
+        yield
     except KeyboardInterrupt:
-        print(f"\nneuroalign {args.command}: stopped", file=sys.stderr)
+        print(f"\nneuroalign {command}: stopped", file=sys.stderr)
         sys.exit(130)
 
 

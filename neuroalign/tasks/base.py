@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
-SchedulerFactory = Callable[[Optimizer], LRScheduler]
+# Two, for configurations: the first takes schedulers by their class, the second functions that make a factory.
+SchedulerFactory = Callable[[Optimizer], LRScheduler] | Callable[[Optimizer], Any]
 _SEED = "neuroalign_step_seed"
 
 
