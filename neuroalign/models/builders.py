@@ -10,6 +10,7 @@ from torch import nn
 
 from neuroalign.types import unknown
 
+# In training they would give their auxiliary classifiers' outputs beside the features.
 _WITH_AUXILIARY = ("googlenet", "inception_v3")
 
 
@@ -57,9 +58,7 @@ def build_backbone(
 
         if name not in models.list_models(module=models):
             raise ValueError(unknown("torchvision model", name, models.list_models(module=models)) + _of_timm(name))
-        if (
-            name in _WITH_AUXILIARY
-        ):  # in training they would give their auxiliary classifiers' outputs beside the features
+        if name in _WITH_AUXILIARY:
             options.setdefault("aux_logits", False)
         backbone = models.get_model(name, weights=weights, **options)
         _drop_classifier(backbone)
