@@ -31,7 +31,8 @@ class LabelledLoss(nn.Module, ABC):
     def terms(self, embedding: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The terms by name, unweighted scalars."""
         check_features(embedding, labels)
-        check_devices(embedding=embedding, labels=labels, **dict(self.named_buffers()))
+        held = next(self.named_buffers(), None)
+        check_devices(embedding=embedding, labels=labels, **dict(() if held is None else (held,)))
         if self.num_features is not None and embedding.shape[1] != self.num_features:
             raise ValueError(f"the manifolds have {self.num_features} features, the embedding {embedding.shape[1]}")
         if self.num_classes is not None:

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from neuroalign.config import build, describe
 from neuroalign.models.builders import build_backbone, size_advice
+from neuroalign.models.normalization import IMAGENET_MEAN as IMAGENET_MEAN
+from neuroalign.models.normalization import IMAGENET_STD as IMAGENET_STD
 from neuroalign.models.normalization import Normalize, PerChannel, own_normalization
 from neuroalign.models.taps import TapError, check_layer, keeps_channels_last, tapped
+from neuroalign.models.taps import record_layers as record_layers
 
 SMALL_IMAGE = 64
 """Up to this height and width a ResNet gets its CIFAR stem: a 7x7 stride-2 stem leaves too little of a small image."""
@@ -70,6 +73,9 @@ class Trunk(nn.Module):
             raise ValueError(f"image_shape must be (channel, height, width); got {tuple(image_shape)}")
         if (mean is None) != (std is None):
             raise ValueError("give both mean and std, or neither")
+        for value in (mean, std):
+            if isinstance(value, str) and value != "auto":
+                raise ValueError(f"mean and std are values a channel, None or 'auto'; got {value!r}")
         given, name = backbone, backbone if isinstance(backbone, str) else None
         if isinstance(backbone, str):
             small = max(image_shape[1:]) <= SMALL_IMAGE
@@ -79,7 +85,7 @@ class Trunk(nn.Module):
         else:
             backbone = build(backbone, nn.Module)
         own = own_normalization(backbone, None if name is None or name.startswith("timm:") else name, weights)
-        self.mean, self.std = (o if v == "auto" else v for v, o in zip((mean, std), own))
+        self.mean, self.std = (o if isinstance(v, str) else v for v, o in zip((mean, std), own))
         self.config = describe(
             "neuroalign.models.Trunk",
             backbone=given,

@@ -11,6 +11,7 @@ from torch import nn
 from neuroalign.config import refuse_if_described
 from neuroalign.types import unknown
 
+# In training they would give their auxiliary classifiers' outputs beside the features.
 _WITH_AUXILIARY = ("googlenet", "inception_v3")
 
 _LOADING = ("weights", "weights_backbone", "pretrained", "pretrained_backbone", "pretrained_cfg", "checkpoint_path")
@@ -63,9 +64,7 @@ def build_backbone(
 
         if name not in models.list_models(module=models):
             raise ValueError(unknown("torchvision model", name, models.list_models(module=models)) + _of_timm(name))
-        if (
-            name in _WITH_AUXILIARY
-        ):  # in training they would give their auxiliary classifiers' outputs beside the features
+        if name in _WITH_AUXILIARY:
             options.setdefault("aux_logits", False)
         backbone = models.get_model(name, weights=weights, **options)
         _drop_classifier(backbone)

@@ -69,7 +69,8 @@ def own_normalization(
     if name is not None and weights is not None:
         from torchvision import models
 
-        known = models.get_model_weights(name)
-        transform = known[str(weights).rpartition(".")[2]].transforms()
-        return tuple(map(float, transform.mean)), tuple(map(float, transform.std))
+        if name in models.list_models(module=models):
+            known = models.get_model_weights(name)
+            transform = known[str(weights).rpartition(".")[2]].transforms()
+            return tuple(map(float, transform.mean)), tuple(map(float, transform.std))
     return IMAGENET_MEAN, IMAGENET_STD

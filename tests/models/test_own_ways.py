@@ -255,6 +255,7 @@ def test_a_saved_predictor_keeps_its_normalisation(tmp_path):
         ("efficientnet_v2_l", "DEFAULT", (0.5,) * 3, (0.5,) * 3),
         ("vgg16", "VGG16_Weights.IMAGENET1K_FEATURES", (0.48235, 0.45882, 0.40784), (1 / 255,) * 3),
         ("efficientnet_v2_l", None, IMAGENET_MEAN, IMAGENET_STD),
+        ("small_resnet", "mine", IMAGENET_MEAN, IMAGENET_STD),
     ],
 )
 def test_torchvisions_weights_tell_theirs(name, weights, mean, std):
@@ -283,3 +284,20 @@ def test_features_with_channels_last_are_averaged_over_space():
     x = torch.rand(2, 3, 16, 16)
     assert trunk.num_features == 12
     torch.testing.assert_close(trunk(x), x[:, :, ::4, ::4].mean((2, 3)).repeat(1, 4))
+
+
+def test_a_configuration_file_can_say_auto_or_values():
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser()
+    parser.add_class_arguments(GuidedNetwork, "network")
+    for given, expected in (
+        ({}, IMAGENET_MEAN),
+        ({"mean": "auto", "std": "auto"}, IMAGENET_MEAN),
+        ({"mean": [0.1] * 3}, (0.1,) * 3),
+    ):
+        config = {"backbone": "small_resnet", "num_classes": 3, "image_shape": [3, 8, 8], **given}
+        network = parser.instantiate_classes(parser.parse_object({"network": config})).network
+        assert tuple(network.trunk.mean) == expected
+    with pytest.raises(ValueError, match="values a channel, None or 'auto'; got 'imagenet'"):
+        Trunk("small_resnet", image_shape=(3, 8, 8), mean="imagenet")
