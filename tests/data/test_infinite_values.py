@@ -35,7 +35,7 @@ def test_numbers_beyond_float32_are_not_made_infinite_in_silence():
 def test_data_modules():
     with pytest.raises(ValueError, match=MESSAGE):
         ResponsesDataModule(torch.rand(30, 3, 8, 8), torch.from_numpy(values()))
-    with pytest.raises(ValueError, match="responses has infinite values; mark missing ones by NaN"):
+    with pytest.raises(ValueError, match="responses has " + MESSAGE):
         GuidanceDataModule((torch.rand(30, 3, 8, 8), torch.zeros(30)), responses=values())
 
 
@@ -57,7 +57,7 @@ def test_files_of_responses(tmp_path):
     with h5py.File(tmp_path / "a.h5", "r+") as file:
         file["values"][3, 2] = np.inf
     with pytest.raises(ValueError, match=r"a\.h5 has " + MESSAGE):
-        Responses.load(tmp_path / "a.h5")
+        Responses.load(tmp_path / "a.h5", verify=False)
 
 
 def test_volumes(tmp_path):
