@@ -234,17 +234,18 @@ def test_what_is_damaged_in_the_cache_is_made_again(planted, tmp_path):
     data.setup()
     trials, train = sorted(p for p in tmp_path.glob("subj01-*.h5") if not p.name.endswith("val.h5"))
     (images,) = tmp_path.glob("stimuli-*/images.npy")
-    for path in (trials, train):
-        path.write_bytes(path.read_bytes()[:-500])
-    images.write_bytes(bytes(1000))
+    for path, content in [(p, p.read_bytes()[:-500]) for p in (trials, train)] + [(images, bytes(1000))]:
+        path.unlink()  # the first module has mapped it, and must not see it change
+        path.write_bytes(content)
     again = NSDDataModule(planted.root, 1, "V4", cache=tmp_path, image_size=6)
     again.prepare_data()
     again.setup()
     np.testing.assert_array_equal(again.train_responses.values, data.train_responses.values)
     batches = [next(iter(d.val_dataloader())) for d in (data, again)]
     torch.testing.assert_close(batches[0]["image"], batches[1]["image"])
-    train.write_bytes(b"")
-    trials.write_bytes(b"")
+    for path in (train, trials):
+        path.unlink()
+        path.write_bytes(b"")
     NSDDataModule(planted.root, 1, "V4", cache=tmp_path, image_size=6).prepare_data()
 
 
