@@ -55,7 +55,7 @@ pytestmark = [
 ]
 
 CONFIG = Path(__file__).parents[1] / "examples/configs/predict_v4.yaml"
-LIMIT = 20  # seconds a file may take, on a busy machine
+LIMIT = 60  # seconds a file may take, on a busy machine
 ARRAY = np.random.default_rng(0).standard_normal((12, 7)).astype(np.float32)
 MODEL = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 3)).eval()
 nn.init.orthogonal_(MODEL[1].weight, generator=torch.Generator().manual_seed(0))
@@ -225,7 +225,7 @@ READERS = {
                                   tries=22),
     "robustness results": Reader(curve, "pgd.csv", curve, checked=True, tries=55),
     "suite record": Reader(suite, "out/record.json", suite, tries=11),
-    "suite part": Reader(suite, "out/parts/*.csv", suite, checked=True, tries=11),
+    "suite part": Reader(suite, "out/parts/*.csv", suite, checked=True, tries=6),
     "cached images": Reader(cached, "cache/images.npy", cache, checked=True),
     "cached rows": Reader(cached, "cache/rows.npy", cache),
     "cache index": Reader(cached, "cache/index.json", cache),
@@ -233,11 +233,11 @@ READERS = {
     "nii": nifti("v.nii"),
     "nii.gz": nifti("v.nii.gz"),
     "nsd regions": Reader(tree("hdf5"), "nsd/nsddata/ppdata/subj01/func1pt8mm/roi/Kastner2015.nii.gz", nsd, checked=True),
-    "nsd ncsnr": Reader(tree("hdf5"), "nsd/nsddata_betas/*/ncsnr.nii.gz", nsd, checked=True),
-    "nsd design": Reader(tree("hdf5"), "nsd/nsddata/*/nsd_expdesign.mat", nsd),
+    "nsd ncsnr": Reader(tree("hdf5"), "nsd/nsddata_betas/**/ncsnr.nii.gz", nsd, checked=True),
+    "nsd design": Reader(tree("hdf5"), "nsd/nsddata/**/nsd_expdesign.mat", nsd),
     "nsd behaviour": Reader(tree("hdf5"), "nsd/nsddata/ppdata/subj01/behav/responses.tsv", nsd),
-    "nsd betas hdf5": Reader(tree("hdf5"), "nsd/nsddata_betas/*/betas_session01.hdf5", nsd),
-    "nsd betas nii.gz": Reader(tree("nii.gz"), "nsd/nsddata_betas/*/betas_session01.nii.gz", nsd, checked=True, tries=11),
+    "nsd betas hdf5": Reader(tree("hdf5"), "nsd/nsddata_betas/**/betas_session01.hdf5", nsd),
+    "nsd betas nii.gz": Reader(tree("nii.gz"), "nsd/nsddata_betas/**/betas_session01.nii.gz", nsd, checked=True, tries=11),
     "png": pictures("png"),
     "jpg": pictures("jpg"),
     "--data npz": Reader(data, "images.npz", load_data, checked=True),
@@ -330,9 +330,7 @@ def test_damage_gives_the_right_value_or_a_clean_error(name, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         reader.make(tmp_path)
-        (path,) = [
-            p for p in tmp_path.rglob("*") if (p.is_file() and p.match(reader.file)) or p == tmp_path / reader.file
-        ]
+        (path,) = tmp_path.glob(reader.file)
         content, expected = path.read_bytes(), reader.load(tmp_path)
         rng = np.random.default_rng(sum(map(ord, name)))
         tried, failures = {"right": 0, "refused": 0, "other value": 0}, []

@@ -130,6 +130,9 @@ def run_lightning(argv: Sequence[str]) -> None:
             args=None if list(argv) == sys.argv[1:] else list(argv),  # it warns where both are given
             parser_kwargs={"prog": "neuroalign"},
         )
+    except UnicodeDecodeError as error:
+        configs = [a.removeprefix("--config=") for a in argv if a.endswith((".yaml", ".yml", ".json"))]
+        _end(argv[0], f"a configuration is damaged, or no UTF-8 text ({error}): {', '.join(configs) or argv}")
     except pickle.UnpicklingError:
         _end(argv[0], "the checkpoint is damaged, or holds more than tensors and plain values: nothing of it was run")
     except SystemExit as stop:
