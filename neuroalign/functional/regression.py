@@ -89,10 +89,12 @@ def ridge(x: Tensor, y: Tensor, query: Tensor, *, penalty: float | Tensor = 1.0)
     if query.ndim != 2 or query.shape[1] != x.shape[1]:
         raise ValueError(f"query must be (query, {x.shape[1]}), the features of x; got {tuple(query.shape)}")
     x, y, query = widen(x, y, query)
-    valid = ~y.isnan()
-    complete = bool(valid.all())
-    y = y if complete else torch.where(valid, y, 0)
+    valid = None
     unit, unit_y = odd_unit(x), odd_unit(y)
+    if math.isnan(unit_y):
+        valid = ~y.isnan()
+        y = torch.where(valid, y, 0)
+        unit_y = odd_unit(y)
     for name, finite in (("x", math.isfinite(unit)), ("query", all_finite(query))):
         if not finite:
             raise ValueError(f"{name} has NaN or infinite values; only y may have missing values, as NaN")
@@ -105,7 +107,7 @@ def ridge(x: Tensor, y: Tensor, query: Tensor, *, penalty: float | Tensor = 1.0)
     y = y if unit_y == 1 else y / unit_y
     # Beside so large a penalty features don't count at all.
     penalty = penalty.clamp_max(torch.finfo(x.dtype).max ** 0.75).to(x.dtype)
-    pred = ridge_predictions(x, y, query, penalty, None if complete else valid)
+    pred = ridge_predictions(x, y, query, penalty, valid)
     return pred if unit_y == 1 else pred * unit_y
 
 

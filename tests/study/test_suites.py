@@ -66,3 +66,14 @@ def test_an_exhaustive_suite_attacks_each_budget_on_its_own(monkeypatch):
         with pytest.raises(Asked):
             evaluate_suite(None, [], Suite("mine", ((attack, (0.1,)),), exhaustive=True))
     assert asked == {"pgd40-linf": True, "cw-l2": False, "deepfool-l2": False}
+
+
+@pytest.mark.parametrize("shape", [(3, 96, 96), (1, 224, 320), (3, 32, 48)])
+def test_corruptions_of_any_size_from_32_pixels(shape):
+    assert len(robustness_suite("fast", shape).corruptions) == 15
+    assert len(robustness_suite("standard", shape).corruptions) == 19
+
+
+@pytest.mark.parametrize("shape", [(3, 28, 28), (3, 31, 64), (4, 96, 96)])
+def test_no_corruptions_below_it_or_of_other_channels(shape):
+    assert robustness_suite("standard", shape).corruptions == ()
