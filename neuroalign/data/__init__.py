@@ -17,7 +17,13 @@ from neuroalign.data.responses import Responses
 from neuroalign.data.simulated import SimulatedSubject, write_simulated_nsd
 
 if TYPE_CHECKING:
-    from neuroalign.data.datamodules import BatchDataModule, GuidanceDataModule, NSDDataModule, ResponsesDataModule
+    from neuroalign.data.datamodules import (
+        BatchDataModule,
+        GuidanceDataModule,
+        NSDDataModule,
+        ResponsesDataModule,
+        ResumableLoader,
+    )
 
 __all__ = [
     "ATLASES",
@@ -34,6 +40,7 @@ __all__ = [
     "NSDImages",
     "Responses",
     "ResponsesDataModule",
+    "ResumableLoader",
     "ShiftFlip",
     "SimulatedSubject",
     "cache_stimuli",
@@ -55,6 +62,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name.endswith("DataModule") and name in __all__:
+    if (name.endswith("DataModule") and name in __all__) or name == "ResumableLoader":
         return getattr(_import_module("neuroalign.data.datamodules"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from neuroalign import GuidanceDataModule, NSDDataModule, Responses, ResponsesDataModule
+from neuroalign.data import ResumableLoader
 from neuroalign.data.images import ArrayDataset, ShiftFlip, as_pixels, load_named, resize
 from neuroalign.data.nsd import NSDImages, read_nsd
 from neuroalign.types import as_batch
@@ -296,3 +297,37 @@ def test_images_named_in_a_table_come_with_their_responses(tmp_path):
             torch.testing.assert_close(255 * batch["image"][:, 0, 0, 0], batch["response"][:, 0])
     with pytest.raises(TypeError, match=r"images must be an array, .*neuroalign.data.ImageFiles\(paths\) reads files"):
         ResponsesDataModule([str(tmp_path / "a.png")] * 4, averages)
+
+
+def test_every_data_module_can_leave_the_last_batch_out(digits, subject):
+    images, labels = digits
+    modules = {
+        "guidance": lambda **kw: GuidanceDataModule((images[:41], labels[:41]), **kw),
+        "responses": lambda **kw: ResponsesDataModule(images[:45], torch.randn(45, 3), val=range(41, 45), **kw),
+        "nsd": lambda **kw: NSDDataModule(subject.root, 1, "V4", **kw),
+    }
+    for name, make in modules.items():
+        whole, short = (make(batch_size=20, drop_last=drop).train_dataloader() for drop in (False, True))
+        sizes = [len(batch["image"]) for batch in short]
+        assert set(sizes) == {20} and len(short) == len(whole) - 1, name
+        with pytest.raises(ValueError, match="drop_last=True leaves no training batch"):
+            make(batch_size=5000, drop_last=True).train_dataloader()
+
+
+def test_a_loader_that_resumes_loads_nothing_that_is_done():
+    asked = []
+
+    class Watching(torch.utils.data.Dataset):
+        def __len__(self):
+            return 50
+
+        def __getitem__(self, index):
+            asked.append(index)
+            return index
+
+    loader = ResumableLoader(Watching(), batch_size=8)
+    loader.load_state_dict({"batches": 4})
+    assert torch.cat(list(loader)).tolist() == asked == list(range(32, 50))
+    assert torch.cat(list(loader)).tolist() == list(range(50)), "the next epoch is whole"
+    loader.load_state_dict({"batches": 7})
+    assert torch.cat(list(loader)).tolist() == list(range(50)), "the epoch was complete"

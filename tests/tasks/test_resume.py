@@ -5,6 +5,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
+from torch.utils.data import DistributedSampler
 
 from neuroalign import (
     FGSM,
@@ -23,10 +24,13 @@ from neuroalign import (
     RobustnessCallback,
     ShuffledGuidance,
 )
-from neuroalign.data import ShiftFlip
+from neuroalign.data import ResumableLoader, ShiftFlip
 from neuroalign.tasks import RobustTraining
 
-pytestmark = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`"),
+    pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no"),
+]
 SHAPE, V, N, BATCH = (3, 8, 8), 5, 90, 20  # 5 batches an epoch, the last of 10
 
 
@@ -136,6 +140,30 @@ def test_with_worker_processes(digits, quiet_trainer, tmp_path, at):
         ckpt_path=tmp_path / f"step={at}.ckpt",
     )  # fmt: skip
     assert same(whole, again) == []
+
+
+@pytest.mark.parametrize("at", [5, 7])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_loader_without_its_data_module(digits, quiet_trainer, tmp_path, at, workers):
+    """Ours handed over alone, and one of somebody's own."""
+    images, labels = digits
+    dataset = torch.utils.data.TensorDataset(images[:N], labels[:N])
+
+    def loader():
+        sampler = DistributedSampler(dataset, 1, 0, seed=4)
+        return ResumableLoader(dataset, batch_size=BATCH, sampler=sampler, num_workers=workers)
+
+    makers = [loader] if workers else [loader, lambda: data(digits).train_dataloader()]
+    for make in makers:
+        options = {
+            "callbacks": [saving(tmp_path / str(len(makers)), at)],
+            "enable_checkpointing": True,
+            "max_epochs": 2,
+        }
+        whole = run(task(), make(), quiet_trainer, trainer=options)
+        path = next((tmp_path / str(len(makers))).glob(f"step={at}*.ckpt"))
+        assert same(whole, run(task(), make(), quiet_trainer, trainer={"max_epochs": 2}, ckpt_path=path)) == []
+        path.unlink()
 
 
 def test_an_interrupted_batch_is_done_again(digits, quiet_trainer, tmp_path):

@@ -2,7 +2,8 @@
 
 from neuroalign.data.datamodules.base import BatchDataModule
 from neuroalign.data.datamodules.guidance import GuidanceDataModule
+from neuroalign.data.datamodules.loader import ResumableLoader
 from neuroalign.data.datamodules.nsd import NSDDataModule
 from neuroalign.data.datamodules.responses import ResponsesDataModule
 
-__all__ = ["BatchDataModule", "GuidanceDataModule", "NSDDataModule", "ResponsesDataModule"]
+__all__ = ["BatchDataModule", "GuidanceDataModule", "NSDDataModule", "ResponsesDataModule", "ResumableLoader"]

@@ -87,7 +87,7 @@ class BatchDataModule(L.LightningDataModule):
             collate_fn=collate,
             drop_last=self.drop_last and stage == "train",
         )
-        if isinstance(loader, ResumableLoader):
+        if isinstance(loader, ResumableLoader) and self.trainer is not None:
             loader.num_done = self._num_done
         return loader
 
