@@ -83,6 +83,7 @@ _ROOMS = {
         "evaluate_smoothness",
         "masking_report",
         "robustness_curve",
+        "targeted_success",
         "transfer_matrix",
     ),
     "data": (

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from neuroalign.commands import evaluate, geometry, nsd
+from neuroalign.files import output_folder
 
 _LIGHTNING = {
     "fit": "train a task: fit --config guide.yaml",
@@ -62,9 +64,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run a command."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv and argv[0] in _LIGHTNING:
-        from neuroalign.study.cli import run_lightning
+        with _stopped_in_one_line(argv[0]):
+            from neuroalign.study.cli import run_lightning
 
-        run_lightning(argv)
+            run_lightning(argv)
         return
     parser = _parser()
     args = parser.parse_args(argv)
@@ -72,10 +75,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.replications = getattr(args, "replications", 2 if args.fast else 4)
         if args.replications < 1:
             parser.error("--replications must be at least 1")
-    try:
+    with _stopped_in_one_line(args.command):
         _run(args)
+
+
+@contextmanager
+def _stopped_in_one_line(command: str) -> Iterator[None]:
+    """Answer Ctrl-C by one line and the exit status that shells expect of it."""
+    try:
+        yield
     except KeyboardInterrupt:
-        print(f"\nneuroalign {args.command}: stopped", file=sys.stderr)
+        print(f"\nneuroalign {command}: stopped", file=sys.stderr)
         sys.exit(130)
 
 
@@ -98,7 +108,10 @@ def _demo(args: argparse.Namespace) -> None:
     from rich.console import Console
 
     console = Console()
-    args.out.mkdir(parents=True, exist_ok=True)
+    try:
+        output_folder(args.out)
+    except OSError as error:
+        sys.exit(f"neuroalign demo: {error}")
     with console.status("loading"):
         from neuroalign.study.demo import DemoSettings, replicate
         from neuroalign.study.demo_report import write_report
@@ -121,8 +134,8 @@ def _simulate(args: argparse.Namespace) -> None:
 
     images, labels = load_digits()
     try:
-        subject = write_simulated_nsd(args.out, images, labels, container=args.container, seed=args.seed)
-    except FileExistsError as error:
+        subject = write_simulated_nsd(output_folder(args.out), images, labels, container=args.container, seed=args.seed)
+    except OSError as error:
         sys.exit(f"neuroalign simulate: {error}")
     print(f"Wrote a simulated subject ({len(subject.stimulus)} digit images, regions {', '.join(subject.signals)}) to "
           f"{subject.root}")  # fmt: skip

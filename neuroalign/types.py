@@ -69,12 +69,20 @@ def check_images(images: Tensor, tolerance: float = 1e-6, *, if_normalized: str 
         if_normalized: What the message advises for images that were normalised.
 
     Raises:
+        TypeError: If they are no tensor.
         ValueError: If a pixel lies outside, or is NaN, or the shape or dtype is not that of an image batch.
     """
+    if not isinstance(images, Tensor):
+        raise TypeError(
+            "images must be a torch tensor (stimulus, channel, height, width), floating point in [0, 1]; got a "
+            f"{type(images).__name__}: torch.as_tensor makes one of an array"
+        )
     if images.ndim != 4:
         raise ValueError(f"images must be (stimulus, channel, height, width); got shape {tuple(images.shape)}")
     if not images.is_floating_point():
         raise ValueError(f"images must be floating point in [0, 1]; got {images.dtype} (divide uint8 by 255)")
+    if images.device.type == "meta":
+        raise ValueError("images are on the device 'meta', where tensors have shapes but no values")
     if images.numel() == 0:
         raise ValueError(f"images are empty: shape {tuple(images.shape)}")
     low, high = (float(v) for v in images.detach().aminmax())

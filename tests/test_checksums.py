@@ -110,6 +110,7 @@ def test_any_flipped_bit_is_seen(saved):
     rng = np.random.default_rng(0)
     length = 8 + struct.unpack("<Q", content[:8])[0]  # of the header, which holds the checksum
     places = np.concatenate([rng.integers(0, 8 * length, 30), rng.integers(8 * length, 8 * len(content), 30)])
+    said = []
     for place in places.tolist():
         damaged = bytearray(content)
         damaged[place // 8] ^= 1 << place % 8
@@ -117,9 +118,10 @@ def test_any_flipped_bit_is_seen(saved):
         try:
             found = load(path).state_dict()
         except ValueError as error:
-            assert str(path) in str(error)
+            said.append(str(error))
         else:  # a space in the header
             assert all(torch.equal(found[k], state[k]) for k in state)
+    assert len(said) > 50 and all(str(path) in text for text in said)
 
 
 @pytest.mark.parametrize("change", ["cut", "empty", "text", "folder", "foreign", "other program"])
@@ -134,14 +136,14 @@ def test_what_is_no_file_of_ours(saved, tmp_path, change):
         save_file({"x": torch.zeros(1)}, path, metadata={"format": "pt"})
     else:
         path.write_bytes({"cut": content[:-1], "empty": b"", "text": b"Voxels, voxels, voxels.\n" * 9}[change])
-    with pytest.raises((ValueError, OSError), match="x.safetensors") as caught:
+    with pytest.raises((ValueError, OSError), match=r"x\.safetensors") as caught:
         load(path)
     assert type(caught.value) in (DamagedFileError, ValueError, IsADirectoryError)
 
 
 def test_absent_files_are_named(tmp_path):
     for _, load in KINDS.values():
-        with pytest.raises(FileNotFoundError, match="no .* at .*gone.safetensors"):
+        with pytest.raises(FileNotFoundError, match=r"no .* at .*gone\.safetensors"):
             load(tmp_path / "gone.safetensors")
 
 
@@ -192,8 +194,7 @@ def test_any_flipped_bit_of_a_checkpoint_is_seen_or_harmless(checkpoint):
             check_checkpoint(checkpoint)
             found = torch.load(checkpoint, weights_only=True)
         except DamagedFileError as error:
-            refused += 1
-            assert "last.ckpt" in str(error)
+            refused += "last.ckpt" in str(error)
         except RuntimeError:  # PyTorch's own: the list of members leads nowhere
             refused += 1
         else:
@@ -219,7 +220,7 @@ def test_a_checkpoint_cut_anywhere_is_refused(checkpoint):
     content = checkpoint.read_bytes()
     for end in np.random.default_rng(0).integers(0, len(content), 40).tolist():
         checkpoint.write_bytes(content[:end])
-        with pytest.raises(DamagedFileError, match="last.ckpt"):
+        with pytest.raises(DamagedFileError, match=r"last\.ckpt"):
             check_checkpoint(checkpoint)
 
 

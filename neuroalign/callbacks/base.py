@@ -19,8 +19,13 @@ from neuroalign.types import as_batch
 class EvaluationCallback(L.Callback, ABC):
     """A callback that looks at the batches of validation and test, and logs at the end of the epoch.
 
+    What it logs can be monitored by ``ModelCheckpoint`` and ``EarlyStopping``: there is a value from the first validation on,
+    and in the epochs between two measurements the last one stays (loggers get each only once). Early stopping counts those
+    epochs as ones without improvement, so its ``patience`` should be larger than ``every_n_epochs``.
+
     Args:
-        every_n_epochs: In ``fit``, run in every n-th epoch; ``validate`` and ``test`` always run.
+        every_n_epochs: In ``fit``, run in every n-th epoch, and in the first one that is validated; ``validate`` and ``test``
+            always run.
         limit_batches: Look at only so many batches; None at all.
 
     Attributes:
@@ -36,6 +41,30 @@ class EvaluationCallback(L.Callback, ABC):
             raise ValueError(f"limit_batches must be at least 1, or None for all; got {limit_batches}")
         self.every_n_epochs, self.limit_batches = every_n_epochs, limit_batches
         self._seen = 0
+        self._last: dict[str, float] = {}  # what was logged last in fit
+
+    @property
+    def names(self) -> list[str]:
+        """What tells this callback from others of its kind."""
+        return sorted(map(str, self.metrics))
+
+    @property
+    def state_key(self) -> str:
+        """The name of its state in a checkpoint."""
+        return f"{type(self).__qualname__}{self.names}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """The last measurement, where it stands for later epochs: in a resumed training, too."""
+        return {} if self.every_n_epochs == 1 else {"last": dict(self._last)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the last measurement."""
+        self._last = dict(state_dict.get("last", {}))
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget what an earlier training measured, unless one is resumed."""
+        if trainer.ckpt_path is None:
+            self._last = {}
 
     @abstractmethod
     def look(
@@ -50,8 +79,7 @@ class EvaluationCallback(L.Callback, ABC):
     def _is_due(self, trainer: L.Trainer) -> bool:
         if trainer.sanity_checking:
             return False
-        fitting = trainer.state.fn == TrainerFn.FITTING
-        return not fitting or (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        return not _fitting(trainer) or not self._last or (trainer.current_epoch + 1) % self.every_n_epochs == 0
 
     def _start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self._seen = 0
@@ -68,6 +96,8 @@ class EvaluationCallback(L.Callback, ABC):
         # Lightning's validate and test run in inference mode, whose tensors autograd refuses.
         with torch.inference_mode(False):
             images, labels = batch["image"].clone(), batch["label"].clone()
+            if labels.is_floating_point() and labels.ndim == 2:  # soft ones: the class of the largest probability
+                labels = labels.argmax(1)
             if "stimulus" in batch:
                 index = batch["stimulus"].clone()
             else:  # the place in an unshuffled data set, as DistributedSampler deals it out
@@ -82,11 +112,18 @@ class EvaluationCallback(L.Callback, ABC):
 
     def _end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if self._is_due(trainer) and self._seen:
-            module.log_dict({k: v.to(module.device) for k, v in self.results().items()}, rank_zero_only=False)
+            found = self.results()
+            module.log_dict({k: v.to(module.device) for k, v in found.items()}, rank_zero_only=False)
+            if _fitting(trainer):
+                self._last = {k: float(v) for k, v in found.items()}
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget what an earlier epoch left."""
+        """Forget what an earlier epoch left; where nothing is measured, the last value stands."""
         self._start(trainer, pl_module)
+        if _fitting(trainer) and not trainer.sanity_checking and not self._is_due(trainer):
+            kept = {k: torch.tensor(v, device=pl_module.device) for k, v in self._last.items()}
+            # Here and not at the epoch's end: Lightning wants all that one hook logs by a name to have the same options.
+            pl_module.log_dict(kept, rank_zero_only=False, logger=False)
 
     def on_test_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget what an earlier epoch left."""
@@ -113,6 +150,10 @@ class EvaluationCallback(L.Callback, ABC):
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log."""
         self._end(trainer, pl_module)
+
+
+def _fitting(trainer: L.Trainer) -> bool:
+    return trainer.state.fn == TrainerFn.FITTING
 
 
 def _num_images(trainer: L.Trainer, dataloader_idx: int) -> int | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from neuroalign.callbacks.base import EvaluationCallback
 from neuroalign.metrics import ManifoldGeometry
 from neuroalign.models import record_layers
+from neuroalign.models.precision import as_dtype_of
 from neuroalign.perturbations import attacking
 
 
@@ -25,7 +26,8 @@ class ManifoldGeometryCallback(EvaluationCallback):
 
     Args:
         layers: Dotted names of layers of the LightningModule, such as ``"network.trunk.backbone.layer4"``.
-        every_n_epochs: In ``fit``, measure in every n-th epoch; ``validate`` and ``test`` always measure.
+        every_n_epochs: In ``fit``, measure in the first epoch that is validated and in every n-th; ``validate`` and ``test``
+            always measure. In between, the last value stays, for callbacks that monitor it.
         num_per_class: Images of a class, chosen by ``seed`` from all that come: ``"equal"``, as many as the smallest class
             has; a number, so many or as many as the smallest class has (the images that are not needed are then not kept);
             None, all images, however unequal the classes.
@@ -75,7 +77,7 @@ class ManifoldGeometryCallback(EvaluationCallback):
     ) -> None:
         """Record one batch's features."""
         with attacking(module), torch.no_grad(), record_layers(module, self.layers) as features:
-            module(images)
+            module(as_dtype_of(images, module))
         for layer, metric in self.metrics.items():
             metric.to(labels.device).update(features[layer], labels, index)
 

@@ -36,7 +36,8 @@ class RobustnessCallback(EvaluationCallback):
             or in ``on_after_batch_transfer``); None where they are pixels. They are brought back to pixels, so that
             budgets are in pixel units, and normalised again for the module.
         std: Per channel.
-        every_n_epochs: In ``fit``, attack in every n-th epoch; ``validate`` and ``test`` always attack.
+        every_n_epochs: In ``fit``, attack in the first epoch that is validated and in every n-th; ``validate`` and ``test``
+            always attack. In between, the last value stays, for callbacks that monitor it.
         limit_batches: Attack only so many batches; None all.
         seed: Of whatever a perturbation draws from the global generator.
 
@@ -82,6 +83,11 @@ class RobustnessCallback(EvaluationCallback):
     def _key(self, name: str, k: int) -> str:
         eps = self.eps[name][k]
         return f"robust_accuracy/{name}" + ("" if math.isnan(eps) else f"/eps={eps:g}")
+
+    @property
+    def names(self) -> list[str]:
+        """Names of what is logged."""
+        return self.keys
 
     def look(
         self, trainer: L.Trainer, module: L.LightningModule, images: Tensor, labels: Tensor, index: Tensor

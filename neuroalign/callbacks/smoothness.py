@@ -48,7 +48,8 @@ class InputSmoothnessCallback(EvaluationCallback):
             budgets are in pixel units, and normalised again for the module.
         std: Per channel.
         loss: "ce" or "margin".
-        every_n_epochs: In ``fit``, measure in every n-th epoch; ``validate`` and ``test`` always do.
+        every_n_epochs: In ``fit``, measure in the first epoch that is validated and in every n-th; ``validate`` and ``test``
+            always do. In between, the last value stays, for callbacks that monitor it.
         limit_batches: Measure only so many batches; None all.
         seed: Of whatever the attack draws from the global generator.
 
@@ -89,6 +90,11 @@ class InputSmoothnessCallback(EvaluationCallback):
     def keys(self) -> list[str]:
         """Names of what is logged."""
         return [f"smoothness/{key}" for key in (_KEYS if self.attack is not None else _KEYS[:2])]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of what is logged."""
+        return self.keys
 
     def look(
         self, trainer: L.Trainer, module: L.LightningModule, images: Tensor, labels: Tensor, index: Tensor

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuroalign.commands.inputs import CKPT_HELP, open_images, open_model
+from neuroalign.files import output_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,14 +45,15 @@ def run(args: argparse.Namespace) -> None:
 
     console = Console()
     try:
+        output_folder(args.out)
         result, title = _evaluate(args, console)
+        _draw(result, title, args.out)
     except (ValueError, FileNotFoundError, OSError) as error:
         print(f"neuroalign evaluate: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print(f"\nneuroalign evaluate: stopped; the same command goes on from what is in {args.out}", file=sys.stderr)
         raise SystemExit(130) from None
-    _draw(result, title, args.out)
     _print(result, console, args.out)
 
 

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuroalign.commands.inputs import CKPT_HELP, open_images, open_model
+from neuroalign.files import output_folder
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from neuroalign.data import Responses
 
 
 def add_parser(commands: Any) -> None:
@@ -46,12 +49,13 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command; what is wrong with its input ends it with one line and exit code 2."""
     try:
+        output_folder(args.out)
         table, title = _responses(args) if _is_responses(args.data) else _network(args)
+        if table is not None:
+            _write(table, title, args.out)
     except (ValueError, FileNotFoundError, OSError) as error:
         print(f"neuroalign geometry: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    if table is not None:
-        _write(table, title, args.out)
 
 
 def _is_responses(data: str) -> bool:
@@ -93,25 +97,19 @@ def _network(args: argparse.Namespace) -> tuple[pd.DataFrame | None, str]:
 
 
 def _responses(args: argparse.Namespace) -> tuple[pd.DataFrame, str]:
-    import pandas as pd
-
     from neuroalign.data import Responses
     from neuroalign.study import response_geometry
 
     if args.labels is None:
         raise ValueError("responses need --labels, a CSV with the columns stimulus and label")
-    labels = pd.read_csv(args.labels)
-    if not {"stimulus", "label"} <= set(labels):
-        raise ValueError(f"{args.labels} has the columns {', '.join(labels)}; stimulus and label are needed")
-    category, _ = pd.factorize(labels["label"], sort=True)
+    responses = Responses.load(args.data)
     found = response_geometry(
-        Responses.load(args.data),
-        dict(zip(labels["stimulus"].astype(int), category.tolist())),
+        responses,
+        _categories(args.labels, responses),
         regions=args.regions,
         num_samples=args.num_samples,
         seed=args.seed,
     )
-    args.out.mkdir(parents=True, exist_ok=True)
     _csv(found.contrasts, args.out / "contrasts.csv")
     row = found.table.iloc[0]
     noise = "noise removed by repeats" if row["repeats"] == "cross-validated" else "no repeats: noise included"
@@ -119,6 +117,34 @@ def _responses(args: argparse.Namespace) -> tuple[pd.DataFrame, str]:
         f"Category manifolds of responses: {row['num_stimuli']} stimuli of {row['num_classes']} categories, "
         f"{row['num_voxels']} voxels a region\n({noise}; bars: 95 % intervals over categories)"
     )
+
+
+def _categories(path: Path, responses: Responses) -> dict[int, int]:
+    """The category of each stimulus, numbered in the order of their names, from a table of stimulus and label."""
+    import pandas as pd
+
+    from neuroalign.data.fields import has_names
+    from neuroalign.data.tables import read_table
+
+    table = read_table(path)
+    if not {"stimulus", "label"} <= set(table):
+        raise ValueError(f"{path} has the columns {', '.join(table)}; stimulus and label are needed")
+    missing = table[["stimulus", "label"]].isna().any(axis=1).to_numpy()
+    if missing.any():
+        raise ValueError(f"{path}: stimulus or label of row {missing.argmax()} (from 0) is missing")
+    names = table["stimulus"].to_numpy()
+    if has_names(names) and "stimulus_id" in responses.info:  # images that were not shown may have a label, too
+        table = table[table["stimulus"].isin(responses.info["stimulus_id"])]
+    try:
+        stimulus = responses.numbers_of(table["stimulus"].to_numpy())
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    category, _ = pd.factorize(table["label"], sort=True)
+    categories = dict(zip(stimulus.tolist(), category.tolist()))
+    for number, label in zip(stimulus.tolist(), category.tolist()):
+        if categories[number] != label:
+            raise ValueError(f"{path}: stimulus {number} has two labels")
+    return categories
 
 
 def _csv(table: pd.DataFrame, path: Path) -> None:
@@ -135,7 +161,6 @@ def _write(table: pd.DataFrame, title: str, out: Path) -> None:
     from neuroalign.files import whole
     from neuroalign.plot import plot_geometry
 
-    out.mkdir(parents=True, exist_ok=True)
     _csv(table, out / "geometry.csv")
     figure = plot_geometry(table, title=title)[0].figure
     with whole(out / "geometry.png") as temporary:

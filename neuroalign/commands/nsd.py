@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import pickle
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,11 @@ def add_parser(commands: Any) -> None:
             name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
         )
 
-    check = add("check", "say what a tree holds, lacks, and what in it is damaged; exit code 1 if it is unusable")
+    check = add(
+        "check",
+        "say what a tree holds, lacks, and what in it is damaged; exit code 1 if it is unusable. gzip files (nii.gz, mgz) "
+        "are read to their end and compared with their checksums, some seconds a session; HDF5 files have none",
+    )
     check.add_argument("root", metavar="ROOT", type=Path, help="folder with nsddata, nsddata_betas, nsddata_stimuli")
     check.add_argument("--subject", type=int, nargs="+", help="1 to 8; None is all with betas")
     check.add_argument("--json", action="store_true", help="print JSON")
@@ -43,7 +46,9 @@ def add_parser(commands: Any) -> None:
     extract.add_argument("--betas", default="betas_fithrf_GLMdenoise_RR", help="version, or b1, b2, b3")
     extract.add_argument("--space", default="func1pt8mm", help="func1pt8mm, func1mm, fsaverage or nativesurface")
     extract.add_argument("--sessions", type=_sessions, help="such as 1-10 or 1,2,5; None is all there are")
-    extract.add_argument("--overwrite", action="store_true", help="replace a file that holds something else")
+    extract.add_argument(
+        "--overwrite", action="store_true", help="replace a file that holds something else, or is damaged"
+    )
     _add_access(extract)
 
     stimuli = add("stimuli", "resize images of the brick once into a memory-mapped cache")
@@ -88,17 +93,18 @@ def _sessions(text: str) -> list[int]:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run an action; a problem with files or names is one line, not a traceback."""
-    from rich.console import Console
-
-    console = Console()
+    """Run an action; a problem with files or names, and an interrupt, are one line, not a traceback."""
     actions = {"check": _check, "extract": _extract, "stimuli": _stimuli, "plot": _plot}
     try:
-        actions[args.action](args, console)
+        from rich.console import Console
+
+        actions[args.action](args, Console())
     except (OSError, ValueError, ImportError, IndexError) as error:
         sys.exit(f"neuroalign nsd {args.action}: {error}")
     except KeyboardInterrupt:
-        sys.exit(f"neuroalign nsd {args.action}: stopped; run it again to go on where it was")
+        again = "; run it again to go on where it was" if args.action in ("extract", "stimuli") else ""
+        print(f"\nneuroalign nsd {args.action}: stopped{again}", file=sys.stderr)
+        sys.exit(130)
 
 
 def _access(args: argparse.Namespace) -> dict[str, Any]:
@@ -144,8 +150,9 @@ def _check(args: argparse.Namespace, console: Console) -> None:
 
 def _extract(args: argparse.Namespace, console: Console) -> None:
     from neuroalign.data import extract_nsd
-    from neuroalign.files import readable_size
+    from neuroalign.files import check_target, readable_size
 
+    check_target(args.out)  # before sessions are read
     out = extract_nsd(
         args.root,
         args.out,
@@ -164,7 +171,9 @@ def _stimuli(args: argparse.Namespace, console: Console) -> None:
     import numpy as np
 
     from neuroalign.data import cache_stimuli
+    from neuroalign.files import output_folder
 
+    output_folder(args.out)
     rows = None if args.responses is None else np.unique(_load(args.responses).stimulus)
     cache = cache_stimuli(
         args.root, args.out, image_size=args.image_size, rows=rows, workers=args.workers, **_access(args)
@@ -180,8 +189,9 @@ def _load(path: Path) -> Responses:
 
 def _plot(args: argparse.Namespace, console: Console) -> None:
     from neuroalign.data import save_map
-    from neuroalign.files import whole
+    from neuroalign.files import output_folder, whole
 
+    output_folder(args.out)
     if args.root is not None and not args.root.is_dir():
         raise FileNotFoundError(f"no folder {args.root}")
     responses = _load(args.file)
@@ -212,7 +222,8 @@ def _plot(args: argparse.Namespace, console: Console) -> None:
         )
         figure = _figure(args.root, responses, values, written, title, unit)
         if figure is None:
-            where = "give --root" if args.root is None else f"there is no {_surface(args.root, responses)[0]}"
+            meshes = _surface(args.root, responses)
+            where = f"there is no {meshes[0]}" if meshes else "give --root, and a file that says which subject it is of"
             console.print(f"No surface to draw on: {where} (FreeSurfer's inflated surfaces)", soft_wrap=True)
         else:
             with whole(args.out / f"{name}.png") as temporary:
@@ -222,58 +233,77 @@ def _plot(args: argparse.Namespace, console: Console) -> None:
 
 
 def _figure(root: Path | None, responses: Responses, values: Any, written: list[Path], title: str, unit: str) -> Any:
+    from nibabel.freesurfer import read_geometry, read_morph_data
+
     from neuroalign.data import to_surface
+    from neuroalign.data.gzip_files import load_image
     from neuroalign.data.nsd import NSDPaths
+    from neuroalign.data.nsd.layout import readable
     from neuroalign.plot import plot_surface, plot_volume
 
     info = responses.info
     paths = None
-    if root is not None and "subject" in info:
+    if root is not None and {"subject", "betas", "space"} <= set(info):
         paths = NSDPaths(root, info["subject"], info["betas"], info["space"])
     if responses.vertex_index is None:
         anatomy = None if paths is None else paths.anatomy / "mean.nii.gz"
-        return plot_volume(written[0], title=title, unit=unit,
-                           background=anatomy if anatomy is not None and anatomy.exists() else None)  # fmt: skip
-    meshes = None if root is None else _surface(root, responses)
+        background = load_image(anatomy) if anatomy is not None and anatomy.exists() else None
+        return plot_volume(written[0], title=title, unit=unit, background=background)
+    meshes = _surface(root, responses)
     if meshes is None or not all(mesh.exists() for mesh in meshes):
         return None
     depth = paths.surface("sulc")  # type: ignore[union-attr]
     backgrounds = depth if all(d.exists() for d in depth) else None
+    for file in (*meshes, *(backgrounds or ())):
+        with readable(file):
+            (read_geometry if file in meshes else read_morph_data)(file)
     return plot_surface(to_surface(responses, values), meshes, title=title, unit=unit, backgrounds=backgrounds)
 
 
-def _surface(root: Path, responses: Responses) -> tuple[Path, Path]:
+def _surface(root: Path | None, responses: Responses) -> tuple[Path, Path] | None:
     from neuroalign.data.nsd import NSDPaths
 
     info = responses.info
+    if root is None or not {"subject", "betas", "space"} <= set(info):
+        return None
     return NSDPaths(root, info["subject"], info["betas"], info["space"]).surface("inflated")
 
 
 def _values(path: Path) -> Any:
     """A value a voxel from a file."""
-    import numpy as np
+    from neuroalign.data.array_files import load_numpy
+    from neuroalign.data.fields import as_values
+    from neuroalign.data.tables import numbers_of, read_table
 
-    from neuroalign.array_headers import array_headers
+    kind = path.suffix.lower()
+    if kind == ".npy":
+        values = load_numpy(path)
+    elif kind == ".pt":
+        values = _tensor(path)
+    else:
+        table = read_table(path)
+        numbers = table.select_dtypes("number")
+        if numbers.shape[1] != 1:
+            raise ValueError(f"{path} must hold one column of numbers, a row a voxel; it holds {list(table.columns)}")
+        values = numbers_of(path, numbers, "it is a value a voxel")
+    try:
+        values = as_values(values, str(path))
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    if max(values.shape, default=0) != values.size:
+        raise ValueError(f"{path} must hold a value a voxel; it has shape {values.shape}")
+    return values.ravel()
 
-    if not path.exists():
+
+def _tensor(path: Path) -> Any:
+    import torch
+
+    if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    if path.suffix == ".npy":
-        array_headers(path)
-        return np.load(path).ravel()
-    if path.suffix == ".pt":
-        import torch
-
-        try:
-            values = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-            raise ValueError(f"{path} is damaged, or holds more than a tensor, of which nothing was run") from error
-        if not isinstance(values, torch.Tensor):
-            raise ValueError(f"{path} must hold a tensor, a value a voxel; it holds a {type(values).__name__}")
-        return values.detach().float().numpy().ravel()
-    import pandas as pd
-
-    table = pd.read_csv(path)
-    numbers = table.select_dtypes("number")
-    if numbers.shape[1] != 1:
-        raise ValueError(f"{path} must hold one column of numbers, a row a voxel; it holds {list(table.columns)}")
-    return numbers.to_numpy().ravel()
+    try:
+        values = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # of damage torch says anything
+        raise ValueError(f"{path} is damaged, or holds more than a tensor, of which nothing was run") from error
+    if not isinstance(values, torch.Tensor):
+        raise ValueError(f"{path} must hold a tensor, a value a voxel; it holds {type(values).__name__}")
+    return values

@@ -29,7 +29,7 @@ def load_numpy(path: Path, *, mapped: bool = False) -> Any:
         array([0, 1, 2])
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
+        raise FileNotFoundError(f"there is no file {path}")
     try:
         array_headers(path)
     except ValueError as error:

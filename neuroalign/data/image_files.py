@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 EXTENSIONS = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_ORIENTED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # where an orientation may be told
 # Pillow's other formats need programs of their own (EPS runs Ghostscript) or are no pictures.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "PPM", "TIFF", "WEBP", "MPO")
 
@@ -51,7 +52,9 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         with Image.open(path, formats=_FORMATS) as image:
             # A telephone's JPEG may hold a preview as a second frame.
             several = image.format not in ("JPEG", "MPO") and getattr(image, "is_animated", False)
-            ImageOps.exif_transpose(image, in_place=True)
+            image.load()  # a PNG may say its orientation behind the picture
+            if image.format == "TIFF" or not _ORIENTED.isdisjoint(image.info):
+                ImageOps.exif_transpose(image, in_place=True)
             picture = _as_rgb(image)
     except Image.DecompressionBombError as error:
         raise ValueError(
@@ -72,7 +75,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     from PIL import Image
 
     if image.mode == "RGB" and "transparency" not in image.info:
-        return image.convert("RGB")
+        return image  # loaded already; a conversion would copy it
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         return Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):

@@ -192,7 +192,7 @@ class Responses:
         """Each voxel to mean 0 and standard deviation 1 (ddof 0) within each session.
 
         Removes drifts of baseline and gain between sessions; do it before averaging. Missing values are left out; a
-        voxel that is constant in a session is NaN there.
+        voxel that is constant in a session, but for one unit in the last place of float32, is NaN there.
 
         Args:
             without: Stimuli, by number or name, whose trials don't enter means and standard deviations (they are z-scored by
@@ -307,7 +307,7 @@ class Responses:
     def standardize(self, reference: Responses) -> Responses:
         """Each voxel minus the mean, over the standard deviation (ddof 0), of the reference: the training rows.
 
-        A voxel that is constant or missing in the reference becomes NaN.
+        A voxel that is constant (but for one unit in the last place of float32) or missing in the reference becomes NaN.
 
         Raises:
             ValueError: If the reference has other voxels.

@@ -83,7 +83,7 @@ def load_responses(path: str | os.PathLike[str], *, mapped: bool = False, verify
             values = _values(file, path, mapped, verify)
             responses = Responses(values=values, **_fields(file))
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            if str(path) in str(error):
+            if isinstance(error, ValueError) and str(path) in str(error):
                 raise
             raise damaged(path, f"a field can't be read ({error})") from error
     if not mapped:  # which would read every page
@@ -97,7 +97,7 @@ def _values(file: h5py.File, path: Path, mapped: bool, verify: bool) -> np.ndarr
         raise damaged(
             path, f"values have shape {stored.shape} and type {stored.dtype}, and should be numbers (row, voxel)"
         )
-    offset = stored.id.get_offset()
+    offset = stored.id.get_offset() if stored.size else None  # nothing lies anywhere
     if offset is not None and offset + stored.nbytes > path.stat().st_size:
         raise damaged(path, "it is cut short, or says that it holds more than it does")
     in_place = offset is not None and stored.dtype == np.float32

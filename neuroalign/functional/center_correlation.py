@@ -79,7 +79,7 @@ def center_directions(
         tolerance: Norm of the Riemannian gradient at which a descent ends.
 
     Raises:
-        ValueError: If ``select`` is unknown or ``num_starts`` is below 1.
+        ValueError: If ``select`` is unknown, ``num_starts`` is below 1, or an inner product is not finite.
 
     Example:
         >>> centers = torch.randn(8, 40, generator=torch.Generator().manual_seed(0)) + 3 * torch.eye(8, 40)
@@ -99,6 +99,10 @@ def center_directions(
         num_starts = max(10, 300 // max(len(gram), 1))
     if num_starts < 1:
         raise ValueError(f"num_starts must be at least 1; got {num_starts}")
+    if not bool(gram.detach().isfinite().all()):
+        raise ValueError(
+            "the centres' inner products hold NaN or infinite values: divide the centres by a number first"
+        )
     num, exact = len(gram), gram.detach().double()
     exact = (exact + exact.T) / 2
     initial, empty = mean_absolute_cosine(exact), exact.new_zeros(0)

@@ -19,6 +19,7 @@ from neuroalign.functional.gram import (
     shared,
     target_gram,
     uniform,
+    widen,
 )
 from neuroalign.functional.repeats import average_repeats, group_valid_rows
 from neuroalign.functional.variation import power_of_two, unit_range
@@ -66,13 +67,16 @@ def hsic(k: Tensor, l: Tensor, *, debiased: bool = True) -> Tensor:  # noqa: E74
         )
     n = len(k)
     check_enough(n, 4 if debiased else 2, "debiased HSIC" if debiased else "HSIC")
+    centered, count = (_u_center, n * (n - 3)) if debiased else (double_centered, (n - 1) ** 2)
+    k, l = widen(k, l)  # noqa: E741
+    value = (centered(k) * centered(l)).sum() / count
+    if torch.finfo(value.dtype).tiny * 1e6 < abs(float(value.detach())) < torch.inf:
+        return value
     for name, matrix in (("k", k), ("l", l)):
         if not all_finite(matrix):
             raise ValueError(f"the kernel matrix {name} has NaN or infinite values")
-    unit_k, unit_l = power_of_two(k), power_of_two(l)
-    k, l = k / unit_k, l / unit_l  # noqa: E741 - so that no product leaves the dtype on the way
-    center, count = (_u_center, n * (n - 3)) if debiased else (double_centered, (n - 1) ** 2)
-    value = (center(k) * center(l)).sum() / count * unit_k * unit_l
+    unit_k, unit_l = power_of_two(k), power_of_two(l)  # so that no product leaves the dtype on the way
+    value = (centered(k / unit_k) * centered(l / unit_l)).sum() / count * unit_k * unit_l
     if not bool(value.detach().isfinite()):
         raise ValueError(f"HSIC leaves {value.dtype}: divide the matrices by a number, or give float64 ones")
     return value

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from neuroalign.functional.devices import check_devices
 from neuroalign.functional.variation import unit_range
 
 
@@ -31,7 +32,7 @@ def check_sets(preds: Tensor, target: Tensor) -> None:
 
     Raises:
         TypeError: If one is no tensor, or not floating point.
-        ValueError: If the shapes don't fit, or a side has no columns.
+        ValueError: If the shapes don't fit, a side has no columns, or the two are on different devices.
     """
     for name, x in (("preds", preds), ("target", target)):
         if not isinstance(x, Tensor):
@@ -46,6 +47,7 @@ def check_sets(preds: Tensor, target: Tensor) -> None:
         raise ValueError(
             f"preds has {preds.shape[0]} stimuli and target {target.shape[0]}: rows must be the same images"
         )
+    check_devices(preds=preds, target=target)
     for name, x in (("preds", preds), ("target", target)):
         if x.shape[1] == 0:
             raise ValueError(f"{name} has no voxels: shape {tuple(x.shape)}. Is the region empty after masking?")

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from neuroalign.functional.devices import check_devices
 from neuroalign.functional.gram import center
 from neuroalign.functional.variation import power_of_two, unit_range
 
@@ -27,6 +28,8 @@ def check_features(features: Tensor, labels: Tensor) -> None:
         raise ValueError(f"{len(features)} rows of features but labels of shape {tuple(labels.shape)}")
     if labels.is_floating_point() or labels.is_complex():
         raise ValueError(f"labels must be integers; got {labels.dtype}")
+    check_devices(features=features)
+    check_devices(labels=labels)
 
 
 def class_centers(features: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
@@ -108,13 +111,19 @@ def manifold_radius(features: Tensor, labels: Tensor, *, relative: bool = True) 
     """
     check_features(features, labels)
     labels, num = _compact(labels)
-    unit = power_of_two(features)
-    features = unit_range(features, whole=True)[0] if relative else features / unit
+    if relative:
+        features = unit_range(features, whole=True)[0]
     centers, counts = class_centers(features, labels, num)
     squared = features.new_zeros(num).index_add(0, labels, (features - centers[labels]).square().sum(1))
     radius = (squared / counts).sqrt()
     if not relative:
-        return radius * unit
+        ordinary = squared.detach()
+        if bool(((ordinary > torch.finfo(squared.dtype).tiny * 1e6) & ordinary.isfinite()).all()):
+            return radius
+        unit = power_of_two(features)
+        if float(unit) == 1 or not bool(features.isfinite().all()):
+            return radius
+        return unit * manifold_radius(features / unit, labels, relative=False)
     if num < 2:
         raise ValueError("a relative radius needs at least two classes; use relative=False for one")
     return radius / (centers - centers.mean(0)).square().sum(1).mean().sqrt()

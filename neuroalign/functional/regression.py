@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -20,7 +21,7 @@ from neuroalign.functional.gram import (
     uniform,
     widen,
 )
-from neuroalign.functional.variation import power_of_two, unit_range
+from neuroalign.functional.variation import odd_unit, unit_range
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 """Penalties among which generalised cross-validation chooses, in units of the features' mean squared length."""
@@ -49,9 +50,10 @@ def check_penalty(penalty: float | Tensor, num_voxels: int | None = None) -> Non
         ValueError: Saying so.
     """
     p = torch.as_tensor(penalty, dtype=None if isinstance(penalty, Tensor) else torch.float64)
-    wrong = ~((p > 0) & p.isfinite())
-    if bool(wrong.any()):
-        raise ValueError(f"a ridge penalty must be positive and finite; got {float(p[wrong].flatten()[0]):.3g}")
+    if not bool((p > 0).all()):
+        raise ValueError(f"a ridge penalty must be positive; got {float(p.min()):.3g}")
+    if not bool(p.isfinite().all()):
+        raise ValueError("a ridge penalty must be finite; got inf")
     if num_voxels is not None and p.ndim and p.shape != (num_voxels,):
         raise ValueError(f"penalty must be a number or ({num_voxels},), one a voxel; got {tuple(p.shape)}")
 
@@ -87,29 +89,40 @@ def ridge(x: Tensor, y: Tensor, query: Tensor, *, penalty: float | Tensor = 1.0)
     if query.ndim != 2 or query.shape[1] != x.shape[1]:
         raise ValueError(f"query must be (query, {x.shape[1]}), the features of x; got {tuple(query.shape)}")
     x, y, query = widen(x, y, query)
-    for name, side in (("x", x), ("query", query)):
-        if not all_finite(side):
-            raise ValueError(f"{name} has NaN or infinite values; only y may have missing values, as NaN")
-    check_infinite(y=y)
-    wide = torch.float32 if x.device.type == "mps" else torch.float64  # which has no float64
-    return ridge_predictions(x, y, query, torch.as_tensor(penalty, dtype=wide, device=x.device))
-
-
-def ridge_predictions(x: Tensor, y: Tensor, query: Tensor, penalty: Tensor) -> Tensor:
-    """What :func:`ridge` gives, of checked tensors in one dtype."""
     valid = ~y.isnan()
     complete = bool(valid.all())
-    if not complete:
-        y = torch.where(valid, y, 0)
-    unit, unit_y = power_of_two(x), power_of_two(y)
-    x, y, query = x / unit, y / unit_y, query / unit
-    # Twice by the unit, whose square may leave the dtype. Beside so large a penalty features don't count at all.
-    own = unit.to(penalty.dtype)
-    penalty = (penalty / own / own).clamp_max(torch.finfo(x.dtype).max ** 0.75).to(x.dtype)
-    if complete:
-        return _predict(x, y, query, penalty) * unit_y
+    y = y if complete else torch.where(valid, y, 0)
+    unit, unit_y = odd_unit(x), odd_unit(y)
+    for name, finite in (("x", math.isfinite(unit)), ("query", all_finite(query))):
+        if not finite:
+            raise ValueError(f"{name} has NaN or infinite values; only y may have missing values, as NaN")
+    check_infinite(y=None if math.isfinite(unit_y) else y)
+    wide = torch.float32 if x.device.type == "mps" else torch.float64  # which has no float64
+    penalty = torch.as_tensor(penalty, dtype=wide, device=x.device)
+    if unit != 1:
+        # Twice by the unit, whose square may leave the dtype.
+        x, query, penalty = x / unit, query / unit, penalty / unit / unit
+    y = y if unit_y == 1 else y / unit_y
+    # Beside so large a penalty features don't count at all.
+    penalty = penalty.clamp_max(torch.finfo(x.dtype).max ** 0.75).to(x.dtype)
+    pred = ridge_predictions(x, y, query, penalty, None if complete else valid)
+    return pred if unit_y == 1 else pred * unit_y
+
+
+def ridge_predictions(x: Tensor, y: Tensor, query: Tensor, penalty: Tensor, valid: Tensor | None = None) -> Tensor:
+    """What :func:`ridge` gives, of checked tensors in one dtype and with magnitudes near 1.
+
+    Args:
+        x: As in :func:`ridge`.
+        y: The same; anything finite where missing.
+        query: The same.
+        penalty: The same.
+        valid: (stimulus, voxel) bool, where y isn't missing; None where nothing is.
+    """
+    if valid is None:
+        return _predict(x, y, query, penalty)
     pred = _predict_masked(x, y, valid, query, penalty.expand(y.shape[1]))
-    return torch.where(valid.any(0), pred * unit_y, torch.nan)
+    return torch.where(valid.any(0), pred, torch.nan)
 
 
 def _cholesky(a: Tensor) -> Tensor:
@@ -285,7 +298,11 @@ def held_out_predictions(
             grid = torch.as_tensor(penalty, dtype=x.dtype, device=x.device)
             scale = unit.detach()
             lam = ridge_gcv(x.detach(), y.detach(), grid * scale) / scale * unit
-        pred = ridge_predictions(x, y, preds[query], torch.as_tensor(lam))
+        valid = None if shared(weight) else (weight > 0)[~query]
+        valid = None if valid is None or bool(valid.all()) else valid
+        pred = ridge_predictions(
+            x, target[~query], preds[query], torch.as_tensor(lam, dtype=x.dtype, device=x.device), valid
+        )
         out = out.index_copy(0, query.nonzero()[:, 0], torch.where(pred.isnan(), 0, pred))
     return out
 

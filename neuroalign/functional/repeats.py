@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from neuroalign.functional.devices import check_devices
 from neuroalign.functional.gram import shared
 
 
@@ -17,7 +18,7 @@ def check_identities(stimulus: Tensor, num_rows: int) -> None:
 
     Raises:
         TypeError: If it is no tensor, not of integers, or not one-dimensional.
-        ValueError: If it is not one for each row.
+        ValueError: If it is not one for each row, or holds no values.
     """
     if not isinstance(stimulus, Tensor):
         raise TypeError(f"stimulus must be a tensor; got {type(stimulus).__name__} (torch.as_tensor(list) makes one)")
@@ -25,6 +26,7 @@ def check_identities(stimulus: Tensor, num_rows: int) -> None:
         raise TypeError(
             f"stimulus must be integer identities (stimulus,); got {stimulus.dtype} {tuple(stimulus.shape)}"
         )
+    check_devices(stimulus=stimulus)
     if len(stimulus) != num_rows:
         raise ValueError(f"preds has {num_rows} stimuli, but {len(stimulus)} identities were given")
 

@@ -7,8 +7,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from neuroalign.functional.gram import check_choice, widen
-from neuroalign.functional.variation import unit_magnitude
+from neuroalign.functional.devices import check_devices
+from neuroalign.functional.gram import all_finite, check_choice, widen
+from neuroalign.functional.variation import power_of_two, unit_magnitude
 
 Similarity = Literal["dot", "cosine", "sqeuclidean"]
 
@@ -29,6 +30,8 @@ def check_triplets(embeddings: Tensor, triplets: Tensor, similarity: str) -> Non
         raise ValueError(f"triplets must be (triplet, 3); got {tuple(triplets.shape)}")
     if triplets.is_floating_point() or triplets.dtype == torch.bool:
         raise TypeError(f"triplets must be integer indices into the embeddings; got {triplets.dtype}")
+    check_devices(embeddings=embeddings)
+    check_devices(triplets=triplets)
     if len(triplets) and not (int(triplets.min()) >= 0 and int(triplets.max()) < len(embeddings)):
         raise ValueError(
             f"triplets must index {len(embeddings)} embeddings from 0; found {int(triplets.min())} to "
@@ -97,7 +100,8 @@ def odd_one_out_nll(
 
     Raises:
         TypeError: If the embeddings are not floating point or the triplets not integer.
-        ValueError: If a shape or an index is wrong, the similarity is unknown, or the temperature is not positive.
+        ValueError: If a shape or an index is wrong, the similarity is unknown, the temperature is not positive, or a
+            similarity of finite embeddings is not finite.
 
     Example:
         >>> odd_one_out_nll(torch.zeros(3, 2), torch.tensor([[0, 1, 2]]))
@@ -112,7 +116,13 @@ def odd_one_out_nll(
         raise ValueError(f"temperature must be positive; got {temperature}")
     if not len(triplets):
         return 0 * embeddings.sum()
-    return -(pair_similarities(embeddings, triplets, similarity) / temperature).log_softmax(1)[:, 0].mean()
+    s = pair_similarities(embeddings, triplets, similarity)
+    if not all_finite(s) and all_finite(embeddings):
+        raise ValueError(
+            f"similarities of embeddings of up to {float(embeddings.detach().abs().max()):.3g} leave {s.dtype}: divide the "
+            "embeddings by a number, or compare by 'cosine'"
+        )
+    return -(s / temperature).log_softmax(1)[:, 0].mean()
 
 
 def odd_one_out_correct(embeddings: Tensor, triplets: Tensor, *, similarity: Similarity = "dot") -> Tensor:
@@ -136,5 +146,9 @@ def odd_one_out_correct(embeddings: Tensor, triplets: Tensor, *, similarity: Sim
         tensor([1., 0.])
     """
     s = pair_similarities(embeddings.detach(), triplets, similarity)
+    top, limits = float(s.abs().amax()) if len(s) else 1.0, torch.finfo(s.dtype)
+    if not limits.tiny / limits.eps < top < limits.max:  # the order knows no scale, but products have left the dtype
+        (z,) = widen(embeddings.detach())
+        s = pair_similarities(z / power_of_two(z), triplets, similarity)
     best = s == s.amax(1, keepdim=True)
     return (best[:, 0] / best.sum(1)).to(s.dtype)

@@ -7,6 +7,7 @@ numbers is rounded, the more the longer the sum, and what is left of them once i
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -108,6 +109,24 @@ def power_of_two(x: Tensor) -> Tensor:
     # Of the smallest numbers the inverse would be infinite.
     unit = torch.exp2(torch.log2(top).floor()).clamp_min(2 * torch.finfo(x.dtype).tiny)
     return torch.where((top > 0) & top.isfinite(), unit, 1)
+
+
+def odd_unit(x: Tensor) -> float:
+    """:func:`power_of_two` where the largest magnitude isn't from a thousandth to a thousand, else 1; read on the host.
+
+    NaN or infinity where a number is. For formulas that shouldn't copy ordinary numbers only to divide them.
+
+    Example:
+        >>> odd_unit(torch.tensor([3.0, -5.0])), odd_unit(torch.tensor([2.0**70])) == 2.0**70
+        (1.0, True)
+    """
+    if not x.numel():
+        return 1.0
+    low, high = x.detach().aminmax()
+    top = float(torch.maximum(-low, high))
+    if top == 0 or 1e-3 <= top <= 1e3:
+        return 1.0
+    return max(2.0 ** math.floor(math.log2(top)), 2 * torch.finfo(x.dtype).tiny) if math.isfinite(top) else top
 
 
 def unit_magnitude(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:

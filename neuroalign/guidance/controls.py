@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from neuroalign.config import build, describe
 from neuroalign.functional.manifold import check_labels, class_centers
-from neuroalign.guidance.responses import MeasuredGuidance, TargetGuidance
+from neuroalign.guidance.responses import MeasuredGuidance, TargetGuidance, class_labels
 from neuroalign.types import Batch
 
 
@@ -160,7 +160,7 @@ class ShuffledGuidance(TargetGuidance):
             targets = self.guidance.targets(batch)
             size = len(next(iter(targets.values())))
             if self.within_class:
-                partner = _permute_within(batch["label"], self.seed)
+                partner = _permute_within(class_labels(batch), self.seed)
             else:
                 partner = cyclic_permutation(size, self.seed) if size > 1 else torch.full((size,), -1)
             targets = {head: target[partner.clamp_min(0).to(target.device)] for head, target in targets.items()}
@@ -228,6 +228,6 @@ class LabelOnlyGuidance(TargetGuidance):
 
     def targets(self, batch: Batch) -> dict[str, Tensor]:
         """The prototype of each image's class, by head."""
-        labels = batch["label"]
+        labels = class_labels(batch)
         check_labels(labels, self.num_classes)
         return {head: getattr(self, f"prototypes{i}")[labels] for i, head in enumerate(self.heads)}

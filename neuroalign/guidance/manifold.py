@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from neuroalign.config import build, describe
-from neuroalign.guidance.responses import check_heads
+from neuroalign.guidance.responses import check_heads, class_labels
 from neuroalign.losses import CategoryManifolds, ManifoldGuidanceLoss
 from neuroalign.losses.manifold import Deviations
 from neuroalign.types import Batch
@@ -76,8 +76,9 @@ class ManifoldGuidance(nn.Module):
     def forward(self, preds: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Weighted loss terms by name, for outputs by head (stimulus, feature) and the batch they came from."""
         check_heads(preds, self.losses)
+        labels = class_labels(batch)
         return {
             f"{head}/{term}": loss.weights[term] * value
             for head, loss in self.losses.items()
-            for term, value in loss.terms(preds[head], batch["label"]).items()
+            for term, value in loss.terms(preds[head], labels).items()
         }

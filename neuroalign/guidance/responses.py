@@ -32,6 +32,21 @@ def check_heads(preds: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> None:
             )
 
 
+def class_labels(batch: Batch) -> Tensor:
+    """A batch's labels (stimulus,), where guidance depends on an image's class.
+
+    Raises:
+        ValueError: If they are soft: an image of two classes has neither's target.
+    """
+    labels = batch["label"]
+    if labels.ndim != 1 or labels.is_floating_point():
+        raise ValueError(
+            f"guidance by class needs labels (stimulus,) int64; got {tuple(labels.shape)} "
+            f"{str(labels.dtype).removeprefix('torch.')}: leave MixUp and CutMix out"
+        )
+    return labels
+
+
 LossLike: TypeAlias = "str | nn.Module | dict[str, Any]"
 
 

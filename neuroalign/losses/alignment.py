@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from neuroalign.config import describe
 from neuroalign.functional.correlation import check_pair
+from neuroalign.functional.devices import check_devices
 from neuroalign.functional.distributed import gather_batch, reduce_sum, total, world_size
 from neuroalign.functional.gram import (
     all_finite,
@@ -251,7 +252,8 @@ class NeuralAlignmentLoss(nn.Module):
         check_pair(preds, target) if paired else check_sets(preds, target)
         if stimulus is not None:
             check_identities(stimulus, len(preds))
-        check_infinite(target=target, squared=self._trait("squares"))
+        check_devices(target=target, noise_ceiling=self.noise_ceiling)
+        check_infinite(target=target, squared=self._trait("squares") and self.noise_ceiling is None)
         if self.noise_ceiling is not None and self.noise_ceiling.shape[0] != target.shape[1]:
             raise ValueError(f"noise_ceiling has {self.noise_ceiling.shape[0]} voxels, the responses {target.shape[1]}")
         with torch.autocast(preds.device.type, enabled=False):
@@ -292,6 +294,8 @@ class NeuralAlignmentLoss(nn.Module):
             used = ~target.isnan() & (weight > 0)
             # A missing target must not reach a product: 0 * NaN is NaN, in the gradient too.
             weight, preds, target = (torch.where(used, x, 0) for x in (weight, preds, target))
+            if self.noise_ceiling is not None and self._trait("squares"):  # whatever stands in voxels that are left out
+                check_infinite(target=target, squared=True)
             valid = used.any() if missing else valid
         more = {"total": total} if spread and over == "voxel" else {}
         if missing and over != "voxel" and not bool(valid):

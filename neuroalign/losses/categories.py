@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from neuroalign.checksums import damaged, load_tensors, stamp_tensors
 from neuroalign.config import describe, refuse_if_described
 from neuroalign.files import whole
+from neuroalign.functional.devices import check_devices
 from neuroalign.functional.manifold import check_features, check_labels, class_centers
 from neuroalign.functional.variation import power_of_two
 from neuroalign.losses.kernel import RandomFourierFeatures
@@ -107,6 +108,7 @@ class CategoryManifolds(nn.Module):
             (torch.Size([3, 5]), 5)
         """
         check_features(features, labels)
+        check_devices(features=features, labels=labels)
         if not 0 < variance <= 1:
             raise ValueError(f"variance must be in (0, 1]; got {variance}")
         if not features.numel():

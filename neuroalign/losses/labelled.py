@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from neuroalign.functional.devices import check_devices
 from neuroalign.functional.distributed import gather_batch, world_size
 from neuroalign.functional.manifold import check_features, check_labels
 
@@ -30,6 +31,7 @@ class LabelledLoss(nn.Module, ABC):
     def terms(self, embedding: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The terms by name, unweighted scalars."""
         check_features(embedding, labels)
+        check_devices(embedding=embedding, labels=labels, **dict(self.named_buffers()))
         if self.num_features is not None and embedding.shape[1] != self.num_features:
             raise ValueError(f"the manifolds have {self.num_features} features, the embedding {embedding.shape[1]}")
         if self.num_classes is not None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from neuroalign.functional.devices import check_devices
 from neuroalign.functional.dissimilarity import Dissimilarity, dissimilarities, rdm_vectors, square_rdm
 from neuroalign.functional.distributed import gather_batch, world_size
 from neuroalign.functional.gram import has_nan, widen
@@ -108,6 +109,7 @@ class RDMAlignmentLoss(nn.Module):
         if not preds.is_floating_point() or preds.ndim != 2:
             raise TypeError(f"preds must be floating point (stimulus, feature); got {preds.dtype} {tuple(preds.shape)}")
         check_identities(stimulus, len(preds))
+        check_devices(preds=preds, rdm=self.rdm)
         with torch.autocast(preds.device.type, enabled=False):
             preds, target = widen(preds, self.rdm)
             if self.distributed and world_size() > 1:

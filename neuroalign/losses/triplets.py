@@ -71,8 +71,8 @@ class OddOneOutLoss(nn.Module):
 
     def forward(self, embeddings: Tensor, triplets: Tensor) -> Tensor:
         """The loss of embeddings (object, feature) under triplets (triplet, 3) of their indices."""
+        check_triplets(embeddings, triplets, self.similarity)
         with torch.autocast(embeddings.device.type, enabled=False):
-            check_triplets(embeddings, triplets, self.similarity)
             value = odd_one_out_nll(embeddings, triplets, similarity=self.similarity, temperature=self.temperature)
             self.last_valid = value.new_full((), len(triplets) > 0, dtype=torch.bool)
             if self.distributed and world_size() > 1:

@@ -10,6 +10,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from neuroalign.functional.devices import check_devices
+
 _DTYPES = (
     torch.float32,
     torch.float64,
@@ -138,13 +140,14 @@ def check_tensors(**tensors: Any) -> None:
 
     Raises:
         TypeError: Naming what is none.
-        ValueError: Naming what has no axis.
+        ValueError: Naming what has no axis, or no values.
     """
     for name, x in tensors.items():
         if not isinstance(x, Tensor):
             raise TypeError(f"{name} must be a tensor; got {type(x).__name__} (torch.as_tensor(array) makes one)")
         if not x.ndim:
             raise ValueError(f"{name} must have an axis of stimuli; got a single number")
+        check_devices(**{name: x})
 
 
 def _without_empty(gather: Callable) -> Callable:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from neuroalign.functional.decisions import count_cues, sixteen_class_probabilities
+from neuroalign.functional.devices import check_devices
 from neuroalign.functional.intervals import wilson
 from neuroalign.metrics.base import EpochMetric, check_tensors
 
@@ -45,6 +46,7 @@ class ShapeBias(EpochMetric):
     def update(self, preds: Tensor, shapes: Tensor, textures: Tensor) -> None:
         """Add a batch."""
         check_tensors(preds=preds, shapes=shapes, textures=textures)
+        check_devices(preds=preds, shapes=shapes, textures=textures)
         if preds.ndim == 2:
             silent = preds.isnan().any(1)  # NaN logits argmax to something; a network that says nothing decides nothing
             logits = sixteen_class_probabilities(preds) if preds.shape[1] == 1000 else preds

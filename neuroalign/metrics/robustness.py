@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from neuroalign.functional.devices import check_devices
 from neuroalign.functional.manifold import check_labels
 from neuroalign.metrics.base import check_tensors
 from neuroalign.metrics.stimuli import StimulusMetric
@@ -47,6 +48,7 @@ class RobustAccuracy(StimulusMetric):
     def update(self, preds: Tensor, labels: Tensor, index: Tensor | None = None) -> None:
         """Add a batch of logits on perturbed images, (stimulus, class), or of predicted classes, (stimulus,)."""
         check_tensors(preds=preds, labels=labels)
+        check_devices(preds=preds, labels=labels)
         if preds.ndim not in (1, 2) or labels.ndim != 1:
             raise ValueError(
                 f"preds must be logits (stimulus, class) or classes (stimulus,), and labels (stimulus,); got "

@@ -41,6 +41,7 @@ class Trunk(nn.Module):
 
     Attributes:
         num_features: Width of the features.
+        feature_dtype: Their precision, that of the backbone's weights.
         layer_shapes: Shape of each tapped layer's output without the stimulus axis.
         mean: Per channel, of the normalisation; None without.
         std: Per channel.
@@ -132,7 +133,9 @@ class Trunk(nn.Module):
         if missing:
             raise ValueError(f"layer {missing[0]!r} exists but does not run in a forward pass")
         self._channels_last = isinstance(output, Tensor) and keeps_channels_last(output.shape[1:], self.image_shape)
-        return self._flatten(output).shape[1], {layer: tuple(x.shape[1:]) for layer, x in captured.items()}
+        features = self._flatten(output)
+        self.feature_dtype = features.dtype
+        return features.shape[1], {layer: tuple(x.shape[1:]) for layer, x in captured.items()}
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (stimulus, feature) of images (stimulus, channel, height, width)."""

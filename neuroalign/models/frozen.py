@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from neuroalign.config import build, describe
 from neuroalign.functional.gram import check_infinite
 from neuroalign.functional.variation import extremes, is_constant
+from neuroalign.types import check_images
+
+FITTED_ON_PIXELS = "If they were normalised: a predictor takes pixels, so fit it on images * std + mean."
 
 
 class Frozen(nn.Module):
@@ -88,12 +91,15 @@ class StandardizedPredictor(nn.Module):
         """Set the statistics from images (stimulus, channel, height, width), or from batches of them.
 
         A voxel whose prediction is constant keeps a standard deviation of 1.
+
+        Raises:
+            ValueError: If images are not in [0, 1] (normalised, perhaps), or a prediction is infinite.
         """
         was_training = self.predictor.training
         self.predictor.eval()
         batches = images.split(batch_size) if isinstance(images, Tensor) else images
         parameter = next(self.predictor.parameters(), self.mean)
-        outputs = torch.cat([self.predictor(batch.to(parameter.device)).double() for batch in batches])
+        outputs = torch.cat([self.predictor(_pixels(batch).to(parameter.device)).double() for batch in batches])
         self.predictor.train(was_training)
         check_infinite(predictions=outputs)
         constant = is_constant(*extremes(outputs), torch.finfo(self.mean.dtype).eps)
@@ -104,6 +110,12 @@ class StandardizedPredictor(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Standardised responses (stimulus, voxel)."""
         return (self.predictor(images) - self.mean) / self.std
+
+
+def _pixels(images: Tensor) -> Tensor:
+    if images.ndim == 4:
+        check_images(images, if_normalized=FITTED_ON_PIXELS)
+    return images
 
 
 def untrained(predictor: nn.Module, seed: int = 0) -> nn.Module:

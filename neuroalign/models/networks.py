@@ -76,7 +76,7 @@ class NeuralPredictor(nn.Module):
         )
         shape = (self.trunk.num_features,) if layer is None else self.trunk.layer_shapes[layer]
         spec = ResponseHead(layer, num_voxels, head, size, head_options or {}, channels_last)
-        self.head = spec.build(shape, image_shape)
+        self.head = spec.build(shape, image_shape).to(self.trunk.feature_dtype)
         self.layer, self.num_voxels = layer, num_voxels
         self.config = describe(
             "neuroalign.models.NeuralPredictor",
@@ -233,6 +233,7 @@ class GuidedNetwork(nn.Module):
         )
         width = self.trunk.num_features
         self.classifier = nn.Identity() if num_classes is None else nn.Linear(width, num_classes)
+        self.classifier.to(self.trunk.feature_dtype)
         self.num_classes = width if num_classes is None else num_classes
         self.heads = nn.ModuleDict(
             {
@@ -240,6 +241,7 @@ class GuidedNetwork(nn.Module):
                 for n, s in specs.items()
             }
         )
+        self.heads.to(self.trunk.feature_dtype)
         self.head_layers = {name: spec.layer for name, spec in specs.items()}
         self.config = describe(
             "neuroalign.models.GuidedNetwork",

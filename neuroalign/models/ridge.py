@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.config import build, describe
+from neuroalign.models.frozen import FITTED_ON_PIXELS
+from neuroalign.types import check_images
 
 
 class RidgePredictor(nn.Module):
@@ -69,10 +71,12 @@ class RidgePredictor(nn.Module):
             batch_size: Images at a time through the features.
 
         Raises:
-            ValueError: If stimuli don't match, or responses hold NaN (drop those stimuli or voxels first).
+            ValueError: If images are not in [0, 1] (normalised, perhaps), stimuli don't match, or responses hold NaN (drop
+                those stimuli or voxels first).
         """
         from sklearn.linear_model import RidgeCV
 
+        check_images(images, if_normalized=FITTED_ON_PIXELS)
         if len(images) != len(responses):
             raise ValueError(f"{len(images)} images but responses to {len(responses)} stimuli")
         if responses.shape[1] != self.num_voxels:
@@ -82,9 +86,10 @@ class RidgePredictor(nn.Module):
         device = self.linear.weight.device
         x = torch.cat([self.features(batch.to(device)).cpu() for batch in images.split(batch_size)]).double()
         mean, std = x.mean(0), x.std(0, correction=0)
+        # A constant feature says nothing, and one whose spread is rounding beside its size hardly more.
         std = torch.where(
-            std > 1e-6 * x.abs().amax(0).clamp_min(1e-12), std, torch.inf
-        )  # a constant feature says nothing
+            (std > 1e-6 * x.abs().amax(0)) & (std > torch.finfo(self.feature_std.dtype).tiny), std, torch.inf
+        )
         grid = np.logspace(1, 6, 11) if alphas is None else np.asarray(alphas, dtype=float)
         y = responses.double().cpu().numpy()
         ridge = RidgeCV(alphas=grid, alpha_per_target=y.shape[1] > 1).fit(((x - mean) / std).numpy(), y)

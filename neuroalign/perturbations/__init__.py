@@ -15,6 +15,7 @@ from neuroalign.perturbations.evaluation.measurement import weights_hash
 from neuroalign.perturbations.evaluation.names import perturbation_name
 from neuroalign.perturbations.evaluation.robustness import evaluate_robustness, per_image_robustness
 from neuroalign.perturbations.evaluation.smoothness import Smoothness, evaluate_smoothness
+from neuroalign.perturbations.evaluation.targeted import targeted_success
 from neuroalign.perturbations.evaluation.transfer import transfer_matrix
 from neuroalign.perturbations.pixel_classifier import PixelClassifier
 from neuroalign.perturbations.spatial import RotationTranslation
@@ -54,6 +55,7 @@ __all__ = [
     "per_image_robustness",
     "perturbation_name",
     "robustness_curve",
+    "targeted_success",
     "transfer_matrix",
     "weights_hash",
 ]

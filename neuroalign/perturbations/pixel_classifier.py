@@ -121,6 +121,8 @@ class ModelInterface:
         if self.mean is None or self.std is None:
             check_images(images)
             return images.float()
+        if not isinstance(images, Tensor):
+            check_images(images)
         if not images.is_floating_point():
             raise ValueError(f"normalised images must be floating point; got {images.dtype}")
         mean, std = (_per_channel(v, device=images.device) for v in (self.mean, self.std))
@@ -182,6 +184,23 @@ def logits_of(output: Any, where: Logits) -> Tensor:
     if not isinstance(found, Tensor):
         raise TypeError(f"logits={where!r} finds {_contents(found)} in the model's output, not a tensor of logits")
     return found
+
+
+def asked(model: Callable[[Tensor], Any], images: Tensor) -> Any:
+    """What a model says to images; of one that is on another device, in words.
+
+    Raises:
+        ValueError: If the model's parameters are on another device than the images, and it can't cope.
+    """
+    try:
+        return model(images)
+    except (RuntimeError, NotImplementedError) as error:
+        parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+        if parameter is None or parameter.device == images.device:
+            raise
+        raise ValueError(
+            f"the model is on {parameter.device}, the images on {images.device}: move one to the other's device by .to(...)"
+        ) from error
 
 
 def no_logits(output: Any) -> str:

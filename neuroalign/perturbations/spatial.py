@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neuroalign.perturbations.attacks.base import Classifier, describe
+from neuroalign.perturbations.attacks.classes import as_classes
 from neuroalign.types import check_images
 
 
@@ -66,12 +67,18 @@ class RotationTranslation:
         every = [(a, x, y) for a in angles for x in shifts for y in shifts]
         return sorted(every, key=lambda t: (t[0] / 30) ** 2 + (t[1] / 0.1) ** 2 + (t[2] / 0.1) ** 2)
 
+    @torch.no_grad()
     def __call__(
         self, model: nn.Module, images: Tensor, labels: Tensor, eps: float | Tensor = 0.0, *, index: Tensor | None = None
     ) -> Tensor:  # fmt: skip
-        """Each image as the first of the grid that fools; the last tried where none does. ``eps`` is not used."""
+        """Each image as the first of the grid that fools; the last tried where none does. ``eps`` is not used.
+
+        Raises:
+            ValueError: If images are not in [0, 1], or labels are not classes of the model, one an image.
+        """
         check_images(images)
-        classifier = Classifier(model)
+        labels = as_classes(labels, len(images), images.device)
+        classifier = Classifier(model, classes={"labels": labels})
         result = images.detach().clone()
         left = torch.arange(len(images), device=images.device)
         for angle, right, down in self.grid():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import pickle
 import pydoc
 import sys
@@ -110,7 +111,13 @@ def _end(command: str, reason: str) -> NoReturn:
 
 
 def run_lightning(argv: Sequence[str]) -> None:
-    """Run one of LightningCLI's commands."""
+    """Run one of LightningCLI's commands.
+
+    Raises:
+        KeyboardInterrupt: If it was stopped by Ctrl-C, after Lightning has tidied up. Checkpoints that were saved stay.
+    """
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    logger.addFilter(_tells_more_than_an_interrupt)
     try:
         NeuroalignCLI(
             LightningModule,
@@ -125,3 +132,13 @@ def run_lightning(argv: Sequence[str]) -> None:
         )
     except pickle.UnpicklingError:
         _end(argv[0], "the checkpoint is damaged, or holds more than tensors and plain values: nothing of it was run")
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # of which Lightning makes an exit with status 1
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        logger.removeFilter(_tells_more_than_an_interrupt)
+
+
+def _tells_more_than_an_interrupt(record: logging.LogRecord) -> bool:
+    return "Detected KeyboardInterrupt" not in record.getMessage()

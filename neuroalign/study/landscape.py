@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from neuroalign.perturbations import Classifier, attacking
 from neuroalign.perturbations.attacks.budget import Norm, check_norm, per_sample, steepest
+from neuroalign.perturbations.attacks.classes import as_classes
 from neuroalign.perturbations.attacks.objectives import cross_entropy, margin
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 
@@ -56,7 +57,7 @@ def loss_landscape(
         perturbation in the norm, in eps: the ball ends at 1), ``in_box`` (share of the values that lie in [0, 1]).
 
     Raises:
-        ValueError: If the image is not in [0, 1], eps not positive, or num_points even.
+        ValueError: If the image is not in [0, 1], the label no class of the model, eps not positive, or num_points even.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
@@ -70,10 +71,10 @@ def loss_landscape(
     if not eps > 0 or not span > 0 or num_points < 3 or num_points % 2 == 0:
         raise ValueError(f"eps and span must be positive and num_points odd; got {eps}, {span} and {num_points}")
     with attacking(model, seed):
-        classifier = Classifier(model)
         per_sample(eps, pixels, norm)
         x = pixels[0].detach().clone()
-        labels = torch.tensor([label], device=x.device)
+        labels = as_classes([label], 1, x.device)
+        classifier = Classifier(model, classes={"labels": labels})
         _, _, gradient = classifier.gradient(x[None], lambda logits: cross_entropy(logits, labels))
         u = eps * steepest(gradient, norm)[0]
         if not bool(u.any()):

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from neuroalign import __version__
-from neuroalign.files import whole
+from neuroalign.checksums import damaged
+from neuroalign.files import check_source, output_folder, whole
 from neuroalign.perturbations import (
     PGD,
     MaskingReport,
@@ -73,6 +74,8 @@ class SuiteResult:
             if len(table):
                 with whole(out / f"{name}.csv") as temporary:
                     table.to_csv(temporary, index=False)
+            else:  # one of an earlier run would pass for ours
+                (out / f"{name}.csv").unlink(missing_ok=True)
         with whole(out / "record.json") as temporary:
             temporary.write_text(json.dumps(self.record, indent=1) + "\n")
 
@@ -125,10 +128,8 @@ def evaluate_suite(
     """
     if not isinstance(suite, Suite):
         raise TypeError(f"suite must be a Suite: robustness_suite('fast', image_shape), say; got {suite!r}")
-    if out is not None and (record := Path(out) / "record.json").exists():
-        before = json.loads(record.read_text()).get("suite")
-        if before != suite.name:
-            raise ValueError(f"{out} holds the suite {before!r}, not {suite.name!r}: name another folder")
+    if out is not None:
+        _check_record(output_folder(out) / "record.json", model, suite, seed)
     parts = None if out is None else Path(out) / "parts"
     say = report or (lambda line: None)
     reading: dict[str, Any] = {"logits": logits, "mean": mean, "std": std}
@@ -182,6 +183,28 @@ def evaluate_suite(
     if out is not None:
         result.save(out)
     return result
+
+
+def _check_record(path: Path, model: nn.Module, suite: Suite, seed: int) -> None:
+    """Refuse a folder that holds another evaluation, whose tables would stand among ours.
+
+    Raises:
+        ValueError: If it does, or its record is damaged.
+    """
+    if not path.exists():
+        return
+    try:
+        before = json.loads(check_source(path, "record").read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, "it is no JSON", "remove it to go on with the parts beside it") from error
+    if not isinstance(before, dict) or "suite" not in before:
+        raise damaged(path, "it is no record of a suite", "remove it, or name another folder")
+    wanted = {"suite": suite.name, "seed": seed, "weights_sha256_16": weights_hash(model)}
+    for name, value in wanted.items():
+        if name in before and before[name] != value:
+            raise ValueError(
+                f"{path.parent} holds the {name} {before[name]!r}, not {value!r}: name another folder, or remove it"
+            )
 
 
 def _mean_error(corruptions: pd.DataFrame) -> float | None:

@@ -1,57 +1,62 @@
-"""What both tasks share: optimisers that can be replaced, and the rule for modules in checkpoints."""
+"""What both tasks share: steps that can be repeated, optimisers that can be replaced, and what a checkpoint holds."""
 
 from __future__ import annotations
 
 import os
 import pickle
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import lightning as L
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.data import DistributedSampler
 from torchmetrics import MetricCollection
 
 from neuroalign.addresses import redacted
 from neuroalign.checksums import check_checkpoint
 from neuroalign.config import DescriptionError, description_of
-from neuroalign.metrics.means import WeightedMean
+from neuroalign.tasks.epoch_log import EpochLog
+from neuroalign.tasks.state_dicts import as_in, renamed, uncompiled
+from neuroalign.tasks.step_draws import drawing, fresh_seed, step_seed
 from neuroalign.types import Batch, as_batch, check_images
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
-SchedulerFactory = Callable[[Optimizer], Any]
+# Two, for configurations: the first takes schedulers by their class, the second functions that make a factory.
+SchedulerFactory = Callable[[Optimizer], LRScheduler] | Callable[[Optimizer], Any]
+_SEED = "neuroalign_step_seed"
 
 
-class Task(L.LightningModule, ABC):
-    """A LightningModule whose checkpoints hold plain values only.
+class Task(EpochLog, ABC):
+    """A LightningModule whose checkpoints hold plain values only, and that goes on from them as if never interrupted.
 
     The rule for modules given as arguments: one that was itself built from plain values is stored as its description
     and rebuilt by ``load_from_checkpoint`` from the file alone; any other must be passed again. Weights are always in
-    the file.
+    the file, by the names that they have without ``torch.compile``.
+
+    Whatever a training step draws (adversarial starts, noise, dropout) depends on the number of the batch, the process and
+    one seed, which is taken from torch's global generator when training starts and kept in checkpoints. So a resumed
+    training draws what it would have drawn, whatever else draws from the global generator meanwhile. In a loop without a
+    Lightning Trainer the global generator is used.
 
     Subclasses override ``default_optimizer`` and ``default_scheduler``, or a user ``configure_optimizers`` as in any
-    LightningModule.
+    LightningModule. One that overrides ``training_step`` wraps what it does in :meth:`repeatable`.
     """
 
     optimizer: OptimizerFactory | None
     scheduler: SchedulerFactory | None
     scheduler_interval: str
+    scheduler_monitor: str
     _batch_idx = 0
+    _step_seed: int | None = None
     val_metrics: MetricCollection
     test_metrics: MetricCollection
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.epoch_means = nn.ModuleDict()  # by what they are logged as, when it first is
-        self._may_be_empty: set[str] = set()
-        self._told_empty: set[str] = set()
 
     def remember(self, *, modules: Mapping[str, Any], values: Mapping[str, Any]) -> None:
         """Save hyperparameters: plain values, and of each module its description where it has one."""
@@ -107,13 +112,64 @@ class Task(L.LightningModule, ABC):
 
         A DataModule of ours that augments checked its images before: noise may carry them outside.
         """
-        datamodule = getattr(self.trainer, "datamodule", None)
+        datamodule = getattr(self._trainer, "datamodule", None)
         if batch_idx == 0 and getattr(datamodule, "augment", None) is None:
             check_images(batch["image"])
+
+    @contextmanager
+    def repeatable(self, images: Tensor) -> Iterator[None]:
+        """A training step whose random numbers depend on the seed, the number of the batch and the process alone.
+
+        Args:
+            images: (stimulus, channel, height, width), of the batch.
+
+        Raises:
+            ValueError: If BatchNorm refuses a batch of one image, with a remedy.
+        """
+        try:
+            loop = getattr(self._trainer, "fit_loop", None)
+            if loop is None:
+                yield
+                return
+            if self._step_seed is None:
+                self._step_seed = int(self.trainer.strategy.broadcast(fresh_seed()))
+            # Counts every batch, and of one that an exception ended nothing.
+            step = loop.epoch_loop.batch_progress.total.completed
+            with drawing(step_seed(self._step_seed, step, self.global_rank), images.device):
+                yield
+        except ValueError as error:
+            if len(images) == 1 and "more than 1 value per channel" in str(error):
+                raise ValueError(
+                    "this training batch holds one image, of which BatchNorm can take no variance: leave it out, "
+                    "drop_last=True, or use another batch size"
+                ) from error
+            raise
+
+    def on_fit_start(self) -> None:
+        """Forget the seed of an earlier training, unless one is resumed."""
+        if self.trainer.ckpt_path is None:
+            self._step_seed = None
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the seed of the steps' random numbers, and name weights as without ``torch.compile``."""
+        if self._step_seed is not None:
+            checkpoint[_SEED] = self._step_seed
+        if "state_dict" in checkpoint:
+            checkpoint["state_dict"] = renamed(checkpoint["state_dict"], uncompiled)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the seed, and name weights as they are here: compiled or not."""
+        self._step_seed = checkpoint.get(_SEED)
+        if "state_dict" in checkpoint:
+            checkpoint["state_dict"] = as_in(checkpoint["state_dict"], self.state_dict())
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         """The parameters that require gradients: those of a frozen predictor don't."""
         return [p for p in self.parameters() if p.requires_grad]
+
+    def read(self, batch: Any) -> Batch:
+        """A batch of any step as a dict."""
+        return as_batch(batch)
 
     @abstractmethod
     def evaluate(self, batch: Batch, stage: str, metrics: MetricCollection) -> None:
@@ -124,8 +180,10 @@ class Task(L.LightningModule, ABC):
 
         It does so at its end, to even the processes' shares out.
         """
+        if self._trainer is None:
+            return target
         loaders = self.trainer.test_dataloaders if self.trainer.testing else self.trainer.val_dataloaders
-        loader = loaders[0] if isinstance(loaders, (list, tuple)) else loaders
+        loader = _loaders(loaders)[self._loader_idx]
         sampler, batch_size = getattr(loader, "sampler", None), getattr(loader, "batch_size", None)
         if not isinstance(sampler, DistributedSampler) or batch_size is None:
             return target
@@ -133,71 +191,22 @@ class Task(L.LightningModule, ABC):
         repeated = place * sampler.num_replicas + sampler.rank >= len(sampler.dataset)
         return torch.where(repeated[:, None], torch.nan, target)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Update the validation metrics."""
-        self._batch_idx = batch_idx
-        self.check_batch(as_batch(batch), batch_idx)
-        self.evaluate(batch, "val", self.val_metrics)
+        self._evaluate(batch, batch_idx, dataloader_idx, "val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Update the test metrics."""
-        self._batch_idx = batch_idx
-        self.check_batch(as_batch(batch), batch_idx)
-        self.evaluate(batch, "test", self.test_metrics)
+        self._evaluate(batch, batch_idx, dataloader_idx, "test")
 
-    def log_metrics(self, metrics: MetricCollection, batch_size: int, stage: str) -> None:
-        """Log an epoch's metrics once it ends."""
-        options = {"on_step": False, "on_epoch": True, "prog_bar": stage == "val"}
-        self.log_dict(dict(metrics.items()), batch_size=batch_size, **options)
-
-    def log_mean(self, name: str, value: Tensor, weight: Tensor | float) -> None:
-        """Log the weighted mean of a number over the epoch's batches; NaN where no batch has a weight."""
-        key = _key(name)
-        if key not in self.epoch_means:
-            self.epoch_means[key] = WeightedMean().to(self.device)
-        self.epoch_means[key].update(value, weight)
-        self.log(name, self.epoch_means[key], on_step=False, on_epoch=True, metric_attribute=f"epoch_means.{key}")
-
-    def log_term(self, name: str, value: Tensor, valid: Tensor | None, size: int) -> None:
-        """Log a training loss of which some batches have nothing to compare.
-
-        Args:
-            name: What its steps are logged as, NaN where there was nothing. The mean over the epoch's other batches is
-                ``<name>/mean``, the share of batches with nothing ``<name>/empty``.
-            value: Scalar.
-            valid: Whether it had something to compare, a scalar bool tensor; None if it doesn't tell.
-            size: Number of stimuli in the batch.
-        """
-        value = value.detach()
-        self.log(name, value if valid is None else torch.where(valid, value, torch.nan), batch_size=size)
-        if valid is not None:
-            self.log_mean(f"{name}/mean", value, size * valid)
-            self.log_empty(name, valid)
-
-    def log_empty(self, name: str, valid: Tensor) -> None:
-        """Log as ``<name>/empty`` the share of the epoch's batches in which a loss had nothing to compare."""
-        self.log_mean(f"{name}/empty", (~valid).float(), 1.0)
-        if not name.startswith(("val/", "test/")):
-            self._may_be_empty.add(name)
-
-    def stimuli_needed(self, name: str) -> int:
-        """Stimuli with a target that a batch must hold for the loss that is logged as ``name``."""
-        return 1
-
-    def on_train_epoch_end(self) -> None:
-        """Warn once of each loss that had nothing to compare in more than half of the epoch's batches."""
-        for name in sorted(self._may_be_empty - self._told_empty):
-            mean = self.epoch_means[_key(f"{name}/empty")]
-            # Asked on every process: they add theirs up.
-            if mean.update_called and (share := float(mean.compute())) > 0.5:
-                self._told_empty.add(name)
-                needed = self.stimuli_needed(name)
-                rank_zero_warn(
-                    f"{name}: in {share:.0%} of the epoch's batches there was nothing to compare, since it takes {needed} or "
-                    "more stimuli with a target in a batch. Such a batch teaches nothing here and is left out of the logged "
-                    "mean. Use larger batches, or GuidanceDataModule(min_valid=...), which puts enough images with "
-                    "responses into each" + (", or 'mse', for which one is enough" if needed > 1 else "")
-                )
+    def _evaluate(self, batch: Any, batch_idx: int, dataloader_idx: int, stage: str) -> None:
+        batch = self.read(batch)
+        self._batch_idx, self._loader_idx = batch_idx, dataloader_idx
+        try:
+            self.check_batch(batch, batch_idx)
+            self.evaluate(batch, stage, self.metrics_of(stage, dataloader_idx))
+        finally:
+            self._loader_idx = 0
 
     @abstractmethod
     def default_optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
@@ -217,19 +226,24 @@ class Task(L.LightningModule, ABC):
             scheduler, interval = (None if self.optimizer else self.default_scheduler(optimizer)), "epoch"
         if scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
+        config = {"scheduler": scheduler, "interval": interval}
+        if isinstance(scheduler, ReduceLROnPlateau):
+            config["monitor"] = self.scheduler_monitor
+        return {"optimizer": optimizer, "lr_scheduler": config}
 
 
-def _key(name: str) -> str:
-    return name.replace(".", "_")  # which names of modules may not hold
+def _loaders(loaders: Any) -> list[Any]:
+    """A Trainer's validation or test loaders, in the order of their ``dataloader_idx``."""
+    loaders = getattr(loaders, "flattened", loaders)  # a CombinedLoader
+    if isinstance(loaders, Mapping):
+        loaders = list(loaders.values())
+    return list(loaders) if isinstance(loaders, (list, tuple)) else [loaders]
 
 
-def one_cycle(
-    total_steps: int, max_lr: float, pct_start: float = 0.3
-) -> Callable[[Optimizer], torch.optim.lr_scheduler.LRScheduler]:
+def one_cycle(total_steps: int, max_lr: float, pct_start: float = 0.3) -> Callable[[Optimizer], LRScheduler]:
     """A factory for torch's one-cycle schedule, for a task's ``scheduler`` with ``scheduler_interval="step"``."""
 
-    def make(optimizer: Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+    def make(optimizer: Optimizer) -> LRScheduler:
         return torch.optim.lr_scheduler.OneCycleLR(
             optimizer, max_lr, total_steps=total_steps, pct_start=pct_start, cycle_momentum=False
         )

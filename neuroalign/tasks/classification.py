@@ -25,9 +25,13 @@ from neuroalign.guidance.responses import (
 )
 from neuroalign.metrics import CKA, NoiseNormalizedCorrelation, VoxelCorrelation
 from neuroalign.models import GuidedNetwork
+from neuroalign.models.precision import as_dtype_of
 from neuroalign.tasks.base import OptimizerFactory, SchedulerFactory, Task
+from neuroalign.tasks.batches import batch_of, check_soft_labels, images_of, whole_labels
+from neuroalign.tasks.epoch_log import as_collection
 from neuroalign.tasks.robust_training import RobustTraining
-from neuroalign.types import Batch, as_batch
+from neuroalign.tasks.state_dicts import renamed
+from neuroalign.types import Batch
 
 
 class GuidedClassificationTask(Task):
@@ -45,6 +49,10 @@ class GuidedClassificationTask(Task):
     the log. Beside it stand ``alignment/.../mean``, its mean over the epoch's other batches, and ``alignment/.../empty``, the
     share of such batches; where that is more than half, a warning says so once. Of :class:`ShuffledGuidance`,
     ``alignment/<layer>/<region>/dropped`` is the share of images that had nobody's target to take.
+
+    Batches are dicts or pairs ``(images, labels)``. Labels may be soft, probabilities (stimulus, class), as torchvision's
+    ``MixUp`` and ``CutMix`` make them: the loss takes them as they are, and accuracy counts the class of the largest one. Of
+    several validation or test loaders each has its own numbers, named as Lightning does, ``val/accuracy/dataloader_idx_0``.
 
     To change a part, override one small method: ``task_loss``, ``configure_metrics``, ``configure_optimizers``.
 
@@ -65,12 +73,15 @@ class GuidedClassificationTask(Task):
         weight_decay: Of the default optimiser.
         step_size: Epochs after which the default schedule divides the rate by ten.
         optimizer: ``parameters -> optimizer``, in place of the default.
-        scheduler: ``optimizer -> scheduler``.
+        scheduler: ``optimizer -> scheduler``; in a configuration any of torch's by name, such as
+            ``torch.optim.lr_scheduler.StepLR``.
         scheduler_interval: "epoch" or "step".
+        scheduler_monitor: What a ``ReduceLROnPlateau`` looks at.
 
     Raises:
         ValueError: If the weight is outside [0, 1]; if loaded from a checkpoint that can't describe its network,
             without passing one; or on a first batch with images outside [0, 1] or labels out of range.
+        TypeError: If several training loaders give a batch each.
 
     Example:
         >>> network = GuidedNetwork("small_resnet", 10, heads={"V4": (None, 30)}, image_shape=(3, 8, 8))
@@ -98,6 +109,7 @@ class GuidedClassificationTask(Task):
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
         scheduler_interval: str = "epoch",
+        scheduler_monitor: str = "val/task_loss",
     ) -> None:
         super().__init__()
         if network is None:
@@ -130,7 +142,8 @@ class GuidedClassificationTask(Task):
             raise ValueError(f'head_reduction must be "sum" or "mean"; got {head_reduction!r}')
         self.weight, self.head_reduction = float(weight), head_reduction
         self.lr, self.momentum, self.weight_decay, self.step_size = lr, momentum, weight_decay, step_size
-        self.optimizer, self.scheduler, self.scheduler_interval = optimizer, scheduler, scheduler_interval
+        self.optimizer, self.scheduler = optimizer, scheduler
+        self.scheduler_interval, self.scheduler_monitor = scheduler_interval, scheduler_monitor
         self.remember(
             modules={"network": self.network, "guidance": self.guidance, "robust_training": self.robust_training},
             values={
@@ -142,14 +155,14 @@ class GuidedClassificationTask(Task):
                 "step_size": int(step_size),
             },
         )
-        self.train_metrics = self.configure_metrics().clone(prefix="train/")
-        self.val_metrics = self.configure_metrics().clone(prefix="val/")
-        self.test_metrics = self.configure_metrics().clone(prefix="test/")
+        self.train_metrics = as_collection(self.configure_metrics()).clone(prefix="train/")
+        self.val_metrics = as_collection(self.configure_metrics()).clone(prefix="val/")
+        self.test_metrics = as_collection(self.configure_metrics()).clone(prefix="test/")
         self._terms: dict[str, str] = {}  # by what they are logged as
         self.alignment_metrics = nn.ModuleDict()  # by stage, head and kind, as the first targets come
 
-    def configure_metrics(self) -> MetricCollection:
-        """Metrics of (logits, labels), logged for every stage."""
+    def configure_metrics(self) -> MetricCollection | Metric:
+        """Metrics of (logits, labels), logged for every stage: a collection, or one."""
         return MetricCollection({"accuracy": MulticlassAccuracy(self.network.num_classes, average="micro")})
 
     def check_batch(self, batch: Batch, batch_idx: int) -> None:
@@ -159,8 +172,16 @@ class GuidedClassificationTask(Task):
             raise ValueError(
                 f"a classifier's batch needs 'label'; this one has {sorted(batch)}: use a GuidanceDataModule"
             )
-        if batch_idx == 0:
+        if batch_idx == 0 and not check_soft_labels(batch["label"], len(batch["image"]), self.network.num_classes):
             check_labels(batch["label"], self.network.num_classes)
+
+    def read(self, batch: Any) -> Batch:
+        """A batch as a dict, with images in the precision of the network and whole labels as int64."""
+        batch = batch_of(batch, "label")
+        known = {"image": as_dtype_of(batch["image"], self.network)}
+        if isinstance(labels := batch.get("label"), Tensor) and not labels.is_floating_point():
+            known["label"] = labels.long()
+        return {**batch, **known}  # type: ignore[typeddict-item]
 
     def task_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss of the task itself, a scalar."""
@@ -172,9 +193,13 @@ class GuidedClassificationTask(Task):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step."""
-        batch = as_batch(batch)
-        images, labels = batch["image"], batch["label"]
+        batch = self.read(batch)
         self.check_batch(batch, batch_idx)
+        with self.repeatable(batch["image"]):
+            return self._step(batch)
+
+    def _step(self, batch: Batch) -> Tensor:
+        images, labels = batch["image"], batch["label"]
         robust = self.robust_training
         inputs = images if robust is None else robust.inputs(self.network, images, labels)
         logits, responses = self._forward_with_responses(inputs)
@@ -194,7 +219,7 @@ class GuidedClassificationTask(Task):
             loss = (1 - self.weight) * weighted + self.weight * guided + nothing(responses)
             self._log_terms(terms, len(images))
         self.log_dict({"train/loss": loss.detach(), "train/task_loss": task_loss.detach()}, batch_size=len(images))
-        self.train_metrics.update(logits.detach(), labels)
+        self.train_metrics.update(logits.detach(), whole_labels(labels))
         self.log_metrics(self.train_metrics, len(images), "train")
         return loss
 
@@ -253,7 +278,6 @@ class GuidedClassificationTask(Task):
 
     def evaluate(self, batch: Batch, stage: str, metrics: MetricCollection) -> None:
         """Log the task's loss and the heads' alignment, and update the metrics."""
-        batch = as_batch(batch)
         images, size = batch["image"], len(batch["image"])
         guidances = target_guidances(self.guidance)
         targets = [(guidance, guidance.held_out_targets(batch)) for guidance in guidances]
@@ -268,7 +292,7 @@ class GuidedClassificationTask(Task):
             logits = self(images)
         loss = self.task_loss(logits, batch["label"])
         self.log(f"{stage}/task_loss", loss, batch_size=size, sync_dist=True)
-        metrics.update(logits, batch["label"])
+        metrics.update(logits, whole_labels(batch["label"]))
         self.log_metrics(metrics, size, stage)
 
     def _align(self, guidance: TargetGuidance, head: str, preds: Tensor, target: Tensor, stage: str) -> None:
@@ -280,24 +304,27 @@ class GuidedClassificationTask(Task):
         elif ceiling is not None:
             makers["normalized_correlation"] = partial(NoiseNormalizedCorrelation, ceiling, reduction="median")
         for kind, make in makers.items():
-            key = f"{stage}-{head}-{kind}"
+            key = f"{stage}-{head}-{kind}" + (f"-{self._loader_idx}" if self._loader_idx else "")
             if key not in self.alignment_metrics:
                 self.alignment_metrics[key] = make().to(self.device)
-            self.alignment_metrics[key].update(preds.float(), self.counted_once(target.float()))
-            self.log(
-                f"{stage}/alignment/{self.term_path(f'{head}/{kind}')}", self.alignment_metrics[key], on_step=False,
-                on_epoch=True, batch_size=len(preds), metric_attribute=f"alignment_metrics.{key}",
-            )  # fmt: skip
+            metric = self.alignment_metrics[key]
+            metric.update(preds.float(), self.counted_once(target.float()))
+            name = f"{stage}/alignment/{self.term_path(f'{head}/{kind}')}"
+            self.log_metric(name, metric, f"alignment_metrics.{key}", len(preds))  # type: ignore[arg-type]
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Logits (stimulus, class)."""
-        return self(as_batch(batch)["image"])
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Logits (stimulus, class), of batches with labels or of images alone."""
+        return self(as_dtype_of(images_of(batch), self.network))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Without guidance (it could not be described, and was not passed), its weights in the file are left out."""
-        if self.guidance is None:
-            state = checkpoint["state_dict"]
-            checkpoint["state_dict"] = {k: v for k, v in state.items() if not k.startswith("guidance.")}
+        super().on_load_checkpoint(checkpoint)
+        if self.guidance is None and "state_dict" in checkpoint:
+            left_out = ("guidance.", "guidance")
+            checkpoint["state_dict"] = renamed(
+                checkpoint["state_dict"],
+                lambda key: None if key == left_out[1] or key.startswith(left_out[0]) else key,
+            )
 
     def default_optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
         """The paper's: SGD with momentum."""

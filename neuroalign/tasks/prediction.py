@@ -8,13 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 
 from neuroalign.config import build
 from neuroalign.losses import NeuralAlignmentLoss
 from neuroalign.metrics import NoiseNormalizedCorrelation, VoxelCorrelation
 from neuroalign.models import NeuralPredictor
+from neuroalign.models.precision import as_dtype_of
 from neuroalign.tasks.base import OptimizerFactory, SchedulerFactory, Task
+from neuroalign.tasks.batches import batch_of, images_of
+from neuroalign.tasks.epoch_log import as_collection
 from neuroalign.types import Batch
 
 
@@ -29,6 +32,9 @@ class NeuralPredictionTask(Task):
     as ``train/loss``. ``train/loss/mean`` and ``val/loss`` are means over the epoch's other batches, ``train/loss/empty``
     and ``val/loss/empty`` the shares of such batches; of more than half in training a warning tells once.
 
+    Batches are dicts with ``image`` and ``response``, or pairs ``(images, responses)``. Of several validation or test loaders
+    each has its own numbers, named as Lightning does, ``val/loss/dataloader_idx_0``.
+
     Args:
         predictor: A :class:`NeuralPredictor` or any module from images to (stimulus, voxel); or its description.
         lr: Learning rate of the default optimiser, Adam.
@@ -38,12 +44,15 @@ class NeuralPredictionTask(Task):
             times the number of voxels that have any, so a voxel weighs by the share of its entries that are valid.
         noise_ceiling: (voxel,) in [0, 1], a list, array or tensor, for the normalised correlation.
         optimizer: ``parameters -> optimizer``, in place of the default.
-        scheduler: ``optimizer -> scheduler``.
+        scheduler: ``optimizer -> scheduler``; in a configuration any of torch's by name, such as
+            ``torch.optim.lr_scheduler.StepLR``.
         scheduler_interval: "epoch" or "step".
+        scheduler_monitor: What a ``ReduceLROnPlateau`` looks at.
 
     Raises:
         ValueError: If loaded from a checkpoint that can't describe its predictor, without passing one; or on a first
-            batch whose images are not in [0, 1].
+            batch whose images are not in [0, 1], or one without responses.
+        TypeError: If several training loaders give a batch each.
 
     Example:
         >>> task = NeuralPredictionTask(NeuralPredictor("small_resnet", 20, image_shape=(3, 8, 8)))
@@ -65,6 +74,7 @@ class NeuralPredictionTask(Task):
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
         scheduler_interval: str = "epoch",
+        scheduler_monitor: str = "val/loss",
     ) -> None:
         super().__init__()
         if predictor is None:
@@ -79,7 +89,8 @@ class NeuralPredictionTask(Task):
             loss = NeuralAlignmentLoss(loss)
         self.loss: nn.Module = build(loss, nn.Module)
         self.lr, self.weight_decay = float(lr), float(weight_decay)
-        self.optimizer, self.scheduler, self.scheduler_interval = optimizer, scheduler, scheduler_interval
+        self.optimizer, self.scheduler = optimizer, scheduler
+        self.scheduler_interval, self.scheduler_monitor = scheduler_interval, scheduler_monitor
         ceiling = None if noise_ceiling is None else torch.as_tensor(noise_ceiling, dtype=torch.float32)
         self.noise_ceiling = ceiling
         noise_ceiling = None if ceiling is None else ceiling.tolist()  # Lightning compares arguments, arrays can't be
@@ -91,11 +102,11 @@ class NeuralPredictionTask(Task):
                 "noise_ceiling": noise_ceiling,
             },
         )
-        self.val_metrics = self.configure_metrics().clone(prefix="val/")
-        self.test_metrics = self.configure_metrics().clone(prefix="test/")
+        self.val_metrics = as_collection(self.configure_metrics()).clone(prefix="val/")
+        self.test_metrics = as_collection(self.configure_metrics()).clone(prefix="test/")
 
-    def configure_metrics(self) -> MetricCollection:
-        """Metrics of (preds, target) over the validation and test sets."""
+    def configure_metrics(self) -> MetricCollection | Metric:
+        """Metrics of (preds, target) over the validation and test sets: a collection, or one."""
         metrics = {
             "correlation": VoxelCorrelation(reduction="median"),
             "pattern_correlation": VoxelCorrelation(over="voxels", reduction="mean"),
@@ -112,10 +123,26 @@ class NeuralPredictionTask(Task):
         """The loss to minimise, a scalar."""
         return self.loss(preds, target)
 
+    def read(self, batch: Any) -> Batch:
+        """A batch as a dict, with images in the precision of the predictor."""
+        batch = batch_of(batch, "response")
+        return {**batch, "image": as_dtype_of(batch["image"], self.predictor)}  # type: ignore[typeddict-item]
+
+    def check_batch(self, batch: Batch, batch_idx: int) -> None:
+        """Refuse a first batch with images outside [0, 1], and any without responses."""
+        super().check_batch(batch, batch_idx)
+        if "response" not in batch:
+            raise ValueError(
+                f"a predictor's batch needs 'response'; this one has {sorted(batch)}: use a ResponsesDataModule or an "
+                "NSDDataModule"
+            )
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step."""
+        batch = self.read(batch)
         self.check_batch(batch, batch_idx)
-        loss = self.task_loss(self(batch["image"]), batch["response"])
+        with self.repeatable(batch["image"]):
+            loss = self.task_loss(self(batch["image"]), batch["response"])
         self.log_term("train/loss", loss, getattr(self.loss, "last_valid", None), len(batch["image"]))
         return loss
 
@@ -135,9 +162,9 @@ class NeuralPredictionTask(Task):
         metrics.update(preds, self.counted_once(batch["response"]))
         self.log_metrics(metrics, size, stage)
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Predicted responses (stimulus, voxel)."""
-        return self(batch["image"])
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Predicted responses (stimulus, voxel), of batches with responses or of images alone."""
+        return self(as_dtype_of(images_of(batch), self.predictor))
 
     def default_optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
         """The paper's: Adam."""

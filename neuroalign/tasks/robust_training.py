@@ -16,6 +16,7 @@ from neuroalign.config import Describable, describe
 from neuroalign.functional.distributed import world_size
 from neuroalign.perturbations import PGD, Classifier, attacking
 from neuroalign.perturbations.attacks.budget import Norm, check_norm, per_sample, project, random_points, steepest
+from neuroalign.perturbations.attacks.classes import as_classes
 from neuroalign.tasks.further_pass import paired_logits
 from neuroalign.tasks.independent_samples import independent_gradients
 from neuroalign.types import check_images
@@ -25,7 +26,9 @@ class RobustTraining(Describable):
     """A way to train a classifier to be robust; the defaults train as usual.
 
     Random numbers come from torch's global generator and the process's rank, so that a seeded training is reproducible and
-    no two processes draw alike. Images must be in [0, 1]: normalisation belongs into the network.
+    no two processes draw alike. A task here seeds that generator for each step, by the number of the batch and the process:
+    a resumed training draws what it would have drawn. In a loop of your own, ``torch.manual_seed`` before each step does the
+    same. Images must be in [0, 1]: normalisation belongs into the network.
     """
 
     def inputs(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -73,6 +76,9 @@ class AdversarialTraining(RobustTraining):
         norm: "linf" or "l2".
         steps: Of PGD with cross-entropy, each of 2.5 eps / steps, from a random start.
 
+    Raises:
+        ValueError: If an argument is out of range, images are not in [0, 1], or labels are soft.
+
     Example:
         >>> network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
         >>> images, labels = torch.rand(4, 3, 2, 2), torch.tensor([0, 1, 2, 0])
@@ -89,10 +95,17 @@ class AdversarialTraining(RobustTraining):
     def inputs(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Images that the network finds hard."""
         check_images(images)
+        if getattr(labels, "ndim", 1) != 1:
+            raise ValueError(
+                f"adversarial images need labels (stimulus,), not soft ones {tuple(labels.shape)}: leave MixUp and CutMix "
+                "out, or use TRADES, which looks for other logits and asks for no label"
+            )
+        labels = as_classes(labels, len(images), images.device)
         index = _new_starts(len(images))
         with attacking(network), torch.no_grad():
             radius = per_sample(self.eps, images.float(), self.norm)
-            found, _ = self.attack.search(Classifier(network), images.float(), labels, radius, index)
+            classifier = Classifier(network, classes={"labels": labels})
+            found, _ = self.attack.search(classifier, images.float(), labels, radius, index)
         return found.to(images.dtype)
 
 

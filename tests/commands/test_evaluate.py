@@ -1,6 +1,7 @@
 """neuroalign evaluate: tables, figures and record; resumed after a kill; errors in one line."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -179,3 +180,31 @@ def test_labels_that_do_not_fit_are_told(checkpoint, tmp_path, capsys):
 def test_budgets_as_people_write_them():
     assert eps_text(0.5 / 255, "linf") == "0.5/255"
     assert eps_text(1.25, "l2") == "1.25"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [("flip", "x.ckpt is damaged: .*data/0 in it is not what was written"), ("cut", "x.ckpt is no checkpoint, or damaged"),
+     ("empty", "x.ckpt is damaged: it is empty"), ("text", "x.ckpt is no checkpoint, or damaged"),
+     ("foreign", "x.ckpt is no checkpoint of GuidedClassificationTask"), ("folder", "x.ckpt is a folder, a device")],
+)  # fmt: skip
+@pytest.mark.parametrize("command", ["evaluate", "geometry"])
+def test_checkpoints_that_are_damaged_or_none(tmp_path, capsys, change, message, command):
+    path = tmp_path / "x.ckpt"
+    torch.save({"state_dict": {"a": torch.full((64,), 3.0)}}, path)
+    content = path.read_bytes()
+    path.unlink()
+    value = torch.full((64,), 3.0).numpy().tobytes()
+    assert value in content
+    flipped = content.replace(value, value[:-1] + b"A")
+    if change == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(
+            {"flip": flipped, "cut": content[:-30], "empty": b"", "text": b"hello", "foreign": content}[change]
+        )
+    layers = ["--layers", "x"] if command == "geometry" else []
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--ckpt", str(path), "--data", "digits", "--out", str(tmp_path / "out"), *layers])
+    said = capsys.readouterr().err
+    assert caught.value.code == 2 and said.count("\n") == 1 and re.search(message, said), said

@@ -1,6 +1,13 @@
 """``neuroalign nsd`` from the command line."""
 
+import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -105,6 +112,65 @@ def test_plot_on_a_surface(tmp_path, capsys):
     assert (out / "noise_ceiling.png").exists()
 
 
+def interrupt(arguments, when, *, whole_group, cwd):
+    """Run the command, send Ctrl-C when something has happened; (exit status, seconds until the end, last words)."""
+    running = subprocess.Popen(
+        [sys.executable, "-u", "-c", _SLOW, *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # pytest-xdist's processes ignore it
+    )  # fmt: skip
+    try:
+        for _ in range(600):
+            if when():
+                break
+            assert running.poll() is None, running.communicate()
+            time.sleep(0.1)
+        start = time.perf_counter()
+        (os.killpg if whole_group else os.kill)(running.pid, signal.SIGINT)
+        _, said = running.communicate(timeout=60)  # which also waits for whoever else holds the pipes
+        return running.returncode, time.perf_counter() - start, said
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+
+
+# Each step takes a while, as with files of NSD's size; it tells that it was begun by a file.
+_SLOW = """
+import sys
+if __name__ == "__main__":
+    import tests.commands.slow_steps as slow
+    slow.install()
+    from neuroalign.__main__ import main
+    main(sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent to a process group")
+@pytest.mark.parametrize("whole_group", [True, False], ids=["from a terminal", "to the command alone"])
+@pytest.mark.parametrize("command", ["stimuli", "stimuli --workers 2", "extract", "check", "plot"])
+def test_ctrl_c_ends_it_with_one_line(tmp_path, extracted, subject, command, whole_group):
+    action = command.partition(" ")[0]
+    out = tmp_path / "out"
+    arguments = {
+        "stimuli": ["stimuli", subject.root, "--out", out, "--image-size", 6],
+        "extract": ["extract", subject.root, "--subject", 1, "--roi", "V1", "--out", out / "x.h5"],
+        "check": ["check", subject.root],
+        "plot": ["plot", extracted, "--root", subject.root, "--out", out],
+    }[action] + (["--workers", 2] if "--workers" in command else [])
+    begun = tmp_path / "third-step"
+    status, seconds, said = interrupt(["nsd", *arguments], begun.exists, whole_group=whole_group, cwd=tmp_path)
+    assert status == 130
+    assert said.strip().startswith(f"neuroalign nsd {action}: stopped") and len(said.strip().splitlines()) == 1
+    assert seconds < 10  # two seconds, on a machine that does nothing else
+    if action == "stimuli":
+        done = json.loads((out / "progress.json").read_text())["crc32"]
+        assert len(done) >= 2, "what was done is kept"
+    if action == "extract":
+        assert len(list((out / ".x.h5.parts").iterdir())) == 2, "what was done is kept"
+
+
 def test_session_numbers():
     assert _sessions("1-3,7") == [1, 2, 3, 7]
     with pytest.raises(SystemExit):
@@ -112,9 +178,6 @@ def test_session_numbers():
 
 
 def test_help_needs_nothing_heavy():
-    import subprocess
-    import sys
-
     code = "import sys; sys.argv = ['neuroalign', 'nsd', '--help']\ntry:\n import neuroalign.__main__ as m; m.main()\n" \
            "except SystemExit: print(','.join(sys.modules))"  # fmt: skip
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -208,3 +208,91 @@ def test_any_dataset_of_single_items(kind):
     dataset = {"pairs": pairs, "dicts": Dicts(), "part": Subset(pairs, range(6))}[kind]
     batch = as_batch(next(iter(GuidanceDataModule(val=dataset, batch_size=4).val_dataloader())))
     assert torch.equal(batch["image"], images[:4]) and torch.equal(batch["label"], labels[:4])
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        ([0.7, 1, 2], ValueError, r"train: labels must be whole numbers; that of row 0 \(from 0\) is 0.7"),
+        ([0, np.nan, 2], ValueError, r"row 1 \(from 0\) is missing"),
+        (
+            ["cat", "dog", "cat"],
+            TypeError,
+            r"train: labels must be whole numbers; got text, such as 'cat' \(number them",
+        ),
+        (np.eye(3), ValueError, r"one whole number a row; got shape \(3, 3\)"),
+        ([0, -1, 2], ValueError, "train: labels count classes from 0; found -1"),
+        ([True, False, True], TypeError, "got true and false"),
+    ],
+)
+def test_labels_that_are_no_classes(labels, error, message):
+    with pytest.raises(error, match=message):
+        GuidanceDataModule((torch.rand(3, 3, 4, 4), labels)).setup()
+
+
+def test_labels_that_are_whole_floats():
+    data = GuidanceDataModule((torch.rand(3, 3, 4, 4), np.array([2.0, 0.0, 1.0])), batch_size=3)
+    batch = next(iter(data.train_dataloader()))
+    assert batch["label"].dtype == torch.int64 and sorted(batch["label"].tolist()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("responses", "error", "message"),
+    [
+        (np.ones((3, 2)) * 1j, TypeError, "responses must be real numbers, NaN where missing; got complex"),
+        (np.full((3, 2), 1e300), ValueError, "responses has infinite values"),
+        (np.ones(3), ValueError, r"responses must be \(image, voxel\); got shape \(3,\)"),
+        (Responses.from_arrays(np.ones((3, 2))), TypeError, r"values\[r.stimulus\] = r.values"),
+    ],
+)
+def test_responses_that_are_no_matrix(responses, error, message):
+    with pytest.raises(error, match=message):
+        GuidanceDataModule((torch.rand(3, 3, 4, 4), [0, 1, 2]), responses=responses)
+
+
+@pytest.mark.parametrize(
+    ("stimulus", "message"),
+    [
+        ([1, 2, 3, 4, 5, 6], r"name stimulus 6, but there are 6 images, counted from 0 \(do they count from 1\?"),
+        ([0, 1, 2, 3, 4, 9], "name stimulus 9, but there are 6 images, counted from 0$"),
+        ([-1, 1, 2, 3, 4, 5], "name stimulus -1, but there are 6 images"),
+    ],
+)
+def test_stimuli_that_are_no_rows_of_the_images(stimulus, message):
+    responses = Responses.from_arrays(np.random.default_rng(0).standard_normal((6, 2)), stimulus=stimulus)
+    with pytest.raises(ValueError, match=message):
+        ResponsesDataModule(torch.rand(6, 3, 4, 4), responses, val=[0])
+
+
+@pytest.mark.parametrize(
+    ("val", "message"),
+    [
+        ([0, 6], r"val names rows of the responses, 0 to 5; got 0 to 6"),
+        ([0.5], r"val must be whole numbers; that of row 0"),
+        ([True, False], r"val is true or false for \(2,\) rows, and there are 6"),
+    ],
+)
+def test_validation_rows_that_are_none(val, message):
+    with pytest.raises(ValueError, match=message):
+        ResponsesDataModule(torch.rand(6, 3, 4, 4), np.random.default_rng(0).standard_normal((6, 2)), val=val)
+
+
+def test_images_named_in_a_table_come_with_their_responses(tmp_path):
+    """From the names in a table to batches: an image's grey level is its first voxel."""
+    from PIL import Image
+
+    from neuroalign.data import ImageFiles, read_recording
+
+    greys = {"b.png": 20, "a.png": 60, "d.png": 100, "c.png": 140}
+    for name, grey in greys.items():
+        Image.new("RGB", (6, 6), (grey,) * 3).save(tmp_path / name)
+    rows = [f"{name},{grey + noise},{noise}" for noise in (-1, 1) for name, grey in greys.items()]
+    (tmp_path / "t.csv").write_text("\n".join(["stimulus,v1,v2", *rows]))
+    averages = read_recording(tmp_path / "t.csv").average_repeats()
+    images = ImageFiles([tmp_path / name for name in averages.info["stimulus_id"]])
+    data = ResponsesDataModule(images, averages, val=[0], standardize=False, batch_size=4)
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        for batch in loader:
+            torch.testing.assert_close(255 * batch["image"][:, 0, 0, 0], batch["response"][:, 0])
+    with pytest.raises(TypeError, match=r"images must be an array, .*neuroalign.data.ImageFiles\(paths\) reads files"):
+        ResponsesDataModule([str(tmp_path / "a.png")] * 4, averages)

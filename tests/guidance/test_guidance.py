@@ -24,6 +24,8 @@ from neuroalign.config import build
 from neuroalign.guidance import TargetGuidance
 from neuroalign.guidance.controls import cyclic_permutation
 from neuroalign.guidance.responses import loss_of_term, nothing, valid_terms
+from neuroalign.models import RidgePredictor, StandardizedPredictor, VisualFeatures
+from tests.device_reads import CountReads
 
 SHAPE, V = (3, 8, 8), 5
 
@@ -344,9 +346,34 @@ def test_normalised_images_are_refused_in_a_loop_of_ones_own():
     """Most CIFAR code normalises in its transform; the predictor would normalise once more, and predict nonsense."""
     guidance = PredictedGuidance({"V4": NeuralPredictor("small_resnet", 5, image_shape=(3, 8, 8))})
     images = torch.rand(4, 3, 8, 8)
-    with pytest.raises(ValueError, match="the model normalises in its first layer"):
-        guidance({"V4": torch.zeros(4, 5)}, {"image": (images - 0.5) / 0.25})
+    normalized = (images - 0.5) / 0.25
+    with pytest.raises(
+        ValueError, match=r"a predictor normalises by itself, so give guidance the pixels, .*\* std \+ mean"
+    ):
+        guidance({"V4": torch.zeros(4, 5)}, {"image": normalized})
+    mended = copy.deepcopy(guidance)({"V4": torch.zeros(4, 5)}, {"image": normalized * 0.25 + 0.5})
+    torch.testing.assert_close(mended, guidance({"V4": torch.zeros(4, 5)}, {"image": images}), rtol=1e-4, atol=1e-6)
+    guidance = copy.deepcopy(guidance)
     guidance({"V4": torch.zeros(4, 5)}, {"image": images})
     guidance(
         {"V4": torch.zeros(4, 5)}, {"image": images + 0.1}
     )  # looked at once: what augmentation does later is its own
+    with CountReads() as counted:
+        guidance.targets({"image": images})
+    assert counted.reads == 0
+    own = PredictedGuidance({"V4": nn.Flatten()})
+    own.checks_images = False
+    own({"V4": torch.zeros(4, 192)}, {"image": normalized})
+
+
+@pytest.mark.parametrize("fit", ["standardized", "ridge"])
+def test_a_predictor_is_fitted_on_pixels(fit):
+    images = torch.rand(12, *SHAPE)
+    if fit == "standardized":
+        made = lambda x: StandardizedPredictor(predictor()).fit(x)  # noqa: E731
+    else:
+        features = VisualFeatures(8, wavelengths=(4,), grid=2)
+        made = lambda x: RidgePredictor(features, 2).fit(x, torch.randn(12, 2))  # noqa: E731
+    with pytest.raises(ValueError, match=r"a predictor takes pixels, so fit it on images \* std \+ mean"):
+        made((images - 0.5) / 0.25)
+    assert bool(made(images)(images).isfinite().all())

@@ -113,7 +113,7 @@ def test_predictor_files_that_are_none(tmp_path):
     with pytest.raises(FileNotFoundError, match="no predictor at"):
         NeuralPredictor.load(tmp_path / "absent.safetensors")
     (tmp_path / "text.safetensors").write_text("hello")
-    with pytest.raises(ValueError, match="is not a file of a predictor: .* no safetensors file"):
+    with pytest.raises(ValueError, match=r"is not a file of a predictor: .* no safetensors file"):
         NeuralPredictor.load(tmp_path / "text.safetensors")
 
 
@@ -189,6 +189,26 @@ def test_ridge_against_scikit_learn():
     x = ((x - x.mean(0)) / x.std(0, correction=0)).numpy()
     expected = Ridge(alpha=30.0).fit(x, responses.numpy()).predict(x)
     torch.testing.assert_close(predictor(images).double(), torch.from_numpy(expected).double(), rtol=1e-3, atol=1e-3)
+
+
+class Scaled(torch.nn.Module):
+    """Visual features in another unit."""
+
+    def __init__(self, unit):
+        super().__init__()
+        self.features, self.unit = VisualFeatures(16, wavelengths=(4,), grid=2), unit
+        self.num_features = self.features.num_features
+
+    def forward(self, images):
+        return self.unit * self.features(images)
+
+
+@pytest.mark.parametrize("unit", [1e-20, 1e20])
+def test_ridge_on_features_in_any_unit(unit):
+    images, responses = torch.rand(40, 3, 16, 16), torch.randn(40, 3)
+    plain, found = (RidgePredictor(Scaled(u), 3).fit(images, responses, alphas=[30.0])(images) for u in (1.0, unit))
+    torch.testing.assert_close(found, plain, rtol=1e-3, atol=1e-4)
+    assert float(plain.std(0).min()) > 0.05
 
 
 def test_ridge_refuses():

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from neuroalign.data.augmentation import augmented, batch_seed, refuse_normalising, treats_batches_alike
+from neuroalign.data.datamodules.loader import ResumableLoader
 from neuroalign.data.images import collate
 from neuroalign.types import Batch, as_batch
 
@@ -21,7 +22,8 @@ class BatchDataModule(L.LightningDataModule):
     Subclasses fill ``self.datasets`` ("train", "val" and, where there is one, "test") in ``setup``.
 
     The order of an epoch depends on ``seed`` and the epoch alone, and augmentation on ``seed``, the number of the batch and
-    the process alone; under a distributed strategy each process gets its share.
+    the process alone; under a distributed strategy each process gets its share. A training that is resumed within an epoch
+    goes on with the epoch's next batch.
 
     Args:
         batch_size: Images a batch (of each process).
@@ -32,6 +34,10 @@ class BatchDataModule(L.LightningDataModule):
             Lightning Trainer only.
         seed: Of the order and the augmentation.
         drop_last: Leave out an incomplete last training batch.
+
+    Raises:
+        ValueError: If an argument is out of range, ``augment`` normalises, a set that is asked for is not there, or
+            ``drop_last`` leaves no training batch.
     """
 
     def __init__(
@@ -66,7 +72,13 @@ class BatchDataModule(L.LightningDataModule):
         if stage == "train":
             world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
             sampler = self.train_sampler(self.datasets[stage], world, rank)
-        return DataLoader(
+            if self.drop_last and len(sampler) < self.batch_size:
+                raise ValueError(
+                    f"drop_last=True leaves no training batch: {len(sampler)} images (of each process) are fewer than "
+                    f"batch_size={self.batch_size}"
+                )
+        make = ResumableLoader if stage == "train" else DataLoader
+        loader = make(
             self.datasets[stage],
             batch_size=self.batch_size,  # by name: Lightning looks for it when it rebuilds a loader
             sampler=sampler,
@@ -75,6 +87,15 @@ class BatchDataModule(L.LightningDataModule):
             collate_fn=collate,
             drop_last=self.drop_last and stage == "train",
         )
+        if isinstance(loader, ResumableLoader):
+            loader.num_done = self._num_done
+        return loader
+
+    def _num_done(self) -> int:
+        """Batches of the epoch that were done before training was resumed within it."""
+        loop = getattr(self.trainer, "fit_loop", None)
+        # The loop counts as restarting until it has had its first batch.
+        return loop.epoch_loop.batch_progress.current.ready if loop is not None and loop.epoch_loop.restarting else 0
 
     def train_sampler(self, dataset: Dataset[Batch], num_replicas: int, rank: int) -> DistributedSampler[Batch]:
         """The order of the training images, and this process's share of it."""
@@ -109,6 +130,6 @@ class BatchDataModule(L.LightningDataModule):
         if self._alike is None or self._alike[0] is not self.augment:
             self._alike = self.augment, treats_batches_alike(self.augment, images[0])
         # Not the optimiser's step, which stands still while gradients are accumulated; a resumed run goes on counting.
-        number = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        number = trainer.fit_loop.epoch_loop.batch_progress.total.completed
         seed = batch_seed(self.seed, number, trainer.global_rank)
         return {**batch, "image": augmented(self.augment, images, seed, image_by_image=self._alike[1])}

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, DistributedSampler
 
 from neuroalign.data.datamodules.base import BatchDataModule
+from neuroalign.data.fields import as_identities, as_values
 from neuroalign.data.images import ArrayDataset, as_pixels, load_named
 from neuroalign.data.mixing import MinValidSampler, check_min_valid
-from neuroalign.functional.gram import check_infinite
+from neuroalign.data.responses import Responses
 from neuroalign.types import Batch
 
 
@@ -42,8 +43,10 @@ class GuidanceDataModule(BatchDataModule):
     Yields batches with ``image``, ``label``, ``stimulus`` and, in training, ``response`` if there are any.
 
     Raises:
-        ValueError: If images and labels (or responses) differ in number, images are not in [0, 1], a response is infinite,
-            neither arrays nor a name are given, or ``min_valid`` asks for more than there are or than a batch holds.
+        TypeError: If responses are no real numbers, or labels are names.
+        ValueError: If images and labels (or responses) differ in number, images are not in [0, 1], a response is infinite, a
+            label is no whole number from 0 on, neither arrays nor a name are given, or ``min_valid`` asks for more than there
+            are or than a batch holds.
 
     Example:
         >>> data = GuidanceDataModule(dataset="digits", batch_size=64)
@@ -76,8 +79,7 @@ class GuidanceDataModule(BatchDataModule):
             raise ValueError("give either images and labels (train, val, test) or the name of a dataset")
         self.dataset, self.root, self.image_size = dataset, root, image_size
         self._given = {"train": train, "val": val, "test": test}
-        self._responses = None if responses is None else torch.as_tensor(responses, dtype=torch.float32)
-        check_infinite(responses=self._responses)
+        self._responses = None if responses is None else _values(responses)
         self.min_valid = min_valid
         if min_valid is not None:
             if self._responses is None or not isinstance(train, (tuple, list)):
@@ -110,10 +112,24 @@ class GuidanceDataModule(BatchDataModule):
         if isinstance(given, Dataset):
             return given
         images, labels = given
-        images, labels = as_pixels(images), torch.as_tensor(labels).long()
+        images, labels = as_pixels(images), torch.from_numpy(as_identities(labels, f"{stage}: labels"))
+        if bool((labels < 0).any()):
+            raise ValueError(f"{stage}: labels count classes from 0; found {int(labels.min())}")
         if len(images) != len(labels):
             raise ValueError(f"{stage}: {len(images)} images but {len(labels)} labels")
         columns = {"label": labels, "stimulus": torch.arange(len(labels))}
         if stage == "train" and self._responses is not None:
             columns["response"] = self._responses
         return ArrayDataset(images, image_size=self.image_size, **columns)
+
+
+def _values(responses: Any) -> Tensor:
+    if isinstance(responses, Responses):
+        raise TypeError(
+            "responses must be (image, voxel) for the training images, NaN rows where none was measured; got Responses: "
+            "values = numpy.full((len(images), r.num_voxels), numpy.nan); values[r.stimulus] = r.values"
+        )
+    values = torch.from_numpy(as_values(responses, "responses"))
+    if values.ndim != 2:
+        raise ValueError(f"responses must be (image, voxel); got shape {tuple(values.shape)}")
+    return values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,8 +19,8 @@ from neuroalign.data.datamodules.base import BatchDataModule
 from neuroalign.data.datamodules.responses import responses_dataset
 from neuroalign.data.images import ArrayDataset
 from neuroalign.data.nsd.extraction import extract_nsd
-from neuroalign.data.nsd.layout import NSDError, NSDPaths, fingerprint
-from neuroalign.data.nsd.reader import read_nsd
+from neuroalign.data.nsd.layout import NSDError, NSDPaths
+from neuroalign.data.nsd.reader import read_nsd, side_files
 from neuroalign.data.nsd.regions import is_file
 from neuroalign.data.nsd.stimuli import NSDImages
 from neuroalign.data.nsd.stimulus_cache import CachedImages, cache_stimuli
@@ -29,6 +30,8 @@ from neuroalign.data.responses import Responses
 from neuroalign.data.responses_file import load_responses
 from neuroalign.data.standardization import moments
 from neuroalign.types import Batch, unknown
+
+_log = logging.getLogger(__name__)
 
 
 class NSDDataModule(BatchDataModule):
@@ -66,6 +69,7 @@ class NSDDataModule(BatchDataModule):
         num_workers: Loader processes.
         augment: On training batches.
         seed: Of the order and the augmentation.
+        drop_last: Leave out an incomplete last training batch.
 
     Attributes:
         responses: By subject (training, validation) :class:`Responses`, once set up.
@@ -119,8 +123,11 @@ class NSDDataModule(BatchDataModule):
         num_workers: int = 0,
         augment: nn.Module | Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
+        drop_last: bool = False,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, augment=augment, seed=seed)
+        super().__init__(
+            batch_size=batch_size, num_workers=num_workers, augment=augment, seed=seed, drop_last=drop_last
+        )
         self.subjects = [subject] if isinstance(subject, (int, np.integer)) else [int(s) for s in subject]
         if not self.subjects or len(set(self.subjects)) != len(self.subjects):
             raise ValueError(f"subject is a number or several different ones; got {subject}")
@@ -136,6 +143,7 @@ class NSDDataModule(BatchDataModule):
         self.cache_workers = cache_workers
         self.access = {**(access or {}), "accept_terms": accept_terms}
         self._opened: Tree | None = None
+        self._states: dict[int, list[Any]] = {}
 
     @property
     def num_voxels(self) -> int:
@@ -162,20 +170,32 @@ class NSDDataModule(BatchDataModule):
         """Fill the cache, where there is one; Lightning calls this in one process a machine."""
         if self.cache is None:
             return
-        for subject in self.subjects:
-            if not all(path.exists() for path in self._prepared(subject)):
-                trials = self.cache / f"subj{subject:02d}-{self._key(subject, reading=True)}.h5"
-                extract_nsd(self._tree(), trials, subject, overwrite=True, **self._reading())
-                parts = self._prepare(subject, Responses.load(trials))
-                for path, part in zip(self._prepared(subject), parts):
-                    part.save(path)
+        shown = self._shown({subject: self._prepared_parts(subject) for subject in self.subjects})
         cache_stimuli(
-            self._tree(),
-            self._image_cache(),
-            image_size=self.image_size,
-            rows=self._shown({s: tuple(load_responses(p) for p in self._prepared(s)) for s in self.subjects}),
-            workers=self.cache_workers,
+            self._tree(), self._image_cache(), image_size=self.image_size, rows=shown, workers=self.cache_workers
         )
+
+    def _prepared_parts(self, subject: int) -> Sequence[Responses]:
+        """Prepared responses from the cache; what is missing there, or damaged, is made."""
+        assert self.cache is not None
+        paths = self._prepared(subject)
+        try:
+            return [load_responses(path) for path in paths]
+        except FileNotFoundError:
+            pass
+        except ValueError as error:
+            _log.warning("%s: making it again", error)
+        trials = self.cache / f"subj{subject:02d}-{self._key(subject, reading=True)}.h5"
+        try:
+            extract_nsd(self._tree(), trials, subject, overwrite=True, **self._reading())
+        except FileExistsError as error:  # damaged beyond recognition, in a folder of ours
+            _log.warning("%s: making it again", error)
+            trials.unlink()
+            extract_nsd(self._tree(), trials, subject, **self._reading())
+        parts = self._prepare(subject, Responses.load(trials))
+        for path, part in zip(paths, parts):
+            part.save(path)
+        return parts
 
     def setup(self, stage: str | None = None) -> None:
         """Read and prepare, or map what was prepared, once."""
@@ -243,17 +263,24 @@ class NSDDataModule(BatchDataModule):
 
     def _key(self, subject: int, *, reading: bool = False) -> str:
         """A name for what was asked for: other options, or changed sources, are other files of the cache."""
-        tree = self._tree()
-        paths = NSDPaths(tree.root, subject, self.betas, self.space)
         options: dict[str, Any] = {"root": redacted(str(self.root)), **self._reading(), "roi": _plain(self.roi)}
-        if not tree.is_remote:
-            files = [file for number in tree.sessions(paths) for file in tree.session_files(paths, number) or []]
-            options["sources"] = [(file.name, *fingerprint(file)[:2]) for file in files]
+        options["sources"] = self._sources(subject)
         if not reading:
             split = self.split if isinstance(self.split, str) else sorted(map(int, self.split))
             options |= {"split": split, "zscore": self.zscore_sessions, "pca": self.pca_variance}
             options |= {"shuffle": self.shuffle_seed, "repeats": "valid"}  # files with ceilings by rows are made again
         return hashlib.sha256(json.dumps(options, sort_keys=True, default=_plain).encode()).hexdigest()[:12]
+
+    def _sources(self, subject: int) -> list[Any]:
+        """What tells this subject's files from changed ones; looked at once."""
+        if subject not in self._states:
+            tree = self._tree()
+            paths = NSDPaths(tree.root, subject, self.betas, self.space)
+            betas = [file for number in tree.sessions(paths) for file in tree.session_files(paths, number) or []]
+            side = [file for file in side_files(tree, paths, self.roi) if tree.exists(file)]
+            self._states[subject] = [(file.name, tree.state(file)) for file in betas]
+            self._states[subject] += [(file.name, tree.state(file, whole=not tree.is_remote)) for file in side]
+        return self._states[subject]
 
     def _prepared(self, subject: int) -> list[Path]:
         assert self.cache is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.data.datamodules.base import BatchDataModule
+from neuroalign.data.fields import as_identities
 from neuroalign.data.images import ArrayDataset, as_pixels
 from neuroalign.data.responses import Responses
 
@@ -32,11 +34,14 @@ class ResponsesDataModule(BatchDataModule):
         num_workers: Loader processes.
         augment: On training batches.
         seed: Of the split, the order and the augmentation.
+        drop_last: Leave out an incomplete last training batch.
 
     Yields batches with ``image``, ``response``, ``stimulus``.
 
     Raises:
-        ValueError: If images and responses differ in number, or a stimulus has several rows (average them first).
+        TypeError: If images are a list of files (:class:`neuroalign.data.ImageFiles` reads them).
+        ValueError: If images and responses differ in number, a stimulus is no row of the images, or has several rows of
+            responses (average them first).
 
     Example:
         >>> data = ResponsesDataModule(torch.rand(50, 3, 8, 8), torch.randn(50, 20), batch_size=10)
@@ -57,20 +62,25 @@ class ResponsesDataModule(BatchDataModule):
         num_workers: int = 0,
         augment: nn.Module | Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
+        drop_last: bool = False,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, augment=augment, seed=seed)
+        super().__init__(
+            batch_size=batch_size, num_workers=num_workers, augment=augment, seed=seed, drop_last=drop_last
+        )
+        if isinstance(images, (list, tuple, str, os.PathLike)):
+            raise TypeError(f"images must be an array, or give images for an array of stimuli; got {type(images).__name__} "
+                            "(neuroalign.data.ImageFiles(paths) reads files)")  # fmt: skip
         lazy = not isinstance(images, (np.ndarray, Tensor))
         if not isinstance(responses, Responses):
-            values = np.asarray(responses)
-            if len(values) != len(images):
-                raise ValueError(f"{len(images)} images but responses to {len(values)} stimuli")
-            responses = Responses.from_arrays(values)
+            if len(responses) != len(images):
+                raise ValueError(f"{len(images)} images but responses to {len(responses)} stimuli")
+            responses = Responses.from_arrays(responses)
         self.images, self.image_size = images if lazy else as_pixels(images), image_size
         self.train_responses, self.val_responses = _split(responses, val, val_fraction, seed)
         if lazy:
             images[np.unique(responses.stimulus)[[0, -1]]]  # an image that isn't there is told now
-        elif responses.stimulus.max() >= len(images) or responses.stimulus.min() < 0:
-            raise ValueError(f"responses name stimulus {responses.stimulus.max()}, but there are {len(images)} images")
+        else:
+            _check_stimuli(responses.stimulus, len(images))
         if standardize:
             self.train_responses, self.val_responses = (
                 part.standardize(self.train_responses) for part in (self.train_responses, self.val_responses)
@@ -104,12 +114,27 @@ def _split(
             raise ValueError(f"val_fraction must be between 0 and 1; got {val_fraction}")
         val = np.random.default_rng(seed).permutation(n)[: max(1, round(val_fraction * n))]
     mask = np.zeros(n, dtype=bool)
-    mask[np.asarray(val)] = True
+    chosen = np.asarray(val)
+    if chosen.dtype.kind != "b":
+        chosen = as_identities(chosen, "val")
+        if len(chosen) and (chosen.max() >= n or chosen.min() < -n):
+            raise ValueError(f"val names rows of the responses, 0 to {n - 1}; got {chosen.min()} to {chosen.max()}")
+    elif chosen.shape != (n,):
+        raise ValueError(f"val is true or false for {chosen.shape} rows, and there are {n}")
+    mask[chosen] = True
     if mask.all() or not mask.any():
         raise ValueError(
             f"{int(mask.sum())} of {n} rows are for validation: training needs some, and so does validation"
         )
     return responses.rows(~mask), responses.rows(mask)
+
+
+def _check_stimuli(stimulus: np.ndarray, num_images: int) -> None:
+    low, high = int(stimulus.min()), int(stimulus.max())
+    if low < 0 or high >= num_images:
+        hint = " (do they count from 1? published lists often do)" if low == 1 and high == num_images else ""
+        raise ValueError(f"responses name stimulus {low if low < 0 else high}, but there are {num_images} images, counted "
+                         f"from 0{hint}")  # fmt: skip
 
 
 def responses_dataset(images: Any, responses: Responses, image_size: int | None, **columns: Tensor) -> ArrayDataset:

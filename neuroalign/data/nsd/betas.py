@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from neuroalign.data.gzip_files import opened_image
 from neuroalign.data.nsd.layout import HEMISPHERES, PSC_SCALE, TRIALS_PER_SESSION, NSDError, NSDPaths, readable
 from neuroalign.data.nsd.tree import Tree
 from neuroalign.data.nsd.voxels import Voxels
@@ -47,7 +46,7 @@ def _read_volume(tree: Tree, path: Path, voxels: Voxels) -> np.ndarray:
         # MATLAB wrote (x, y, z, trial); HDF5 for Python reverses the axes.
         return _hdf5(tree, path, voxels.index[:, ::-1], (TRIALS_PER_SESSION, *voxels.shape[::-1]))
     tree.fetch([path])
-    with readable(path), _open_nifti(path) as image:
+    with readable(path), opened_image(path) as image:
         proxy: Any = image.dataobj
         if (proxy.slope, proxy.inter) != (1, 0):
             raise NSDError(f"{path} scales its values by {proxy.slope}; NSD's files don't, so its units are unknown")
@@ -59,27 +58,12 @@ def _read_volume(tree: Tree, path: Path, voxels: Voxels) -> np.ndarray:
         return out
 
 
-@contextmanager
-def _open_nifti(path: Path) -> Iterator[Any]:
-    """A NIfTI image whose gzip stream is read forward once, by isal (twice as fast as zlib)."""
-    import nibabel
-    from isal import igzip, isal_zlib
-
-    try:
-        with igzip.open(path) as file:
-            yield nibabel.Nifti1Image.from_file_map({"image": nibabel.FileHolder(fileobj=file)})
-    except isal_zlib.error as error:
-        raise OSError(str(error)) from error
-
-
 def _read_surface(tree: Tree, path: Path, vertices: np.ndarray, num_vertices: int) -> np.ndarray:
     if path.suffix == ".hdf5":  # nativesurface
         return _percent(_hdf5(tree, path, vertices[:, None], (TRIALS_PER_SESSION, num_vertices)))
     tree.fetch([path])
-    with readable(path):
-        import nibabel
-
-        proxy: Any = nibabel.load(path).dataobj
+    with readable(path), opened_image(path) as image:
+        proxy: Any = image.dataobj
         _check(path, proxy.shape, (num_vertices, 1, 1, TRIALS_PER_SESSION), proxy.dtype, np.float32)
         # fsaverage holds floats that are percent signal change already, and NaN where a vertex is invalid.
         values = np.asanyarray(proxy)[vertices, 0, 0].T.astype(np.float32)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from neuroalign.data.gzip_files import opened_image
 from neuroalign.data.nsd.betas import read_session
+from neuroalign.data.nsd.findings import CheckReport, Doubtful, Finding, attempt
 from neuroalign.data.nsd.layout import (
     BETAS,
     FACTS,
@@ -23,73 +24,25 @@ from neuroalign.data.nsd.layout import (
     NSDPaths,
     readable,
 )
-from neuroalign.data.nsd.reader import read_map
+from neuroalign.data.nsd.plausible import check_distinct, check_map, same_sessions, session_sum
+from neuroalign.data.nsd.reader import MAPS, read_map
 from neuroalign.data.nsd.regions import ATLASES
 from neuroalign.data.nsd.reliability import compare_ncsnr
 from neuroalign.data.nsd.stimuli import NSDImages
-from neuroalign.data.nsd.tree import Tree, half_sessions
+from neuroalign.data.nsd.tree import Tree, dataset_of, half_sessions
 from neuroalign.data.nsd.trials import Design, read_behaviour
-from neuroalign.data.nsd.voxels import Voxels, affine_of, load_map
+from neuroalign.data.nsd.voxels import Voxels, affine_of, load_atlas, load_map
+from neuroalign.hdf5 import open_hdf5
 
 _SAMPLE = 20  # voxels that are read through all sessions
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        level: "ok", "missing" (something is not there; the rest can be used), "warning" (can be used, but look at it) or
-            "error" (damaged, inconsistent, or without it nothing can be read).
-        subject: 1 to 8, or None for what all share.
-        what: What was looked at, such as "func1pt8mm b3 betas".
-        message: What was found.
-    """
-
-    level: str
-    subject: int | None
-    what: str
-    message: str
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """Findings of :func:`check_nsd`.
-
-    Attributes:
-        root: The tree.
-        simulated: Whether it was written by :func:`neuroalign.write_simulated_nsd`.
-        findings: In the order of subjects.
-    """
-
-    root: str
-    simulated: bool
-    findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def usable(self) -> bool:
-        """Whether something can be read, and nothing is damaged or contradictory."""
-        return not self.of("error") and any(f.subject is not None for f in self.of("ok"))
-
-    def of(self, level: str) -> list[Finding]:
-        """Findings of a level."""
-        return [f for f in self.findings if f.level == level]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "root": self.root,
-            "simulated": self.simulated,
-            "usable": self.usable,
-            "findings": [asdict(f) for f in self.findings],
-        }
 
 
 def check_nsd(root: str | os.PathLike[str] | Tree, subjects: Sequence[int] | None = None) -> CheckReport:
     """Look through a tree: what is there, missing, truncated or inconsistent, for each subject, space and version.
 
-    HDF5, NIfTI and MGH files are held against their headers, gzip files against the length in their last bytes; a few
-    voxels are read through every session, and ncsnr is computed again from them. Nothing is written.
+    Files are held against their headers. gzip files (nii.gz, mgz) are read to their end and compared with their checksums,
+    a few seconds a session of NSD's size; HDF5, nii and mgh files have none. A few voxels are read through every session:
+    ncsnr is computed again from them, and two sessions that hold the same are found. Nothing is written.
 
     Args:
         root: The folder that holds ``nsddata``, ``nsddata_betas`` and ``nsddata_stimuli``.
@@ -120,32 +73,16 @@ def check_nsd(root: str | os.PathLike[str] | Tree, subjects: Sequence[int] | Non
     return report
 
 
-class _Doubtful(Exception):
-    """Raised by a check that found something to look at."""
-
-
-def _attempt(subject: int | None, what: str, check: Callable[[], str]) -> Finding:
-    """Run a check that returns what it found; its errors become findings."""
-    try:
-        return Finding("ok", subject, what, check())
-    except _Doubtful as doubt:
-        return Finding("warning", subject, what, str(doubt))
-    except FileNotFoundError as error:
-        return Finding("missing", subject, what, str(error))
-    except NSDError as error:
-        return Finding("error", subject, what, str(error))
-
-
 def _shared(tree: Tree) -> Iterator[Finding]:
     def brick() -> str:
         shape = NSDImages(tree).shape
         if shape[0] != NUM_IMAGES:
             raise NSDError(f"imgBrick holds {shape[0]} images, not {NUM_IMAGES}")
         if shape[1:] != (425, 425, 3) and not tree.simulated:
-            raise _Doubtful(f"imgBrick has images of {shape[1:]}; NSD's are (425, 425, 3)")
+            raise Doubtful(f"imgBrick has images of {shape[1:]}; NSD's are (425, 425, 3)")
         return f"{shape[0]} images of {shape[1]}x{shape[2]}"
 
-    yield _attempt(None, "image brick", brick)
+    yield attempt(None, "image brick", brick)
 
 
 def _subject(tree: Tree, subject: int) -> Iterator[Finding]:
@@ -153,7 +90,7 @@ def _subject(tree: Tree, subject: int) -> Iterator[Finding]:
     try:
         design = Design.read(tree, NSDPaths(tree.root, subject))
         yield Finding("ok", subject, "design", "30,000 trials; 73k ids, 10k ids and shared images agree")
-    except (NSDError, FileNotFoundError) as error:  # without it no trial has an image
+    except (NSDError, OSError) as error:  # without it no trial has an image
         yield Finding("error", subject, "design", str(error))
     most: list[int] = []
     for space in (*VOLUMES, *SURFACES):
@@ -171,8 +108,8 @@ def _subject(tree: Tree, subject: int) -> Iterator[Finding]:
             "error", subject, "betas", f"no session of any space and version in {paths.beta_folder.parents[1]}"
         )
     if design is not None and most:
-        stimulus = design.stimulus[design.trials(most)]
-        yield _attempt(subject, "behaviour", lambda: _behaviour(tree, paths, most, stimulus))
+        known = design
+        yield attempt(subject, "behaviour", lambda: _behaviour(tree, paths, most, known))
 
 
 def _version(tree: Tree, paths: NSDPaths, design: Design | None, shape: tuple[int, ...] | None) -> Iterator[Finding]:
@@ -196,20 +133,30 @@ def _version(tree: Tree, paths: NSDPaths, design: Design | None, shape: tuple[in
         finding
         for session in sessions
         for file in tree.session_files(paths, session) or []
-        if (finding := _attempt(subject, f"{label}: {file.name}", lambda f=file: _length(tree, f))).level != "ok"
+        if (finding := attempt(subject, f"{label}: {file.name}", lambda f=file: _length(tree, f))).level != "ok"
     ]
     yield from damaged
-    if shape is None or damaged or gaps:
-        return
-    sample, finding = _sampled(tree, paths, sessions, shape)
-    yield finding
-    if design is not None:
+    names = {finding.what.removeprefix(f"{label}: ") for finding in damaged}
+    sound = [s for s in sessions if not names & {file.name for file in tree.session_files(paths, s) or []}]
+    for name in MAPS:
+        if all(tree.exists(f) for f in paths.map_files(name)):
+            finding = attempt(subject, f"{label}: {name}", lambda n=name: _map(tree, paths, n))
+            if finding.level != "ok":
+                yield finding
+    sample, findings = _sampled(tree, paths, sound, shape)
+    yield from (f for f in findings if f.level != "ok" or not (damaged or gaps))
+    if design is not None and shape is not None:
         try:
             design.check_anchors(paths, shape)
         except NSDError as error:
             yield Finding("error", subject, "design", str(error))
-    if sample is not None and design is not None:
-        yield _attempt(subject, f"{label}: ncsnr", lambda: _ncsnr(tree, paths, sessions, *sample, design))
+    if sample is not None and design is not None and not (damaged or gaps):
+        yield attempt(subject, f"{label}: ncsnr", lambda: _ncsnr(tree, paths, sessions, *sample, design))
+
+
+def _map(tree: Tree, paths: NSDPaths, name: str) -> str:
+    check_map(read_map(tree, paths, name), name, paths.map_files(name)[0])
+    return "whole"
 
 
 def _label(paths: NSDPaths) -> str:
@@ -220,6 +167,7 @@ def _label(paths: NSDPaths) -> str:
 def _regions(tree: Tree, paths: NSDPaths) -> tuple[tuple[int, ...] | None, list[Finding]]:
     """The shape that the region files agree on, and what is wrong with them."""
     shapes: dict[str, tuple[int, ...]] = {}
+    labels: dict[str, np.ndarray] = {}
     findings = []
     what = f"{paths.space}: regions"
     for atlas in ATLASES:
@@ -227,10 +175,14 @@ def _regions(tree: Tree, paths: NSDPaths) -> tuple[tuple[int, ...] | None, list[
         if not all(tree.exists(f) for f in files):
             continue
         try:
-            maps = [load_map(f) for f in files]
-            shapes[atlas] = tuple(m.size for m in maps) if paths.is_surface else maps[0].shape
-        except NSDError as error:
+            found = load_atlas(tree, paths, atlas)
+            labels[atlas], shapes[atlas] = found.labels, found.shape
+        except (NSDError, OSError) as error:
             findings.append(Finding("error", paths.subject, what, str(error)))
+    try:
+        check_distinct(labels, {atlas: paths.label_files(atlas)[0] for atlas in labels})
+    except NSDError as error:
+        findings.append(Finding("error", paths.subject, what, str(error)))
     if not shapes:
         findings.append(Finding("missing", paths.subject, what, f"no atlas's files are there: {', '.join(ATLASES)}"))
         return None, findings
@@ -267,11 +219,8 @@ def _whole(path: Path) -> str:
 
     with readable(path):
         if path.suffix == ".hdf5":
-            import h5py
-
-            with h5py.File(path) as file:  # HDF5 refuses a file that is shorter than it was when it was closed
-                if "betas" not in file:
-                    raise NSDError(f"{path} holds no dataset 'betas'")
+            with open_hdf5(path) as file:  # HDF5 refuses a file that is shorter than it was when it was closed
+                dataset_of(file, "betas", path)
             return "whole"
         proxy: Any = nibabel.load(path).dataobj
         expected = proxy.offset + int(np.prod(proxy.shape, dtype=np.int64)) * proxy.dtype.itemsize
@@ -287,26 +236,47 @@ def _whole(path: Path) -> str:
 
 
 def _sampled(
-    tree: Tree, paths: NSDPaths, sessions: list[int], shape: tuple[int, ...]
-) -> tuple[tuple[Voxels, np.ndarray] | None, Finding]:
-    """A few voxels inside the brain through every session, and what was seen on the way."""
+    tree: Tree, paths: NSDPaths, sessions: list[int], shape: tuple[int, ...] | None
+) -> tuple[tuple[Voxels, np.ndarray] | None, list[Finding]]:
+    """A few voxels inside the brain through every session, and what was seen on the way.
+
+    A gzip file is read to its end for them, and so compared with its checksum.
+    """
     what = f"{_label(paths)}: betas"
+    voxels, findings = None, []
     try:
-        voxels = _sample_voxels(tree, paths, shape)
+        voxels = None if shape is None else _sample_voxels(tree, paths, shape)
         if voxels is None:
-            return None, Finding("missing", paths.subject, what, "no ncsnr or nsdgeneral says which voxels to look at")
-        in_hdf5 = all(f.suffix != ".gz" for s in sessions for f in tree.session_files(paths, s) or [])
-        read = sessions if in_hdf5 else sessions[:1]  # a nii.gz must be decompressed whole
-        values = np.concatenate([read_session(tree, paths, s, voxels) for s in read])
-    except (NSDError, FileNotFoundError) as error:
-        return None, Finding("error", paths.subject, what, str(error))
+            text = "no ncsnr or nsdgeneral says which voxels to look at"
+            findings.append(Finding("missing", paths.subject, what, text))
+    except (NSDError, OSError) as error:
+        findings.append(Finding("error", paths.subject, what, str(error)))
+    parts: dict[int, np.ndarray] = {}
+    for session in sessions:
+        try:
+            if voxels is not None:
+                parts[session] = read_session(tree, paths, session, voxels)
+            else:
+                for file in tree.session_files(paths, session) or []:
+                    _to_the_end(file)
+        except (NSDError, OSError) as error:
+            findings.append(Finding("error", paths.subject, what, str(error)))
+    if same := same_sessions({session: session_sum(part) for session, part in parts.items()}):
+        findings.append(Finding("error", paths.subject, what, f"{same}. Fetch them again"))
+    if voxels is None or not parts or len(parts) < len(sessions):
+        return None, findings
+    values = np.concatenate(list(parts.values()))
     invalid = int(np.isnan(values).all(0).sum())
-    text = f"{len(sessions)} sessions" + (
-        f"; {invalid} of {values.shape[1]} voxels looked at are invalid" if invalid else ""
-    )
-    if len(read) < len(sessions):
-        return None, Finding("ok", paths.subject, what, f"{text}; nii.gz: values of the first session looked at only")
-    return (voxels, values), Finding("ok", paths.subject, what, text)
+    if not same:
+        text = f"; {invalid} of {values.shape[1]} voxels looked at are invalid" if invalid else ""
+        findings.append(Finding("ok", paths.subject, what, f"{len(sessions)} sessions{text}"))
+    return (voxels, values), findings
+
+
+def _to_the_end(path: Path) -> None:
+    if path.suffix == ".gz":
+        with readable(path), opened_image(path):
+            pass
 
 
 def _sample_voxels(tree: Tree, paths: NSDPaths, shape: tuple[int, ...]) -> Voxels | None:
@@ -345,10 +315,11 @@ def _ncsnr(tree: Tree, paths: NSDPaths, sessions: list[int], voxels: Voxels, val
         return f"agrees with that of the betas in {count} voxels looked at"
     text = f"differs from that of the betas by up to {difference:.3f} in {count} voxels looked at"
     if len(sessions) < FACTS[paths.subject].sessions:
-        raise _Doubtful(f"{text}: computed from other sessions than these {len(sessions)}, or from another version")
+        raise Doubtful(f"{text}: computed from other sessions than these {len(sessions)}, or from another version")
     raise NSDError(f"{paths.map_files('ncsnr')[0]} {text}: it is another version's, or another subject's")
 
 
-def _behaviour(tree: Tree, paths: NSDPaths, sessions: list[int], stimulus: np.ndarray) -> str:
+def _behaviour(tree: Tree, paths: NSDPaths, sessions: list[int], design: Design) -> str:
+    stimulus = design.stimulus[design.trials(sessions)]
     read_behaviour(tree, paths, sessions, stimulus)
     return f"names the same images as the design in {len(stimulus)} trials"

@@ -16,14 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from neuroalign.checksums import stamp_hdf5
+from neuroalign.checksums import DamagedFileError, stamp_hdf5
+from neuroalign.data.nsd.extracted import differences, load_part, save_part
 from neuroalign.data.nsd.layout import TRIALS_PER_SESSION, NSDError, fingerprint
+from neuroalign.data.nsd.plausible import session_sum
 from neuroalign.data.nsd.reader import Request
 from neuroalign.data.nsd.regions import Roi
 from neuroalign.data.nsd.reliability import compare_ncsnr
 from neuroalign.data.nsd.tree import Tree
-from neuroalign.data.responses_file import create, read_info, write_fields
-from neuroalign.files import check_space, readable_size, whole
+from neuroalign.data.responses_file import create, write_fields
+from neuroalign.files import check_folder, check_space, readable_size, remove_leftovers, whole
 from neuroalign.processes import locked
 
 _log = logging.getLogger(__name__)
@@ -49,8 +51,11 @@ def extract_nsd(
     """Write the single trials of one subject's regions to a file that :meth:`Responses.load` reads.
 
     One session is in memory at a time. A run that was killed left the sessions it had finished in a hidden folder beside
-    ``out``, and the next one goes on from there; ``out`` itself appears when it is complete. Nothing is written in the
-    tree. A second process that wants the same file waits for the first and uses its result.
+    ``out``, each with a checksum, and the next one goes on from there; ``out`` itself appears when it is complete. Nothing is
+    written in the tree. A second process that wants the same file waits for the first and uses its result.
+
+    An ``out`` that is there is used if its checksum is right, options are the same and no file of the tree has changed since
+    (by its content; in a copied tree, whose times are others, the sessions are read and compared).
 
     Args:
         root: A folder or URL.
@@ -62,21 +67,23 @@ def extract_nsd(
         sessions: 1-based session numbers; default all on disk.
         behaviour: Join the behaviour table; default where it is there.
         maps: Maps to include, a value a voxel; default those that exist.
-        overwrite: Replace a file that was extracted with other options or from other files.
+        overwrite: Replace a file that was extracted with other options or from other files, or that is damaged.
         progress: Show a progress bar at a terminal.
         **access: ``accept_terms``, ``cache`` and others, for a URL, as in :func:`open_tree`.
 
     Returns:
-        ``out``. Its ``info`` names source files with their sizes, versions and options.
+        ``out``. Its ``info`` names files of the tree, with sizes and checksums, and options.
 
     Raises:
-        FileExistsError: If ``out`` holds something else and ``overwrite`` is not set.
+        FileExistsError: If ``out`` holds something else, is damaged, or was made from files that changed since, and
+            ``overwrite`` is not set; the message says what differs.
         OSError: If the disk is full; told before anything is written where it can be.
         FileNotFoundError: If files are missing, as in :func:`read_nsd`.
         NSDError: If files are damaged, replaced meanwhile, or contradict each other, as in :func:`read_nsd`.
 
     Warns:
-        UserWarning: If all sessions on disk were read, and the stored ncsnr is not that of their betas.
+        UserWarning: If all sessions on disk were read, and the stored ncsnr is not that of their betas; or if two sessions
+            hold the same responses.
 
     Example:
         >>> import tempfile
@@ -99,14 +106,17 @@ def extract_nsd(
 
 def _extract(request: Request, out: Path, overwrite: bool, progress: bool) -> None:
     info = request.info()
+    folder = check_folder(out.with_name(f".{out.name}.parts"))
+    remove_leftovers(out)
     if out.exists():
-        different = _differences(out, info)
+        different = _why_not(request, out, overwrite)
         if not different:
+            if folder.is_dir():  # of a run that was killed after its last step
+                shutil.rmtree(folder)
             return
         if not overwrite:
             raise FileExistsError(f"{out} holds something else than what would be extracted ({', '.join(different)} differ): "
                                   "remove it, write elsewhere, or say overwrite=True (--overwrite)")  # fmt: skip
-    folder = out.with_name(f".{out.name}.parts")
     plan = info["voxels"][:12]
     num_bytes = len(request.stimulus) * len(request.voxels.index) * 4
     names = _part_names(request, plan)
@@ -121,36 +131,57 @@ def _extract(request: Request, out: Path, overwrite: bool, progress: bool) -> No
     for session, name in track(names.items(), f"subject {request.paths.subject}", transient=True,
                                disable=not (progress and sys.stderr.isatty())):  # fmt: skip
         if not (folder / name).exists():
-            values = request.read(session)
-            if name != _part_names(request, plan)[session]:
-                raise NSDError(f"session {session} was replaced while it was read: run again")
-            with whole(folder / name) as temporary:
-                np.save(temporary, values)
-    _assemble(request, [folder / name for name in names.values()], out, info)
+            save_part(folder / name, _read(request, session, name, plan))
+    _assemble(request, {session: folder / name for session, name in names.items()}, out, info)
     shutil.rmtree(folder)
     _log.info("wrote %s, %s", out, readable_size(out.stat().st_size))
 
 
-def _assemble(request: Request, parts: Sequence[Path], out: Path, info: dict[str, Any]) -> None:
+def _why_not(request: Request, out: Path, overwrite: bool) -> list[str]:
+    """Why a file can't be used as it is."""
+    try:
+        return differences(request, out)
+    except DamagedFileError as error:
+        if overwrite:
+            _log.warning("%s: extracting it again", error)
+            return ["bytes"]
+        raise FileExistsError(f"{error}: remove it, or say overwrite=True (--overwrite) to extract it again") from error
+
+
+def _read(request: Request, session: int, name: str, plan: str) -> np.ndarray:
+    values = request.read(session)
+    if name != _part_names(request, plan)[session]:
+        raise NSDError(f"session {session} was replaced while it was read: run again")
+    return values
+
+
+def _assemble(request: Request, parts: Mapping[int, Path], out: Path, info: dict[str, Any]) -> None:
     """One file of all sessions."""
     num_voxels = len(request.voxels.index)
     some = np.linspace(0, num_voxels - 1, min(num_voxels, _CHECKED)).astype(int)
     checked = np.empty((len(request.stimulus), len(some)), dtype=np.float32)
+    sums = {}
     with whole(out) as temporary:
         with create(temporary) as file:
             shape = (len(request.stimulus), num_voxels)
-            values = file.create_dataset("values", shape, "float32")
-            for i, part in enumerate(parts):
+            stored = file.create_dataset("values", shape, "float32")
+            for i, (session, part) in enumerate(parts.items()):
                 rows = slice(i * TRIALS_PER_SESSION, (i + 1) * TRIALS_PER_SESSION)
-                session = np.load(part)
-                values[rows] = session
-                checked[rows] = session[:, some]
+                values = load_part(part, num_voxels)
+                if values is None:
+                    _log.warning("%s, which an earlier run left, is damaged: reading session %d again", part, session)
+                    values = _read(request, session, part.name, info["voxels"][:12])
+                stored[rows] = values
+                checked[rows] = values[:, some]
+                sums[session] = session_sum(checked[rows])
+                del values
             # The container's fields, around values that are in the file already.
             responses = request.responses(np.broadcast_to(np.float32(0), shape))
             write_fields(file, responses)
             agreement = _check_ncsnr(request, checked, some, responses.session)
             file.attrs["info"] = json.dumps({**info, **agreement})
         stamp_hdf5(temporary)
+    request.warn_of_copies(sums)
 
 
 def _check_ncsnr(request: Request, values: np.ndarray, some: np.ndarray, session: np.ndarray) -> dict[str, Any]:
@@ -175,20 +206,6 @@ def _part_names(request: Request, plan: str) -> dict[int, str]:
     """A file a session, named after what it holds: another choice of voxels, or a changed source, has another name."""
     tree, names = request.tree, {}
     for session in request.sessions:
-        state = [(tree.name(f), tree.size(f) if tree.is_remote else fingerprint(f)) for f in request.files(session)]
+        state = [(tree.name(f), tree.state(f) if tree.is_remote else fingerprint(f)) for f in request.files(session)]
         names[session] = f"session{session:02d}-{plan}-{hashlib.sha256(repr(state).encode()).hexdigest()[:12]}.npy"
     return names
-
-
-def _differences(out: Path, info: Mapping[str, Any]) -> list[str]:
-    """In what a file differs from one extracted with these options from these files."""
-    import h5py
-
-    try:
-        with h5py.File(out) as file:
-            there, _ = read_info(file), file["values"]
-    except (OSError, KeyError) as error:
-        raise FileExistsError(f"{out} is not a file of extracted responses, or damaged ({error}): remove it") from error
-    here = json.loads(json.dumps(dict(info)))
-    ignored = {"neuroalign", "ncsnr_difference", "ncsnr_voxels", "root"}
-    return sorted(key for key in (there.keys() | here.keys()) - ignored if there.get(key) != here.get(key))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -158,19 +156,16 @@ class NSDPaths:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn what libraries raise on a damaged file into an error that names it; notice a file replaced meanwhile."""
-    import nibabel
-
-    # ValueError: what nibabel and SciPy raise where fewer bytes come than a header promises.
-    damaged = (OSError, EOFError, ValueError, zlib.error, gzip.BadGzipFile, nibabel.filebasedimages.ImageFileError)
+    """Turn whatever libraries raise on a damaged file into an error that names it; notice a file replaced meanwhile."""
     before = fingerprint(path)
     try:
         yield
-    except (FileNotFoundError, NSDError):
+    except (NSDError, FileNotFoundError, PermissionError, Warning):
         raise
-    except damaged as error:
+    except Exception as error:  # nibabel, SciPy, h5py and isal meet damage with errors of two dozen kinds
+        said = " ".join(str(error).split()) or type(error).__name__
         raise NSDError(
-            f"{path} can't be read: truncated, damaged or of another format ({error}). Fetch it again"
+            f"{path} can't be read: truncated, damaged or of another format ({said[:300]}). Fetch it again"
         ) from error
     if fingerprint(path) != before:
         raise NSDError(f"{path} was replaced while it was read: its values may be of two versions. Read it again")

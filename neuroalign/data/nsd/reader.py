@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from neuroalign import __version__
 from neuroalign.data.nsd.betas import read_session
 from neuroalign.data.nsd.layout import PSC_SCALE, TRIALS_PER_SESSION, NSDError, NSDPaths
+from neuroalign.data.nsd.plausible import check_map, same_sessions, session_sum
 from neuroalign.data.nsd.regions import Roi, atlases_of, named
 from neuroalign.data.nsd.tree import Tree, check_sessions, open_tree
 from neuroalign.data.nsd.trials import Design, read_behaviour
@@ -70,6 +72,9 @@ def read_nsd(
         ValueError: If a region, atlas, label or space is unknown; the message lists near matches.
         PermissionError: If the root is a URL and NSD's terms were not accepted.
 
+    Warns:
+        UserWarning: If two sessions hold the same responses.
+
     Example:
         >>> import tempfile
         >>> from neuroalign.data import read_nsd, write_simulated_nsd
@@ -86,7 +91,9 @@ def read_nsd(
     request = Request.plan(
         root, subject, roi=roi, betas=betas, space=space, sessions=sessions, behaviour=behaviour, maps=maps, **access
     )
-    return request.responses(np.concatenate([request.read(session) for session in request.sessions]))
+    parts = {session: request.read(session) for session in request.sessions}
+    request.warn_of_copies({session: session_sum(part) for session, part in parts.items()})
+    return request.responses(np.concatenate(list(parts.values())))
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,8 @@ class Request:
         behaviour: By name, (trial,).
         maps: By name, (voxel,).
         roi: The regions as they were asked for.
+        sources: The files of the betas, with what tells them from changed ones.
+        side_files: The others: regions, design, behaviour and maps.
     """
 
     tree: Tree
@@ -114,6 +123,8 @@ class Request:
     behaviour: dict[str, np.ndarray]
     maps: dict[str, np.ndarray]
     roi: Any
+    sources: list[dict[str, Any]]
+    side_files: list[dict[str, Any]]
 
     @classmethod
     def plan(
@@ -135,11 +146,10 @@ class Request:
         wanted = check_sessions(tree, paths, sessions)
         join = tree.exists(paths.behaviour) if behaviour is None else behaviour
         names = _map_names(tree, paths, maps)
-        side = [
-            file for atlas in atlases_of(named(roi)) for file in paths.label_files(atlas) + paths.colour_tables(atlas)
-        ]
-        side += [paths.expdesign, *([paths.behaviour] if join else []), *(f for n in names for f in paths.map_files(n))]
+        side = side_files(tree, paths, roi, behaviour=join, maps=names)
         tree.fetch((file for file in side if tree.exists(file)), "region, design and behaviour files")
+        # Before anything is read: a file that is replaced meanwhile then differs from its record later.
+        records = [_record(tree, file, whole=True) for file in side if tree.exists(file)]
         voxels = find_voxels(tree, paths, roi)
         design = Design.read(tree, paths)
         design.check_anchors(paths, voxels.shape)
@@ -147,6 +157,7 @@ class Request:
         stimulus = design.stimulus[trials]
         files = [file for session in wanted for file in tree.session_files(paths, session) or []]
         tree.prepare(files, len(voxels.index))
+        sources = [_record(tree, file) for file in files]
         return cls(
             tree,
             paths,
@@ -157,11 +168,18 @@ class Request:
             read_behaviour(tree, paths, wanted, stimulus) if join else {},
             _read_maps(tree, paths, voxels, names),
             roi if isinstance(roi, (str, list)) else [str(name) for name in dict.fromkeys(voxels.roi)],
+            sources,
+            records,
         )
 
     def read(self, session: int) -> np.ndarray:
         """One session's responses, (750, voxel) in percent signal change."""
         return read_session(self.tree, self.paths, session, self.voxels)
+
+    def warn_of_copies(self, sums: Mapping[int, int | None]) -> None:
+        """Warn if sessions hold the same responses, by their :func:`session_sum`."""
+        if same := same_sessions(sums):
+            warnings.warn(f"{self.tree.name(self.paths.beta_folder)}: {same}. Fetch them again", stacklevel=3)
 
     def files(self, session: int) -> list[Path]:
         """The files of a session."""
@@ -188,12 +206,7 @@ class Request:
         )  # fmt: skip
 
     def info(self) -> dict[str, Any]:
-        """Where the responses come from: files, sizes, versions, options."""
-        sources = [
-            {"file": file.relative_to(self.paths.root).as_posix(), "bytes": self.tree.size(file)}
-            for session in self.sessions
-            for file in self.files(session)
-        ]
+        """Where the responses come from: files, with what tells them from changed ones, and options."""
         affine = self.voxels.affine
         return {
             "dataset": "simulated subject in NSD's layout" if self.tree.simulated else "Natural Scenes Dataset",
@@ -208,9 +221,34 @@ class Request:
             "unit": "percent signal change",
             "shape": list(self.voxels.shape),
             "affine": None if affine is None else affine.tolist(),
-            "sources": sources,
+            "behaviour": sorted(self.behaviour),
+            "maps": sorted(self.maps),
+            "sources": self.sources,
+            "side_files": self.side_files,
             "neuroalign": __version__,
         }
+
+
+def side_files(
+    tree: Tree,
+    paths: NSDPaths,
+    roi: Roi | Sequence[str] | Mapping[str, Roi],
+    *,
+    behaviour: bool | None = None,
+    maps: Sequence[str] | None = None,
+) -> list[Path]:
+    """All files but the betas that reading looks at: regions, design, behaviour and maps; some may not be there."""
+    regions = [f for atlas in atlases_of(named(roi)) for f in paths.label_files(atlas) + paths.colour_tables(atlas)]
+    join = tree.exists(paths.behaviour) if behaviour is None else behaviour
+    found = [file for name in _map_names(tree, paths, maps) for file in paths.map_files(name)]
+    return list(dict.fromkeys([*regions, paths.expdesign, *([paths.behaviour] if join else []), *found]))
+
+
+def _record(tree: Tree, file: Path, *, whole: bool = False) -> dict[str, Any]:
+    state = tree.state(file, whole=whole)
+    if whole:  # then the time says nothing more
+        state.pop("modified", None)
+    return {"file": file.relative_to(tree.root).as_posix(), **state}
 
 
 def read_map(tree: Tree, paths: NSDPaths, name: str) -> np.ndarray:
@@ -248,5 +286,6 @@ def _read_maps(tree: Tree, paths: NSDPaths, voxels: Voxels, names: Sequence[str]
         expected = (sum(voxels.shape),) if paths.is_surface else voxels.shape
         if whole.shape != expected:
             raise NSDError(f"{paths.map_files(name)[0]} has shape {whole.shape}, the region files {expected}")
+        check_map(whole, name, paths.map_files(name)[0])
         result[name] = voxels.of(whole)
     return result

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from neuroalign.addresses import HIDDEN, redacted, secrets_of
+from neuroalign.checksums import crc32_of_file
 from neuroalign.data.nsd.layout import FACTS, TRIALS_PER_SESSION, NSDError, NSDPaths
 from neuroalign.data.nsd.tree import Check, Confirm, Tree, dataset_of, read_columns
 from neuroalign.files import check_space, readable_size, whole
@@ -145,8 +146,11 @@ class RemoteTree(Tree):
             try:
                 info = self._try(lambda: self._fs().info(self._remote(path)), path)
                 tag = str(info.get("ETag") or info.get("etag") or "").strip('"')
+                modified = info.get("LastModified") or info.get("mtime") or info.get("updated") or ""
                 self._info[path] = (
-                    {"size": int(info["size"]), "etag": tag} if info.get("type", "file") == "file" else None
+                    {"size": int(info["size"]), "etag": tag, "modified": str(modified)}
+                    if info.get("type", "file") == "file"
+                    else None
                 )
             except FileNotFoundError:
                 self._info[path] = None
@@ -163,6 +167,13 @@ class RemoteTree(Tree):
         if stat is None:
             raise FileNotFoundError(f"no file {self.name(path)}")
         return stat["size"]
+
+    def state(self, path: Path, *, whole: bool = False) -> dict[str, Any]:
+        """What tells a file from a changed one: its size, and its ETag or when it changed, as far as the server tells."""
+        if whole and self._is_here(path):
+            return {"bytes": self.size(path), "crc32": crc32_of_file(path)}
+        size, stat = self.size(path), self._stat(path) or {}
+        return {"bytes": size, **{name: stat[name] for name in ("etag", "modified") if stat.get(name)}}
 
     def names(self, folder: Path) -> list[str]:
         """Names in a folder; none where the server doesn't list."""
@@ -221,7 +232,15 @@ class RemoteTree(Tree):
 
     def _records(self) -> dict[str, Any]:
         path = self.root / "transfers.json"
-        return json.loads(path.read_text()) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        try:
+            records = json.loads(path.read_text())
+            if all({"size", "etag"} <= set(record) for record in records.values()):
+                return records
+        except (ValueError, AttributeError, TypeError):
+            pass
+        raise NSDError(f"{path} is damaged: remove it, and what was fetched is fetched again")
 
     def _record(self, path: Path, entry: Mapping[str, Any]) -> None:
         with locked(self.root / ".transfers.lock", "transfers.json", watch="*transfers.json"):
@@ -257,6 +276,10 @@ class RemoteTree(Tree):
                 if isinstance(error, NSDError):
                     raise
                 raise NSDError(f"{path.name} arrived damaged: {error}") from error
+            for partial in path.parent.glob(
+                f".{glob.escape(path.name)}.*.part"
+            ):  # of versions that the server no longer has
+                partial.unlink(missing_ok=True)
             self._record(path, {**stat, "sha256": _sha256(path), "url": self.url})
 
     def _resume(self, path: Path, stat: Mapping[str, Any], out: Path, advance: Callable[[int], None]) -> None:

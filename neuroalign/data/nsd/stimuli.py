@@ -32,9 +32,12 @@ class NSDImages:
         if not self.tree.exists(self.path):
             raise FileNotFoundError(f"no file {self.path}")
         self._open: tuple[int, Any] | None = None
-        shape = self._brick().shape
+        brick = self._brick()
+        shape = brick.shape
         if len(shape) != 4 or shape[3] != 3:
             raise NSDError(f"imgBrick of {self.path} has shape {shape}, not (image, height, width, 3)")
+        if brick.dtype != np.uint8:
+            raise NSDError(f"imgBrick of {self.path} holds {brick.dtype}; NSD's holds uint8")
         self.shape: tuple[int, ...] = shape
 
     def _brick(self) -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -15,84 +15,15 @@ from typing import Any
 
 import numpy as np
 
+from neuroalign.data.nsd.cached_images import BLOCK, CachedImages, crc32_of, num_blocks, sha256_of
 from neuroalign.data.nsd.layout import NSDError
 from neuroalign.data.nsd.stimuli import NSDImages
 from neuroalign.data.nsd.tree import Tree, open_tree
-from neuroalign.files import check_space, whole
-from neuroalign.processes import locked
+from neuroalign.files import check_space, check_target, whole
+from neuroalign.processes import deaf_to_interrupts, ended_by_interrupt, locked
 
-_BLOCK = 256  # images a task, and a checksum
-
-
-class CachedImages:
-    """Images in a memory-mapped file: ``images[rows]`` gives uint8 (stimulus, height, width, channel), as the brick does.
-
-    The file is mapped once in each process, and read by the page: many workers share one copy.
-
-    Args:
-        path: The folder that :func:`cache_stimuli` made.
-
-    Attributes:
-        rows: (image,) rows of the brick that are cached, increasing.
-        shape: (image, height, width, channel).
-
-    Raises:
-        FileNotFoundError: If there is no cache, or it isn't complete.
-        NSDError: If it is damaged.
-
-    Example:
-        >>> import tempfile
-        >>> from neuroalign.data import write_simulated_nsd
-        >>> root = tempfile.mkdtemp()
-        >>> subject = write_simulated_nsd(root, np.random.rand(500, 3, 8, 8), np.arange(500) % 10)
-        >>> images = cache_stimuli(root, root + "/cache", image_size=4, rows=subject.stimulus)
-        >>> images[subject.stimulus[:7]].shape
-        (7, 4, 4, 3)
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        if not (self.path / "index.json").exists():
-            raise FileNotFoundError(f"no complete cache of stimuli at {self.path}: make it with cache_stimuli")
-        self.index: dict[str, Any] = json.loads((self.path / "index.json").read_text())
-        self.rows = np.load(self.path / "rows.npy")
-        self.shape = (len(self.rows), *self.index["image_shape"])
-        file = self.path / "images.npy"
-        if not file.exists() or file.stat().st_size < np.prod(self.shape):
-            raise NSDError(f"{file} is missing or cut short: remove {self.path} and make it again")
-        self._mapped: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_mapped": None}
-
-    def _images(self) -> np.ndarray:
-        if self._mapped is None:  # a map stays valid across a fork: nothing in it is a handle with a position
-            self._mapped = np.load(self.path / "images.npy", mmap_mode="r")
-        return self._mapped
-
-    def __getitem__(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        rows = np.asarray(rows, dtype=np.int64)
-        places = np.searchsorted(self.rows, rows).clip(max=len(self.rows) - 1)
-        missing = self.rows[places] != rows
-        if missing.any():
-            raise IndexError(
-                f"image {rows[missing][0]} (and {missing.sum() - 1} more) is not among the {len(self)} cached"
-            )
-        return self._images()[places]
-
-    def verify(self) -> None:
-        """Read everything and compare checksums.
-
-        Raises:
-            NSDError: If a block of images is not what was written; the message names it.
-        """
-        images = self._images()
-        for i, expected in enumerate(self.index["sha256"]):
-            if _checksum(images[i * _BLOCK : (i + 1) * _BLOCK]) != expected:
-                raise NSDError(f"{self.path}: images {i * _BLOCK} to {(i + 1) * _BLOCK - 1} are damaged: make it again")
+_log = logging.getLogger(__name__)
+_NAMES = {"index.json", "rows.npy", "images.npy", "progress.json", ".lock"}
 
 
 def cache_stimuli(
@@ -107,8 +38,8 @@ def cache_stimuli(
 ) -> CachedImages:
     """Resize images of the brick once, with antialiasing, into a memory-mapped file of uint8.
 
-    A run that was killed is taken up where it was; the cache is usable once it is complete. A complete cache of the same
-    images and size is used as it is.
+    A run that was killed or interrupted is taken up where it was; the cache is usable once it is complete. A complete cache
+    of the same images and size is used if its checksums are right: blocks of images that are damaged are made again.
 
     Args:
         root: A folder or URL.
@@ -124,7 +55,8 @@ def cache_stimuli(
 
     Raises:
         FileNotFoundError: If the brick is not there.
-        FileExistsError: If ``path`` holds a cache of other images or of another size.
+        FileExistsError: If ``path`` holds a cache of other images, of another size, or from a brick that has changed since
+            (by its size and by samples of its bytes), or other files.
         IndexError: If a row is not in the brick.
         ValueError: If the size is not positive.
         OSError: If the disk is too full.
@@ -145,23 +77,57 @@ def cache_stimuli(
     wanted = np.arange(len(images)) if rows is None else np.unique(np.asarray(rows, dtype=np.int64))
     if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < len(images):
         raise IndexError(f"images are 0 to {len(images) - 1}; got {wanted[0]} to {wanted[-1]}")
+    source = tree.state(images.path)
+    if "samples" in source or "etag" in source:  # then the time says nothing more
+        source.pop("modified", None)
     shape = tuple(images.shape[1:]) if image_size is None else (image_size, image_size, 3)
     settings = {
         "image_shape": list(shape),
-        "rows": hashlib.sha256(wanted.tobytes()).hexdigest(),
+        "rows": sha256_of(wanted),
         "resize": "bilinear, antialiased",
-        "source_bytes": tree.size(images.path),
+        "source": source,
     }
     path.mkdir(parents=True, exist_ok=True)
     with locked(path / ".lock", str(path), watch="*"):
-        if (path / "index.json").exists():
-            there = CachedImages(path)
-            if any(there.index.get(k) != v for k, v in settings.items()):
-                raise FileExistsError(f"{path} is a cache of other images, of another size or from another brick: remove it, "
-                                      "or choose another folder")  # fmt: skip
+        there = _usable(path, settings)
+        if there is not None:
             return there
         _fill(images, path, wanted, shape, settings, workers, progress)
     return CachedImages(path)
+
+
+def _usable(path: Path, settings: dict[str, Any]) -> CachedImages | None:
+    """A cache that is there; None where it must be made, or made again in part or whole."""
+    index = path / "index.json"
+    if not index.exists():
+        return None
+    strange = sorted({p.name for p in path.iterdir() if ".part." not in p.name} - _NAMES)
+    try:
+        there = CachedImages(path, verify=False)
+    except (NSDError, FileNotFoundError) as error:
+        if strange:
+            raise FileExistsError(
+                f"{path} holds other files, such as {strange[0]}: choose another folder ({error})"
+            ) from error
+        _log.warning("%s: making it again", error)
+        index.unlink()
+        return None
+    different = [name for name in settings if there.index.get(name) != settings[name]]
+    if different:
+        raise FileExistsError(
+            f"{path} is a cache of other images, of another size or from another brick ({', '.join(different)} differ): "
+            "remove it, or choose another folder"
+        )
+    damaged = set(there.damaged_blocks())
+    if not damaged:
+        return there
+    _log.warning(
+        "%s: %d of %d blocks of images are damaged: making them again", path, len(damaged), len(there.index["crc32"])
+    )
+    sums = {str(i): total for i, total in enumerate(there.index["crc32"]) if i not in damaged}
+    _write_json(path / "progress.json", {"settings": settings, "crc32": sums})
+    index.unlink()
+    return None
 
 
 def _fill(
@@ -175,52 +141,72 @@ def _fill(
 ) -> None:
     from rich.progress import track
 
-    file, journal = path / "images.npy", path / "progress.json"
-    started = json.loads(journal.read_text()) if journal.exists() else {}
-    if started.get("settings") != settings or not file.exists():
+    file, journal = check_target(path / "images.npy"), path / "progress.json"
+    sums = _done(file, journal, (len(rows), *shape), settings)
+    if sums is None:
         check_space(path, int(len(rows) * np.prod(shape)))
-        with whole(path / "rows.npy") as temporary:
-            np.save(temporary, rows)
-        np.lib.format.open_memmap(file, "w+", np.uint8, (len(rows), *shape)).flush()
-        started = {"settings": settings, "sha256": {}}
-    sums: dict[str, str] = started["sha256"]
-    blocks = [i for i in range(-(-len(rows) // _BLOCK)) if str(i) not in sums]
+        file.unlink(missing_ok=True)  # whoever has mapped an older one keeps it
+        try:
+            np.lib.format.open_memmap(file, "w+", np.uint8, (len(rows), *shape)).flush()
+        except OSError as error:  # which doesn't say of what file
+            raise OSError(error.errno, f"{file} can't be written: {error.strerror}") from error
+        sums = {}
+    with whole(path / "rows.npy") as temporary:
+        np.save(temporary, rows)
+    blocks = [i for i in range(num_blocks(rows)) if str(i) not in sums]
     # Spawned: a forked copy of an open HDF5 file, or of a pool of threads, can't be used.
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers else None
-    with pool or nullcontext():
+    with pool or nullcontext(), ended_by_interrupt():
         if pool is None:
             results: Any = ((i, _write_block(images, file, rows, i)) for i in blocks)
         else:
-            tasks = {pool.submit(_write_block, images, file, rows, i): i for i in blocks}
+            with deaf_to_interrupts():  # the first task starts the processes
+                tasks = {pool.submit(_write_block, images, file, rows, i): i for i in blocks}
             results = ((tasks[task], task.result()) for task in as_completed(tasks))
         shown = track(results, "resizing images", len(blocks), transient=True,
                       disable=not (progress and sys.stderr.isatty()))  # fmt: skip
         for i, checksum in shown:
             sums[str(i)] = checksum
-            with whole(journal) as temporary:
-                temporary.write_text(json.dumps(started))
-    index = {**settings, "sha256": [sums[str(i)] for i in range(len(sums))]}
-    with whole(path / "index.json") as temporary:
-        temporary.write_text(json.dumps(index))
+            _write_json(journal, {"settings": settings, "crc32": sums})
+    _write_json(path / "index.json", {**settings, "crc32": [sums[str(i)] for i in range(len(sums))]})
     journal.unlink(missing_ok=True)
 
 
-def _write_block(images: NSDImages, file: Path, rows: np.ndarray, block: int) -> str:
+def _done(file: Path, journal: Path, shape: tuple[int, ...], settings: dict[str, Any]) -> dict[str, int] | None:
+    """Checksums of the blocks that an earlier run wrote and that are whole still; None where it is to be begun anew."""
+    try:
+        started = json.loads(journal.read_text())
+        if started["settings"] != settings:
+            return None
+        images = np.load(file, mmap_mode="r")
+        if images.shape != shape or images.dtype != np.uint8:
+            return None
+        return {
+            name: total
+            for name, total in started["crc32"].items()
+            if crc32_of(images[int(name) * BLOCK : (int(name) + 1) * BLOCK]) == total
+        }
+    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _write_block(images: NSDImages, file: Path, rows: np.ndarray, block: int) -> int:
     """Read, resize and write one block of images; returns its checksum."""
     import torch
 
     from neuroalign.data.images import resize
 
     out = np.lib.format.open_memmap(file, "r+")
-    place = slice(block * _BLOCK, (block + 1) * _BLOCK)
+    place = slice(block * BLOCK, (block + 1) * BLOCK)
     pixels = images[rows[place]]
     if pixels.shape[1:] != out.shape[1:]:
         small = resize(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255, out.shape[1:3])
         pixels = (small * 255).round().byte().permute(0, 2, 3, 1).numpy()
     out[place] = pixels
     out.flush()
-    return _checksum(pixels)
+    return crc32_of(pixels)
 
 
-def _checksum(pixels: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest()
+def _write_json(path: Path, content: Any) -> None:
+    with whole(path) as temporary:
+        temporary.write_text(json.dumps(content))

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from neuroalign.data.nsd.layout import FACTS, NSDError, NSDPaths, readable
+from neuroalign import hdf5
+from neuroalign.checksums import crc32_of_file, crc32_of_samples
+from neuroalign.data.nsd.layout import FACTS, NSDError, NSDPaths, fingerprint, readable
 
 Confirm = bool | Callable[[str], bool] | None
 """How a transfer is confirmed: asked for at a terminal (None), settled (True), or by a function of the question."""
@@ -59,6 +61,12 @@ class Tree:
         """Bytes of a file."""
         return path.stat().st_size
 
+    def state(self, path: Path, *, whole: bool = False) -> dict[str, Any]:
+        """What tells a file from a changed one: its size, when it changed, and a checksum of it all or of samples."""
+        before = fingerprint(path)
+        total = {"crc32": crc32_of_file(path)} if whole else {"samples": crc32_of_samples(path)}
+        return {"bytes": before[0], "modified": before[1], **total}
+
     def names(self, folder: Path) -> list[str]:
         """Names in a folder, in order; none where there is no such folder."""
         return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
@@ -97,9 +105,7 @@ class Tree:
         Raises:
             NSDError: If the file is damaged or replaced meanwhile, or holds no such dataset.
         """
-        import h5py
-
-        with readable(path), h5py.File(path) as file:
+        with readable(path), hdf5.open_hdf5(path) as file:
             data = dataset_of(file, dataset, path)
             check(data.shape, data.dtype)
             return read_columns(data, places)
@@ -120,10 +126,13 @@ class Tree:
 
 
 def dataset_of(file: Any, name: str, path: Path) -> Any:
-    """A dataset of an open HDF5 file, or an error that names both."""
-    if name not in file:
-        raise NSDError(f"{path} holds no dataset {name!r}")
-    return file[name]
+    """A dataset that lies in an open HDF5 file itself, or an error that names both."""
+    try:
+        return hdf5.dataset(file, name)
+    except KeyError as error:
+        raise NSDError(f"{path} holds no dataset {name!r}") from error
+    except hdf5.HDF5Error as error:
+        raise NSDError(f"{path} can't be used: {error}") from error
 
 
 def read_columns(dataset: Any, places: np.ndarray) -> np.ndarray:

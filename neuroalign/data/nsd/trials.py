@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
@@ -67,14 +68,26 @@ class Design:
 
         path = paths.expdesign
         tree.fetch([path])
+        wanted = ("masterordering", "subjectim", "sharedix")
         with readable(path):
-            design = loadmat(path, variable_names=["masterordering", "subjectim", "sharedix"])
-        try:
-            # MATLAB stores the smallest unsigned type; subtracting from that would wrap.
-            ten_k = design["masterordering"].ravel().astype(np.int64)
-            images = design["subjectim"].astype(np.int64)[paths.subject - 1]
-        except (KeyError, IndexError) as error:
-            raise NSDError(f"{path} is not NSD's design file: it lacks {error}") from error
+            _check_sums(path)
+            design = loadmat(path, variable_names=wanted)
+        lacking = [name for name in wanted[:2] if name not in design]
+        if lacking:
+            raise NSDError(f"{path} is not NSD's design file: it lacks {' and '.join(map(repr, lacking))}")
+        for name in wanted:
+            values = np.asarray(design.get(name, 1))
+            if values.dtype.kind not in "iuf" or not values.size or not (values == np.floor(values)).all():
+                raise NSDError(
+                    f"{path} can't be read: damaged, as its {name} is no list of whole numbers. Fetch it again"
+                )
+        # MATLAB stores the smallest unsigned type; subtracting from that would wrap.
+        ten_k, every = design["masterordering"].ravel().astype(np.int64), design["subjectim"].astype(np.int64)
+        if every.ndim != 2 or len(every) < paths.subject:
+            raise NSDError(
+                f"{path} is not NSD's design file: subjectim has shape {every.shape}, no row of {paths.subject}"
+            )
+        images = every[paths.subject - 1]
         if not (ten_k.min() >= 1 and ten_k.max() <= len(images)):
             raise NSDError(
                 f"{path}: masterordering runs from {ten_k.min()} to {ten_k.max()}, not within 1..{len(images)}"
@@ -129,6 +142,33 @@ class Design:
         raise ValueError(unknown("split", name, SPLITS))
 
 
+def _check_sums(path: Path) -> None:
+    """Compare the checksums of a MATLAB file's compressed variables, which SciPy reads past.
+
+    A variable that isn't compressed has none.
+    """
+    from isal import isal_zlib
+
+    with path.open("rb") as file:
+        head = file.read(128)
+        if head[126:128] not in (b"IM", b"MI"):  # version 4, which has no checksums, or no MATLAB file
+            return
+        order: Literal["little", "big"] = "little" if head[126:128] == b"IM" else "big"
+        while len(tag := file.read(8)) == 8:
+            kind, size = int.from_bytes(tag[:4], order), int.from_bytes(tag[4:], order)
+            if kind != 15:  # not compressed
+                file.seek(size, os.SEEK_CUR)
+                continue
+            stream, left = isal_zlib.decompressobj(), size
+            while left > 0 and (block := file.read(min(left, 2**20))):
+                left -= len(block)
+                while block:
+                    stream.decompress(block, 2**20)
+                    block = stream.unconsumed_tail
+            if not stream.eof:
+                raise ValueError("a variable is cut short")
+
+
 def read_split(
     root: str | os.PathLike[str] | Tree, subject: int, split: str = "shared1000", **access: Any
 ) -> np.ndarray:
@@ -181,12 +221,17 @@ def read_behaviour(tree: Tree, paths: NSDPaths, sessions: Sequence[int], stimulu
     lacking = [name for name in wanted[:4] if name not in table]
     if lacking:
         raise NSDError(f"{path} is not NSD's behaviour table: it has no columns {lacking}")
+    for name in table.columns:
+        table[name] = _numbers(table[name], path, ids=name in wanted[:4])
     table = table.sort_values(["SESSION", "RUN", "TRIAL"], kind="stable")
     parts = []
     for session in sessions:
         part = table[table["SESSION"] == session]
         if len(part) != TRIALS_PER_SESSION:
-            raise NSDError(f"{path} has {len(part)} trials of session {session}, not {TRIALS_PER_SESSION}")
+            raise NSDError(
+                f"{path} has {len(part)} trials of session {session}, not {TRIALS_PER_SESSION}: it is cut short, or of other "
+                "sessions. Fetch it again"
+            )
         parts.append(part)
     joined = pd.concat(parts)
     wrong = np.flatnonzero(joined["73KID"].to_numpy(dtype=np.int64) - 1 != stimulus)
@@ -202,3 +247,21 @@ def read_behaviour(tree: Tree, paths: NSDPaths, sessions: Sequence[int], stimulu
         for column, name in COLUMNS.items()
         if column in joined
     }
+
+
+def _numbers(column: Any, path: Path, *, ids: bool) -> Any:
+    """A column as numbers; an entry that is none names its line."""
+    import pandas as pd
+
+    numbers = pd.to_numeric(column, errors="coerce").astype(np.float64)
+    wrong = np.isinf(numbers) | (numbers.isna() & column.notna())
+    if ids:
+        wrong |= numbers.isna() | (numbers % 1 != 0)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        kind, found = "a whole number" if ids else "a number", column.iloc[row]
+        found = repr(found) if isinstance(found, str) else f"{found:g}"
+        raise NSDError(
+            f"{path}, line {row + 2}: {column.name} is {found}, not {kind}: the table is damaged. Fetch it again"
+        )
+    return numbers

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from neuroalign.data.gzip_files import opened_image
 from neuroalign.data.nsd.layout import NSDError, NSDPaths, readable
+from neuroalign.data.nsd.plausible import check_distinct, check_labels
 from neuroalign.data.nsd.regions import (
     ATLASES,
     REGIONS,
@@ -63,7 +65,8 @@ def find_voxels(tree: Tree, paths: NSDPaths, roi: Roi | Sequence[str] | Mapping[
         ValueError: If a region, atlas or label is unknown; the message lists near matches.
     """
     wanted = named(roi)
-    atlases = {name: _load_atlas(tree, paths, name) for name in atlases_of(wanted)}
+    atlases = {name: load_atlas(tree, paths, name) for name in atlases_of(wanted)}
+    check_distinct({n: a.labels for n, a in atlases.items()}, {n: paths.label_files(n)[0] for n in atlases})
     shape, affine = _geometry(tree, paths, atlases)
     for name, atlas in atlases.items():
         if atlas.shape != shape:
@@ -85,7 +88,7 @@ def find_voxels(tree: Tree, paths: NSDPaths, roi: Roi | Sequence[str] | Mapping[
     return Voxels(np.concatenate(places), np.array(names), shape, affine)
 
 
-def _load_atlas(tree: Tree, paths: NSDPaths, name: str) -> Atlas:
+def load_atlas(tree: Tree, paths: NSDPaths, name: str) -> Atlas:
     """Read an atlas of a tree."""
     files = paths.label_files(name)
     if any(not tree.exists(file) for file in files):
@@ -99,7 +102,8 @@ def _load_atlas(tree: Tree, paths: NSDPaths, name: str) -> Atlas:
     else:
         labels, affine = load_map(files[0]), affine_of(files[0])
         shape = labels.shape
-    return Atlas(np.rint(labels).astype(np.int64), shape, affine, _names(tree, paths, name))
+    names = _names(tree, paths, name)
+    return Atlas(check_labels(labels, name, names, files[0]), shape, affine, names)
 
 
 def _names(tree: Tree, paths: NSDPaths, atlas: str) -> Mapping[str, int]:
@@ -107,7 +111,10 @@ def _names(tree: Tree, paths: NSDPaths, atlas: str) -> Mapping[str, int]:
         if tree.exists(path):
             tree.fetch([path])
             with readable(path):
-                return read_colour_table(path.read_text())
+                names = read_colour_table(path.read_text(encoding="utf-8"))
+                if not names:
+                    raise ValueError("it names no label")
+                return names
     return ATLASES.get(atlas, {})
 
 
@@ -130,7 +137,7 @@ def _own_mask(mask: Roi, shape: tuple[int, ...] | None, affine: np.ndarray | Non
     if isinstance(mask, (str, os.PathLike)):
         path = Path(mask)
         where = str(path)
-        values = np.load(path) if path.suffix == ".npy" else load_map(path)
+        values = _load_array(path) if path.suffix == ".npy" else load_map(path)
         if path.suffix != ".npy" and affine is not None and not np.allclose(affine_of(path), affine, atol=1e-3):
             raise NSDError(f"{path} lies elsewhere than this subject's volume (another affine): resample it first")
     else:
@@ -141,12 +148,19 @@ def _own_mask(mask: Roi, shape: tuple[int, ...] | None, affine: np.ndarray | Non
     expected: tuple[int, ...] | None = (sum(shape),) if is_surface and shape else shape
     if expected and values.shape != expected:
         raise NSDError(f"{where} has shape {values.shape}; in this subject and space it must be {expected}")
+    if values.dtype.kind not in "fiub":
+        raise NSDError(f"{where} holds {values.dtype}, not a number a voxel")
     values = values.astype(np.float64)
     refuse_infinite(values, where)
     inside = np.nan_to_num(values) > 0
     if not inside.any():
         raise NSDError(f"{where} has no voxel above 0")
     return inside
+
+
+def _load_array(path: Path) -> np.ndarray:
+    with readable(path):
+        return np.load(path)
 
 
 def _geometry(tree: Tree, paths: NSDPaths, atlases: Mapping[str, Atlas]) -> tuple[tuple[int, ...], np.ndarray | None]:
@@ -166,12 +180,17 @@ def _geometry(tree: Tree, paths: NSDPaths, atlases: Mapping[str, Atlas]) -> tupl
 
 
 def load_map(path: str | os.PathLike[str]) -> np.ndarray:
-    """A volume or surface map as it is stored."""
-    import nibabel
+    """A volume or surface map as it is stored, read to the end of its file.
 
+    Raises:
+        NSDError: If the file is damaged, or holds no numbers.
+    """
     path = Path(path)
-    with readable(path):
-        return np.asanyarray(nibabel.load(path).dataobj)
+    with readable(path), opened_image(path) as image:
+        values = np.asanyarray(image.dataobj)
+    if values.dtype.kind not in "fiub":
+        raise NSDError(f"{path} holds {values.dtype}, not a number a voxel")
+    return values
 
 
 def affine_of(path: str | os.PathLike[str]) -> np.ndarray:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Literal
 
 import torch
@@ -11,9 +9,19 @@ from torch import Tensor
 
 from neuroalign.perturbations.attacks.base import Classifier, describe
 from neuroalign.perturbations.attacks.budget import Norm, steepest
-from neuroalign.perturbations.attacks.objectives import Objective, objective, targeted_difference_of_logits_ratio
+from neuroalign.perturbations.attacks.objectives import (
+    Objective,
+    objective,
+    of_logits,
+    reached,
+    targeted_difference_of_logits_ratio,
+)
 from neuroalign.perturbations.attacks.restarts import RestartedAttack
+from neuroalign.perturbations.attacks.targets import Targeting, check_targeting, targeting_name
 
+_ALL_TARGETS = (
+    "loss='dlr-targeted' goes toward every class in turn to fool with any; toward one, take 'dlr', 'ce' or 'margin'"
+)
 _MOMENTUM, _RHO = 0.25, 0.75  # of the paper
 
 
@@ -24,12 +32,16 @@ class APGD(RestartedAttack):
         norm: "linf" or "l2".
         steps: Gradient steps of a run.
         restarts: Runs from random points; an image fooled by one is left out of the next.
-        loss: "ce", "dlr", "margin", or "dlr-targeted": a run toward each of the ``num_targets`` classes of highest logit.
+        loss: "ce", "dlr", "margin", or "dlr-targeted": a run toward each of the ``num_targets`` classes of highest logit,
+            of which any that fools will do.
         num_targets: Targets of "dlr-targeted"; where there are fewer other classes, all of them.
-        seed: Of the random starts.
+        targeted: Pull each image toward one class until it is taken for that: True or "random" for another class at
+            random, or "least-likely"; see :class:`PGD`. "dlr" is then the paper's targeted DLR, of the target's logit and
+            the label's: it doesn't ask whether a third class lies above the target, as "ce" and "margin" do.
+        seed: Of the random starts and targets.
 
     Raises:
-        ValueError: Called with "dlr" on fewer than 3 classes, or with "dlr-targeted" on fewer than 4.
+        ValueError: Called with "dlr" on fewer than 3 classes, or with "dlr-targeted" or toward a target on fewer than 4.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 5)).eval()
@@ -39,6 +51,7 @@ class APGD(RestartedAttack):
     """
 
     random_start = True
+    takes_target = True
 
     def __init__(
         self,
@@ -48,6 +61,7 @@ class APGD(RestartedAttack):
         restarts: int = 1,
         loss: Literal["ce", "dlr", "margin", "dlr-targeted"] = "ce",
         num_targets: int = 9,
+        targeted: bool | Targeting = False,
         seed: int = 0,
     ) -> None:
         super().__init__(norm)
@@ -58,31 +72,40 @@ class APGD(RestartedAttack):
         if loss != "dlr-targeted":
             objective(loss)
         self.steps, self.restarts, self.loss, self.num_targets, self.seed = steps, restarts, loss, num_targets, seed
+        self.targeted = check_targeting(targeted)
+        if self.targeted is not None and loss == "dlr-targeted":
+            raise ValueError(_ALL_TARGETS)
 
     @property
     def name(self) -> str:
         """Short name for logs and tables."""
-        return f"apgd-{self.loss}-{self.norm}"
+        return f"apgd-{self.loss}-{self.norm}" + targeting_name(self.targeted)
 
-    def runs(self, classifier: Classifier, images: Tensor, labels: Tensor) -> list[tuple[Objective, Tensor | None]]:
+    def runs(
+        self, classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None = None
+    ) -> list[tuple[Objective, Tensor | None]]:
         """The loss as often as there are restarts, for each target class where it has targets."""
+        if targets is not None:
+            if self.loss == "dlr-targeted":
+                raise ValueError(_ALL_TARGETS)
+            return [(objective(self.loss, targeted=True), targets)] * self.restarts
         if self.loss != "dlr-targeted":
             return [(objective(self.loss), None)] * self.restarts
         logits = classifier.logits(images)
         others = logits.scatter(1, labels[:, None], -torch.inf)
-        targets = others.topk(min(self.num_targets, logits.shape[1] - 1), dim=1).indices.unbind(1)
-        return [(targeted_difference_of_logits_ratio, target) for target in targets] * self.restarts
+        rivals = others.topk(min(self.num_targets, logits.shape[1] - 1), dim=1).indices.unbind(1)
+        return [(targeted_difference_of_logits_ratio, rival) for rival in rivals] * self.restarts
 
     def run(
         self, classifier: Classifier, images: Tensor, x: Tensor, labels: Tensor, radius: Tensor, loss: Objective,
-        targets: Tensor | None,
+        targets: Tensor | None, *, targeted: bool = False,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Steps that halve, until the first success."""
         result = x.clone()
         fooled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         active = torch.arange(len(x), device=x.device)
-        logits, value, gradient = classifier.gradient(x, _of(loss, labels, targets))
-        wrong = logits.argmax(1) != labels
+        logits, value, gradient = classifier.gradient(x, of_logits(loss, labels, targets))
+        wrong = reached(logits, labels, targets if targeted else None)
         fooled |= wrong
         state = _State(images, x, labels, radius, targets, value, gradient).only(~wrong)
         active = active[~wrong]
@@ -95,8 +118,8 @@ class APGD(RestartedAttack):
             momentum = _MOMENTUM if t > 1 else 0.0
             moved = self.move(state.images, state.x, state.before, step, state.radius, momentum)
             state.before, state.x = state.x, moved
-            logits, value, gradient = classifier.gradient(state.x, _of(loss, state.labels, state.targets))
-            wrong = logits.argmax(1) != state.labels
+            logits, value, gradient = classifier.gradient(state.x, of_logits(loss, state.labels, state.targets))
+            wrong = reached(logits, state.labels, state.targets if targeted else None)
             result[active], fooled[active] = state.x, wrong
             state.record(value, gradient)
             active, state = active[~wrong], state.only(~wrong)
@@ -107,14 +130,11 @@ class APGD(RestartedAttack):
         return result, fooled
 
     def __repr__(self) -> str:
-        targets = {"num_targets": self.num_targets} if self.loss == "dlr-targeted" else {}
+        targets: dict[str, int | str] = {"num_targets": self.num_targets} if self.loss == "dlr-targeted" else {}
+        targets |= {} if self.targeted is None else {"targeted": self.targeted}
         return describe(
             self, norm=self.norm, steps=self.steps, restarts=self.restarts, loss=self.loss, **targets, seed=self.seed
         )
-
-
-def _of(loss: Objective, labels: Tensor, targets: Tensor | None) -> Callable[[Tensor], Tensor]:
-    return partial(loss, labels=labels) if targets is None else partial(loss, labels=labels, targets=targets)
 
 
 class _State:

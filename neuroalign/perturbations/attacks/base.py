@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from neuroalign.functional.devices import check_devices
 from neuroalign.perturbations.attacks.budget import Norm, check_norm, length, per_sample
-from neuroalign.perturbations.pixel_classifier import no_logits
+from neuroalign.perturbations.attacks.classes import ClassRange, as_classes, as_index, check_targets
+from neuroalign.perturbations.attacks.objectives import reached
+from neuroalign.perturbations.attacks.targets import Targeting, choose_targets
+from neuroalign.perturbations.pixel_classifier import asked, no_logits
 from neuroalign.types import check_images
+
+NO_GRADIENT = (
+    "no gradient reaches the images: the model is quantised, detaches its outputs or runs under no_grad, and can't be "
+    "attacked along gradients; Square attacks without gradients (see masking_report)"
+)
 
 
 class Classifier:
@@ -21,6 +30,8 @@ class Classifier:
     Args:
         model: From images (stimulus, channel, height, width) in [0, 1] to logits (stimulus, class).
         allow_no_gradient: Take a gradient of 0 where none reaches the images, in place of an error.
+        classes: Labels and targets (stimulus,) int64, by what they are called in messages; the first pass refuses those
+            that the model doesn't have.
 
     Attributes:
         num_forward: Images that went through the model so far.
@@ -32,10 +43,19 @@ class Classifier:
         (torch.Size([5, 3]), 5)
     """
 
-    def __init__(self, model: Callable[[Tensor], Tensor], *, allow_no_gradient: bool = False) -> None:
+    def __init__(
+        self,
+        model: Callable[[Tensor], Tensor],
+        *,
+        allow_no_gradient: bool = False,
+        classes: Mapping[str, Tensor] | None = None,
+    ) -> None:
         if isinstance(model, type):
             raise TypeError(f"the model is a class: make an object of it, {model.__name__}(...)")
+        if not callable(model):
+            raise TypeError(f"the model must be callable, from images to logits; got {model!r}")
         self._allow_no_gradient = allow_no_gradient
+        self._range = ClassRange(classes or {})
         # Its wrapper would synchronise buffers in every pass, and processes attack by different numbers of passes.
         self.model = model.module if isinstance(model, DistributedDataParallel) else model
         parameters = model.parameters() if isinstance(model, nn.Module) else ()
@@ -47,7 +67,7 @@ class Classifier:
         """Logits (stimulus, class) in float32, with a graph where gradients are enabled."""
         self.num_forward += len(images)
         with torch.autocast(images.device.type, enabled=False):
-            logits = self.model(images if self._dtype is None else images.to(self._dtype))
+            logits = asked(self.model, images if self._dtype is None else images.to(self._dtype))
         if not isinstance(logits, Tensor):
             raise TypeError(no_logits(logits))
         if logits.ndim != 2 or len(logits) != len(images) or logits.shape[1] < 2:
@@ -55,6 +75,7 @@ class Classifier:
                 f"the model must return logits (stimulus, class) of at least 2 classes; for {len(images)} images it "
                 f"returned shape {tuple(logits.shape)}"
             )
+        self._range.check(logits.shape[1])
         logits = logits.float()
         if not bool(logits.detach().isfinite().all()):
             raise ValueError("the model gives NaN or infinite logits on these images")
@@ -85,10 +106,7 @@ class Classifier:
             if gradient is None and self._allow_no_gradient:
                 gradient = torch.zeros_like(images)
             if gradient is None:
-                raise ValueError(
-                    "no gradient reaches the images: is the model wrapped in no_grad, detached, or rounding? See "
-                    "masking_report; Square attacks without gradients"
-                )
+                raise ValueError(NO_GRADIENT)
         self.num_backward += len(images)
         return logits.detach(), value.detach(), gradient
 
@@ -98,18 +116,25 @@ class Classifier:
         Args:
             images: (stimulus, channel, height, width).
             classes: (stimulus, wanted) int64, which logits of each image.
+
+        Raises:
+            ValueError: If the logits are not finite or no gradient reaches the images.
         """
         with torch.enable_grad():
             images = images.detach().requires_grad_()
             logits = self.forward(images)
             wanted = logits.gather(1, classes).unbind(1)
-            gradients = [torch.autograd.grad(z.sum(), images, retain_graph=True)[0] for z in wanted]
+            if not logits.requires_grad:
+                raise ValueError(NO_GRADIENT)
+            gradients = [torch.autograd.grad(z.sum(), images, retain_graph=True, allow_unused=True)[0] for z in wanted]
+            if any(gradient is None for gradient in gradients):
+                raise ValueError(NO_GRADIENT)
         self.num_backward += len(images) * len(gradients)
         return logits.detach(), torch.stack(gradients, 1)
 
-    def fooled(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Whether each image is misclassified: (stimulus,) bool."""
-        return self.logits(images).argmax(1) != labels
+    def fooled(self, images: Tensor, labels: Tensor, targets: Tensor | None = None) -> Tensor:
+        """Whether each image is misclassified or, where targets are given, predicted as its target: (stimulus,) bool."""
+        return reached(self.logits(images), labels, targets)
 
 
 class Attack(ABC):
@@ -122,9 +147,15 @@ class Attack(ABC):
 
     Attributes:
         takes_start: Whether :meth:`search` can begin at given images.
+        takes_target: Whether :meth:`search` can pull each image toward a class that it is given as ``target``.
+        targeted: How an attack that was made targeted chooses that class, "random" or "least-likely"; None: untargeted.
+        seed: Of what is random.
     """
 
     takes_start = False
+    takes_target = False
+    targeted: Targeting | None = None
+    seed: int = 0
 
     def __init__(self, norm: Norm) -> None:
         self.norm = check_norm(norm)
@@ -144,7 +175,9 @@ class Attack(ABC):
         index: Tensor,
         start: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Perturbed images within their budgets, and whether each is misclassified.
+        """Perturbed images within their budgets, and whether each is misclassified (as whatever class).
+
+        Attacks with ``takes_target`` have a further argument ``target``, (stimulus,) int64 or None.
 
         Args:
             classifier: The model.
@@ -155,24 +188,76 @@ class Attack(ABC):
             start: Images in the balls to begin at, for attacks that can.
         """
 
+    def aim(
+        self, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, target: Tensor | None
+    ) -> Tensor | None:
+        """Targets (stimulus,): those given, else those that the attack chooses; None where it is untargeted."""
+        if target is not None or self.targeted is None:
+            return target
+        return choose_targets(self.targeted, classifier, images, labels, index, seed=self.seed)
+
+    def targets(self, model: nn.Module, images: Tensor, labels: Tensor, *, index: Tensor | None = None) -> Tensor:
+        """The classes (stimulus,) int64 toward which a targeted attack pulls these images, to count how many it reached.
+
+        Args:
+            model: As for a call.
+            images: (stimulus, channel, height, width) in [0, 1].
+            labels: (stimulus,) integers.
+            index: (stimulus,) identity of each image; give the same to the call.
+
+        Raises:
+            ValueError: If the attack is untargeted, or images or labels are not what they should be.
+
+        Example:
+            >>> from neuroalign import PGD
+            >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
+            >>> images, labels = torch.rand(5, 3, 2, 2), torch.tensor([0, 1, 2, 0, 1])
+            >>> targets = PGD(targeted=True).targets(model, images, labels)
+            >>> bool((targets == labels).any())
+            False
+        """
+        if self.targeted is None:
+            raise ValueError(f"{self!r} is untargeted: make it with targeted=True or targeted='least-likely'")
+        check_images(images)
+        with torch.inference_mode(False), torch.no_grad():
+            y = as_classes(labels, len(images), images.device)
+            classifier = Classifier(model, classes={"labels": y})
+            return choose_targets(
+                self.targeted, classifier, images.detach().clone().float(), y, as_index(index, len(y)), seed=self.seed
+            )
+
     def __call__(
-        self, model: nn.Module, images: Tensor, labels: Tensor, eps: float | Tensor, *, index: Tensor | None = None
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        eps: float | Tensor,
+        *,
+        index: Tensor | None = None,
+        target: Tensor | None = None,
     ) -> Tensor:
         """Perturbed images, (stimulus, channel, height, width) in [0, 1].
 
         Args:
             model: From images in [0, 1] to logits, its normalisation inside, in eval mode.
             images: (stimulus, channel, height, width) in [0, 1].
-            labels: (stimulus,) int64.
+            labels: (stimulus,) classes in 0..C-1: a tensor of any integer type, an array or a list.
             eps: Budget in pixel units, a number or one value an image (stimulus,).
             index: (stimulus,) identity of each image, which seeds what is random; default its place in the batch.
+            target: (stimulus,) classes toward which the images are pulled, in place of away from their labels; for FGSM,
+                PGD, APGD, Carlini & Wagner and FMN. An attack made with ``targeted`` chooses them itself.
 
         Raises:
-            ValueError: If images are not in [0, 1] (normalised, perhaps), eps is negative, or the logits are not finite.
+            ValueError: If images are not in [0, 1] (normalised, perhaps), labels or targets are not classes of the model,
+                a target is the image's own label, the attack has no targeted form, eps is negative, the logits are not
+                finite, or no gradient reaches the images.
         """
         check_images(images)
-        if len(labels) != len(images):
-            raise ValueError(f"{len(images)} images but {len(labels)} labels")
+        if target is not None and not self.takes_target:
+            raise ValueError(
+                f"{type(self).__name__} has no targeted form: FGSM, PGD, APGD, CarliniWagner and FMN take a target"
+            )
+        check_devices(labels=labels if isinstance(labels, Tensor) else None)
         if isinstance(model, nn.Module) and model.training:
             warnings.warn(
                 "the model is in train mode: dropout makes its gradients noisy and BatchNorm's statistics move; call "
@@ -180,10 +265,14 @@ class Attack(ABC):
                 stacklevel=2,
             )
         with torch.inference_mode(False), torch.no_grad():
-            x, y = images.detach().clone().float(), labels.clone()
+            x, y = images.detach().clone().float(), as_classes(labels, len(images), images.device)
+            classes, given = {"labels": y}, {}
+            if target is not None:
+                classes["targets"] = given["target"] = as_classes(target, len(x), x.device, what="targets")
+                check_targets(given["target"], y)
             radius = per_sample(eps, x, self.norm)
-            index = torch.arange(len(x)) if index is None else index.cpu().clone()
-            found, _ = self.search(Classifier(model), x, y, radius, index)
+            index = as_index(index, len(x))
+            found, _ = self.search(Classifier(model, classes=classes), x, y, radius, index, **given)
         excess = float((length(found - x, self.norm) - radius).max())
         if not excess <= 1e-5:  # a fault of ours, or of an attack somebody wrote: its accuracy would mean nothing
             raise RuntimeError(f"{self!r} left the ball by {excess:.2g}")

@@ -28,12 +28,15 @@ def check_norm(norm: str) -> Norm:
 
 
 def per_sample(eps: float | Tensor, images: Tensor, norm: Norm) -> Tensor:
-    """Budgets as (stimulus, 1, 1, 1), from a number or one value an image.
+    """Budgets as (stimulus, 1, 1, 1), from a number or one value an image; an infinite one is the whole box.
 
     Raises:
-        ValueError: If a budget is negative or NaN, there are not as many as images, or a pixel's is above 1.
+        ValueError: If a budget is no number, negative or NaN, there are not as many as images, or a pixel's is above 1.
     """
-    eps = torch.as_tensor(eps, dtype=images.dtype, device=images.device)
+    try:
+        eps = torch.as_tensor(eps, dtype=images.dtype, device=images.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"eps must be a number or one value an image ({len(images)}); got {eps!r}") from error
     if eps.ndim > 1 or (eps.ndim == 1 and len(eps) != len(images)):
         raise ValueError(f"eps must be a number or one value an image ({len(images)}); got shape {tuple(eps.shape)}")
     if not bool((eps >= 0).all()):
@@ -42,6 +45,7 @@ def per_sample(eps: float | Tensor, images: Tensor, norm: Norm) -> Tensor:
         raise ValueError(
             f"eps is in pixels of [0, 1], where a change of 1 is everything; got {float(eps.max()):g}: divide by 255?"
         )
+    eps = torch.where(eps.isinf(), math.sqrt(images[0].numel()), eps)
     return eps.expand(len(images))[:, None, None, None]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from neuroalign.perturbations.attacks.base import Attack, Classifier, describe
@@ -21,10 +22,21 @@ class _Shell(nn.Module):
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
-        self._ask = classifier.forward
+        self._ask, self._dtype = classifier.forward, torch.get_default_dtype()
 
     def forward(self, images: Tensor) -> Tensor:
-        return self._ask(images)
+        with _default_dtype(self._dtype):  # the model's surroundings, not the attack's
+            return self._ask(images)
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @contextmanager
@@ -35,8 +47,9 @@ def _undone(classifier: Classifier, seed: int) -> Iterator[_Shell]:
     model = classifier.model if isinstance(classifier.model, nn.Module) else nn.Identity()
     try:
         logger.setLevel(logging.CRITICAL)
-        with attacking(model, seed):
-            yield _Shell(classifier).eval()
+        shell = _Shell(classifier).eval()
+        with attacking(model, seed), _default_dtype(torch.float32):  # theirs mix what they make with our float32 images
+            yield shell
     finally:
         logger.setLevel(level)
         sys.settrace(trace)
@@ -88,7 +101,9 @@ class AutoAttack(Attack):
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """One run for each budget among those of the images."""
         found = images.clone()
-        attacks, num_targets = self._choose(classifier.logits(images[:1]).shape[1])
+        # With its gradient: a model without one is told so in our words, not by autograd.
+        logits, _, _ = classifier.gradient(images[:1], lambda z: z.sum(1))
+        attacks, num_targets = self._choose(logits.shape[1])
         self.ran = f"{', '.join(attacks)} with {num_targets} targets"
         for budget in eps.unique().tolist():
             rows = (eps[:, 0, 0, 0] == budget).nonzero()[:, 0]
@@ -160,6 +175,7 @@ class BrendelBethge(MinimalNormAttack):
             return found, fooled
         kinds = {"linf": "LinfinityBrendelBethgeAttack", "l2": "L2BrendelBethgeAttack"}
         attack = getattr(foolbox.attacks, kinds[self.norm])(steps=self.steps)
+        classifier.gradient(images[:1], lambda z: z.sum(1))  # refuses a model without one in our words
         with _undone(classifier, self.seed) as shell:
             model = foolbox.PyTorchModel(shell, bounds=(0, 1), device=images.device)
             walked = attack.run(

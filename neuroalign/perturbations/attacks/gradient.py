@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from typing import Literal
 
 import torch
@@ -12,8 +11,15 @@ from torch import Tensor
 
 from neuroalign.perturbations.attacks.base import Attack, Classifier, describe
 from neuroalign.perturbations.attacks.budget import Norm, project, steepest
-from neuroalign.perturbations.attacks.objectives import Objective, margin, objective
+from neuroalign.perturbations.attacks.objectives import (
+    Objective,
+    margin,
+    objective,
+    of_logits,
+    reached,
+)
 from neuroalign.perturbations.attacks.restarts import RestartedAttack
+from neuroalign.perturbations.attacks.targets import Targeting, check_targeting, targeting_name, targeting_settings
 
 AttackLoss = Literal["margin", "ce", "dlr"]
 
@@ -25,6 +31,8 @@ class FGSM(Attack):
         norm: "linf" or "l2" (Euclidean over channel, height and width, in pixel units; the fast gradient method).
         loss: What is increased: "ce", cross-entropy, as in the literature; "margin", the largest other logit minus the true
             one, whose gradient doesn't vanish for a confident network; or "dlr".
+        targeted: Step toward a class: True or "random" for another class at random, or "least-likely"; see :class:`PGD`.
+        seed: Of random targets.
 
     Its name in tables tells the loss where it isn't cross-entropy.
 
@@ -45,25 +53,33 @@ class FGSM(Attack):
         Goodfellow, Shlens & Szegedy 2015, arXiv 1412.6572.
     """
 
-    def __init__(self, norm: Norm = "linf", *, loss: AttackLoss = "ce") -> None:
+    takes_target = True
+
+    def __init__(
+        self, norm: Norm = "linf", *, loss: AttackLoss = "ce", targeted: bool | Targeting = False, seed: int = 0
+    ) -> None:
         super().__init__(norm)
-        self.loss, self._objective = loss, objective(loss)
+        objective(loss)
+        self.loss, self.targeted, self.seed = loss, check_targeting(targeted), seed
 
     @property
     def name(self) -> str:
         """Short name for logs and tables."""
-        return f"fgsm-{self.norm}" + ("" if self.loss == "ce" else f"-{self.loss}")
+        return f"fgsm-{self.norm}" + ("" if self.loss == "ce" else f"-{self.loss}") + targeting_name(self.targeted)
 
     def search(
-        self, classifier: Classifier, images: Tensor, labels: Tensor, eps: Tensor, index: Tensor, start: Tensor | None = None
+        self, classifier: Classifier, images: Tensor, labels: Tensor, eps: Tensor, index: Tensor,
+        start: Tensor | None = None, target: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """One step."""
-        _, _, gradient = classifier.gradient(images, partial(self._objective, labels=labels))
+        targets = self.aim(classifier, images, labels, index, target)
+        loss = objective(self.loss, targeted=targets is not None)
+        _, _, gradient = classifier.gradient(images, of_logits(loss, labels, targets))
         found = project(eps * steepest(gradient, self.norm), images, eps, self.norm)
         return found, classifier.fooled(found, labels)
 
     def __repr__(self) -> str:
-        return describe(self, norm=self.norm, loss=self.loss)
+        return describe(self, norm=self.norm, loss=self.loss, **targeting_settings(self.targeted, self.seed))
 
 
 class PGD(RestartedAttack):
@@ -86,9 +102,13 @@ class PGD(RestartedAttack):
         random_start: Start the first run at a random point, too.
         momentum: Share of the last move that a step keeps, as in APGD (where it is 0.25); 0 for none.
         patience: Abandon an image after so many steps when, at three times the rate at which its margin rose in the
-            last two, the rest of the run would not fool it; None never.
+            last two, the rest of the run would not fool it; None never. Not toward targets, which are often reached late.
         early_stop: Stop at an image's first success; otherwise a run goes on raising the loss, as in adversarial training.
-        seed: Of the random starts.
+        targeted: Pull each image toward a class in place of away from its label: True or "random", toward another class
+            drawn for each image from (seed, image index), as in the average case of Carlini & Wagner; "least-likely",
+            toward the one of lowest logit (Kurakin et al. 2017). The run of an image stops when it is taken for that
+            class. To choose the classes yourself, give ``target`` (stimulus,) to the call, whatever ``targeted`` is.
+        seed: Of the random starts and targets.
 
     Call it as ``attack(model, images, labels, eps)``; ``index`` (stimulus,) identifies the images, default their place
     in the batch.
@@ -102,10 +122,15 @@ class PGD(RestartedAttack):
         >>> perturbed = PGD("l2", steps=5, restarts=2)(model, images, labels, eps=0.5)
         >>> bool((perturbed - images).flatten(1).norm(dim=1).max() <= 0.5 + 1e-6)
         True
+        >>> toward_the_next = PGD()(model, images, labels, eps=0.5, target=(labels + 1) % 3)
+        >>> toward_the_next.shape, PGD(targeted=True).name
+        (torch.Size([5, 3, 2, 2]), 'pgd20-linf-margin-cosine-targeted-random')
 
     Source:
         Madry et al. 2018, arXiv 1706.06083.
     """
+
+    takes_target = True
 
     def __init__(
         self,
@@ -119,6 +144,7 @@ class PGD(RestartedAttack):
         momentum: float = 0.0,
         patience: int | None = None,
         early_stop: bool = True,
+        targeted: bool | Targeting = False,
         seed: int = 0,
     ) -> None:
         super().__init__(norm)
@@ -130,17 +156,28 @@ class PGD(RestartedAttack):
             raise ValueError(f"patience must be at least 2 steps, or None; got {patience}")
         self.steps, self.restarts, self.rel_step_size, self.seed = steps, restarts, rel_step_size, seed
         self.loss, self.random_start, self.momentum, self.patience = loss, random_start, momentum, patience
-        self.early_stop = early_stop
-        self._objectives = [objective(name) for name in ([loss] if isinstance(loss, str) else loss)]
+        self.early_stop, self.targeted = early_stop, check_targeting(targeted)
+        self._losses = [loss] if isinstance(loss, str) else list(loss)
+        for name in self._losses:
+            objective(name)
 
     @classmethod
-    def madry(cls, norm: Norm = "linf", *, steps: int = 40, restarts: int = 1, seed: int = 0) -> PGD:
+    def madry(
+        cls,
+        norm: Norm = "linf",
+        *,
+        steps: int = 40,
+        restarts: int = 1,
+        targeted: bool | Targeting = False,
+        seed: int = 0,
+    ) -> PGD:
         """The literature's attack: cross-entropy, from a random point of the ball, constant steps of 2.5 eps / steps.
 
         Args:
             norm: "linf" or "l2".
             steps: Gradient steps of a run.
             restarts: Runs, each from a random point.
+            targeted: See :class:`PGD`.
             seed: Of the random points.
 
         Example:
@@ -151,39 +188,54 @@ class PGD(RestartedAttack):
             Madry et al. 2018, arXiv 1706.06083 (section 5 has the 2.5 eps / steps).
         """
         return cls(
-            norm, steps=steps, restarts=restarts, loss="ce", rel_step_size=2.5 / steps, random_start=True, seed=seed
-        )
+            norm, steps=steps, restarts=restarts, loss="ce", rel_step_size=2.5 / steps, random_start=True,
+            targeted=targeted, seed=seed,
+        )  # fmt: skip
 
     @classmethod
-    def two_losses(cls, norm: Norm = "linf", *, steps: int = 20, seed: int = 0) -> PGD:
+    def two_losses(
+        cls, norm: Norm = "linf", *, steps: int = 20, targeted: bool | Targeting = False, seed: int = 0
+    ) -> PGD:
         """The attack for curves: a run with the margin from the image, then one with cross-entropy from a random point.
 
-        With momentum, and abandoning images on which it gets nowhere. A second *loss* finds what a second run with the
-        same loss does not.
+        With momentum, and abandoning images on which it gets nowhere (but for targeted attacks). A second *loss* finds what
+        a second run with the same loss does not.
 
         Example:
             >>> PGD.two_losses().name
             'pgd20-linf-margin+ce-cosine'
         """
-        return cls(norm, steps=steps, restarts=2, loss=("margin", "ce"), momentum=0.25, patience=5, seed=seed)
+        return cls(
+            norm,
+            steps=steps,
+            restarts=2,
+            loss=("margin", "ce"),
+            momentum=0.25,
+            patience=5,
+            targeted=targeted,
+            seed=seed,
+        )
 
     @property
     def name(self) -> str:
         """Short name for logs and tables."""
-        losses = [self.loss] if isinstance(self.loss, str) else list(self.loss)
+        losses = self._losses
         parts = [f"pgd{self.steps}", self.norm]
         parts += [] if losses == ["ce"] else ["+".join(losses)]
         parts += [] if self.rel_step_size is not None else ["cosine"]
         parts += [] if self.restarts == len(losses) else [f"x{self.restarts}"]
-        return "-".join(parts)
+        return "-".join(parts) + targeting_name(self.targeted)
 
-    def runs(self, classifier: Classifier, images: Tensor, labels: Tensor) -> list[tuple[Objective, Tensor | None]]:
+    def runs(
+        self, classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None = None
+    ) -> list[tuple[Objective, Tensor | None]]:
         """The losses in turn."""
-        return [(self._objectives[i % len(self._objectives)], None) for i in range(self.restarts)]
+        losses = [objective(name, targeted=targets is not None) for name in self._losses]
+        return [(losses[i % len(losses)], targets) for i in range(self.restarts)]
 
     def run(
         self, classifier: Classifier, images: Tensor, x: Tensor, labels: Tensor, radius: Tensor, loss: Objective,
-        targets: Tensor | None,
+        targets: Tensor | None, *, targeted: bool = False,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Steps until the first success, or all of them."""
         result, before = x.clone(), x
@@ -196,12 +248,12 @@ class PGD(RestartedAttack):
             if last:
                 logits, gradient = classifier.logits(x), x
             else:
-                logits, _, gradient = classifier.gradient(x, partial(loss, labels=labels))
-            wrong = logits.argmax(1) != labels
+                logits, _, gradient = classifier.gradient(x, of_logits(loss, labels, targets))
+            wrong = reached(logits, labels, targets if targeted else None)
             result[active], fooled[active] = x, wrong
             margins = [*margins[-2:], margin(logits, labels)]
             best = torch.maximum(best, margins[-1])
-            keep = ~self._is_hopeless(best, margins, t)
+            keep = torch.ones_like(wrong) if targeted else ~self._is_hopeless(best, margins, t)
             if self.early_stop:
                 keep &= ~wrong
             if last or not bool(keep.any()):
@@ -209,6 +261,7 @@ class PGD(RestartedAttack):
             if not bool(keep.all()):
                 active, x, before, images = active[keep], x[keep], before[keep], images[keep]
                 labels, radius, gradient = labels[keep], radius[keep], gradient[keep]
+                targets = None if targets is None else targets[keep]
                 best, margins = best[keep], [m[keep] for m in margins]
             share = self.rel_step_size or 0.5 * (1 + math.cos(math.pi * t / self.steps))
             step = share * radius * steepest(gradient, self.norm)
@@ -226,6 +279,7 @@ class PGD(RestartedAttack):
         extra = {"random_start": self.random_start, "momentum": self.momentum, "patience": self.patience}
         extra["early_stop"] = None if self.early_stop else False
         further = "".join(f", {k}={v!r}" for k, v in extra.items() if v or (v is False and k == "early_stop"))
+        further += "" if self.targeted is None else f", targeted={self.targeted!r}"
         return (
             f"PGD(norm={self.norm!r}, steps={self.steps}, restarts={self.restarts}, loss={self.loss!r}, step={step}, "
             f"seed={self.seed}{further})"

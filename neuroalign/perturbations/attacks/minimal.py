@@ -5,13 +5,20 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from neuroalign.perturbations.attacks.base import Attack, Classifier, describe
 from neuroalign.perturbations.attacks.budget import Norm, dual_length, length, project
-from neuroalign.perturbations.attacks.objectives import margin
+from neuroalign.perturbations.attacks.objectives import margin, of_logits, reached, targeted_margin
+from neuroalign.perturbations.attacks.targets import (
+    Targeting,
+    check_targeting,
+    targeting_name,
+    targeting_settings,
+)
 
 
 class MinimalNormAttack(Attack):
@@ -22,13 +29,19 @@ class MinimalNormAttack(Attack):
 
     @abstractmethod
     def minimize(self, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """The closest misclassified images found, and whether one was found; see :meth:`Attack.search`."""
+        """The closest misclassified images found, and whether one was found; see :meth:`Attack.search`.
+
+        Attacks with ``takes_target`` have a further argument ``target``, (stimulus,) int64 or None; a targeted attack's are
+        the closest images that are taken for their target.
+        """
 
     def search(
-        self, classifier: Classifier, images: Tensor, labels: Tensor, eps: Tensor, index: Tensor, start: Tensor | None = None
+        self, classifier: Classifier, images: Tensor, labels: Tensor, eps: Tensor, index: Tensor,
+        start: Tensor | None = None, target: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """The perturbation cut to its budget."""
-        found, _ = self.minimize(classifier, images, labels, index)
+        given: dict[str, Any] = {} if target is None else {"target": target}
+        found, _ = self.minimize(classifier, images, labels, index, **given)
         found = project(found - images, images, eps, self.norm)
         return found, classifier.fooled(found, labels)
 
@@ -106,7 +119,10 @@ class CarliniWagner(MinimalNormAttack):
         search_steps: Weights that are tried.
         lr: Of Adam, in the space of the inverse hyperbolic tangent.
         initial_weight: First weight of the hinge.
-        confidence: By how much the wrong logit must exceed the true one.
+        confidence: By how much the wrong logit must exceed the true one, or the target's all others.
+        targeted: Look for the shortest perturbation toward a class: True or "random" for another class at random, or
+            "least-likely"; see :class:`PGD`. The call takes a ``target`` of one's own.
+        seed: Of random targets.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
@@ -114,6 +130,8 @@ class CarliniWagner(MinimalNormAttack):
         >>> CarliniWagner(steps=20)(model, images, labels, eps=0.5).shape
         torch.Size([5, 3, 2, 2])
     """
+
+    takes_target = True
 
     def __init__(
         self,
@@ -123,6 +141,8 @@ class CarliniWagner(MinimalNormAttack):
         lr: float = 0.01,
         initial_weight: float = 1e-3,
         confidence: float = 0.0,
+        targeted: bool | Targeting = False,
+        seed: int = 0,
     ) -> None:
         super().__init__("l2")
         if min(steps, search_steps) < 1 or min(lr, initial_weight) <= 0 or confidence < 0:
@@ -131,29 +151,35 @@ class CarliniWagner(MinimalNormAttack):
             )
         self.steps, self.search_steps, self.lr = steps, search_steps, lr
         self.initial_weight, self.confidence = initial_weight, confidence
+        self.targeted, self.seed = check_targeting(targeted), seed
 
     @property
     def name(self) -> str:
         """Short name for logs and tables."""
-        return "cw-l2"
+        return "cw-l2" + targeting_name(self.targeted)
 
-    def minimize(self, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    def minimize(
+        self, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, target: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Bisect the weight; keep the shortest perturbation of any run."""
+        targets = self.aim(classifier, images, labels, index, target)
         best, shortest = images.clone(), images.new_full((len(images),), torch.inf)
         low, high = torch.zeros_like(shortest), torch.full_like(shortest, 1e10)
         weight = torch.full_like(shortest, self.initial_weight)
         for _ in range(self.search_steps):
-            found, size = self._adam(classifier, images, labels, weight)
+            found, size = self._adam(classifier, images, labels, targets, weight)
             succeeded, shorter = size < torch.inf, size < shortest
             best[shorter], shortest = found[shorter], torch.minimum(size, shortest)
             high = torch.where(succeeded, torch.minimum(high, weight), high)
             low = torch.where(succeeded, low, torch.maximum(low, weight))
             weight = torch.where(high < 1e9, (low + high) / 2, 10 * low)
         fooled = shortest < torch.inf
-        fooled = fooled & classifier.fooled(best, labels)
+        fooled = fooled & classifier.fooled(best, labels, targets)
         return best, fooled
 
-    def _adam(self, classifier: Classifier, images: Tensor, labels: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def _adam(
+        self, classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None, weight: Tensor
+    ) -> tuple[Tensor, Tensor]:
         best, shortest = images.clone(), images.new_full((len(images),), torch.inf)
         active = torch.arange(len(images), device=images.device)
         # Just inside the box, whose border the hyperbolic tangent never reaches.
@@ -165,12 +191,14 @@ class CarliniWagner(MinimalNormAttack):
                 break
             tanh = w.tanh()
             x, y = (tanh + 1) / 2, labels[active]
-            hinge = partial(_hinge, labels=y, confidence=self.confidence)
+            goals = None if targets is None else targets[active]
+            hinge = partial(_hinge, labels=y, targets=goals, confidence=self.confidence)
             logits, value, gradient = classifier.gradient(x, hinge)
             delta = x - images[active]
             size = delta.flatten(1).norm(dim=1)
             loss = size.square() + weight[active] * value
-            shorter = (margin(logits, y) > self.confidence) & (logits.argmax(1) != y) & (size < shortest[active])
+            clear = _margin(logits, y, goals) > self.confidence
+            shorter = clear & reached(logits, y, goals) & (size < shortest[active])
             best[active[shorter]], shortest[active[shorter]] = x[shorter], size[shorter]
             gradient = (2 * delta + weight[active][:, None, None, None] * gradient) * (1 - tanh.square()) / 2
             first = 0.9 * first + 0.1 * gradient
@@ -185,12 +213,16 @@ class CarliniWagner(MinimalNormAttack):
     def __repr__(self) -> str:
         return describe(
             self, steps=self.steps, search_steps=self.search_steps, lr=self.lr, initial_weight=self.initial_weight,
-            confidence=self.confidence,
+            confidence=self.confidence, **targeting_settings(self.targeted, self.seed),
         )  # fmt: skip
 
 
-def _hinge(logits: Tensor, labels: Tensor, confidence: float) -> Tensor:
-    return (confidence - margin(logits, labels)).clamp_min(0)
+def _margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
+    return margin(logits, labels) if targets is None else targeted_margin(logits, labels, targets)
+
+
+def _hinge(logits: Tensor, labels: Tensor, targets: Tensor | None, confidence: float) -> Tensor:
+    return (confidence - _margin(logits, labels, targets)).clamp_min(0)
 
 
 class FMN(MinimalNormAttack):
@@ -201,6 +233,9 @@ class FMN(MinimalNormAttack):
         steps: Gradient steps.
         step_size: Of the first step, in Euclidean length; it falls along a cosine to a hundredth.
         gamma: By which share the ball changes at first; it falls along a cosine to 0.001.
+        targeted: Look for the shortest perturbation toward a class: True or "random" for another class at random, or
+            "least-likely"; see :class:`PGD`. The call takes a ``target`` of one's own.
+        seed: Of random targets.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
@@ -209,29 +244,45 @@ class FMN(MinimalNormAttack):
         torch.Size([5, 3, 2, 2])
     """
 
-    def __init__(self, norm: Norm = "linf", *, steps: int = 100, step_size: float = 1.0, gamma: float = 0.05) -> None:
+    takes_target = True
+
+    def __init__(
+        self,
+        norm: Norm = "linf",
+        *,
+        steps: int = 100,
+        step_size: float = 1.0,
+        gamma: float = 0.05,
+        targeted: bool | Targeting = False,
+        seed: int = 0,
+    ) -> None:
         super().__init__(norm)
         if steps < 1 or step_size <= 0 or not 0 < gamma < 1:
             raise ValueError(
                 f"steps must be at least 1, step_size positive and gamma in (0, 1); got {steps}, {step_size} and {gamma}"
             )
         self.steps, self.step_size, self.gamma = steps, step_size, gamma
+        self.targeted, self.seed = check_targeting(targeted), seed
 
     @property
     def name(self) -> str:
         """Short name for logs and tables."""
-        return f"fmn-{self.norm}"
+        return f"fmn-{self.norm}" + targeting_name(self.targeted)
 
-    def minimize(self, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    def minimize(
+        self, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, target: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Alternate between the radius and the point."""
+        targets = self.aim(classifier, images, labels, index, target)
+        loss = of_logits(margin if targets is None else targeted_margin, labels, targets)
         best, shortest = images.clone(), images.new_full((len(images), 1, 1, 1), torch.inf)
         radius, x = torch.full_like(shortest, torch.inf), images
         for t in range(self.steps):
             annealed = 0.5 * (1 + math.cos(math.pi * t / self.steps))
             step_size = self.step_size * (0.01 + 0.99 * annealed)
             gamma = 0.001 + (self.gamma - 0.001) * annealed
-            logits, value, gradient = classifier.gradient(x, partial(margin, labels=labels))
-            wrong = (logits.argmax(1) != labels)[:, None, None, None]
+            logits, value, gradient = classifier.gradient(x, loss)
+            wrong = reached(logits, labels, targets)[:, None, None, None]
             size = length(x - images, self.norm)
             shorter = wrong & (size < shortest)
             best, shortest = torch.where(shorter, x, best), torch.where(shorter, size, shortest)
@@ -244,11 +295,14 @@ class FMN(MinimalNormAttack):
             radius = torch.where(wrong, torch.minimum(radius * (1 - gamma), shortest * (1 - gamma)), outside)
             step = step_size * gradient / length(gradient, "l2").clamp_min(1e-12)
             x = project(x + step - images, images, radius, self.norm)
-        fooled = classifier.fooled(x, labels)
+        fooled = classifier.fooled(x, labels, targets)
         size = length(x - images, self.norm)
         shorter = fooled[:, None, None, None] & (size < shortest)
         best, shortest = torch.where(shorter, x, best), torch.where(shorter, size, shortest)
         return best, shortest[:, 0, 0, 0] < torch.inf
 
     def __repr__(self) -> str:
-        return describe(self, norm=self.norm, steps=self.steps, step_size=self.step_size, gamma=self.gamma)
+        return describe(
+            self, norm=self.norm, steps=self.steps, step_size=self.step_size, gamma=self.gamma,
+            **targeting_settings(self.targeted, self.seed),
+        )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,26 @@ from torch import Tensor
 from neuroalign.types import unknown
 
 Objective = Callable[..., Tensor]  # of logits and labels, and of targets where it has any
+
+
+def reached(logits: Tensor, labels: Tensor, targets: Tensor | None = None) -> Tensor:
+    """Whether an attack has what it wants: a class other than the label or, where targets are given, the target.
+
+    Args:
+        logits: (stimulus, class).
+        labels: (stimulus,) int64.
+        targets: (stimulus,) int64.
+
+    Returns:
+        (stimulus,) bool.
+
+    Example:
+        >>> logits, labels = torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([0])
+        >>> reached(logits, labels), reached(logits, labels, targets=torch.tensor([1]))
+        (tensor([True]), tensor([False]))
+    """
+    predicted = logits.argmax(1)
+    return predicted != labels if targets is None else predicted == targets
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
@@ -47,6 +68,23 @@ def difference_of_logits_ratio(logits: Tensor, labels: Tensor) -> Tensor:
     return margin(logits, labels) / (top[:, 0] - top[:, 2]).clamp_min(1e-12)
 
 
+def targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """The target's logit minus the largest other: above 0 where the image is taken for its target.
+
+    Carlini & Wagner 2017 (arXiv 1608.04644), the sixth of their functions with its sign turned. ``labels`` play no part.
+
+    Example:
+        >>> targeted_margin(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([0]), torch.tensor([2]))
+        tensor([-1.])
+    """
+    return -margin(logits, targets)
+
+
+def targeted_cross_entropy(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Minus the cross-entropy of the target, so that an attack increases it; ``labels`` play no part."""
+    return -cross_entropy(logits, targets)
+
+
 def targeted_difference_of_logits_ratio(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """The DLR loss toward a target class (Croce & Hein 2020, eq. 7).
 
@@ -66,14 +104,24 @@ def targeted_difference_of_logits_ratio(logits: Tensor, labels: Tensor, targets:
 
 
 OBJECTIVES: dict[str, Objective] = {"margin": margin, "ce": cross_entropy, "dlr": difference_of_logits_ratio}
+TARGETED_OBJECTIVES: dict[str, Objective] = {
+    "margin": targeted_margin,
+    "ce": targeted_cross_entropy,
+    "dlr": targeted_difference_of_logits_ratio,
+}
 
 
-def objective(name: str) -> Objective:
-    """An objective by its name.
+def objective(name: str, *, targeted: bool = False) -> Objective:
+    """An objective by its name; a targeted one is a function of logits, labels and targets.
 
     Raises:
         ValueError: If there is none.
     """
     if name not in OBJECTIVES:
         raise ValueError(f"{unknown('attack loss', name, OBJECTIVES)} (known: {', '.join(OBJECTIVES)})")
-    return OBJECTIVES[name]
+    return (TARGETED_OBJECTIVES if targeted else OBJECTIVES)[name]
+
+
+def of_logits(loss: Objective, labels: Tensor, targets: Tensor | None) -> Callable[[Tensor], Tensor]:
+    """An objective as a function of the logits alone."""
+    return partial(loss, labels=labels) if targets is None else partial(loss, labels=labels, targets=targets)

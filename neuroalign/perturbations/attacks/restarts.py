@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,24 +26,33 @@ class RestartedAttack(Attack):
     seed: int
 
     @abstractmethod
-    def runs(self, classifier: Classifier, images: Tensor, labels: Tensor) -> list[tuple[Objective, Tensor | None]]:
-        """What each run increases, with the class (stimulus,) that each image is pulled toward, if any."""
+    def runs(
+        self, classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None = None
+    ) -> list[tuple[Objective, Tensor | None]]:
+        """What each run increases, with the class (stimulus,) that each image is pulled toward, if any.
+
+        Where ``targets`` are given, that is the image's target.
+        """
 
     @abstractmethod
     def run(
         self, classifier: Classifier, images: Tensor, x: Tensor, labels: Tensor, radius: Tensor, loss: Objective,
-        targets: Tensor | None,
+        targets: Tensor | None, *, targeted: bool = False,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """One run from ``x``: its points, and whether each is misclassified; see :meth:`Attack.search`."""
+        """One run from ``x``: its points, and whether each is misclassified or, if ``targeted``, taken for its target."""
 
     def search(
-        self, classifier: Classifier, images: Tensor, labels: Tensor, eps: Tensor, index: Tensor, start: Tensor | None = None
+        self, classifier: Classifier, images: Tensor, labels: Tensor, eps: Tensor, index: Tensor,
+        start: Tensor | None = None, target: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Runs until one fools; elsewhere the last point of the last run."""
+        """Runs until one succeeds; elsewhere the last point of the last run."""
+        goals = self.aim(classifier, images, labels, index, target)
+        toward_goals: dict[str, Any] = {} if goals is None else {"targets": goals}
+        until_there: dict[str, Any] = {} if goals is None else {"targeted": True}
         best = images.clone()
         fooled = torch.zeros(len(images), dtype=torch.bool, device=images.device)
         left = torch.arange(len(images), device=images.device)
-        for stream, (loss, targets) in enumerate(self.runs(classifier, images, labels)):
+        for stream, (loss, targets) in enumerate(self.runs(classifier, images, labels, **toward_goals)):
             if not len(left):
                 break
             x, radius = images[left], eps[left]
@@ -53,9 +63,10 @@ class RestartedAttack(Attack):
             else:
                 begin = random_points(x, radius, self.norm, index[left.cpu()], seed=self.seed, stream=stream)
             toward = None if targets is None else targets[left]
-            best[left], fooled[left] = self.run(classifier, x, begin, labels[left], radius, loss, toward)
+            best[left], fooled[left] = self.run(classifier, x, begin, labels[left], radius, loss, toward, **until_there)
             left = left[~fooled[left]]
-        return best, fooled
+        # Whoever didn't get to its target may have left its label all the same.
+        return best, fooled if goals is None else classifier.fooled(best, labels)
 
     def move(self, images: Tensor, x: Tensor, before: Tensor, step: Tensor, radius: Tensor, momentum: float) -> Tensor:
         """The point after a step, of which a share of the last move is kept, in the ball and the box."""

@@ -84,13 +84,13 @@ class Square(Attack):
     def _stripes(self, generators: list[torch.Generator], images: Tensor) -> Tensor:
         channels, width = images.shape[1], images.shape[3]
         signs = torch.stack([torch.rand(channels, 1, width, generator=g) for g in generators]).to(images)
-        signs = torch.where(signs < 0.5, -1.0, 1.0).expand_as(images)
+        signs = torch.where(signs < 0.5, -1.0, 1.0).to(images).expand_as(images)
         return signs if self.norm == "linf" else signs / length(signs, "l2")
 
     def _propose(self, images: Tensor, x: Tensor, eps: Tensor, numbers: Tensor, side: int) -> Tensor:
         _, channels, height, width = images.shape
         window = _window(numbers[:, 0], numbers[:, 1], side, height, width)
-        signs = torch.where(numbers[:, 2 : 2 + channels] < 0.5, -1.0, 1.0)[:, :, None, None]
+        signs = torch.where(numbers[:, 2 : 2 + channels] < 0.5, -1.0, 1.0).to(images)[:, :, None, None]
         delta = x - images
         if self.norm == "linf":
             return project(torch.where(window, eps * signs, delta), images, eps, "linf")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DistributedSampler
 
 from neuroalign.functional.distributed import gather_batch, world_size
+from neuroalign.perturbations.attacks.classes import as_classes
 from neuroalign.perturbations.pixel_classifier import PIXELS_TO_LOGITS, ModelInterface
 from neuroalign.types import as_batch
 
@@ -45,7 +46,8 @@ def evaluation_batches(
     ``stimulus`` in its batch is known by its place in the data set.
 
     Args:
-        dataloader: Batches as dicts with ``image``, ``label`` and perhaps ``stimulus``, or pairs.
+        dataloader: Batches as dicts with ``image``, ``label`` (integers of any type: a tensor, an array or a list) and
+            perhaps ``stimulus``, or pairs.
         device: Where the tensors go.
         limit_batches: At most so many.
         progress: Text of a progress bar; None for none.
@@ -53,8 +55,8 @@ def evaluation_batches(
         interface: What the loader's images are.
 
     Raises:
-        ValueError: If images are not in [0, 1], labels don't match them, or a loader whose images can't be told apart
-            (shuffled, or shared out by other means than a DistributedSampler) gives no ``stimulus``.
+        ValueError: If images are not in [0, 1], labels are not integers or not one an image, or a loader whose images
+            can't be told apart (shuffled, or shared out by other means than a DistributedSampler) gives no ``stimulus``.
     """
     world = world_size()
     rank = torch.distributed.get_rank() if world > 1 else 0
@@ -73,6 +75,7 @@ def evaluation_batches(
             if key not in batch:
                 raise ValueError(f"a batch needs 'image' and 'label'; this one has {', '.join(map(repr, batch))}")
         size = len(batch["image"])
+        labels = as_classes(batch["label"], size, device)
         if "stimulus" in batch:
             index = torch.as_tensor(batch["stimulus"]).long().cpu()
         else:
@@ -82,18 +85,16 @@ def evaluation_batches(
                     raise ValueError(_UNKNOWN)
                 index = index * world + rank
                 keep = index < len(sampler.dataset)  # the sampler repeats images to even the shares out
-                batch = {"image": batch["image"][keep], "label": batch["label"][keep]}
+                batch, labels = {"image": batch["image"][keep]}, labels[keep.to(device)]
                 index = index[keep]
         place += size
         if (world > 1 and not shared_out and i % world != rank) or not len(index):
             continue
-        images, labels = batch["image"], batch["label"]
+        images = batch["image"]
         if pixels:
             images = interface.pixels(images, first=not looked_at)
             looked_at = True
-        if labels.shape != images.shape[:1]:
-            raise ValueError(f"{len(images)} images but labels of shape {tuple(labels.shape)}")
-        yield EvaluationBatch(images.to(device).clone(), labels.to(device).clone().long(), index)
+        yield EvaluationBatch(images.to(device).clone(), labels, index)
     if first is None and not shared_out:
         raise ValueError("the dataloader gave no batches")
 
@@ -142,12 +143,18 @@ def device_of(model: nn.Module, device: torch.device | str | None = None) -> tor
 
     Raises:
         TypeError: If the model is a class.
+        ValueError: If the model is on the meta device and no other is given.
     """
     if isinstance(model, type):
         raise TypeError(f"the model is a class: make an object of it, {model.__name__}(...)")
     if device is not None:
         return torch.device(device)
     parameter = next(model.parameters(), None)
+    if parameter is not None and parameter.device.type == "meta":
+        raise ValueError(
+            "the model is on the device 'meta', where it has no weights: load it on a real device, or, if it fetches its "
+            "weights by itself, say device=..."
+        )
     return parameter.device if parameter is not None else torch.device("cpu")
 
 

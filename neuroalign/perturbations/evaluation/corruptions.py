@@ -206,9 +206,9 @@ def _check_strengths(table: pd.DataFrame, reference: pd.DataFrame) -> None:
             )
     elif own != 224 or table["strengths"].iloc[0] != "published":
         warnings.warn(
-            f"the reference doesn't say for which image size it holds, and the strengths here are {table['strengths'].iloc[0]} "
-            f"({own:g} pixels). Published errors, such as AlexNet's, are of 224 x 224 pixels: a mean corruption error "
-            "relative to them means nothing at another size",
+            "the reference doesn't say for which image size it holds, and the strengths here are "
+            f"{table['strengths'].iloc[0]} ({own:g} pixels). Published errors, such as AlexNet's, are of 224 x 224 pixels: a "
+            "mean corruption error relative to them means nothing at another size",
             stacklevel=3,
         )
 

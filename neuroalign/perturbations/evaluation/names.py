@@ -56,6 +56,6 @@ def eps_values(eps: float | Iterable[float]) -> list[float]:
         ValueError: If there is none or one is negative.
     """
     values = [float(e) for e in eps] if getattr(eps, "ndim", 1) and isinstance(eps, Iterable) else [float(eps)]
-    if not values or not min(values) >= 0:
+    if not values or not all(v >= 0 for v in values):  # also catches NaN
         raise ValueError(f"eps must be non-negative budgets, in pixel units of [0, 1]; got {values}")
     return values

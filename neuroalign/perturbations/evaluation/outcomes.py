@@ -26,10 +26,11 @@ from neuroalign.types import Perturbation
 def is_nested(perturbation: Any) -> bool:
     """Whether accuracy under a perturbation is that of its ball: what fools at one budget counts at all larger ones.
 
-    Not so for a single step, whose point is the literature's number at that very budget, and for callables that we
-    don't know.
+    Not so for a single step, whose point is the literature's number at that very budget; for an attack toward targets, which
+    goes on where an image has left its label for another class; and for callables that we don't know.
     """
-    return isinstance(perturbation, Attack) and not isinstance(perturbation, FGSM)
+    single = isinstance(perturbation, FGSM)
+    return isinstance(perturbation, Attack) and not single and perturbation.targeted is None
 
 
 def has_budget(perturbation: Any) -> bool:
@@ -119,7 +120,7 @@ def outcomes(
     if not needs_model(perturbation):  # no adversary: an image that the change puts right is right
         return _sweep(perturbation, classifier, images, labels, index.cpu(), eps)
     correct = right[:, None].repeat(1, len(eps))
-    distance = torch.where(right, torch.inf, 0.0)
+    distance = torch.where(right, torch.inf, 0.0).to(images.dtype)
     todo = right.nonzero()[:, 0]
     found = Outcomes(correct, distance)
     if not len(todo):
@@ -139,13 +140,13 @@ def _sweep(
     perturbation: Perturbation, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, eps: Tensor
 ) -> Outcomes:
     norm = getattr(perturbation, "norm", None)
-    columns, distance = [], torch.full((len(images),), torch.inf, device=images.device)
+    columns, distance = [], torch.full((len(images),), torch.inf, dtype=images.dtype, device=images.device)
     for budget in eps.tolist():
         if budget == 0:
             columns.append(torch.ones_like(labels, dtype=torch.bool))
             continue
         if isinstance(perturbation, Attack):
-            radius = torch.full((len(images), 1, 1, 1), budget, device=images.device)
+            radius = torch.full((len(images), 1, 1, 1), budget, dtype=images.dtype, device=images.device)
             perturbed, wrong = perturbation.search(classifier, images, labels, radius, index)
         else:
             where = index.to(images.device)
@@ -179,7 +180,7 @@ def _step_down(
     n, device = len(images), images.device
     first = torch.full((n,), len(grid), device=device)  # smallest budget, by its place in the grid, known to fool
     delta = torch.zeros_like(images)  # what fools there
-    distance = torch.full((n,), torch.inf, device=device)
+    distance = torch.full((n,), torch.inf, dtype=images.dtype, device=device)
     reach = grid + _slack(grid)
 
     def accept(rows: Tensor, perturbed: Tensor) -> None:

@@ -72,7 +72,7 @@ def smoothness_of(
     Returns:
         (stimulus, 4) float64.
     """
-    classifier = Classifier(model)
+    classifier = Classifier(model, classes={"labels": labels})
     found = input_gradient_norm(classifier.forward, images, labels, loss=loss)
     clean = [found.squared_norm, found.loss]
     if attack is None:

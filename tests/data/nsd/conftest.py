@@ -1,5 +1,8 @@
 """Trees that an independent writer made, and small ones to damage."""
 
+import dataclasses
+import shutil
+
 import numpy as np
 import pytest
 
@@ -18,10 +21,16 @@ def planted(tmp_path_factory):
     )
 
 
+@pytest.fixture(scope="session")
+def _small(tmp_path_factory):
+    return write_tree(tmp_path_factory.mktemp("small") / "tree", subjects=(2,))
+
+
 @pytest.fixture
-def small(tmp_path):
-    """A tree of one subject, to damage."""
-    return write_tree(tmp_path / "tree", subjects=(2,))
+def small(_small, tmp_path):
+    """A tree of one subject, to damage: a copy for each test."""
+    shutil.copytree(_small.root, tmp_path / "tree")
+    return dataclasses.replace(_small, root=tmp_path / "tree")
 
 
 def weights_of(planted, subject, space, responses):

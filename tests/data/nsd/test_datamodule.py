@@ -5,7 +5,9 @@ import subprocess
 import sys
 
 import h5py
+import nibabel
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -185,6 +187,65 @@ def test_changed_sources_are_read_again(small, tmp_path):
     plain.setup()
     np.testing.assert_allclose(after.train_responses.values, plain.train_responses.values, atol=1e-6)
     assert np.abs(after.train_responses.values - before.train_responses.values).max() > 0.5
+
+
+def corrected_ncsnr(paths):
+    path = paths.map_files("ncsnr")[0]
+    image = nibabel.load(path)
+    nibabel.save(nibabel.Nifti1Image((image.get_fdata() / 2).astype(np.float32), image.affine), path)
+
+
+def corrected_labels(paths):
+    path = paths.roi("nsdgeneral")
+    image = nibabel.load(path)
+    general = image.get_fdata()
+    general[tuple(np.argwhere(general == 1)[::2].T)] = 0
+    nibabel.save(nibabel.Nifti1Image(general, image.affine), path)
+
+
+def corrected_behaviour(paths):
+    table = pd.read_csv(paths.behaviour, sep="\t")
+    table.assign(RT=table["RT"] + 500).to_csv(paths.behaviour, sep="\t", index=False, na_rep="NaN")
+
+
+@pytest.mark.filterwarnings("ignore:the stored ncsnr")
+@pytest.mark.parametrize("correct", [corrected_ncsnr, corrected_labels, corrected_behaviour])
+def test_corrected_side_files_are_read_again(small, tmp_path, correct):
+    before = NSDDataModule(small.root, 2, "V1", cache=tmp_path / "cache")
+    before.setup()
+    correct(NSDPaths(small.root, 2))
+    after, plain = NSDDataModule(small.root, 2, "V1", cache=tmp_path / "cache"), NSDDataModule(small.root, 2, "V1")
+    after.setup()
+    plain.setup()
+    a, b = after.train_responses, plain.train_responses
+    np.testing.assert_allclose(a.values, b.values, atol=1e-6)
+    np.testing.assert_array_equal(a.noise_ceiling, b.noise_ceiling)
+    np.testing.assert_array_equal(a.behaviour["reaction_time"], b.behaviour["reaction_time"])
+    old = before.train_responses
+    assert old.num_voxels != a.num_voxels or not (
+        np.array_equal(old.noise_ceiling, a.noise_ceiling)
+        and np.array_equal(old.behaviour["reaction_time"], a.behaviour["reaction_time"], equal_nan=True)
+    )
+
+
+def test_what_is_damaged_in_the_cache_is_made_again(planted, tmp_path):
+    """By prepare_data, which makes the cache; what only reads it says so."""
+    data = NSDDataModule(planted.root, 1, "V4", cache=tmp_path, image_size=6)
+    data.setup()
+    trials, train = sorted(p for p in tmp_path.glob("subj01-*.h5") if not p.name.endswith("val.h5"))
+    (images,) = tmp_path.glob("stimuli-*/images.npy")
+    for path in (trials, train):
+        path.write_bytes(path.read_bytes()[:-500])
+    images.write_bytes(bytes(1000))
+    again = NSDDataModule(planted.root, 1, "V4", cache=tmp_path, image_size=6)
+    again.prepare_data()
+    again.setup()
+    np.testing.assert_array_equal(again.train_responses.values, data.train_responses.values)
+    batches = [next(iter(d.val_dataloader())) for d in (data, again)]
+    torch.testing.assert_close(batches[0]["image"], batches[1]["image"])
+    train.write_bytes(b"")
+    trials.write_bytes(b"")
+    NSDDataModule(planted.root, 1, "V4", cache=tmp_path, image_size=6).prepare_data()
 
 
 def test_a_damaged_cache_says_what_to_do(planted, tmp_path):

@@ -138,3 +138,39 @@ def robust(
     In exact arithmetic eps < minimal_norm; at eps equal to it, rounding decides.
     """
     return np.all(worst_margins(weight, bias, x, labels, eps, norm, box) > 0, axis=1)
+
+
+def minimal_norm_to_target(
+    weight: ArrayLike, bias: ArrayLike, x: ArrayLike, targets: ArrayLike, norm: str = "linf", box: bool = True
+) -> Array:
+    """Smallest norm (N,) of a perturbation that brings the target's logit to those of all others; inf where none can.
+
+    All rivals must be passed at once, W_t d >= g for each: a linear program for Linf; for L2 the least-distance problem of
+    Lawson & Hanson (1974, chapter 23), solved by non-negative least squares.
+    """
+    from scipy.optimize import linprog, nnls
+
+    w, b = np.asarray(weight, dtype=np.float64), np.asarray(bias, dtype=np.float64)
+    rows, classes = _images(x, targets, norm)
+    norms = np.full(len(rows), np.inf)
+    for n, (row, target) in enumerate(zip(rows, classes)):
+        rivals = [j for j in range(len(w)) if j != target]
+        a, size = w[target] - w[rivals], len(row)
+        goal = -(a @ row + b[target] - b[rivals])  # a d >= goal
+        if norm == "linf":
+            ones = np.ones((size, 1))
+            inequalities = np.block([[-a, np.zeros((len(a), 1))], [np.eye(size), -ones], [-np.eye(size), -ones]])
+            ends = [(-v, 1 - v) if box else (None, None) for v in row]
+            found = linprog(
+                np.append(np.zeros(size), 1), inequalities, np.concatenate([-goal, np.zeros(2 * size)]),
+                bounds=[*ends, (0, None)],
+            )  # fmt: skip
+            norms[n] = found.fun if found.status == 0 else np.inf
+            continue
+        g = np.concatenate([a, np.eye(size), -np.eye(size)]) if box else a
+        h = np.concatenate([goal, -row, row - 1]) if box else goal
+        e, f = np.concatenate([g.T, h[None]]), np.append(np.zeros(size), 1.0)
+        u, rest = nnls(e, f, maxiter=100 * size)
+        residual = e @ u - f
+        norms[n] = np.linalg.norm(residual[:size] / residual[size]) if rest > 1e-9 else np.inf
+    return norms

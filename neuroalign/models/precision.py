@@ -1,0 +1,26 @@
+"""Images and weights in one precision."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def as_dtype_of(images: Tensor, module: nn.Module) -> Tensor:
+    """Images in the precision of a network's weights, where one is float32 and the other float64.
+
+    Lower precisions are the Trainer's to convert, or autocast's.
+
+    Args:
+        images: (stimulus, channel, height, width).
+        module: The network.
+
+    Example:
+        >>> as_dtype_of(torch.rand(2, 3, 4, 4), nn.Linear(2, 2).double()).dtype
+        torch.float64
+    """
+    full = (torch.float32, torch.float64)
+    weight = next((p for p in module.parameters() if p.is_floating_point()), None)
+    if weight is None or images.dtype not in full or weight.dtype not in full:
+        return images
+    return images.to(weight.dtype)

@@ -1,0 +1,79 @@
+"""Toward which class a targeted attack pulls each image, where it isn't told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from neuroalign.perturbations.attacks.budget import image_generator
+
+if TYPE_CHECKING:
+    from neuroalign.perturbations.attacks.base import Classifier
+
+Targeting = Literal["random", "least-likely"]
+
+# No random start has this number: it is the last one that no draw of another image shares.
+_STREAM = 1_000_002
+
+
+def check_targeting(targeted: bool | str | None) -> Targeting | None:
+    """How targets are chosen, None for an untargeted attack; True is "random".
+
+    Raises:
+        ValueError: If it is none of these.
+
+    Example:
+        >>> check_targeting(True), check_targeting(False)
+        ('random', None)
+    """
+    if targeted is None or targeted is False:
+        return None
+    if targeted is True or targeted == "random":
+        return "random"
+    if targeted == "least-likely":
+        return "least-likely"
+    raise ValueError(
+        f"targeted must be True or 'random', 'least-likely', or False; got {targeted!r}. To attack toward classes of your "
+        "own, call the attack with target=classes"
+    )
+
+
+def targeting_name(targeted: Targeting | None) -> str:
+    """What a targeted attack's name ends in; nothing for an untargeted one."""
+    return "" if targeted is None else f"-targeted-{targeted}"
+
+
+def targeting_settings(targeted: Targeting | None, seed: int) -> dict[str, str | int]:
+    """What the description of an attack without other random numbers says of its targets."""
+    return {} if targeted is None else {"targeted": targeted, "seed": seed}
+
+
+def choose_targets(
+    how: Targeting, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, *, seed: int
+) -> Tensor:
+    """A class other than its label for each image.
+
+    Args:
+        how: "random", each other class with the same probability, or "least-likely", the other class of lowest logit.
+        classifier: The model; asked about one image for "random", which needs the number of classes only.
+        images: (stimulus, channel, height, width).
+        labels: (stimulus,) int64.
+        index: (stimulus,) int64 identity of each image, on the CPU: an image's random target depends on it and the seed.
+        seed: Of the random targets.
+
+    Returns:
+        (stimulus,) int64.
+
+    Source:
+        Carlini & Wagner 2017 (arXiv 1608.04644, section VI: "average case") for random targets; Kurakin, Goodfellow &
+        Bengio 2017 (arXiv 1611.01236, section 3.2) for the least likely class.
+    """
+    if how == "least-likely":
+        return classifier.logits(images).scatter(1, labels[:, None], torch.inf).argmin(1)
+    num_classes = classifier.logits(images[:1]).shape[1]
+    draws = [
+        int(torch.randint(1, num_classes, (), generator=image_generator(seed, i, _STREAM))) for i in index.tolist()
+    ]
+    return (labels + torch.tensor(draws, device=labels.device)) % num_classes

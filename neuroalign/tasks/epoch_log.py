@@ -1,0 +1,127 @@
+"""What tasks log over an epoch: metrics, means over batches that had something to compare, and a warning where few had."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+
+from neuroalign.metrics.means import WeightedMean
+
+
+class EpochLog(L.LightningModule):
+    """A LightningModule that keeps what it logs of each validation or test loader apart.
+
+    Of several loaders each has its own metrics, and Lightning adds ``/dataloader_idx_<number>`` to the names. Under Fabric,
+    which takes numbers only and knows no epochs, the metrics' values so far are logged.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epoch_means = nn.ModuleDict()  # by what they are logged as, when it first is
+        self.further_metrics = nn.ModuleDict()  # by stage and loader, those of the second loader and on
+        self._loader_idx = 0
+        self._may_be_empty: set[str] = set()
+        self._told_empty: set[str] = set()
+
+    def metrics_of(self, stage: str, loader: int = 0) -> MetricCollection:
+        """The metrics of a stage ("val" or "test") and one of its loaders."""
+        first = getattr(self, f"{stage}_metrics")
+        if not loader:
+            return first
+        if (key := f"{stage}-{loader}") not in self.further_metrics:
+            self.further_metrics[key] = first.clone()
+            self.further_metrics[key].reset()
+        return self.further_metrics[key]  # type: ignore[return-value]
+
+    def log_metrics(self, metrics: MetricCollection, batch_size: int, stage: str) -> None:
+        """Log an epoch's metrics once it ends."""
+        path = f"further_metrics.{stage}-{self._loader_idx}" if self._loader_idx else f"{stage}_metrics"
+        for (name, metric), key in zip(metrics.items(), metrics.keys(keep_base=True)):
+            self.log_metric(name, metric, f"{path}.{key}", batch_size, prog_bar=stage == "val")
+
+    def log_metric(
+        self, name: str, metric: Metric, path: str, batch_size: int | None = None, *, prog_bar: bool = False
+    ) -> None:
+        """Log a metric's value over the epoch.
+
+        Args:
+            name: As what.
+            metric: An attribute of this module, or of one inside it.
+            path: Its dotted name.
+            batch_size: Number of stimuli in the batch.
+            prog_bar: Whether it stands in the progress bar.
+        """
+        if self._fabric is not None:
+            self.log(name, metric.compute())
+            return
+        options = {"on_step": False, "on_epoch": True, "prog_bar": prog_bar, "batch_size": batch_size}
+        self.log(name, metric, metric_attribute=path, **options)  # type: ignore[arg-type]
+
+    def log_mean(self, name: str, value: Tensor, weight: Tensor | float) -> None:
+        """Log the weighted mean of a number over the epoch's batches; NaN where no batch has a weight."""
+        key = _key(name) + (f"-{self._loader_idx}" if self._loader_idx else "")
+        if key not in self.epoch_means:
+            self.epoch_means[key] = WeightedMean().to(self.device)
+        self.epoch_means[key].update(value, weight)
+        self.log_metric(name, self.epoch_means[key], f"epoch_means.{key}")  # type: ignore[arg-type]
+
+    def log_term(self, name: str, value: Tensor, valid: Tensor | None, size: int) -> None:
+        """Log a training loss of which some batches have nothing to compare.
+
+        Args:
+            name: What its steps are logged as, NaN where there was nothing. The mean over the epoch's other batches is
+                ``<name>/mean``, the share of batches with nothing ``<name>/empty``.
+            value: Scalar.
+            valid: Whether it had something to compare, a scalar bool tensor; None if it doesn't tell.
+            size: Number of stimuli in the batch.
+        """
+        value = value.detach()
+        self.log(name, value if valid is None else torch.where(valid, value, torch.nan), batch_size=size)
+        if valid is not None:
+            self.log_mean(f"{name}/mean", value, size * valid)
+            self.log_empty(name, valid)
+
+    def log_empty(self, name: str, valid: Tensor) -> None:
+        """Log as ``<name>/empty`` the share of the epoch's batches in which a loss had nothing to compare."""
+        self.log_mean(f"{name}/empty", (~valid).float(), 1.0)
+        if not name.startswith(("val/", "test/")):
+            self._may_be_empty.add(name)
+
+    def stimuli_needed(self, name: str) -> int:
+        """Stimuli with a target that a batch must hold for the loss that is logged as ``name``."""
+        return 1
+
+    def on_train_epoch_end(self) -> None:
+        """Warn once of each loss that had nothing to compare in more than half of the epoch's batches."""
+        for name in sorted(self._may_be_empty - self._told_empty):
+            mean = self.epoch_means[_key(f"{name}/empty")]
+            # Asked on every process: they add theirs up.
+            if mean.update_called and (share := float(mean.compute())) > 0.5:
+                self._told_empty.add(name)
+                needed = self.stimuli_needed(name)
+                rank_zero_warn(
+                    f"{name}: in {share:.0%} of the epoch's batches there was nothing to compare, since it takes {needed} or "
+                    "more stimuli with a target in a batch. Such a batch teaches nothing here and is left out of the logged "
+                    "mean. Use larger batches, or GuidanceDataModule(min_valid=...), which puts enough images with "
+                    "responses into each" + (", or 'mse', for which one is enough" if needed > 1 else "")
+                )
+
+
+def as_collection(metrics: Metric | Mapping[str, Metric]) -> MetricCollection:
+    """Metrics as a collection: one alone goes by its class's name, a dict by its keys.
+
+    Example:
+        >>> from torchmetrics.classification import MulticlassAccuracy
+        >>> list(as_collection(MulticlassAccuracy(10)))
+        ['MulticlassAccuracy']
+    """
+    return metrics if isinstance(metrics, MetricCollection) else MetricCollection(metrics)  # type: ignore[arg-type]
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "_")  # which names of modules may not hold
