@@ -8,6 +8,7 @@ doesn't compare it.
 from __future__ import annotations
 
 import os
+import re
 import struct
 import zipfile
 import zlib
@@ -19,6 +20,7 @@ BLOCK = 2**20  # bytes summed at once: small enough to lie in the processor's ca
 _SAMPLE = 2**16  # bytes of a block that stands for its neighbourhood
 USERBLOCK = 512  # bytes in front of an HDF5 file that HDF5 leaves to us
 _STAMP = b"neuroalign crc32 "
+_STAMP_SIZE = 112
 _OLDER = {"neuroalign"}  # what metadata held before there were checksums
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # how torch.save began before it wrote zip archives
 
@@ -92,13 +94,23 @@ def damaged(path: str | os.PathLike[str], found: str, remedy: str = "make or fet
     return DamagedFileError(f"{path} is damaged: {found}; {remedy}")
 
 
-def stamp_hdf5(path: Path) -> None:
-    """Put the checksum of an HDF5 file that was written with ``userblock_size=USERBLOCK`` in front of it."""
+def stamp_hdf5(path: Path, values: str = "values") -> None:
+    """Put the checksum of an HDF5 file that was written with ``userblock_size=USERBLOCK`` in front of it.
+
+    Beside it stands where the data set ``values`` lies, for :func:`read_checked`.
+    """
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        direct = isinstance(file.get(values, getlink=True), h5py.HardLink) and isinstance(file[values], h5py.Dataset)
+        stored = file[values] if direct else None
+        offset = stored.id.get_offset() if stored is not None and stored.size else None
+        place = (0, 0) if offset is None else (offset, stored.nbytes)
     with path.open("r+b") as file:
         file.seek(USERBLOCK)
         total = _sum_rest(file, 0)
         file.seek(0)
-        file.write(_STAMP + b"%08x\n" % total)
+        file.write((_STAMP + b"%08x %d %d\n" % (total, *place)).ljust(_STAMP_SIZE, b"\0"))
 
 
 def is_stamped(path: Path) -> bool:
@@ -107,19 +119,29 @@ def is_stamped(path: Path) -> bool:
         return file.read(len(_STAMP)) == _STAMP
 
 
-def check_hdf5(
-    path: Path, *, into: memoryview | None = None, offset: int = 0, remedy: str = "make or fetch it again"
-) -> bool:
-    """Compare an HDF5 file with its checksum, in one pass that can fill an array on the way.
+def check_hdf5(path: Path, *, remedy: str = "make or fetch it again") -> bool:
+    """Compare an HDF5 file with its checksum; see :func:`read_checked`.
+
+    Returns:
+        Whether the file has a checksum. Without one nothing is compared.
+    """
+    return read_checked(path, keep=False, remedy=remedy)[0]
+
+
+def read_checked(
+    path: Path, *, keep: bool = True, remedy: str = "make or fetch it again"
+) -> tuple[bool, int, memoryview | None]:
+    """Compare an HDF5 file with its checksum, and keep the bytes of its large data set: one pass for both.
+
+    Before HDF5 opens it, which may never come back from a damaged file.
 
     Args:
         path: The file.
-        into: Memory for the bytes from ``offset`` on, which are then read once for both.
-        offset: Where in the file those bytes begin.
+        keep: Whether to keep those bytes.
         remedy: What the message says to do.
 
     Returns:
-        Whether the file has a checksum. Without one nothing is compared and ``into`` is left alone.
+        Whether the file has a checksum; where in it the bytes begin; the bytes, None where they lie in no one place.
 
     Raises:
         DamagedFileError: If they differ.
@@ -127,19 +149,37 @@ def check_hdf5(
     with path.open("rb", buffering=0) as file:
         head = file.read(USERBLOCK)
         if not head.startswith(_STAMP):
-            return False
-        total = 0
-        if into is not None:
+            return False, 0, None
+        written, offset, size = _place(head, path.stat().st_size)
+        kept, total = None, 0
+        if keep and size:
             total = _sum_rest(file, total, offset - USERBLOCK)
-            for begin in range(0, len(into), BLOCK):
-                piece = into[begin : begin + BLOCK]
+            kept = _empty(size)
+            for begin in range(0, size, BLOCK):
+                piece = kept[begin : begin + BLOCK]
                 if file.readinto(piece) != len(piece):
-                    raise damaged(path, "it is cut short")
+                    raise damaged(path, "it is cut short", remedy)
                 total = crc32(piece, total)
         total = _sum_rest(file, total)
-    if head[len(_STAMP) : len(_STAMP) + 8] != b"%08x" % total:
+    if written != b"%08x" % total:
         raise damaged(path, "its bytes are not those that were written (checksum)", remedy)
-    return True
+    return True, offset, kept
+
+
+def _place(head: bytes, length: int) -> tuple[bytes, int, int]:
+    """Checksum, and where the values lie; 0 bytes of them where the numbers make no sense."""
+    found = re.match(rb"([0-9a-f]{8}) (\d{1,18}) (\d{1,18})\n", head[len(_STAMP) :])
+    if found is None:
+        return head[len(_STAMP) : len(_STAMP) + 8], 0, 0
+    offset, size = int(found[2]), int(found[3])
+    return found[1], offset, size if USERBLOCK <= offset <= length - size else 0
+
+
+def _empty(size: int) -> Any:
+    """Memory that isn't filled with zeros first."""
+    import numpy as np
+
+    return memoryview(np.empty(size, np.uint8))
 
 
 def _sum_rest(file: BinaryIO, total: int, num_bytes: int | None = None) -> int:

@@ -18,6 +18,7 @@ from neuroalign.checksums import (
     check_tensors,
     crc32,
     load_tensors,
+    read_checked,
     stamp_hdf5,
     stamp_tensors,
 )
@@ -252,12 +253,11 @@ def stamped(path):
     return values, offset
 
 
-def test_hdf5_is_checked_with_and_without_filling_an_array(tmp_path):
+def test_hdf5_is_checked_with_and_without_keeping_the_values(tmp_path):
     values, offset = stamped(tmp_path / "a.h5")
-    into = np.empty_like(values)
     assert check_hdf5(tmp_path / "a.h5")
-    assert check_hdf5(tmp_path / "a.h5", into=memoryview(into.reshape(-1).view(np.uint8)), offset=offset)
-    np.testing.assert_array_equal(into, values)
+    checked, begin, kept = read_checked(tmp_path / "a.h5")
+    assert checked and begin == offset and bytes(kept) == values.tobytes()
     content = (tmp_path / "a.h5").read_bytes()
     assert content[USERBLOCK - 400 : USERBLOCK] == bytes(400)  # the stamp ends before
     assert int(content[17:25], 16) == crc32(content[USERBLOCK:])
@@ -265,16 +265,25 @@ def test_hdf5_is_checked_with_and_without_filling_an_array(tmp_path):
         changed = bytearray(content)
         changed[place] ^= 1
         (tmp_path / "a.h5").write_bytes(changed)
-        for options in ({}, {"into": memoryview(into.reshape(-1).view(np.uint8)), "offset": offset}):
+        for read in (check_hdf5, read_checked):
             with pytest.raises(DamagedFileError, match=r"a.h5 is damaged: its bytes .*; make or fetch it again"):
-                check_hdf5(tmp_path / "a.h5", **options)
+                read(tmp_path / "a.h5")
     (tmp_path / "a.h5").write_bytes(content[: offset + 10])
-    with pytest.raises(DamagedFileError, match="cut short"):
-        check_hdf5(tmp_path / "a.h5", into=memoryview(into.reshape(-1).view(np.uint8)), offset=offset)
+    for read in (check_hdf5, read_checked):
+        with pytest.raises(DamagedFileError, match="is damaged"):
+            read(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("numbers", [b"0 0", b"99999999999 8", b"600 99999999999999", b"8 8", b"x y", b""])
+def test_where_the_values_lie_is_no_more_than_a_hint(tmp_path, numbers):
+    stamped(tmp_path / "a.h5")
+    content = (tmp_path / "a.h5").read_bytes()
+    (tmp_path / "a.h5").write_bytes(content[:25] + b" " + numbers.ljust(80, b"\n") + content[106:])
+    checked, _, kept = read_checked(tmp_path / "a.h5")
+    assert checked and kept is None
 
 
 def test_hdf5_without_a_checksum_is_left_alone(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["values"] = [1.0]
-    into = bytearray(b"xy")
-    assert not check_hdf5(tmp_path / "a.h5", into=memoryview(into), offset=600) and into == b"xy"
+    assert read_checked(tmp_path / "a.h5") == (False, 0, None)

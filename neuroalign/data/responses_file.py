@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuroalign.checksums import USERBLOCK, check_hdf5, damaged, stamp_hdf5
+from neuroalign.checksums import USERBLOCK, damaged, read_checked, stamp_hdf5
 from neuroalign.data.responses import Responses
 from neuroalign.data.standardization import refuse_infinite
 from neuroalign.files import check_source, whole
@@ -76,11 +76,14 @@ def load_responses(path: str | os.PathLike[str], *, mapped: bool = False, verify
             differs from its checksum.
     """
     path = check_source(path, "responses")
+    checked, offset, content = read_checked(path, keep=not mapped, remedy=_REMEDY) if verify else (False, 0, None)
     with open_hdf5(path) as file:
         if file.attrs.get("format") != FORMAT:
             raise ValueError(f"{path} is an HDF5 file, but not one of Responses.save")
         try:
-            values = _values(file, path, mapped, verify)
+            if verify and not checked and "checksum" in file.attrs:
+                raise damaged(path, "its checksum is gone", _REMEDY)
+            values = _values(file, path, mapped, offset, content)
             responses = Responses(values=values, **_fields(file))
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, ValueError) and str(path) in str(error):
@@ -91,7 +94,8 @@ def load_responses(path: str | os.PathLike[str], *, mapped: bool = False, verify
     return responses
 
 
-def _values(file: h5py.File, path: Path, mapped: bool, verify: bool) -> np.ndarray:
+def _values(file: h5py.File, path: Path, mapped: bool, begin: int, content: memoryview | None) -> np.ndarray:
+    """The values: mapped, or from the bytes that were kept when they were compared, or read."""
     stored = dataset(file, "values")
     if stored.dtype.kind not in "fiu" or stored.ndim != 2:
         raise damaged(
@@ -100,18 +104,12 @@ def _values(file: h5py.File, path: Path, mapped: bool, verify: bool) -> np.ndarr
     offset = stored.id.get_offset() if stored.size else None  # nothing lies anywhere
     if offset is not None and offset + stored.nbytes > path.stat().st_size:
         raise damaged(path, "it is cut short, or says that it holds more than it does")
-    in_place = offset is not None and stored.dtype == np.float32
-    if verify and offset is not None and not mapped:
-        values = np.empty(stored.shape, stored.dtype)
-        into = memoryview(values.reshape(-1).view(np.uint8))
-        checked = check_hdf5(path, into=into, offset=offset, remedy=_REMEDY)
-    else:
-        values, checked = None, verify and check_hdf5(path, remedy=_REMEDY)
-    if verify and not checked and "checksum" in file.attrs:
-        raise damaged(path, "its checksum is gone", _REMEDY)
-    if mapped and in_place:  # copy on write: torch wants memory that it could write to
+    if mapped and offset is not None and stored.dtype == np.float32:  # copy on write: torch wants memory to write to
         return np.memmap(path, stored.dtype, "c", offset, stored.shape)
-    values = values if values is not None and checked else stored[()]
+    if content is not None and (begin, len(content)) == (offset, stored.nbytes):
+        values = np.frombuffer(content, stored.dtype).reshape(stored.shape)
+    else:
+        values = stored[()]
     return values.astype(np.float32, copy=False)
 
 

@@ -213,16 +213,17 @@ def test_mapped_values_stay_on_disk(path):
     assert same(Responses.load(path))
 
 
-@pytest.mark.parametrize("rows", [0, 6])
-def test_no_values_come_back(tmp_path, rows):
-    made = Responses.from_arrays(np.zeros((rows, 0 if rows else 3), "f4"), stimulus=np.arange(rows))
-    made.save(tmp_path / "none.h5")
-    for mapped in (False, True):
-        assert load_responses(tmp_path / "none.h5", mapped=mapped).values.shape == made.values.shape
-
-
 def test_a_folder_and_an_absent_file(tmp_path):
     with pytest.raises(OSError, match="is a folder"):
         Responses.load(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no responses at .*r\.h5"):
         Responses.load(tmp_path / "r.h5")
+
+
+def test_damage_is_seen_before_hdf5_opens_the_file(path, monkeypatch):
+    """Which may never come back from it."""
+    flip(path, USERBLOCK + 100)
+    monkeypatch.setattr(h5py, "File", lambda *_, **__: pytest.fail("HDF5 opened a damaged file"))
+    for mapped in (False, True):
+        with pytest.raises(DamagedFileError, match="checksum"):
+            load_responses(path, mapped=mapped)

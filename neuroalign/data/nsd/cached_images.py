@@ -135,6 +135,6 @@ def _undamaged(path: Path) -> Iterator[None]:
     """Errors of a file of the cache as one that names it."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except Exception as error:  # of a damaged header NumPy says what its reader stumbled over: anything
         said = f"it has no {error}" if isinstance(error, KeyError) else error
         raise NSDError(f"{path} is missing, cut short or damaged ({said}). {_AGAIN}") from error

@@ -39,10 +39,11 @@ def differences(request: Request, out: Path) -> list[str]:
         FileExistsError: If it is another file.
     """
     try:
+        checked = out.is_file() and check_hdf5(out)  # before HDF5, which may never come back from a damaged file
         with open_hdf5(out) as file:
             if file.attrs.get("format") != FORMAT:
                 raise KeyError("its format is another")
-            if not check_hdf5(out) and "checksum" in file.attrs:
+            if not checked and "checksum" in file.attrs:
                 raise damaged(out, "its checksum is gone")
             there, history = read_info(file), json.loads(file.attrs.get("history", "[]"))
             rows, shape = dataset(file, "stimulus")[()], dataset(file, "values").shape
