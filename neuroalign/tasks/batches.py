@@ -22,6 +22,7 @@ def batch_of(batch: Any, second: str) -> Batch:
         ValueError: If a mapping has no ``image``.
 
     Example:
+        >>> import torch
         >>> sorted(batch_of([torch.rand(2, 3, 4, 4), torch.zeros(2)], "label"))
         ['image', 'label']
     """
@@ -52,6 +53,7 @@ def images_of(batch: Any) -> Tensor:
         ValueError: If a mapping has no ``image``.
 
     Example:
+        >>> import torch
         >>> images = torch.rand(2, 3, 4, 4)
         >>> all(images_of(batch) is images for batch in (images, [images], (images, None), {"image": images}))
         True
@@ -75,6 +77,7 @@ def check_soft_labels(labels: Tensor, num_images: int, num_classes: int) -> bool
         ValueError: If they are neither.
 
     Example:
+        >>> import torch
         >>> check_soft_labels(torch.tensor([0, 2]), 2, 3), check_soft_labels(torch.full((2, 3), 1 / 3), 2, 3)
         (False, True)
     """
@@ -94,6 +97,7 @@ def whole_labels(labels: Tensor) -> Tensor:
     """(stimulus,) the class of each label, of soft ones (stimulus, class) the class of the largest probability.
 
     Example:
+        >>> import torch
         >>> whole_labels(torch.tensor([[0.3, 0.7], [0.9, 0.1]]))
         tensor([1, 0])
     """
