@@ -51,7 +51,9 @@ def opened_image(path: str | os.PathLike[str]) -> Iterator[Any]:
     if not name.endswith((".nii", ".nii.gz", ".mgh", ".mgz")):
         raise ValueError(f"{path} is no .nii, .nii.gz, .mgh or .mgz")
     allowed = _FOOTER if name.endswith((".mgh", ".mgz")) else 0
-    if name.endswith((".nii", ".mgh")):
+    with path.open("rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b" or name.endswith("z")  # whatever it is called
+    if not compressed:
         image = nibabel.load(path)
         _check_length(path.stat().st_size, _end(image), allowed)
         yield image  # its values stay on disk, and those that are asked for are read

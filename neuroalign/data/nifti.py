@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from neuroalign.data.fields import as_values, number_names
+from neuroalign.data.gzip_files import load_image
 from neuroalign.data.responses import Responses
 
 
@@ -63,7 +64,8 @@ def read_nifti(
     masker.fit()
     parts, sessions = [], []
     for number, file in enumerate(files, 1):
-        image, data = load_volume(file)
+        image = load_image(file)
+        data = np.asanyarray(image.dataobj)
         if image.ndim not in (3, 4) or not data.size:
             raise ValueError(
                 f"{file} has shape {image.shape}: a volume has three axes, or four with one volume or more"
@@ -100,44 +102,6 @@ def read_nifti(
     )
 
 
-def load_volume(path: str | os.PathLike[str]) -> tuple[Any, np.ndarray]:
-    """A NIfTI image and its numbers, read whole.
-
-    A compressed file is unpacked to its end, where gzip keeps a checksum: nibabel stops where the numbers end.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is empty, cut short, damaged, or no NIfTI.
-
-    Example:
-        >>> import tempfile, nibabel
-        >>> path = tempfile.mkdtemp() + "/volume.nii.gz"
-        >>> nibabel.save(nibabel.Nifti1Image(np.ones((2, 3, 4), np.float32), np.eye(4)), path)
-        >>> load_volume(path)[1].shape
-        (2, 3, 4)
-    """
-    import nibabel
-    from isal import igzip
-
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no NIfTI file {path}")
-    try:
-        with path.open("rb") as file:
-            compressed = file.read(2) == b"\x1f\x8b"
-        if compressed:
-            with igzip.open(path) as stream:
-                content = stream.read()
-            version2 = 540 in (int.from_bytes(content[:4], order) for order in ("little", "big"))
-            image = (nibabel.Nifti2Image if version2 else nibabel.Nifti1Image).from_bytes(content)
-        else:
-            image = nibabel.load(path)
-        return image, np.asanyarray(image.dataobj)
-    except Exception as error:  # of damage gzip, zlib and nibabel say what they stumbled over: anything
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"{path} can't be read as NIfTI: cut short, damaged, or something else ({reason})") from error
-
-
 def _inside(mask: Any, labels: Mapping[int, str] | None) -> tuple[Any, np.ndarray, np.ndarray]:
     """The mask as an image, its whole numbers, and which voxels are kept; all (x, y, z)."""
     import nibabel
@@ -147,9 +111,10 @@ def _inside(mask: Any, labels: Mapping[int, str] | None) -> tuple[Any, np.ndarra
         raise TypeError(f"the mask is a NIfTI image or path, so that its place is known; got {type(mask).__name__}: "
                         "nibabel.Nifti1Image(mask, affine) makes one of an array")  # fmt: skip
     if isinstance(mask, (str, os.PathLike)):
-        atlas, data = load_volume(mask)
-    else:
-        atlas, data = mask, np.asarray(mask.dataobj)
+        if not Path(mask).is_file():
+            raise FileNotFoundError(f"no NIfTI file {mask}")
+        mask = load_image(mask)
+    data = np.asarray(mask.dataobj)
     while data.ndim > 3 and data.shape[-1] == 1:
         data = data[..., 0]
     if data.ndim != 3:
@@ -165,7 +130,7 @@ def _inside(mask: Any, labels: Mapping[int, str] | None) -> tuple[Any, np.ndarra
     inside = np.isin(numbers, list(labels)) if labels else data > 0
     if not inside.any():
         raise ValueError(f"{what} has no voxel {'of ' + str(dict(labels)) if labels else 'above 0'}")
-    return atlas, numbers, inside
+    return mask, numbers, inside
 
 
 def _natural(path: Path) -> list[Any]:

@@ -160,7 +160,7 @@ def test_damage_is_told_by_the_files_name(folder, tmp_path, how, which):
     volume = path / "beta_02.nii.gz"
     wrong = volume if which == "volume" else tmp_path / "mask.nii.gz"
     _damaged(wrong, how)
-    with pytest.raises(ValueError, match="can't be read as NIfTI") as caught:
+    with pytest.raises(ValueError, match="is damaged: cut short, changed, or of another format") as caught:
         read_nifti([volume], tmp_path / "mask.nii.gz")
     assert wrong.name in str(caught.value)
 
