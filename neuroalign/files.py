@@ -110,6 +110,26 @@ def check_source(path: str | os.PathLike[str], what: str = "file") -> Path:
     raise FileNotFoundError(f"no {what} at {path}")
 
 
+def check_output_folder(path: str | os.PathLike[str]) -> Path:
+    """A folder for results, that is there or can be made; it is not made yet.
+
+    Raises:
+        NotADirectoryError: If it, or one above it, is a file or a device; the message names that.
+
+    Example:
+        >>> import tempfile
+        >>> check_output_folder(tempfile.mkdtemp() + "/tables/new").is_dir()
+        False
+    """
+    path = Path(path)
+    for part in (path, *path.parents):
+        if part.exists() and not part.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{part} is a file, where a folder is wanted: name another folder")
+        if part.is_symlink() and not part.exists():
+            raise NotADirectoryError(errno.ENOTDIR, f"{part} is a link that leads nowhere: remove it")
+    return path
+
+
 def output_folder(path: str | os.PathLike[str]) -> Path:
     """Make a folder for results, unless it is there.
 
@@ -121,12 +141,7 @@ def output_folder(path: str | os.PathLike[str]) -> Path:
         >>> output_folder(tempfile.mkdtemp() + "/tables/new").is_dir()
         True
     """
-    path = Path(path)
-    for part in (path, *path.parents):
-        if part.exists() and not part.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, f"{part} is a file, where a folder is wanted: name another folder")
-        if part.is_symlink() and not part.exists():
-            raise NotADirectoryError(errno.ENOTDIR, f"{part} is a link that leads nowhere: remove it")
+    path = check_output_folder(path)
     path.mkdir(parents=True, exist_ok=True)
     return path
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuroalign.commands.inputs import CKPT_HELP, open_images, open_model
-from neuroalign.files import output_folder
+from neuroalign.files import check_output_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
 
     console = Console()
     try:
-        output_folder(args.out)
+        check_output_folder(args.out)
         result, title = _evaluate(args, console)
         _draw(result, title, args.out)
     except (ValueError, FileNotFoundError, OSError) as error:

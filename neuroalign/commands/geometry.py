@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuroalign.commands.inputs import CKPT_HELP, open_images, open_model
-from neuroalign.files import output_folder
+from neuroalign.files import check_output_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,7 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command; what is wrong with its input ends it with one line and exit code 2."""
     try:
-        output_folder(args.out)
+        check_output_folder(args.out)
         table, title = _responses(args) if _is_responses(args.data) else _network(args)
         if table is not None:
             _write(table, title, args.out)

@@ -171,9 +171,9 @@ def _stimuli(args: argparse.Namespace, console: Console) -> None:
     import numpy as np
 
     from neuroalign.data import cache_stimuli
-    from neuroalign.files import output_folder
+    from neuroalign.files import check_output_folder
 
-    output_folder(args.out)
+    check_output_folder(args.out)
     rows = None if args.responses is None else np.unique(_load(args.responses).stimulus)
     cache = cache_stimuli(
         args.root, args.out, image_size=args.image_size, rows=rows, workers=args.workers, **_access(args)
@@ -189,9 +189,9 @@ def _load(path: Path) -> Responses:
 
 def _plot(args: argparse.Namespace, console: Console) -> None:
     from neuroalign.data import save_map
-    from neuroalign.files import output_folder, whole
+    from neuroalign.files import check_output_folder, whole
 
-    output_folder(args.out)
+    check_output_folder(args.out)
     if args.root is not None and not args.root.is_dir():
         raise FileNotFoundError(f"no folder {args.root}")
     responses = _load(args.file)

@@ -68,6 +68,7 @@ def description_of(value: Any) -> dict[str, Any] | None:
         >>> description_of(Mine()) is None
         True
     """
+    value = getattr(value, "_orig_mod", value)  # what torch.compile wraps
     own = getattr(value, "__dict__", {}).get(_OWN)
     if own is not None:
         return own if REGISTERED.get(own["class_path"]) is type(value) else None

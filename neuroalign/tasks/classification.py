@@ -130,14 +130,14 @@ class GuidedClassificationTask(Task):
         for module in [] if self.guidance is None else self.guidance.modules():
             if isinstance(module, PredictedGuidance):
                 module.checks_images = False  # check_batch does, and knows what augmentation may bring
-        self.robust_training: RobustTraining | None = (
-            None if robust_training is None else build(robust_training, RobustTraining)
-        )
-        if not isinstance(self.robust_training, (RobustTraining, type(None))):
+        if not isinstance(robust_training, (RobustTraining, Mapping, type(None))):
             raise TypeError(
                 f"robust_training must be a RobustTraining object, such as AdversarialTraining(8 / 255); got "
                 f"{robust_training!r}"
             )
+        self.robust_training: RobustTraining | None = (
+            None if robust_training is None else build(robust_training, RobustTraining)
+        )
         if head_reduction not in ("sum", "mean"):
             raise ValueError(f'head_reduction must be "sum" or "mean"; got {head_reduction!r}')
         self.weight, self.head_reduction = float(weight), head_reduction

@@ -39,7 +39,7 @@ class CachedImages:
 
     Example:
         >>> import tempfile
-        >>> from neuroalign.data import write_simulated_nsd
+        >>> from neuroalign.data import cache_stimuli, write_simulated_nsd
         >>> root = tempfile.mkdtemp()
         >>> subject = write_simulated_nsd(root, np.random.rand(500, 3, 8, 8), np.arange(500) % 10)
         >>> images = cache_stimuli(root, root + "/cache", image_size=4, rows=subject.stimulus)

@@ -24,7 +24,7 @@ def luma(images: Tensor) -> Tensor:
     """
     if images.shape[1] == 1:
         return images
-    weights = torch.tensor([0.299, 0.587, 0.114], device=images.device)
+    weights = torch.tensor([0.299, 0.587, 0.114]).to(images)
     return (images * weights[:, None, None]).sum(1, keepdim=True)
 
 
@@ -77,7 +77,7 @@ def saturate(images: Tensor, factor: float, offset: float) -> Tensor:
     spread = value - least
     saturation = spread / value.clamp_min(1e-12)
     # The pixel is value (1 - saturation depth), where depth (0 in the largest channel, 1 in the least) is the hue.
-    red = torch.tensor([0.0, 1.0, 1.0], device=images.device)[:, None, None]
+    red = torch.tensor([0.0, 1.0, 1.0]).to(images)[:, None, None]
     depth = torch.where(spread > 0, (value - images) / spread, red)
     return value * (1 - (factor * saturation + offset).clamp(0, 1) * depth)
 

@@ -81,8 +81,8 @@ def frost_texture(draws: Draws, height: int, width: int, num: int = 14) -> Tenso
     y, x = (torch.linspace(0, side, n).to(bend) for side, n in zip(sides, (height, width)))
     y, x = y[:, None] + bend[:, 0], x + bend[:, 1]
     num = round(num * min(max(sides), 10.0))  # each pixel looks at every crystal
-    seeds = draws.uniform(num, 2, low=-0.1, high=1.1) * torch.tensor(sides, device=draws.device)
+    seeds = draws.uniform(num, 2, low=-0.1, high=1.1) * torch.tensor(sides).to(bend)
     turn, length = draws.uniform(num, high=math.pi / 3), draws.uniform(num, low=0.25, high=0.6)
     ice = (0.55 * crystals(y, x, seeds, turn, length)[:, None] + 1.2 * haze - 0.35).clamp(0, 1)
-    dark, white = (torch.tensor(c, device=draws.device)[:, None, None] for c in (DARK, WHITE))
+    dark, white = (torch.tensor(c).to(bend)[:, None, None] for c in (DARK, WHITE))
     return dark + ice * (white - dark)

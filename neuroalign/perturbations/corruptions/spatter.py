@@ -39,7 +39,7 @@ def spatter(
         torch.Size([2, 3, 32, 32])
     """
     liquid = gaussian_filter(mean + sd * draws.normal(1, *images.shape[-2:]), sigma)
-    colour = torch.tensor(BROWN if mud else TURQUOISE, device=images.device)[:, None, None]
+    colour = torch.tensor(BROWN if mud else TURQUOISE).to(images)[:, None, None]
     if mud:
         cover = gaussian_filter((liquid > threshold).float(), strength)
         cover = cover.masked_fill(cover < 0.8, 0.0)

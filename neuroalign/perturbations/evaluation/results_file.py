@@ -28,7 +28,7 @@ def write_results(path: Path, table: pd.DataFrame, settings: Mapping[str, Any]) 
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "pgd.csv"
-        >>> write_results(path, pd.DataFrame({"stimulus": [0, 1], "clean": [1, 0]}), {"seed": 0})
+        >>> write_results(path, pd.DataFrame({"stimulus": [0, 1], "label": 3, "clean": [1, 0]}), {"seed": 0})
         >>> read_results(path, {"seed": 0}, distances=())["clean"].tolist()
         [1, 0]
     """
