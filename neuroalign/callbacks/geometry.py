@@ -27,7 +27,8 @@ class ManifoldGeometryCallback(EvaluationCallback):
     Args:
         layers: Dotted names of layers of the LightningModule, such as ``"network.trunk.backbone.layer4"``.
         every_n_epochs: In ``fit``, measure in the first epoch that is validated and in every n-th; ``validate`` and ``test``
-            always measure. In between, the last value stays, for callbacks that monitor it.
+            always measure. In between, the last value stays for callbacks that monitor it, so that
+            ``EarlyStopping`` wants a patience of n or more.
         num_per_class: Images of a class, chosen by ``seed`` from all that come: ``"equal"``, as many as the smallest class
             has; a number, so many or as many as the smallest class has (the images that are not needed are then not kept);
             None, all images, however unequal the classes.

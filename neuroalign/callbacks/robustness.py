@@ -37,7 +37,8 @@ class RobustnessCallback(EvaluationCallback):
             budgets are in pixel units, and normalised again for the module.
         std: Per channel.
         every_n_epochs: In ``fit``, attack in the first epoch that is validated and in every n-th; ``validate`` and ``test``
-            always attack. In between, the last value stays, for callbacks that monitor it.
+            always attack. In between, the last value stays for callbacks that monitor it, so that
+            ``EarlyStopping`` wants a patience of n or more.
         limit_batches: Attack only so many batches; None all.
         seed: Of whatever a perturbation draws from the global generator.
 

@@ -49,7 +49,8 @@ class InputSmoothnessCallback(EvaluationCallback):
         std: Per channel.
         loss: "ce" or "margin".
         every_n_epochs: In ``fit``, measure in the first epoch that is validated and in every n-th; ``validate`` and ``test``
-            always do. In between, the last value stays, for callbacks that monitor it.
+            always do. In between, the last value stays for callbacks that monitor it, so that
+            ``EarlyStopping`` wants a patience of n or more.
         limit_batches: Measure only so many batches; None all.
         seed: Of whatever the attack draws from the global generator.
 

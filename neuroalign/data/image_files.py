@@ -62,7 +62,9 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
             "PIL.Image.MAX_IMAGE_PIXELS if you trust it"
         ) from error
     except Exception as error:  # of damage Pillow says what its decoder stumbled over: anything
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        # Pillow looks up plugins by name and stumbles over a format that it has not loaded.
+        reason = "no image that Pillow knows" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        reason = reason or type(error).__name__
         raise ValueError(
             f"{os.fspath(path)} can't be read as an image: cut short, damaged, or something else ({reason})"
         ) from error

@@ -148,7 +148,7 @@ def _files(images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) ->
         )
     else:
         files = [Path(p) for p in images]
-    missing = [str(p) for p in files if not p.exists()]
+    missing = [str(p) for p in files if not p.is_file()]  # a pipe would be waited for
     if missing or not files:
         raise FileNotFoundError(f"no NIfTI file {missing[0] if missing else 'in ' + str(images)}")
     return files

@@ -1,5 +1,6 @@
 """A folder of NIfTI files and a mask, simulated and real."""
 
+import os
 from dataclasses import replace
 
 import nibabel
@@ -230,3 +231,11 @@ def test_faces_and_houses_in_a_real_slice(data_path):
         mine = run == number
         wrong[mine] = np.r_[0, rng.permutation(8) + 1][label[mine]]
     assert abs(agreement(wrong)[0]) < 0.1, "shuffled categories don't agree with themselves"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
+def test_a_pipe_is_not_waited_for(folder):
+    path, _, labels = folder
+    os.mkfifo(path / "beta_99.nii.gz")
+    with pytest.raises(FileNotFoundError, match=r"no NIfTI file .*beta_99"):
+        read_nifti(path, mask_of(labels))
