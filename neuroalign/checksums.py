@@ -286,9 +286,16 @@ def check_checkpoint(path: str | os.PathLike[str]) -> bool:
             return False
         try:
             with zipfile.ZipFile(file) as archive:
-                members = [(m, _sum_member(path, archive, m)) for m in archive.infolist()]
+                entries = archive.infolist()
+                if min(
+                    (m.header_offset for m in entries), default=0
+                ):  # which PyTorch would read, and zipfile pass over
+                    raise damaged(path, "something stands in front of it")
+                members = [(m, _sum_member(path, archive, m)) for m in entries]
         # What zipfile makes of damage, after where it lies.
-        except (zipfile.BadZipFile, zlib.error, struct.error, ValueError, LookupError, RuntimeError, EOFError) as error:
+        except (
+            zipfile.BadZipFile, zlib.error, struct.error, ValueError, LookupError, RuntimeError, EOFError, OSError
+        ) as error:  # fmt: skip
             if isinstance(error, DamagedFileError):
                 raise
             raise DamagedFileError(

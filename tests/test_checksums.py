@@ -287,3 +287,18 @@ def test_hdf5_without_a_checksum_is_left_alone(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["values"] = [1.0]
     assert read_checked(tmp_path / "a.h5") == (False, 0, None)
+
+
+def test_what_stands_in_front_of_a_checkpoint_is_seen(checkpoint):
+    """A damaged copy before a whole one: of the two, zipfile looks at the whole one and PyTorch at the damaged."""
+    content = checkpoint.read_bytes()
+    damaged = bytearray(content)
+    damaged[content.find(torch.load(checkpoint)["state_dict"]["a"].numpy().tobytes()) + 3] ^= 64
+    for front in (bytes(damaged), b"x", bytes(7)):
+        checkpoint.write_bytes(front + content)
+        with pytest.raises(DamagedFileError, match=r"last\.ckpt"):
+            check_checkpoint(checkpoint)
+    for cut in (1, 7, 64, 500):
+        checkpoint.write_bytes(content[cut:])
+        with pytest.raises(DamagedFileError, match=r"last\.ckpt"):
+            check_checkpoint(checkpoint)

@@ -50,6 +50,8 @@ def opened_image(path: str | os.PathLike[str]) -> Iterator[Any]:
     name = path.name.lower()
     if not name.endswith((".nii", ".nii.gz", ".mgh", ".mgz")):
         raise ValueError(f"{path} is no .nii, .nii.gz, .mgh or .mgz")
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ValueError(f"{path} is a folder, a device or a pipe")
     allowed = _FOOTER if name.endswith((".mgh", ".mgz")) else 0
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b" or name.endswith("z")  # whatever it is called

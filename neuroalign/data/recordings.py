@@ -14,8 +14,10 @@ from neuroalign.data.fields import as_values, number_names
 from neuroalign.data.responses import Responses
 from neuroalign.data.responses_file import FORMAT
 from neuroalign.data.tables import numbers_of, read_table
+from neuroalign.files import readable_size
 from neuroalign.hdf5 import dataset, open_hdf5
 
+_LARGEST = 2**33  # bytes of a sparse matrix when it is filled up
 _AXES = {"stimulus", "repeat", "voxel"}
 _ABOUT_ROWS = {
     "category", "class", "condition", "filename", "id", "image", "image_id", "image_name", "index", "label",
@@ -187,7 +189,13 @@ def _matlab(path: Path, key: str | None) -> Any:
         raise damaged(path, "MATLAB", error) from error
     except Exception as error:  # of damage scipy says what its reader stumbled over: anything
         raise damaged(path, "MATLAB", error) from error
-    return values.toarray() if issparse(values) else values
+    if not issparse(values):
+        return values
+    num_bytes = values.shape[0] * values.shape[1] * values.dtype.itemsize
+    if num_bytes > _LARGEST:
+        raise ValueError(f"{path}: the sparse matrix of shape {values.shape} takes {readable_size(num_bytes)} when it is "
+                         "filled up, which is not done: save the values themselves")  # fmt: skip
+    return values.toarray()
 
 
 def _hdf5(path: Path, key: str | None) -> np.ndarray:

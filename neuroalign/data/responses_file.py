@@ -25,6 +25,7 @@ _ARRAYS = (
     "valid_repeats",
 )  # fmt: skip
 _GROUPS = ("behaviour", "maps")
+_LONGEST = 200  # characters in the name of a region
 _REMEDY = "make or fetch it again, or load it with verify=False if you changed it on purpose"
 
 
@@ -84,7 +85,7 @@ def load_responses(path: str | os.PathLike[str], *, mapped: bool = False, verify
             if verify and not checked and "checksum" in file.attrs:
                 raise damaged(path, "its checksum is gone", _REMEDY)
             values = _values(file, path, mapped, offset, content)
-            responses = Responses(values=values, **_fields(file))
+            responses = Responses(values=values, **_fields(file, values.shape))
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, ValueError) and str(path) in str(error):
                 raise
@@ -113,13 +114,26 @@ def _values(file: h5py.File, path: Path, mapped: bool, begin: int, content: memo
     return values.astype(np.float32, copy=False)
 
 
-def _fields(file: h5py.File) -> dict[str, Any]:
+def _fields(file: h5py.File, shape: tuple[int, ...]) -> dict[str, Any]:
     present = set(file)  # by name: whether a link leads anywhere is not asked
-    fields: dict[str, Any] = {name: dataset(file, name)[()] if name in present else None for name in _ARRAYS[1:]}
+
+    def read(name: str, most: int) -> Any:
+        stored = dataset(file, name)
+        if stored.size > most:  # before memory is taken for it
+            raise ValueError(f"{name!r} has {stored.size} values, too many for {shape[0]} rows of {shape[1]} voxels")
+        return stored[()]
+
+    most = {"valid_repeats": shape[0] * shape[1]}
+    fields: dict[str, Any] = {
+        name: read(name, most.get(name, 3 * max(shape))) if name in present else None for name in _ARRAYS[1:]
+    }
     for group in _GROUPS:
         names = member(file, group) if group in present else ()
-        fields[group] = {name: dataset(file, f"{group}/{name}")[()] for name in names}
-    fields["roi"] = np.array([r.decode() if isinstance(r, bytes) else r for r in fields["roi"]], dtype=str)
+        fields[group] = {name: read(f"{group}/{name}", max(shape)) for name in names}
+    regions = [r.decode() if isinstance(r, bytes) else r for r in fields["roi"]]
+    if any(len(r) > _LONGEST for r in regions):  # every name takes as much room as the longest
+        raise ValueError(f"the name of a region has more than {_LONGEST} characters")
+    fields["roi"] = np.array(regions, dtype=str)
     fields["info"] = read_info(file)
     fields["history"] = tuple(json.loads(file.attrs.get("history", "[]")))
     return fields
@@ -127,4 +141,7 @@ def _fields(file: h5py.File) -> dict[str, Any]:
 
 def read_info(file: Any) -> Mapping[str, Any]:
     """Where the responses of an open file come from."""
-    return json.loads(file.attrs.get("info", "{}"))
+    info = json.loads(file.attrs.get("info", "{}"))
+    if not isinstance(info, dict):
+        raise TypeError(f"info holds {type(info).__name__}, not names and values")
+    return info

@@ -156,3 +156,9 @@ def test_empty_data_sets_and_matlabs_own_are_passed_over(tmp_path):
         file["values"], file["nothing"] = VALUES, h5py.Empty("f4")
         file["#refs#/a"] = np.zeros((3, 4))
     np.testing.assert_array_equal(read_recording(tmp_path / "a.h5").values, VALUES)
+
+
+def test_a_sparse_matrix_too_large_to_fill_up(tmp_path):
+    savemat(tmp_path / "a.mat", {"spikes": scipy.sparse.csc_matrix((60_000, 60_000))})
+    with pytest.raises(ValueError, match=r"a\.mat: the sparse matrix of shape \(60000, 60000\) takes 28.8 GB"):
+        read_recording(tmp_path / "a.mat")

@@ -1,6 +1,7 @@
 """Images are read to the last byte of their file: damage anywhere is seen, whole files of every kind give their values."""
 
 import gzip
+import os
 
 import nibabel
 import numpy as np
@@ -132,3 +133,11 @@ def test_files_that_are_no_images(tmp_path):
     (tmp_path / "table.csv").write_text("a,b")
     with pytest.raises(DamagedFileError, match=r"is no \.nii, \.nii\.gz, \.mgh or \.mgz"):
         load_image(tmp_path / "table.csv")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
+@pytest.mark.parametrize("name", ["p.nii", "p.nii.gz", "p.mgz"])
+def test_a_pipe_is_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DamagedFileError, match="a folder, a device or a pipe"):
+        load_image(tmp_path / name)

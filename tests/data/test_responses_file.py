@@ -227,3 +227,27 @@ def test_damage_is_seen_before_hdf5_opens_the_file(path, monkeypatch):
     for mapped in (False, True):
         with pytest.raises(DamagedFileError, match="checksum"):
             load_responses(path, mapped=mapped)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda f: f.create_dataset("maps/none", (250_000_000,), "u1", chunks=(10**6,)),
+            "'maps/none' has 250000000 values",
+        ),
+        (replace("session", np.zeros(10**6, dtype=np.int64)), "'session' has 1000000 values, too many for 6 rows"),
+        (replace("roi", ["V1", "V1", "V4", "x" * 10**6]), "the name of a region has more than 200 characters"),
+    ],
+)
+def test_fields_of_another_size_are_refused_before_they_are_read(path, change, message):
+    changed(path, change)
+    with pytest.raises(DamagedFileError, match=message):
+        Responses.load(path)
+
+
+@pytest.mark.parametrize("info", ["null", "3", "[1]", '"text"'])
+def test_where_responses_come_from_is_told_by_name(path, info):
+    changed(path, lambda file: file.attrs.__setitem__("info", info))
+    with pytest.raises(DamagedFileError, match="not names and values"):
+        Responses.load(path)

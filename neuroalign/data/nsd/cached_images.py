@@ -50,7 +50,7 @@ class CachedImages:
     def __init__(self, path: str | os.PathLike[str], *, verify: bool = True) -> None:
         self.path = Path(path)
         index, rows = self.path / "index.json", self.path / "rows.npy"
-        if not index.exists():
+        if not index.is_file():  # nor a pipe, which would be waited for
             raise FileNotFoundError(f"no complete cache of stimuli at {self.path}: make it with cache_stimuli")
         with _undamaged(index):
             self.index: dict[str, Any] = json.loads(index.read_text())
