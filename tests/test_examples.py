@@ -21,12 +21,14 @@ def run(tmp_path, *arguments, **environment):
     )
 
 
+@pytest.mark.slow
 def test_quickstart(tmp_path):
     done = run(tmp_path, EXAMPLES / "quickstart.py", "--fast")
     assert done.returncode == 0, done.stderr[-2000:]
     assert "simulated subject" in done.stdout
 
 
+@pytest.mark.slow
 def test_recordings(tmp_path, data_path):
     done = run(tmp_path, EXAMPLES / "recordings.py", "--data", data_path, "--out", "out")
     assert done.returncode == 0, done.stderr[-2000:]

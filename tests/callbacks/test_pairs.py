@@ -11,6 +11,7 @@ from neuroalign import FGSM, evaluate_robustness
 from tests.callbacks.ddp_script import Classifier, N, data
 
 
+@pytest.mark.slow
 def test_every_image_counts_once_on_two_processes(tmp_path):
     script = [sys.executable, "-W", "ignore", "-m", "tests.callbacks.ddp_script", str(tmp_path / "found.json")]
     done = subprocess.run(script, capture_output=True, text=True, cwd=Path(__file__).parents[2])

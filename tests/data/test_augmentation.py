@@ -150,6 +150,7 @@ def _noise_on_rank(rank, world):
     return torch.cat([noisy, AdversarialTraining(0.1, steps=1).inputs(network, images, labels)])
 
 
+@pytest.mark.slow
 def test_robust_training_draws_differently_on_every_process():
     found = run_on_ranks(_noise_on_rank, 2)
     assert distinct(torch.cat(found)) == 16

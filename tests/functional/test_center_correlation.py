@@ -23,6 +23,7 @@ def test_cost_and_gradient():
 
 
 @pytest.mark.parametrize("shared", [0.0, 1.0])
+@pytest.mark.slow
 def test_minima_are_those_of_conjugate_gradient(shared):
     """There are many local minima; where one optimiser stopped, the other stays.
 
@@ -45,6 +46,7 @@ def test_minima_are_those_of_conjugate_gradient(shared):
     assert compared > 5
 
 
+@pytest.mark.slow
 def test_lowest_of_many_starts_is_that_of_conjugate_gradient():
     c = centers(5, 30, shared=0.5)
     mine = center_directions(c @ c.T, select="cost", num_starts=60)

@@ -96,6 +96,7 @@ def _around_ddp(rank, world):
     return gradients(network)
 
 
+@pytest.mark.slow
 def test_plain_ddp():
     for found in run_on_ranks(_plain_ddp, 2):
         torch.testing.assert_close(found, expected(), rtol=1e-5, atol=1e-6)
@@ -192,6 +193,7 @@ def test_accelerate():
         assert found["right"] == int((network(images[:11]).argmax(1) == labels[:11]).sum())
 
 
+@pytest.mark.slow
 def test_fabric(tmp_path):
     script = [sys.executable, "-W", "ignore", "-m", "tests.guidance.fabric_script", str(tmp_path / "found.json")]
     done = subprocess.run(script, capture_output=True, text=True, cwd=Path(__file__).parents[2])

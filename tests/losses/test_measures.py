@@ -118,6 +118,7 @@ def test_objects_are_measures_too():
 
 
 @pytest.mark.parametrize("measure", [m for m in MEASURES if not MEASURES[m].paired])
+@pytest.mark.slow
 def test_no_matrix_of_voxels_is_formed(measure):
     """Of 20,000 voxels and 128 stimuli, the voxels' own matrix would take 1.6 GB and a cube over pairs 1.3 GB."""
     code = f"""

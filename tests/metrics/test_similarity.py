@@ -88,6 +88,7 @@ def _on_rank(rank, world):
     return torch.stack(out)
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one():
     x, y = sets()
     seen = torch.cat([torch.arange(0, 40, 2), torch.arange(1, 40, 2)[:19]]).sort().values

@@ -145,6 +145,7 @@ def test_contrasts_leave_the_same_categories_out_of_both_regions():
     assert (found.table["capacity_low"] < found.table["capacity_high"]).all()
 
 
+@pytest.mark.slow
 def test_noise_alone_does_not_make_a_region_look_worse():
     """Equal signals, unequal noise. The negative control: the same trials without their repeats do look unequal."""
     responses, _ = simulated((0.6, 0.6), (0.4, 1.4), repeats=6)
@@ -159,6 +160,7 @@ def test_noise_alone_does_not_make_a_region_look_worse():
     assert blind["V4"] / blind["V1"] < 0.75
 
 
+@pytest.mark.slow
 def test_regions_are_matched_in_voxels_and_reliability():
     responses, _ = simulated((0.6, 0.6), (0.8, 1.2))
     small = responses.select(voxels=np.r_[0:60, 60:100])

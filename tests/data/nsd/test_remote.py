@@ -205,6 +205,7 @@ def test_a_file_replaced_on_the_server(store, remote, monkeypatch):
         again.fetch([again.root / key])
 
 
+@pytest.mark.slow
 def test_images_and_extraction_and_batches(store, remote, tmp_path):
     tree = store[0]
     rows = tree.rows(2)[:20]

@@ -31,6 +31,7 @@ def test_a_session_beyond_the_design_is_refused():
         design.trials([1, 2])
 
 
+@pytest.mark.slow
 def test_splits_against_counting(planted):
     order = planted.masterordering
     for subject in planted.subjects:

@@ -144,6 +144,7 @@ def test_autoattack_says_what_ran_and_goes_on_from_a_checkpoint(tmp_path):
     assert again.images.equals(first.images), "an object that ran is the same attack still"
 
 
+@pytest.mark.slow
 def test_autoattack_leaves_no_trace(capsys):
     model, x = linear(3), images(6)
     labels = model(x).argmax(1)
