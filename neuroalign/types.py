@@ -95,7 +95,7 @@ def check_images(images: Tensor, tolerance: float = 1e-6, *, if_normalized: str 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """An error message for a name that is not known, with the nearest names that are."""
-    known = sorted(map(str, known))
+    known, name = sorted(map(str, known)), name[:100] if isinstance(name, str) else name  # it may come from a file
     lower = {k.lower(): k for k in known}
     near = [lower[k] for k in difflib.get_close_matches(str(name).lower(), lower, n=3, cutoff=0.4)]
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known[:20])}"

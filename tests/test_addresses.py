@@ -7,7 +7,7 @@ from neuroalign.addresses import redacted, secrets_of, without_secrets
     ("text", "shown"),
     [
         ("s3://natural-scenes-dataset/nsddata", "s3://natural-scenes-dataset/nsddata"),
-        ("/home/me@work/nsd", "/home/me@work/nsd"),
+        ("data/me@work/nsd", "data/me@work/nsd"),
         ("https://host/a@b", "https://host/a@b"),
         ("https://me:PW@host/nsd", "https://***@host/nsd"),
         ("https://TOKEN@host/nsd", "https://***@host/nsd"),

@@ -394,3 +394,15 @@ def test_a_checkpoint_of_no_predictor(checkpoint, tmp_path):
         torch.save(checkpoint, path)
     with pytest.raises(ValueError, match=r"p\.ckpt"):
         NeuralPredictor.load(path)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"backbone": "a" * 3_000_000}, {"backbone": "small_resnet", "num_voxels": 10**4000}],
+    ids=["name", "number"],
+)
+def test_what_a_file_says_is_not_quoted_at_length(arguments):
+    arguments = {"num_voxels": 3, "image_shape": [3, 8, 8], **arguments}
+    with pytest.raises(DescriptionError) as refused:
+        build({"class_path": "neuroalign.models.NeuralPredictor", "init_args": arguments})
+    assert len(str(refused.value)) < 1000 and "\n" not in str(refused.value)

@@ -126,4 +126,4 @@ def test_evaluate_in_the_middle(tmp_path, whole_group):
 def test_simulate_in_the_middle(tmp_path):
     with running(["simulate", "--out", "tree"], tmp_path) as command:
         wait_for((tmp_path / "tree").exists, command)
-        stopped(command, "simulate")
+        assert "Wrote a simulated subject" not in stopped(command, "simulate")

@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DistributedSampler
 from torchmetrics import Metric
@@ -21,7 +22,8 @@ class EvaluationCallback(L.Callback, ABC):
 
     What it logs can be monitored by ``ModelCheckpoint`` and ``EarlyStopping``: there is a value from the first validation on,
     and in the epochs between two measurements the last one stays (loggers get each only once). Early stopping counts those
-    epochs as ones without improvement, so its ``patience`` should be larger than ``every_n_epochs``.
+    epochs as ones without improvement: a ``patience`` below ``every_n_epochs`` is warned of. With ``save_top_k`` of 2 or more
+    ``ModelCheckpoint`` may keep an epoch that was not measured, under the last value.
 
     Args:
         every_n_epochs: In ``fit``, run in every n-th epoch, and in the first one that is validated; ``validate`` and ``test``
@@ -115,7 +117,18 @@ class EvaluationCallback(L.Callback, ABC):
             found = self.results()
             module.log_dict({k: v.to(module.device) for k, v in found.items()}, rank_zero_only=False)
             if _fitting(trainer):
+                if not self._last:
+                    self._check_patience(trainer, found)
                 self._last = {k: float(v) for k, v in found.items()}
+
+    def _check_patience(self, trainer: L.Trainer, found: Mapping[str, Tensor]) -> None:
+        for other in trainer.early_stopping_callbacks:
+            if other.monitor in found and other.patience < self.every_n_epochs:
+                rank_zero_warn(
+                    f"EarlyStopping(patience={other.patience}) counts epochs in which {other.monitor!r} is not measured as "
+                    "ones without improvement, and ends the training before it is measured again: every_n_epochs is "
+                    f"{self.every_n_epochs}, so give a patience of at least as many"
+                )
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget what an earlier epoch left; where nothing is measured, the last value stands."""

@@ -9,6 +9,7 @@ from typing import Any
 from neuroalign.config.classes import REGISTERED, DescriptionError, check_arguments, check_names, find_class
 from neuroalign.config.descriptions import PLAIN, is_description
 
+_LONGEST = 500  # characters of a reason in a message
 _building: ContextVar[str | None] = ContextVar("building", default=None)
 
 
@@ -80,6 +81,8 @@ def _made(value: Any, makers: Mapping[str, Callable[..., Any]]) -> Any:
     except (DescriptionError, ImportError):
         raise
     except Exception as error:
-        raise DescriptionError(f"{path} can't be built from its description: {str(error) or repr(error)}") from error
+        reason = " ".join((str(error) or repr(error)).split())  # one line, without all of a stranger's values
+        shown = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}..."
+        raise DescriptionError(f"{path} can't be built from its description: {shown}") from error
     finally:
         _building.reset(token)

@@ -79,7 +79,11 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image  # loaded already; a conversion would copy it
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        return Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8)).convert("RGB")
+        grey = np.asarray(image)
+        levels = np.round(grey / 257).astype(np.uint8)
+        if isinstance(clear := image.info.get("transparency"), int):
+            levels[grey == clear] = 255
+        return Image.fromarray(levels).convert("RGB")
     if image.mode in ("I", "F"):
         raise ValueError("it holds 32-bit numbers, of which nobody knows what is white: save it with 8 or 16 bits")
     if image.has_transparency_data:

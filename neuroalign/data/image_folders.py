@@ -56,7 +56,7 @@ class ClassFolders(ImageFolder):
         """Names of the classes, and their labels."""
         if not Path(directory).is_dir():
             raise FileNotFoundError(f"there is no folder {directory}")
-        entries = [entry for entry in os.scandir(directory) if not entry.name.startswith(".")]
+        entries = _visible(directory)
         for entry in entries:
             _refuse_broken(entry)
         found = sorted(entry.name for entry in entries if entry.is_dir())
@@ -97,21 +97,23 @@ def _images(folder: str, root: str | Path) -> Iterator[tuple[str, list[str]]]:
         if real in above:
             raise ValueError(f"{place} is a link to a folder that holds it: its images would be taken again and again")
         files = []
-        for entry in os.scandir(place):
-            if entry.name.startswith("."):
-                continue
+        for entry in _visible(place):
+            _refuse_broken(entry)
             if entry.is_dir():
                 open_folders.append((entry.path, (*above, real)))
             elif entry.name.lower().endswith(EXTENSIONS):
                 if not entry.is_file():
-                    raise ValueError(f"{entry.path} is no regular file (a link to nothing, or a pipe): remove it")
+                    raise ValueError(f"{entry.path} is no regular file (a pipe, or a device): remove it")
                 files.append(entry.path)
-            else:
-                _refuse_broken(entry)
         yield place, sorted(files)
+
+
+def _visible(folder: str | Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return [entry for entry in entries if not entry.name.startswith(".")]
 
 
 def _refuse_broken(entry: os.DirEntry[str]) -> None:
     """A link to nothing may have been a folder of images."""
     if entry.is_symlink() and not Path(entry.path).exists():
-        raise ValueError(f"{entry.path} is a link to nothing: remove it")
+        raise ValueError(f"{entry.path} is a link to nothing, or to itself: remove it")

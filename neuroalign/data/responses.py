@@ -138,6 +138,7 @@ class Responses:
 
     def __repr__(self) -> str:
         rois = ", ".join(dict.fromkeys(map(str, self.roi)))
+        rois = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in rois)  # a file's names may command a terminal
         stimuli = len(np.unique(self.stimulus))
         return f"Responses({len(self)} rows, {self.num_voxels} voxels, {stimuli} stimuli, roi: {rois})"
 

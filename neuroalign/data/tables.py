@@ -56,7 +56,8 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
             raise ValueError(f"{path} holds nothing below its first row, which names the columns")
         if len(first) > len(names):
             raise ValueError(f"{path}: the first row has {len(names)} names, but the second {len(first)} cells")
-        table = _parse(path, encoding, separator)
+        identities = dict.fromkeys(n for n in names if n.strip().casefold() == "stimulus")
+        table = _parse(path, encoding, separator, list(identities))
         if table.shape[1] != len(names):
             raise ValueError(f"{path}: the first row has {len(names)} names, but the table {table.shape[1]} columns")
         _refuse_short_rows(path, encoding, separator, table)
@@ -136,14 +137,35 @@ def _head(path: Path, encoding: str) -> tuple[list[str], list[str] | None, str]:
     return rows[0], rows[1] if len(rows) > 1 else None, separator
 
 
-def _parse(path: Path, encoding: str, separator: str) -> pd.DataFrame:
+def _parse(path: Path, encoding: str, separator: str, identities: list[str]) -> pd.DataFrame:
     import pandas as pd
 
-    options: dict[str, Any] = {"sep": separator, "encoding": encoding, "index_col": False}
+    # Of identities as text first: as numbers, "001" and "1" would be one image.
+    options: dict[str, Any] = {
+        "sep": separator,
+        "encoding": encoding,
+        "index_col": False,
+        "dtype": dict.fromkeys(identities, str),
+    }
     if separator != ";":
-        return pd.read_csv(path, **options)
-    tables = [pd.read_csv(path, **options, decimal=decimal) for decimal in (",", ".")]
-    return min(tables, key=lambda table: sum(not pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes))
+        table = pd.read_csv(path, **options)
+    else:
+        tables = [pd.read_csv(path, **options, decimal=decimal) for decimal in (",", ".")]
+        table = min(tables, key=lambda table: sum(not pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes))
+    for name in identities:
+        texts = table[name]
+        if not texts.str.fullmatch(r"\s*0\d+\s*", na=False).any():
+            table[name] = _numbers_or_texts(texts, "," if separator == ";" else ".")
+    return table
+
+
+def _numbers_or_texts(texts: pd.Series, decimal: str) -> pd.Series:
+    import pandas as pd
+
+    try:
+        return pd.to_numeric(texts.str.replace(decimal, "."))
+    except (ValueError, TypeError):
+        return texts.infer_objects()
 
 
 def _refuse_short_rows(path: Path, encoding: str, separator: str, table: pd.DataFrame) -> None:

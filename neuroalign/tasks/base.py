@@ -102,6 +102,10 @@ class Task(EpochLog, ABC):
         except (pickle.UnpicklingError, EOFError, RecursionError) as error:
             raise ValueError(f"{shown} is no checkpoint of {cls.__name__}: it is damaged, or holds more than "
                              "tensors and plain values, of which nothing was run") from error  # fmt: skip
+        except ValueError as error:
+            if str(checkpoint_path) in str(error):
+                raise
+            raise ValueError(f"{checkpoint_path}: {str(error)[:500]}") from error
         except (AttributeError, KeyError, IndexError, TypeError) as error:
             if kwargs.keys() != {"_instantiator"}:  # what the caller gave may be what doesn't fit
                 raise

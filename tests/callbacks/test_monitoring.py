@@ -1,6 +1,7 @@
 """Callbacks that measure now and then, and Lightning's that look at their numbers after every epoch."""
 
 import csv
+import warnings
 
 import pytest
 import torch
@@ -67,8 +68,16 @@ def test_loggers_get_what_was_measured_once(digits, quiet_trainer, tmp_path):
 
 def test_early_stopping_counts_epochs_without_a_measurement(digits, quiet_trainer):
     make, key = CALLBACKS["robustness"]
-    trainer = fit(digits, quiet_trainer, [make(4), EarlyStopping(key, mode="max", patience=2)], 9)
+    with pytest.warns(UserWarning, match=r"EarlyStopping\(patience=2\) counts epochs .* every_n_epochs is 4"):
+        trainer = fit(digits, quiet_trainer, [make(4), EarlyStopping(key, mode="max", patience=2)], 9)
     assert trainer.current_epoch == 3
+
+
+def test_a_patience_that_spans_two_measurements_is_not_warned_of(digits, quiet_trainer):
+    make, key = CALLBACKS["robustness"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        fit(digits, quiet_trainer, [make(2), EarlyStopping(key, mode="max", patience=2)], 3)
 
 
 def test_a_resumed_training_keeps_the_last_value(digits, quiet_trainer, tmp_path):

@@ -223,6 +223,7 @@ def test_configurations(command, kind, canary, tmp_path, refused):
     path = configuration(tmp_path, network=harmful(kind, canary))
     more = [] if command == "fit" else ["--ckpt_path", tmp_path / "none.ckpt"]
     refused(command, "--config", path, *more)
+    assert not canary.exists() and "canary_module" not in sys.modules
 
 
 @pytest.mark.parametrize("where", ["guidance", "robust_training"])
@@ -245,6 +246,7 @@ def test_descriptions_in_a_ckpt_path_are_not_built(command, canary, tmp_path, ru
     hostile = checkpoint(tmp_path / "task.ckpt", "network", harmful("module", canary), epoch=0, global_step=0)
     limit = f"--trainer.limit_{'val' if command == 'validate' else 'test'}_batches=1"
     run(command, "--config", path, "--ckpt_path", hostile, limit)
+    assert not canary.exists() and "canary_module" not in sys.modules
 
 
 def test_what_is_wrong_with_a_configuration_is_one_line(tmp_path, refused):

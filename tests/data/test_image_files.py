@@ -257,7 +257,12 @@ def test_a_link_that_leads_round_is_refused(folders, place, target):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda root: (root / "cat/9.png").symlink_to("gone.png"), ValueError, r"cat/9\.png is no regular file"),
+        (lambda root: (root / "cat/9.png").symlink_to("gone.png"), ValueError, r"cat/9\.png is a link to nothing"),
+        (
+            lambda root: (root / "cat/8.png").symlink_to("8.png"),
+            ValueError,
+            r"cat/8\.png is a link to nothing, or to itself",
+        ),
         (lambda root: (root / "cat/gone").symlink_to("nowhere"), ValueError, "cat/gone is a link to nothing"),
         (lambda root: (root / "ant").symlink_to("nowhere"), ValueError, "ant is a link to nothing"),
         (lambda root: os.mkfifo(root / "dog/9.png"), ValueError, r"dog/9\.png is no regular file"),
@@ -345,3 +350,11 @@ def test_pixels_that_are_refused(images, error, message):
 
 def test_pixels_of_another_byte_order():
     np.testing.assert_array_equal(as_pixels(np.full((2, 3, 4, 5), 0.5, dtype=">f4")), np.full((2, 3, 4, 5), 0.5))
+
+
+def test_a_transparent_grey_of_16_bits_lies_over_white(tmp_path):
+    grey = np.array([[0, 257, 65535]], dtype=np.uint16)
+    Image.fromarray(grey).save(tmp_path / "a.png", transparency=0)
+    assert np.asarray(read_image(tmp_path / "a.png"))[0, :, 0].tolist() == [255, 1, 255]
+    Image.fromarray(grey).save(tmp_path / "b.png")
+    assert np.asarray(read_image(tmp_path / "b.png"))[0, :, 0].tolist() == [0, 1, 255]

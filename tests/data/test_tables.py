@@ -163,3 +163,13 @@ def test_a_wide_table_of_several_kinds_is_what_numpy_reads(tmp_path):
     pd.DataFrame(values, columns=[f"v{i}" for i in range(30)]).to_csv(tmp_path / "t.csv", index=False)
     expected = np.genfromtxt(tmp_path / "t.csv", delimiter=",", skip_header=1, dtype=np.float64).astype(np.float32)
     np.testing.assert_array_equal(read_recording(tmp_path / "t.csv").values, expected)
+
+
+def test_identities_with_leading_zeros_are_names(tmp_path):
+    """As numbers, "001" and "1" would be one image."""
+    (tmp_path / "a.csv").write_text("stimulus,v1\n001,1\n1,2\n01,3\n")
+    found = read_recording(tmp_path / "a.csv")
+    assert found.info["stimulus_id"] == ["001", "01", "1"] and found.stimulus.tolist() == [0, 2, 1]
+    for text, expected in (("3", 3), ("0", 0), ("10", 10), (" 7 ", 7)):
+        (tmp_path / "b.csv").write_text(f"stimulus;v1\n{text};1,5\n{text};2,5\n")
+        assert read_recording(tmp_path / "b.csv").stimulus.tolist() == [expected] * 2

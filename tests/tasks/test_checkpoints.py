@@ -119,10 +119,16 @@ def test_modules_find_their_version(digits, quiet_trainer, tmp_path, wrapped):
         return made
 
     trainer = quiet_trainer(limit_val_batches=0)
-    trainer.fit(make(), data(digits))
+    first, resumed = make(), make()
+    trainer.fit(first, data(digits))
     trainer.save_checkpoint(tmp_path / "a.ckpt")
-    quiet_trainer(max_epochs=2, limit_val_batches=0).fit(make(), data(digits), ckpt_path=tmp_path / "a.ckpt")
-    GuidedClassificationTask.load_from_checkpoint(tmp_path / "a.ckpt", network=make().network)
+    again = quiet_trainer(max_epochs=2, limit_val_batches=0)
+    again.fit(resumed, data(digits), ckpt_path=tmp_path / "a.ckpt")
+    assert again.current_epoch == 2 and again.global_step == 2 * trainer.global_step
+    loaded = GuidedClassificationTask.load_from_checkpoint(tmp_path / "a.ckpt", network=make().network)
+    assert all(
+        torch.equal(*pair) for pair in zip(loaded.state_dict().values(), first.state_dict().values(), strict=True)
+    )
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -146,3 +152,15 @@ def test_renaming_is_of_names_alone():
     assert list(there) == list(wrapped)
     assert all(there._metadata[key] == value for key, value in wrapped._metadata.items() if key in there._metadata)
     assert as_in(OrderedDict(a=1), wrapped) == {"a": 1}
+
+
+def test_a_version_that_is_none_is_told_by_the_files_name(digits, quiet_trainer, tmp_path):
+    trainer = quiet_trainer(limit_val_batches=0)
+    network = GuidedNetwork("small_resnet", 10, image_shape=SHAPE)
+    trainer.fit(GuidedClassificationTask(network, lr=0.01), data(digits))
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    content = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    torch.save({**content, "pytorch-lightning_version": "x" * 100_000}, tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=r"a\.ckpt: ") as refused:
+        GuidedClassificationTask.load_from_checkpoint(tmp_path / "a.ckpt")
+    assert len(str(refused.value)) < 1000

@@ -79,7 +79,7 @@ def test_an_interrupted_run_goes_on(planted, rows, tmp_path, monkeypatch):
     cache_stimuli(planted.root, tmp_path / "c", image_size=5, rows=rows)
 
 
-def test_an_interrupted_run_of_other_settings_is_begun_anew(planted, rows, tmp_path, monkeypatch):
+def interrupted(planted, rows, path, monkeypatch):
     write = stimulus_cache._write_block
 
     def breaks(images, file, rows, block):
@@ -90,7 +90,11 @@ def test_an_interrupted_run_of_other_settings_is_begun_anew(planted, rows, tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(stimulus_cache, "_write_block", breaks)
         with pytest.raises(KeyboardInterrupt):
-            cache_stimuli(planted.root, tmp_path / "c", image_size=5, rows=rows)
+            cache_stimuli(planted.root, path, image_size=5, rows=rows)
+
+
+def test_an_interrupted_run_of_other_settings_is_begun_anew(planted, rows, tmp_path, monkeypatch):
+    interrupted(planted, rows, tmp_path / "c", monkeypatch)
     cache = cache_stimuli(planted.root, tmp_path / "c", image_size=6, rows=rows[1:])
     expected = cache_stimuli(planted.root, tmp_path / "fresh", image_size=6, rows=rows[1:])
     assert cache.shape == (699, 6, 6, 3)
@@ -160,20 +164,6 @@ def test_only_damaged_blocks_are_made_again(planted, rows, tmp_path, monkeypatch
     monkeypatch.setattr(stimulus_cache, "_write_block", lambda *a: done.append(a[3]) or write(*a))
     np.testing.assert_array_equal(cache_stimuli(planted.root, path, image_size=5, rows=rows)[rows], expected)
     assert done == [1]
-
-
-def interrupted(planted, rows, path, monkeypatch):
-    write = stimulus_cache._write_block
-
-    def breaks(images, file, rows, block):
-        if block == 2:
-            raise KeyboardInterrupt
-        return write(images, file, rows, block)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stimulus_cache, "_write_block", breaks)
-        with pytest.raises(KeyboardInterrupt):
-            cache_stimuli(planted.root, path, image_size=5, rows=rows)
 
 
 @pytest.mark.parametrize("name", ["images.npy", "progress.json", "rows.npy"])
