@@ -44,20 +44,11 @@ from neuroalign import (
     untrained,
 )
 from neuroalign.data.images import ShiftFlip, resize
+from neuroalign.evaluation import compare, mean_over_eps, per_image_robustness
 from neuroalign.functional import noise_ceiling
 from neuroalign.models import VisualFeatures
-from neuroalign.perturbations import per_image_robustness
 from neuroalign.plot import plot_robustness
-from neuroalign.study import (
-    Recipe,
-    compare,
-    correlation_on,
-    mean_over_eps,
-    run_replications,
-    train_classifier,
-    train_predictor,
-    verdict,
-)
+from neuroalign.study import Recipe, correlation_on, run_replications, train_classifier, train_predictor, verdict
 from neuroalign.study.training import write_table
 from neuroalign.study.verdict import interval_meaning
 

@@ -45,11 +45,12 @@ from neuroalign import (
     transfer_matrix,
 )
 from neuroalign.data.images import ArrayDataset, ShiftFlip, collate
+from neuroalign.evaluation import Suite, compare, evaluate_suite, loss_landscape
 from neuroalign.files import whole
 from neuroalign.functional import error_consistency
 from neuroalign.perturbations import COMMON_CORRUPTIONS
 from neuroalign.plot import plot_accuracy, plot_corruptions, plot_landscape, plot_transforms
-from neuroalign.study import Recipe, Suite, compare, evaluate_suite, loss_landscape, train_classifier
+from neuroalign.study import Recipe, train_classifier
 from neuroalign.study.training import write_table
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -10,15 +10,29 @@ import pytest
 import neuroalign
 
 PACKAGE = Path(neuroalign.__file__).parent
+# fmt: off
 ROWS = [
-    {"types", "addresses", "array_headers", "checksums", "config", "files", "hdf5", "processes", "functional"},
+    {
+        "types",
+        "addresses",
+        "array_headers",
+        "checksums",
+        "config",
+        "files",
+        "hdf5",
+        "moved",
+        "processes",
+        "state",
+        "functional",
+    },
     {"losses", "metrics", "models", "perturbations", "data", "plot"},
-    {"guidance"},
+    {"guidance", "evaluation"},
     {"tasks", "callbacks"},
     {"study"},
     {"commands"},
     {"__main__"},
 ]
+# fmt: on
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 import neuroalign as na
+from neuroalign.evaluation import layer_geometry, loss_landscape
 from neuroalign.losses import MEASURES
 from neuroalign.models import HEADS, RidgePredictor, StandardizedPredictor, VisualFeatures
-from neuroalign.study import layer_geometry, loss_landscape
 
 SHAPE = (3, 8, 8)
 

@@ -47,7 +47,7 @@ from neuroalign.data import (
     read_recording,
     write_simulated_nsd,
 )
-from neuroalign.study import Suite, evaluate_suite
+from neuroalign.evaluation import Suite, evaluate_suite
 
 pytestmark = [
     pytest.mark.slow,

@@ -33,7 +33,7 @@ def test_wrong_commands(capsys):
         with pytest.raises(SystemExit) as stop:
             main(argv)
         assert stop.value.code == 2
-    assert "--replications must be at least 1" in capsys.readouterr().err
+    assert "argument --replications: must be at least 1; got 0" in capsys.readouterr().err
 
 
 @pytest.mark.slow

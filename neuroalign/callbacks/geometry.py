@@ -13,7 +13,7 @@ from neuroalign.callbacks.base import EvaluationCallback
 from neuroalign.metrics import ManifoldGeometry
 from neuroalign.models import record_layers
 from neuroalign.models.precision import as_dtype_of
-from neuroalign.perturbations import attacking
+from neuroalign.state import evaluating
 
 
 class ManifoldGeometryCallback(EvaluationCallback):
@@ -77,7 +77,7 @@ class ManifoldGeometryCallback(EvaluationCallback):
         self, trainer: L.Trainer, module: L.LightningModule, images: Tensor, labels: Tensor, index: Tensor
     ) -> None:
         """Record one batch's features."""
-        with attacking(module), torch.no_grad(), record_layers(module, self.layers) as features:
+        with evaluating(module), torch.no_grad(), record_layers(module, self.layers) as features:
             module(as_dtype_of(images, module))
         for layer, metric in self.metrics.items():
             metric.to(labels.device).update(features[layer], labels, index)

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from neuroalign.callbacks.base import EvaluationCallback
+from neuroalign.evaluation.outcomes import check_budgets, has_budget, outcomes
+from neuroalign.evaluation.requests import Perturbations, named
+from neuroalign.evaluation.robustness import Budgets, budgets_of
 from neuroalign.functional.manifold import check_labels
 from neuroalign.metrics import RobustAccuracy
-from neuroalign.perturbations import Attack, Classifier, attacking
-from neuroalign.perturbations.evaluation.names import Perturbations, named
-from neuroalign.perturbations.evaluation.outcomes import check_budgets, has_budget, outcomes
-from neuroalign.perturbations.evaluation.robustness import Budgets, budgets_of
+from neuroalign.perturbations import Attack, Classifier
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
+from neuroalign.state import evaluating
 
 
 class RobustnessCallback(EvaluationCallback):
@@ -96,7 +97,7 @@ class RobustnessCallback(EvaluationCallback):
         """Attack one batch."""
         first = not any(metric.update_called for metric in self.metrics.values())
         images, model = self.interface.pixels(images, first=first), self.interface.classifier(module)
-        with attacking(model, self.seed):
+        with evaluating(model, self.seed):
             logits = Classifier(model).logits(images)
             check_labels(labels, logits.shape[1])
             right = logits.argmax(1) == labels

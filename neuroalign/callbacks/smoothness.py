@@ -8,11 +8,12 @@ import lightning as L
 from torch import Tensor
 
 from neuroalign.callbacks.base import EvaluationCallback
+from neuroalign.evaluation.smoothness import check_attack, smoothness_of
 from neuroalign.functional.smoothness import SmoothnessLoss
 from neuroalign.metrics.stimuli import StimulusMetric
-from neuroalign.perturbations import Attack, attacking
-from neuroalign.perturbations.evaluation.smoothness import check_attack, smoothness_of
+from neuroalign.perturbations import Attack
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
+from neuroalign.state import evaluating
 
 _KEYS = ("clean", "clean_loss", "adversarial", "adversarial_loss")
 
@@ -103,7 +104,7 @@ class InputSmoothnessCallback(EvaluationCallback):
         """Measure one batch."""
         images = self.interface.pixels(images, first=not self.metrics["means"].update_called)
         model = self.interface.classifier(module)
-        with attacking(model, self.seed):
+        with evaluating(model, self.seed):
             values = smoothness_of(model, images, labels, index, self.attack, self.eps, self.loss)
         self.metrics["means"].to(images.device).update(values, index)
 

@@ -13,7 +13,7 @@ from neuroalign.files import check_output_folder
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from neuroalign.study import SuiteResult
+    from neuroalign.evaluation import SuiteResult
 
 
 def add_parser(commands: Any) -> None:
@@ -62,7 +62,7 @@ def _evaluate(args: argparse.Namespace, console: Console) -> tuple[SuiteResult, 
     from torch.utils.data import DataLoader, Subset
 
     from neuroalign.data.images import collate
-    from neuroalign.study import evaluate_suite, robustness_suite
+    from neuroalign.evaluation import evaluate_suite, robustness_suite
 
     if args.num_images is not None and args.num_images < 1:
         raise ValueError(f"--num-images must be at least 1; got {args.num_images}")
@@ -129,7 +129,7 @@ def _draw(result: SuiteResult, title: str, out: Path) -> None:
 def _print(result: SuiteResult, console: Console, out: Path) -> None:
     from rich.table import Table
 
-    from neuroalign.study.suite_evaluation import eps_text
+    from neuroalign.evaluation.suite_result import eps_text
 
     grid = Table(title=f"Accuracy of {result.record['num_images']} images (95 % Wilson interval)")
     for column, justify in (("perturbation", "left"), ("eps", "right"), ("accuracy", "right"), ("interval", "right")):
@@ -145,7 +145,7 @@ def _print(result: SuiteResult, console: Console, out: Path) -> None:
         )
     console.print(grid)
     if len(result.corruptions):
-        from neuroalign.perturbations import corruption_errors
+        from neuroalign.evaluation import corruption_errors
 
         errors = corruption_errors(result.corruptions)
         console.print(

@@ -66,7 +66,7 @@ def _network(args: argparse.Namespace) -> tuple[pd.DataFrame | None, str]:
     from torch.utils.data import DataLoader
 
     from neuroalign.data.images import collate
-    from neuroalign.study import layer_geometry
+    from neuroalign.evaluation import layer_geometry
 
     if args.ckpt is None:
         raise ValueError("images need --ckpt, the checkpoint or model that sees them")
@@ -98,7 +98,7 @@ def _network(args: argparse.Namespace) -> tuple[pd.DataFrame | None, str]:
 
 def _responses(args: argparse.Namespace) -> tuple[pd.DataFrame, str]:
     from neuroalign.data import Responses
-    from neuroalign.study import response_geometry
+    from neuroalign.evaluation import response_geometry
 
     if args.labels is None:
         raise ValueError("responses need --labels, a CSV with the columns stimulus and label")

@@ -1,22 +1,13 @@
-"""Images in, perturbed images out, within a stated budget, in pixel space; and the accuracy that is left."""
+"""Images in, perturbed images out, within a stated budget, in pixel space."""
 
+from neuroalign.moved import former_names
 from neuroalign.perturbations.attacks.apgd import APGD
 from neuroalign.perturbations.attacks.base import Attack, Classifier
 from neuroalign.perturbations.attacks.delegated import AutoAttack, BrendelBethge
 from neuroalign.perturbations.attacks.gradient import FGSM, PGD
 from neuroalign.perturbations.attacks.minimal import FMN, CarliniWagner, DeepFool
 from neuroalign.perturbations.attacks.square import Square
-from neuroalign.perturbations.attacks.state import attacking
 from neuroalign.perturbations.corruptions import COMMON_CORRUPTIONS, EXTRA_CORRUPTIONS, Corruption
-from neuroalign.perturbations.evaluation.corruptions import CorruptionErrors, corruption_errors, evaluate_corruptions
-from neuroalign.perturbations.evaluation.curve import RobustnessCurve, robustness_curve
-from neuroalign.perturbations.evaluation.masking import MaskingReport, masking_report
-from neuroalign.perturbations.evaluation.measurement import weights_hash
-from neuroalign.perturbations.evaluation.names import perturbation_name
-from neuroalign.perturbations.evaluation.robustness import evaluate_robustness, per_image_robustness
-from neuroalign.perturbations.evaluation.smoothness import Smoothness, evaluate_smoothness
-from neuroalign.perturbations.evaluation.targeted import targeted_success
-from neuroalign.perturbations.evaluation.transfer import transfer_matrix
 from neuroalign.perturbations.pixel_classifier import PixelClassifier
 from neuroalign.perturbations.spatial import RotationTranslation
 from neuroalign.perturbations.transforms import Contrast, HighPass, ImageTransform, LowPass
@@ -35,18 +26,20 @@ __all__ = [
     "Classifier",
     "Contrast",
     "Corruption",
-    "CorruptionErrors",
     "DeepFool",
     "HighPass",
     "ImageTransform",
     "LowPass",
-    "MaskingReport",
     "PixelClassifier",
-    "RobustnessCurve",
     "RotationTranslation",
-    "Smoothness",
     "Square",
-    "attacking",
+]
+
+_MEASURING = (
+    "CorruptionErrors",
+    "MaskingReport",
+    "RobustnessCurve",
+    "Smoothness",
     "corruption_errors",
     "evaluate_corruptions",
     "evaluate_robustness",
@@ -58,4 +51,7 @@ __all__ = [
     "targeted_success",
     "transfer_matrix",
     "weights_hash",
-]
+)
+__getattr__ = former_names(
+    __name__, dict.fromkeys(_MEASURING, "neuroalign.evaluation"), {"attacking": "neuroalign.state.evaluating"}
+)

@@ -39,7 +39,7 @@ def plot_geometry(
     are of the Gaussian draws alone, the second of what another experiment would find.
 
     Args:
-        table: Of :func:`neuroalign.study.layer_geometry`, or ``table`` of :func:`neuroalign.study.response_geometry`.
+        table: Of :func:`neuroalign.evaluation.layers`, or ``table`` of :func:`neuroalign.evaluation.regions`.
         measures: Columns to draw.
         by: Column with a line for each of its values, such as networks in one table; None one line.
         title: Of the figure.

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from neuroalign.data import GuidanceDataModule, NSDDataModule, ShiftFlip, load_digits, write_simulated_nsd
 from neuroalign.data.images import as_pixels
+from neuroalign.evaluation import per_image_robustness
 from neuroalign.functional import pearson
 from neuroalign.guidance import LabelOnlyGuidance, ManifoldGuidance, PredictedGuidance, ShuffledGuidance
 from neuroalign.losses import CategoryManifolds, NonNeuralManifoldLoss
 from neuroalign.metrics import ManifoldGeometry
 from neuroalign.models import GuidedNetwork, NeuralPredictor, StandardizedPredictor, untrained
-from neuroalign.perturbations import PGD, per_image_robustness
+from neuroalign.perturbations import PGD
 from neuroalign.study.replication import Progress
 from neuroalign.study.training import Recipe, matched_control, train_classifier, train_predictor
 

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 import neuroalign
+from neuroalign.evaluation.comparison import Comparison, compare
 from neuroalign.plot import plot_bars, plot_prediction, plot_robustness
-from neuroalign.study.comparison import Comparison, compare
 from neuroalign.study.demo import DemoResult, DemoSettings
 from neuroalign.study.report import accuracy_table, rich_table, save_figure, summary_table, write_html
 from neuroalign.study.training import write_table

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from rich.table import Table
 
+from neuroalign.evaluation.comparison import Comparison
 from neuroalign.files import whole
-from neuroalign.study.comparison import Comparison
 from neuroalign.study.verdict import interval_meaning
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from neuroalign.study.comparison import Comparison
+from neuroalign.evaluation.comparison import Comparison
 
 
 def verdict(comparisons: Sequence[Comparison], subject: str, *, equivalence: float | None = None) -> str:

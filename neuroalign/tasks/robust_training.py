@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from neuroalign.config import Describable, describe
 from neuroalign.functional.distributed import world_size
-from neuroalign.perturbations import PGD, Classifier, attacking
+from neuroalign.perturbations import PGD, Classifier
 from neuroalign.perturbations.attacks.budget import Norm, check_norm, per_sample, project, random_points, steepest
 from neuroalign.perturbations.attacks.classes import as_classes
+from neuroalign.state import evaluating
 from neuroalign.tasks.further_pass import paired_logits
 from neuroalign.tasks.independent_samples import independent_gradients
 from neuroalign.types import check_images
@@ -102,7 +103,7 @@ class AdversarialTraining(RobustTraining):
             )
         labels = as_classes(labels, len(images), images.device)
         index = _new_starts(len(images))
-        with attacking(network), torch.no_grad():
+        with evaluating(network), torch.no_grad():
             radius = per_sample(self.eps, images.float(), self.norm)
             classifier = Classifier(network, classes={"labels": labels})
             found, _ = self.attack.search(classifier, images.float(), labels, radius, index)
@@ -150,7 +151,7 @@ class TRADES(RobustTraining):
     def _worst(self, network: nn.Module, images: Tensor) -> Tensor:
         index = _new_starts(len(images))
         radius = per_sample(self.eps, images, self.norm)
-        with attacking(network):
+        with evaluating(network):
             classifier = Classifier(network)
             clean = classifier.logits(images)
             # Close to the image: at the image itself the divergence has no gradient.

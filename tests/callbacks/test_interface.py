@@ -8,8 +8,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from neuroalign import PGD, InputSmoothnessCallback, ManifoldGeometryCallback, RobustnessCallback
 from neuroalign.models import Normalize
-from tests.perturbations.evaluation.test_curve import images, network
-from tests.perturbations.evaluation.test_interface import MEAN, STD, normalized
+from tests.evaluation.test_curve import images, network
+from tests.evaluation.test_interface import MEAN, STD, normalized
 
 ATTACK, EPS = PGD(steps=3), 0.008
 

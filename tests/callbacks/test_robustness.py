@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from neuroalign import FGSM, PGD, RobustnessCallback
-from tests.perturbations.evaluation.test_curve import images, network
+from tests.evaluation.test_curve import images, network
 
 
 def test_images_in_double_precision_are_attacked_in_single():

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from neuroalign import InputSmoothnessCallback, evaluate_smoothness
-from tests.perturbations.evaluation.test_curve import images, network
+from tests.evaluation.test_curve import images, network
 
 
 def test_the_seed_is_that_of_what_the_network_draws():

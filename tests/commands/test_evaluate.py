@@ -18,8 +18,8 @@ from neuroalign import (
     Square,
 )
 from neuroalign.__main__ import main
+from neuroalign.evaluation.suite_result import eps_text
 from neuroalign.study import Recipe, train_classifier
-from neuroalign.study.suite_evaluation import eps_text
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,9 @@ def run(checkpoint, out, *arguments):
 
 def shorten(monkeypatch, attack, **settings):
     """In the suites, the attack with these settings whatever they ask for."""
-    monkeypatch.setattr(f"neuroalign.study.suites.{attack.__name__}", lambda *a, **k: attack(*a, **{**k, **settings}))
+    monkeypatch.setattr(
+        f"neuroalign.evaluation.suites.{attack.__name__}", lambda *a, **k: attack(*a, **{**k, **settings})
+    )
 
 
 @pytest.mark.slow
@@ -134,7 +136,7 @@ def test_standard_suite(checkpoint, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_paper_suite(checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr("neuroalign.study.suites._has_foolbox", lambda: False)  # it compiles for a minute
+    monkeypatch.setattr("neuroalign.evaluation.suites._has_foolbox", lambda: False)  # it compiles for a minute
     shorten(monkeypatch, CarliniWagner, steps=5)
     run(checkpoint, tmp_path / "p", "--suite", "paper", "--num-images", "3")
     attacks = pd.read_csv(tmp_path / "p/attacks.csv")

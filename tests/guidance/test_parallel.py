@@ -20,7 +20,7 @@ from neuroalign import (
     evaluate_robustness,
     evaluate_smoothness,
 )
-from neuroalign.perturbations import per_image_robustness, transfer_matrix
+from neuroalign.evaluation import per_image_robustness, transfer_matrix
 from tests.distributed import run_on_ranks
 
 SHAPE, N = (3, 8, 8), 12

@@ -9,7 +9,7 @@ from torch import nn
 
 from neuroalign import PGD, Contrast, HighPass, LowPass, RotationTranslation, evaluate_robustness, transfer_matrix
 from neuroalign.perturbations.spatial import rotate_translate
-from tests.perturbations.evaluation.test_curve import images, linear, loader, network, with_errors
+from tests.evaluation.test_curve import images, linear, loader, network, with_errors
 
 
 def grating(cycles, size=64):

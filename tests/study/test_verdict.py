@@ -2,7 +2,8 @@
 
 import pytest
 
-from neuroalign.study import Comparison, verdict
+from neuroalign.evaluation import Comparison
+from neuroalign.study import verdict
 from neuroalign.study.verdict import interval_meaning
 
 

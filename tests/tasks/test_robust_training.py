@@ -22,7 +22,7 @@ from neuroalign import (
 )
 from neuroalign.perturbations.attacks.budget import per_sample, random_points
 from neuroalign.study import Recipe, train_classifier
-from tests.perturbations.evaluation.test_curve import images, loader, network
+from tests.evaluation.test_curve import images, loader, network
 
 SHAPE = (3, 8, 8)
 ALL = [

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from neuroalign.perturbations.attacks.base import Attack, Classifier, describe
 from neuroalign.perturbations.attacks.budget import Norm, project
 from neuroalign.perturbations.attacks.minimal import DeepFool, MinimalNormAttack
-from neuroalign.perturbations.attacks.state import attacking
+from neuroalign.state import evaluating
 
 
 class _Shell(nn.Module):
@@ -48,7 +48,10 @@ def _undone(classifier: Classifier, seed: int) -> Iterator[_Shell]:
     try:
         logger.setLevel(logging.CRITICAL)
         shell = _Shell(classifier).eval()
-        with attacking(model, seed), _default_dtype(torch.float32):  # theirs mix what they make with our float32 images
+        with (
+            evaluating(model, seed),
+            _default_dtype(torch.float32),
+        ):  # theirs mix what they make with our float32 images
             yield shell
     finally:
         logger.setLevel(level)

@@ -20,9 +20,9 @@ from neuroalign import (
     Square,
     robustness_curve,
 )
-from neuroalign.perturbations import attacking
+from neuroalign.state import evaluating
+from tests.evaluation.test_curve import GRIDS, arrays, images, linear, loader, network, with_errors
 from tests.perturbations.attacks import linear_references as exact
-from tests.perturbations.evaluation.test_curve import GRIDS, arrays, images, linear, loader, network, with_errors
 
 ATTACKS = [
     FGSM(), FGSM("l2", loss="ce"), PGD(), PGD("l2", restarts=2), PGD(loss="dlr", random_start=True), PGD.two_losses(),
@@ -238,7 +238,7 @@ def test_attacks_of_ones_own_that_leave_the_ball_are_told():
 
 def test_inside_the_state_of_attack_gradients_of_parameters_are_off():
     model = linear(3)
-    with attacking(model):
+    with evaluating(model):
         assert not any(p.requires_grad for p in model.parameters())
 
 

@@ -27,11 +27,11 @@ from neuroalign import (
     targeted_success,
     transfer_matrix,
 )
+from neuroalign.evaluation import loss_landscape
 from neuroalign.perturbations.attacks.base import Classifier
 from neuroalign.perturbations.attacks.classes import ClassRange, as_classes
-from neuroalign.study import loss_landscape
+from tests.evaluation.test_curve import network
 from tests.perturbations.attacks.test_gradient import images, linear
-from tests.perturbations.evaluation.test_curve import network
 
 GRADIENT_ATTACKS = [
     FGSM(), FGSM("l2", loss="margin"), PGD(steps=3), PGD.two_losses("l2", steps=3), APGD(steps=3),

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from neuroalign import FMN, CarliniWagner, robustness_curve
+from tests.evaluation.test_curve import arrays, images, linear, loader
 from tests.perturbations.attacks import linear_references as exact
-from tests.perturbations.evaluation.test_curve import arrays, images, linear, loader
 
 
 def distances(attack):

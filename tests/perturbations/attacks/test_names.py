@@ -7,8 +7,8 @@ from torch import nn
 
 from neuroalign import FGSM, PGD
 from neuroalign.perturbations.attacks.budget import random_points
+from tests.evaluation.test_curve import network
 from tests.perturbations.attacks.test_gradient import images, linear
-from tests.perturbations.evaluation.test_curve import network
 
 
 def smooth(num_classes=4):

@@ -19,8 +19,8 @@ from neuroalign import (
 from neuroalign.perturbations.attacks.base import Classifier
 from neuroalign.perturbations.attacks.objectives import objective
 from neuroalign.perturbations.attacks.targets import check_targeting
+from tests.evaluation.test_curve import arrays, images, linear, network
 from tests.perturbations.attacks import linear_references as exact
-from tests.perturbations.evaluation.test_curve import arrays, images, linear, network
 
 TARGETED = [
     FGSM(targeted=True), FGSM("l2", targeted="least-likely"), PGD(targeted=True),

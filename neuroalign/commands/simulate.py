@@ -1,0 +1,31 @@
+"""``neuroalign simulate``: a simulated subject, written as NSD files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from neuroalign.files import output_folder
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser("simulate", help="write a simulated subject as a folder of NSD files")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to; empty or absent")
+    parser.add_argument("--container", choices=("hdf5", "nii.gz"), default="hdf5", help="of the betas")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    from neuroalign.data import load_digits, write_simulated_nsd
+
+    images, labels = load_digits()
+    try:
+        subject = write_simulated_nsd(output_folder(args.out), images, labels, container=args.container, seed=args.seed)
+    except OSError as error:
+        sys.exit(f"neuroalign simulate: {error}")
+    print(f"Wrote a simulated subject ({len(subject.stimulus)} digit images, regions {', '.join(subject.signals)}) to "
+          f"{subject.root}")  # fmt: skip

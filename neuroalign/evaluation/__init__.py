@@ -1,0 +1,50 @@
+"""A finished network (or a recording) and images in, a table out."""
+
+from neuroalign.evaluation.comparison import Comparison, compare, mean_over_eps
+from neuroalign.evaluation.corruptions import CorruptionErrors, corruption_errors, evaluate_corruptions
+from neuroalign.evaluation.curve import RobustnessCurve, robustness_curve
+from neuroalign.evaluation.landscape import loss_landscape
+from neuroalign.evaluation.layers import layer_geometry
+from neuroalign.evaluation.masking import MaskingReport, masking_report
+from neuroalign.evaluation.measurement import weights_hash
+from neuroalign.evaluation.paired import PairedComparison, compare_paired
+from neuroalign.evaluation.regions import ResponseGeometry, response_geometry
+from neuroalign.evaluation.requests import perturbation_name
+from neuroalign.evaluation.robustness import evaluate_robustness, per_image_robustness
+from neuroalign.evaluation.smoothness import Smoothness, evaluate_smoothness
+from neuroalign.evaluation.suite_result import SuiteResult, evaluate_suite
+from neuroalign.evaluation.suites import Suite, paper_grid, robustness_suite
+from neuroalign.evaluation.targeted import targeted_success
+from neuroalign.evaluation.transfer import transfer_matrix
+
+__all__ = [
+    "Comparison",
+    "CorruptionErrors",
+    "MaskingReport",
+    "PairedComparison",
+    "ResponseGeometry",
+    "RobustnessCurve",
+    "Smoothness",
+    "Suite",
+    "SuiteResult",
+    "compare",
+    "compare_paired",
+    "corruption_errors",
+    "evaluate_corruptions",
+    "evaluate_robustness",
+    "evaluate_smoothness",
+    "evaluate_suite",
+    "layer_geometry",
+    "loss_landscape",
+    "masking_report",
+    "mean_over_eps",
+    "paper_grid",
+    "per_image_robustness",
+    "perturbation_name",
+    "response_geometry",
+    "robustness_curve",
+    "robustness_suite",
+    "targeted_success",
+    "transfer_matrix",
+    "weights_hash",
+]

@@ -1,0 +1,250 @@
+"""From per-image outcomes to the difference between two conditions, with an interval over seeds, subjects and images."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import overload
+
+import numpy as np
+import pandas as pd
+
+from neuroalign.evaluation.curve import RobustnessCurve
+from neuroalign.evaluation.difference import around, interval_of, mean_difference, num_positive, table_of
+from neuroalign.evaluation.paired_outcomes import class_of, paired_outcomes
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The difference in accuracy between two conditions, averaged over budgets, replications and subjects.
+
+    A replication is one training of each condition (a seed, with all that it draws). The *unit* is what the conclusion is
+    drawn over: subjects where there are several, else replications. With one replication nothing is decided: the interval
+    then is over images alone (and subjects, where there are several), and says nothing about other seeds.
+
+    Attributes:
+        treatment: Name of the condition.
+        control: Name of the other.
+        difference: Mean accuracy of the treatment minus that of the control, -1 to 1.
+        low: Lower end of its interval: over other units and other images; over other images alone where there is one unit.
+        high: Upper end.
+        num_positive: Units in which the treatment was higher; None where the units of the two don't belong together.
+        num_replications: Distinct replications; of the condition that has fewer, where the two have different ones.
+        num_images: Distinct images.
+        num_subjects: Distinct subjects.
+        confidence: Of the intervals.
+        standard_error: Of the difference, over the same as the interval.
+        df: Degrees of freedom: units - 1, or of images where there is one unit. The interval isn't the standard error times
+            one quantile, but adds each part's variance times its own squared quantile.
+        over_units: (low, high) over other units on these very images; None where there is one unit.
+        over_images: (low, high) over other images with these very units.
+        within: (low, high) at confidence 1 - 2 (1 - ``confidence``), as the test of equivalence takes it: 90 % for 95 %.
+        equivalence: Largest difference that counts as equal, where asked for.
+        table: A row for every perturbation and budget: ``perturbation``, ``eps``, ``accuracy``, ``other_accuracy``,
+            ``difference``, its interval ``low`` and ``high``, ``only_first`` and ``only_second`` (images that one network
+            alone gets right, summed over replications), ``p_value`` (exact McNemar where there is one replication, else
+            NaN; not corrected for the number of rows), ``num_images``, ``num_replications``.
+    """
+
+    treatment: str
+    control: str
+    difference: float
+    low: float
+    high: float
+    num_positive: int | None
+    num_replications: int
+    num_images: int
+    num_subjects: int = 1
+    confidence: float = 0.95
+    standard_error: float = float("nan")
+    df: float = float("nan")
+    over_units: tuple[float, float] | None = None
+    over_images: tuple[float, float] | None = None
+    within: tuple[float, float] | None = None
+    equivalence: float | None = None
+    table: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False, compare=False)
+
+    @property
+    def unit(self) -> str:
+        """What the conclusion is drawn over: "subject" where there are several, else "replication"."""
+        return "subject" if self.num_subjects > 1 else "replication"
+
+    @property
+    def num_units(self) -> int:
+        """How many subjects, or replications."""
+        return self.num_subjects if self.num_subjects > 1 else self.num_replications
+
+    @property
+    def interval_over(self) -> str:
+        """What the interval is over, in words: "4 replications and 1000 images", or "1000 images of one replication"."""
+        several = self.num_subjects > 1
+        images = f"{self.num_images} image{'s' if self.num_images != 1 else ''}"
+        if self.num_replications < 2:
+            return f"{f'{self.num_subjects} subjects and ' if several else ''}{images} of one replication"
+        return (
+            f"{f'{self.num_subjects} subjects, ' if several else ''}{self.num_replications} replications and {images}"
+        )
+
+    @property
+    def decides(self) -> bool:
+        """Whether there are several replications: one says nothing about others, in however many subjects."""
+        return self.num_replications > 1
+
+    @property
+    def equivalent(self) -> bool | None:
+        """Whether the two are shown to differ by less than ``equivalence`` (two one-sided tests); None if not asked."""
+        if self.equivalence is None:
+            return None
+        if self.within is None:
+            raise ValueError("equivalence needs the interval `within`, which compare computes")
+        return self.decides and -self.equivalence < self.within[0] and self.within[1] < self.equivalence
+
+    @property
+    def largest(self) -> float:
+        """The largest difference that isn't excluded: the end of the interval further from 0."""
+        return max(self.low, self.high, key=abs)
+
+    @property
+    def outcome(self) -> str:
+        """Either "higher" or "lower" where the interval excludes 0, "equivalent" where that was asked for and shown, else
+        "undecided"; always undecided with one replication.
+        """
+        if not self.decides:
+            return "undecided"
+        if self.low > 0:
+            return "higher"
+        if self.high < 0:
+            return "lower"
+        return "equivalent" if self.equivalent else "undecided"
+
+    @property
+    def mean_difference(self) -> float:
+        """The difference, by the name it had in ``PairedComparison``."""
+        return self.difference
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.treatment} - {self.control}: {self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}] over "
+            f"{self.interval_over}"
+        )
+        if self.num_positive is None or not self.decides:
+            return text
+        subjects = " subjects" if self.num_subjects > 1 else ""
+        return f"{text}, higher in {self.num_positive} of {self.num_units}{subjects}"
+
+
+def mean_over_eps(images: pd.DataFrame) -> pd.DataFrame:
+    """Robust accuracy averaged over budgets above 0, a row for each condition and replication.
+
+    Args:
+        images: A row an image: ``condition``, ``replication``, ``eps``, ``stimulus``, ``correct``.
+    """
+    attacked = images[images["eps"] > 0]
+    return attacked.groupby(["condition", "replication"], sort=False)["correct"].mean().rename("accuracy").reset_index()
+
+
+@overload
+def compare(
+    images: pd.DataFrame, treatment: str, /, control: str, *, equivalence: float | None = None, confidence: float = 0.95,
+    paired_replications: bool = True, labels: pd.Series | None = None, seed: int | None = None,
+) -> Comparison: ...  # fmt: skip
+@overload
+def compare(
+    first: pd.DataFrame | RobustnessCurve, second: pd.DataFrame | RobustnessCurve, /, *,
+    names: tuple[str, str] | None = None, equivalence: float | None = None, confidence: float = 0.95,
+    paired_replications: bool = True, labels: pd.Series | None = None, seed: int | None = None,
+) -> Comparison: ...  # fmt: skip
+def compare(
+    first: pd.DataFrame | RobustnessCurve,
+    second: str | pd.DataFrame | RobustnessCurve,
+    /,
+    control: str | None = None,
+    *,
+    names: tuple[str, str] | None = None,
+    equivalence: float | None = None,
+    confidence: float = 0.95,
+    paired_replications: bool = True,
+    labels: pd.Series | None = None,
+    seed: int | None = None,
+) -> Comparison:
+    """Compare two conditions: the mean difference over attacks and budgets, and each of them in a table.
+
+    Called ``compare(images, "treatment", "control")`` with one table of all conditions, or ``compare(first, second)`` with a
+    curve or table of each network. Images are paired by ``stimulus``, trainings by ``replication`` and ``subject``.
+
+    The interval is over other trainings **and** other images. Its squared half length is the sum of two variances, each
+    times the square of its own quantile of Student's t: the spread of the replications' means over their number
+    (replications - 1 degrees of freedom), and what their common images bring all of them alike (images - 1). It holds
+    for images shared by all replications, other images in each, and anything between. With several subjects, the
+    spread is that of the subjects' means, and replications that subjects share (one control for all, say) count as common
+    images do. It never is shorter than the interval over images alone. Two replications make it long: the quantile is then
+    12.7.
+
+    With one replication (or curve) the interval is over images alone, and nothing is decided. Of one budget it is then
+    Tango's score interval; of a mean over budgets a t interval to which two images were added, one for either network, so
+    that it has a length where the two are right on the same images.
+
+    Args:
+        first: A row an image: ``eps``, ``stimulus``, ``correct`` (0 or 1), and where there are several ``perturbation``,
+            ``condition``, ``replication``, ``subject``; as :func:`per_image_robustness` gives. Or a curve. A
+            perturbation without a budget has eps NaN.
+        second: Name of the treatment in ``condition``, or the table or curve of the network that is subtracted.
+        control: Name of the control in ``condition``; with two tables, none.
+        names: Of the two networks, where two tables or curves are given; default their ``condition``, or "first", "second".
+        equivalence: Largest difference that counts as equal, above 0: see :attr:`Comparison.equivalent`.
+        confidence: Of the intervals, above 0.5 and below 1.
+        paired_replications: Whether replications of one number belong together (the same split, predictor or weights at the
+            start). False: the two conditions' replications are independent samples, perhaps of different size.
+        labels: Class by stimulus (its index): images then count as a sample within each class.
+        seed: Not used any more: nothing is drawn.
+
+    Raises:
+        ValueError: If a column or condition is missing, or the two hold different images, replications, perturbations or
+            budgets.
+
+    Example:
+        >>> table = pd.DataFrame({"condition": ["a"] * 6 + ["b"] * 6, "replication": [0, 0, 0, 1, 1, 1] * 2, "eps": 0.1,
+        ...                       "stimulus": [0, 1, 2] * 4, "correct": [1, 1, 1, 1, 1, 0, 1, 0, 0, 1, 0, 0]})
+        >>> found = compare(table, "a", "b")
+        >>> found.difference, found.unit, found.df, found.outcome
+        (0.5, 'replication', 1, 'undecided')
+        >>> a, b = (table[(table["condition"] == c) & (table["replication"] == 0)] for c in "ab")
+        >>> compare(a, b).table[["only_first", "only_second", "p_value"]].values.tolist()
+        [[2.0, 0.0, 0.5]]
+
+    Source:
+        Obuchowski & Rockette 1995, Communications in Statistics 24:285-308; Banerjee 1960, Sankhya 22:331-356; Tango 1998,
+        Statistics in Medicine 17:891-908; McNemar 1947, Psychometrika 12:153-157; Schuirmann 1987, J. Pharmacokinetics and
+        Biopharmaceutics 15:657-680.
+    """
+    if seed is not None:
+        warnings.warn("seed isn't used any more: intervals are computed, not drawn", DeprecationWarning, stacklevel=2)
+    if not 0.5 < confidence < 1:
+        raise ValueError(f"confidence must be above 0.5 and below 1, such as 0.95; got {confidence}")
+    if equivalence is not None and not equivalence > 0:
+        raise ValueError(f"equivalence must be the largest difference that counts as equal, above 0; got {equivalence}")
+    outcomes = paired_outcomes(first, second, control, names=names, paired_replications=paired_replications)
+    classes = None if labels is None else class_of(labels, outcomes.stimuli)
+    attacked = outcomes.attacked
+    a, b = outcomes.first[:, :, attacked].mean(2), outcomes.second[:, :, attacked].mean(2)
+    binary = int(attacked.sum()) == 1
+    difference, variance = mean_difference(a, b, outcomes, classes)
+    low, high = interval_of(a, b, difference, variance, confidence, binary and labels is None)
+    return Comparison(
+        *outcomes.names,
+        difference,
+        low,
+        high,
+        num_positive=num_positive(a, b, outcomes),
+        num_replications=outcomes.num_replications,
+        num_images=len(outcomes.stimuli),
+        num_subjects=1 if outcomes.subjects is None else len(np.unique(outcomes.subjects)),
+        confidence=confidence,
+        standard_error=variance.total**0.5,
+        df=variance.df,
+        over_units=around(difference, variance.half_width_over_units(confidence)) if variance.units else None,
+        over_images=around(difference, variance.half_width_over_images(confidence)) if variance.units else (low, high),
+        within=interval_of(a, b, difference, variance, 2 * confidence - 1, binary and labels is None),
+        equivalence=equivalence,
+        table=table_of(outcomes, classes, confidence),
+    )

@@ -1,0 +1,287 @@
+"""The whole curve of accuracy against budget in one pass, with every image's threshold kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from neuroalign.evaluation.measurement import Measurement, measure
+from neuroalign.evaluation.outcomes import has_budget
+from neuroalign.evaluation.requests import eps_values, named, settings_of
+from neuroalign.functional.intervals import wilson
+from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
+from neuroalign.types import Perturbation
+
+
+@dataclass(frozen=True)
+class RobustnessCurve:
+    """Which budget fools which image, and with it the accuracy at every budget.
+
+    Attributes:
+        attack: Name of the attack.
+        settings: The attack's own description.
+        norm: "linf", "l2", or None where the attack doesn't say.
+        eps: Budgets in pixel units, increasing; with ``l2_scale="rms"`` divided by the root of an image's size.
+        images: A row an image: ``stimulus``, ``label``, ``threshold`` (the smallest budget of the grid that fools it: 0 for
+            a clean error, inf if none does) and ``distance`` (length of the shortest perturbation found, always in pixel
+            units: 0 for a clean error, inf if none was; an attack on a ball mostly uses all of it, so that only attacks on
+            the shortest perturbation measure a length).
+        seed: Of what the attack draws from the global generator.
+        num_forward: Images that went through the model.
+        num_backward: Images whose gradient was taken.
+        num_revived: Images that a larger budget left right after a smaller one had fooled them, before nested balls were
+            made use of: 0 unless ``exhaustive``. Many are a sign of a weak attack or of masked gradients.
+
+    Example:
+        >>> from neuroalign import PGD, robustness_curve
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+        >>> curve = robustness_curve(model, [(torch.rand(8, 3, 2, 2), torch.randint(3, (8,)))], PGD(), [0.05, 0.1])
+        >>> curve.table()[["eps", "num_images"]].values.tolist()
+        [[0.05, 8.0], [0.1, 8.0]]
+    """
+
+    attack: str
+    settings: str
+    norm: str | None
+    eps: tuple[float, ...]
+    images: pd.DataFrame = field(repr=False)
+    seed: int
+    num_forward: int
+    num_backward: int
+    num_revived: int
+
+    def correct(self) -> np.ndarray:
+        """(stimulus, eps) bool: whether each image is still right at each budget."""
+        return self.images["threshold"].to_numpy()[:, None] > np.array(self.eps)[None]
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        """(eps,) share of all images that are still right; clean errors count as errors."""
+        return self.correct().mean(0)
+
+    @property
+    def median_distance(self) -> float:
+        """Median over images of the shortest perturbation: inf where most resist, 0 where most are clean errors."""
+        return float(np.median(self.images["distance"]))
+
+    def table(self) -> pd.DataFrame:
+        """A row a budget, with the columns of :func:`evaluate_robustness`."""
+        return accuracy_table(
+            self.attack, self.norm, self.eps, self.correct(), (self.images["threshold"] > 0).to_numpy(), self.settings
+        )
+
+    def per_image(self) -> pd.DataFrame:
+        """A row for every budget and image, with the columns of :func:`per_image_robustness`."""
+        return per_image_table(
+            self.attack, self.eps, self.images["stimulus"].to_numpy(), self.images["label"].to_numpy(), self.correct(),
+            (self.images["threshold"] > 0).to_numpy(),
+        )  # fmt: skip
+
+    @staticmethod
+    def worst_case(curves: Sequence[RobustnessCurve]) -> RobustnessCurve:
+        """The union of attacks: each image falls where the first of them fools it.
+
+        Budgets may differ: at one that an attack was not run at, it takes part by what it fooled below.
+
+        Raises:
+            ValueError: If the curves differ in norm or images.
+
+        Example:
+            >>> from neuroalign import FGSM, PGD, robustness_curve
+            >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+            >>> loader = [(torch.rand(8, 3, 2, 2), torch.randint(3, (8,)))]
+            >>> curves = [robustness_curve(model, loader, attack, [0.05, 0.1]) for attack in (FGSM(), PGD())]
+            >>> union = RobustnessCurve.worst_case(curves)
+            >>> bool((union.accuracy <= curves[0].accuracy).all())
+            True
+        """
+        if not curves:
+            raise ValueError("give at least one curve")
+        first = curves[0]
+        for other in curves[1:]:
+            if other.norm != first.norm:
+                raise ValueError(f"{other.attack} and {first.attack} differ in norm: {other.norm} and {first.norm}")
+            same = other.images[["stimulus", "label"]].equals(first.images[["stimulus", "label"]])
+            if not same:
+                raise ValueError(
+                    f"{other.attack} and {first.attack} were measured on different images: don't shuffle the loader, or "
+                    "give each image's 'stimulus' in its batch"
+                )
+        images = first.images.copy()
+        for column in ("threshold", "distance"):
+            images[column] = np.min([c.images[column] for c in curves], axis=0)
+        return replace(
+            first,
+            attack="worst case",
+            settings=" | ".join(c.settings for c in curves),
+            eps=tuple(sorted({e for c in curves for e in c.eps})),
+            images=images,
+            num_forward=sum(c.num_forward for c in curves),
+            num_backward=sum(c.num_backward for c in curves),
+            num_revived=sum(c.num_revived for c in curves),
+        )
+
+
+def robustness_curve(
+    model: nn.Module,
+    dataloader: Iterable[Any],
+    attack: Perturbation,
+    eps_grid: Iterable[float],
+    *,
+    logits: Logits | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    exhaustive: bool = False,
+    l2_scale: Literal["absolute", "rms"] = "absolute",
+    limit_batches: int | None = None,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+    checkpoint: str | Path | None = None,
+) -> RobustnessCurve:
+    """Accuracy at every budget of a grid, for little more than the price of one.
+
+    Every image is attacked at the largest budget first. What resists there is done; what falls is shortened by forward
+    passes alone, and attacked again at the next budget below, beginning from what is left of the perturbation. Attacks
+    that look for the shortest perturbation (:class:`DeepFool`, :class:`CarliniWagner`, :class:`FMN`) run once. For the
+    strongest figure at that price take :meth:`PGD.two_losses`.
+
+    The curve is that of the attack with the starts that this brings: the first run begins where the attack itself does (at a
+    random point, if it says so), the next ones at what fooled at a larger budget. For an attack that converges, such as
+    :meth:`PGD.two_losses`, it agrees with ``exhaustive=True``; a weak one, of few or small steps, is a stronger attack so,
+    and its accuracy lower. To get the literature's number for a weak attack, be exhaustive.
+
+    Exact in distributed training (a loader that isn't shared out among the processes is shared out here; call it on every
+    process), and the same for any batch size and order, but for images on the border.
+
+    Args:
+        model: From images in [0, 1] to logits, its normalisation inside; for others see ``logits`` and ``mean``. It is left
+            as it was.
+        dataloader: Batches as dicts with ``image`` and ``label`` (and ``stimulus``, the image's identity, which seeds
+            random starts; default its place in the data) or pairs.
+        attack: An attack, or any callable ``(model, images, labels, eps) -> images``.
+        eps_grid: Increasing budgets in pixel units, not negative.
+        logits: Where the logits are in the model's output, if it isn't they: a key, an index, or a function of the output.
+        mean: Per channel, of the normalisation that the loader's images have had; None where they are pixels. They are
+            brought back to pixels, so that budgets are in pixel units, and normalised again for the model.
+        std: Per channel.
+        exhaustive: Attack at every budget from scratch, as the plain sweep of other libraries does.
+        l2_scale: Unit of the budgets of an L2 attack: "absolute", the Euclidean length over channel, height and width,
+            or "rms", that divided by the root of their number.
+        limit_batches: Use only so many batches.
+        seed: Of whatever an attack draws from the global generator.
+        device: Where to compute; default where the model is.
+        progress: Show a progress bar.
+        checkpoint: A file to which results go batch by batch; a second call with the same arguments goes on from there.
+
+    Raises:
+        ValueError: If images are not in [0, 1] (normalised, perhaps), budgets are negative or not increasing, labels are
+            out of range, or logits are not finite.
+
+    Example:
+        >>> from neuroalign import PGD
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+        >>> loader = [(torch.rand(8, 3, 2, 2), torch.randint(3, (8,)))]
+        >>> curve = robustness_curve(model, loader, PGD.two_losses(), [0.0, 0.05, 0.1])
+        >>> curve.accuracy.shape, sorted(curve.images)
+        ((3,), ['distance', 'label', 'stimulus', 'threshold'])
+    """
+    budgets = eps_values(eps_grid)
+    if any(b <= a for a, b in pairwise(budgets)):
+        raise ValueError(f"eps_grid must be increasing budgets; got {budgets}")
+    if not has_budget(attack):
+        raise ValueError(f"{attack!r} takes no budget, so it has no curve: use evaluate_robustness")
+    if l2_scale not in ("absolute", "rms"):
+        raise ValueError(f"l2_scale must be 'absolute' or 'rms'; got {l2_scale!r}")
+    if l2_scale == "rms" and getattr(attack, "norm", None) != "l2":
+        raise ValueError(f"l2_scale='rms' is for L2 attacks; {attack!r} is not one")
+    ((name, perturbation),) = named(attack).items()
+    (found,) = measure(
+        model,
+        dataloader,
+        {name: perturbation},
+        {name: budgets},
+        exhaustive=exhaustive,
+        rms=l2_scale == "rms",
+        limit_batches=limit_batches,
+        seed=seed,
+        device=device,
+        progress=progress,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+        interface=ModelInterface(logits, mean, std),
+    )
+    return as_curve(found, seed)
+
+
+def as_curve(found: Measurement, seed: int) -> RobustnessCurve:
+    """Thresholds from outcomes: what fools at a budget fools at every larger one."""
+    resists = np.logical_and.accumulate(found.correct, axis=1)
+    place = resists.sum(1)
+    threshold = np.where(place < len(found.eps), found.eps[np.minimum(place, len(found.eps) - 1)], np.inf)
+    threshold[~found.clean] = 0.0
+    # A grid that begins at 0 asks there for the clean accuracy; a threshold of 0 is a clean error.
+    images = pd.DataFrame(
+        {"stimulus": found.stimulus, "label": found.label, "threshold": threshold, "distance": found.distance}
+    )
+    return RobustnessCurve(
+        attack=found.name,
+        settings=settings_of(found.perturbation),
+        norm=getattr(found.perturbation, "norm", None),
+        eps=tuple(float(e) for e in found.eps),
+        images=images,
+        seed=seed,
+        num_forward=found.num_forward,
+        num_backward=found.num_backward,
+        num_revived=int((resists != found.correct).any(1).sum()),
+    )
+
+
+def accuracy_table(
+    name: str, norm: str | None, eps: Sequence[float], correct: np.ndarray, clean: np.ndarray, settings: str
+) -> pd.DataFrame:
+    """A row a budget: accuracy with its Wilson interval, and the share of clean successes that fell."""
+    rows = []
+    for k, budget in enumerate(eps):
+        num_correct, total = int(correct[:, k].sum()), len(correct)
+        low, high = wilson(num_correct, total)
+        rows.append(
+            {
+                "perturbation": name,
+                "norm": norm,
+                "eps": float(budget),
+                "accuracy": num_correct / total,
+                "num_images": total,
+                "num_correct": num_correct,
+                "ci_low": low,
+                "ci_high": high,
+                "clean_accuracy": float(clean.mean()),
+                "attack_success_rate": 1 - float(correct[clean, k].mean()) if clean.any() else float("nan"),
+                "settings": settings,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def per_image_table(
+    name: str, eps: Sequence[float], stimulus: np.ndarray, label: np.ndarray, correct: np.ndarray, clean: np.ndarray
+) -> pd.DataFrame:
+    """A row for every budget and image, budgets outermost."""
+    num_eps, n = len(eps), len(stimulus)
+    return pd.DataFrame(
+        {
+            "perturbation": name,
+            "eps": np.repeat(np.asarray(eps, dtype=float), n),
+            "stimulus": np.tile(stimulus, num_eps),
+            "label": np.tile(label, num_eps),
+            "correct": correct.T.reshape(-1),
+            "clean_correct": np.tile(clean, num_eps),
+        }
+    )

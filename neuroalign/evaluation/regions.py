@@ -1,0 +1,288 @@
+"""Geometry of recorded responses: each region's category manifolds, compared on equal terms."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from neuroalign.data import Responses
+from neuroalign.evaluation.geometry_jackknife import Left, left_out, variances
+from neuroalign.functional import pearson
+from neuroalign.types import unknown
+
+_MEASURES = ("capacity", "radius", "dimension", "rms_radius")
+
+
+class ResponseGeometry(NamedTuple):
+    """What :func:`response_geometry` returns.
+
+    Attributes:
+        table: A row a region: ``region``, ``num_voxels``, ``reliability`` (median of the voxels used), ``num_classes``,
+            ``num_stimuli``, ``repeats`` ("cross-validated" or "none"), ``confidence``, and each measure with the ends of its
+            interval, ``<measure>_low`` and ``<measure>_high``.
+        contrasts: A row for every two regions and measure: ``region``, ``other``, ``measure``, ``difference``, ``low``,
+            ``high``, with the same categories left out of both.
+        classes: A row for each region and category, with the measures.
+    """
+
+    table: pd.DataFrame
+    contrasts: pd.DataFrame
+    classes: pd.DataFrame
+
+
+def response_geometry(
+    responses: Responses,
+    labels: Mapping[int, int],
+    *,
+    regions: Sequence[str] | None = None,
+    num_voxels: int | None = None,
+    match_reliability: bool = True,
+    num_subsets: int = 10,
+    num_samples: int = 200,
+    confidence: float = 0.95,
+    voxels: Literal["fixed", "random"] = "fixed",
+    seed: int = 0,
+    num_bootstrap: int | None = None,
+) -> ResponseGeometry:
+    r"""Capacity, radius and dimension of categories in each region's responses, noise aware and matched between regions.
+
+    Noise makes manifolds larger, and more voxels or cleaner ones make a region look better than another. Therefore
+
+    - every stimulus with two trials or more is measured twice, by the means of its odd and its even trials, and the geometry
+      is that of their shared signal (:func:`neuroalign.functional.signal_gram`); without repeats it is that of the noisy
+      responses, and the column ``repeats`` says so;
+    - regions are compared on equally many voxels of equal reliability: within every tenth of the correlation between the
+      two measurements (without repeats, of the noise ceiling's square root) all regions give as many voxels as the one that
+      has fewest, chosen anew for each of ``num_subsets`` subsets, over which measures are averaged;
+    - intervals are those of another experiment of the same size, with other categories, other stimuli in them and other
+      trials. Their variance is estimated by the jackknife: categories are left out in turn (in 20 groups if there are more),
+      and the geometry of the others is computed again about their own mean, with their own distances and lengths of
+      centres. The same ones are left out of all regions, so that contrasts are paired. Limits are the estimate +- t times
+      its error. The directions that the centres share stay those of all categories: a search jumps between local minima,
+      which a jackknife would multiply. Every subset searches from other starts, so that the average over subsets hangs less
+      on one minimum.
+
+    Simulated (12 categories of 8 stimuli of 3 trials, 60 voxels, one subset, all drawn anew 240 times), 95 % intervals of 480
+    regions held the mean over draws in 97 % (capacity), 99 % (radius), 96 % (dimension) and 98 % (``rms_radius``), each
+    +- 1; contrasts of two regions of equal truth excluded 0 in 2.5, 1.2, 2.5 and 6.2 %, each +- 1.5: the jackknife errs on
+    the wide side, most for the radius.
+
+    Capacity is the harmonic mean over categories, dimension and ``rms_radius`` arithmetic ones. ``radius`` is the mean of the
+    anchor points' radii over the mean length of the centres, that is the mean of each category's radius weighted by its
+    centre's length: without the shared directions the centre of one category can nearly vanish, and its radius relative to
+    that has no bound. Capacity and dimension depend on the number of stimuli of a category: compare equal numbers.
+    ``rms_radius`` is :math:`\sqrt{\mathrm{mean}_i|x_i-\mu_c|^2}` relative to the RMS distance of all categories' centres
+    from their mean.
+
+    Args:
+        responses: A row a trial, or a row a stimulus; of one subject. z-score sessions first.
+        labels: Category of each stimulus, by the stimulus's number; stimuli without one are left out.
+        regions: Names in the order wanted; default all, in the order of their first voxel.
+        num_voxels: At most so many voxels a region; None as many as matching leaves.
+        match_reliability: False matches the number of voxels only.
+        num_subsets: Subsets of voxels.
+        num_samples: Gaussian draws a manifold.
+        confidence: Of the intervals.
+        voxels: ``"fixed"``, intervals hold for the voxels that were measured, and for others as far as it is categories in
+            which voxels differ; or ``"random"``, blocks of neighbouring voxels are left out as well, the same places of all
+            regions, and their variance is added, less what both ways show. Wider than need be where noise rules; needed
+            where a region has few voxels and there are many categories.
+        seed: Of subsets and draws.
+        num_bootstrap: Of no use any more: intervals come from leaving out each category once.
+
+    Raises:
+        ValueError: If a region doesn't exist (with near matches), voxels are invalid, fewer than two categories have two
+            stimuli, no two voxels of every region share a range of reliability, or fewer than four are left for
+            ``voxels="random"``.
+
+    Warns:
+        UserWarning: If there are only two categories: no interval can be given then, and its ends are NaN.
+        DeprecationWarning: If ``num_bootstrap`` is given.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> signal = np.repeat(rng.standard_normal((5, 40)), 8, axis=0) + 0.5 * rng.standard_normal((40, 40))
+        >>> trials = np.repeat(signal, 4, axis=0) + rng.standard_normal((160, 40))
+        >>> responses = Responses.from_arrays(trials, stimulus=np.repeat(np.arange(40), 4), roi=["V1"] * 20 + ["TO"] * 20)
+        >>> found = response_geometry(responses, {i: i // 8 for i in range(40)}, num_subsets=2)
+        >>> list(found.table["region"]), list(found.table["repeats"])
+        (['V1', 'TO'], ['cross-validated', 'cross-validated'])
+
+    Source:
+        Shao et al. 2024, arXiv 2405.02564 (geometry of the regions' manifolds).
+    """
+    names = list(dict.fromkeys(responses.roi.tolist()))
+    regions = names if regions is None else list(regions)
+    for region in regions:
+        if region not in names:
+            raise ValueError(unknown("region", region, names))
+    if num_voxels is not None and num_voxels < 2:
+        raise ValueError(f"num_voxels must be at least 2; got {num_voxels}")
+    if num_subsets < 1:
+        raise ValueError(f"num_subsets must be at least 1; got {num_subsets}")
+    if voxels not in ("random", "fixed"):
+        raise ValueError(f'voxels must be "random" or "fixed"; got {voxels!r}')
+    if num_bootstrap is not None:
+        warnings.warn("num_bootstrap is of no use any more: nothing is drawn", DeprecationWarning, stacklevel=2)
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1; got {confidence}")
+    bad = ~np.isfinite(responses.values).all(0) & np.isin(responses.roi, regions)
+    if bad.any():
+        raise ValueError(f"{int(bad.sum())} voxels hold NaN or infinite values; use responses.drop_invalid() first")
+    first, second, category, repeated = _measurements(responses, labels)
+    reliability = _reliability(responses, first, second, repeated)
+    available = {region: np.flatnonzero(responses.roi == region) for region in regions}
+    rng = np.random.default_rng(seed)
+    per_class: dict[str, list[np.ndarray]] = {region: [] for region in regions}
+    parts: dict[str, list[Left]] = {region: [] for region in regions}
+    used: dict[str, list[float]] = {region: [] for region in regions}
+    for subset in range(num_subsets):
+        chosen = _matched(available, reliability if match_reliability else None, num_voxels, rng)
+        size = len(chosen[regions[0]])
+        if voxels == "random" and size < 4:
+            raise ValueError(f'voxels="random" needs four voxels a region to leave some out; got {size}')
+        for region, index in chosen.items():
+            values, left = left_out(
+                first[:, index],
+                second[:, index],
+                category,
+                shrink=repeated,
+                voxels=voxels == "random",
+                num_samples=num_samples,
+                seed=seed + subset,
+            )
+            per_class[region].append(values)
+            parts[region].append(left)
+            used[region].append(float(np.median(reliability[index])))
+    categories = category.unique().tolist()
+    if len(categories) < 3:
+        warnings.warn("no intervals from two categories: leaving one out takes three", stacklevel=2)
+    common = {
+        "num_voxels": size,
+        "num_classes": len(categories),
+        "num_stimuli": len(category),
+        "repeats": "cross-validated" if repeated else "none",
+        "confidence": confidence,
+    }
+    rows = {region: common | {"reliability": float(np.mean(used[region]))} for region in regions}
+    found = {region: _over_subsets(lefts) for region, lefts in parts.items()}
+    classes = [
+        {"region": region, "class": c, "capacity": 1 / row[0]} | dict(zip(_MEASURES[1:], row[1:]))
+        for region, x in per_class.items()
+        for c, row in zip(categories, np.mean(x, axis=0))
+    ]
+    return ResponseGeometry(*_tables(found, rows, confidence), pd.DataFrame(classes))
+
+
+def _over_subsets(lefts: Sequence[Left]) -> Left:
+    """Means over subsets of voxels, with inverse capacities turned into capacities."""
+    means = [np.mean(x, axis=0) for x in zip(*lefts)]
+    for x in means:
+        x[..., 0] = 1 / x[..., 0]
+    return Left(*means)
+
+
+def _tables(
+    found: Mapping[str, Left], rows: Mapping[str, dict[str, object]], confidence: float
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Measures of every region and paired contrasts, with their intervals."""
+    table = []
+    for region, left in found.items():
+        low, high = _interval(left, confidence)
+        columns = {
+            f"{name}{end}": float(x[k])
+            for k, name in enumerate(_MEASURES)
+            for end, x in (("", left.nothing), ("_low", low), ("_high", high))
+        }
+        table.append({"region": region} | rows[region] | columns)
+    contrasts = []
+    for region, other in combinations(found, 2):
+        difference = Left(*(x - y for x, y in zip(found[region], found[other])))
+        low, high = _interval(difference, confidence)
+        contrasts += [(region, other, name, difference.nothing[k], low[k], high[k]) for k, name in enumerate(_MEASURES)]
+    names = ["region", "other", "measure", "difference", "low", "high"]
+    return pd.DataFrame(table), pd.DataFrame(contrasts, columns=names)
+
+
+def _interval(left: Left, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Both ends, (measure,)."""
+    from scipy.stats import t
+
+    reach = t.ppf((1 + confidence) / 2, max(len(left.categories) - 1, 1)) * np.sqrt(variances(left))
+    return left.nothing - reach, left.nothing + reach
+
+
+def _measurements(responses: Responses, labels: Mapping[int, int]) -> tuple[Tensor, Tensor, Tensor, bool]:
+    """Two measurements (stimulus, voxel) of every stimulus with a category, the categories, and whether they differ."""
+    stimuli, inverse, counts = np.unique(responses.stimulus, return_inverse=True, return_counts=True)
+    has_label = np.array([int(s) in labels for s in stimuli])
+    repeated = has_label & (counts >= 2)
+    category = np.array([labels.get(int(s), -1) for s in stimuli])
+
+    def usable(kept: np.ndarray) -> np.ndarray:
+        present, sizes = np.unique(category[kept], return_counts=True)
+        return kept & np.isin(category, present[sizes >= 2])
+
+    cross_validated = len(np.unique(category[usable(repeated)])) >= 2
+    kept = usable(repeated if cross_validated else has_label)
+    num = len(np.unique(category[kept]))
+    if num < 2:
+        raise ValueError(
+            f"the geometry of categories needs at least two with two stimuli each; got {num} "
+            f"({int(has_label.sum())} of {len(stimuli)} stimuli have a label)"
+        )
+    order = np.argsort(inverse, kind="stable")
+    trial = np.empty(len(order), dtype=np.int64)  # 0, 1, 2, ... within its stimulus
+    trial[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+    def mean(rows: np.ndarray) -> Tensor:
+        sums = np.zeros((len(stimuli), responses.values.shape[1]))
+        np.add.at(sums, inverse[rows], responses.values[rows])
+        return torch.from_numpy(sums[kept] / np.bincount(inverse[rows], minlength=len(stimuli))[kept, None])
+
+    if cross_validated:
+        first, second = mean(trial % 2 == 0), mean(trial % 2 == 1)
+    else:
+        first = second = mean(np.ones(len(trial), dtype=bool))
+    return first, second, torch.from_numpy(category[kept]), cross_validated
+
+
+def _reliability(responses: Responses, first: Tensor, second: Tensor, repeated: bool) -> np.ndarray:
+    """How well each voxel repeats itself, (voxel,): correlation of the measurements, or what the noise ceiling says."""
+    if repeated:
+        return pearson(first, second).nan_to_num(0).numpy()
+    if responses.noise_ceiling is not None:
+        return np.sqrt(np.nan_to_num(responses.noise_ceiling).clip(0, 1))
+    return np.ones(responses.num_voxels)
+
+
+def _matched(
+    voxels: Mapping[str, np.ndarray], reliability: np.ndarray | None, most: int | None, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """As many voxels of every region, and as many in every tenth of reliability."""
+    level = {region: np.zeros(len(index), dtype=int) for region, index in voxels.items()}
+    if reliability is not None:
+        level = {region: np.floor(reliability[index] * 10).astype(int) for region, index in voxels.items()}
+    bins = np.unique(np.concatenate(list(level.values())))
+    share = {b: min(int((x == b).sum()) for x in level.values()) for b in bins}
+    total = sum(share.values())
+    if total < 2:
+        raise ValueError(
+            "the regions share no two voxels of like reliability; pass match_reliability=False, or fewer regions"
+        )
+    if most is not None and total > most:
+        pool = rng.permutation(np.repeat(bins, [share[b] for b in bins]))[:most]
+        share = {b: int((pool == b).sum()) for b in bins}
+    return {
+        region: np.sort(
+            np.concatenate([rng.permutation(index[level[region] == b])[: share[b]] for b in bins]).astype(np.int64)
+        )
+        for region, index in voxels.items()
+    }

@@ -1,0 +1,150 @@
+"""Input smoothness of a network, over a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from neuroalign.evaluation.images import device_of, evaluation_batches, gathered_once
+from neuroalign.functional.smoothness import SmoothnessLoss, input_gradient_norm
+from neuroalign.perturbations.attacks.base import Attack, Classifier
+from neuroalign.perturbations.attacks.budget import per_sample
+from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
+from neuroalign.state import evaluating
+
+
+class Smoothness(NamedTuple):
+    """Input smoothness, lower is smoother, with what it must be read beside.
+
+    On the scale of :func:`neuroalign.functional.input_smoothness`, which is not that of published numbers.
+
+    Attributes:
+        clean: 400 times the mean squared norm of each image's own gradient, by its pixels in [0, 1].
+        adversarial: The same at adversarial points; NaN without an attack.
+        clean_loss: Mean loss at the images. Gradients scale with the logits: two networks of different loss differ in
+            smoothness for that reason alone.
+        adversarial_loss: Mean loss at adversarial points.
+        num_images: Of how many.
+    """
+
+    clean: float
+    adversarial: float
+    clean_loss: float
+    adversarial_loss: float
+    num_images: int
+
+
+def check_attack(attack: Attack | None, eps: float | None) -> None:
+    """Refuse an attack that is none, or that has no budget.
+
+    Raises:
+        TypeError: If it is not an :class:`Attack`.
+        ValueError: If its budget is missing.
+    """
+    if attack is None:
+        return
+    if isinstance(attack, type):
+        raise TypeError(f"the attack is a class: make an object of it, {attack.__name__}()")
+    if not isinstance(attack, Attack):
+        raise TypeError(f"the attack must be an Attack, such as PGD(); got {attack!r}")
+    if eps is None:
+        raise ValueError(f"eps is missing: {attack.name} needs a budget")
+
+
+def smoothness_of(
+    model: nn.Module, images: Tensor, labels: Tensor, index: Tensor, attack: Attack | None, eps: float | None,
+    loss: SmoothnessLoss = "ce",
+) -> Tensor:  # fmt: skip
+    """Of each image: squared norm and loss at the image, then at an adversarial point (NaN without an attack).
+
+    Args:
+        model: In the state of :func:`evaluating`.
+        images: (stimulus, channel, height, width) in [0, 1].
+        labels: (stimulus,).
+        index: (stimulus,) identity of each image.
+        attack: Makes the adversarial points.
+        eps: Its budget.
+        loss: Whose gradient is taken.
+
+    Returns:
+        (stimulus, 4) float64.
+    """
+    classifier = Classifier(model, classes={"labels": labels})
+    found = input_gradient_norm(classifier.forward, images, labels, loss=loss)
+    clean = [found.squared_norm, found.loss]
+    if attack is None:
+        return torch.stack([*clean, *[clean[0] * torch.nan] * 2], 1).double()
+    assert eps is not None
+    perturbed, _ = attack.search(classifier, images, labels, per_sample(eps, images, attack.norm), index.cpu())
+    found = input_gradient_norm(classifier.forward, perturbed, labels, loss=loss)
+    return torch.stack([*clean, found.squared_norm, found.loss], 1).double()
+
+
+def evaluate_smoothness(
+    model: nn.Module,
+    dataloader: Iterable[Any],
+    attack: Attack | None = None,
+    eps: float | None = None,
+    *,
+    logits: Logits | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    loss: SmoothnessLoss = "ce",
+    limit_batches: int | None = None,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+) -> Smoothness:
+    """Mean squared norm of the loss's gradient by the pixels, times 400, at the images and at adversarial points.
+
+    See :func:`neuroalign.functional.input_smoothness` for the scale, and ``released_smoothness`` there for that of the
+    published script.
+
+    Args:
+        model: From images in [0, 1] to logits. It is left as it was.
+        dataloader: Batches; see :func:`evaluate_robustness`.
+        attack: Makes the adversarial points; None leaves them out.
+        eps: Its budget.
+        logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
+        mean: Per channel, of the normalisation that the loader's images have had; None where they are pixels.
+        std: Per channel.
+        loss: "ce" or "margin", which doesn't vanish for a confident network.
+        limit_batches: Use only so many batches.
+        seed: Of whatever the attack draws from the global generator.
+        device: Where to compute; default where the model is.
+        progress: Show a progress bar.
+
+    Raises:
+        ValueError: If no gradient reaches the images, as in a quantised network, or images, labels or logits are not what
+            they should be.
+
+    Example:
+        >>> from neuroalign import PGD
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+        >>> loader = [(torch.rand(8, 3, 2, 2), torch.randint(3, (8,)))]
+        >>> evaluate_smoothness(model, loader, PGD(), eps=0.1).num_images
+        8
+
+    Source:
+        Shao et al. 2024, arXiv 2405.02564.
+    """
+    check_attack(attack, eps)
+    interface = ModelInterface(logits, mean, std)
+    where, model = device_of(model, device), interface.classifier(model)
+    seen, rows = (
+        [torch.empty(0, dtype=torch.long, device=where)],
+        [torch.empty(0, 4, dtype=torch.float64, device=where)],
+    )
+    with evaluating(model, seed):
+        text = "smoothness" if progress else None
+        for batch in evaluation_batches(
+            dataloader, where, limit_batches=limit_batches, progress=text, interface=interface
+        ):
+            seen.append(batch.index.to(where))
+            rows.append(smoothness_of(model, batch.images, batch.labels, batch.index, attack, eps, loss))
+    index, values = gathered_once(torch.cat(seen), torch.cat(rows))
+    clean, clean_loss, adversarial, adversarial_loss = values.mean(0).tolist()
+    return Smoothness(400 * clean, 400 * adversarial, clean_loss, adversarial_loss, len(index))

@@ -1,0 +1,268 @@
+"""A suite run on a network, on disk as it goes: tables, every image's thresholds, and a record of what was done."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from neuroalign import __version__
+from neuroalign.checksums import damaged
+from neuroalign.evaluation.corruptions import corruption_errors, evaluate_corruptions
+from neuroalign.evaluation.curve import RobustnessCurve, robustness_curve
+from neuroalign.evaluation.images import device_of
+from neuroalign.evaluation.masking import MaskingReport, masking_report
+from neuroalign.evaluation.measurement import weights_hash
+from neuroalign.evaluation.robustness import evaluate_robustness
+from neuroalign.evaluation.smoothness import Smoothness, evaluate_smoothness
+from neuroalign.evaluation.suites import Suite
+from neuroalign.files import check_source, output_folder, whole
+from neuroalign.perturbations import PGD
+from neuroalign.perturbations.attacks.minimal import MinimalNormAttack
+from neuroalign.perturbations.pixel_classifier import Logits
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """What a suite found.
+
+    Attributes:
+        attacks: Accuracy of every attack at every budget, and of their worst case; see :func:`evaluate_robustness`.
+        corruptions: Accuracy under every corruption; empty without any.
+        transforms: Accuracy under filters and the like, with ``kind`` and ``strength``; empty without any.
+        curves: The curve of every attack, with each image's threshold.
+        masking: The masking report.
+        smoothness: At the images and at adversarial points.
+        record: What was run, in plain values.
+    """
+
+    attacks: pd.DataFrame
+    corruptions: pd.DataFrame
+    transforms: pd.DataFrame
+    curves: dict[str, RobustnessCurve]
+    masking: MaskingReport
+    smoothness: Smoothness
+    record: dict[str, Any] = field(repr=False)
+
+    def per_image(self) -> pd.DataFrame:
+        """A row an image and attack: ``perturbation``, ``stimulus``, ``label``, ``threshold``, ``distance``."""
+        parts = [c.images.assign(perturbation=name) for name, c in self.curves.items()]
+        order = ["perturbation", "stimulus", "label", "threshold", "distance"]
+        return pd.concat(parts, ignore_index=True)[order]
+
+    def save(self, out: str | Path) -> None:
+        """Write each table as CSV (attacks, images, corruptions, transforms, masking), and ``record.json``."""
+        out = Path(out)
+        tables = {
+            "attacks": self.attacks, "images": self.per_image(), "corruptions": self.corruptions,
+            "transforms": self.transforms, "masking": self.masking.table,
+        }  # fmt: skip
+        for name, table in tables.items():
+            if len(table):
+                with whole(out / f"{name}.csv") as temporary:
+                    table.to_csv(temporary, index=False)
+            else:  # one of an earlier run would pass for ours
+                (out / f"{name}.csv").unlink(missing_ok=True)
+        with whole(out / "record.json") as temporary:
+            temporary.write_text(json.dumps(self.record, indent=1) + "\n")
+
+
+def evaluate_suite(
+    model: nn.Module,
+    dataloader: Iterable[Any],
+    suite: Suite,
+    *,
+    logits: Logits | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+    report: Callable[[str], None] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> SuiteResult:
+    """Run a suite on a network.
+
+    With ``out`` every batch's results go to a file at once: a run that was killed goes on where it was.
+
+    Args:
+        model: From images in [0, 1] to logits.
+        dataloader: Batches; gone through once for each part. See :func:`evaluate_robustness`.
+        suite: From :func:`robustness_suite`, or your own.
+        logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
+        mean: Per channel, of the normalisation that the loader's images have had; None where they are pixels.
+        std: Per channel.
+        out: Folder for tables and the record; None keeps them in memory.
+        seed: Of corruptions, the masking report and the global generator.
+        device: Where to compute; default where the model is.
+        progress: Show progress bars.
+        report: Called with a line at the start of every part.
+        about: Further plain values for the record, such as where model and data come from.
+
+    Raises:
+        ValueError: If images, labels or logits are not what they should be, or ``out`` holds the parts of another run.
+        TypeError: If the suite is a name.
+
+    Example:
+        >>> from neuroalign import PGD
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
+        >>> images = torch.rand(8, 3, 2, 2)
+        >>> suite = Suite("mine", ((PGD(steps=5), (0.02, 0.05)),), masking_eps=0.02)
+        >>> result = evaluate_suite(model, [(images, model(images).argmax(1))], suite)
+        >>> result.attacks["perturbation"].unique().tolist(), result.masking.passed
+        (['pgd5-linf-margin-cosine'], True)
+    """
+    if not isinstance(suite, Suite):
+        raise TypeError(f"suite must be a Suite: robustness_suite('fast', image_shape), say; got {suite!r}")
+    if out is not None:
+        _check_record(output_folder(out) / "record.json", model, suite, seed)
+    parts = None if out is None else Path(out) / "parts"
+    say = report or (lambda line: None)
+    reading: dict[str, Any] = {"logits": logits, "mean": mean, "std": std}
+    options: dict[str, Any] = {"seed": seed, "device": device, "progress": progress, **reading}
+
+    def file(name: str) -> Path | None:
+        return None if parts is None else parts / f"{name}.csv"
+
+    curves = {}
+    for attack, eps in suite.attacks:
+        say(f"attack {attack!r}")
+        # One run of an attack on the shortest perturbation serves every budget as it is.
+        exhaustive = suite.exhaustive and not isinstance(attack, MinimalNormAttack)
+        curves[attack.name] = robustness_curve(
+            model, dataloader, attack, eps, checkpoint=file(attack.name), exhaustive=exhaustive, **options
+        )
+        if not (curves[attack.name].images["threshold"] > 0).any():
+            raise ValueError("the network gets no image right, so there is nothing to attack: do the labels fit it?")
+    worst = _worst_cases(curves)
+    corruptions, transforms = pd.DataFrame(), pd.DataFrame()
+    if suite.corruptions:
+        say(f"{len(suite.corruptions)} corruptions at severities {', '.join(map(str, suite.severities))}")
+        corruptions = evaluate_corruptions(
+            model, dataloader, suite.corruptions, suite.severities, checkpoint=file("corruptions"), **options
+        )
+    if suite.transforms:
+        say(f"{len(suite.transforms)} filters, contrasts and rotations")
+        transforms = evaluate_robustness(
+            model, dataloader, list(suite.transforms), checkpoint=file("transforms"), **options
+        )
+        transforms.insert(0, "kind", [getattr(t, "kind", t.name) for t in suite.transforms])
+        transforms.insert(1, "strength", [getattr(t, "strength", float("nan")) for t in suite.transforms])
+    say("smoothness and the masking report")
+    attack = PGD("linf", steps=10, seed=seed)
+    smoothness = evaluate_smoothness(model, dataloader, attack, suite.masking_eps, **options)
+    masking = masking_report(
+        model, dataloader, suite.masking_eps, num_images=suite.masking_images, seed=seed, device=device, **reading
+    )
+    attacks = pd.concat([c.table() for c in [*curves.values(), *worst.values()]], ignore_index=True)
+    num_images = int(attacks["num_images"].iloc[0])
+    result = SuiteResult(
+        attacks, corruptions, transforms, {**curves, **worst}, masking, smoothness,
+        _record(model, suite, curves, smoothness, masking, num_images, seed, device)
+        | {
+            "mean_corruption_error": _mean_error(corruptions),
+            "corruption_strengths": corruptions["strengths"].iloc[0] if len(corruptions) else None,
+            **_normalization(mean, std),
+            **(about or {}),
+        },
+    )  # fmt: skip
+    if out is not None:
+        result.save(out)
+    return result
+
+
+def _check_record(path: Path, model: nn.Module, suite: Suite, seed: int) -> None:
+    """Refuse a folder that holds another evaluation, whose tables would stand among ours.
+
+    Raises:
+        ValueError: If it does, or its record is damaged.
+    """
+    if not path.exists():
+        return
+    try:
+        before = json.loads(check_source(path, "record").read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, "it is no JSON", "remove it to go on with the parts beside it") from error
+    if not isinstance(before, dict) or "suite" not in before:
+        raise damaged(path, "it is no record of a suite", "remove it, or name another folder")
+    wanted = {"suite": suite.name, "seed": seed, "weights_sha256_16": weights_hash(model)}
+    for name, value in wanted.items():
+        if name in before and before[name] != value:
+            raise ValueError(
+                f"{path.parent} holds the {name} {before[name]!r}, not {value!r}: name another folder, or remove it"
+            )
+
+
+def _mean_error(corruptions: pd.DataFrame) -> float | None:
+    return corruption_errors(corruptions).mean_error if len(corruptions) else None
+
+
+def _normalization(mean: Sequence[float] | None, std: Sequence[float] | None) -> dict[str, Any]:
+    """What the loader's images were normalised with, for the record."""
+    return {} if mean is None or std is None else {"mean": list(map(float, mean)), "std": list(map(float, std))}
+
+
+def _worst_cases(curves: dict[str, RobustnessCurve]) -> dict[str, RobustnessCurve]:
+    found = {}
+    for norm in ("linf", "l2"):
+        of_norm = [c for c in curves.values() if c.norm == norm]
+        if len(of_norm) > 1:
+            name = f"worst case, {norm}"
+            worst = RobustnessCurve.worst_case(of_norm)
+            found[name] = RobustnessCurve(**{**vars(worst), "attack": name})
+    return found
+
+
+def eps_text(eps: float, norm: str | None) -> str:
+    """A budget as people write it: "8/255" for Linf, a number for L2.
+
+    Example:
+        >>> eps_text(8 / 255, "linf"), eps_text(0.5, "l2")
+        ('8/255', '0.5')
+    """
+    return f"{eps * 255:.4g}/255" if norm == "linf" else f"{eps:.4g}"
+
+
+def _record(
+    model: nn.Module, suite: Suite, curves: dict[str, RobustnessCurve], smoothness: Smoothness, masking: MaskingReport,
+    num_images: int, seed: int, device: torch.device | str | None,
+) -> dict[str, Any]:  # fmt: skip
+    return {
+        "neuroalign": __version__,
+        "torch": torch.__version__,
+        "device": str(device_of(model, device)),
+        "suite": suite.name,
+        "seed": seed,
+        "num_images": num_images,
+        "clean_accuracy": float((next(iter(curves.values())).images["threshold"] > 0).mean()),
+        "model": type(model).__name__,
+        "weights_sha256_16": weights_hash(model),
+        "attacks": [
+            {
+                "name": c.attack, "settings": c.settings, "norm": c.norm, "eps": [eps_text(e, c.norm) for e in c.eps],
+                "num_forward": c.num_forward, "num_backward": c.num_backward,
+                "median_distance": None if math.isinf(c.median_distance) else c.median_distance,
+            }
+            for c in curves.values()
+        ],
+        "corruptions": {"names": list(suite.corruptions), "severities": list(suite.severities)},
+        "frost": "own texture" if "frost" in suite.corruptions else None,
+        "transforms": [repr(t) for t in suite.transforms],
+        "smoothness_attack": {"settings": "PGD, 10 steps", "norm": "linf", "eps": eps_text(suite.masking_eps, "linf")},
+        "smoothness": {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in smoothness._asdict().items()},
+        "masking": {
+            "norm": masking.norm,
+            "eps": eps_text(masking.eps, masking.norm),
+            "num_images": masking.num_images,
+            "passed": masking.passed,
+            "checks": json.loads(masking.table.to_json(orient="records")),
+        },
+    }  # fmt: skip

@@ -1,0 +1,128 @@
+"""How many images a targeted attack brings to its target: another number than the accuracy that it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from neuroalign.evaluation.images import device_of, evaluation_batches, gathered_once
+from neuroalign.evaluation.outcomes import check_budgets, outcomes
+from neuroalign.evaluation.requests import eps_values, settings_of
+from neuroalign.evaluation.smoothness import check_attack
+from neuroalign.functional.intervals import wilson
+from neuroalign.perturbations.attacks.base import Attack, Classifier
+from neuroalign.perturbations.attacks.minimal import MinimalNormAttack
+from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
+from neuroalign.state import evaluating
+
+
+def targeted_success(
+    model: nn.Module,
+    dataloader: Iterable[Any],
+    attack: Attack,
+    eps: float | Iterable[float],
+    *,
+    logits: Logits | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    limit_batches: int | None = None,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Share of the images classified right that a targeted attack makes the model take for their target.
+
+    :func:`evaluate_robustness` and :func:`robustness_curve` count with every attack, targeted or not, the images that keep
+    their label: an image taken for a third class is lost to them, and is no success here.
+
+    Args:
+        model: From images in [0, 1] to logits. It is left as it was.
+        dataloader: Batches; see :func:`evaluate_robustness`.
+        attack: Made with ``targeted``: ``PGD(targeted=True)``.
+        eps: Budgets in pixel units; each is attacked on its own, but by attacks on the shortest perturbation, which run once.
+        logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
+        mean: Per channel, of the normalisation that the loader's images have had; None where they are pixels.
+        std: Per channel.
+        limit_batches: Use only so many batches.
+        seed: Of whatever the attack draws from the global generator.
+        device: Where to compute; default where the model is.
+        progress: Show a progress bar.
+
+    Returns:
+        A row a budget: ``perturbation``, ``norm``, ``eps``, ``success_rate``, ``num_images`` (classified right without
+        perturbation), ``num_reached``, ``ci_low``, ``ci_high`` (Wilson, 95 %), ``settings``.
+
+    Raises:
+        TypeError: If the attack is none of ours.
+        ValueError: If the attack is untargeted, no image is classified right, or the input is not what it should be.
+
+    Example:
+        >>> from neuroalign import PGD
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
+        >>> images = torch.rand(8, 3, 2, 2)
+        >>> loader = [(images, model(images).argmax(1))]
+        >>> table = targeted_success(model, loader, PGD(targeted=True), [0.0, 1.0])
+        >>> table["success_rate"].tolist()[0], table["num_images"].tolist()
+        (0.0, [8, 8])
+
+    Source:
+        Carlini & Wagner 2017, arXiv 1608.04644.
+    """
+    budgets = eps_values(eps)
+    check_attack(attack, budgets[0])
+    if attack is None or attack.targeted is None:
+        raise ValueError(f"{attack!r} is not targeted: make it with targeted=True, PGD(targeted=True) for instance")
+    check_budgets(attack, budgets)
+    interface = ModelInterface(logits, mean, std)
+    where, model = device_of(model, device), interface.classifier(model)
+    seen, reached = (torch.empty(0, dtype=torch.long, device=where),), (torch.empty(0, len(budgets), device=where),)
+    with evaluating(model, seed):
+        text = attack.name if progress else None
+        for batch in evaluation_batches(
+            dataloader, where, limit_batches=limit_batches, progress=text, interface=interface
+        ):
+            classifier = Classifier(model, classes={"labels": batch.labels})
+            rows = (~classifier.fooled(batch.images, batch.labels)).nonzero()[:, 0]
+            if len(rows):
+                chosen = batch.images[rows], batch.labels[rows], batch.index[rows.cpu()]
+                seen += (chosen[2].to(where),)
+                reached += (_reached(attack, classifier, *chosen, budgets).float(),)
+    counted = gathered_once(torch.cat(seen), torch.cat(reached))[1]
+    if not len(counted):
+        raise ValueError("no image is classified right, so there is nothing to attack")
+    table = []
+    for budget, num_reached in zip(budgets, counted.double().sum(0).tolist()):
+        low, high = wilson(int(num_reached), len(counted))
+        table.append(
+            {
+                "perturbation": attack.name,
+                "norm": attack.norm,
+                "eps": budget,
+                "success_rate": num_reached / len(counted),
+                "num_images": len(counted),
+                "num_reached": int(num_reached),
+                "ci_low": low,
+                "ci_high": high,
+                "settings": settings_of(attack),
+            }
+        )
+    return pd.DataFrame(table)
+
+
+def _reached(
+    attack: Attack, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, eps: list[float]
+) -> Tensor:
+    """(stimulus, eps) bool: whether each image is taken for its target."""
+    if isinstance(attack, MinimalNormAttack):  # what it finds is taken for its target, so no longer for its label
+        grid, right = torch.tensor(eps, device=images.device), torch.ones_like(labels, dtype=torch.bool)
+        return ~outcomes(attack, classifier, images, labels, index, grid, right).correct
+    targets, columns = attack.aim(classifier, images, labels, index, None), []
+    for budget in eps:
+        radius = torch.full((len(images), 1, 1, 1), budget, device=images.device)
+        found, _ = attack.search(classifier, images, labels, radius, index)
+        columns.append(classifier.fooled(found, labels, targets))
+    return torch.stack(columns, 1)

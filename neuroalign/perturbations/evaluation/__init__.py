@@ -1,1 +1,0 @@
-"""What is left of a classifier under perturbations: accuracies, thresholds, checks for masked gradients, smoothness."""
