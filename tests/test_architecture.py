@@ -1,6 +1,7 @@
 """The rooms of the package, and that imports between them point down only."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,42 @@ def test_an_upward_import_would_be_seen(tmp_path):
     bad = tmp_path / "losses.py"
     bad.write_text("from neuroalign.tasks import GuidedClassificationTask\n")
     assert list(imported_rooms(bad)) == ["tasks"]
+
+
+def module_of(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_modules(path, modules):
+    """Modules of the package that a file imports, at once or within a function; imports for type checkers apart."""
+    tree = ast.parse(path.read_text())
+    typing = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    skipped = {id(inner) for n in typing for body in n.body for inner in ast.walk(body)}
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in modules else node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def import_graph(package=PACKAGE):
+    """What each module imports. A package's ``__init__`` stands for the face that others import."""
+    files = {module_of(path): path for path in package.rglob("*.py") if path != package / "__init__.py"}
+    return {name: set(imported_modules(path, files)) & set(files) for name, path in files.items()}
+
+
+def test_no_module_imports_one_that_imports_it():
+    graphlib.TopologicalSorter(import_graph()).prepare()
+
+
+def test_a_circle_would_be_seen():
+    with pytest.raises(graphlib.CycleError):
+        graphlib.TopologicalSorter({"a": {"b"}, "b": {"c"}, "c": {"a"}}).prepare()
 
 
 def test_every_room_exists():

@@ -25,7 +25,7 @@ from neuroalign.tasks.step_draws import drawing, fresh_seed, step_seed
 from neuroalign.types import Batch, as_batch, check_images
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 # Two, for configurations: the first takes schedulers by their class, the second functions that make a factory.
