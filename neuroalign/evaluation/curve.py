@@ -16,6 +16,7 @@ from torch import nn
 from neuroalign.evaluation.measurement import Measurement, measure
 from neuroalign.evaluation.outcomes import has_budget
 from neuroalign.evaluation.requests import eps_values, named, settings_of
+from neuroalign.functional.checks import check_choice
 from neuroalign.functional.intervals import wilson
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.types import Perturbation
@@ -199,8 +200,7 @@ def robustness_curve(
         raise ValueError(f"eps_grid must be increasing budgets; got {budgets}")
     if not has_budget(attack):
         raise ValueError(f"{attack!r} takes no budget, so it has no curve: use evaluate_robustness")
-    if l2_scale not in ("absolute", "rms"):
-        raise ValueError(f"l2_scale must be 'absolute' or 'rms'; got {l2_scale!r}")
+    check_choice("l2_scale", l2_scale, ("absolute", "rms"))
     if l2_scale == "rms" and getattr(attack, "norm", None) != "l2":
         raise ValueError(f"l2_scale='rms' is for L2 attacks; {attack!r} is not one")
     ((name, perturbation),) = named(attack).items()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from neuroalign.evaluation.images import device_of, evaluation_batches
 from neuroalign.evaluation.measurement import warn_of_softmax
-from neuroalign.functional.manifold import check_labels
+from neuroalign.functional.checks import check_labels
 from neuroalign.perturbations.attacks.base import Classifier
 from neuroalign.perturbations.attacks.budget import Norm, per_sample
 from neuroalign.perturbations.attacks.gradient import FGSM, PGD

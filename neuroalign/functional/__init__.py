@@ -10,6 +10,7 @@ from neuroalign.functional.ceiling import (
 )
 from neuroalign.functional.center_correlation import CenterDirections, center_directions
 from neuroalign.functional.cka import hsic, linear_cka, rbf_cka
+from neuroalign.functional.classes import class_centers
 from neuroalign.functional.cone import ConeProjection, cone_projection
 from neuroalign.functional.correlation import cosine, pearson, pooled_normalized_correlation, spearman_brown
 from neuroalign.functional.cross_validation import RidgeFit, ridge_cv
@@ -30,7 +31,6 @@ from neuroalign.functional.intervals import tango, wilson
 from neuroalign.functional.likelihood import gaussian_nll, poisson_nll
 from neuroalign.functional.linear_separation import SimulatedCapacity, linear_separability, simulated_capacity
 from neuroalign.functional.manifold import (
-    class_centers,
     effective_rank,
     manifold_radius,
     nearest_center_signal,

@@ -7,7 +7,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from neuroalign.functional.gram import check_valid, prepare
+from neuroalign.functional.missing import check_valid, prepare
 
 
 def _complete(x: Tensor, y: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

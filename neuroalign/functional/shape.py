@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuroalign.functional.gram import center, check_enough, check_valid, prepare, shared, uniform
+from neuroalign.functional.checks import check_enough
+from neuroalign.functional.missing import center, check_valid, prepare, shared, uniform
 from neuroalign.functional.variation import unit_range
 
 _WHITENING_FLOOR = 1e-6

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from neuroalign.functional.checks import check_choice
+
 SmoothnessLoss = Literal["ce", "margin"]
 
 
 def _loss(logits: Tensor, labels: Tensor, loss: SmoothnessLoss) -> Tensor:
+    check_choice("loss", loss, get_args(SmoothnessLoss))
     if loss == "ce":
         return F.cross_entropy(logits, labels, reduction="none")
-    if loss == "margin":
-        own = logits.gather(1, labels[:, None])[:, 0]
-        return logits.scatter(1, labels[:, None], -torch.inf).amax(1) - own
-    raise ValueError(f"loss must be 'ce' or 'margin'; got {loss!r}")
+    own = logits.gather(1, labels[:, None])[:, 0]
+    return logits.scatter(1, labels[:, None], -torch.inf).amax(1) - own
 
 
 def _logits(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neuroalign.functional.manifold import check_features
+from neuroalign.functional.checks import check_features
 from neuroalign.functional.variation import power_of_two
 
 

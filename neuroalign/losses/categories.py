@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from neuroalign.checksums import damaged, load_tensors, stamp_tensors
 from neuroalign.config import describe, refuse_if_described
 from neuroalign.files import whole
-from neuroalign.functional.devices import check_devices
-from neuroalign.functional.manifold import check_features, check_labels, class_centers
+from neuroalign.functional.checks import check_devices, check_features, check_labels
+from neuroalign.functional.classes import class_centers
 from neuroalign.functional.variation import power_of_two
 from neuroalign.losses.kernel import RandomFourierFeatures
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neuroalign.config import build, describe
-from neuroalign.functional.manifold import class_centers, group_by_class
+from neuroalign.functional.classes import class_centers, group_by_class
 from neuroalign.functional.variation import power_of_two, unit_range
 from neuroalign.losses.categories import CategoryManifolds
 from neuroalign.losses.labelled import LabelledLoss, safe_sqrt

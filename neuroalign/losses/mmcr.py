@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from neuroalign.config import describe
+from neuroalign.functional.classes import class_centers, group_by_class
 from neuroalign.functional.distributed import gather_batch, world_size
-from neuroalign.functional.manifold import class_centers, group_by_class
 from neuroalign.functional.variation import unit_magnitude
 from neuroalign.losses.labelled import LabelledLoss
 

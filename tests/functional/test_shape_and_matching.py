@@ -7,7 +7,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from neuroalign.functional import cca, procrustes, shape_distance, soft_matching
-from neuroalign.functional.gram import prepare
+from neuroalign.functional.missing import prepare
 from neuroalign.functional.shape import angle, nuclear_norm, procrustes_terms
 from tests import similarity_references as ref
 

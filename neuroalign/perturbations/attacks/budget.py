@@ -12,6 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from neuroalign.functional.checks import check_choice
+
 Norm = Literal["linf", "l2"]
 NORMS = ("linf", "l2")
 
@@ -22,8 +24,7 @@ def check_norm(norm: str) -> Norm:
     Raises:
         ValueError: If it is not "linf" or "l2".
     """
-    if norm not in NORMS:
-        raise ValueError(f"norm must be 'linf' or 'l2'; got {norm!r}")
+    check_choice("norm", norm, NORMS)
     return norm  # type: ignore[return-value]
 
 
