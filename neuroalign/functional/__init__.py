@@ -26,7 +26,7 @@ from neuroalign.functional.dissimilarity import rdm, square_rdm
 from neuroalign.functional.distributed import gather_batch, reduce_sum
 from neuroalign.functional.few_shot import FewShotGeometry, few_shot_error
 from neuroalign.functional.gabor import gabor_energy, gabor_filters
-from neuroalign.functional.glue import GlueGeometry, glue
+from neuroalign.functional.glue_geometry import GlueGeometry, glue
 from neuroalign.functional.intervals import tango, wilson
 from neuroalign.functional.likelihood import gaussian_nll, poisson_nll
 from neuroalign.functional.linear_separation import SimulatedCapacity, linear_separability, simulated_capacity
@@ -43,8 +43,8 @@ from neuroalign.functional.matching import soft_matching
 from neuroalign.functional.projection import random_projection
 from neuroalign.functional.rdm_comparison import compare_rdms, rdm_noise_ceiling, rsa
 from neuroalign.functional.regression import ridge, ridge_gcv, ridge_predictivity
-from neuroalign.functional.shape import procrustes, shape_distance
-from neuroalign.functional.signal_gram import signal_gram
+from neuroalign.functional.shape_distances import procrustes, shape_distance
+from neuroalign.functional.signal_grams import signal_gram
 from neuroalign.functional.smoothness import (
     InputGradients,
     input_gradient_norm,

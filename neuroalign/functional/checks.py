@@ -30,7 +30,7 @@ def check_choice(what: str, value: object, choices: Iterable[str], *, or_else: s
         return
     listed = [repr(choice) for choice in choices] + ([or_else] if or_else else [])
     allowed = f"{', '.join(listed[:-1])} or {listed[-1]}" if len(listed) > 1 else listed[0]
-    near = difflib.get_close_matches(str(value), choices, n=1)
+    near = difflib.get_close_matches(value, choices, n=1) if isinstance(value, str) else []
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"unknown {what} {value!r}: it must be {allowed}{hint}")
 

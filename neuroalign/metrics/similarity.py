@@ -19,7 +19,7 @@ from neuroalign.functional.matching import soft_matching
 from neuroalign.functional.median import nanmedian
 from neuroalign.functional.rdm_comparison import Comparison, check_options, rsa, warn_of_cosine
 from neuroalign.functional.regression import PENALTIES, check_folds, check_penalty, ridge_predictivity
-from neuroalign.functional.shape import check_alpha, procrustes, shape_distance
+from neuroalign.functional.shape_distances import check_alpha, procrustes, shape_distance
 from neuroalign.metrics.stimuli import StimulusMetric
 
 
