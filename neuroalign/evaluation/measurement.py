@@ -25,8 +25,8 @@ from neuroalign.evaluation.outcomes import check_budgets, has_budget, outcomes
 from neuroalign.evaluation.results_file import read_results, write_results
 from neuroalign.functional.checks import check_labels
 from neuroalign.functional.distributed import gather_batch, reduce_sum, world_size
+from neuroalign.functional.logits import margin
 from neuroalign.perturbations.attacks.base import Classifier
-from neuroalign.perturbations.attacks.objectives import margin
 from neuroalign.perturbations.pixel_classifier import PIXELS_TO_LOGITS, ModelInterface
 from neuroalign.state import evaluating
 from neuroalign.types import Perturbation
