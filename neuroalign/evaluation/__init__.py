@@ -1,13 +1,12 @@
 """A finished network (or a recording) and images in, a table out."""
 
-from neuroalign.evaluation.comparison import Comparison, compare, mean_over_eps
+from neuroalign.evaluation.comparison import Comparison, PairedComparison, compare, compare_paired, mean_over_eps
 from neuroalign.evaluation.corruptions import evaluate_corruptions
 from neuroalign.evaluation.curve import RobustnessCurve, robustness_curve
 from neuroalign.evaluation.landscape import loss_landscape
 from neuroalign.evaluation.layers import layer_geometry
 from neuroalign.evaluation.masking import MaskingReport, masking_report
 from neuroalign.evaluation.mean_corruption_error import CorruptionErrors, corruption_errors
-from neuroalign.evaluation.paired import PairedComparison, compare_paired
 from neuroalign.evaluation.regions import ResponseGeometry, response_geometry
 from neuroalign.evaluation.requests import perturbation_name
 from neuroalign.evaluation.results import weights_hash
