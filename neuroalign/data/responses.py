@@ -17,6 +17,7 @@ from neuroalign.data.responses_checks import check_fields, convert_fields
 from neuroalign.data.responses_file import damage_named, load_fields, save_fields
 from neuroalign.data.standardization import constant_columns, group_means, moments, zscore
 from neuroalign.functional import noise_ceiling_of_trials, rescale_ceiling
+from neuroalign.functional.directions import num_leading
 from neuroalign.types import unknown
 
 _ROW_FIELDS = ("values", "stimulus", "session", "shared", "repeats")
@@ -340,8 +341,7 @@ class Responses:
             raise ValueError("values are missing, which a PCA can't take: drop those voxels or rows first")
         mean = reference.values.mean(0, dtype=np.float64)
         _, s, vh = np.linalg.svd(reference.values - mean, full_matrices=False)
-        share = np.cumsum(s**2) / np.sum(s**2)
-        rank = int(np.searchsorted(share, variance * (1 - 1e-9)) + 1)
+        rank = max(1, num_leading(torch.from_numpy(s), variance))
         # The sign of a component is arbitrary; its largest loading is made positive, so that runs agree.
         vh = vh[:rank] * np.sign(vh[np.arange(rank), np.abs(vh[:rank]).argmax(1)])[:, None]
         rois = "+".join(dict.fromkeys(map(str, self.roi)))
