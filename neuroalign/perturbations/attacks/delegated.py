@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.functional.checks import check_choice
+from neuroalign.functional.norms import Norm
 from neuroalign.perturbations.attacks.base import Attack, Classifier, describe
-from neuroalign.perturbations.attacks.budget import Norm, project
+from neuroalign.perturbations.attacks.budget import project
 from neuroalign.perturbations.attacks.minimal import DeepFool, MinimalNormAttack
 from neuroalign.state import evaluating
 
