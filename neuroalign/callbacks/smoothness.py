@@ -9,6 +9,7 @@ from torch import Tensor
 
 from neuroalign.callbacks.base import EvaluationCallback
 from neuroalign.evaluation.smoothness import check_attack, smoothness_of
+from neuroalign.functional.checks import check_choice
 from neuroalign.functional.smoothness import SmoothnessLoss, input_smoothness
 from neuroalign.metrics.stimuli import StimulusMetric
 from neuroalign.perturbations import Attack
@@ -81,8 +82,7 @@ class InputSmoothnessCallback(EvaluationCallback):
         seed: int = 0,
     ) -> None:
         super().__init__(every_n_epochs, limit_batches)
-        if loss not in ("ce", "margin"):
-            raise ValueError(f"loss must be 'ce' or 'margin'; got {loss!r}")
+        check_choice("loss", loss, ("ce", "margin"))
         check_attack(attack, eps)
         self.interface = ModelInterface(logits, mean, std)
         self.attack, self.eps, self.loss, self.seed = attack, eps, loss, seed

@@ -18,6 +18,7 @@ from neuroalign.evaluation.outcomes import has_budget
 from neuroalign.evaluation.passes import PassOptions
 from neuroalign.evaluation.requests import eps_values, named, settings_of
 from neuroalign.evaluation.tables import accuracy_table, per_image_table
+from neuroalign.functional.checks import check_choice
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.types import Perturbation
 
@@ -215,8 +216,7 @@ def measure_curve(
         raise ValueError(f"eps_grid must be increasing budgets; got {budgets}")
     if not has_budget(attack):
         raise ValueError(f"{attack!r} takes no budget, so it has no curve: use evaluate_robustness")
-    if l2_scale not in ("absolute", "rms"):
-        raise ValueError(f"l2_scale must be 'absolute' or 'rms'; got {l2_scale!r}")
+    check_choice("l2_scale", l2_scale, ("absolute", "rms"))
     if l2_scale == "rms" and getattr(attack, "norm", None) != "l2":
         raise ValueError(f"l2_scale='rms' is for L2 attacks; {attack!r} is not one")
     perturbations = named(attack)

@@ -9,17 +9,17 @@ from typing import Any
 
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neuroalign.evaluation.images import EvaluationBatch
 from neuroalign.evaluation.measurement import warn_of_softmax
 from neuroalign.evaluation.passes import PassOptions
-from neuroalign.functional.manifold import check_labels
+from neuroalign.functional.checks import check_labels
+from neuroalign.functional.logits import cross_entropy, margin
+from neuroalign.functional.norms import Norm
 from neuroalign.perturbations.attacks.base import Classifier
-from neuroalign.perturbations.attacks.budget import Norm, per_sample
+from neuroalign.perturbations.attacks.budget import per_sample
 from neuroalign.perturbations.attacks.gradient import FGSM, PGD
-from neuroalign.perturbations.attacks.objectives import cross_entropy, margin
 from neuroalign.perturbations.attacks.square import Square
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
@@ -253,7 +253,7 @@ def _at_most(
 
 def _loss(classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy (stimulus,) in double precision: in single it is exactly 0 from a margin of 17 on, so can't rise."""
-    return F.cross_entropy(classifier.logits(images).double(), labels, reduction="none")
+    return cross_entropy(classifier.logits(images).double(), labels)
 
 
 def _allowed(share: float, num_images: int) -> float:

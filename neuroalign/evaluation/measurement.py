@@ -15,10 +15,10 @@ from neuroalign.evaluation.images import gathered_once
 from neuroalign.evaluation.outcomes import check_budgets, has_budget, outcomes
 from neuroalign.evaluation.passes import PassOptions
 from neuroalign.evaluation.results import Results
+from neuroalign.functional.checks import check_labels
 from neuroalign.functional.distributed import gather_batch, reduce_sum, world_size
-from neuroalign.functional.manifold import check_labels
+from neuroalign.functional.logits import margin
 from neuroalign.perturbations.attacks.base import Classifier
-from neuroalign.perturbations.attacks.objectives import margin
 from neuroalign.state import evaluating
 from neuroalign.types import Perturbation
 

@@ -13,8 +13,8 @@ from torch import nn
 from neuroalign.evaluation.images import gathered_once
 from neuroalign.evaluation.passes import PassOptions
 from neuroalign.evaluation.smoothness import check_attack
+from neuroalign.functional.checks import check_labels
 from neuroalign.functional.intervals import wilson
-from neuroalign.functional.manifold import check_labels
 from neuroalign.perturbations.attacks.base import Attack, Classifier
 from neuroalign.perturbations.attacks.budget import per_sample
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
