@@ -16,8 +16,8 @@ from neuroalign.evaluation.images import EvaluationBatch
 from neuroalign.evaluation.outcomes import Outcomes
 from neuroalign.evaluation.results_file import ResultsFile
 from neuroalign.functional.distributed import world_size
+from neuroalign.functional.logits import margin
 from neuroalign.perturbations.attacks.base import Classifier
-from neuroalign.perturbations.attacks.objectives import margin
 from neuroalign.types import Perturbation
 
 
