@@ -71,7 +71,6 @@ def _evaluate(args: argparse.Namespace, console: Console) -> tuple[SuiteResult, 
     if args.num_images is not None and args.num_images < len(dataset):
         order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(args.seed))
         dataset = Subset(dataset, order[: args.num_images].tolist())
-    dataset = _Numbered(dataset)
     loader = DataLoader(dataset, batch_size=args.batch_size, collate_fn=collate)
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"--device {args.device}: torch finds no GPU here")
@@ -85,26 +84,6 @@ def _evaluate(args: argparse.Namespace, console: Console) -> tuple[SuiteResult, 
         about={"ckpt": args.ckpt, "data": args.data},
     )  # fmt: skip
     return result, f"{name}, {result.record['num_images']} images of {args.data}"
-
-
-class _Numbered:
-    """A data set, or a part of one, that numbers each image by its place in the whole data set."""
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-        self.places = getattr(dataset, "indices", range(len(dataset)))
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, item: int) -> dict[str, Any]:
-        return {**self.dataset[item], "stimulus": self.places[item]}
-
-    def __getitems__(self, items: list[int]) -> dict[str, Any]:
-        import torch
-
-        places = torch.tensor([self.places[i] for i in items])
-        return {**self.dataset.__getitems__(items), "stimulus": places}
 
 
 def _draw(result: SuiteResult, title: str, out: Path) -> None:

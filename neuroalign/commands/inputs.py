@@ -48,7 +48,7 @@ def open_model(ckpt: str) -> tuple[nn.Module, str]:
 
 
 def open_images(data: str, image_size: int) -> Any:
-    """A data set of images with labels: "digits", a folder with one folder per class, or an .npz.
+    """A data set of images with labels, each with its identity: "digits", a folder with one folder per class, or an .npz.
 
     Raises:
         FileNotFoundError: If there is no such file or folder, or a class without images.
@@ -94,6 +94,6 @@ def _archive(path: Path) -> Any:
         numbers = as_identities(labels, "labels")
         if (numbers < 0).any():
             raise ValueError(f"labels count classes from 0; found {numbers.min()}")
-        return ArrayDataset(as_pixels(images), label=torch.from_numpy(numbers))
+        return ArrayDataset(as_pixels(images), label=torch.from_numpy(numbers), stimulus=torch.arange(len(numbers)))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error

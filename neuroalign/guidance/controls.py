@@ -27,7 +27,8 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.config import build, describe
-from neuroalign.functional.manifold import check_labels, class_centers
+from neuroalign.functional.checks import check_labels
+from neuroalign.functional.classes import class_centers
 from neuroalign.guidance.responses import MeasuredGuidance, TargetGuidance, class_labels
 from neuroalign.types import Batch
 

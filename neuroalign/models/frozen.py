@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.config import build, describe
-from neuroalign.functional.gram import check_infinite
+from neuroalign.functional.checks import check_infinite
 from neuroalign.functional.variation import extremes, is_constant
 from neuroalign.types import check_images
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from neuroalign.functional.checks import check_choice
 from neuroalign.models.readouts import (
     AttentionPool,
     FactorizedReadout,
@@ -121,8 +122,7 @@ class TokenLinear(nn.Module):
         self.num_outputs = check_outputs(num_outputs)
         if len(feature_shape) != 2:
             raise ValueError(f"a token head needs a layer (token, feature); this one is {tuple(feature_shape)}")
-        if tokens not in ("cls", "mean", "all"):
-            raise ValueError(f"tokens must be 'cls', 'mean' or 'all'; got {tokens!r}")
+        check_choice("tokens", tokens, ("cls", "mean", "all"))
         if not 0 <= num_prefix < feature_shape[0]:
             raise ValueError(f"num_prefix must be from 0 to {feature_shape[0] - 1}; got {num_prefix}")
         if tokens == "cls" and num_prefix == 0:

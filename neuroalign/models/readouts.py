@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from neuroalign.functional.checks import check_choice
+
 
 def check_outputs(num_outputs: int | None) -> int:
     """Return ``num_outputs`` if it is a positive whole number.
@@ -115,8 +117,7 @@ class GaussianReadout(nn.Module):
         super().__init__()
         channels, _, _ = _spatial(feature_shape, "gaussian")
         self.num_outputs = check_outputs(num_outputs)
-        if covariance not in ("isotropic", "diagonal", "full"):
-            raise ValueError(f"covariance must be 'isotropic', 'diagonal' or 'full'; got {covariance!r}")
+        check_choice("covariance", covariance, ("isotropic", "diagonal", "full"))
         if init_sigma <= 0 or not 0 <= init_range <= 1:
             raise ValueError(f"init_sigma must be positive and init_range in [0, 1]; got {init_sigma} and {init_range}")
         self.init_sigma, self.init_range, self.covariance = init_sigma, init_range, covariance

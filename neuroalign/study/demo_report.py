@@ -16,7 +16,7 @@ import neuroalign
 from neuroalign.evaluation.comparison import Comparison, compare
 from neuroalign.plot import plot_bars, plot_prediction, plot_robustness
 from neuroalign.study.demo import DemoResult, DemoSettings
-from neuroalign.study.report import accuracy_table, rich_table, save_figure, summary_table, write_html
+from neuroalign.study.report import accuracy_by_condition, rich_table, save_figure, summary_table, write_html
 from neuroalign.study.training import write_table
 from neuroalign.study.verdict import interval_meaning, verdict
 
@@ -61,7 +61,7 @@ def write_report(
     images = pd.concat([r.images for r in results], ignore_index=True)
     prediction = pd.concat([r.prediction for r in results], ignore_index=True)
     geometry = pd.concat([r.geometry for r in results], ignore_index=True)
-    accuracy = accuracy_table(images)
+    accuracy = accuracy_by_condition(images)
     factors = pd.concat([r.factors for r in results], ignore_index=True)
     tables = {"results": accuracy, "prediction": prediction, "geometry": geometry, "factors": factors}
     for name, table in tables.items():

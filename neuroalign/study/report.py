@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def accuracy_table(images: pd.DataFrame) -> pd.DataFrame:
+def accuracy_by_condition(images: pd.DataFrame) -> pd.DataFrame:
     """Accuracy from per-image outcomes: one row per condition, replication and budget."""
     keys = ["condition", "replication", "perturbation", "eps"]
     table = images.groupby(keys, sort=False)["correct"].agg(["mean", "size"]).reset_index()
@@ -31,7 +31,7 @@ def summary_table(accuracy: pd.DataFrame, spread: Sequence[str] | None = None) -
     """Mean and standard deviation over replications, one row per condition: clean, each budget, and the mean over budgets.
 
     Args:
-        accuracy: From :func:`accuracy_table`.
+        accuracy: From :func:`accuracy_by_condition`.
         spread: Columns that show the standard deviation; None means all.
     """
     attacked = accuracy[accuracy["eps"] > 0].groupby(["condition", "replication"], sort=False)["accuracy"].mean()
