@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sized
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -34,7 +34,7 @@ class EvaluationCallback(L.Callback, ABC):
         metrics: What is measured; reset at the start of an epoch.
     """
 
-    metrics: Mapping[Hashable, Metric]
+    metrics: Mapping[Any, Metric]
 
     def __init__(self, every_n_epochs: int = 1, limit_batches: int | None = None) -> None:
         if every_n_epochs < 1:
@@ -174,4 +174,4 @@ def _num_images(trainer: L.Trainer, dataloader_idx: int) -> int | None:
     loaders = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
     loader = loaders[dataloader_idx] if isinstance(loaders, (list, tuple)) else loaders
     sampler = getattr(loader, "sampler", None)
-    return len(sampler.dataset) if isinstance(sampler, DistributedSampler) else None
+    return len(cast(Sized, sampler.dataset)) if isinstance(sampler, DistributedSampler) else None

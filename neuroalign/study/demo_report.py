@@ -6,6 +6,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 import torch
@@ -180,7 +181,7 @@ def _figures(accuracy: pd.DataFrame, prediction: pd.DataFrame, geometry: pd.Data
     grid.suptitle("Category manifolds of the test digits (simulated subject)", fontsize=11)
     return {
         "robustness": (
-            robustness,
+            cast(Figure, robustness),
             "Robustness. Accuracy of each network as the attack's budget grows; simulated subject, dashed lines are "
             "controls.",
         ),
@@ -190,7 +191,7 @@ def _figures(accuracy: pd.DataFrame, prediction: pd.DataFrame, geometry: pd.Data
             "and in the last features of each network. It need not follow robustness.",
         ),
         "prediction": (
-            predicted,
+            cast(Figure, predicted),
             "Prediction. Correlation of predicted and simulated responses to held-out images, a dot a voxel, against the "
             "largest that the simulated noise allows.",
         ),
