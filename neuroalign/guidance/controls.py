@@ -21,7 +21,7 @@ control's gradient the scale of the treatment's gradient.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +93,9 @@ class ShuffledGuidance(TargetGuidance):
         True
     """
 
+    images: Tensor | None
+    partner: Tensor | None
+
     def __init__(
         self,
         guidance: TargetGuidance | dict[str, Any],
@@ -155,7 +158,7 @@ class ShuffledGuidance(TargetGuidance):
                 )
             if "stimulus" not in batch:
                 raise ValueError("a batch needs 'stimulus' to find the other image in the data set")
-            partner = self.partner[batch["stimulus"]]
+            partner = cast(Tensor, self.partner)[batch["stimulus"]]
             other = self.images[partner.clamp_min(0)].to(batch["image"])
             targets = self.guidance.targets({**batch, "image": other})
         else:
@@ -220,7 +223,7 @@ class LabelOnlyGuidance(TargetGuidance):
         device = next((p.device for p in predictor.parameters()), images.device)
         responses = torch.cat([predictor(batch.to(device)) for batch in images.split(256)])
         guidance = cls(num_classes, {head: responses.shape[1]}, loss=loss)
-        guidance.prototypes0.copy_(class_centers(responses, labels.to(device), num_classes)[0])
+        cast(Tensor, guidance.prototypes0).copy_(class_centers(responses, labels.to(device), num_classes)[0])
         return guidance
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -68,10 +68,14 @@ class ManifoldGuidance(nn.Module):
         self.losses = nn.ModuleDict(losses)
         self.config = describe("neuroalign.guidance.ManifoldGuidance", manifolds=dict(self.losses.items()))
 
+    def _by_head(self) -> Iterable[tuple[str, Any]]:
+        """Heads and their losses: anything with ``weights`` and ``terms``."""
+        return self.losses.items()
+
     @property
     def terms(self) -> tuple[str, ...]:
         """Names of the terms."""
-        return tuple(f"{head}/{term}" for head, loss in self.losses.items() for term in loss.weights)
+        return tuple(f"{head}/{term}" for head, loss in self._by_head() for term in loss.weights)
 
     def forward(self, preds: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Weighted loss terms by name, for outputs by head (stimulus, feature) and the batch they came from."""
@@ -79,6 +83,6 @@ class ManifoldGuidance(nn.Module):
         labels = class_labels(batch)
         return {
             f"{head}/{term}": loss.weights[term] * value
-            for head, loss in self.losses.items()
+            for head, loss in self._by_head()
             for term, value in loss.terms(preds[head], labels).items()
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +67,7 @@ class RDMGuidance(nn.Module):
         check_heads(preds, self.losses)
         stimulus = _stimuli(batch)
         terms = {f"{head}/rsa": loss(preds[head], stimulus) for head, loss in self.losses.items()}
-        self.last_valid = {f"{head}/rsa": loss.last_valid for head, loss in self.losses.items()}
+        self.last_valid = {f"{head}/rsa": cast(Tensor, loss.last_valid) for head, loss in self.losses.items()}
         return terms
 
     def loss_of(self, head: str) -> nn.Module:
@@ -123,7 +123,7 @@ class OddOneOutGuidance(nn.Module):
         row, found = find_rows(self.triplets, stimulus)
         term = f"{self.head}/odd_one_out"
         terms = {term: self.loss(preds[self.head], row[found.all(1)])}
-        self.last_valid = {term: self.loss.last_valid}
+        self.last_valid = {term: cast(Tensor, self.loss.last_valid)}
         return terms
 
     def loss_of(self, head: str) -> nn.Module:

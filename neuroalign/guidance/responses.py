@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ _NORMALIZED = (
 )
 
 
-def check_heads(preds: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> None:
+def check_heads(preds: Mapping[str, Tensor], wanted: Iterable[str]) -> None:
     """Refuse guidance of a head that the network doesn't have.
 
     Raises:
@@ -85,7 +85,7 @@ class TargetGuidance(nn.Module, ABC):
         if isinstance(loss, Mapping) and not is_description(loss):
             self.loss: nn.Module = nn.ModuleDict({head: _as_loss(value) for head, value in loss.items()})
         else:
-            self.loss = _as_loss(loss)
+            self.loss = _as_loss(cast(LossLike, loss))
 
     @abstractmethod
     def targets(self, batch: Batch) -> dict[str, Tensor]:
@@ -321,9 +321,9 @@ def valid_terms(guidance: nn.Module | None) -> dict[str, Tensor]:
 def loss_of_term(guidance: nn.Module | None, term: str) -> nn.Module | None:
     """The loss behind a term of the last call; None if no guidance reports it."""
     for module in () if guidance is None else guidance.modules():
-        told = getattr(module, "last_valid", None)
-        if isinstance(told, dict) and term in told and hasattr(module, "loss_of"):
-            return module.loss_of(term.rpartition("/")[0])
+        told, loss_of = getattr(module, "last_valid", None), getattr(module, "loss_of", None)
+        if isinstance(told, dict) and term in told and loss_of is not None:
+            return loss_of(term.rpartition("/")[0])
     return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -106,8 +106,10 @@ class WeightedGuidance(nn.Module):
     ) -> None:
         super().__init__()
         if isinstance(guidances, nn.Module) or is_description(guidances):
-            guidances = [guidances]  # type: ignore[list-item]
-        self.guidances = nn.ModuleList([build(g, nn.Module) for g in guidances])
+            given: Iterable[Any] = [guidances]
+        else:
+            given = guidances
+        self.guidances = nn.ModuleList([build(g, nn.Module) for g in given])
         if not len(self.guidances):
             raise ValueError("give at least one guidance")
         self.register_buffer("step", torch.zeros((), dtype=torch.long))

@@ -58,7 +58,11 @@ def _make(name: str, options: dict[str, Any]) -> MeasureFunction:
         if option not in allowed and not takes_any:
             message = unknown(f"option of measure {name!r}:", option, allowed)
             raise TypeError(message if allowed else f"measure {name!r} takes no options; got {option!r}")
-    return function(**options) if inspect.isclass(function) else function
+    if not inspect.isclass(function):
+        return function
+    kind: Any = function  # a class, whose objects are the functions
+    made: MeasureFunction = kind(**options)
+    return made
 
 
 def _flag(valid: bool | Tensor, like: Tensor) -> Tensor:
@@ -200,7 +204,7 @@ class NeuralAlignmentLoss(nn.Module):
         self.last_valid: Tensor | None = None
         self._traits = known
         # Third and so named: torch's own losses have a `weight` too, further back and of another meaning.
-        call = getattr(measure, "forward", measure)
+        call: Any = getattr(measure, "forward", measure)
         self._takes_weight = isinstance(measure, str) or list(inspect.signature(call).parameters)[2:3] == ["weight"]
         function = getattr(self._function, "forward", self._function)
         self._takes_stimulus = self._takes_weight and "stimulus" in inspect.signature(function).parameters
@@ -239,7 +243,8 @@ class NeuralAlignmentLoss(nn.Module):
     @property
     def min_valid(self) -> int:
         """Stimuli with a valid response that it takes to compare anything."""
-        return getattr(self._function, "min_valid", self._trait("min_stimuli"))
+        least: int = getattr(self._function, "min_valid", self._trait("min_stimuli"))
+        return least
 
     @property
     def compares_sets(self) -> bool:

@@ -232,7 +232,9 @@ def _span(x: Tensor, tolerance: float) -> Tensor | None:
     if not int(info) and bool(pivots.amin() > 1e-6 * pivots.amax()):
         if tall:
             return None
-        return torch.linalg.solve_triangular(factor, x, upper=False).T
+        basis: Tensor = torch.linalg.solve_triangular(factor, x, upper=False).T
+        return basis
     values, vectors = torch.linalg.eigh(gram)
     kept = values > tolerance**2 * values[-1].clamp_min(torch.finfo(x.dtype).tiny)
-    return vectors[:, kept] if tall else x.T @ (vectors[:, kept] / values[kept].sqrt())
+    leading: Tensor = vectors[:, kept] if tall else x.T @ (vectors[:, kept] / values[kept].sqrt())
+    return leading

@@ -236,7 +236,7 @@ class CategoryManifolds(nn.Module):
         try:
             weight = state.get("feature_map.weight")
             feature_map = None if weight is None else RandomFourierFeatures.from_weight(weight)
-            return cls(*(state[k] for k in ("centers", "radii", "padded_bases", "ranks")), feature_map)
+            return cls(state["centers"], state["radii"], state["padded_bases"], state["ranks"], feature_map)
         except (ValueError, RuntimeError, IndexError) as error:  # of shapes, in a file without a checksum
             raise damaged(path, str(error)) from error
 

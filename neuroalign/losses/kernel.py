@@ -98,7 +98,8 @@ class RandomFourierFeatures(nn.Module):
         if x.shape[-1] != self.num_inputs:
             raise ValueError(f"the map takes {self.num_inputs} features; got {x.shape[-1]}")
         angle = x @ self.weight.to(x.dtype).T
-        return torch.cat([angle.cos(), angle.sin()], -1) / self.weight.shape[0] ** 0.5
+        mapped: Tensor = torch.cat([angle.cos(), angle.sin()], -1) / self.weight.shape[0] ** 0.5
+        return mapped
 
     def extra_repr(self) -> str:
         """Shown in ``repr``."""

@@ -85,18 +85,18 @@ class ManifoldGuidanceLoss(LabelledLoss):
         deviations_from: Deviations = "center",
         distributed: bool = True,
     ) -> None:
-        manifolds = build(manifolds, CategoryManifolds)
+        known: CategoryManifolds = build(manifolds, CategoryManifolds)
         super().__init__(
-            manifolds.num_inputs,
-            manifolds.num_classes,
+            known.num_inputs,
+            known.num_classes,
             distributed,
             radius=float(radius_weight),
             subspace=float(subspace_weight),
         )
         if deviations_from not in get_args(Deviations):
             raise ValueError(unknown("deviations_from", deviations_from, get_args(Deviations)))
-        self.manifolds, self.deviations_from = manifolds, deviations_from
-        self._reach_checked = manifolds.feature_map is None
+        self.manifolds, self.deviations_from = known, deviations_from
+        self._reach_checked = known.feature_map is None
         self.config = describe(
             "neuroalign.losses.ManifoldGuidanceLoss",
             manifolds=manifolds,

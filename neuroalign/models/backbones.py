@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -79,12 +79,12 @@ class Trunk(nn.Module):
         given, name = backbone, backbone if isinstance(backbone, str) else None
         if isinstance(backbone, str):
             small = max(image_shape[1:]) <= SMALL_IMAGE
-            backbone = build_backbone(backbone, weights=weights, small_images=small, options=options)
+            module: nn.Module = build_backbone(backbone, weights=weights, small_images=small, options=options)
         elif weights is not None or options is not None:
             raise ValueError("weights and options go with a backbone given by name; load them into your module instead")
         else:
-            backbone = build(backbone, nn.Module)
-        own = own_normalization(backbone, None if name is None or name.startswith("timm:") else name, weights)
+            module = build(backbone, nn.Module)
+        own = own_normalization(module, None if name is None or name.startswith("timm:") else name, weights)
         self.mean, self.std = (o if isinstance(v, str) else v for v, o in zip((mean, std), own))
         self.config = describe(
             "neuroalign.models.Trunk",
@@ -102,13 +102,13 @@ class Trunk(nn.Module):
                 f"{len(self.mean)}: give mean=..., std=... with one value per channel, or mean=None, std=None (and a "
                 "backbone that takes that number of channels)"
             )
-        self.normalize = nn.Identity() if self.mean is None else Normalize(self.mean, self.std)
-        self.backbone, self._name = backbone, name
+        self.normalize = nn.Identity() if self.mean is None else Normalize(self.mean, cast(Sequence[float], self.std))
+        self.backbone, self._name = module, name
         self.layers = tuple(dict.fromkeys(layers))
         self.image_shape = tuple(image_shape)
         self._captured: dict[str, Tensor] | None = None
         for layer in self.layers:
-            check_layer(backbone, layer).register_forward_hook(partial(self._capture, layer))
+            check_layer(module, layer).register_forward_hook(partial(self._capture, layer))
         self.num_features, self.layer_shapes = self._dry_run()
 
     def _capture(self, layer: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -120,7 +120,8 @@ class Trunk(nn.Module):
         device = parameter.device if parameter is not None else torch.device("cpu")
         modes = {m: m.training for m in self.backbone.modules()}
         self.backbone.eval()
-        self._captured = captured = {}
+        captured: dict[str, Tensor] = {}
+        self._captured = captured
         try:
             with torch.no_grad():
                 images = torch.full((2, *self.image_shape), 0.5, device=device)

@@ -42,6 +42,9 @@ class VisualFeatures(nn.Module):
         True
     """
 
+    opponent: Tensor
+    texture_filters: Tensor
+
     def __init__(
         self,
         image_size: int = 32,
