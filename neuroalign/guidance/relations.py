@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import build
+from neuroalign.config import Described, build
 from neuroalign.functional.identities import NAMES_REMEDY, as_identities, find_rows
 from neuroalign.guidance.responses import check_heads
 from neuroalign.losses import OddOneOutLoss, RDMAlignmentLoss
@@ -26,7 +26,7 @@ def _stimuli(batch: Batch) -> Tensor:
     return stimulus
 
 
-class RDMGuidance(nn.Module):
+class RDMGuidance(Described, nn.Module):
     """Match the dissimilarities of a region, where nothing else of it is known.
 
     Called as ``guidance(preds, batch)``; reads the batch's ``stimulus``, returns the terms as ``<head>/rsa``. Images whose
@@ -54,7 +54,6 @@ class RDMGuidance(nn.Module):
         made = {h: r if isinstance(r, nn.Module) else RDMAlignmentLoss(r, **options) for h, r in rdms.items()}
         self.losses = nn.ModuleDict(made)
         self.last_valid: dict[str, Tensor] = {}
-        self.config = None  # an RDM is no plain value
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -74,7 +73,7 @@ class RDMGuidance(nn.Module):
         return self.losses[head]
 
 
-class OddOneOutGuidance(nn.Module):
+class OddOneOutGuidance(Described, nn.Module):
     """Make people's odd-one-out choices likely under the similarities of a head's outputs.
 
     Called as ``guidance(preds, batch)``; of all triplets it takes those whose three objects are in the batch (of this
@@ -108,7 +107,9 @@ class OddOneOutGuidance(nn.Module):
         self.register_buffer("triplets", triplets.long())
         self.loss = OddOneOutLoss() if loss is None else build(loss, nn.Module)
         self.last_valid: dict[str, Tensor] = {}
-        self.config = None  # triplets are no plain value
+
+    def _described(self, arguments: dict[str, Any]) -> None:
+        return None  # triplets are data
 
     @property
     def terms(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe
+from neuroalign.config import Described, build
 from neuroalign.functional.gram import check_infinite
 from neuroalign.functional.variation import extremes, is_constant
 from neuroalign.types import check_images
@@ -17,7 +17,7 @@ from neuroalign.types import check_images
 FITTED_ON_PIXELS = "If they were normalised: a predictor takes pixels, so fit it on images * std + mean."
 
 
-class Frozen(nn.Module):
+class Frozen(Described, nn.Module):
     """A module that stays as it is: in eval mode under any ``train()``, without gradients, its buffers unmoved.
 
     ``requires_grad = False`` alone doesn't do that: BatchNorm's running statistics move as soon as a surrounding
@@ -35,9 +35,11 @@ class Frozen(nn.Module):
     def __init__(self, module: nn.Module | dict[str, Any]) -> None:
         super().__init__()
         self.module: nn.Module = build(module, nn.Module)
-        self.config = describe("neuroalign.models.Frozen", module=self.module)
         self.module.requires_grad_(False)
         self.train(False)
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {"module": self.module}
 
     def train(self, mode: bool = True) -> Frozen:
         """Stay in eval mode whatever is asked."""
@@ -51,7 +53,7 @@ class Frozen(nn.Module):
             return self.module(*args, **kwargs)
 
 
-class StandardizedPredictor(nn.Module):
+class StandardizedPredictor(Described, nn.Module):
     """A predictor whose outputs are z-scored per voxel with statistics of given images.
 
     Puts treatment and controls on one scale: an untrained predictor's raw outputs hardly vary, and matching them would
@@ -82,9 +84,9 @@ class StandardizedPredictor(nn.Module):
         self.num_voxels = num_voxels
         self.register_buffer("mean", torch.zeros(num_voxels))
         self.register_buffer("std", torch.ones(num_voxels))
-        self.config = describe(
-            "neuroalign.models.StandardizedPredictor", predictor=self.predictor, num_voxels=num_voxels
-        )
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {"predictor": self.predictor, "num_voxels": self.num_voxels}
 
     @torch.no_grad()
     def fit(self, images: Tensor | Iterable[Tensor], batch_size: int = 256) -> StandardizedPredictor:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from neuroalign.config import Described
 from neuroalign.models.readouts import (
     AttentionPool,
     FactorizedReadout,
@@ -25,7 +26,7 @@ HeadBuilder = Callable[[Sequence[int], "int | None"], nn.Module]
 """From the shape of a layer's output (without the stimulus axis) and a number of outputs to a head."""
 
 
-class FullLinear(nn.Module):
+class FullLinear(Described, nn.Module):
     """A linear map of all of a layer's features, position by position.
 
     Args:
@@ -47,7 +48,7 @@ class FullLinear(nn.Module):
         return self.linear(features.flatten(1))
 
 
-class PooledLinear(nn.Module):
+class PooledLinear(Described, nn.Module):
     """Adaptive average pooling, then a linear map: the paper's response head.
 
     Args:
@@ -92,7 +93,7 @@ class _MeanTokens(nn.Module):
         return x.mean(1)
 
 
-class TokenLinear(nn.Module):
+class TokenLinear(Described, nn.Module):
     """A linear map of a transformer's tokens.
 
     Args:
@@ -139,7 +140,7 @@ class TokenLinear(nn.Module):
         return self.linear(features.flatten(1))
 
 
-class Identity(nn.Module):
+class Identity(Described, nn.Module):
     """The layer's output itself, averaged over space or tokens: for guidance without a linear map.
 
     Args:

@@ -8,12 +8,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from neuroalign.config import Described
+
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PerChannel = Sequence[float] | Literal["auto"] | None
 """A value for each channel; "auto" takes the network's own, None takes none."""
 
 
-class Normalize(nn.Module):
+class Normalize(Described, nn.Module):
     """Subtract a mean and divide by a standard deviation per channel: a model's first layer, so that eps is in pixels.
 
     Args:

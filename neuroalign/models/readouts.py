@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from neuroalign.config import Described
+
 
 def check_outputs(num_outputs: int | None) -> int:
     """Refuse anything but a positive number of voxels.
@@ -32,7 +34,7 @@ def _spatial(feature_shape: Sequence[int], head: str) -> tuple[int, int, int]:
     return channels, height, width
 
 
-class FactorizedReadout(nn.Module):
+class FactorizedReadout(Described, nn.Module):
     """A spatial mask and a vector of feature weights for each voxel: their outer product is its weight at each place.
 
     Args:
@@ -79,7 +81,7 @@ class FactorizedReadout(nn.Module):
         return torch.einsum("bvp,vp->bv", self.weight @ x, mask) + self.bias
 
 
-class GaussianReadout(nn.Module):
+class GaussianReadout(Described, nn.Module):
     r"""Each voxel reads one position of the layer, drawn from its own Gaussian in training and its mean in evaluation.
 
     Positions are in [-1, 1] along width (x) and height (y), from the outer edge of the first pixel to that of the last: a
@@ -156,7 +158,7 @@ class GaussianReadout(nn.Module):
         return torch.einsum("bcv,vc->bv", read, self.weight.to(read.dtype)) + self.bias
 
 
-class LowRankLinear(nn.Module):
+class LowRankLinear(Described, nn.Module):
     """A linear map of all of a layer's features through a few dimensions that the voxels share.
 
     Args:
@@ -186,7 +188,7 @@ class LowRankLinear(nn.Module):
         return self.linear(self.reduce(features.flatten(1)))
 
 
-class AttentionPool(nn.Module):
+class AttentionPool(Described, nn.Module):
     """Learned queries look at the positions (or tokens) of a layer; a linear map reads what they see.
 
     Args:

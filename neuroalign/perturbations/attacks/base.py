@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from neuroalign.config import Described
 from neuroalign.functional.devices import check_devices
 from neuroalign.perturbations.attacks.budget import Norm, check_norm, length, per_sample
 from neuroalign.perturbations.attacks.classes import ClassRange, as_classes, as_index, check_targets
@@ -137,7 +138,7 @@ class Classifier:
         return reached(self.logits(images), labels, targets)
 
 
-class Attack(ABC):
+class Attack(Described, ABC):
     """A perturbation bounded in a norm, called as ``attack(model, images, labels, eps)``.
 
     Subclasses implement :meth:`search`, which may rely on checked input.
