@@ -13,7 +13,7 @@ from neuroalign.callbacks.base import EvaluationCallback
 from neuroalign.evaluation.outcomes import check_budgets, has_budget, outcomes
 from neuroalign.evaluation.requests import Perturbations, named
 from neuroalign.evaluation.robustness import Budgets, budgets_of
-from neuroalign.functional.manifold import check_labels
+from neuroalign.functional.checks import check_labels
 from neuroalign.metrics import RobustAccuracy
 from neuroalign.perturbations import Attack, Classifier
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from neuroalign.functional.logits import cross_entropy, margin
+from neuroalign.functional.norms import Norm, check_norm, length, steepest
 from neuroalign.perturbations import Classifier
-from neuroalign.perturbations.attacks.budget import Norm, check_norm, per_sample, steepest
+from neuroalign.perturbations.attacks.budget import per_sample
 from neuroalign.perturbations.attacks.classes import as_classes
-from neuroalign.perturbations.attacks.objectives import cross_entropy, margin
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
 
@@ -91,18 +91,17 @@ def loss_landscape(
             points = x + delta
             logits = classifier.logits(points)
             y = labels.expand(len(points))
-            size = delta.flatten(1).abs().amax(1) if norm == "linf" else delta.flatten(1).norm(dim=1)
             parts.append(
                 torch.stack(
                     [
-                        F.cross_entropy(logits, y, reduction="none"),
+                        cross_entropy(logits, y),
                         margin(logits, y),
-                        size / eps,
+                        length(delta, norm)[:, 0, 0, 0] / eps,
                         ((points >= 0) & (points <= 1)).flatten(1).float().mean(1),
                     ],
                     1,
                 ).cpu()
             )
-    loss, gap, length, in_box = torch.cat(parts).double().numpy().T
+    loss, gap, lengths, in_box = torch.cat(parts).double().numpy().T
     columns = {"a": a.double().numpy(), "b": b.double().numpy(), "loss": loss, "margin": gap}
-    return pd.DataFrame({**columns, "length": length, "in_box": np.round(in_box, 6)})
+    return pd.DataFrame({**columns, "length": lengths, "in_box": np.round(in_box, 6)})

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from neuroalign.functional.norms import length
 from neuroalign.perturbations.attacks.base import Attack, Classifier
-from neuroalign.perturbations.attacks.budget import length, project
+from neuroalign.perturbations.attacks.budget import project
 from neuroalign.perturbations.attacks.gradient import FGSM
 from neuroalign.perturbations.attacks.minimal import MinimalNormAttack
 from neuroalign.types import Perturbation

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from neuroalign.functional.checks import check_choice
+from neuroalign.functional.logits import cross_entropy, margin
+from neuroalign.functional.norms import Norm, length, steepest
+
 SmoothnessLoss = Literal["ce", "margin"]
 
 
 def _loss(logits: Tensor, labels: Tensor, loss: SmoothnessLoss) -> Tensor:
+    check_choice("loss", loss, get_args(SmoothnessLoss))
     if loss == "ce":
-        return F.cross_entropy(logits, labels, reduction="none")
-    if loss == "margin":
-        own = logits.gather(1, labels[:, None])[:, 0]
-        return logits.scatter(1, labels[:, None], -torch.inf).amax(1) - own
-    raise ValueError(f"loss must be 'ce' or 'margin'; got {loss!r}")
+        return cross_entropy(logits, labels)
+    return margin(logits, labels)
 
 
 def _logits(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
@@ -163,7 +165,7 @@ def local_lipschitz(
     images: Tensor,
     eps: float,
     *,
-    norm: Literal["linf", "l2"] = "linf",
+    norm: Norm = "linf",
     steps: int = 10,
     seed: int = 0,
 ) -> Tensor:
@@ -202,7 +204,7 @@ def local_lipschitz(
     generator = torch.Generator().manual_seed(seed)
     # One random direction for all images: drawn image by image it would depend on the batch.
     direction = torch.randn(images.shape[1:], generator=generator).to(images).expand_as(images)
-    x = (images + 0.5 * eps * _unit(direction, norm)).clamp(0, 1)
+    x = (images + 0.5 * eps * steepest(direction, norm)).clamp(0, 1)
     largest = images.new_zeros(len(images))
     for _ in range(steps + 1):
         with torch.enable_grad():
@@ -210,22 +212,13 @@ def local_lipschitz(
             change = (_logits(model, x) - center).abs().sum(1)
             # Of the change alone: at the best point of a linear model the ratio's gradient is 0, and a unit step would leave.
             gradient = _gradient(change, x)
-        largest = torch.maximum(largest, change.detach() / _size(x.detach() - images, norm).clamp_min(1e-12))
-        delta = x.detach() + 0.5 * eps * _unit(gradient, norm) - images
-        x = (images + delta * (eps / _size(delta, norm).clamp_min(1e-12)).clamp_max(1)[:, None, None, None]).clamp(0, 1)
+        largest = torch.maximum(
+            largest, change.detach() / length(x.detach() - images, norm)[:, 0, 0, 0].clamp_min(1e-12)
+        )
+        delta = x.detach() + 0.5 * eps * steepest(gradient, norm) - images
+        x = (images + delta * (eps / length(delta, norm).clamp_min(1e-12)).clamp_max(1)).clamp(0, 1)
     return largest
 
 
 def _wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _size(delta: Tensor, norm: str) -> Tensor:
-    flat = delta.flatten(1)
-    return flat.abs().amax(1) if norm == "linf" else flat.norm(dim=1)
-
-
-def _unit(direction: Tensor, norm: str) -> Tensor:
-    if norm == "linf":
-        return direction.sign()
-    return direction / _size(direction, "l2").clamp_min(1e-12)[:, None, None, None]

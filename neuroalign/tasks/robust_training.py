@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from neuroalign.config import Described
 from neuroalign.functional.distributed import world_size
+from neuroalign.functional.norms import Norm, check_norm, steepest
 from neuroalign.perturbations import PGD, Classifier
-from neuroalign.perturbations.attacks.budget import Norm, check_norm, per_sample, project, random_points, steepest
+from neuroalign.perturbations.attacks.budget import per_sample, project, random_points
 from neuroalign.perturbations.attacks.classes import as_classes
 from neuroalign.state import evaluating
 from neuroalign.tasks.further_pass import paired_logits

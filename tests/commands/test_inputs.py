@@ -139,11 +139,15 @@ def test_a_value_a_voxel(tmp_path):
 @pytest.mark.parametrize(
     ("name", "write", "message"),
     [
-        ("a.npy", lambda p: np.save(p, np.zeros((2, 3))), r"a value a voxel; it has shape \(2, 3\)"),
+        ("a.npy", lambda p: np.save(p, np.zeros((2, 3))), r"one value per voxel; it has shape \(2, 3\)"),
         ("a.npy", lambda p: np.save(p, np.ones(3) * 1j), "must be real numbers"),
         ("a.npy", lambda p: np.save(p, np.array([1, None])), "not unpickled"),
         ("a.npy", lambda p: p.write_bytes(b"x"), "can't be read as a file of NumPy"),
-        ("a.pt", lambda p: torch.save({"r": torch.ones(3)}, p), "must hold a tensor, a value a voxel; it holds dict"),
+        (
+            "a.pt",
+            lambda p: torch.save({"r": torch.ones(3)}, p),
+            "must hold a tensor with one value per voxel; it holds dict",
+        ),
         ("a.pt", lambda p: p.write_bytes(b"x"), "is damaged, or holds more than a tensor"),
         ("a.csv", lambda p: p.write_text("0.5\n0.25\n"), "should name the columns, but holds numbers"),
         ("a.csv", lambda p: p.write_text("a,b\n1,2\n"), "must hold one column of numbers"),

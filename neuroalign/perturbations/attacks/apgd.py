@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from neuroalign.functional.norms import Norm, steepest
 from neuroalign.perturbations.attacks.base import Classifier, describe
-from neuroalign.perturbations.attacks.budget import Norm, steepest
 from neuroalign.perturbations.attacks.objectives import (
     Objective,
     objective,

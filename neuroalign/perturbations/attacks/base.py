@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from neuroalign.config import Described
-from neuroalign.functional.devices import check_devices
-from neuroalign.perturbations.attacks.budget import Norm, check_norm, length, per_sample
+from neuroalign.functional.checks import check_devices
+from neuroalign.functional.norms import Norm, check_norm, length
+from neuroalign.perturbations.attacks.budget import per_sample
 from neuroalign.perturbations.attacks.classes import ClassRange, as_classes, as_index, check_targets
 from neuroalign.perturbations.attacks.objectives import reached
 from neuroalign.perturbations.attacks.targets import Targeting, choose_targets

@@ -1,30 +1,14 @@
-"""The two norms in which a perturbation is bounded: lengths, steepest steps, projections, random points of the ball.
-
-Budgets are in pixel units of [0, 1]. "linf" is the largest change of a value, "l2" the Euclidean length over channel,
-height and width.
-"""
+"""Budgets in pixel units of [0, 1], and their balls: projections and random points. See functional/norms.py for lengths."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Norm = Literal["linf", "l2"]
-NORMS = ("linf", "l2")
-
-
-def check_norm(norm: str) -> Norm:
-    """A known norm.
-
-    Raises:
-        ValueError: If it is not "linf" or "l2".
-    """
-    if norm not in NORMS:
-        raise ValueError(f"norm must be 'linf' or 'l2'; got {norm!r}")
-    return norm  # type: ignore[return-value]
+from neuroalign.functional.draws import image_generator
+from neuroalign.functional.norms import Norm, length
 
 
 def per_sample(eps: float | Tensor, images: Tensor, norm: Norm) -> Tensor:
@@ -49,36 +33,11 @@ def per_sample(eps: float | Tensor, images: Tensor, norm: Norm) -> Tensor:
     return eps.expand(len(images))[:, None, None, None]
 
 
-def length(delta: Tensor, norm: Norm) -> Tensor:
-    """Length of each perturbation: (stimulus, channel, height, width) -> (stimulus, 1, 1, 1)."""
-    flat = delta.flatten(1)
-    size = flat.abs().amax(1) if norm == "linf" else flat.norm(dim=1)
-    return size[:, None, None, None]
-
-
-def dual_length(gradient: Tensor, norm: Norm) -> Tensor:
-    """Length of each gradient in the dual norm, by which a unit step raises the loss: (stimulus, 1, 1, 1)."""
-    flat = gradient.flatten(1)
-    size = flat.abs().sum(1) if norm == "linf" else flat.norm(dim=1)
-    return size[:, None, None, None]
-
-
-def steepest(gradient: Tensor, norm: Norm) -> Tensor:
-    """The step of length 1 that raises a loss most, for each image."""
-    return gradient.sign() if norm == "linf" else gradient / length(gradient, "l2").clamp_min(1e-30)
-
-
 def project(delta: Tensor, images: Tensor, eps: Tensor, norm: Norm) -> Tensor:
     """Perturbed images in the ball and the box, from any perturbation; the box comes last."""
     if norm == "linf":
         return (images + delta.clamp(-eps, eps)).clamp(0, 1)
     return (images + delta * (eps / length(delta, "l2").clamp_min(1e-30)).clamp_max(1)).clamp(0, 1)
-
-
-def image_generator(seed: int, index: int, stream: int) -> torch.Generator:
-    """The random generator of one image: a seed of its identity, so that batch size, order and process don't matter."""
-    # Mixed into one 64-bit seed; a plain sum would give image 1 of stream 2 the numbers of image 2 of stream 1.
-    return torch.Generator().manual_seed(((seed * 1_000_003 + index) * 1_000_003 + stream) % 2**63)
 
 
 def random_points(images: Tensor, eps: Tensor, norm: Norm, index: Tensor, *, seed: int, stream: int) -> Tensor:

@@ -11,8 +11,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from neuroalign.functional.checks import check_choice
+from neuroalign.functional.norms import Norm
 from neuroalign.perturbations.attacks.base import Attack, Classifier, describe
-from neuroalign.perturbations.attacks.budget import Norm, project
+from neuroalign.perturbations.attacks.budget import project
 from neuroalign.perturbations.attacks.minimal import DeepFool, MinimalNormAttack
 from neuroalign.state import evaluating
 
@@ -85,8 +87,7 @@ class AutoAttack(Attack):
         self, norm: Norm = "linf", *, version: Literal["standard", "fast"] = "standard", seed: int = 0
     ) -> None:
         super().__init__(norm)
-        if version not in ("standard", "fast"):
-            raise ValueError(f"version must be 'standard' or 'fast'; got {version!r}")
+        check_choice("version", version, ("standard", "fast"))
         self.version, self.seed = version, seed
         self.ran: str | None = None
 

@@ -9,11 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from neuroalign.functional.logits import margin
+from neuroalign.functional.norms import Norm, steepest
 from neuroalign.perturbations.attacks.base import Attack, Classifier, describe
-from neuroalign.perturbations.attacks.budget import Norm, project, steepest
+from neuroalign.perturbations.attacks.budget import project
 from neuroalign.perturbations.attacks.objectives import (
     Objective,
-    margin,
     objective,
     of_logits,
     reached,

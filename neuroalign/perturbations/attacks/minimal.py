@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neuroalign.functional.logits import margin
+from neuroalign.functional.norms import Norm, dual_length, length
 from neuroalign.perturbations.attacks.base import Attack, Classifier, describe
-from neuroalign.perturbations.attacks.budget import Norm, dual_length, length, project
-from neuroalign.perturbations.attacks.objectives import margin, of_logits, reached, targeted_margin
+from neuroalign.perturbations.attacks.budget import project
+from neuroalign.perturbations.attacks.objectives import of_logits, reached, targeted_margin
 from neuroalign.perturbations.attacks.targets import (
     Targeting,
     check_targeting,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from neuroalign.functional.logits import cross_entropy, margin
 from neuroalign.types import unknown
 
 Objective = Callable[..., Tensor]  # of logits and labels, and of targets where it has any
@@ -32,28 +31,6 @@ def reached(logits: Tensor, labels: Tensor, targets: Tensor | None = None) -> Te
     """
     predicted = logits.argmax(1)
     return predicted != labels if targets is None else predicted == targets
-
-
-def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Largest other logit minus the true one: above 0 where the image is misclassified.
-
-    Its gradient does not vanish for a confident network, as that of cross-entropy does.
-
-    Args:
-        logits: (stimulus, class).
-        labels: (stimulus,) int64.
-
-    Example:
-        >>> margin(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([0]))
-        tensor([-1.])
-    """
-    own = logits.gather(1, labels[:, None])[:, 0]
-    return logits.scatter(1, labels[:, None], -torch.inf).amax(1) - own
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of each sample; see :func:`margin` for shapes."""
-    return F.cross_entropy(logits, labels, reduction="none")
 
 
 def difference_of_logits_ratio(logits: Tensor, labels: Tensor) -> Tensor:

@@ -7,9 +7,11 @@ import math
 import torch
 from torch import Tensor
 
+from neuroalign.functional.draws import image_generator
+from neuroalign.functional.logits import margin
+from neuroalign.functional.norms import Norm, length
 from neuroalign.perturbations.attacks.base import Attack, Classifier, describe
-from neuroalign.perturbations.attacks.budget import Norm, image_generator, length, project
-from neuroalign.perturbations.attacks.objectives import margin
+from neuroalign.perturbations.attacks.budget import project
 
 # After these shares of 10,000 queries the share of pixels that a square covers is halved (the paper's schedule).
 _HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from neuroalign.perturbations.attacks.budget import image_generator
+from neuroalign.functional.draws import image_generator
 
 if TYPE_CHECKING:
     from neuroalign.perturbations.attacks.base import Classifier

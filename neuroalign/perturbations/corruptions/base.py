@@ -8,8 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from neuroalign.functional.draws import image_seed
 from neuroalign.perturbations.corruptions import blur, digital, noise, severities, weather
-from neuroalign.perturbations.corruptions.draws import Draws, image_seed
+from neuroalign.perturbations.corruptions.draws import Draws
 from neuroalign.perturbations.corruptions.spatter import spatter
 from neuroalign.perturbations.transforms import ImageTransform
 

@@ -1,25 +1,11 @@
-"""Random numbers that belong to an image, whatever batch it comes in."""
+"""A generator per image, from which all images of a batch draw together."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
-
-
-def image_seed(*identity: object) -> int:
-    """A 63-bit seed from whatever identifies a draw, the same in every process.
-
-    Hashed, because a sum or a product gives neighbouring images and severities related seeds.
-
-    Example:
-        >>> image_seed(0, 17, "fog", 3) == image_seed(0, 17, "fog", 3) != image_seed(0, 3, "fog", 17)
-        True
-    """
-    digest = hashlib.blake2b(repr(identity).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") % 2**63
 
 
 class Draws:

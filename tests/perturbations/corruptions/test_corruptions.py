@@ -10,10 +10,11 @@ from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 from PIL import Image
 from scipy import ndimage
 
+from neuroalign.functional.draws import image_seed
 from neuroalign.perturbations import corruptions as c
 from neuroalign.perturbations.corruptions import COMMON_CORRUPTIONS, EXTRA_CORRUPTIONS, Corruption
 from neuroalign.perturbations.corruptions.base import FIXED, RANDOM
-from neuroalign.perturbations.corruptions.draws import Draws, image_seed
+from neuroalign.perturbations.corruptions.draws import Draws
 
 ALL = COMMON_CORRUPTIONS + EXTRA_CORRUPTIONS
 CASES = [(name, *case) for name in ALL for case in [(1, 32), (3, 32), (5, 32), (1, 64), (3, 64), (5, 64), (3, 224)]]

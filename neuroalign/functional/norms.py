@@ -1,0 +1,77 @@
+"""The two norms in which a perturbation is bounded: lengths, dual lengths and unit steps.
+
+"linf" is the largest change of a value, "l2" the Euclidean length over channel, height and width.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+Norm = Literal["linf", "l2"]
+NORMS = ("linf", "l2")
+
+
+def check_norm(norm: str) -> Norm:
+    """A known norm.
+
+    Raises:
+        ValueError: If it is not "linf" or "l2".
+
+    Example:
+        >>> check_norm("l2")
+        'l2'
+    """
+    if norm not in NORMS:
+        raise ValueError(f"norm must be 'linf' or 'l2'; got {norm!r}")
+    return norm  # type: ignore[return-value]
+
+
+def length(delta: Tensor, norm: Norm) -> Tensor:
+    """Length of each perturbation: (stimulus, channel, height, width) -> (stimulus, 1, 1, 1).
+
+    Example:
+        >>> delta = torch.tensor([3.0, -4.0]).reshape(1, 1, 1, 2)
+        >>> float(length(delta, "linf")), float(length(delta, "l2"))
+        (4.0, 5.0)
+    """
+    flat = delta.flatten(1)
+    size = flat.abs().amax(1) if norm == "linf" else flat.norm(dim=1)
+    return size[:, None, None, None]
+
+
+def dual_length(gradient: Tensor, norm: Norm) -> Tensor:
+    """Length of each gradient in the dual norm: by how much a step of length 1 raises the loss, at first order.
+
+    Args:
+        gradient: (stimulus, channel, height, width).
+        norm: Of the step, not of the gradient.
+
+    Returns:
+        (stimulus, 1, 1, 1).
+
+    Example:
+        >>> float(dual_length(torch.tensor([3.0, -4.0]).reshape(1, 1, 1, 2), "linf"))
+        7.0
+    """
+    flat = gradient.flatten(1)
+    size = flat.abs().sum(1) if norm == "linf" else flat.norm(dim=1)
+    return size[:, None, None, None]
+
+
+def steepest(gradient: Tensor, norm: Norm) -> Tensor:
+    """The step of length 1 that raises a loss most, for each image; 0 where the gradient is 0.
+
+    Args:
+        gradient: (stimulus, channel, height, width).
+        norm: Of the step.
+
+    Returns:
+        (stimulus, channel, height, width).
+
+    Example:
+        >>> steepest(torch.tensor([3.0, -4.0]).reshape(1, 1, 1, 2), "l2").flatten()
+        tensor([ 0.6000, -0.8000])
+    """
+    return gradient.sign() if norm == "linf" else gradient / length(gradient, "l2").clamp_min(1e-30)
