@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe
+from neuroalign.config import Described, build
 from neuroalign.functional.cross_validation import ridge_loo
 from neuroalign.models.frozen import FITTED_ON_PIXELS
 from neuroalign.types import check_images
 
 
-class RidgePredictor(nn.Module):
+class RidgePredictor(Described, nn.Module):
     """Ridge regression from fixed image features to voxels, as a module.
 
     With few recorded images it often beats a trained network. :meth:`fit` chooses one penalty per voxel by leaving out one
@@ -51,7 +51,9 @@ class RidgePredictor(nn.Module):
         self.register_buffer("feature_std", torch.ones(num_features))
         self.register_buffer("alphas", torch.zeros(num_voxels))
         self.linear = nn.Linear(num_features, num_voxels)
-        self.config = describe("neuroalign.models.RidgePredictor", features=self.features, num_voxels=num_voxels)
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {**arguments, "features": self.features}
 
     @torch.no_grad()
     def fit(
