@@ -22,6 +22,13 @@ CONSTRUCTORS = {"neuroalign.losses.categories.CategoryManifolds": ("zeros",)}
 REGISTERED: dict[str, type] = {}
 """Users' own classes by the name that descriptions know them by; filled by :func:`neuroalign.config.register`."""
 
+FORMER = {
+    "neuroalign.Square": "neuroalign.perturbations.SquareAttack",
+    "neuroalign.perturbations.Square": "neuroalign.perturbations.SquareAttack",
+    "neuroalign.perturbations.attacks.square.Square": "neuroalign.perturbations.SquareAttack",
+}
+"""What classes are called now that files made before name otherwise."""
+
 _PUBLIC = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*", re.ASCII)
 _SCALARS = (str, int, float, type(None))
 _ALL = "which is all that a description may name"
@@ -88,7 +95,7 @@ def _parts(description: Mapping[Any, Any]) -> tuple[str, Mapping[str, Any]]:
 
 def _check_path(path: str) -> None:
     shown = path if len(path) <= 80 else path[:77] + "..."
-    parts = path.split(".")
+    parts = FORMER.get(path, path).split(".")
     if parts[0] != "neuroalign":
         raise DescriptionError(
             f"{shown!r} is no class of neuroalign's, and not registered in this process: if it is yours, import it and call "
@@ -119,6 +126,7 @@ def find_class(path: str) -> Callable[..., Any]:
     """
     if path in REGISTERED:
         return REGISTERED[path]
+    path = FORMER.get(path, path)
     *within, name = path.split(".")
     method = None
     module = _module(within)

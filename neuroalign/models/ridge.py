@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from neuroalign.config import build, describe
 from neuroalign.models.frozen import FITTED_ON_PIXELS
+from neuroalign.moved import former_keywords
 from neuroalign.types import check_images
 
 
@@ -53,13 +54,14 @@ class RidgePredictor(nn.Module):
         self.linear = nn.Linear(num_features, num_voxels)
         self.config = describe("neuroalign.models.RidgePredictor", features=self.features, num_voxels=num_voxels)
 
+    @former_keywords(alphas="penalties")
     @torch.no_grad()
     def fit(
         self,
         images: Tensor,
         responses: Tensor,
         *,
-        alphas: Sequence[float] | None = None,
+        penalties: Sequence[float] | None = None,
         batch_size: int = 256,
     ) -> RidgePredictor:
         """Fit the linear map.
@@ -67,7 +69,7 @@ class RidgePredictor(nn.Module):
         Args:
             images: (stimulus, channel, height, width) in [0, 1].
             responses: (stimulus, voxel), without NaN.
-            alphas: Penalties to choose from, for standardised features; None means 11 from 10 to 10^6.
+            penalties: To choose from, for standardised features; None means 11 from 10 to 10^6.
             batch_size: Images per batch when features are computed.
 
         Raises:
@@ -91,7 +93,7 @@ class RidgePredictor(nn.Module):
         std = torch.where(
             (std > 1e-6 * x.abs().amax(0)) & (std > torch.finfo(self.feature_std.dtype).tiny), std, torch.inf
         )
-        grid = np.logspace(1, 6, 11) if alphas is None else np.asarray(alphas, dtype=float)
+        grid = np.logspace(1, 6, 11) if penalties is None else np.asarray(penalties, dtype=float)
         y = responses.double().cpu().numpy()
         ridge = RidgeCV(alphas=grid, alpha_per_target=y.shape[1] > 1).fit(((x - mean) / std).numpy(), y)
         self.feature_mean.copy_(mean)

@@ -69,7 +69,7 @@ def extract_nsd(
         maps: Maps to include, a value a voxel; default those that exist.
         overwrite: Replace a file that was extracted with other options or from other files, or that is damaged.
         progress: Show a progress bar at a terminal.
-        **access: ``accept_terms``, ``cache`` and others, for a URL, as in :func:`open_tree`.
+        **access: ``accept_terms``, ``cache`` and others, for a URL, as in :func:`open_nsd`.
 
     Returns:
         ``out``. Its ``info`` names files of the tree, with sizes and checksums, and options.

@@ -10,7 +10,7 @@ from neuroalign.data.nsd.remote import RemoteTree
 from neuroalign.data.nsd.tree import Confirm, Tree
 
 
-def open_tree(
+def open_nsd(
     root: str | os.PathLike[str] | Tree,
     *,
     cache: str | os.PathLike[str] | None = None,
@@ -42,9 +42,9 @@ def open_tree(
         >>> import tempfile, pathlib
         >>> root = pathlib.Path(tempfile.mkdtemp())
         >>> (root / "nsddata").mkdir()
-        >>> open_tree(root).root == root
+        >>> open_nsd(root).root == root
         True
-        >>> open_tree("s3://natural-scenes-dataset")  # doctest: +ELLIPSIS
+        >>> open_nsd("s3://natural-scenes-dataset")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         PermissionError: s3://natural-scenes-dataset: NSD is used under its Data Access Agreement ...
     """

@@ -15,7 +15,7 @@ import numpy as np
 from neuroalign import __version__
 from neuroalign.data.nsd.betas import read_session
 from neuroalign.data.nsd.layout import PSC_SCALE, TRIALS_PER_SESSION, NSDError, NSDPaths
-from neuroalign.data.nsd.opening import open_tree
+from neuroalign.data.nsd.opening import open_nsd
 from neuroalign.data.nsd.plausible import check_map, same_sessions, session_sum
 from neuroalign.data.nsd.regions import Roi, atlases_of, named
 from neuroalign.data.nsd.tree import Tree, check_sessions
@@ -60,7 +60,7 @@ def read_nsd(
         behaviour: Join the behaviour table (reaction time in ms, memory, ...); default where it is in the tree.
         maps: Maps to read, a value a voxel, in percent where NSD stores percent; default those of ``MAPS`` that exist (of
             a URL only ncsnr).
-        **access: ``accept_terms``, ``cache``, ``confirm`` and others, for a URL, as in :func:`open_tree`.
+        **access: ``accept_terms``, ``cache``, ``confirm`` and others, for a URL, as in :func:`open_nsd`.
 
     Returns:
         Responses with ``stimulus`` the 0-based row of the image brick, and ``noise_ceiling`` that of a single trial
@@ -142,7 +142,7 @@ class Request:
         **access: Any,
     ) -> Request:
         """Check what was asked for, and read all but the betas. Arguments and errors as in :func:`read_nsd`."""
-        tree = open_tree(root, **access)
+        tree = open_nsd(root, **access)
         paths = NSDPaths(tree.root, subject, betas, space)
         wanted = check_sessions(tree, paths, sessions)
         join = tree.exists(paths.behaviour) if behaviour is None else behaviour
