@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from neuroalign.commands.inputs import CKPT_HELP, open_images, open_model
-from neuroalign.files import check_output_folder
+from neuroalign.files import check_output_folder, write_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,7 +89,6 @@ def _evaluate(args: argparse.Namespace, console: Console) -> tuple[SuiteResult, 
 
 
 def _draw(result: SuiteResult, title: str, out: Path) -> None:
-    from neuroalign.files import whole
     from neuroalign.plot import plot_accuracy, plot_corruptions, plot_transforms
 
     figures = {}
@@ -103,8 +102,7 @@ def _draw(result: SuiteResult, title: str, out: Path) -> None:
     if len(result.transforms):
         figures["transforms.png"] = plot_transforms(result.transforms, title=title)
     for name, figure in figures.items():
-        with whole(out / name) as temporary:
-            figure.savefig(temporary, format="png", dpi=150)
+        write_png(figure, out / name)
 
 
 def _print(result: SuiteResult, console: Console, out: Path) -> None:

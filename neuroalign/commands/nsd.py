@@ -196,7 +196,7 @@ def _load(path: Path) -> Responses:
 
 def _plot(args: argparse.Namespace, console: Console) -> None:
     from neuroalign.data import save_map
-    from neuroalign.files import check_output_folder, whole
+    from neuroalign.files import check_output_folder, write_png
 
     check_output_folder(args.out)
     if args.root is not None and not args.root.is_dir():
@@ -233,8 +233,7 @@ def _plot(args: argparse.Namespace, console: Console) -> None:
             where = f"there is no {meshes[0]}" if meshes else "give --root, and a file that says which subject it is of"
             console.print(f"No surface to draw on: {where} (FreeSurfer's inflated surfaces)", soft_wrap=True)
         else:
-            with whole(args.out / f"{name}.png") as temporary:
-                figure.savefig(temporary, dpi=150, format="png")
+            write_png(figure, args.out / f"{name}.png")
             written.append(args.out / f"{name}.png")
         console.print(f"Wrote {', '.join(map(str, written))}", soft_wrap=True)
 

@@ -133,7 +133,8 @@ def find_class(path: str) -> Callable[..., Any]:
         return found
     if method not in CONSTRUCTORS.get(f"{found.__module__}.{found.__qualname__}", ()):
         raise DescriptionError(refused)
-    return getattr(found, method)
+    result: Callable[..., Any] = getattr(found, method)
+    return result
 
 
 def _module(parts: list[str]) -> Any:

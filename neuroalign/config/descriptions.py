@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
-from typing import Any, TypeVar, overload
+from typing import Any, TypeGuard, TypeVar, overload
 
 from neuroalign.config.classes import REGISTERED
 
@@ -82,7 +82,7 @@ def description_of(value: Any) -> dict[str, Any] | None:
     return dict(config) if is_ours else None
 
 
-def is_description(value: Any) -> bool:
+def is_description(value: Any) -> TypeGuard[dict[str, Any]]:
     """Whether a value is a description of a module.
 
     Example:
@@ -160,7 +160,7 @@ def _register(cls: Any, *, name: str | None) -> Any:
         self.__dict__[_OWN] = config
 
     if before is not cls:
-        cls.__init__ = __init__
+        cls.__init__ = __init__  # type: ignore[method-assign]  # what a class decorator is for
     return cls
 
 

@@ -277,7 +277,9 @@ class Responses:
         Raises:
             ValueError: If no stimulus comes twice.
         """
-        values, stimulus = (torch.from_numpy(np.require(x, requirements="CW")) for x in (self.values, self.stimulus))
+        values, stimulus = (
+            torch.from_numpy(np.require(x, requirements=["C", "W"])) for x in (self.values, self.stimulus)
+        )
         ceiling = noise_ceiling_of_trials(values, stimulus, num_averaged=1, clamp=clamp)
         return replace(self, noise_ceiling=ceiling.numpy())
 

@@ -28,7 +28,7 @@ class EvaluationBatch(NamedTuple):
 
     images: Tensor
     labels: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides a method of tuples that nobody calls here
 
 
 def evaluation_batches(

@@ -190,7 +190,7 @@ def _over_subsets(lefts: Sequence[Left]) -> Left:
 
 
 def _tables(
-    found: Mapping[str, Left], rows: Mapping[str, dict[str, object]], confidence: float
+    found: Mapping[str, Left], rows: Mapping[str, Mapping[str, object]], confidence: float
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measures of every region and paired contrasts, with their intervals."""
     table = []

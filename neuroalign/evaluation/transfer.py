@@ -79,9 +79,9 @@ def transfer_matrix(
             x, y = batch.images, batch.labels
             right = {}
             for name, classifier in classifiers.items():
-                logits = classifier.logits(x)
-                check_labels(y, logits.shape[1])
-                right[name] = logits.argmax(1) == y
+                scores = classifier.logits(x)
+                check_labels(y, scores.shape[1])
+                right[name] = scores.argmax(1) == y
             rows = []
             for source in names:
                 radius = per_sample(eps, x, attack.norm)

@@ -34,7 +34,7 @@ def check_representable(penalties: Tensor, dtype: torch.dtype) -> None:
         )
 
 
-def check_penalty(penalty: float | Tensor, num_voxels: int | None = None) -> None:
+def check_penalty(penalty: float | Sequence[float] | Tensor, num_voxels: int | None = None) -> None:
     """Refuse penalties that are not positive and finite, or not one or one a voxel.
 
     Raises:
@@ -120,7 +120,8 @@ def ridge_predictions(x: Tensor, y: Tensor, query: Tensor, penalty: Tensor, vali
 
 def _cholesky(a: Tensor) -> Tensor:
     try:
-        return torch.linalg.cholesky(a)
+        result: Tensor = torch.linalg.cholesky(a)
+        return result
     except torch.linalg.LinAlgError as error:
         raise ValueError(
             f"the ridge penalty is lost to rounding beside the features' inner products, some of which depend on others: "
@@ -202,6 +203,9 @@ def _predict_masked(x: Tensor, y: Tensor, valid: Tensor, query: Tensor, penalty:
 @torch.no_grad()
 def ridge_gcv(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor) -> Tensor:
     r"""The penalty of each voxel by generalised cross-validation, from one eigendecomposition.
+
+    For the inner loop of a measure: a penalty at the least price. To fit a model, :func:`ridge_cv` or
+    :func:`neuroalign.functional.cross_validation.ridge_loo` gives coefficients, too.
 
     Minimises :math:`n\,\|y-\hat y\|^2 / (n - 1 - \mathrm{tr} H)^2` over the penalties, H the hat matrix of the centred
     fit. A voxel with missing values is judged on its valid stimuli.
