@@ -201,7 +201,7 @@ def _tables(
             for k, name in enumerate(_MEASURES)
             for end, x in (("", left.nothing), ("_low", low), ("_high", high))
         }
-        table.append({"region": region} | rows[region] | columns)
+        table.append({"region": region, **rows[region], **columns})
     contrasts = []
     for region, other in combinations(found, 2):
         difference = Left(*(x - y for x, y in zip(found[region], found[other])))

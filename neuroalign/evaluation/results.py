@@ -155,10 +155,10 @@ class Results:
             return empty, empty, empty.byte(), correct, empty.double()
         table = pd.concat(self._tables, ignore_index=True)
         table = table[table["stimulus"].isin(self._wanted)]
-        correct = table[[f"{name} {k}" for k in range(num_eps)]].to_numpy(np.uint8)
+        right = table[[f"{name} {k}" for k in range(num_eps)]].to_numpy(np.uint8)
         arrays = (
             table["stimulus"].to_numpy(np.int64), table["label"].to_numpy(np.int64), table["clean"].to_numpy(np.uint8),
-            correct, table[f"{name} distance"].to_numpy(np.float64),
+            right, table[f"{name} distance"].to_numpy(np.float64),
         )  # fmt: skip
         return tuple(torch.from_numpy(np.array(a)).to(device) for a in arrays)
 

@@ -93,10 +93,10 @@ def transfer_matrix(
             seen.append(batch.index.to(where))
             outcomes.append(torch.stack(rows, 1))
     totals = gathered_once(torch.cat(seen), torch.cat(outcomes))[1].double().sum(0)
-    rows = []
+    table = []
     for (source, target), (num_correct, total) in zip(pairs, totals.tolist()):
         low, high = wilson(int(num_correct), int(total)) if total else (np.nan, np.nan)
-        rows.append(
+        table.append(
             {
                 "source": source,
                 "target": target,
@@ -107,4 +107,4 @@ def transfer_matrix(
                 "ci_high": high,
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(table)
