@@ -135,7 +135,8 @@ def find_class(path: str) -> Callable[..., Any]:
         return found
     if method != getattr(found, "_rebuilt_by", None):
         raise DescriptionError(refused)
-    return getattr(found, method)
+    result: Callable[..., Any] = getattr(found, method)
+    return result
 
 
 def registered(path: str) -> Callable[..., Any] | None:

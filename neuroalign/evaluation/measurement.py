@@ -140,8 +140,19 @@ def _as_measurement(
     if not len(stimulus):
         raise ValueError("the dataloader gave no image")
     forward, backward = reduce_sum(torch.tensor(counts, device=device)).tolist()
-    parts = (a.cpu().numpy() for a in (stimulus, label, clean.bool(), correct.bool(), distance))
-    return Measurement(perturbation, name, eps, *parts, num_forward=forward, num_backward=backward, sizes=sizes)
+    return Measurement(
+        perturbation,
+        name,
+        eps,
+        stimulus.cpu().numpy(),
+        label.cpu().numpy(),
+        clean.bool().cpu().numpy(),
+        correct.bool().cpu().numpy(),
+        distance.cpu().numpy(),
+        num_forward=forward,
+        num_backward=backward,
+        sizes=sizes,
+    )
 
 
 def warn_of_softmax(logits: Tensor) -> None:

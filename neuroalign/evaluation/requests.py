@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
 from neuroalign.types import Perturbation
 
@@ -34,7 +35,7 @@ def named(perturbations: Perturbations) -> dict[str, Perturbation]:
         result = dict(perturbations)
     else:
         alone = callable(perturbations) or isinstance(perturbations, str)
-        items = [perturbations] if alone else list(perturbations)
+        items: list[Any] = [perturbations] if alone else list(cast(Iterable[Any], perturbations))
         result = {}
         for p in items:
             name = perturbation_name(p)
@@ -55,7 +56,9 @@ def eps_values(eps: float | Iterable[float]) -> list[float]:
     Raises:
         ValueError: If there is none or one is negative.
     """
-    values = [float(e) for e in eps] if getattr(eps, "ndim", 1) and isinstance(eps, Iterable) else [float(eps)]
+    values = (
+        [float(e) for e in eps] if getattr(eps, "ndim", 1) and isinstance(eps, Iterable) else [float(cast(float, eps))]
+    )
     if not values or not all(v >= 0 for v in values):  # also catches NaN
         raise ValueError(f"eps must be non-negative budgets, in pixel units of [0, 1]; got {values}")
     return values

@@ -150,7 +150,8 @@ def evaluate_suite(
         )
     if suite.transforms:
         say(f"{len(suite.transforms)} filters, contrasts and rotations")
-        measured = measure_robustness(model, dataloader, list(suite.transforms), None, kept_in("transforms"))
+        transformed: list[Any] = list(suite.transforms)
+        measured = measure_robustness(model, dataloader, transformed, None, kept_in("transforms"))
         transforms = pd.concat(map(measured_accuracy, measured), ignore_index=True)
         transforms.insert(0, "kind", [getattr(t, "kind", t.name) for t in suite.transforms])
         transforms.insert(1, "strength", [getattr(t, "strength", float("nan")) for t in suite.transforms])

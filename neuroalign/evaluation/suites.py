@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -65,7 +65,8 @@ class Suite:
 
     def __post_init__(self) -> None:
         named([attack for attack, _ in self.attacks])
-        named(list(self.transforms))
+        transforms: list[Any] = list(self.transforms)
+        named(transforms)
         for corruption in self.corruptions:
             if self.corruptions.count(corruption) > 1:
                 raise ValueError(f"the corruption {corruption!r} is in the suite twice")
@@ -163,7 +164,7 @@ def robustness_suite(name: SuiteName, image_shape: Sequence[int], *, seed: int =
         (DeepFool(), l2), (FMN("l2"), l2), (CarliniWagner(steps=200), l2),
     ]  # fmt: skip
     cutoffs = [c for c in (1, 2, 4, 8, 16, 32, 64) if c <= min(height, width) / 2]
-    transforms = (
+    transforms: Any = (
         RotationTranslation(),
         *(LowPass(c) for c in cutoffs),
         *(HighPass(c) for c in cutoffs),

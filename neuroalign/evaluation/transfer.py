@@ -79,9 +79,9 @@ def transfer_matrix(
             x, y = batch.images, batch.labels
             right = {}
             for name, classifier in classifiers.items():
-                logits = classifier.logits(x)
-                check_labels(y, logits.shape[1])
-                right[name] = logits.argmax(1) == y
+                scores = classifier.logits(x)
+                check_labels(y, scores.shape[1])
+                right[name] = scores.argmax(1) == y
             rows = []
             for source in names:
                 radius = per_sample(eps, x, attack.norm)
@@ -93,10 +93,10 @@ def transfer_matrix(
             seen.append(batch.index.to(where))
             outcomes.append(torch.stack(rows, 1))
     totals = gathered_once(torch.cat(seen), torch.cat(outcomes))[1].double().sum(0)
-    rows = []
+    table = []
     for (source, target), (num_correct, total) in zip(pairs, totals.tolist()):
         low, high = wilson(int(num_correct), int(total)) if total else (np.nan, np.nan)
-        rows.append(
+        table.append(
             {
                 "source": source,
                 "target": target,
@@ -107,4 +107,4 @@ def transfer_matrix(
                 "ci_high": high,
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(table)
