@@ -8,7 +8,8 @@ import lightning as L
 from torch import Tensor
 
 from neuroalign.callbacks.base import EvaluationCallback
-from neuroalign.evaluation.smoothness import check_attack, smoothness_of
+from neuroalign.evaluation.requests import check_attack
+from neuroalign.evaluation.smoothness import smoothness_of
 from neuroalign.functional.smoothness import SmoothnessLoss
 from neuroalign.metrics.stimuli import StimulusMetric
 from neuroalign.perturbations import Attack

@@ -14,11 +14,9 @@ import torch
 from torch import nn
 
 from neuroalign.evaluation.measurement import Measurement, measure
-from neuroalign.evaluation.outcomes import has_budget
-from neuroalign.evaluation.requests import eps_values, named, settings_of
+from neuroalign.evaluation.requests import PerturbationLike, eps_values, named, settings_of
 from neuroalign.functional.intervals import wilson
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
-from neuroalign.types import Perturbation
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,7 @@ class RobustnessCurve:
 def robustness_curve(
     model: nn.Module,
     dataloader: Iterable[Any],
-    attack: Perturbation,
+    attack: PerturbationLike,
     eps_grid: Iterable[float],
     *,
     logits: Logits | None = None,
@@ -197,13 +195,13 @@ def robustness_curve(
     budgets = eps_values(eps_grid)
     if any(b <= a for a, b in pairwise(budgets)):
         raise ValueError(f"eps_grid must be increasing budgets; got {budgets}")
-    if not has_budget(attack):
+    ((name, perturbation),) = named(attack).items()
+    if not perturbation.has_budget:
         raise ValueError(f"{attack!r} takes no budget, so it has no curve: use evaluate_robustness")
     if l2_scale not in ("absolute", "rms"):
         raise ValueError(f"l2_scale must be 'absolute' or 'rms'; got {l2_scale!r}")
-    if l2_scale == "rms" and getattr(attack, "norm", None) != "l2":
+    if l2_scale == "rms" and perturbation.norm != "l2":
         raise ValueError(f"l2_scale='rms' is for L2 attacks; {attack!r} is not one")
-    ((name, perturbation),) = named(attack).items()
     (found,) = measure(
         model,
         dataloader,
@@ -234,7 +232,7 @@ def as_curve(found: Measurement, seed: int) -> RobustnessCurve:
     return RobustnessCurve(
         attack=found.name,
         settings=settings_of(found.perturbation),
-        norm=getattr(found.perturbation, "norm", None),
+        norm=found.perturbation.norm,
         eps=tuple(float(e) for e in found.eps),
         images=images,
         seed=seed,

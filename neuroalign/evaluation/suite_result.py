@@ -154,8 +154,8 @@ def evaluate_suite(
         transforms = evaluate_robustness(
             model, dataloader, list(suite.transforms), checkpoint=file("transforms"), **options
         )
-        transforms.insert(0, "kind", [getattr(t, "kind", t.name) for t in suite.transforms])
-        transforms.insert(1, "strength", [getattr(t, "strength", float("nan")) for t in suite.transforms])
+        transforms.insert(0, "kind", [t.kind or t.name for t in suite.transforms])
+        transforms.insert(1, "strength", [t.strength for t in suite.transforms])
     say("smoothness and the masking report")
     attack = PGD("linf", steps=10, seed=seed)
     smoothness = evaluate_smoothness(model, dataloader, attack, suite.masking_eps, **options)
