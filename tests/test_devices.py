@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import neuroalign as na
-from neuroalign.functional.devices import check_devices
+from neuroalign.functional.checks import check_devices
 from neuroalign.losses import MEASURES
 
 N = 12

@@ -115,7 +115,7 @@ class TestDemo:
         assert "n = 2" in text
         assert "Verdict." in text
         assert "label only" in text
-        assert "trains too shortly" in text
+        assert "trains too little" in text
         assert "TO - TO shuffled fit" in text
         assert "the effect planted" in text
 

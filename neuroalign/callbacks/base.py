@@ -11,9 +11,9 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
-from torch.utils.data import DistributedSampler
 from torchmetrics import Metric
 
+from neuroalign.evaluation.images import sampled_images, which_images
 from neuroalign.types import as_batch
 
 
@@ -100,15 +100,14 @@ class EvaluationCallback(L.Callback, ABC):
             images, labels = batch["image"].clone(), batch["label"].clone()
             if labels.is_floating_point() and labels.ndim == 2:  # soft ones: the class of the largest probability
                 labels = labels.argmax(1)
-            if "stimulus" in batch:
-                index = batch["stimulus"].clone()
-            else:  # the place in an unshuffled data set, as DistributedSampler deals it out
-                place = torch.arange(self._seen, self._seen + len(images), device=images.device)
-                index = place * trainer.world_size + trainer.global_rank
+            index, counts = which_images(
+                batch, self._seen, rank=trainer.global_rank, num_processes=trainer.world_size,
+                num_images=sampled_images(_loader(trainer, dataloader_idx)),
+            )  # fmt: skip
+            index, counts = index.to(images.device, copy=True), counts.to(images.device)
             self._seen += len(images)
-            if "stimulus" not in batch and (size := _num_images(trainer, dataloader_idx)) is not None:
-                kept = index < size  # the sampler repeats images to even the shares out
-                images, labels, index = images[kept], labels[kept], index[kept]
+            if not bool(counts.all()):
+                images, labels, index = images[counts], labels[counts], index[counts]
             if len(index):
                 self.look(trainer, module, images, labels, index)
 
@@ -169,9 +168,6 @@ def _fitting(trainer: L.Trainer) -> bool:
     return trainer.state.fn == TrainerFn.FITTING
 
 
-def _num_images(trainer: L.Trainer, dataloader_idx: int) -> int | None:
-    """How many images a DistributedSampler of the loader in use deals out without repeating any; None without one."""
+def _loader(trainer: L.Trainer, dataloader_idx: int) -> Any:
     loaders = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
-    loader = loaders[dataloader_idx] if isinstance(loaders, (list, tuple)) else loaders
-    sampler = getattr(loader, "sampler", None)
-    return len(sampler.dataset) if isinstance(sampler, DistributedSampler) else None
+    return loaders[dataloader_idx] if isinstance(loaders, (list, tuple)) else loaders

@@ -12,7 +12,7 @@ from torch import Tensor
 from neuroalign.callbacks.base import EvaluationCallback
 from neuroalign.evaluation.outcomes import outcomes
 from neuroalign.evaluation.requests import Budgets, Perturbations, budgets_of, check_budgets, named
-from neuroalign.functional.manifold import check_labels
+from neuroalign.functional.checks import check_labels
 from neuroalign.metrics import RobustAccuracy
 from neuroalign.perturbations import Attack, Classifier, Perturbation
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface

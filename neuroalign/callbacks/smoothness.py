@@ -10,7 +10,8 @@ from torch import Tensor
 from neuroalign.callbacks.base import EvaluationCallback
 from neuroalign.evaluation.requests import check_attack
 from neuroalign.evaluation.smoothness import smoothness_of
-from neuroalign.functional.smoothness import SmoothnessLoss
+from neuroalign.functional.checks import check_choice
+from neuroalign.functional.smoothness import SmoothnessLoss, input_smoothness
 from neuroalign.metrics.stimuli import StimulusMetric
 from neuroalign.perturbations import Attack
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
@@ -82,8 +83,7 @@ class InputSmoothnessCallback(EvaluationCallback):
         seed: int = 0,
     ) -> None:
         super().__init__(every_n_epochs, limit_batches)
-        if loss not in ("ce", "margin"):
-            raise ValueError(f"loss must be 'ce' or 'margin'; got {loss!r}")
+        check_choice("loss", loss, ("ce", "margin"))
         check_attack(attack, eps)
         self.interface = ModelInterface(logits, mean, std)
         self.attack, self.eps, self.loss, self.seed = attack, eps, loss, seed
@@ -112,4 +112,5 @@ class InputSmoothnessCallback(EvaluationCallback):
     def results(self) -> dict[str, Tensor]:
         """Smoothness and losses, by name."""
         clean, clean_loss, adversarial, adversarial_loss = self.metrics["means"].compute()
-        return dict(zip(self.keys, (400 * clean, clean_loss, 400 * adversarial, adversarial_loss)))
+        values = (input_smoothness(clean), clean_loss, input_smoothness(adversarial), adversarial_loss)
+        return dict(zip(self.keys, values))

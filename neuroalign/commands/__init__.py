@@ -1,1 +1,1 @@
-"""Commands of the command line, a file each. Only the standard library is imported before one runs."""
+"""Commands of the command line, one file per command. Only the standard library is imported before one runs."""

@@ -15,18 +15,20 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "demo",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        help="the whole experiment on a simulated subject, in minutes",
+        help="run the whole experiment on a simulated subject, in minutes",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("neuroalign-demo"), help="folder for tables, figures and report"
     )
-    parser.add_argument("--fast", action="store_true", help="seconds, to see that it runs; its numbers mean nothing")
+    parser.add_argument(
+        "--fast", action="store_true", help="take seconds, to see that it runs; its numbers mean nothing"
+    )
     parser.add_argument(
         "--replications", type=_count, default=argparse.SUPPRESS,
-        help="how often, with new splits and networks (default: 4, with --fast 2)",
+        help="number of replications, each with new splits and networks (default: 4, with --fast 2)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of the first replication")
-    parser.add_argument("--workers", type=int, help="replications at once; None means one per core")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first replication")
+    parser.add_argument("--workers", type=int, help="number of replications that run at once; None means one per core")
     parser.add_argument("--ray", action="store_true", help="run the replications on Ray (extra: ray)")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuroalign.commands.inputs import CKPT_HELP, open_images, open_model
-from neuroalign.files import check_output_folder
+from neuroalign.files import check_output_folder, write_png
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,23 +24,23 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--ckpt", required=True, help=CKPT_HELP)
     parser.add_argument(
-        "--data", required=True, help="digits, a folder with a folder a class, or .npz with images and labels"
+        "--data", required=True, help="digits, a folder with one folder per class, or .npz with images and labels"
     )
     parser.add_argument("--suite", choices=("fast", "standard", "paper"), default="fast",
                         help="what to measure; standard and paper take hours on large sets without a GPU")  # fmt: skip
     parser.add_argument("--stronger", action="store_true", help="with --suite paper: our stronger attacks at its budgets, "
                         "in place of the settings of the released script")  # fmt: skip
-    parser.add_argument("--num-images", type=int, help="take so many at random; None is all")
+    parser.add_argument("--num-images", type=int, help="number of images to draw at random; None means all")
     parser.add_argument("--image-size", type=int, default=224, help="height and width of images from folders")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--device", default="auto", help="cpu, cuda, ... ; auto takes a GPU where there is one")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of images and of every attack")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, ... ; auto takes a GPU if there is one")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the choice of images and of every attack")
     parser.add_argument("--out", type=Path, default=Path("robustness"), help="folder for tables, figures and "
-                        "record.json; a run that was killed goes on where it was")  # fmt: skip
+                        "record.json; a run that was stopped goes on from what is there")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run the command; what is wrong with its input ends it with one line and exit code 2."""
+    """Run the command; an error in its input ends it with one line and exit code 2."""
     from rich.console import Console
 
     console = Console()
@@ -71,14 +71,13 @@ def _evaluate(args: argparse.Namespace, console: Console) -> tuple[SuiteResult, 
     if args.num_images is not None and args.num_images < len(dataset):
         order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(args.seed))
         dataset = Subset(dataset, order[: args.num_images].tolist())
-    dataset = _Numbered(dataset)
     loader = DataLoader(dataset, batch_size=args.batch_size, collate_fn=collate)
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"--device {args.device}: torch finds no GPU here")
     device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     suite = robustness_suite(args.suite, tuple(dataset[0]["image"].shape), seed=args.seed, stronger=args.stronger)
     if not suite.corruptions and args.suite != "paper":
-        console.print("Corruptions are left out: no strengths were published for images below 32 pixels a side.")
+        console.print("Corruptions are left out: no strengths were published for images below 32 pixels per side.")
     result = evaluate_suite(
         model.to(device), loader, suite, out=args.out, seed=args.seed, device=device, progress=console.is_terminal,
         report=lambda line: console.print(line, highlight=False, soft_wrap=True),
@@ -87,28 +86,7 @@ def _evaluate(args: argparse.Namespace, console: Console) -> tuple[SuiteResult, 
     return result, f"{name}, {result.record['num_images']} images of {args.data}"
 
 
-class _Numbered:
-    """A data set, or a part of one, whose images are known by their place in the whole."""
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-        self.places = getattr(dataset, "indices", range(len(dataset)))
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, item: int) -> dict[str, Any]:
-        return {**self.dataset[item], "stimulus": self.places[item]}
-
-    def __getitems__(self, items: list[int]) -> dict[str, Any]:
-        import torch
-
-        places = torch.tensor([self.places[i] for i in items])
-        return {**self.dataset.__getitems__(items), "stimulus": places}
-
-
 def _draw(result: SuiteResult, title: str, out: Path) -> None:
-    from neuroalign.files import whole
     from neuroalign.plot import plot_accuracy, plot_corruptions, plot_transforms
 
     figures = {}
@@ -122,8 +100,7 @@ def _draw(result: SuiteResult, title: str, out: Path) -> None:
     if len(result.transforms):
         figures["transforms.png"] = plot_transforms(result.transforms, title=title)
     for name, figure in figures.items():
-        with whole(out / name) as temporary:
-            figure.savefig(temporary, format="png", dpi=150)
+        write_png(figure, out / name)
 
 
 def _print(result: SuiteResult, console: Console, out: Path) -> None:
@@ -149,20 +126,20 @@ def _print(result: SuiteResult, console: Console, out: Path) -> None:
 
         errors = corruption_errors(result.corruptions)
         console.print(
-            f"Mean error under {len(errors.by_corruption)} corruptions: {errors.mean_error:.3f} (frost with our own "
+            f"Mean error under {len(errors.by_corruption)} corruptions: {errors.mean_error:.3f} (frost uses our own "
             f"texture, strengths {result.corruptions['strengths'].iloc[0]}; no reference network, so no mCE)",
             highlight=False,
         )  # fmt: skip
     s = result.smoothness
     console.print(
-        "Input smoothness (400 x mean squared gradient by pixels, of each image's own loss; lower is smoother): "
+        "Input smoothness (400 x mean squared gradient of each image's own loss by its pixels; lower is smoother): "
         f"{s.clean:.4g} at the images (loss {s.clean_loss:.3g}), {s.adversarial:.4g} at adversarial points (loss "
         f"{s.adversarial_loss:.3g})", highlight=False,
     )  # fmt: skip
     console.print(str(result.masking), highlight=False)
     if not result.masking.passed:
         console.print(
-            "Some checks for masked gradients failed: don't trust the accuracies above before you know why.",
+            "Some checks for masked gradients failed: don't trust the accuracies above until you know why.",
             style="bold",
         )
     console.print(f"Tables, figures and record.json are in {out}", highlight=False)

@@ -1,4 +1,4 @@
-"""``neuroalign geometry``: capacity, radius and dimension of category manifolds, of a network's layers or of recordings."""
+"""``neuroalign geometry``: capacity, radius and dimension of category manifolds in a network's layers or in recordings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuroalign.commands.inputs import CKPT_HELP, open_images, open_model
-from neuroalign.files import check_output_folder
+from neuroalign.files import check_output_folder, write_csv, write_png
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def add_parser(commands: Any) -> None:
     """Add the command."""
-    text = "capacity, radius and dimension of category manifolds: of a network's layers, or of recorded responses"
+    text = "capacity, radius and dimension of category manifolds in a network's layers or in recorded responses"
     parser = commands.add_parser(
         "geometry", help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -26,28 +26,36 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--data",
         required=True,
-        help="digits, a folder with a folder a class, .npz with images and labels, or responses as .h5",
+        help="digits, a folder with one folder per class, .npz with images and labels, or responses as .h5",
     )
     parser.add_argument(
         "--layers", nargs="+", default=[], help="dotted names in order of depth; 'list' prints them all"
     )
     parser.add_argument("--labels", type=Path, help="for responses: CSV with the columns stimulus and label")
-    parser.add_argument("--regions", nargs="+", help="for responses: regions in order; None is all")
+    parser.add_argument("--regions", nargs="+", help="for responses: regions in order; None means all")
     parser.add_argument("--image-size", type=int, default=224, help="height and width of images from folders")
     parser.add_argument(
-        "--num-per-class", type=int, default=50, help="images of each class, or as many as the smallest has"
+        "--num-per-class", type=int, default=50, help="images per class; fewer if the smallest class has fewer"
     )
-    parser.add_argument("--num-classes", type=int, help="classes; None is all")
-    parser.add_argument("--num-samples", type=int, default=200, help="Gaussian draws a manifold")
-    parser.add_argument("--num-components", type=int, help="project wider layers to so many components at random")
-    parser.add_argument("--keep-center-correlations", action="store_true", help="don't remove shared directions")
+    parser.add_argument("--num-classes", type=int, help="number of classes; None means all")
+    parser.add_argument("--num-samples", type=int, default=200, help="number of Gaussian draws per manifold")
+    parser.add_argument(
+        "--num-components",
+        type=int,
+        help="components that wider layers are projected to at random; None means no projection",
+    )
+    parser.add_argument(
+        "--keep-center-correlations",
+        action="store_true",
+        help="don't remove the directions that the class centres share",
+    )
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of images and of the draws")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the choice of images and of the draws")
     parser.add_argument("--out", type=Path, default=Path("geometry"), help="folder for geometry.csv and geometry.png")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run the command; what is wrong with its input ends it with one line and exit code 2."""
+    """Run the command; an error in its input ends it with one line and exit code 2."""
     try:
         check_output_folder(args.out)
         table, title = _responses(args) if _is_responses(args.data) else _network(args)
@@ -110,17 +118,17 @@ def _responses(args: argparse.Namespace) -> tuple[pd.DataFrame, str]:
         num_samples=args.num_samples,
         seed=args.seed,
     )
-    _csv(found.contrasts, args.out / "contrasts.csv")
+    write_csv(found.contrasts, args.out / "contrasts.csv")
     row = found.table.iloc[0]
     noise = "noise removed by repeats" if row["repeats"] == "cross-validated" else "no repeats: noise included"
     return found.table, (
         f"Category manifolds of responses: {row['num_stimuli']} stimuli of {row['num_classes']} categories, "
-        f"{row['num_voxels']} voxels a region\n({noise}; bars: 95 % intervals over categories)"
+        f"{row['num_voxels']} voxels per region\n({noise}; bars: 95 % intervals over categories)"
     )
 
 
 def _categories(path: Path, responses: Responses) -> dict[int, int]:
-    """The category of each stimulus, numbered in the order of their names, from a table of stimulus and label."""
+    """Category number of each stimulus, from a table of stimulus and label; numbers follow the order of the labels."""
     import pandas as pd
 
     from neuroalign.data.fields import has_names
@@ -133,7 +141,7 @@ def _categories(path: Path, responses: Responses) -> dict[int, int]:
     if missing.any():
         raise ValueError(f"{path}: stimulus or label of row {missing.argmax()} (from 0) is missing")
     names = table["stimulus"].to_numpy()
-    if has_names(names) and "stimulus_id" in responses.info:  # images that were not shown may have a label, too
+    if has_names(names) and "stimulus_id" in responses.info:  # images that were not shown may have a label as well
         table = table[table["stimulus"].isin(responses.info["stimulus_id"])]
     try:
         stimulus = responses.numbers_of(table["stimulus"].to_numpy())
@@ -147,24 +155,15 @@ def _categories(path: Path, responses: Responses) -> dict[int, int]:
     return categories
 
 
-def _csv(table: pd.DataFrame, path: Path) -> None:
-    from neuroalign.files import whole
-
-    with whole(path) as temporary:
-        table.to_csv(temporary, index=False)
-
-
 def _write(table: pd.DataFrame, title: str, out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from neuroalign.files import whole
     from neuroalign.plot import plot_geometry
 
-    _csv(table, out / "geometry.csv")
+    write_csv(table, out / "geometry.csv")
     figure = plot_geometry(table, title=title)[0].figure
-    with whole(out / "geometry.png") as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
+    write_png(figure, out / "geometry.png")
     place = "layer" if "layer" in table else "region"
     grid = Table(title=title.split("\n")[0])
     for name in (place, "capacity", "radius", "dimension"):

@@ -1,4 +1,4 @@
-"""Networks and images as the command line names them."""
+"""Open the networks and images that are named on the command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CKPT_HELP = (
 
 
 def open_model(ckpt: str) -> tuple[nn.Module, str]:
-    """A task from its checkpoint, or a torchvision model; with what to call it.
+    """A task from its checkpoint, or a torchvision model; and the name to print for it.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
@@ -48,14 +48,14 @@ def open_model(ckpt: str) -> tuple[nn.Module, str]:
 
 
 def open_images(data: str, image_size: int) -> Any:
-    """A data set of images with labels: digits by name, a folder of class folders, or an .npz.
+    """A data set of images with labels, each with its identity: "digits", a folder with one folder per class, or an .npz.
 
     Raises:
         FileNotFoundError: If there is no such file or folder, or a class without images.
-        ValueError: If the .npz lacks an array or is damaged, images are not in [0, 1], labels are no whole numbers from 0 on,
-            or a folder holds links that lead nowhere. The message names the file.
+        ValueError: If the .npz lacks an array or is damaged, images are not in [0, 1], labels are not whole numbers from 0
+            on, or a folder holds links that lead nowhere. The message names the file.
     """
-    from neuroalign.data.images import LabelledDataset, load_named
+    from neuroalign.data.images import class_folders, load_named
 
     path = Path(data)
     if data == "digits":
@@ -64,14 +64,9 @@ def open_images(data: str, image_size: int) -> Any:
         return _archive(path)
     if not path.is_dir():
         raise FileNotFoundError(
-            f"there is no folder {path}; --data is digits, a folder with a folder a class, .npz or .h5"
+            f"there is no folder {path}; --data is digits, a folder with one folder per class, .npz or .h5"
         )
-    from torchvision import transforms
-
-    from neuroalign.data.image_folders import ClassFolders
-
-    steps = [transforms.Resize(image_size), transforms.CenterCrop(image_size), transforms.ToTensor()]
-    return LabelledDataset(ClassFolders(path, transforms.Compose(steps)))
+    return class_folders(path, image_size)
 
 
 def _archive(path: Path) -> Any:
@@ -94,6 +89,6 @@ def _archive(path: Path) -> Any:
         numbers = as_identities(labels, "labels")
         if (numbers < 0).any():
             raise ValueError(f"labels count classes from 0; found {numbers.min()}")
-        return ArrayDataset(as_pixels(images), label=torch.from_numpy(numbers))
+        return ArrayDataset(as_pixels(images), label=torch.from_numpy(numbers), stimulus=torch.arange(len(numbers)))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error

@@ -16,13 +16,13 @@ from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
 import neuroalign.callbacks
 import neuroalign.data
-import neuroalign.tasks  # noqa: F401 - loaded, so that a configuration can name classes without their module
+import neuroalign.tasks  # noqa: F401 - imported so that a configuration can name classes without their module
 from neuroalign.addresses import without_secrets
 from neuroalign.checksums import check_checkpoint
 
 
 class SavedConfiguration(SaveConfigCallback):
-    """The configuration beside a run's logs, without the passwords and keys that were in it."""
+    """Saves the configuration beside a run's logs, without the passwords and keys in it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -32,22 +32,22 @@ class SavedConfiguration(SaveConfigCallback):
 
 
 class NeuroalignCLI(LightningCLI):
-    """LightningCLI that refuses to evaluate a network nobody trained."""
+    """LightningCLI that refuses to evaluate an untrained network."""
 
     def _parse_ckpt_path(self) -> None:
-        """Take the model from the configuration alone.
+        """Take the model from the configuration only.
 
-        Lightning would read the checkpoint's hyperparameters as command-line arguments too; ours describe modules as
-        they were built (a predictor, not the path it came from), which is more than such arguments can say.
+        Lightning would also read the checkpoint's hyperparameters as command-line arguments. Ours describe modules as they
+        were built (a predictor, not the path it came from), and command-line arguments can't express that.
         """
 
     def before_instantiate_classes(self) -> None:
-        """Check that there is a checkpoint to evaluate, that it is whole, and that nothing but data is read from it."""
+        """Check that there is a checkpoint to evaluate, that it is undamaged, and that only data are read from it."""
         command = self.subcommand
         if self.config[command].weights_only is None:  # Lightning would unpickle anything that comes from a URL
             self.config[command].weights_only = True
         checkpoint = self.config[command].get("ckpt_path")
-        if checkpoint and Path(str(checkpoint)).exists():  # else a word such as "last", a URL, or Lightning's to refuse
+        if checkpoint and Path(str(checkpoint)).exists():  # else "last", a URL, or for Lightning to refuse
             try:
                 check_checkpoint(checkpoint)
             except ValueError as error:
@@ -58,7 +58,7 @@ class NeuroalignCLI(LightningCLI):
             )
 
     def instantiate_classes(self) -> None:
-        """Make what the configuration names; what is wrong with its values ends the command with one line."""
+        """Build the objects that the configuration names; an error in its values ends the command with one line."""
         try:
             for path in _class_paths(self.config.as_dict()):
                 _check_class(path)
@@ -81,22 +81,22 @@ def _class_paths(value: Any) -> Iterator[str]:
 
 
 def _check_class(path: str) -> None:
-    """Refuse what is no class: where an argument may be anything, the parser would call any function.
+    """Refuse a path that is not a class: where an argument may be anything, the parser would call any function.
 
-    A function that says what it returns, such as torchvision's ``resnet18``, makes an object as a class does.
+    A function with an annotated return type, such as torchvision's ``resnet18``, is accepted like a class.
     """
     found = pydoc.locate(path)
     ours = path.split(".")[0] == "neuroalign"
     if ours and str(getattr(found, "__module__", "")).split(".")[0] != "neuroalign":
         raise ValueError(f"class_path {path!r} is none of neuroalign's classes")
-    if found is None or inspect.isclass(found):  # the parser says what is wrong with an unknown one
+    if found is None or inspect.isclass(found):  # the parser reports an unknown path itself
         return
     if getattr(found, "__annotations__", {}).get("return") is None:
         raise ValueError(f"class_path {path!r} is no class, nor a function that says what it returns: it is not called")
 
 
 def _cause(told: str, first: str) -> str:
-    """The one reason in what the parser tells of every type that it tried."""
+    """The one useful reason in the parser's message, which lists a reason for every type that it tried."""
     if "\n" not in first:
         return first
     reasons = [line.strip()[2:] for line in told.splitlines() if line.strip().startswith("- ")]
@@ -114,7 +114,7 @@ def run_lightning(argv: Sequence[str]) -> None:
     """Run one of LightningCLI's commands.
 
     Raises:
-        KeyboardInterrupt: If it was stopped by Ctrl-C, after Lightning has tidied up. Checkpoints that were saved stay.
+        KeyboardInterrupt: If it was stopped by Ctrl-C, after Lightning has cleaned up. Saved checkpoints stay.
     """
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     logger.addFilter(_tells_more_than_an_interrupt)
@@ -127,16 +127,16 @@ def run_lightning(argv: Sequence[str]) -> None:
             save_config_callback=SavedConfiguration,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
-            args=None if list(argv) == sys.argv[1:] else list(argv),  # it warns where both are given
+            args=None if list(argv) == sys.argv[1:] else list(argv),  # it warns if sys.argv has some, too
             parser_kwargs={"prog": "neuroalign"},
         )
     except UnicodeDecodeError as error:
         configs = [a.removeprefix("--config=") for a in argv if a.endswith((".yaml", ".yml", ".json"))]
         _end(argv[0], f"a configuration is damaged, or no UTF-8 text ({error}): {', '.join(configs) or argv}")
     except pickle.UnpicklingError:
-        _end(argv[0], "the checkpoint is damaged, or holds more than tensors and plain values: nothing of it was run")
+        _end(argv[0], "the checkpoint is damaged, or holds more than tensors and plain values; nothing in it was run")
     except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):  # of which Lightning makes an exit with status 1
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns it into an exit with status 1
             raise KeyboardInterrupt from None
         raise
     finally:

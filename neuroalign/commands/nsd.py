@@ -1,4 +1,4 @@
-"""``neuroalign nsd``: check a tree, extract responses, cache stimuli, plot maps."""
+"""``neuroalign nsd``: check an NSD folder, extract responses, cache stimuli, plot maps."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ def add_parser(commands: Any) -> None:
 
     check = add(
         "check",
-        "say what a tree holds, lacks, and what in it is damaged; exit code 1 if it is unusable. gzip files (nii.gz, mgz) "
-        "are read to their end and compared with their checksums, some seconds a session; HDF5 files have none",
+        "list what an NSD folder holds, what is missing and what is damaged; exit code 1 if it is unusable. gzip files "
+        "(nii.gz, mgz) are read to their end and compared with their checksums, some seconds per session; HDF5 files have "
+        "no checksums",
     )
     check.add_argument("root", metavar="ROOT", type=Path, help="folder with nsddata, nsddata_betas, nsddata_stimuli")
-    check.add_argument("--subject", type=int, nargs="+", help="1 to 8; None is all with betas")
+    check.add_argument("--subject", type=int, nargs="+", help="1 to 8; None means all that have betas")
     check.add_argument("--json", action="store_true", help="print JSON")
 
     extract = add("extract", "write regions' responses to one HDF5 file with everything needed to train")
@@ -45,26 +46,30 @@ def add_parser(commands: Any) -> None:
     extract.add_argument("--out", type=Path, required=True, help="the file to write")
     extract.add_argument("--betas", default="betas_fithrf_GLMdenoise_RR", help="version, or b1, b2, b3")
     extract.add_argument("--space", default="func1pt8mm", help="func1pt8mm, func1mm, fsaverage or nativesurface")
-    extract.add_argument("--sessions", type=_sessions, help="such as 1-10 or 1,2,5; None is all there are")
+    extract.add_argument("--sessions", type=_sessions, help="such as 1-10 or 1,2,5; None means all that are there")
     extract.add_argument(
         "--overwrite", action="store_true", help="replace a file that holds something else, or is damaged"
     )
     _add_access(extract)
 
-    stimuli = add("stimuli", "resize images of the brick once into a memory-mapped cache")
+    stimuli = add("stimuli", "resize images of the stimulus set once into a memory-mapped cache")
     stimuli.add_argument("root", metavar="ROOT", help="folder or URL")
     stimuli.add_argument("--out", type=Path, required=True, help="folder of the cache")
-    stimuli.add_argument("--image-size", type=int, default=224, help="height and width")
-    stimuli.add_argument("--responses", type=Path, help="only the images of this extracted file")
-    stimuli.add_argument("--workers", type=int, default=0, help="processes")
+    stimuli.add_argument("--image-size", type=int, default=224, help="height and width in pixels")
+    stimuli.add_argument(
+        "--responses", type=Path, help="cache only the images of this extracted file; None means all images"
+    )
+    stimuli.add_argument(
+        "--workers", type=int, default=0, help="number of processes that resize; 0 resizes in this one"
+    )
     _add_access(stimuli)
 
     plot = add("plot", "draw the noise ceiling, and a prediction's accuracy, on the brain")
     plot.add_argument("file", metavar="FILE", type=Path, help="a file written by extract")
-    plot.add_argument("--prediction", type=Path, help="a correlation a voxel: .npy, .pt, or .csv with one column")
+    plot.add_argument("--prediction", type=Path, help="one correlation per voxel: .npy, .pt, or .csv with one column")
     plot.add_argument("--map", nargs="*", default=[], help="maps inside FILE to draw as well, such as ncsnr R2")
     plot.add_argument(
-        "--root", type=Path, help="the tree: anatomy behind slices, or surfaces of fsaverage/nativesurface"
+        "--root", type=Path, help="NSD folder: anatomy behind slices, or surfaces of fsaverage/nativesurface"
     )
     plot.add_argument("--out", type=Path, default=Path("brain-maps"), help="folder for figures and maps")
 
@@ -72,12 +77,14 @@ def add_parser(commands: Any) -> None:
 def _add_access(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accept-terms", action="store_true",
                         help="for a URL: you accepted NSD's Data Access Agreement (naturalscenesdataset.org)")  # fmt: skip
-    parser.add_argument("--cache", type=Path, help="for a URL: folder of fetched files")
+    parser.add_argument("--cache", type=Path, help="for a URL: folder for downloaded files")
     parser.add_argument("--yes", action="store_true", help="for a URL: don't ask before a transfer")
     parser.add_argument("--transfer", choices=("voxels", "files"), default="voxels",
-                        help="for a URL: read only the wanted voxels of HDF5 betas, or fetch whole files")  # fmt: skip
-    parser.add_argument("--retries", type=int, default=5, help="for a URL: how often a request is tried again")
-    parser.add_argument("--endpoint-url", help="for s3: another server than Amazon's")
+                        help="for a URL: read only the wanted voxels of HDF5 betas, or download whole files")  # fmt: skip
+    parser.add_argument(
+        "--retries", type=int, default=5, help="for a URL: number of times that a failed request is repeated"
+    )
+    parser.add_argument("--endpoint-url", help="for s3: server to use instead of Amazon's")
 
 
 def _sessions(text: str) -> list[int]:
@@ -93,7 +100,7 @@ def _sessions(text: str) -> list[int]:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run an action; a problem with files or names, and an interrupt, are one line, not a traceback."""
+    """Run an action; a problem with files or names, or an interrupt, prints one line and no traceback."""
     actions = {"check": _check, "extract": _extract, "stimuli": _stimuli, "plot": _plot}
     try:
         from rich.console import Console
@@ -138,7 +145,7 @@ def _check(args: argparse.Namespace, console: Console) -> None:
             level = f"[{colours[finding.level]}]{finding.level}[/]"
             table.add_row(level, str(finding.subject or "all"), finding.what, escape(finding.message))
         console.print(table)
-        for finding in report.of("warning") + report.of("error"):  # last, where the terminal stops, and whole
+        for finding in report.of("warning") + report.of("error"):  # last and in full: readers look there first
             who = f"subject {finding.subject}, " if finding.subject else ""
             line = escape(f" {who}{finding.what}: {finding.message}")
             console.print(f"[{colours[finding.level]}]{finding.level}[/]{line}", soft_wrap=True)
@@ -189,7 +196,7 @@ def _load(path: Path) -> Responses:
 
 def _plot(args: argparse.Namespace, console: Console) -> None:
     from neuroalign.data import save_map
-    from neuroalign.files import check_output_folder, whole
+    from neuroalign.files import check_output_folder, write_png
 
     check_output_folder(args.out)
     if args.root is not None and not args.root.is_dir():
@@ -211,7 +218,7 @@ def _plot(args: argparse.Namespace, console: Console) -> None:
         if len(scores) != responses.num_voxels:
             raise ValueError(
                 f"{args.file} has {responses.num_voxels} voxels, {args.prediction} {len(scores)} values. A DataModule leaves "
-                "out voxels that say nothing in training: save its val_responses, and plot that file"
+                "out voxels that are constant or missing in training: save its val_responses, and plot that file"
             )
         maps.append(("prediction", scores, f"Prediction of held-out responses, {of}", "correlation r"))
     if not maps:
@@ -226,8 +233,7 @@ def _plot(args: argparse.Namespace, console: Console) -> None:
             where = f"there is no {meshes[0]}" if meshes else "give --root, and a file that says which subject it is of"
             console.print(f"No surface to draw on: {where} (FreeSurfer's inflated surfaces)", soft_wrap=True)
         else:
-            with whole(args.out / f"{name}.png") as temporary:
-                figure.savefig(temporary, dpi=150, format="png")
+            write_png(figure, args.out / f"{name}.png")
             written.append(args.out / f"{name}.png")
         console.print(f"Wrote {', '.join(map(str, written))}", soft_wrap=True)
 
@@ -270,7 +276,7 @@ def _surface(root: Path | None, responses: Responses) -> tuple[Path, Path] | Non
 
 
 def _values(path: Path) -> Any:
-    """A value a voxel from a file."""
+    """One value per voxel, from a file."""
     from neuroalign.data.array_files import load_numpy
     from neuroalign.data.fields import as_values
     from neuroalign.data.tables import numbers_of, read_table
@@ -284,14 +290,16 @@ def _values(path: Path) -> Any:
         table = read_table(path)
         numbers = table.select_dtypes("number")
         if numbers.shape[1] != 1:
-            raise ValueError(f"{path} must hold one column of numbers, a row a voxel; it holds {list(table.columns)}")
-        values = numbers_of(path, numbers, "it is a value a voxel")
+            raise ValueError(
+                f"{path} must hold one column of numbers, one row per voxel; it holds {list(table.columns)}"
+            )
+        values = numbers_of(path, numbers, "it is one value per voxel")
     try:
         values = as_values(values, str(path))
     except TypeError as error:
         raise ValueError(str(error)) from error
     if max(values.shape, default=0) != values.size:
-        raise ValueError(f"{path} must hold a value a voxel; it has shape {values.shape}")
+        raise ValueError(f"{path} must hold one value per voxel; it has shape {values.shape}")
     return values.ravel()
 
 
@@ -302,8 +310,8 @@ def _tensor(path: Path) -> Any:
         raise FileNotFoundError(f"no file {path}")
     try:
         values = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # of damage torch says anything
-        raise ValueError(f"{path} is damaged, or holds more than a tensor, of which nothing was run") from error
+    except Exception as error:  # on damaged files torch raises errors of many kinds
+        raise ValueError(f"{path} is damaged, or holds more than a tensor; nothing in it was run") from error
     if not isinstance(values, torch.Tensor):
-        raise ValueError(f"{path} must hold a tensor, a value a voxel; it holds {type(values).__name__}")
+        raise ValueError(f"{path} must hold a tensor with one value per voxel; it holds {type(values).__name__}")
     return values

@@ -1,4 +1,4 @@
-"""``neuroalign simulate``: a simulated subject, written as NSD files."""
+"""``neuroalign simulate``: write a simulated subject as NSD files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def add_parser(commands: Any) -> None:
     """Add the command."""
     parser = commands.add_parser("simulate", help="write a simulated subject as a folder of NSD files")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to; empty or absent")
-    parser.add_argument("--container", choices=("hdf5", "nii.gz"), default="hdf5", help="of the betas")
+    parser.add_argument("--container", choices=("hdf5", "nii.gz"), default="hdf5", help="file format of the betas")
     parser.add_argument("--seed", type=int, default=0)
 
 

@@ -247,25 +247,33 @@ def _array(images: Tensor, labels: Tensor, stimulus: Tensor, image_size: int | N
     return ArrayDataset(images, image_size=image_size, label=labels, stimulus=stimulus)
 
 
-def _folders(root: Path, image_size: int | None) -> dict[str, Dataset[Batch]]:
+def class_folders(root: str | Path, image_size: int, classes: Sequence[str] | None = None) -> LabelledDataset:
+    """Images in a folder a class, the shorter side resized with antialiasing and the middle square cut out.
+
+    Args:
+        root: Folder of the classes' folders.
+        image_size: Height and width.
+        classes: Names of the classes in the order of their labels; default the folders found.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, no folder of a class, or a class without images.
+        ValueError: As in :class:`neuroalign.data.image_folders.ClassFolders`.
+    """
     from torchvision.transforms import v2
 
     from neuroalign.data.image_folders import ClassFolders
 
+    steps = [v2.ToImage(), v2.Resize(image_size, antialias=True), v2.CenterCrop(image_size)]
+    transform = v2.Compose([*steps, v2.ToDtype(torch.float32, scale=True)])
+    return LabelledDataset(ClassFolders(root, transform, classes))
+
+
+def _folders(root: Path, image_size: int | None) -> dict[str, Dataset[Batch]]:
     if image_size is None:
         raise ValueError("dataset 'folder' needs image_size: its images may differ in size")
-    transform = v2.Compose(
-        [
-            v2.ToImage(),
-            v2.Resize(image_size, antialias=True),
-            v2.CenterCrop(image_size),
-            v2.ToDtype(torch.float32, scale=True),
-        ]
-    )
     names = [n for n in ("train", "val", "test") if (root / n).is_dir()]
     if "train" not in names or "val" not in names:
         raise FileNotFoundError(f"{root} must hold the folders 'train' and 'val', each with a folder a class")
-    train = ClassFolders(root / "train", transform)
-    return {
-        n: LabelledDataset(train if n == "train" else ClassFolders(root / n, transform, train.classes)) for n in names
-    }
+    train = class_folders(root / "train", image_size)
+    others = {n: class_folders(root / n, image_size, train.dataset.classes) for n in names if n != "train"}
+    return {"train": train, **others}

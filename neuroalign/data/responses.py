@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from neuroalign.data.assemblies import make_assembly, read_assembly
 from neuroalign.data.fields import as_flags, as_identities, as_places, as_regions, as_values, has_names
 from neuroalign.data.repeats import mean_inverse, valid_counts
 from neuroalign.data.responses_checks import check_fields, convert_fields
+from neuroalign.data.responses_file import damage_named, load_fields, save_fields
 from neuroalign.data.standardization import constant_columns, group_means, moments, zscore
 from neuroalign.functional import noise_ceiling_of_trials, rescale_ceiling
+from neuroalign.functional.directions import num_leading
 from neuroalign.types import unknown
 
 _ROW_FIELDS = ("values", "stimulus", "session", "shared", "repeats")
@@ -338,8 +341,7 @@ class Responses:
             raise ValueError("values are missing, which a PCA can't take: drop those voxels or rows first")
         mean = reference.values.mean(0, dtype=np.float64)
         _, s, vh = np.linalg.svd(reference.values - mean, full_matrices=False)
-        share = np.cumsum(s**2) / np.sum(s**2)
-        rank = int(np.searchsorted(share, variance * (1 - 1e-9)) + 1)
+        rank = max(1, num_leading(torch.from_numpy(s), variance))
         # The sign of a component is arbitrary; its largest loading is made positive, so that runs agree.
         vh = vh[:rank] * np.sign(vh[np.arange(rank), np.abs(vh[:rank]).argmax(1)])[:, None]
         rois = "+".join(dict.fromkeys(map(str, self.roi)))
@@ -404,39 +406,61 @@ class Responses:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an HDF5 file: whole, or not at all."""
-        from neuroalign.data.responses_file import save_responses
-
-        save_responses(self, path)
+        save_fields(vars(self), path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, verify: bool = True) -> Responses:
+    def load(cls, path: str | os.PathLike[str], *, verify: bool = True, mapped: bool = False) -> Responses:
         """Read what :meth:`save` or ``neuroalign nsd extract`` wrote.
 
         Args:
             path: The file.
             verify: Compare the file with its checksum; False takes it as it is, where somebody changed it on purpose.
+            mapped: Leave the values on disk and read them by the page: processes on one machine then share them.
 
         Raises:
             FileNotFoundError: If there is no such file.
             ValueError: If the file holds something else, takes values from other files, is cut short, or differs from its
                 checksum.
         """
-        from neuroalign.data.responses_file import load_responses
-
-        return load_responses(path, verify=verify)
+        fields = load_fields(path, verify=verify, mapped=mapped)
+        with damage_named(path):
+            return cls(**fields)
 
     @classmethod
     def from_xarray(cls, assembly: Any) -> Responses:
-        """From an xarray assembly (presentation, neuroid), as Brain-Score keeps recordings; extra ``xarray``.
+        """From an xarray assembly, as Brain-Score keeps recordings; extra ``xarray``.
 
-        See :func:`neuroalign.data.assemblies.from_xarray`.
+        Its axes are presentation and neuroid (and time_bin, if there is only one). Coordinates that are used where there are
+        any: ``stimulus_id``, ``session`` and ``shared`` of presentations, ``region`` and ``noise_ceiling`` of neuroids. Ids
+        that are names are numbered in sorted order, and kept in ``info["stimulus_id"]``.
+
+        Args:
+            assembly: A DataArray, such as ``xarray.open_dataarray(path)`` gives from NetCDF.
+
+        Raises:
+            TypeError: If it is no DataArray, its values are no real numbers, or sessions are names.
+            ValueError: If its axes are others, it has no ``stimulus_id``, a ``stimulus_id`` or ``region`` is missing, or a
+                ``noise_ceiling`` is above 1.
+
+        Example:
+            >>> import xarray
+            >>> data = np.random.randn(4, 3)
+            >>> ids = ("presentation", ["face", "face", "house", "car"])
+            >>> assembly = xarray.DataArray(data, dims=("presentation", "neuroid"), coords={"stimulus_id": ids})
+            >>> responses = Responses.from_xarray(assembly)
+            >>> responses.stimulus, responses.info["stimulus_id"]
+            (array([1, 1, 2, 0]), ['car', 'face', 'house'])
         """
-        from neuroalign.data.assemblies import from_xarray
-
-        return from_xarray(assembly)
+        recorded, further = read_assembly(assembly)
+        return replace(cls.from_arrays(**recorded), **further)
 
     def to_xarray(self) -> Any:
-        """As an xarray assembly (presentation, neuroid); see :func:`neuroalign.data.assemblies.to_xarray`."""
-        from neuroalign.data.assemblies import to_xarray
+        """As an xarray assembly (presentation, neuroid) that :meth:`from_xarray` reads, and that NetCDF can hold.
 
-        return to_xarray(self)
+        Example:
+            >>> responses = Responses.from_arrays(np.random.randn(6, 2), stimulus=[0, 0, 1, 1, 2, 2], roi="V4")
+            >>> assembly = responses.to_xarray()
+            >>> assembly.dims, assembly.coords["region"].values.tolist()
+            (('presentation', 'neuroid'), ['V4', 'V4'])
+        """
+        return make_assembly(vars(self))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neuroalign.checksums import USERBLOCK, damaged, read_checked, stamp_hdf5
-from neuroalign.data.responses import Responses
 from neuroalign.data.standardization import refuse_infinite
 from neuroalign.files import check_source, whole
 from neuroalign.hdf5 import dataset, member, open_hdf5
@@ -29,12 +29,12 @@ _LONGEST = 200  # characters in the name of a region
 _REMEDY = "make or fetch it again, or load it with verify=False if you changed it on purpose"
 
 
-def save_responses(responses: Responses, path: str | os.PathLike[str]) -> None:
-    """Write responses to an HDF5 file: whole, or not at all."""
-    with whole(path, needs=responses.values.nbytes) as temporary:
+def save_fields(fields: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write the fields of responses, by name, to an HDF5 file: whole, or not at all."""
+    with whole(path, needs=fields["values"].nbytes) as temporary:
         with create(temporary) as file:
-            file["values"] = responses.values
-            write_fields(file, responses)
+            file["values"] = fields["values"]
+            write_fields(file, fields)
         stamp_hdf5(temporary)
 
 
@@ -45,25 +45,25 @@ def create(path: Path) -> h5py.File:
     return h5py.File(path, "w", userblock_size=USERBLOCK)
 
 
-def write_fields(file: Any, responses: Responses) -> None:
-    """Everything but the values, to an open file."""
+def write_fields(file: Any, fields: Mapping[str, Any]) -> None:
+    """Every field but the values, to an open file."""
     import h5py
 
     file.attrs["format"] = FORMAT
     file.attrs["checksum"] = "crc32 in the user block"
-    file.attrs["history"] = json.dumps(responses.history)
-    file.attrs["info"] = json.dumps(responses.info)
+    file.attrs["history"] = json.dumps(fields["history"])
+    file.attrs["info"] = json.dumps(fields["info"])
     for name in _ARRAYS[1:]:
-        value = getattr(responses, name)
+        value = fields[name]
         if value is not None:
             file[name] = value.astype(h5py.string_dtype()) if name == "roi" else value
     for group in _GROUPS:
-        for name, value in getattr(responses, group).items():
+        for name, value in fields[group].items():
             file[f"{group}/{name}"] = value
 
 
-def load_responses(path: str | os.PathLike[str], *, mapped: bool = False, verify: bool = True) -> Responses:
-    """Read responses.
+def load_fields(path: str | os.PathLike[str], *, mapped: bool = False, verify: bool = True) -> dict[str, Any]:
+    """Read the fields of responses, by name; that they fit together is for :class:`neuroalign.data.Responses` to check.
 
     Args:
         path: The file.
@@ -81,18 +81,25 @@ def load_responses(path: str | os.PathLike[str], *, mapped: bool = False, verify
     with open_hdf5(path) as file:
         if file.attrs.get("format") != FORMAT:
             raise ValueError(f"{path} is an HDF5 file, but not one of Responses.save")
-        try:
+        with damage_named(path):
             if verify and not checked and "checksum" in file.attrs:
                 raise damaged(path, "its checksum is gone", _REMEDY)
             values = _values(file, path, mapped, offset, content)
-            responses = Responses(values=values, **_fields(file, values.shape))
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, ValueError) and str(path) in str(error):
-                raise
-            raise damaged(path, f"a field can't be read ({error})") from error
+            fields = {"values": values, **_fields(file, values.shape)}
     if not mapped:  # which would read every page
         refuse_infinite(values, str(path))
-    return responses
+    return fields
+
+
+@contextmanager
+def damage_named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """A context in which a field that can't be read, or doesn't fit the others, is damage of the file."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise
+        raise damaged(Path(path), f"a field can't be read ({error})") from error
 
 
 def _values(file: h5py.File, path: Path, mapped: bool, begin: int, content: memoryview | None) -> np.ndarray:

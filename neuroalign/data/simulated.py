@@ -25,6 +25,7 @@ from neuroalign.data.nsd.writer import (
     write_design,
     write_session,
 )
+from neuroalign.functional.checks import check_choice
 from neuroalign.functional.gabor import gabor_energy, gabor_filters
 from neuroalign.types import unknown
 
@@ -159,8 +160,7 @@ def write_simulated_nsd(
     sessions = -(-3 * n // TRIALS_PER_SESSION) if sessions is None else sessions
     if not n <= sessions * TRIALS_PER_SESSION <= 30_000:
         raise ValueError(f"{sessions} sessions of 750 trials can't show {n} images (at most 40 sessions)")
-    if container not in ("hdf5", "nii.gz"):
-        raise ValueError(f"container must be 'hdf5' or 'nii.gz'; got {container!r}")
+    check_choice("container", container, ("hdf5", "nii.gz"))
     paths = NSDPaths(Path(root), subject, betas)
     if paths.root.exists() and any(paths.root.iterdir()):
         raise FileExistsError(f"{paths.root} is not empty")

@@ -1,15 +1,15 @@
 """A finished network (or a recording) and images in, a table out."""
 
-from neuroalign.evaluation.comparison import Comparison, compare, mean_over_eps
-from neuroalign.evaluation.corruptions import CorruptionErrors, corruption_errors, evaluate_corruptions
+from neuroalign.evaluation.comparison import Comparison, PairedComparison, compare, compare_paired, mean_over_eps
+from neuroalign.evaluation.corruptions import evaluate_corruptions
 from neuroalign.evaluation.curve import RobustnessCurve, robustness_curve
 from neuroalign.evaluation.landscape import loss_landscape
 from neuroalign.evaluation.layers import layer_geometry
 from neuroalign.evaluation.masking import MaskingReport, masking_report
-from neuroalign.evaluation.measurement import weights_hash
-from neuroalign.evaluation.paired import PairedComparison, compare_paired
+from neuroalign.evaluation.mean_corruption_error import CorruptionErrors, corruption_errors
 from neuroalign.evaluation.regions import ResponseGeometry, response_geometry
 from neuroalign.evaluation.requests import perturbation_name
+from neuroalign.evaluation.results import weights_hash
 from neuroalign.evaluation.robustness import evaluate_robustness, per_image_robustness
 from neuroalign.evaluation.smoothness import Smoothness, evaluate_smoothness
 from neuroalign.evaluation.suite_result import SuiteResult, evaluate_suite

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from neuroalign.evaluation.curve import RobustnessCurve
-from neuroalign.evaluation.difference import around, interval_of, mean_difference, num_positive, table_of
+from neuroalign.evaluation.difference import around, comparison_table, interval_of, mean_difference, num_positive
 from neuroalign.evaluation.paired_outcomes import class_of, paired_outcomes
 
 
@@ -246,5 +246,26 @@ def compare(
         over_images=around(difference, variance.half_width_over_images(confidence)) if variance.units else (low, high),
         within=interval_of(a, b, difference, variance, 2 * confidence - 1, binary and labels is None),
         equivalence=equivalence,
-        table=table_of(outcomes, classes, confidence),
+        table=comparison_table(outcomes, classes, confidence),
     )
+
+
+PairedComparison = Comparison
+"""The former name of :class:`Comparison`."""
+
+
+def compare_paired(
+    first: pd.DataFrame | RobustnessCurve,
+    second: pd.DataFrame | RobustnessCurve,
+    *,
+    labels: pd.Series | None = None,
+    num_resamples: int | None = None,
+    seed: int | None = None,
+) -> Comparison:
+    """``compare(first, second, labels=labels)``, with a warning; ``num_resamples`` and ``seed`` do nothing any more."""
+    warnings.warn(
+        "compare_paired is compare(first, second) now: its intervals are computed, not drawn",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return compare(first, second, labels=labels)

@@ -14,8 +14,10 @@ import torch
 from torch import nn
 
 from neuroalign.evaluation.measurement import Measurement, measure
+from neuroalign.evaluation.passes import PassOptions
 from neuroalign.evaluation.requests import PerturbationLike, eps_values, named, settings_of
-from neuroalign.functional.intervals import wilson
+from neuroalign.evaluation.tables import accuracy_table, per_image_table
+from neuroalign.functional.checks import check_choice
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 
 
@@ -192,31 +194,34 @@ def robustness_curve(
         >>> curve.accuracy.shape, sorted(curve.images)
         ((3,), ['distance', 'label', 'stimulus', 'threshold'])
     """
+    options = PassOptions(ModelInterface(logits, mean, std), limit_batches, seed, device, progress, checkpoint)
+    return measure_curve(model, dataloader, attack, eps_grid, options, exhaustive=exhaustive, l2_scale=l2_scale)
+
+
+def measure_curve(
+    model: nn.Module,
+    dataloader: Iterable[Any],
+    attack: PerturbationLike,
+    eps_grid: Iterable[float],
+    options: PassOptions,
+    *,
+    exhaustive: bool = False,
+    l2_scale: Literal["absolute", "rms"] = "absolute",
+) -> RobustnessCurve:
+    """:func:`robustness_curve` with the options of the pass in one object."""
     budgets = eps_values(eps_grid)
     if any(b <= a for a, b in pairwise(budgets)):
         raise ValueError(f"eps_grid must be increasing budgets; got {budgets}")
     ((name, perturbation),) = named(attack).items()
     if not perturbation.has_budget:
         raise ValueError(f"{attack!r} takes no budget, so it has no curve: use evaluate_robustness")
-    if l2_scale not in ("absolute", "rms"):
-        raise ValueError(f"l2_scale must be 'absolute' or 'rms'; got {l2_scale!r}")
+    check_choice("l2_scale", l2_scale, ("absolute", "rms"))
     if l2_scale == "rms" and perturbation.norm != "l2":
         raise ValueError(f"l2_scale='rms' is for L2 attacks; {attack!r} is not one")
     (found,) = measure(
-        model,
-        dataloader,
-        {name: perturbation},
-        {name: budgets},
-        exhaustive=exhaustive,
-        rms=l2_scale == "rms",
-        limit_batches=limit_batches,
-        seed=seed,
-        device=device,
-        progress=progress,
-        checkpoint=None if checkpoint is None else Path(checkpoint),
-        interface=ModelInterface(logits, mean, std),
-    )
-    return as_curve(found, seed)
+        model, dataloader, {name: perturbation}, {name: budgets}, options, exhaustive=exhaustive, rms=l2_scale == "rms"
+    )  # fmt: skip
+    return as_curve(found, options.seed)
 
 
 def as_curve(found: Measurement, seed: int) -> RobustnessCurve:
@@ -239,47 +244,4 @@ def as_curve(found: Measurement, seed: int) -> RobustnessCurve:
         num_forward=found.num_forward,
         num_backward=found.num_backward,
         num_revived=int((resists != found.correct).any(1).sum()),
-    )
-
-
-def accuracy_table(
-    name: str, norm: str | None, eps: Sequence[float], correct: np.ndarray, clean: np.ndarray, settings: str
-) -> pd.DataFrame:
-    """A row a budget: accuracy with its Wilson interval, and the share of clean successes that fell."""
-    rows = []
-    for k, budget in enumerate(eps):
-        num_correct, total = int(correct[:, k].sum()), len(correct)
-        low, high = wilson(num_correct, total)
-        rows.append(
-            {
-                "perturbation": name,
-                "norm": norm,
-                "eps": float(budget),
-                "accuracy": num_correct / total,
-                "num_images": total,
-                "num_correct": num_correct,
-                "ci_low": low,
-                "ci_high": high,
-                "clean_accuracy": float(clean.mean()),
-                "attack_success_rate": 1 - float(correct[clean, k].mean()) if clean.any() else float("nan"),
-                "settings": settings,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def per_image_table(
-    name: str, eps: Sequence[float], stimulus: np.ndarray, label: np.ndarray, correct: np.ndarray, clean: np.ndarray
-) -> pd.DataFrame:
-    """A row for every budget and image, budgets outermost."""
-    num_eps, n = len(eps), len(stimulus)
-    return pd.DataFrame(
-        {
-            "perturbation": name,
-            "eps": np.repeat(np.asarray(eps, dtype=float), n),
-            "stimulus": np.tile(stimulus, num_eps),
-            "label": np.tile(label, num_eps),
-            "correct": correct.T.reshape(-1),
-            "clean_correct": np.tile(clean, num_eps),
-        }
     )

@@ -49,7 +49,7 @@ def num_positive(first: np.ndarray, second: np.ndarray, outcomes: PairedOutcomes
     return int((_by_unit(first - second, outcomes.subjects) > 0).sum())
 
 
-def table_of(outcomes: PairedOutcomes, classes: np.ndarray | None, confidence: float) -> pd.DataFrame:
+def comparison_table(outcomes: PairedOutcomes, classes: np.ndarray | None, confidence: float) -> pd.DataFrame:
     """A row for every perturbation and budget; see :attr:`neuroalign.evaluation.Comparison.table`."""
     from scipy.stats import binomtest
 

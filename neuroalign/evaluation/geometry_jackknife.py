@@ -12,7 +12,7 @@ from torch import Tensor
 from neuroalign.functional import ManifoldStatistics, center_directions
 from neuroalign.functional.anchor_geometry import GaussianDraws, Normals, anchor_geometry, draw
 from neuroalign.functional.capacity import CenterAtMeanError
-from neuroalign.functional.signal_gram import shrunk
+from neuroalign.functional.signal_grams import shrunk
 
 _CATEGORY_GROUPS = 20  # at most; up to so many categories are left out one at a time
 _VOXEL_GROUPS = 10

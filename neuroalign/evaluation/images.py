@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.utils.data import DistributedSampler
 
 from neuroalign.functional.distributed import gather_batch, world_size
+from neuroalign.functional.identities import first_of_each
 from neuroalign.perturbations.attacks.classes import as_classes
 from neuroalign.perturbations.pixel_classifier import PIXELS_TO_LOGITS, ModelInterface
-from neuroalign.types import as_batch
+from neuroalign.types import Batch, as_batch
 
 
 class EvaluationBatch(NamedTuple):
@@ -60,14 +61,16 @@ def evaluation_batches(
     """
     world = world_size()
     rank = torch.distributed.get_rank() if world > 1 else 0
-    sampler = getattr(dataloader, "sampler", None)
-    sampler = sampler if isinstance(sampler, DistributedSampler) else None
     batches: Iterable[Any] = islice(dataloader, limit_batches)
     if progress is not None and rank == 0:
         batches = _with_progress(batches, dataloader, limit_batches, progress)
     batches = iter(batches)
     first = next(batches, None)
     shared_out = world > 1 and _is_shared_out(dataloader, first, device)
+    known = sampled_images(dataloader) is not None and not dataloader.sampler.shuffle  # type: ignore[attr-defined]
+    share: dict[str, Any] = {}
+    if shared_out:
+        share = {"rank": rank, "num_processes": world, "num_images": sampled_images(dataloader)}
     place, looked_at = 0, False
     for i, item in enumerate(chain([] if first is None else [first], batches)):
         batch = as_batch(item)
@@ -76,27 +79,57 @@ def evaluation_batches(
                 raise ValueError(f"a batch needs 'image' and 'label'; this one has {', '.join(map(repr, batch))}")
         size = len(batch["image"])
         labels = as_classes(batch["label"], size, device)
-        if "stimulus" in batch:
-            index = torch.as_tensor(batch["stimulus"]).long().cpu()
-        else:
-            index = torch.arange(place, place + size)
-            if shared_out:
-                if sampler is None or getattr(sampler, "shuffle", True):
-                    raise ValueError(_UNKNOWN)
-                index = index * world + rank
-                keep = index < len(sampler.dataset)  # the sampler repeats images to even the shares out
-                batch, labels = {"image": batch["image"][keep]}, labels[keep.to(device)]
-                index = index[keep]
+        if shared_out and not known and "stimulus" not in batch:
+            raise ValueError(_UNKNOWN)
+        index, counts = which_images(batch, place, **share)
         place += size
-        if (world > 1 and not shared_out and i % world != rank) or not len(index):
+        if (world > 1 and not shared_out and i % world != rank) or not bool(counts.any()):
             continue
-        images = batch["image"]
+        images, index = batch["image"], index.long().cpu()
+        if not bool(counts.all()):
+            images, labels, index = images[counts], labels[counts.to(device)], index[counts]
         if pixels:
             images = interface.pixels(images, first=not looked_at)
             looked_at = True
         yield EvaluationBatch(images.to(device).clone(), labels, index)
     if first is None and not shared_out:
         raise ValueError("the dataloader gave no batches")
+
+
+def which_images(
+    batch: Batch, num_seen: int, *, rank: int = 0, num_processes: int = 1, num_images: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """The identity of each image of a batch, and whether it counts.
+
+    An image is known by its ``stimulus``; without one, by its place in an unshuffled data set, of which a DistributedSampler
+    gives a process every ``num_processes``-th image. At the end the sampler repeats images so that all processes get equally
+    many; these don't count. Repeated images with a ``stimulus`` are found by it later: see :func:`gathered_once`.
+
+    Args:
+        batch: With ``image``, and perhaps ``stimulus``.
+        num_seen: Images that this process had in earlier batches.
+        rank: Of this process, where each gets images of its own.
+        num_processes: Among which the images are shared out.
+        num_images: Of the data set, where a DistributedSampler shares it out.
+
+    Returns:
+        Identities (stimulus,), and (stimulus,) bool on the CPU.
+
+    Example:
+        >>> which_images({"image": torch.rand(2, 3, 4, 4)}, 2, rank=1, num_processes=2, num_images=7)
+        (tensor([5, 7]), tensor([ True, False]))
+    """
+    if "stimulus" in batch:
+        index = torch.as_tensor(batch["stimulus"])
+        return index, torch.ones(len(index), dtype=torch.bool)
+    index = torch.arange(num_seen, num_seen + len(batch["image"])) * num_processes + rank
+    return index, torch.ones_like(index, dtype=torch.bool) if num_images is None else index < num_images
+
+
+def sampled_images(dataloader: Any) -> int | None:
+    """How many images a loader's DistributedSampler shares out without repeating any; None without such a sampler."""
+    sampler = getattr(dataloader, "sampler", None)
+    return len(sampler.dataset) if isinstance(sampler, DistributedSampler) else None  # type: ignore[arg-type]
 
 
 _UNKNOWN = (
@@ -132,10 +165,8 @@ def gathered_once(index: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
         (tensor([5, 7]), tensor([2., 1.]))
     """
     index, *rows = (gather_batch(x) for x in (index, *rows))
-    order = index.argsort(stable=True)
-    first = torch.ones_like(order, dtype=torch.bool)
-    first[1:] = index[order][1:] != index[order][:-1]
-    return tuple(x[order[first]] for x in (index, *rows))
+    first = first_of_each(index)
+    return tuple(x[first] for x in (index, *rows))
 
 
 def device_of(model: nn.Module, device: torch.device | str | None = None) -> torch.device:

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from neuroalign.evaluation.images import evaluation_batches
+from neuroalign.evaluation.images import device_of, evaluation_batches
 from neuroalign.metrics import ManifoldGeometry
 from neuroalign.models import record_layers
 from neuroalign.state import evaluating
@@ -81,7 +81,7 @@ def layer_geometry(
         )
         for layer in layers
     }
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     widths: dict[str, int] = {}
     with evaluating(model), torch.no_grad(), record_layers(model, layers) as features:
         text = "recording" if progress else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,10 +11,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from neuroalign.evaluation.images import device_of, evaluation_batches
+from neuroalign.evaluation.images import EvaluationBatch
 from neuroalign.evaluation.measurement import warn_of_softmax
+from neuroalign.evaluation.passes import PassOptions
+from neuroalign.functional.checks import check_labels
 from neuroalign.functional.logits import cross_entropy, margin
-from neuroalign.functional.manifold import check_labels
 from neuroalign.functional.norms import Norm
 from neuroalign.perturbations.attacks.base import Classifier
 from neuroalign.perturbations.attacks.budget import per_sample
@@ -128,21 +129,36 @@ def masking_report(
     Source:
         Athalye, Carlini & Wagner 2018 (arXiv 1802.00420); Carlini et al. 2019 (arXiv 1902.06705).
     """
-    interface = ModelInterface(logits, mean, std)
-    where, model = device_of(model, device), interface.classifier(model)
-    with evaluating(model, seed):
+    options = PassOptions(ModelInterface(logits, mean, std), seed=seed, device=device)
+    return check_masking(model, dataloader, eps, options, norm=norm, num_images=num_images, num_queries=num_queries)
+
+
+def check_masking(
+    model: nn.Module,
+    dataloader: Iterable[Any],
+    eps: float,
+    options: PassOptions,
+    *,
+    norm: Norm = "linf",
+    num_images: int = 64,
+    num_queries: int = 200,
+) -> MaskingReport:
+    """:func:`masking_report` with the options of the pass in one object; without a progress bar."""
+    options = replace(options, progress=False)
+    device, model = options.prepare(model)
+    with evaluating(model, options.seed):
         classifier = Classifier(model, allow_no_gradient=True)
-        images, labels, index = _right_images(classifier, dataloader, where, num_images, interface)
-        rows = _checks(classifier, images, labels, index, eps, norm, num_queries, seed)
+        images, labels, index = _right_images(classifier, options.batches(dataloader, device, ""), num_images)
+        rows = _checks(classifier, images, labels, index, eps, norm, num_queries, options.seed)
     columns = ["check", "passed", "value", "bound", "meaning", "verdict"]
     return MaskingReport(pd.DataFrame(rows, columns=columns), float(eps), norm, len(images))
 
 
 def _right_images(
-    classifier: Classifier, dataloader: Iterable[Any], device: torch.device, num_images: int, interface: ModelInterface
+    classifier: Classifier, batches: Iterable[EvaluationBatch], num_images: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     parts, found = [], 0
-    for batch in evaluation_batches(dataloader, device, interface=interface):
+    for batch in batches:
         logits = classifier.logits(batch.images)
         check_labels(batch.labels, logits.shape[1])
         if not parts:

@@ -15,6 +15,7 @@ from torch import Tensor
 from neuroalign.data import Responses
 from neuroalign.evaluation.geometry_jackknife import Left, left_out, variances
 from neuroalign.functional import pearson
+from neuroalign.functional.checks import check_choice
 from neuroalign.types import unknown
 
 _MEASURES = ("capacity", "radius", "dimension", "rms_radius")
@@ -127,8 +128,7 @@ def response_geometry(
         raise ValueError(f"num_voxels must be at least 2; got {num_voxels}")
     if num_subsets < 1:
         raise ValueError(f"num_subsets must be at least 1; got {num_subsets}")
-    if voxels not in ("random", "fixed"):
-        raise ValueError(f'voxels must be "random" or "fixed"; got {voxels!r}')
+    check_choice("voxels", voxels, ("random", "fixed"))
     if num_bootstrap is not None:
         warnings.warn("num_bootstrap is of no use any more: nothing is drawn", DeprecationWarning, stacklevel=2)
     if not 0 < confidence < 1:

@@ -1,95 +1,224 @@
-"""The CSV file that keeps what was measured so far: rows, under a line that says of what, how many, and their checksum."""
+"""The CSV file that keeps what was measured so far, a batch at a time.
+
+A file of two batches::
+
+    # {"format": 2, "weights": "0123456789abcdef", ...}
+    stimulus,label,clean
+    0,3,1
+    1,5,0
+    # 2 rows, crc32 90f3a1c2
+    2,3,1
+    # 1 rows, crc32 5d1e7a08
+
+The first line holds the settings. Each batch is appended with a line that closes it: its number of rows, and the checksum of
+every byte of the file before that line, so that a batch can't be changed, left out or moved unnoticed. What follows the last
+closing line is what a killed process was writing: it is not read, and the next batch takes its place.
+"""
 
 from __future__ import annotations
 
+import errno
 import io
 import json
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from neuroalign.checksums import DamagedFileError, crc32, damaged
-from neuroalign.files import check_source, whole
+from neuroalign.files import check_source, check_target, is_full, whole
 
 _REMEDY = "remove it and measure again"
+_OTHER = "delete it, or name another checkpoint"
+_FORMAT = 2
+_CLOSING = re.compile(rb"^# (\d+) rows, crc32 ([0-9a-f]{8})\n", re.MULTILINE)
+_COMMENT = re.compile(rb"^#.*\n", re.MULTILINE)
 
 
-def write_results(path: Path, table: pd.DataFrame, settings: Mapping[str, Any]) -> None:
-    """Write rows, and in front of them the settings they were measured with: whole, or not at all.
+class _Written(NamedTuple):
+    """What is known to be in the file.
+
+    Attributes:
+        size: Bytes of the file.
+        end: Bytes up to the end of the last closing line.
+        checksum: Of these.
+        columns: Names of the columns.
+    """
+
+    size: int
+    end: int
+    checksum: int
+    columns: list[str]
+
+
+class ResultsFile:
+    """Results of one measurement on disk. Nothing is written before the first batch.
 
     Args:
         path: The file.
-        table: A row a stimulus.
-        settings: Plain values.
+        settings: What the rows are measured with, as plain values.
+        distances: The columns that may hold infinite values.
 
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "pgd.csv"
-        >>> write_results(path, pd.DataFrame({"stimulus": [0, 1], "label": 3, "clean": [1, 0]}), {"seed": 0})
-        >>> read_results(path, {"seed": 0}, distances=())["clean"].tolist()
-        [1, 0]
+        >>> first, second = (pd.DataFrame({"stimulus": [i], "label": 3, "clean": 1}) for i in range(2))
+        >>> file = ResultsFile(path, {"seed": 0})
+        >>> file.add([first])
+        >>> file.add([first, second])
+        >>> ResultsFile(path, {"seed": 0}).read()["stimulus"].tolist()
+        [0, 1]
     """
-    rows = table.to_csv(index=False, lineterminator="\n").encode()
-    head = json.dumps({**settings, "rows": len(table), "crc32": f"{crc32(rows):08x}"})
-    with whole(path) as temporary:
-        temporary.write_bytes(f"# {head}\n".encode() + rows)
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], distances: tuple[str, ...] = ()) -> None:
+        self.path, self.settings, self.distances = path, settings, distances
+        self._written: _Written | None = None
+
+    def add(self, tables: Sequence[pd.DataFrame]) -> None:
+        """Add a batch: at the end of the file, at a cost that doesn't depend on what is in it already.
+
+        A file that isn't as this object left it (removed, or written by another process) is written anew, whole.
+
+        Args:
+            tables: Every batch so far, the new one last.
+
+        Raises:
+            OSError: If the disk is full, or the path leads to no file; earlier batches stay.
+        """
+        if self._is_ours(list(tables[-1])):
+            self._append(tables[-1])
+        else:
+            self._write(pd.concat(tables, ignore_index=True))
+
+    def read(self) -> pd.DataFrame:
+        """The rows of all batches that are in the file whole.
+
+        Raises:
+            ValueError: If it was written with other settings or by a later version, or is damaged.
+        """
+        content = check_source(self.path, "results").read_bytes()
+        head, _, rest = content.partition(b"\n")
+        settings = self._settings(head)
+        version = settings.pop("format", None)
+        if version is None:
+            return self._earlier(settings, rest)
+        if version != _FORMAT:
+            raise ValueError(f"{self.path} has the format of another version of neuroalign: {_OTHER}")
+        rows, num_rows, end, checksum = self._batches(content, len(head) + 1)
+        self._check_settings(settings)
+        table = self._table(rows, num_rows)
+        self._written = _Written(len(content), end, checksum, list(table))
+        return table
+
+    def _is_ours(self, columns: list[str]) -> bool:
+        if self._written is None or columns != self._written.columns:
+            return False
+        return self.path.is_file() and self.path.stat().st_size == self._written.size
+
+    def _append(self, table: pd.DataFrame) -> None:
+        assert self._written is not None
+        batch, checksum = _closed(_csv(table, header=False), len(table), self._written.checksum)
+        end, path = self._written.end, check_target(self.path)
+        try:
+            with path.open("r+b") as file:
+                file.truncate(end)
+                file.seek(end)
+                file.write(batch)
+        except OSError as error:
+            with suppress(OSError):
+                os.truncate(path, end)
+            if is_full(error):
+                raise OSError(errno.ENOSPC, f"no space left while writing {path}; earlier batches are kept") from error
+            raise
+        size = end + len(batch)
+        self._written = self._written._replace(size=size, end=size, checksum=checksum)
+
+    def _write(self, table: pd.DataFrame) -> None:
+        head = f"# {json.dumps({'format': _FORMAT, **self.settings})}\n".encode()
+        batch, checksum = _closed(_csv(table), len(table), crc32(head))
+        with whole(self.path) as temporary:
+            temporary.write_bytes(head + batch)
+        size = len(head) + len(batch)
+        self._written = _Written(size, size, checksum, list(table))
+
+    def _settings(self, head: bytes) -> dict[str, Any]:
+        try:
+            found = json.loads(head.decode().removeprefix("# "))
+        except (ValueError, RecursionError) as error:
+            raise damaged(self.path, "its first line is none of ours", _REMEDY) from error
+        if not isinstance(found, dict):
+            raise damaged(self.path, "its first line is none of ours", _REMEDY)
+        return found
+
+    def _check_settings(self, found: Mapping[str, Any]) -> None:
+        if json.dumps(found) != json.dumps(self.settings):
+            raise ValueError(
+                f"{self.path} holds results of another model, other perturbations or other settings: {_OTHER}"
+            )
+
+    def _batches(self, content: bytes, start: int) -> tuple[bytes, int, int, int]:
+        """Rows under the columns' names, their number, where the last batch ends, and the checksum up to there."""
+        parts, num_rows, end, checksum = [], 0, start, crc32(content[:start])
+        for closing in _CLOSING.finditer(content, start):
+            rows = content[end : closing.start()]
+            checksum = crc32(rows, checksum)
+            if closing[2] != b"%08x" % checksum:
+                raise damaged(self.path, "its rows are not those that were written (checksum)", _REMEDY)
+            checksum, end = crc32(closing[0], checksum), closing.end()
+            parts.append(rows)
+            num_rows += int(closing[1])
+        # An unfinished batch has no closing line yet; the first batch is written whole, or not at all.
+        if not parts or _COMMENT.search(content, end):
+            raise damaged(self.path, "a line that closes a batch is none of ours", _REMEDY)
+        return b"".join(parts), num_rows, end, checksum
+
+    def _earlier(self, settings: dict[str, Any], rows: bytes) -> pd.DataFrame:
+        """Rows of a file of an earlier version; of one without a checksum the cells alone are looked at."""
+        num_rows, checksum = settings.pop("rows", None), settings.pop("crc32", None)
+        self._check_settings(settings)
+        if (num_rows is not None or checksum is not None) and checksum != f"{crc32(rows):08x}":
+            raise damaged(self.path, "its rows are not those that were written (checksum)", _REMEDY)
+        return self._table(rows, num_rows)
+
+    def _table(self, rows: bytes, num_rows: int | None) -> pd.DataFrame:
+        try:
+            table = pd.read_csv(io.BytesIO(rows))
+            self._check_cells(table)
+        except DamagedFileError:
+            raise
+        except (ValueError, TypeError) as error:  # pandas' own errors are ValueErrors
+            raise damaged(self.path, f"its rows can't be read ({' '.join(str(error).split())})", _REMEDY) from error
+        if num_rows is not None and len(table) != num_rows:
+            raise damaged(self.path, f"it has {len(table)} rows in place of {num_rows}", _REMEDY)
+        return table
+
+    def _check_cells(self, table: pd.DataFrame) -> None:
+        """Refuse cells that no measurement gives: a blank would count as fooled."""
+        for name in ("stimulus", "label", "clean", *self.distances):
+            if name not in table:
+                raise damaged(self.path, f"it has no column {name!r}", _REMEDY)
+        for name in table:
+            values = table[name].to_numpy()
+            if values.dtype.kind not in "iuf" or np.isnan(values).any():
+                raise damaged(self.path, f"column {name!r} has blank cells, or cells that are no numbers", _REMEDY)
+            if name not in self.distances and np.isinf(values).any():
+                raise damaged(self.path, f"column {name!r} has infinite values", _REMEDY)
+            last = str(name).rpartition(" ")[2]
+            if (name == "clean" or last.isdigit()) and not np.isin(values, (0, 1)).all():
+                raise damaged(self.path, f"column {name!r} has values other than 0 and 1", _REMEDY)
 
 
-def read_results(path: Path, settings: Mapping[str, Any], *, distances: tuple[str, ...]) -> pd.DataFrame:
-    """Read what :func:`write_results` wrote with the same settings.
-
-    A file of an earlier version has no checksum: its cells are looked at one by one.
-
-    Args:
-        path: The file.
-        settings: What the rows must have been measured with.
-        distances: The columns that may hold infinite values.
-
-    Raises:
-        ValueError: If it was written with other settings, or is damaged.
-    """
-    head, _, rows = check_source(path, "results").read_bytes().partition(b"\n")
-    try:
-        found = json.loads(head.decode().removeprefix("# "))
-    except (ValueError, RecursionError) as error:
-        raise damaged(path, "its first line is none of ours", _REMEDY) from error
-    if not isinstance(found, dict):
-        raise damaged(path, "its first line is none of ours", _REMEDY)
-    num_rows, checksum = found.pop("rows", None), found.pop("crc32", None)
-    if json.dumps(found) != json.dumps(settings):
-        raise ValueError(
-            f"{path} holds results of another model, other perturbations or other settings: delete it, or name another "
-            "checkpoint"
-        )
-    older = num_rows is None and checksum is None
-    if not older and checksum != f"{crc32(rows):08x}":
-        raise damaged(path, "its rows are not those that were written (checksum)", _REMEDY)
-    try:
-        table = pd.read_csv(io.BytesIO(rows))
-        _check(path, table, distances)
-    except DamagedFileError:
-        raise
-    except (ValueError, TypeError) as error:  # pandas' own errors are ValueErrors
-        raise damaged(path, f"its rows can't be read ({' '.join(str(error).split())})", _REMEDY) from error
-    if not older and len(table) != num_rows:
-        raise damaged(path, f"it has {len(table)} rows in place of {num_rows}", _REMEDY)
-    return table
+def _csv(table: pd.DataFrame, *, header: bool = True) -> bytes:
+    return table.to_csv(index=False, header=header, lineterminator="\n").encode()
 
 
-def _check(path: Path, table: pd.DataFrame, distances: tuple[str, ...]) -> None:
-    """Refuse cells that no measurement gives: a blank would count as fooled."""
-    for name in ("stimulus", "label", "clean", *distances):
-        if name not in table:
-            raise damaged(path, f"it has no column {name!r}", _REMEDY)
-    for name in table:
-        values = table[name].to_numpy()
-        if values.dtype.kind not in "iuf" or np.isnan(values).any():
-            raise damaged(path, f"column {name!r} has blank cells, or cells that are no numbers", _REMEDY)
-        if name not in distances and np.isinf(values).any():
-            raise damaged(path, f"column {name!r} has infinite values", _REMEDY)
-        last = str(name).rpartition(" ")[2]
-        if (name == "clean" or last.isdigit()) and not np.isin(values, (0, 1)).all():
-            raise damaged(path, f"column {name!r} has values other than 0 and 1", _REMEDY)
+def _closed(rows: bytes, num_rows: int, checksum: int) -> tuple[bytes, int]:
+    """Rows with the line that closes them, and the checksum of all up to there; ``checksum`` is that of what is before."""
+    checksum = crc32(rows, checksum)
+    closing = b"# %d rows, crc32 %08x\n" % (num_rows, checksum)
+    return rows + closing, crc32(closing, checksum)

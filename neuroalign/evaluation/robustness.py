@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
-from neuroalign.evaluation.curve import accuracy_table, per_image_table
 from neuroalign.evaluation.measurement import Measurement, measure
-from neuroalign.evaluation.requests import Budgets, Perturbations, budgets_of, named, settings_of
+from neuroalign.evaluation.passes import PassOptions
+from neuroalign.evaluation.requests import Budgets, Perturbations, budgets_of, named
+from neuroalign.evaluation.tables import measured_accuracy, measured_images
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 
 
@@ -51,11 +51,9 @@ def per_image_robustness(
         >>> len(table), bool((table["correct"] <= table["clean_correct"]).all())
         (8, True)
     """
-    found, order = measure_robustness(
-        model, dataloader, perturbations, eps, exhaustive=exhaustive, limit_batches=limit_batches, seed=seed,
-        device=device, progress=progress, checkpoint=checkpoint, interface=ModelInterface(logits, mean, std),
-    )  # fmt: skip
-    return pd.concat([per_image_table_of(m, order[m.name]) for m in found], ignore_index=True)
+    options = PassOptions(ModelInterface(logits, mean, std), limit_batches, seed, device, progress, checkpoint)
+    found = measure_robustness(model, dataloader, perturbations, eps, options, exhaustive=exhaustive)
+    return pd.concat(map(measured_images, found), ignore_index=True)
 
 
 def evaluate_robustness(
@@ -118,41 +116,23 @@ def evaluate_robustness(
         >>> table[["perturbation", "eps", "num_images"]].values.tolist()
         [['fgsm-linf', 0.0, 8], ['fgsm-linf', 0.1, 8]]
     """
-    found, order = measure_robustness(
-        model, dataloader, perturbations, eps, exhaustive=exhaustive, limit_batches=limit_batches, seed=seed,
-        device=device, progress=progress, checkpoint=checkpoint, interface=ModelInterface(logits, mean, std),
-    )  # fmt: skip
-    return pd.concat([table_of(m, order[m.name]) for m in found], ignore_index=True)
-
-
-def table_of(found: Measurement, order: np.ndarray | None = None) -> pd.DataFrame:
-    """A measurement's rows, its budgets in a given order."""
-    order = np.arange(len(found.eps)) if order is None else order
-    norm, settings = found.perturbation.norm, settings_of(found.perturbation)
-    return accuracy_table(found.name, norm, found.eps[order], found.correct[:, order], found.clean, settings)
-
-
-def per_image_table_of(found: Measurement, order: np.ndarray | None = None) -> pd.DataFrame:
-    """A measurement's rows, one an image and budget, its budgets in a given order."""
-    order = np.arange(len(found.eps)) if order is None else order
-    return per_image_table(
-        found.name, found.eps[order], found.stimulus, found.label, found.correct[:, order], found.clean
-    )
+    options = PassOptions(ModelInterface(logits, mean, std), limit_batches, seed, device, progress, checkpoint)
+    found = measure_robustness(model, dataloader, perturbations, eps, options, exhaustive=exhaustive)
+    return pd.concat(map(measured_accuracy, found), ignore_index=True)
 
 
 def measure_robustness(
-    model: nn.Module, dataloader: Iterable[Any], perturbations: Perturbations, eps: Budgets | None = None, *,
-    checkpoint: str | Path | None = None, **options: Any,
-) -> tuple[list[Measurement], dict[str, np.ndarray]]:  # fmt: skip
-    """What :func:`evaluate_robustness` makes a table of: measured at increasing budgets, and each given budget's place."""
+    model: nn.Module,
+    dataloader: Iterable[Any],
+    perturbations: Perturbations,
+    eps: Budgets | None,
+    options: PassOptions,
+    *,
+    exhaustive: bool = False,
+) -> list[Measurement]:
+    """What :func:`evaluate_robustness` makes a table of: each perturbation's outcomes, at its budgets as given."""
     by_name = named(perturbations)
     given = budgets_of(eps, by_name)
-    grids = {name: sorted(set(values)) for name, values in given.items()}
-    grids |= {name: [] for name in by_name if name not in grids}
-    path = None if checkpoint is None else Path(checkpoint)
-    found = measure(model, dataloader, by_name, grids, checkpoint=path, **options)
-    order = {
-        m.name: np.searchsorted(grids[m.name], given[m.name]) if not np.isnan(m.eps).all() else np.array([0])
-        for m in found
-    }
-    return found, order
+    grids = {name: sorted(set(given.get(name, []))) for name in by_name}
+    found = measure(model, dataloader, by_name, grids, options, exhaustive=exhaustive)
+    return [m.at(given.get(m.name, [])) for m in found]

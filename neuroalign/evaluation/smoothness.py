@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from neuroalign.evaluation.images import device_of, evaluation_batches, gathered_once
+from neuroalign.evaluation.images import gathered_once
+from neuroalign.evaluation.passes import PassOptions
 from neuroalign.evaluation.requests import check_attack
-from neuroalign.functional.smoothness import SmoothnessLoss, input_gradient_norm
+from neuroalign.functional.smoothness import SmoothnessLoss, input_gradient_norm, input_smoothness
 from neuroalign.perturbations.attacks.base import Attack, Classifier
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
@@ -114,20 +115,31 @@ def evaluate_smoothness(
     Source:
         Shao et al. 2024, arXiv 2405.02564.
     """
+    options = PassOptions(ModelInterface(logits, mean, std), limit_batches, seed, device, progress)
+    return measure_smoothness(model, dataloader, attack, eps, options, loss=loss)
+
+
+def measure_smoothness(
+    model: nn.Module,
+    dataloader: Iterable[Any],
+    attack: Attack | None,
+    eps: float | None,
+    options: PassOptions,
+    *,
+    loss: SmoothnessLoss = "ce",
+) -> Smoothness:
+    """:func:`evaluate_smoothness` with the options of the pass in one object."""
     check_attack(attack, eps)
-    interface = ModelInterface(logits, mean, std)
-    where, model = device_of(model, device), interface.classifier(model)
-    seen, rows = (
-        [torch.empty(0, dtype=torch.long, device=where)],
-        [torch.empty(0, 4, dtype=torch.float64, device=where)],
-    )
-    with evaluating(model, seed):
-        text = "smoothness" if progress else None
-        for batch in evaluation_batches(
-            dataloader, where, limit_batches=limit_batches, progress=text, interface=interface
-        ):
-            seen.append(batch.index.to(where))
+    device, model = options.prepare(model)
+    seen = [torch.empty(0, dtype=torch.long, device=device)]
+    rows = [torch.empty(0, 4, dtype=torch.float64, device=device)]
+    with evaluating(model, options.seed):
+        for batch in options.batches(dataloader, device, "smoothness"):
+            seen.append(batch.index.to(device))
             rows.append(smoothness_of(model, batch.images, batch.labels, batch.index, attack, eps, loss))
     index, values = gathered_once(torch.cat(seen), torch.cat(rows))
-    clean, clean_loss, adversarial, adversarial_loss = values.mean(0).tolist()
-    return Smoothness(400 * clean, 400 * adversarial, clean_loss, adversarial_loss, len(index))
+    clean, clean_loss, adversarial, adversarial_loss = values.T
+    return Smoothness(
+        float(input_smoothness(clean)), float(input_smoothness(adversarial)), float(clean_loss.mean()),
+        float(adversarial_loss.mean()), len(index),
+    )  # fmt: skip

@@ -15,18 +15,21 @@ from torch import nn
 
 from neuroalign import __version__
 from neuroalign.checksums import damaged
-from neuroalign.evaluation.corruptions import corruption_errors, evaluate_corruptions
-from neuroalign.evaluation.curve import RobustnessCurve, robustness_curve
+from neuroalign.evaluation.corruptions import measure_corruptions
+from neuroalign.evaluation.curve import RobustnessCurve, measure_curve
 from neuroalign.evaluation.images import device_of
-from neuroalign.evaluation.masking import MaskingReport, masking_report
-from neuroalign.evaluation.measurement import weights_hash
-from neuroalign.evaluation.robustness import evaluate_robustness
-from neuroalign.evaluation.smoothness import Smoothness, evaluate_smoothness
+from neuroalign.evaluation.masking import MaskingReport, check_masking
+from neuroalign.evaluation.mean_corruption_error import corruption_errors
+from neuroalign.evaluation.passes import PassOptions
+from neuroalign.evaluation.results import weights_hash
+from neuroalign.evaluation.robustness import measure_robustness
+from neuroalign.evaluation.smoothness import Smoothness, measure_smoothness
 from neuroalign.evaluation.suites import Suite
-from neuroalign.files import check_source, output_folder, whole
+from neuroalign.evaluation.tables import measured_accuracy
+from neuroalign.files import check_source, output_folder, whole, write_csv
 from neuroalign.perturbations import PGD
 from neuroalign.perturbations.attacks.minimal import MinimalNormAttack
-from neuroalign.perturbations.pixel_classifier import Logits
+from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,7 @@ class SuiteResult:
         }  # fmt: skip
         for name, table in tables.items():
             if len(table):
-                with whole(out / f"{name}.csv") as temporary:
-                    table.to_csv(temporary, index=False)
+                write_csv(table, out / f"{name}.csv")
             else:  # one of an earlier run would pass for ours
                 (out / f"{name}.csv").unlink(missing_ok=True)
         with whole(out / "record.json") as temporary:
@@ -126,42 +128,36 @@ def evaluate_suite(
         _check_record(output_folder(out) / "record.json", model, suite, seed)
     parts = None if out is None else Path(out) / "parts"
     say = report or (lambda line: None)
-    reading: dict[str, Any] = {"logits": logits, "mean": mean, "std": std}
-    options: dict[str, Any] = {"seed": seed, "device": device, "progress": progress, **reading}
+    options = PassOptions(ModelInterface(logits, mean, std), seed=seed, device=device, progress=progress)
 
-    def file(name: str) -> Path | None:
-        return None if parts is None else parts / f"{name}.csv"
+    def kept_in(name: str) -> PassOptions:
+        return options if parts is None else options.with_checkpoint(parts / f"{name}.csv")
 
     curves = {}
     for attack, eps in suite.attacks:
         say(f"attack {attack!r}")
         # One run of an attack on the shortest perturbation serves every budget as it is.
         exhaustive = suite.exhaustive and not isinstance(attack, MinimalNormAttack)
-        curves[attack.name] = robustness_curve(
-            model, dataloader, attack, eps, checkpoint=file(attack.name), exhaustive=exhaustive, **options
-        )
+        curves[attack.name] = measure_curve(model, dataloader, attack, eps, kept_in(attack.name), exhaustive=exhaustive)
         if not (curves[attack.name].images["threshold"] > 0).any():
             raise ValueError("the network gets no image right, so there is nothing to attack: do the labels fit it?")
     worst = _worst_cases(curves)
     corruptions, transforms = pd.DataFrame(), pd.DataFrame()
     if suite.corruptions:
         say(f"{len(suite.corruptions)} corruptions at severities {', '.join(map(str, suite.severities))}")
-        corruptions = evaluate_corruptions(
-            model, dataloader, suite.corruptions, suite.severities, checkpoint=file("corruptions"), **options
+        corruptions = measure_corruptions(
+            model, dataloader, suite.corruptions, suite.severities, kept_in("corruptions")
         )
     if suite.transforms:
         say(f"{len(suite.transforms)} filters, contrasts and rotations")
-        transforms = evaluate_robustness(
-            model, dataloader, list(suite.transforms), checkpoint=file("transforms"), **options
-        )
+        measured = measure_robustness(model, dataloader, list(suite.transforms), None, kept_in("transforms"))
+        transforms = pd.concat(map(measured_accuracy, measured), ignore_index=True)
         transforms.insert(0, "kind", [t.kind or t.name for t in suite.transforms])
         transforms.insert(1, "strength", [t.strength for t in suite.transforms])
     say("smoothness and the masking report")
     attack = PGD("linf", steps=10, seed=seed)
-    smoothness = evaluate_smoothness(model, dataloader, attack, suite.masking_eps, **options)
-    masking = masking_report(
-        model, dataloader, suite.masking_eps, num_images=suite.masking_images, seed=seed, device=device, **reading
-    )
+    smoothness = measure_smoothness(model, dataloader, attack, suite.masking_eps, options)
+    masking = check_masking(model, dataloader, suite.masking_eps, options, num_images=suite.masking_images)
     attacks = pd.concat([c.table() for c in [*curves.values(), *worst.values()]], ignore_index=True)
     num_images = int(attacks["num_images"].iloc[0])
     result = SuiteResult(

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from neuroalign.evaluation.requests import PerturbationLike, named
+from neuroalign.functional.checks import check_choice
 from neuroalign.perturbations import (
     APGD,
     COMMON_CORRUPTIONS,
@@ -123,8 +124,7 @@ def robustness_suite(name: SuiteName, image_shape: Sequence[int], *, seed: int =
         >>> [attack.name for attack, _ in robustness_suite("fast", (3, 32, 32)).attacks]
         ['pgd20-linf-margin+ce-cosine', 'pgd20-l2-margin+ce-cosine']
     """
-    if name not in ("fast", "standard", "paper"):
-        raise ValueError(f"suite must be 'fast', 'standard' or 'paper'; got {name!r}")
+    check_choice("suite", name, ("fast", "standard", "paper"))
     if stronger and name != "paper":
         raise ValueError(f"stronger goes with the suite 'paper'; the attacks of {name!r} are the stronger ones already")
     channels, height, width = image_shape

@@ -9,8 +9,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from neuroalign.evaluation.images import device_of, evaluation_batches, gathered_once
+from neuroalign.evaluation.images import gathered_once
 from neuroalign.evaluation.outcomes import outcomes
+from neuroalign.evaluation.passes import PassOptions
 from neuroalign.evaluation.requests import check_attack, check_budgets, eps_values, settings_of
 from neuroalign.functional.intervals import wilson
 from neuroalign.perturbations.attacks.base import Attack, Classifier
@@ -76,14 +77,11 @@ def targeted_success(
     if attack is None or attack.targeted is None:
         raise ValueError(f"{attack!r} is not targeted: make it with targeted=True, PGD(targeted=True) for instance")
     check_budgets(attack, budgets)
-    interface = ModelInterface(logits, mean, std)
-    where, model = device_of(model, device), interface.classifier(model)
+    options = PassOptions(ModelInterface(logits, mean, std), limit_batches, seed, device, progress)
+    where, model = options.prepare(model)
     seen, reached = (torch.empty(0, dtype=torch.long, device=where),), (torch.empty(0, len(budgets), device=where),)
     with evaluating(model, seed):
-        text = attack.name if progress else None
-        for batch in evaluation_batches(
-            dataloader, where, limit_batches=limit_batches, progress=text, interface=interface
-        ):
+        for batch in options.batches(dataloader, where, attack.name):
             classifier = Classifier(model, classes={"labels": batch.labels})
             rows = (~classifier.fooled(batch.images, batch.labels)).nonzero()[:, 0]
             if len(rows):

@@ -10,10 +10,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from neuroalign.evaluation.images import device_of, evaluation_batches, gathered_once
+from neuroalign.evaluation.images import gathered_once
+from neuroalign.evaluation.passes import PassOptions
 from neuroalign.evaluation.requests import check_attack
+from neuroalign.functional.checks import check_labels
 from neuroalign.functional.intervals import wilson
-from neuroalign.functional.manifold import check_labels
 from neuroalign.perturbations.attacks.base import Attack, Classifier
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
@@ -66,17 +67,14 @@ def transfer_matrix(
     names = list(models)
     if not names:
         raise ValueError("give at least one model")
-    interface = ModelInterface(logits, mean, std)
-    where = device_of(models[names[0]], device)
-    models = {name: interface.classifier(model) for name, model in models.items()}
+    options = PassOptions(ModelInterface(logits, mean, std), limit_batches, seed, device, progress)
+    where, _ = options.prepare(models[names[0]])
+    models = {name: options.interface.classifier(model) for name, model in models.items()}
     pairs = [(i, j) for i in names for j in names]
     seen, outcomes = [torch.empty(0, dtype=torch.long, device=where)], [torch.empty(0, len(pairs), 2, device=where)]
     classifiers = {name: Classifier(model) for name, model in models.items()}
     with evaluating(nn.ModuleList(models.values()), seed):
-        text = "transfer" if progress else None
-        for batch in evaluation_batches(
-            dataloader, where, limit_batches=limit_batches, progress=text, interface=interface
-        ):
+        for batch in options.batches(dataloader, where, "transfer"):
             x, y = batch.images, batch.labels
             right = {}
             for name, classifier in classifiers.items():

@@ -10,6 +10,7 @@ from neuroalign.functional.ceiling import (
 )
 from neuroalign.functional.center_correlation import CenterDirections, center_directions
 from neuroalign.functional.cka import hsic, linear_cka, rbf_cka
+from neuroalign.functional.classes import class_centers
 from neuroalign.functional.cone import ConeProjection, cone_projection
 from neuroalign.functional.correlation import cosine, pearson, pooled_normalized_correlation, spearman_brown
 from neuroalign.functional.cross_validation import RidgeFit, ridge_cv
@@ -25,12 +26,11 @@ from neuroalign.functional.dissimilarity import rdm, square_rdm
 from neuroalign.functional.distributed import gather_batch, reduce_sum
 from neuroalign.functional.few_shot import FewShotGeometry, few_shot_error
 from neuroalign.functional.gabor import gabor_energy, gabor_filters
-from neuroalign.functional.glue import GlueGeometry, glue
+from neuroalign.functional.glue_geometry import GlueGeometry, glue
 from neuroalign.functional.intervals import tango, wilson
 from neuroalign.functional.likelihood import gaussian_nll, poisson_nll
 from neuroalign.functional.linear_separation import SimulatedCapacity, linear_separability, simulated_capacity
 from neuroalign.functional.manifold import (
-    class_centers,
     effective_rank,
     manifold_radius,
     nearest_center_signal,
@@ -43,8 +43,8 @@ from neuroalign.functional.matching import soft_matching
 from neuroalign.functional.projection import random_projection
 from neuroalign.functional.rdm_comparison import compare_rdms, rdm_noise_ceiling, rsa
 from neuroalign.functional.regression import ridge, ridge_gcv, ridge_predictivity
-from neuroalign.functional.shape import procrustes, shape_distance
-from neuroalign.functional.signal_gram import signal_gram
+from neuroalign.functional.shape_distances import procrustes, shape_distance
+from neuroalign.functional.signal_grams import signal_gram
 from neuroalign.functional.smoothness import (
     InputGradients,
     input_gradient_norm,

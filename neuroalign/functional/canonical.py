@@ -7,7 +7,8 @@ import warnings
 import torch
 from torch import Tensor
 
-from neuroalign.functional.gram import check_valid, prepare
+from neuroalign.functional.directions import num_leading
+from neuroalign.functional.missing import check_valid, prepare
 
 
 def _complete(x: Tensor, y: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,9 +115,7 @@ def svcca(x: Tensor, y: Tensor, *, variance: float = 0.99, weight: Tensor | None
     sides = []
     for z in (a, b * w.sqrt()):
         u, s, _ = torch.linalg.svd(z, full_matrices=False)
-        share = (s**2).cumsum(0) / (s**2).sum()
-        kept = int((share < variance - 1e-12).sum()) + 1
-        sides.append(u[:, :kept])
+        sides.append(u[:, : max(1, num_leading(s, variance))])
     _check_width(len(a), sides[0].shape[1], sides[1].shape[1], "Keep less variance, or use more stimuli")
     r = torch.linalg.svdvals(sides[0].T @ sides[1]).clamp(max=1)
     return r.mean().to(torch.promote_types(x.dtype, torch.float32))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from neuroalign.functional.anchor_geometry import AnchorGeometry, Normals, anchor_geometry, draw, rank_of
 from neuroalign.functional.center_correlation import center_directions, mean_absolute_cosine
+from neuroalign.functional.checks import check_choice
 from neuroalign.functional.manifold_input import result_dtype
 from neuroalign.functional.manifold_statistics import Manifolds, ManifoldStatistics, statistics_of
 
@@ -129,10 +130,8 @@ def manifold_capacity(
         raise ValueError(f"kappa must be a finite margin of at least 0; got {kappa}")
     if num_samples < 2:
         raise ValueError(f"num_samples must be at least 2; got {num_samples}")
-    if center_correlation not in ("remove", "keep"):
-        raise ValueError(f'center_correlation must be "remove" or "keep"; got {center_correlation!r}')
-    if frame not in ("padded", "rank"):
-        raise ValueError(f'frame must be "padded" or "rank"; got {frame!r}')
+    check_choice("center_correlation", center_correlation, ("remove", "keep"))
+    check_choice("frame", frame, ("padded", "rank"))
     dtype = _result_dtype(manifolds)
     statistics = statistics_of(manifolds, labels)
     initial = mean_absolute_cosine(statistics.centers)

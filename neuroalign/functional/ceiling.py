@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from neuroalign.functional.gram import check_infinite, widen
+from neuroalign.functional.checks import check_infinite, widen
 from neuroalign.functional.variation import is_constant
 
 _BLOCK = 2**24  # numbers of float64 worked on at once, so that memory doesn't grow with the number of voxels

@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from neuroalign.functional.checks import check_choice
+
 _COARSE = 150  # steps in which the starts are compared; only the chosen solution goes on to convergence
 
 
@@ -93,8 +95,7 @@ def center_directions(
         Cohen et al. 2020, *Nature Communications* 11:746 (centre correlations); the published code
         schung039/neural_manifolds_replicaMFT for the schedule of K.
     """
-    if select not in ("stability", "cost"):
-        raise ValueError(f'select must be "stability" or "cost"; got {select!r}')
+    check_choice("select", select, ("stability", "cost"))
     if num_starts is None:
         num_starts = max(10, 300 // max(len(gram), 1))
     if num_starts < 1:

@@ -7,20 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from neuroalign.functional.checks import all_finite, check_enough, widen
 from neuroalign.functional.dissimilarity import squared_distances
-from neuroalign.functional.gram import (
-    all_finite,
-    center,
-    centered_gram,
-    check_enough,
-    check_valid,
-    double_centered,
-    prepare,
-    shared,
-    target_gram,
-    uniform,
-    widen,
-)
+from neuroalign.functional.gram import centered_gram, double_centered, target_gram
+from neuroalign.functional.missing import center, check_valid, prepare, shared, uniform
 from neuroalign.functional.repeats import average_repeats, group_valid_rows
 from neuroalign.functional.variation import power_of_two, unit_range
 

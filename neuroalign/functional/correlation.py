@@ -7,27 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from neuroalign.functional.gram import check_infinite, check_sets, has_nan, widen
+from neuroalign.functional.checks import check_infinite, check_pair, has_nan, widen
 from neuroalign.functional.variation import unit_magnitude, unit_range
 
 _FEWEST = 10  # stimuli; with fewer the series of an unbiased squared correlation converges slowly
 _TERMS = 100  # of that series: enough for 5 digits of 10 stimuli, and for all digits of 30
 _CLEARLY = 4.0  # standard errors of r = 0 beyond which a voxel counts as predicted the wrong way round
-
-
-def check_pair(preds: Tensor, target: Tensor) -> None:
-    """Refuse responses that are not two floating-point (stimulus, voxel) tensors of the same shape.
-
-    Raises:
-        TypeError: If one is no tensor, or not floating point.
-        ValueError: Naming what differs.
-    """
-    check_sets(preds, target)
-    if preds.shape[1] != target.shape[1]:
-        raise ValueError(
-            f"preds has {preds.shape[1]} voxels and target {target.shape[1]}: voxel by voxel, they must be the same. "
-            "(Measures of whole sets such as 'cka', 'rsa' or 'procrustes' compare different numbers.)"
-        )
 
 
 def pearson(preds: Tensor, target: Tensor, *, dim: int = 0, weight: Tensor | None = None) -> Tensor:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from neuroalign.functional.gram import all_finite, check_infinite, check_sets, gram, has_nan, widen
+from neuroalign.functional.checks import all_finite, check_infinite, check_sets, has_nan, widen
+from neuroalign.functional.gram import gram
 from neuroalign.functional.regression import check_penalty, check_representable
 from neuroalign.functional.variation import power_of_two
 

@@ -7,17 +7,9 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from neuroalign.functional.gram import (
-    center,
-    centered_gram,
-    check_choice,
-    check_infinite,
-    check_sets,
-    gram,
-    shared,
-    uniform,
-    widen,
-)
+from neuroalign.functional.checks import check_choice, check_infinite, check_sets, widen
+from neuroalign.functional.gram import centered_gram, gram
+from neuroalign.functional.missing import center, shared, uniform
 from neuroalign.functional.variation import unit_magnitude, unit_range
 
 Dissimilarity = Literal["sqeuclidean", "correlation", "cosine"]

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from neuroalign.functional.manifold import check_features
+from neuroalign.functional.checks import check_choice, check_features
 from neuroalign.functional.manifold_input import result_dtype
 from neuroalign.functional.manifold_statistics import ManifoldStatistics
 
@@ -77,8 +77,7 @@ def few_shot_error(
     check_features(features, labels)
     if num_shots < 1:
         raise ValueError(f"num_shots must be at least 1; got {num_shots}")
-    if terms not in ("published", "all"):
-        raise ValueError(f'terms must be "published" or "all"; got {terms!r}')
+    check_choice("terms", terms, ("published", "all"))
     statistics = ManifoldStatistics.from_features(features, labels)
     sizes = statistics.sizes.double()
     total = statistics.within.diagonal(dim1=1, dim2=2).sum(1) / sizes

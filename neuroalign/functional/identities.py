@@ -78,6 +78,25 @@ def refuse_unnamed(stimulus: Tensor, num_rows: int) -> None:
         )
 
 
+def first_of_each(identities: Tensor) -> Tensor:
+    """Positions of the first occurrence of every identity, by rising identity: distributed samplers repeat images.
+
+    Args:
+        identities: (row,) int64.
+
+    Returns:
+        (distinct identity,) int64.
+
+    Example:
+        >>> first_of_each(torch.tensor([7, 5, 7, 6]))
+        tensor([1, 3, 0])
+    """
+    distinct, inverse = identities.unique(return_inverse=True)
+    first = torch.full((len(distinct),), len(identities), dtype=torch.long, device=identities.device)
+    positions = torch.arange(len(identities), device=identities.device)
+    return first.scatter_reduce(0, inverse, positions, "amin")
+
+
 def find_rows(wanted: Tensor, identities: Tensor) -> tuple[Tensor, Tensor]:
     """The row of each wanted identity, and whether there is one (where not, the row is some other).
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neuroalign.functional.correlation import check_pair
-from neuroalign.functional.gram import check_infinite, widen
+from neuroalign.functional.checks import check_infinite, check_pair, widen
 
 
 def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:

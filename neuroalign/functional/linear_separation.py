@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from neuroalign.functional.manifold import check_features
-from neuroalign.functional.manifold_input import check_finite, result_dtype, stack_manifolds
+from neuroalign.functional.checks import check_features, check_finite
+from neuroalign.functional.manifold_input import result_dtype, stack_manifolds
 
 
 def linear_separability(

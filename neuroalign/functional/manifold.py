@@ -8,77 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from neuroalign.functional.devices import check_devices
-from neuroalign.functional.gram import center
+from neuroalign.functional.checks import check_choice, check_features
+from neuroalign.functional.classes import class_centers
+from neuroalign.functional.missing import center
 from neuroalign.functional.variation import power_of_two, unit_range
-
-
-def check_features(features: Tensor, labels: Tensor) -> None:
-    """Refuse anything but features (stimulus, feature) with an integer label for each row.
-
-    Raises:
-        TypeError: If the features are not floating point.
-        ValueError: Naming what is wrong.
-    """
-    if not features.is_floating_point():
-        raise TypeError(f"features must be floating point; got {features.dtype}")
-    if features.ndim != 2:
-        raise ValueError(f"features must be (stimulus, feature); got shape {tuple(features.shape)}")
-    if labels.shape != features.shape[:1]:
-        raise ValueError(f"{len(features)} rows of features but labels of shape {tuple(labels.shape)}")
-    if labels.is_floating_point() or labels.is_complex():
-        raise ValueError(f"labels must be integers; got {labels.dtype}")
-    check_devices(features=features)
-    check_devices(labels=labels)
-
-
-def class_centers(features: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Mean of each class and number of its members; the mean of an absent class is 0.
-
-    Args:
-        features: (stimulus, feature).
-        labels: (stimulus,), integers in ``range(num_classes)``.
-        num_classes: C.
-
-    Returns:
-        Centres (class, feature) and counts (class,).
-
-    Raises:
-        ValueError: If shapes don't match or a label is out of range.
-
-    Example:
-        >>> class_centers(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([0, 0, 1]), 2)
-        (tensor([[2.],
-                [5.]]), tensor([2., 1.]))
-    """
-    check_features(features, labels)
-    check_labels(labels, num_classes)
-    counts = features.new_zeros(num_classes).index_add(0, labels, features.new_ones(len(labels)))
-    sums = features.new_zeros(num_classes, features.shape[1]).index_add(0, labels, features)
-    return sums / counts.clamp_min(1)[:, None], counts
-
-
-def check_labels(labels: Tensor, num_classes: int) -> None:
-    """Refuse labels outside ``range(num_classes)``.
-
-    Raises:
-        ValueError: Naming the label that is out of range.
-    """
-    if len(labels) and not bool(((labels >= 0) & (labels < num_classes)).all()):
-        low, high = int(labels.min()), int(labels.max())
-        raise ValueError(
-            f"labels run from {low} to {high}, but there are {num_classes} classes (0 to {num_classes - 1})"
-        )
-
-
-def group_by_class(labels: Tensor, num_classes: int) -> tuple[Tensor, int]:
-    """Where each sample goes in a (class, position) grid, and the grid's width."""
-    counts = labels.bincount(minlength=num_classes)
-    order = labels.argsort(stable=True)
-    starts = counts.cumsum(0) - counts
-    position = torch.empty_like(labels)
-    position[order] = torch.arange(len(labels), device=labels.device) - starts[labels[order]]
-    return position, int(counts.max())
 
 
 def _compact(labels: Tensor) -> tuple[Tensor, int]:
@@ -208,8 +141,7 @@ def effective_rank(
     Source:
         Roy and Vetterli 2007, *EUSIPCO*.
     """
-    if spectrum not in ("singular", "variance"):
-        raise ValueError(f'spectrum must be "singular" or "variance"; got {spectrum!r}')
+    check_choice("spectrum", spectrum, ("singular", "variance"))
     values = []
     for group in _clouds(features, labels):
         s = torch.linalg.svdvals(group)

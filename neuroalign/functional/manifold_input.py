@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from neuroalign.functional.manifold import check_features
+from neuroalign.functional.checks import check_features
 
 
 def stack_manifolds(manifolds: Sequence[Tensor] | Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor, int]:
@@ -53,18 +53,6 @@ def _joined(manifolds: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     features = torch.cat(list(manifolds))
     check_features(features, owner)
     return features, owner
-
-
-def check_finite(features: Tensor) -> None:
-    """Refuse NaN and infinite values.
-
-    Raises:
-        ValueError: Naming the first row that holds one.
-    """
-    finite = features.isfinite()
-    if not bool(finite.all()):
-        row = int((~finite).nonzero()[0, 0])
-        raise ValueError(f"features hold NaN or infinite values (first in row {row}); remove those rows first")
 
 
 def result_dtype(features: Tensor) -> torch.dtype:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from neuroalign.functional.manifold import check_features, class_centers, group_by_class
-from neuroalign.functional.manifold_input import check_finite, stack_manifolds
+from neuroalign.functional.checks import check_features, check_finite
+from neuroalign.functional.classes import class_centers, group_by_class
+from neuroalign.functional.manifold_input import stack_manifolds
 
 _ELEMENTS = 1 << 23  # of one block of features in float64: 64 MiB
 

@@ -7,7 +7,8 @@ import warnings
 import torch
 from torch import Tensor
 
-from neuroalign.functional.gram import center, check_enough, check_valid, prepare, shared
+from neuroalign.functional.checks import check_enough
+from neuroalign.functional.missing import center, check_valid, prepare, shared
 from neuroalign.functional.variation import unit_range
 
 

@@ -8,16 +8,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from neuroalign.functional.checks import check_choice, check_enough, check_infinite, widen
 from neuroalign.functional.dissimilarity import Dissimilarity, check_dissimilarity, dissimilarities, square_rdm, upper
-from neuroalign.functional.gram import (
-    check_choice,
-    check_enough,
-    check_infinite,
-    check_valid,
-    double_centered,
-    prepare,
-    widen,
-)
+from neuroalign.functional.gram import double_centered
+from neuroalign.functional.missing import check_valid, prepare
 from neuroalign.functional.repeats import average_repeats, count_stimuli, group_valid_rows
 from neuroalign.functional.variation import unit_magnitude
 

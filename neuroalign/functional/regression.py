@@ -8,19 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from neuroalign.functional.checks import all_finite, check_enough, check_infinite, check_sets, widen
 from neuroalign.functional.correlation import masked_correlation
-from neuroalign.functional.gram import (
-    all_finite,
-    check_enough,
-    check_infinite,
-    check_sets,
-    check_valid,
-    gram,
-    prepare,
-    shared,
-    uniform,
-    widen,
-)
+from neuroalign.functional.gram import gram
+from neuroalign.functional.missing import check_valid, prepare, shared, uniform
 from neuroalign.functional.variation import odd_unit, unit_range
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)

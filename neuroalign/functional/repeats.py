@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neuroalign.functional.devices import check_devices
-from neuroalign.functional.gram import shared
+from neuroalign.functional.checks import check_devices
+from neuroalign.functional.missing import shared
 
 
 def check_identities(stimulus: Tensor, num_rows: int) -> None:
@@ -55,7 +55,7 @@ def group_rows(stimulus: Tensor) -> Tensor | None:
 
 
 def group_valid_rows(stimulus: Tensor | None, target: Tensor, weight: Tensor | None = None) -> Tensor | None:
-    """As :func:`group_rows`, of those rows alone that :func:`neuroalign.functional.gram.prepare` keeps.
+    """As :func:`group_rows`, of those rows alone that :func:`neuroalign.functional.missing.prepare` keeps.
 
     Args:
         stimulus: (row,) integer identities; None if no stimulus occurs twice.

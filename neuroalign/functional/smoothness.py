@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from neuroalign.functional.checks import check_choice
 from neuroalign.functional.logits import cross_entropy, margin
 from neuroalign.functional.norms import Norm, length, steepest
 
@@ -16,11 +17,10 @@ SmoothnessLoss = Literal["ce", "margin"]
 
 
 def _loss(logits: Tensor, labels: Tensor, loss: SmoothnessLoss) -> Tensor:
+    check_choice("loss", loss, get_args(SmoothnessLoss))
     if loss == "ce":
         return cross_entropy(logits, labels)
-    if loss == "margin":
-        return margin(logits, labels)
-    raise ValueError(f"loss must be 'ce' or 'margin'; got {loss!r}")
+    return margin(logits, labels)
 
 
 def _logits(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neuroalign.functional.manifold import check_features
+from neuroalign.functional.checks import check_features
+from neuroalign.functional.directions import leading_directions
 from neuroalign.functional.variation import power_of_two
 
 
@@ -85,11 +86,7 @@ def subspace_overlap(features: Tensor, labels: Tensor, *, variance: float = 0.9)
     features = features / power_of_two(features)
     for label in labels.unique():
         x = features[labels == label]
-        _, s, vh = torch.linalg.svd(x - x.mean(0), full_matrices=False)
-        s = torch.where(s > max(x.shape) * torch.finfo(s.dtype).eps * x.abs().max(), s, 0)
-        energy = s.square().cumsum(0)
-        rank = int((energy < variance * energy[-1] * (1 - 1e-6)).sum()) + 1 if float(energy[-1]) > 0 else 0
-        bases.append(vh[:rank])
+        bases.append(leading_directions(x - x.mean(0), variance, size=x.abs().max()))
     ranks = torch.tensor([len(b) for b in bases], device=features.device)
     joint = torch.cat(bases)
     owner = torch.nn.functional.one_hot(

@@ -7,8 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from neuroalign.functional.devices import check_devices
-from neuroalign.functional.gram import all_finite, check_choice, widen
+from neuroalign.functional.checks import all_finite, check_choice, check_devices, widen
 from neuroalign.functional.variation import power_of_two, unit_magnitude
 
 Similarity = Literal["dot", "cosine", "sqeuclidean"]

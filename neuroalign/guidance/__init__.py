@@ -1,4 +1,4 @@
-"""What pulls a network toward a brain, and the controls that tell whether it was the brain that helped."""
+"""Guidance, which makes a network more like a brain, and controls that show whether it was the brain that helped."""
 
 from neuroalign.guidance.controls import LabelOnlyGuidance, ShuffledGuidance
 from neuroalign.guidance.gradient_scale import gradient_scale, match_gradient_scale

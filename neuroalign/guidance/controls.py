@@ -1,4 +1,4 @@
-"""Controls: guidance with something taken away, to see whether that something mattered.
+"""Controls: guidance from which one thing is removed, to see whether that thing mattered.
 
 ====================  ===============================================================================================
 control               how
@@ -8,14 +8,14 @@ random                ``PredictedGuidance({"V4": StandardizedPredictor(untrained
 shuffled fit          a predictor fitted to ``responses.shuffled(seed)``: same features, wrong responses; the strictest
 shuffled images       ``ShuffledGuidance(guidance, images=images)``: the target of one fixed other image of the data set
 within class          ``ShuffledGuidance(guidance, images=images, labels=labels, within_class=True)``: one of its class
-shuffled in a batch   ``ShuffledGuidance(guidance)``: another image's target in every batch, which is noise and no target
+shuffled in a batch   ``ShuffledGuidance(guidance)``: another image's target in every batch, so noise rather than a target
 label only            ``LabelOnlyGuidance(num_classes, {"V4": num_voxels})``: a target for each class
 random geometry       ``ManifoldGuidance({"V4": manifolds.randomized(seed)})``
 no brain              ``ManifoldGuidance({"V4": NonNeuralManifoldLoss()})``
 ====================  ===============================================================================================
 
-Losses of controls differ in size from those of the treatment: :func:`neuroalign.guidance.match_gradient_scale` has a control
-pull at the network as hard as the treatment does.
+Losses of controls differ in size from those of the treatment. :func:`neuroalign.guidance.match_gradient_scale` gives the
+control's gradient the scale of the treatment's gradient.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.config import build, describe
-from neuroalign.functional.manifold import check_labels, class_centers
+from neuroalign.functional.checks import check_labels
+from neuroalign.functional.classes import class_centers
 from neuroalign.guidance.responses import MeasuredGuidance, TargetGuidance, class_labels
 from neuroalign.types import Batch
 
 
 def cyclic_permutation(n: int, seed: int) -> Tensor:
-    """A seeded permutation of one cycle, so that for n > 1 nothing stays in its place (Sattolo's algorithm)."""
+    """A seeded permutation that is one cycle, so that for n > 1 nothing keeps its place (as in Sattolo's algorithm)."""
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     permutation = torch.empty(n, dtype=torch.long)
     permutation[order] = order.roll(-1)
@@ -41,7 +42,7 @@ def cyclic_permutation(n: int, seed: int) -> Tensor:
 
 
 def _permute_within(groups: Tensor, seed: int) -> Tensor:
-    """For every position another one of its group, by one cycle through each group; -1 for a group of one."""
+    """For every position another position of its group, by one cycle through each group; -1 in a group of one."""
     partner = torch.full((len(groups),), -1)
     order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed))
     order = order[groups.cpu()[order].argsort(stable=True)]
@@ -53,34 +54,35 @@ def _permute_within(groups: Tensor, seed: int) -> Tensor:
 
 
 class ShuffledGuidance(TargetGuidance):
-    """Guidance whose targets belong to other images: everything is kept but the link from image to response.
+    """Guidance whose targets belong to other images: only the link from image to response is removed.
 
     With ``images``, an image gets the target of one fixed other image of the data set, found by the batch's
-    ``stimulus``. Within a batch (the default), the targets of the batch change places, always by the same permutation for a
-    batch size; no image keeps its own. Prefer ``images`` as the control: an image keeps its wrong target, so that there
-    is as much to learn as from the right one. Within a batch it is another one every time, and the best answer to all of them
-    is their mean.
+    ``stimulus``. Without (the default), the targets are exchanged within the batch, by one permutation per batch size; no
+    image keeps its own target. Prefer ``images`` as the control: an image always has the same wrong target, so that it can be
+    learned as well as the right one. Within a batch the wrong target changes every time, and the best prediction is the mean
+    of all targets.
 
-    An image that is alone (the only one of its batch, or of its class) has nobody's target to take; its target is NaN,
-    and it drops out of the loss. Within the classes of a batch many are alone: of 32 images of 100 equal classes a share of
-    .73, about :math:`(1 - 1/C)^{B-1}` for C classes and B images. With ``images``, only one that is alone of its class in the
-    whole data set is.
+    An image without a partner (the only one of its batch, or of its class) has the target NaN and drops out of the loss.
+    Within the classes of a batch many images have no partner: a share of .73 for 32 images of 100 equally frequent classes,
+    and about :math:`(1 - 1/C)^{B-1}` for B images of C classes. With ``images``, only an image that is the only one of its
+    class in the whole data set has none.
 
     Args:
         guidance: The guidance to shuffle.
-        seed: Of the permutation.
+        seed: Seed of the permutation.
         within_class: Exchange only among images of one class, so that the class's mean target is kept.
-        images: (stimulus, channel, height, width), the data set's images in the order of ``stimulus``.
-        labels: (stimulus,), theirs; needed with both ``images`` and ``within_class``.
+        images: (stimulus, channel, height, width) in [0, 1], the data set's images in the order of ``stimulus``; None
+            exchanges targets within the batch.
+        labels: (stimulus,), class of each of ``images``; needed with both ``images`` and ``within_class``.
 
     Attributes:
-        last_dropped: Share of the last batch's images that had nobody's target to take, a scalar tensor; None before the
-            first. A task of ours logs it for each head, as ``alignment/<layer>/<region>/dropped``.
+        last_dropped: Share of the last batch's images that had no partner, a scalar tensor; None before the first batch. The
+            tasks log it per head, as ``alignment/<layer>/<region>/dropped``.
 
     Raises:
         TypeError: If the guidance has no target responses.
-        ValueError: If labels are needed and missing; or, on the first batch, if there is no ``stimulus`` though ``images``
-            were given, or the guidance is a :class:`MeasuredGuidance`, whose responses other images don't change.
+        ValueError: If labels are needed and missing. On the first batch: if ``images`` were given and the batch has no
+            ``stimulus``, or if the guidance is a :class:`MeasuredGuidance`, whose responses don't depend on images.
 
     Example:
         >>> from neuroalign import MeasuredGuidance
@@ -127,7 +129,7 @@ class ShuffledGuidance(TargetGuidance):
             guidance=guidance,
             seed=seed,
             within_class=within_class,
-            images=images,  # a tensor has no description: such a control must be given again
+            images=images,  # a tensor can't be described: after loading, give such a control again
         )
 
     @property
@@ -136,20 +138,20 @@ class ShuffledGuidance(TargetGuidance):
         return self.guidance.heads_guided
 
     def held_out_targets(self, batch: Batch) -> dict[str, Tensor]:
-        """Targets of other images of the batch; none where they are of a data set, which is the training set."""
+        """Targets of other images of the batch; none if ``images`` were given, because those are training images."""
         return {} if self.images is not None else super().held_out_targets(batch)
 
     def ceiling_of(self, head: str) -> Tensor | None:
-        """That of the wrapped guidance."""
+        """Noise ceiling (voxel,) of the wrapped guidance's targets for a head; None if there is none."""
         return self.guidance.ceiling_of(head)
 
     def targets(self, batch: Batch) -> dict[str, Tensor]:
-        """The wrapped guidance's targets, of other images."""
+        """Targets (stimulus, voxel) by head, those of the wrapped guidance for other images."""
         if self.images is not None:
             if isinstance(self.guidance, MeasuredGuidance):
                 raise ValueError(
-                    "measured responses come with the batch, so other images don't change them: leave images out, or shuffle "
-                    "the responses that the DataModule gets"
+                    "measured responses come with the batch and don't depend on images: leave images out, or shuffle the "
+                    "responses that the DataModule gets"
                 )
             if "stimulus" not in batch:
                 raise ValueError("a batch needs 'stimulus' to find the other image in the data set")
@@ -169,15 +171,15 @@ class ShuffledGuidance(TargetGuidance):
 
 
 class LabelOnlyGuidance(TargetGuidance):
-    """One fixed target a class: all that a label could tell, in the shape of responses.
+    """One fixed target per class: it has the shape of responses but holds no more than the label.
 
     The default targets are random prototypes (standard normal), so that no response enters at all.
-    :meth:`from_predictor` makes them the class means of a predictor instead.
+    :meth:`from_predictor` uses the class means of a predictor instead.
 
     Args:
-        num_classes: C.
-        num_outputs: Number of voxels of each head.
-        seed: Of the prototypes.
+        num_classes: Number of classes.
+        num_outputs: Number of voxels per head, by the head's name.
+        seed: Seed of the prototypes.
         loss: A measure's name or a loss ``(preds, target) -> scalar``.
 
     Example:
@@ -213,7 +215,7 @@ class LabelOnlyGuidance(TargetGuidance):
     def from_predictor(
         cls, head: str, predictor: nn.Module, images: Tensor, labels: Tensor, *, loss: str | nn.Module = "mse"
     ) -> LabelOnlyGuidance:
-        """Prototypes that are a predictor's mean responses to each class of labelled images."""
+        """Guidance whose prototypes are a predictor's mean responses to the images of each class."""
         num_classes = int(labels.max()) + 1
         device = next((p.device for p in predictor.parameters()), images.device)
         responses = torch.cat([predictor(batch.to(device)) for batch in images.split(256)])

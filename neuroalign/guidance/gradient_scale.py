@@ -1,4 +1,4 @@
-"""How hard a guidance pulls at a network, and controls that pull as hard as the treatment they are compared with."""
+"""Size of the gradient of a guidance, and controls whose gradient is scaled to that of their treatment."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def gradient_scale(guidance: nn.Module, network: nn.Module, batches: Iterable[An
 
     .. math:: \sqrt{\mathrm{mean}_b\, |\partial L_b / \partial\theta|^2}
 
-    over batches b, with L the sum of the guidance's terms and :math:`\theta` all weights of ``network.trunk`` (of the whole
-    network where it has none): what the shared features feel, whatever the units of the loss. The network is in training
-    mode meanwhile; weights, running statistics and random state are left as they were.
+    over batches b, where L is the sum of the guidance's terms and :math:`\theta` are all weights of ``network.trunk`` (of the
+    whole network if it has no trunk). It measures the effect on the shared features, whatever the units of the loss. The
+    network is in training mode during the measurement; weights, running statistics and random state don't change.
 
     Args:
         guidance: Called as ``guidance(responses, batch)``; returns terms by name.
         network: A :class:`neuroalign.GuidedNetwork`, or any module called as ``network(images, with_responses=True)``.
         batches: Batches as in training, such as a loader.
-        num_batches: At most so many of them.
+        num_batches: Largest number of batches to use.
 
     Raises:
         ValueError: If there is no batch, or the gradient is not finite.
@@ -44,7 +44,7 @@ def gradient_scale(guidance: nn.Module, network: nn.Module, batches: Iterable[An
         raise ValueError(f"num_batches must be at least 1; got {num_batches}")
     parameters = [p for p in getattr(network, "trunk", network).parameters() if p.requires_grad]
     if not parameters:
-        raise ValueError("nothing of the network's trunk is trained (requires_grad), so no gradient reaches it")
+        raise ValueError("no weight of the network's trunk is trained (requires_grad), so no gradient reaches it")
     device, squares = parameters[0].device, []
     with _left_alone(network, guidance, device), torch.enable_grad():
         for batch in itertools.islice(batches, num_batches):
@@ -64,23 +64,23 @@ def gradient_scale(guidance: nn.Module, network: nn.Module, batches: Iterable[An
 def match_gradient_scale(
     control: nn.Module, treatment: nn.Module, network: nn.Module, batches: Iterable[Any], *, num_batches: int = 8
 ) -> WeightedGuidance:
-    """A control that pulls at the network's trunk as hard as the treatment does.
+    """A control whose gradient in the network's trunk has the size of the treatment's gradient.
 
     The same alpha means little for two guidances whose losses differ in size: a control with a larger gradient leaves less
-    to the task, one with a smaller gradient is no control at all. The control's terms are multiplied by
-    ``gradient_scale(treatment, ...) / gradient_scale(control, ...)``. Both are measured on the network as it is: give the
-    one that training starts from, and the first batches, since later the two depend on what was learned. The factor is a
-    number that stays, stored with the control in a checkpoint; in training on several processes make it before they start.
+    to the task, and a control with a smaller gradient is no control at all. The control's terms are multiplied by
+    ``gradient_scale(treatment, ...) / gradient_scale(control, ...)``. Both are measured on the network as given: give the
+    network before training and the first batches, since later both sizes depend on what was learned. The factor is constant
+    and is stored with the control in a checkpoint. In training on several processes, compute it before they start.
 
     Args:
         control: The guidance to scale.
         treatment: The guidance to compare it with.
-        network: The network before training; it is left as it was.
+        network: The network before training; it is not changed.
         batches: The first batches of training.
-        num_batches: At most so many of them.
+        num_batches: Largest number of batches to use.
 
     Returns:
-        The control with that factor as the weight of every term, ``weights["*"]``.
+        The control with this factor as the weight of every term, ``weights["*"]``.
 
     Raises:
         ValueError: If a gradient is 0 or not finite, or there is no batch.
@@ -109,7 +109,7 @@ def match_gradient_scale(
 
 @contextmanager
 def _left_alone(network: nn.Module, guidance: nn.Module, device: torch.device) -> Iterator[None]:
-    """The network in training mode, guidance that remembers nothing; both, and the random state, as before at the end."""
+    """Put the network in training mode and the guidance in eval mode (it then updates nothing); restore all at the end."""
     modes = {m: m.training for module in (network, guidance) for m in module.modules()}
     buffers = {b: b.clone() for b in network.buffers()}
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

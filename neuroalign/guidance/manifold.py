@@ -1,4 +1,4 @@
-"""Guidance by geometry: only the size and the directions of a region's category manifolds."""
+"""Guidance by geometry: it uses only the size and the directions of a region's category manifolds."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class ManifoldGuidance(nn.Module):
     Args:
         manifolds: By the head's name: category manifolds, the path of a file of them, or any loss with
             ``terms(embedding, labels)`` and ``weights``, such as :class:`NonNeuralManifoldLoss` (the control).
-        radius_weight: Weight of the radius term of losses made here.
-        subspace_weight: Weight of the subspace term of losses made here.
-        deviations_from: What deviations the subspace term of losses made here measures; see
+        radius_weight: Weight of the radius term, for the losses that are made here from manifolds.
+        subspace_weight: Weight of the subspace term, for the same losses.
+        deviations_from: Point from which the subspace term of the same losses measures deviations; see
             :class:`neuroalign.ManifoldGuidanceLoss`.
 
     Raises:

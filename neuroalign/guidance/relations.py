@@ -27,20 +27,21 @@ def _stimuli(batch: Batch) -> Tensor:
 
 
 class RDMGuidance(nn.Module):
-    """Match the dissimilarities of a region, where nothing else of it is known.
+    """Match the dissimilarities of a region, for cases in which nothing else is known about the region.
 
-    Called as ``guidance(preds, batch)``; reads the batch's ``stimulus``, returns the terms as ``<head>/rsa``. Images whose
-    stimulus is not among an RDM's ``stimuli`` have no target; without ``stimuli``, where the rows are 0, 1, 2, ..., they are
-    an error. ``last_valid`` says by term whether the last batch held three that have one.
+    Called as ``guidance(preds, batch)``; reads the batch's ``stimulus``, returns the terms as ``<head>/rsa``. An image whose
+    stimulus is not among an RDM's ``stimuli`` has no target. For an RDM without ``stimuli``, whose rows are 0, 1, 2, ..., a
+    stimulus without a row is an error. ``last_valid`` says by term whether the last batch had at least three images with a
+    target.
 
     Args:
-        rdms: By the head's name: an :class:`RDMAlignmentLoss`, or what it takes as ``rdm``.
-        **options: Of the losses made here, such as ``stimuli``.
+        rdms: By the head's name: an :class:`RDMAlignmentLoss`, or a value for its argument ``rdm``.
+        **options: Options of the losses that are made here, such as ``stimuli``.
 
     Raises:
-        TypeError: If the batch's ``stimulus`` is no tensor of integers.
-        ValueError: On the first batch, if the network has no head of that name or the batch no ``stimulus``; for a stimulus
-            that an RDM without ``stimuli`` has no row for.
+        TypeError: If the batch's ``stimulus`` is not a tensor of integers.
+        ValueError: On the first batch, if the network has no head of that name or the batch has no ``stimulus``; on any
+            batch, if an RDM without ``stimuli`` has no row for a stimulus.
 
     Example:
         >>> from neuroalign.functional import rdm
@@ -54,7 +55,7 @@ class RDMGuidance(nn.Module):
         made = {h: r if isinstance(r, nn.Module) else RDMAlignmentLoss(r, **options) for h, r in rdms.items()}
         self.losses = nn.ModuleDict(made)
         self.last_valid: dict[str, Tensor] = {}
-        self.config = None  # an RDM is no plain value
+        self.config = None  # an RDM is not a plain value
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -78,17 +79,17 @@ class OddOneOutGuidance(nn.Module):
     """Make people's odd-one-out choices likely under the similarities of a head's outputs.
 
     Called as ``guidance(preds, batch)``; of all triplets it takes those whose three objects are in the batch (of this
-    process), by ``stimulus``. With objects far more numerous than a batch that is few: then sample batches by triplets.
-    ``last_valid`` says by term whether the last batch held any.
+    process), by ``stimulus``. If there are many more objects than images per batch, few triplets remain: then sample batches
+    by triplets. ``last_valid`` says by term whether the last batch had any triplet.
 
     Args:
         head: Name of the head whose outputs are the embeddings.
-        triplets: (triplet, 3) stimulus identities, the odd one in the last column.
+        triplets: (triplet, 3) stimulus identities; the last column holds the odd one.
         loss: An :class:`OddOneOutLoss`, or None for its defaults.
 
     Raises:
-        ValueError: If the triplets are of another shape; on the first batch, if the network has no such head or the
-            batch no ``stimulus``.
+        ValueError: If the triplets have another shape; on the first batch, if the network has no such head or the batch has
+            no ``stimulus``.
 
     Example:
         >>> guidance = OddOneOutGuidance("IT", torch.tensor([[10, 11, 12], [10, 12, 99]]))
@@ -108,7 +109,7 @@ class OddOneOutGuidance(nn.Module):
         self.register_buffer("triplets", triplets.long())
         self.loss = OddOneOutLoss() if loss is None else build(loss, nn.Module)
         self.last_valid: dict[str, Tensor] = {}
-        self.config = None  # triplets are no plain value
+        self.config = None  # triplets are not a plain value
 
     @property
     def terms(self) -> tuple[str, ...]:

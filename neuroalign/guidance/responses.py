@@ -1,4 +1,4 @@
-"""Guidance by responses: match what a predictor says a region would answer, or what was measured."""
+"""Guidance by responses: match a region's responses, predicted by a predictor or measured."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ _NORMALIZED = (
 
 
 def check_heads(preds: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> None:
-    """Refuse guidance of a head that the network doesn't have."""
+    """Refuse guidance of a head that the network doesn't have.
+
+    Raises:
+        ValueError: If a name in ``wanted`` is not in ``preds``.
+    """
     for name in wanted:
         if name not in preds:
             raise ValueError(
@@ -33,10 +37,10 @@ def check_heads(preds: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> None:
 
 
 def class_labels(batch: Batch) -> Tensor:
-    """A batch's labels (stimulus,), where guidance depends on an image's class.
+    """A batch's labels (stimulus,), for guidance that depends on an image's class.
 
     Raises:
-        ValueError: If they are soft: an image of two classes has neither's target.
+        ValueError: If they are soft: an image of two classes has the target of neither.
     """
     labels = batch["label"]
     if labels.ndim != 1 or labels.is_floating_point():
@@ -59,19 +63,20 @@ def _name(loss: nn.Module) -> str:
 
 
 class TargetGuidance(nn.Module, ABC):
-    """Guidance toward target responses: subclasses say in :meth:`targets` where these come from.
+    """Base class of guidance toward target responses: subclasses return the targets from :meth:`targets`.
 
     Called as ``guidance(preds, batch)`` with the network's responses by head and the batch; returns the loss terms by
-    name, ``<head>/<measure>``. Where the batch names its ``stimulus``, a comparison of sets is told which rows are of one.
-    Knows no trainer: use it in any LightningModule or plain loop.
+    name, ``<head>/<measure>``. If the batch has ``stimulus``, a loss that compares sets gets it, to know which rows are of
+    one stimulus. Depends on no trainer: use it in any LightningModule or plain loop.
 
     Args:
-        loss: A measure's name or a loss ``(preds, target) -> scalar``; or one by each head's name. Losses that learn or
-            remember (and noise ceilings, which have a region's voxels) need one for each head.
+        loss: A measure's name or a loss ``(preds, target) -> scalar``; or one of these per head, by the head's name. Losses
+            with learned weights or running averages, and losses with a noise ceiling (one value per voxel of the region),
+            need one loss per head.
 
     Attributes:
-        last_valid: By the term's name whether the last call had something to compare, a scalar bool tensor. Where it had
-            not, because too many responses are missing, the term is 0 and keeps its graph: no perfect alignment.
+        last_valid: By the term's name whether the last call had something to compare, a scalar bool tensor. If not, because
+            too many responses are missing, the term is 0 and keeps its graph; that 0 doesn't mean perfect alignment.
     """
 
     def __init__(self, loss: LossLike | Mapping[str, LossLike] = "mse") -> None:
@@ -87,14 +92,14 @@ class TargetGuidance(nn.Module, ABC):
         """Target responses (stimulus, voxel) by head; NaN where there is none."""
 
     def held_out_targets(self, batch: Batch) -> dict[str, Tensor]:
-        """The targets of a validation or test batch by head; none where such a batch has none."""
+        """Targets (stimulus, voxel) of a validation or test batch by head; empty if such a batch has none."""
         try:
             return self.targets(batch)
-        except (KeyError, ValueError):  # of measured responses, mostly: they are there in training alone
+        except (KeyError, ValueError):  # mostly measured responses, which only training batches have
             return {}
 
     def ceiling_of(self, head: str) -> Tensor | None:
-        """Noise ceiling (voxel,) of a head's targets, where they are measured and it is known."""
+        """Noise ceiling (voxel,) of a head's targets; None if they are not measured or it is not known."""
         return None
 
     def forward(self, preds: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
@@ -103,14 +108,14 @@ class TargetGuidance(nn.Module, ABC):
         check_heads(preds, targets)
         if len(targets) > 1 and getattr(self.loss, "stateful", False):
             raise ValueError(
-                f"the loss {self.loss.name!r} learns or remembers, so each of the heads {sorted(targets)} needs its own: "
-                "loss={head: NeuralAlignmentLoss(...), ...}"
+                f"the loss {self.loss.name!r} has a state of its own, so each of the heads {sorted(targets)} needs its own "
+                "loss: loss={head: NeuralAlignmentLoss(...), ...}"
             )
         terms, self.last_valid = {}, {}
         for head, target in targets.items():
             loss = self.loss_of(head)
             term = f"{head}/{_name(loss)}"
-            known = "stimulus" in batch and getattr(loss, "compares_sets", False)  # rows of one stimulus say nothing
+            known = "stimulus" in batch and getattr(loss, "compares_sets", False)  # pairs of one stimulus don't count
             more = (batch["stimulus"],) if known else ()
             terms[term] = loss(preds[head], target, *more)
             valid = getattr(loss, "last_valid", None)
@@ -127,12 +132,12 @@ class TargetGuidance(nn.Module, ABC):
 
     @property
     def heads_guided(self) -> tuple[str, ...] | None:
-        """Names of the heads that get a target; None if only the batch tells."""
+        """Names of the heads that get a target; None if they depend on the batch."""
         return None
 
     @property
     def terms(self) -> tuple[str, ...] | None:
-        """Names of the terms, None if only the batch tells."""
+        """Names of the terms; None if they depend on the batch."""
         heads = self.heads_guided
         return None if heads is None else tuple(f"{head}/{_name(self.loss_of(head))}" for head in heads)
 
@@ -142,21 +147,22 @@ def _describable(loss: nn.Module) -> nn.Module | dict[str, nn.Module]:
 
 
 class PredictedGuidance(TargetGuidance):
-    """Neural guidance: match what a frozen predictor says a region would answer to the very images of the batch.
+    """Neural guidance: match the responses to the batch's images that a frozen predictor predicts for a region.
 
     Args:
-        predictors: A predictor (images to responses) for each head it guides, by the head's name; a path is read with
-            :meth:`NeuralPredictor.load`. They are frozen: eval mode, no gradients, buffers unmoved. One that guides several
-            heads (of several layers) runs once a batch.
-        loss: A measure's name or a loss ``(preds, target) -> scalar``, or one by each head's name; the paper's is "mse".
+        predictors: One predictor (images to responses) per head that it guides, by the head's name; a path is read with
+            :meth:`NeuralPredictor.load`. Predictors are frozen: eval mode, no gradients, fixed buffers. A predictor that
+            guides several heads (on several layers) runs once per batch.
+        loss: A measure's name or a loss ``(preds, target) -> scalar``, or one of these per head, by the head's name; the
+            paper uses "mse".
 
     Attributes:
-        checks_images: Whether the next batch's images must be in [0, 1]; True until one was looked at. A task of ours looks
-            at images itself.
+        checks_images: Whether to check that the next batch's images are in [0, 1]; True until one batch was checked. The
+            tasks check images themselves.
 
     Raises:
-        ValueError: On the first batch, if the network has no head of that name, or images are not in [0, 1] (normalised,
-            perhaps: a predictor normalises by itself, and would predict responses to other images).
+        ValueError: On the first batch, if the network has no head of that name, or images are not in [0, 1] (perhaps because
+            they are normalised: a predictor normalises by itself, so it would predict responses to other images).
 
     Example:
         >>> from neuroalign import GuidedNetwork, NeuralPredictor
@@ -201,7 +207,7 @@ class PredictedGuidance(TargetGuidance):
         return tuple(self.predictors)
 
     def targets(self, batch: Batch) -> dict[str, Tensor]:
-        """Predicted responses to the batch's images, by head."""
+        """Predicted responses (stimulus, voxel) to the batch's images, by head."""
         if self.checks_images and batch["image"].ndim == 4:
             check_images(batch["image"], if_normalized=_NORMALIZED)
             self.checks_images = False
@@ -213,19 +219,20 @@ class PredictedGuidance(TargetGuidance):
 
 
 class MeasuredGuidance(TargetGuidance):
-    """Match responses that were measured for the very images of the batch; images without any have NaN rows.
+    """Match responses that were measured for the images of the batch; the row of an image without responses is NaN.
 
-    Subjects with different numbers of voxels can share a batch: its ``response`` is as wide as the widest subject's, its
-    ``subject`` says whose each row is, and a head for each subject takes that subject's rows.
+    Subjects with different numbers of voxels can share a batch: its ``response`` is as wide as that of the widest subject,
+    its ``subject`` says which subject each row belongs to, and each subject has a head that takes its rows.
 
     Args:
-        heads: The head that the batch's ``response`` (stimulus, voxel) guides, or for several heads the columns of the
-            response that belong to each: a list of them, or a number n for the first n.
-        loss: A measure's name or a loss ``(preds, target) -> scalar``, or one by each head's name.
-        subjects: By the head's name the subject whose rows it takes, a value of the batch's ``subject`` (stimulus,).
+        heads: Name of the head that the batch's ``response`` (stimulus, voxel) guides. For several heads, by the head's name
+            the columns of the response that belong to it: a list of columns, or a number n for the first n.
+        loss: A measure's name or a loss ``(preds, target) -> scalar``, or one of these per head, by the head's name.
+        subjects: By the head's name the subject whose rows it takes, a value of the batch's ``subject`` (stimulus,); None
+            means that heads take all rows.
 
     Raises:
-        ValueError: If a batch holds no ``response``, or no ``subject`` where heads belong to subjects.
+        ValueError: If a batch has no ``response``, or has no ``subject`` although ``subjects`` were given.
 
     Example:
         >>> guidance = MeasuredGuidance({"V1": [0, 1], "V4": [2]})
@@ -270,16 +277,16 @@ class MeasuredGuidance(TargetGuidance):
         return tuple(self.columns)
 
     def ceiling_of(self, head: str) -> Tensor | None:
-        """The noise ceiling that weights the head's loss."""
+        """Noise ceiling (voxel,) that weights the head's loss; None if there is none."""
         return getattr(self.loss_of(head), "noise_ceiling", None)
 
     def targets(self, batch: Batch) -> dict[str, Tensor]:
-        """Columns of the batch's ``response``, by head; NaN in the rows of other subjects."""
+        """Columns of the batch's ``response`` by head, (stimulus, voxel); NaN in the rows of other subjects."""
         response = batch.get("response")
         if response is None:
             raise ValueError("this batch holds no 'response': give the DataModule responses, or use PredictedGuidance")
         if self.subjects and "subject" not in batch:
-            raise ValueError("heads belong to subjects, but this batch has no 'subject' that says whose each row is")
+            raise ValueError("heads belong to subjects, but this batch has no 'subject' (the subject of each row)")
         width = response.shape[1]
         out = {}
         for head, columns in self.columns.items():
@@ -297,14 +304,14 @@ class MeasuredGuidance(TargetGuidance):
 
 
 def target_guidances(guidance: nn.Module | None) -> list[TargetGuidance]:
-    """The guidances toward target responses that a guidance consists of; what a control wraps is the control's."""
+    """All guidances toward target responses inside a guidance. A control counts as one, without the guidance it wraps."""
     if guidance is None or isinstance(guidance, TargetGuidance):
         return [] if guidance is None else [guidance]
     return [found for child in guidance.children() for found in target_guidances(child)]
 
 
 def valid_terms(guidance: nn.Module | None) -> dict[str, Tensor]:
-    """By name the last call's terms of which a guidance tells whether there was something to compare, and whether."""
+    """By term whether there was something to compare in the last call, for the guidances that report it."""
     found = getattr(guidance, "last_valid", None)
     if guidance is None or isinstance(found, dict):
         return dict(found or {})
@@ -312,7 +319,7 @@ def valid_terms(guidance: nn.Module | None) -> dict[str, Tensor]:
 
 
 def loss_of_term(guidance: nn.Module | None, term: str) -> nn.Module | None:
-    """The loss behind a term of the last call, None where no guidance tells."""
+    """The loss behind a term of the last call; None if no guidance reports it."""
     for module in () if guidance is None else guidance.modules():
         told = getattr(module, "last_valid", None)
         if isinstance(told, dict) and term in told and hasattr(module, "loss_of"):

@@ -1,4 +1,4 @@
-"""Many guidance terms at once: layers x regions x subjects, each with a weight that is fixed, scheduled or learned."""
+"""Weights of many guidance terms (layers x regions x subjects); each weight is fixed, scheduled or learned."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _LARGEST_LOG_VARIANCE = 4.0
 
 @dataclass(frozen=True)
 class Ramp:
-    """A weight that changes over training: ``start`` during the delay, then linearly to ``end``.
+    """A weight that changes over training: ``start`` during the delay, then a linear change to ``end``.
 
     Args:
-        end: The weight at last.
-        delay: Training batches before anything changes.
-        duration: Training batches that the change takes; 0 is a step.
-        start: The weight at first.
+        end: Weight after the change.
+        delay: Number of training batches before the change begins.
+        duration: Number of training batches that the change takes; 0 means a step.
+        start: Weight before the change.
 
     Example:
         >>> ramp = Ramp(delay=100, duration=50)
@@ -46,7 +46,7 @@ class Ramp:
             raise ValueError(f"weights must be at least 0; got {self.start} and {self.end}")
 
     def __call__(self, step: int) -> float:
-        """The weight after so many training batches."""
+        """The weight after ``step`` training batches."""
         if step < self.delay:
             return float(self.start)
         share = 1.0 if self.duration == 0 else min(1.0, (step - self.delay) / self.duration)
@@ -54,33 +54,33 @@ class Ramp:
 
 
 class WeightedGuidance(nn.Module):
-    r"""Several guidances at once, and a weight for each of their terms.
+    r"""Several guidances together, with one weight per term.
 
-    Called as ``guidance(preds, batch)``; returns the weighted terms by name, to be added up. A term's weight is that of
-    the first name or pattern (``*`` and ``?``) that fits it, 1 if none does: a number, or a :class:`Ramp` over the training
-    batches that this module has seen (they are counted in the state dict, so that a resumed run goes on where it was).
+    Called as ``guidance(preds, batch)``; returns the weighted terms by name, to be summed. A term's weight is that of the
+    first name or pattern (``*`` and ``?``) that fits it, and 1 if none fits. A weight is a number, or a :class:`Ramp` over
+    the training batches that this module has seen (their number is in the state dict, so that a resumed run continues).
 
-    ``weights="learned"`` learns a variance :math:`\sigma^2` for each term instead and returns
+    ``weights="learned"`` learns a variance :math:`\sigma^2` per term instead and returns
     :math:`L / (2\sigma^2) + \tfrac12 \log\sigma^2` (homoscedastic uncertainty): terms that stay large get less weight. The
     learned weights are parameters of this module, so give them to the optimiser (the tasks here do). At the optimum
-    :math:`\sigma^2 = L`, so that a term's weight is :math:`1/(2L)` and grows as the term is learned: while the task's own
-    loss keeps the share 1 - alpha, guidance that can be fitted well takes over. ``weigh_task=True`` learns a weight for the
-    task's loss by the same rule, as the source does. :math:`\log\sigma^2` stays in [-4, 4], weights therefore between 0.009
-    and 27. The rule has no minimum for a term that can be negative, which is refused. A term that had nothing to compare in
-    a batch, as its guidance says by ``last_valid``, is left out of that batch and moves no weight.
+    :math:`\sigma^2 = L`, so a term's weight is :math:`1/(2L)` and grows as the term is learned. The task's own loss keeps
+    the share 1 - alpha, so guidance that can be fitted well comes to dominate. ``weigh_task=True`` learns a weight for the
+    task's loss by the same rule, as the source does. :math:`\log\sigma^2` stays in [-4, 4], so weights stay between 0.009
+    and 27. For a term that can be negative the rule has no minimum, so negative terms are refused. A term that had nothing to
+    compare in a batch, as its guidance reports in ``last_valid``, is left out of that batch and changes no weight.
 
     ``last_weights`` holds the factors of the last call by term, and the tasks log them as ``alignment_weight/...``.
 
     Args:
         guidances: One guidance or a list.
-        weights: By term name or pattern, or "learned"; None for 1.
-        terms: Names of all terms, needed by "learned" if a guidance can't tell them before it is called.
+        weights: Weights by term name or pattern, or "learned"; None gives every term the weight 1.
+        terms: Names of all terms; "learned" needs them if a guidance doesn't know its terms before it is called.
         weigh_task: Whether "learned" also learns the weight of the task's own loss: see :meth:`weighted_task`.
 
     Raises:
         TypeError: If a weight is neither a number nor a ramp.
         ValueError: If two guidances return a term of the same name, a pattern fits no term, a weight is negative,
-            "learned" doesn't know the terms or meets a negative one, or ``weigh_task`` without "learned".
+            "learned" doesn't know the terms or gets a negative one, or ``weigh_task`` is set without "learned".
 
     Example:
         >>> from neuroalign import MeasuredGuidance
@@ -151,7 +151,7 @@ class WeightedGuidance(nn.Module):
 
     @property
     def terms(self) -> tuple[str, ...] | None:
-        """Names of the terms, None if a guidance can't tell them before it is called."""
+        """Names of the terms; None if a guidance doesn't know its terms before it is called."""
         names: list[str] = []
         for guidance in self.guidances:
             own = getattr(guidance, "terms", None)
@@ -189,7 +189,7 @@ class WeightedGuidance(nn.Module):
 
     def _learned(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         assert self.log_variance is not None
-        if self.training:  # back into the bounds first: a gradient from outside them would have to do it
+        if self.training:  # the optimiser's last step may have left the bounds
             with torch.no_grad():
                 self.log_variance.clamp_(-_LARGEST_LOG_VARIANCE, _LARGEST_LOG_VARIANCE)
         log_variance = self.log_variance
@@ -214,7 +214,7 @@ class WeightedGuidance(nn.Module):
         return {name: out[name] for name in terms}
 
     def weighted_task(self, loss: Tensor) -> Tensor:
-        """The task's own loss with its learned weight; as it is, unless ``weigh_task``. The tasks here call it.
+        """The task's own loss with its learned weight; unchanged without ``weigh_task``. The tasks here call it.
 
         Raises:
             ValueError: If a weight is learned and the loss is negative.
@@ -230,5 +230,5 @@ class WeightedGuidance(nn.Module):
 
     @property
     def last_valid(self) -> dict[str, Tensor]:
-        """Whether there was anything to compare in the last call, 0-dim bool tensors by term, of guidances that say so."""
+        """By term whether the last call had something to compare (scalar bool tensors), for guidances that report it."""
         return {name: valid for g in self.guidances for name, valid in getattr(g, "last_valid", {}).items()}

@@ -9,19 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.config import describe
-from neuroalign.functional.correlation import check_pair
-from neuroalign.functional.devices import check_devices
-from neuroalign.functional.distributed import gather_batch, reduce_sum, total, world_size
-from neuroalign.functional.gram import (
+from neuroalign.functional.checks import (
     all_finite,
     check_ceiling,
+    check_choice,
+    check_devices,
     check_enough,
     check_infinite,
+    check_pair,
     check_sets,
     has_nan,
-    prepare,
     widen,
 )
+from neuroalign.functional.distributed import gather_batch, reduce_sum, total, world_size
+from neuroalign.functional.missing import prepare
 from neuroalign.functional.repeats import (
     average_repeats,
     check_identities,
@@ -192,8 +193,7 @@ class NeuralAlignmentLoss(nn.Module):
             registered = ((n, m) for n, m in MEASURES.items() if m.function in (measure, type(measure)))
             self._name, known = next(registered, (own, Measure(measure)))
             self._function = measure
-        if voxel_reduction not in ("mean", "sum"):
-            raise ValueError(f"voxel_reduction must be 'mean' or 'sum'; got {voxel_reduction!r}")
+        check_choice("voxel_reduction", voxel_reduction, ("mean", "sum"))
         self.options = options
         self.voxel_reduction = voxel_reduction
         self.distributed = distributed

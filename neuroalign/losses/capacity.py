@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from neuroalign.config import describe
+from neuroalign.functional.checks import check_choice
+from neuroalign.functional.classes import class_centers, group_by_class
 from neuroalign.functional.cone import cone_projection, fills_span
-from neuroalign.functional.manifold import class_centers, group_by_class
 from neuroalign.functional.variation import unit_range
 from neuroalign.losses.labelled import LabelledLoss
 
@@ -90,8 +91,7 @@ class CapacityLoss(LabelledLoss):
         resample: bool = True,
         distributed: bool = True,
     ) -> None:
-        if form not in ("joint", "per_manifold"):
-            raise ValueError(f'form must be "joint" or "per_manifold"; got {form!r}')
+        check_choice("form", form, ("joint", "per_manifold"))
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1; got {num_samples}")
         if not (math.isfinite(kappa) and kappa >= 0):

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from neuroalign.checksums import damaged, load_tensors, stamp_tensors
 from neuroalign.config import describe, refuse_if_described
 from neuroalign.files import whole
-from neuroalign.functional.devices import check_devices
-from neuroalign.functional.manifold import check_features, check_labels, class_centers
+from neuroalign.functional.checks import check_devices, check_features, check_labels
+from neuroalign.functional.classes import class_centers
+from neuroalign.functional.directions import leading_directions
 from neuroalign.functional.variation import power_of_two
 from neuroalign.losses.kernel import RandomFourierFeatures
 
@@ -131,13 +132,7 @@ class CategoryManifolds(nn.Module):
         for c in range(num_classes):
             x = features[labels == c] - centers[c]
             radii.append(x.square().sum(1).mean().sqrt())
-            # The smaller Gram matrix would square the condition number; the thin SVD keeps small directions exact.
-            _, s, vh = torch.linalg.svd(x, full_matrices=False)
-            s = torch.where(s > s.new_tensor(max(x.shape)) * torch.finfo(s.dtype).eps * s[:1], s, 0)
-            energy = s.square().cumsum(0)
-            total = energy[-1]
-            rank = int((energy < variance * total * (1 - 1e-6)).sum()) + 1 if total > 0 else 0
-            bases.append(vh[:rank].T)
+            bases.append(leading_directions(x, variance).T)
         return cls(centers * unit, torch.stack(radii) * unit, *_pad(bases, features), feature_map)
 
     @classmethod

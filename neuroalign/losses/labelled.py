@@ -7,9 +7,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from neuroalign.functional.devices import check_devices
+from neuroalign.functional.checks import check_devices, check_features, check_labels
 from neuroalign.functional.distributed import gather_batch, world_size
-from neuroalign.functional.manifold import check_features, check_labels
 
 
 class LabelledLoss(nn.Module, ABC):

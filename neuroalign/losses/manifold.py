@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from neuroalign.config import build, describe
-from neuroalign.functional.manifold import class_centers, group_by_class
+from neuroalign.functional.classes import class_centers, group_by_class
+from neuroalign.functional.nuclear_norms import nuclear_norms
 from neuroalign.functional.variation import power_of_two, unit_range
 from neuroalign.losses.categories import CategoryManifolds
 from neuroalign.losses.labelled import LabelledLoss, safe_sqrt
@@ -246,9 +247,7 @@ class NonNeuralManifoldLoss(LabelledLoss):
         squared = z.new_zeros(len(present)).index_add(0, labels, x.square().sum(1))
         position, width = group_by_class(labels, len(present))
         grid = z.new_zeros(len(present), width, z.shape[1]).index_put((labels, position), x)
-        s = torch.linalg.svdvals(grid)
-        floor = max(grid.shape[1:]) * torch.finfo(z.dtype).eps * z.detach().abs().amax()
-        nuclear = torch.where(s > floor, s, 0 * s).sum(1)
+        nuclear = nuclear_norms(grid, size=z.abs().amax())
         if not self.normalized:
             radius = (unit * safe_sqrt(squared / counts) - self.radius).relu().mean()
             return {"radius": radius, "nuclear": unit * nuclear.mean()}

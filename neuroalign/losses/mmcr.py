@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from neuroalign.config import describe
+from neuroalign.functional.classes import class_centers, group_by_class
 from neuroalign.functional.distributed import gather_batch, world_size
-from neuroalign.functional.manifold import class_centers, group_by_class
+from neuroalign.functional.nuclear_norms import nuclear_norms
 from neuroalign.functional.variation import unit_magnitude
 from neuroalign.losses.labelled import LabelledLoss
 
@@ -75,16 +76,9 @@ class MMCRLoss(LabelledLoss):
         present, labels = labels.unique(return_inverse=True)
         z = torch.nn.functional.normalize(unit_magnitude(z, 1)[0], dim=1)
         centers, _ = class_centers(z, labels, len(present))
-        terms = {"centroid": -_nuclear(centers[None]).sum()}
+        terms = {"centroid": -nuclear_norms(centers[None]).sum()}
         if self.weights["local"]:
             position, width = group_by_class(labels, len(present))
             grid = z.new_zeros(len(present), width, z.shape[1]).index_put((labels, position), z)
-            terms["local"] = _nuclear(grid).mean()
+            terms["local"] = nuclear_norms(grid).mean()
         return terms
-
-
-def _nuclear(matrices: Tensor) -> Tensor:
-    """Sum of singular values of each; those at rounding level send no gradient."""
-    s = torch.linalg.svdvals(matrices)
-    floor = max(matrices.shape[1:]) * torch.finfo(s.dtype).eps * s.detach().amax()
-    return torch.where(s > floor, s, 0 * s).sum(1)

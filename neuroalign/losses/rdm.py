@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from neuroalign.functional.devices import check_devices
+from neuroalign.functional.checks import check_devices, has_nan, widen
 from neuroalign.functional.dissimilarity import Dissimilarity, dissimilarities, rdm_vectors, square_rdm
 from neuroalign.functional.distributed import gather_batch, world_size
-from neuroalign.functional.gram import has_nan, widen
 from neuroalign.functional.identities import NAMES_REMEDY, find_rows, refuse_unnamed, row_identities
 from neuroalign.functional.rdm_comparison import Comparison, compare_matrices, normalized_rdms, warn_of_cosine
 from neuroalign.functional.repeats import check_identities, count_stimuli, group_rows, mean_rows

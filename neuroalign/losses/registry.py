@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeVar, get_args
 
 from torch import Tensor, nn
 
+from neuroalign.functional.checks import check_choice
+
 AveragesOver = Literal["entry", "stimulus", "voxel", "set"]
 MeasureFunction = Callable[..., Tensor]
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -110,8 +112,7 @@ def register_measure(
         tensor(1.)
         >>> del MEASURES["mae"]
     """
-    if averages_over not in get_args(AveragesOver):
-        raise ValueError(f"averages_over must be one of {get_args(AveragesOver)}; got {averages_over!r}")
+    check_choice("averages_over", averages_over, get_args(AveragesOver))
 
     def decorate(function: _F) -> _F:
         if name in MEASURES:

@@ -14,7 +14,7 @@ from neuroalign.functional.likelihood import weighted_mean
 from neuroalign.functional.matching import soft_matching_terms
 from neuroalign.functional.rdm_comparison import Comparison, check_options, rsa_terms, warn_of_cosine
 from neuroalign.functional.regression import PENALTIES, check_folds, check_penalty, predictivity_terms
-from neuroalign.functional.shape import angle, check_alpha, procrustes_terms
+from neuroalign.functional.shape_distances import angle, check_alpha, procrustes_terms
 from neuroalign.losses.registry import register_measure
 
 

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from neuroalign.functional.checks import check_choice, check_infinite
 from neuroalign.functional.correlation import masked_correlation
-from neuroalign.functional.gram import check_infinite, uniform
 from neuroalign.functional.likelihood import check_counts, gaussian_terms, poisson_terms, weighted_mean
+from neuroalign.functional.missing import uniform
 from neuroalign.functional.variation import unit_magnitude
 from neuroalign.losses.registry import register_measure
 
@@ -39,8 +40,7 @@ class PearsonMeasure(nn.Module):
 
     def __init__(self, over: Literal["stimuli", "voxels"] = "stimuli") -> None:
         super().__init__()
-        if over not in ("stimuli", "voxels"):
-            raise ValueError(f"over must be 'stimuli' or 'voxels'; got {over!r}")
+        check_choice("over", over, ("stimuli", "voxels"))
         self.over = over
         self.averages_over = "voxel" if over == "stimuli" else "stimulus"
         self.min_valid = 3 if over == "stimuli" else 1

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from neuroalign.functional.devices import check_devices
+from neuroalign.functional.checks import check_devices
 
 _DTYPES = (
     torch.float32,

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neuroalign.functional.checks import all_finite
 from neuroalign.functional.dissimilarity import Dissimilarity, rdm, rdm_vectors, square_rdm, upper
-from neuroalign.functional.gram import all_finite
 from neuroalign.functional.identities import NAMES_REMEDY, find_rows, refuse_unnamed, row_identities
 from neuroalign.functional.rdm_comparison import (
     Comparison,

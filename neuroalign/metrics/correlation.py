@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from neuroalign.functional.correlation import check_pair, pearson, pooled_normalized_correlation
-from neuroalign.functional.gram import all_finite, check_ceiling, check_infinite, widen
+from neuroalign.functional.checks import all_finite, check_ceiling, check_choice, check_infinite, check_pair, widen
+from neuroalign.functional.correlation import pearson, pooled_normalized_correlation
 from neuroalign.functional.median import nanmedian
 from neuroalign.functional.variation import extremes, is_constant
 from neuroalign.metrics.base import EpochMetric
@@ -108,11 +108,8 @@ class VoxelCorrelation(EpochMetric):
         self, *, over: Literal["stimuli", "voxels"] = "stimuli", reduction: Reduction = "median", **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        if over not in ("stimuli", "voxels"):
-            raise ValueError(f"over must be 'stimuli' or 'voxels'; got {over!r}")
-        if reduction not in self.reductions:
-            *names, last = map(repr, self.reductions)
-            raise ValueError(f"reduction must be {', '.join(names)} or {last}; got {reduction!r}")
+        check_choice("over", over, ("stimuli", "voxels"))
+        check_choice("reduction", reduction, self.reductions)
         self.over, self.reduction = over, reduction
         self.num_undefined = 0
         self.add_state("moments" if over == "stimuli" else "patterns", [], dist_reduce_fx="cat")

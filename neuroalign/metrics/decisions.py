@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neuroalign.functional.checks import check_devices
 from neuroalign.functional.decisions import count_cues, sixteen_class_probabilities
-from neuroalign.functional.devices import check_devices
 from neuroalign.functional.intervals import wilson
 from neuroalign.metrics.base import EpochMetric, check_tensors
 

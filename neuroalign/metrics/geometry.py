@@ -16,7 +16,7 @@ from neuroalign.functional import (
     separability,
 )
 from neuroalign.functional.capacity import CenterAtMeanError
-from neuroalign.functional.gram import all_finite
+from neuroalign.functional.checks import all_finite, check_choice
 from neuroalign.metrics.base import check_tensors
 from neuroalign.metrics.sampling import sample
 from neuroalign.metrics.stimuli import StimulusMetric
@@ -100,8 +100,7 @@ class ManifoldGeometry(StimulusMetric):
             raise ValueError(f"the geometry of manifolds needs at least 2 classes; got num_classes={num_classes}")
         if num_components is not None and num_components < 1:
             raise ValueError(f"num_components must be at least 1; got {num_components}")
-        if center_correlation not in ("remove", "keep"):
-            raise ValueError(f'center_correlation must be "remove" or "keep"; got {center_correlation!r}')
+        check_choice("center_correlation", center_correlation, ("remove", "keep"))
         self.num_per_class, self.num_classes, self.num_samples = num_per_class, num_classes, num_samples
         self.center_correlation, self.num_components, self.seed = center_correlation, num_components, seed
         self._enough = 0

@@ -6,8 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from neuroalign.functional.devices import check_devices
-from neuroalign.functional.manifold import check_labels
+from neuroalign.functional.checks import check_devices, check_labels
 from neuroalign.metrics.base import check_tensors
 from neuroalign.metrics.stimuli import StimulusMetric
 

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from neuroalign.functional.canonical import cca, pwcca, svcca
+from neuroalign.functional.checks import all_finite, check_ceiling, check_choice, check_infinite, check_sets
 from neuroalign.functional.cka import linear_cka, rbf_cka
 from neuroalign.functional.dissimilarity import Dissimilarity
 from neuroalign.functional.distributed import alone
-from neuroalign.functional.gram import all_finite, check_ceiling, check_infinite, check_sets
 from neuroalign.functional.matching import soft_matching
 from neuroalign.functional.median import nanmedian
 from neuroalign.functional.rdm_comparison import Comparison, check_options, rsa, warn_of_cosine
 from neuroalign.functional.regression import PENALTIES, check_folds, check_penalty, ridge_predictivity
-from neuroalign.functional.shape import check_alpha, procrustes, shape_distance
+from neuroalign.functional.shape_distances import check_alpha, procrustes, shape_distance
 from neuroalign.metrics.stimuli import StimulusMetric
 
 
@@ -159,8 +159,7 @@ class CKA(_WeightedMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(noise_ceiling, **kwargs)
-        if kernel not in ("linear", "rbf"):
-            raise ValueError(f"kernel must be 'linear' or 'rbf'; got {kernel!r}")
+        check_choice("kernel", kernel, ("linear", "rbf"))
         if voxel_corrected and kernel != "linear":
             raise ValueError("the correction for the number of columns is known for the linear kernel only")
         self.kernel, self.debiased = kernel, debiased
@@ -318,8 +317,7 @@ class RidgePredictivity(_WeightedMetric):
         super().__init__(noise_ceiling, **kwargs)
         check_penalty(penalty if isinstance(penalty, (int, float)) else torch.as_tensor(penalty))
         check_folds(3 * num_folds, num_folds)
-        if reduction not in ("median", "mean", "none"):
-            raise ValueError(f"reduction must be 'median', 'mean' or 'none'; got {reduction!r}")
+        check_choice("reduction", reduction, ("median", "mean", "none"))
         self.penalty, self.num_folds, self.reduction = penalty, num_folds, reduction
 
     def _similarity(self, preds: Tensor, target: Tensor) -> Tensor:
@@ -364,8 +362,7 @@ class CCA(_WeightedMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(noise_ceiling, **kwargs)
-        if kind not in ("cca", "svcca", "pwcca"):
-            raise ValueError(f"kind must be 'cca', 'svcca' or 'pwcca'; got {kind!r}")
+        check_choice("kind", kind, ("cca", "svcca", "pwcca"))
         self.kind, self.variance = kind, variance
 
     def _similarity(self, preds: Tensor, target: Tensor) -> Tensor:

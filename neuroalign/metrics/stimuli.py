@@ -7,15 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from neuroalign.functional.identities import first_of_each
 from neuroalign.metrics.base import EpochMetric, check_tensors
-
-
-def first_of_each(index: Tensor) -> Tensor:
-    """Positions of the first occurrence of every index: distributed samplers repeat images to even out."""
-    unique, inverse = index.unique(return_inverse=True)
-    first = torch.full((len(unique),), len(index), dtype=torch.long, device=index.device)
-    positions = torch.arange(len(index), device=index.device)
-    return first.scatter_reduce(0, inverse, positions, "amin").sort().values
 
 
 class Kept(NamedTuple):
@@ -97,7 +90,6 @@ class StimulusMetric(EpochMetric):
         self.refuse_empty(len(index))
         given, other = (named > 0).nonzero()[:, 0], (named == 0).nonzero()[:, 0]
         first = given[first_of_each(index[given])]
-        first = first[index[first].argsort()]
         arrival = torch.arange(len(other), device=index.device)
         kind = None if len(first) and len(other) else bool(len(first))
         return Kept(torch.cat([first, other]), torch.cat([index[first], arrival]), kind)

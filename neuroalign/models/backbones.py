@@ -1,4 +1,4 @@
-"""Any network as a trunk: built by name or taken as it is, normalising its input, its layers tapped by name."""
+"""Any network as a trunk: built by name or given as a module, with normalised input and with layers tapped by name."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from neuroalign.models.taps import TapError, check_layer, keeps_channels_last, t
 from neuroalign.models.taps import record_layers as record_layers
 
 SMALL_IMAGE = 64
-"""Up to this height and width a ResNet gets its CIFAR stem: a 7x7 stride-2 stem leaves too little of a small image."""
+"""Largest height and width at which a ResNet gets its CIFAR stem: a 7x7 stride-2 stem leaves too little of a small image."""
 
 
 class Trunk(nn.Module):
-    """A backbone behind its normalisation, giving its features and, in the same pass, the outputs of tapped layers.
+    """A backbone behind its normalisation; returns its features and, in the same pass, the outputs of tapped layers.
 
-    A captured output is copied at once: an in-place ReLU would overwrite it. Where a layer runs several times in a pass
-    the last run counts. Taps survive ``deepcopy``, ``pickle`` and ``torch.compile``; they are set only here, since a
-    hook added after compiling never fires.
+    A captured output is copied at once, because an in-place ReLU would overwrite it. If a layer runs several times in one
+    pass, its last output counts. Taps survive ``deepcopy``, ``pickle`` and ``torch.compile``; they are set only here, since
+    a hook that is added after compiling never fires.
 
     Args:
         backbone: A name for :func:`build_backbone`, or any module from images to features (stimulus, feature), or to
             (stimulus, channel, height, width) or (stimulus, token, feature), which are then averaged over space or
             tokens.
-        layers: Dotted names of the layers to tap, in the backbone; of a layer that returns several tensors, such as HRNet's
-            branches, the part behind its name, ``"stage3[1]"``.
+        layers: Dotted names of the layers to tap, in the backbone. If a layer returns several tensors, such as HRNet's
+            branches, add which one: ``"stage3[1]"``.
         image_shape: (channel, height, width) of the images, for the dry run that finds the sizes; up to 64 pixels a
             ResNet built by name gets its CIFAR stem.
-        mean: Per channel; None for no normalisation; "auto" takes what the network was trained with (a timm network's own,
-            that of torchvision's ``weights``), else ImageNet's.
-        std: Per channel.
+        mean: Mean per channel, in pixels of [0, 1]; None means no normalisation; "auto" takes the one that the network was
+            trained with (a timm network's own, that of torchvision's ``weights``), else ImageNet's.
+        std: Standard deviation per channel, with the same choices.
         weights: Pretrained weights of a backbone given by name.
         options: Further constructor arguments of a backbone given by name.
 
     Attributes:
         num_features: Width of the features.
-        feature_dtype: Their precision, that of the backbone's weights.
+        feature_dtype: Dtype of the features, that of the backbone's weights.
         layer_shapes: Shape of each tapped layer's output without the stimulus axis.
-        mean: Per channel, of the normalisation; None without.
-        std: Per channel.
+        mean: Mean per channel of the normalisation; None without normalisation.
+        std: Standard deviation per channel of the normalisation; None without normalisation.
 
     Raises:
-        ValueError: If a layer is unknown, the dry run fails at ``image_shape``, or the normalisation is of another number of
-            channels.
+        ValueError: If a layer is unknown, the dry run fails at ``image_shape``, or the normalisation has another number of
+            channels than the images.
         TapError: If a layer returns no tensor, or several and its name doesn't say which.
     """
 
@@ -75,7 +75,7 @@ class Trunk(nn.Module):
             raise ValueError("give both mean and std, or neither")
         for value in (mean, std):
             if isinstance(value, str) and value != "auto":
-                raise ValueError(f"mean and std are values a channel, None or 'auto'; got {value!r}")
+                raise ValueError(f"mean and std must be one value per channel, None or 'auto'; got {value!r}")
         given, name = backbone, backbone if isinstance(backbone, str) else None
         if isinstance(backbone, str):
             small = max(image_shape[1:]) <= SMALL_IMAGE
@@ -99,8 +99,8 @@ class Trunk(nn.Module):
         if self.mean is not None and len(self.mean) not in (1, image_shape[0]):
             raise ValueError(
                 f"images have {image_shape[0]} channels by image_shape {tuple(image_shape)}, the normalisation has "
-                f"{len(self.mean)}: give mean=..., std=... with a value a channel, or mean=None, std=None (and a backbone "
-                "that takes so many channels)"
+                f"{len(self.mean)}: give mean=..., std=... with one value per channel, or mean=None, std=None (and a "
+                "backbone that takes that number of channels)"
             )
         self.normalize = nn.Identity() if self.mean is None else Normalize(self.mean, self.std)
         self.backbone, self._name = backbone, name
@@ -151,13 +151,13 @@ class Trunk(nn.Module):
         """Features, and the outputs of the tapped layers by name, in one pass."""
         self._captured = {}
         try:
-            features = self(images)  # the call, not the method: hooks of parallel wrappers sit around it
+            features = self(images)  # call self, not self.forward: parallel wrappers hook the call
             return features, self._captured
         finally:
             self._captured = None
 
     def _prepared(self, images: Tensor) -> Tensor:
-        """Images as the backbone takes them: normalised, in the precision of its weights."""
+        """Images normalised and converted to the dtype of the backbone's weights."""
         images = self.normalize(images)
         weight = next(self.backbone.parameters(), None)
         if weight is None or not (weight.is_floating_point() and images.is_floating_point()):

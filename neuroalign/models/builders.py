@@ -1,4 +1,4 @@
-"""Networks of torchvision and timm by their names, without their classifiers."""
+"""Build networks of torchvision and timm by name, without their classifiers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import nn
 from neuroalign.config import refuse_if_described
 from neuroalign.types import unknown
 
-# In training they would give their auxiliary classifiers' outputs beside the features.
+# In training mode these would return the outputs of auxiliary classifiers beside the features.
 _WITH_AUXILIARY = ("googlenet", "inception_v3")
 
 _LOADING = ("weights", "weights_backbone", "pretrained", "pretrained_backbone", "pretrained_cfg", "checkpoint_path")
-"""Options by which torchvision's and timm's constructors fetch or read weights."""
+"""Options of torchvision's and timm's constructors that download or read weights."""
 
 
 def build_backbone(
@@ -33,7 +33,7 @@ def build_backbone(
             classifiers unless ``aux_logits`` says so.
 
     Returns:
-        The network, its final linear classifier replaced by the identity.
+        The network; its final linear classifier is replaced by the identity.
 
     Raises:
         ValueError: If no network has that name; the message lists near matches.
@@ -74,35 +74,35 @@ def build_backbone(
 
 
 def _of_timm(name: str) -> str:
-    """A hint at timm's names, which carry a prefix."""
+    """A hint that names of timm need a prefix."""
     if find_spec("timm") is not None:
         import timm
 
         if timm.is_model(name):
             return f". timm has a model of this name: write 'timm:{name}'"
-    return ". Names of timm carry a prefix, 'timm:<name>'"
+    return ". Names of timm need a prefix, 'timm:<name>'"
 
 
 def size_advice(name: str | None, backbone: nn.Module, image_shape: Sequence[int]) -> str:
-    """What to do about a network that can't take images of a shape."""
+    """Advice for the case that a network can't take images of this shape."""
     told = getattr(backbone, "pretrained_cfg", None)
     fixed = isinstance(told, Mapping) and told.get("fixed_input_size")
     size = max(image_shape[1:]) if image_shape[1] == image_shape[2] else tuple(image_shape[1:])
     option = "img_size" if fixed else "image_size" if hasattr(backbone, "image_size") else None
     if option is None:
         return (
-            f"If your images are of this shape, the network is not for them ({_needs(name)}); if they are not, set "
-            "image_shape=(channel, height, width) to theirs."
+            f"If your images have this shape, this network can't be used for them ({_needs(name)}); if they have another, "
+            "set image_shape=(channel, height, width) to theirs."
         )
     how = f"options={{{option!r}: {size}}}" if name is not None else f"the network must be built with {option}={size}"
     return (
-        f"This network is built for one image size: if your images are of this shape, say {how}; if they are not, set "
+        f"This network is built for one image size: if your images have this shape, give {how}; if they have another, set "
         "image_shape=(channel, height, width) to theirs."
     )
 
 
 def _needs(name: str | None) -> str:
-    """What a network may ask of images."""
+    """Text on the images that a network needs."""
     if name is not None and not name.startswith("timm:") and name != "small_resnet":
         from torchvision import models
 
@@ -114,7 +114,7 @@ def _needs(name: str | None) -> str:
 
 
 def _drop_classifier(backbone: nn.Module) -> None:
-    """Replace the last linear layer, torchvision's classifier in all but SqueezeNet, by the identity."""
+    """Replace the last linear layer by the identity: it is the classifier of all torchvision networks except SqueezeNet."""
     linears = [n for n, m in backbone.named_modules() if isinstance(m, nn.Linear)]
     children = [n for n, m in backbone.named_modules() if not list(m.children()) and list(m.parameters())]
     if linears and linears[-1] == children[-1]:

@@ -16,14 +16,14 @@ _OPPONENT = ((1 / 3, 1 / 3, 1 / 3), (0.5, -0.5, 0.0), (0.25, 0.25, -0.5))  # lum
 
 
 class VisualFeatures(nn.Module):
-    """Gabor energy at several scales, opponent colour, and the energy of its texture: a linear basis for V1 to V4.
+    """Gabor energy at several scales, energy of its texture, and opponent colour: a linear basis for V1 to V4.
 
-    Nothing here is learned. Images of any size are resized to ``image_size`` first, so that images of different data
-    sets meet the same filters.
+    Nothing here is learned. Images of any size are resized to ``image_size`` first, so that the filters see images of
+    different data sets at the same size.
 
     Args:
         image_size: Height and width at which the filters work, in pixels.
-        wavelengths: Of the Gabor filters, in pixels.
+        wavelengths: Wavelengths of the Gabor filters, in pixels.
         num_orientations: Number of orientations.
         grid: Height and width to which first-order energy and colour are pooled.
         second_order: Add Gabor energy *of* the first-order energy (contrast-defined structure, textures), pooled to half
@@ -55,7 +55,7 @@ class VisualFeatures(nn.Module):
         super().__init__()
         self.image_size, self.grid, self.second_order, self.color = image_size, grid, second_order, color
         self.wavelengths = tuple(float(w) for w in wavelengths)
-        # Long waves are filtered in a smaller image: the same filter for a quarter of the work at every octave.
+        # Long waves are filtered in a smaller image: for each octave this takes a quarter of the work.
         self.shrink = [2 ** max(0, int(math.log2(w / 4))) for w in self.wavelengths]
         for i, (wavelength, shrink) in enumerate(zip(self.wavelengths, self.shrink)):
             size = 2 * round(wavelength / shrink) + 1
@@ -89,7 +89,7 @@ class VisualFeatures(nn.Module):
             energy = gabor_energy(small, getattr(self, f"filters{i}"), normalize=0.3)
             parts.append(F.adaptive_avg_pool2d(energy, self.grid))
             if self.second_order:
-                # Each orientation map is an image of its own to the second stage, which looks for longer waves.
+                # The second stage treats each orientation map as an image and looks for longer waves in it.
                 maps = F.avg_pool2d(energy, 2).flatten(0, 1)[:, None]
                 texture = gabor_energy(maps, self.texture_filters)
                 texture = F.adaptive_avg_pool2d(texture, coarse).unflatten(0, energy.shape[:2])

@@ -1,4 +1,4 @@
-"""Networks that must not change while another one trains on what they say."""
+"""Networks that must not change while another network trains on their outputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.config import build, describe
-from neuroalign.functional.gram import check_infinite
+from neuroalign.functional.checks import check_infinite
 from neuroalign.functional.variation import extremes, is_constant
 from neuroalign.types import check_images
 
@@ -18,10 +18,10 @@ FITTED_ON_PIXELS = "If they were normalised: a predictor takes pixels, so fit it
 
 
 class Frozen(nn.Module):
-    """A module that stays as it is: in eval mode under any ``train()``, without gradients, its buffers unmoved.
+    """A module that doesn't change: it stays in eval mode under any ``train()``, gets no gradients and keeps its buffers.
 
-    ``requires_grad = False`` alone doesn't do that: BatchNorm's running statistics move as soon as a surrounding
-    module's ``train()`` reaches them, and with them the targets.
+    ``requires_grad = False`` alone doesn't do that: after ``train()`` of a surrounding module, BatchNorm's running
+    statistics change with every batch, and the targets with them.
 
     Args:
         module: Any module; its parameters stop requiring gradients.
@@ -40,12 +40,12 @@ class Frozen(nn.Module):
         self.train(False)
 
     def train(self, mode: bool = True) -> Frozen:
-        """Stay in eval mode whatever is asked."""
+        """Stay in eval mode, whatever ``mode`` is."""
         return super().train(False)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's output, without a graph."""
-        if self.module.training:  # somebody reached past us: frozen.module.train()
+        if self.module.training:  # somebody called frozen.module.train()
             self.module.train(False)
         with torch.no_grad():
             return self.module(*args, **kwargs)
@@ -54,12 +54,12 @@ class Frozen(nn.Module):
 class StandardizedPredictor(nn.Module):
     """A predictor whose outputs are z-scored per voxel with statistics of given images.
 
-    Puts treatment and controls on one scale: an untrained predictor's raw outputs hardly vary, and matching them would
-    be no task at all.
+    Puts treatment and controls on one scale: the raw outputs of an untrained predictor hardly vary between images, so
+    matching them would be trivial.
 
     Args:
         predictor: Any module from images to (stimulus, voxel).
-        num_voxels: V; default ``predictor.num_voxels``.
+        num_voxels: Number of voxels; None means ``predictor.num_voxels``.
 
     Example:
         >>> from neuroalign.models import NeuralPredictor
@@ -90,7 +90,7 @@ class StandardizedPredictor(nn.Module):
     def fit(self, images: Tensor | Iterable[Tensor], batch_size: int = 256) -> StandardizedPredictor:
         """Set the statistics from images (stimulus, channel, height, width), or from batches of them.
 
-        A voxel whose prediction is constant keeps a standard deviation of 1.
+        A voxel whose prediction is constant gets a standard deviation of 1.
 
         Raises:
             ValueError: If images are not in [0, 1] (normalised, perhaps), or a prediction is infinite.
@@ -123,13 +123,13 @@ def untrained(predictor: nn.Module, seed: int = 0) -> nn.Module:
 
     Args:
         predictor: Any module whose layers with parameters have ``reset_parameters``, as torch's have.
-        seed: Of the new parameters; the global generator is left alone.
+        seed: Seed of the new parameters; the global generator is not changed.
 
     Returns:
-        A copy; the predictor itself is not changed.
+        The copy; the predictor itself is not changed.
 
     Raises:
-        ValueError: If some layer holds parameters and can't be reset.
+        ValueError: If a layer has parameters but no ``reset_parameters``.
 
     Example:
         >>> layer = nn.Linear(2, 2)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from neuroalign.functional.checks import check_choice
 from neuroalign.models.readouts import (
     AttentionPool,
     FactorizedReadout,
@@ -22,14 +23,14 @@ from neuroalign.models.taps import keeps_channels_last
 from neuroalign.types import unknown
 
 HeadBuilder = Callable[[Sequence[int], "int | None"], nn.Module]
-"""From the shape of a layer's output (without the stimulus axis) and a number of outputs to a head."""
+"""Function from the shape of a layer's output (without the stimulus axis) and a number of outputs to a head."""
 
 
 class FullLinear(nn.Module):
-    """A linear map of all of a layer's features, position by position.
+    """A linear map of all features of a layer at all positions, each with its own weight.
 
     Args:
-        feature_shape: Of the layer, without the stimulus axis; it is flattened.
+        feature_shape: Shape of the layer's output, without the stimulus axis; it is flattened.
         num_outputs: Number of voxels.
 
     Example:
@@ -99,7 +100,8 @@ class TokenLinear(nn.Module):
         feature_shape: (token, feature) of the layer.
         num_outputs: Number of voxels.
         tokens: "cls", the first token; "mean", the mean of all but the prefix; or "all", each with its own weights.
-        num_prefix: How many tokens at the front are no image patches (class and register tokens); left out by "mean".
+        num_prefix: Number of tokens at the front that are not image patches (class and register tokens); "mean" leaves
+            them out.
 
     Raises:
         ValueError: If the layer has no tokens, or an option is unknown or out of range.
@@ -120,8 +122,7 @@ class TokenLinear(nn.Module):
         self.num_outputs = check_outputs(num_outputs)
         if len(feature_shape) != 2:
             raise ValueError(f"a token head needs a layer (token, feature); this one is {tuple(feature_shape)}")
-        if tokens not in ("cls", "mean", "all"):
-            raise ValueError(f"tokens must be 'cls', 'mean' or 'all'; got {tokens!r}")
+        check_choice("tokens", tokens, ("cls", "mean", "all"))
         if not 0 <= num_prefix < feature_shape[0]:
             raise ValueError(f"num_prefix must be from 0 to {feature_shape[0] - 1}; got {num_prefix}")
         if tokens == "cls" and num_prefix == 0:
@@ -143,8 +144,8 @@ class Identity(nn.Module):
     """The layer's output itself, averaged over space or tokens: for guidance without a linear map.
 
     Args:
-        feature_shape: Of the layer, without the stimulus axis.
-        num_outputs: None, or the width that the layer must have.
+        feature_shape: Shape of the layer's output, without the stimulus axis.
+        num_outputs: Width that the layer must have; None accepts any.
 
     Raises:
         ValueError: If the layer has another width.
@@ -170,7 +171,7 @@ class Identity(nn.Module):
 
 
 class _ChannelsFirst(nn.Module):
-    """A head behind a layer that keeps its channels last."""
+    """A head on a layer whose channels are the last axis."""
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
@@ -206,15 +207,15 @@ def identity() -> HeadBuilder:
 
 @dataclass(frozen=True)
 class ResponseHead:
-    """Where a response head reads and what it gives.
+    """Description of a response head: the layer that it reads, its number of outputs, and its kind.
 
     Args:
         layer: Dotted name of a layer of the backbone; None reads the backbone's final features.
         num_outputs: Number of voxels (None only for an identity head).
         head: A name in ``HEADS``, or a builder ``(feature_shape, num_outputs) -> nn.Module``.
         size: Height and width that a pooled head pools to.
-        options: Further options of a head given by name: those of its class.
-        channels_last: Whether the layer's output is (height, width, channel), as Swin's; None tells it by the images'
+        options: Further options of a head given by name, passed to its class.
+        channels_last: Whether the layer's output is (height, width, channel), as Swin's; None infers it from the images'
             proportions.
 
     Example:
@@ -233,7 +234,7 @@ class ResponseHead:
 
     @classmethod
     def of(cls, value: ResponseHead | Mapping[str, Any] | Sequence[Any]) -> ResponseHead:
-        """From a head, a dict of its fields, or a tuple of its leading fields ``(layer, num_outputs, head, size)``.
+        """A head from a head, a dict of its fields, or a tuple of its first fields ``(layer, num_outputs, head, size)``.
 
         Raises:
             TypeError: If the value is none of these, or has unknown fields.
@@ -249,11 +250,12 @@ class ResponseHead:
         )
 
     def build(self, feature_shape: Sequence[int], image_shape: Sequence[int] | None = None) -> nn.Module:
-        """The head for a layer of this shape (without the stimulus axis).
+        """Build the head for a layer.
 
         Args:
-            feature_shape: Of the layer.
-            image_shape: (channel, height, width) of the images, by which a layer with channels last is known.
+            feature_shape: Shape of the layer's output, without the stimulus axis.
+            image_shape: (channel, height, width) of the images, from which ``channels_last=None`` infers the order of axes;
+                None means channels first.
 
         Raises:
             TypeError: If the head has no such option.

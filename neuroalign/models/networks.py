@@ -21,20 +21,20 @@ from neuroalign.models.normalization import PerChannel
 
 
 class NeuralPredictor(nn.Module):
-    """From images to the responses of one region's voxels.
+    """A network that predicts responses of the voxels of one region from images.
 
     Args:
         backbone: A torchvision name, a ``timm:`` name, or any module from images to features.
-        num_voxels: V.
-        layer: Layer that the voxels read from; None is the backbone's final features (the paper's choice).
+        num_voxels: Number of voxels.
+        layer: Layer that the head reads; None means the backbone's final features (the paper's choice).
         size: Height and width that the layer is pooled to before the linear map.
-        head: What reads the layer: a name in ``HEADS`` or a builder; see :class:`ResponseHead`.
+        head: Head that reads the layer: a name in ``HEADS`` or a builder; see :class:`ResponseHead`.
         head_options: Options of a head given by name.
-        channels_last: Whether the layer's output is (height, width, channel); None tells it by the images' proportions.
+        channels_last: Whether the layer's output is (height, width, channel); None infers it from the images' proportions.
         image_shape: (channel, height, width) of the images; small ones give a ResNet its CIFAR stem.
-        mean: Per channel, for the normalisation inside; None for none; "auto" for what the backbone was trained with, else
-            ImageNet's (see :class:`Trunk`).
-        std: Per channel.
+        mean: Mean per channel for the normalisation inside; None means no normalisation; "auto" means the one that the
+            backbone was trained with, else ImageNet's (see :class:`Trunk`).
+        std: Standard deviation per channel, with the same choices.
         weights: Pretrained weights of a backbone given by name.
         options: Further constructor arguments of a backbone given by name.
 
@@ -109,9 +109,9 @@ class NeuralPredictor(nn.Module):
 
         config = description_of(self)
         if config is None:
-            raise ValueError("a predictor whose backbone was given as a module has no description to save, nor one of "
-                             "a class of your own: save its state_dict, give the backbone by name, or register the class "
-                             "with neuroalign.register before it is made")  # fmt: skip
+            raise ValueError("there is no description to save: the backbone was given as a module, or the predictor has a "
+                             "part of a class of your own. Save its state_dict, give the backbone by name, or register the "
+                             "class with neuroalign.register before it is made")  # fmt: skip
         state = {k: v.contiguous().cpu() for k, v in self.state_dict().items()}
         with whole(path) as temporary:
             save_file(state, temporary, metadata=stamp_tensors(state, {"neuroalign": json.dumps(config)}))
@@ -122,8 +122,8 @@ class NeuralPredictor(nn.Module):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it holds no predictor, or one whose backbone was given as a module; or one whose description
-                names what none may: see :func:`neuroalign.config.build`.
+            ValueError: If it holds no predictor, or one whose backbone was given as a module; or if its description names
+                something that a description may not name: see :func:`neuroalign.config.build`.
         """
         refuse_if_described("reading a file")
         path = check_source(path, "predictor")
@@ -132,7 +132,7 @@ class NeuralPredictor(nn.Module):
             raise ValueError(f"{path} does not describe a predictor: build it and load the state dict yourself")
         if not is_description(config):
             raise ValueError(
-                f"{path} does not describe a predictor: where its description should be is {_short(config)}"
+                f"{path} does not describe a predictor: in place of a description it holds {_short(config)}"
             )
         try:
             predictor = build(config, nn.Module)
@@ -159,8 +159,8 @@ def _checkpoint(path: Path) -> tuple[Any, dict[str, Tensor]]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise ValueError(f"{path} is no checkpoint: it is damaged, or holds more than tensors and plain values, of which "
-                         "nothing was run") from error  # fmt: skip
+        raise ValueError(f"{path} is no checkpoint: it is damaged, or holds more than tensors and plain values; nothing in "
+                         "it was run") from error  # fmt: skip
     parts = checkpoint if isinstance(checkpoint, Mapping) else {}
     parameters, state = parts.get("hyper_parameters", {}), parts.get("state_dict")
     if not isinstance(parameters, Mapping) or not isinstance(state, Mapping):
@@ -185,13 +185,14 @@ class GuidedNetwork(nn.Module):
 
     Args:
         backbone: A torchvision name, a ``timm:`` name, or any module from images to features.
-        num_classes: Width of the linear classifier put on the features; None if the backbone's output is logits already.
+        num_classes: Number of classes, the width of the linear classifier on the features; None if the backbone's output
+            is logits already.
         heads: Response heads by name, usually the region's: a :class:`ResponseHead`, a dict of its fields, or a tuple
             ``(layer, num_outputs)``. Several may read one layer.
         image_shape: (channel, height, width) of the images; small ones give a ResNet its CIFAR stem.
-        mean: Per channel, for the normalisation inside; None for none; "auto" for what the backbone was trained with, else
-            ImageNet's (see :class:`Trunk`).
-        std: Per channel.
+        mean: Mean per channel for the normalisation inside; None means no normalisation; "auto" means the one that the
+            backbone was trained with, else ImageNet's (see :class:`Trunk`).
+        std: Standard deviation per channel, with the same choices.
         weights: Pretrained weights of a backbone given by name.
         options: Further constructor arguments of a backbone given by name.
 
@@ -263,12 +264,12 @@ class GuidedNetwork(nn.Module):
     def forward(self, images: Tensor, with_responses: bool = False) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """Logits (stimulus, class), alone or with the responses (stimulus, voxel) of every head by name, in one pass.
 
-        Wrapped for data parallelism (DDP, FSDP, Accelerate, Fabric), call the wrapper so: what goes around its ``forward``,
-        such as a method of the module inside, is not synchronised.
+        If the network is wrapped for data parallelism (DDP, FSDP, Accelerate, Fabric), call the wrapper in this way: a call
+        that bypasses the wrapper's ``forward``, such as a method of the module inside, is not synchronised.
 
         Args:
             images: (stimulus, channel, height, width) in [0, 1].
-            with_responses: Whether to give the responses, too.
+            with_responses: Whether to return the responses as well.
         """
         if not with_responses:
             return self.classifier(self.trunk(images))

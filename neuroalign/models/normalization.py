@@ -1,4 +1,4 @@
-"""A network's first layer: the normalisation of its images, and which one a pretrained network was trained with."""
+"""Normalisation of images as a network's first layer, and the normalisation that a pretrained network was trained with."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PerChannel = Sequence[float] | Literal["auto"] | None
-"""A value for each channel; "auto" takes the network's own, None takes none."""
+"""One value per channel; "auto" takes the network's own values, None means no normalisation."""
 
 
 class Normalize(nn.Module):
-    """Subtract a mean and divide by a standard deviation per channel: a model's first layer, so that eps is in pixels.
+    """Subtract a mean and divide by a standard deviation, per channel. As a model's first layer it keeps eps in pixels.
 
     Args:
         mean: (channel,), in pixel units of [0, 1].
@@ -34,7 +34,7 @@ class Normalize(nn.Module):
     def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
         super().__init__()
         if len(mean) != len(std) or min(std) <= 0:
-            raise ValueError(f"mean and std must have one value a channel, std positive; got {mean} and {std}")
+            raise ValueError(f"mean and std must have one value per channel, std positive; got {mean} and {std}")
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None])
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None])
 
@@ -52,12 +52,12 @@ class Normalize(nn.Module):
 def own_normalization(
     backbone: nn.Module, name: str | None = None, weights: str | None = None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation that a network's weights were trained with: ImageNet's, where it doesn't tell others.
+    """Mean and standard deviation, per channel, that a network was trained with; ImageNet's if they are not known.
 
     Args:
-        backbone: The network; those of timm tell their own.
-        name: Its torchvision name, if it was built by one.
-        weights: Name of its torchvision weights, which tell theirs.
+        backbone: The network; networks of timm carry their own values.
+        name: Torchvision name of the network; None if it was not built by one.
+        weights: Name of its torchvision weights, which carry their own values; None for random weights.
 
     Example:
         >>> own_normalization(nn.Identity())[0]

@@ -1,4 +1,4 @@
-"""Images and weights in one precision."""
+"""Convert images to the precision of a network's weights."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 def as_dtype_of(images: Tensor, module: nn.Module) -> Tensor:
-    """Images in the precision of a network's weights, where one is float32 and the other float64.
+    """Images in the dtype of a network's weights, if one is float32 and the other float64.
 
-    Lower precisions are the Trainer's to convert, or autocast's.
+    Lower precisions are left to the Trainer or to autocast.
 
     Args:
         images: (stimulus, channel, height, width).

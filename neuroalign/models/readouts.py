@@ -1,4 +1,4 @@
-"""Response heads with an idea of where and what a voxel reads: factorised, Gaussian, low rank, attention."""
+"""Response heads with assumptions on what a voxel reads, and where: factorised, Gaussian, low rank, attention."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from neuroalign.functional.checks import check_choice
+
 
 def check_outputs(num_outputs: int | None) -> int:
-    """Refuse anything but a positive number of voxels.
+    """Return ``num_outputs`` if it is a positive whole number.
 
     Raises:
-        ValueError: Saying so.
+        ValueError: If it is not.
     """
     if not isinstance(num_outputs, int) or isinstance(num_outputs, bool) or num_outputs < 1:
         raise ValueError(f"num_outputs must be a positive number of voxels; got {num_outputs!r}")
@@ -33,12 +35,12 @@ def _spatial(feature_shape: Sequence[int], head: str) -> tuple[int, int, int]:
 
 
 class FactorizedReadout(nn.Module):
-    """A spatial mask and a vector of feature weights for each voxel: their outer product is its weight at each place.
+    """A spatial mask and a vector of feature weights per voxel; the voxel's weights are the outer product of the two.
 
     Args:
         feature_shape: (channel, height, width) of the layer.
         num_outputs: Number of voxels.
-        positive_mask: Whether masks are kept non-negative (by their absolute value).
+        positive_mask: Whether the absolute values of the masks are used, so that they are not negative.
 
     Raises:
         ValueError: If the layer has no positions.
@@ -62,7 +64,7 @@ class FactorizedReadout(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Masks near an average over positions, feature weights as a linear layer's."""
+        """Draw masks near an average over positions, and feature weights as in a linear layer."""
         places, channels = self.mask.shape[1], self.weight.shape[1]
         nn.init.normal_(self.mask, 1 / places, 0.1 / places)
         nn.init.normal_(self.weight, 0, channels**-0.5)
@@ -73,25 +75,25 @@ class FactorizedReadout(nn.Module):
         mask = self.mask.abs() if self.positive_mask else self.mask
         x = features.flatten(2)
         channels, places = x.shape[1:]
-        # Over channels or over positions first, whichever leaves less in between.
+        # Sum over channels or over positions first, whichever makes the smaller intermediate tensor.
         if channels <= places:
             return torch.einsum("bcv,vc->bv", x @ mask.T, self.weight) + self.bias
         return torch.einsum("bvp,vp->bv", self.weight @ x, mask) + self.bias
 
 
 class GaussianReadout(nn.Module):
-    r"""Each voxel reads one position of the layer, drawn from its own Gaussian in training and its mean in evaluation.
+    r"""Each voxel reads one position of the layer: in training a draw from the voxel's own Gaussian, in eval mode its mean.
 
-    Positions are in [-1, 1] along width (x) and height (y), from the outer edge of the first pixel to that of the last: a
-    layer of any size, square or not, is read at the same place of the image, between pixels bilinearly. Position
-    and spread are learned through the samples.
+    Positions are in [-1, 1] along width (x) and height (y), from the outer edge of the first pixel to that of the last.
+    So a layer of any size, square or not, is read at the same place of the image, with bilinear interpolation. Mean and
+    spread of each Gaussian are learned through the samples.
 
     Args:
         feature_shape: (channel, height, width) of the layer.
         num_outputs: Number of voxels.
-        init_sigma: Standard deviation of the Gaussians at first, in units of half the image.
-        init_range: Positions start uniformly within plus and minus this.
-        covariance: "isotropic", one spread a voxel; "diagonal", one along each axis; or "full".
+        init_sigma: Standard deviation of the Gaussians at the start, in units of half the image.
+        init_range: Means start uniformly between minus and plus this value.
+        covariance: "isotropic", one spread per voxel; "diagonal", one per voxel and axis; or "full".
 
     Raises:
         ValueError: If the layer has no positions, or an option is unknown or not positive.
@@ -115,8 +117,7 @@ class GaussianReadout(nn.Module):
         super().__init__()
         channels, _, _ = _spatial(feature_shape, "gaussian")
         self.num_outputs = check_outputs(num_outputs)
-        if covariance not in ("isotropic", "diagonal", "full"):
-            raise ValueError(f"covariance must be 'isotropic', 'diagonal' or 'full'; got {covariance!r}")
+        check_choice("covariance", covariance, ("isotropic", "diagonal", "full"))
         if init_sigma <= 0 or not 0 <= init_range <= 1:
             raise ValueError(f"init_sigma must be positive and init_range in [0, 1]; got {init_sigma} and {init_range}")
         self.init_sigma, self.init_range, self.covariance = init_sigma, init_range, covariance
@@ -128,7 +129,7 @@ class GaussianReadout(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Positions near the centre, feature weights as a linear layer's."""
+        """Draw means near the centre, and feature weights as in a linear layer."""
         nn.init.uniform_(self.position, -self.init_range, self.init_range)
         if self.covariance == "full":
             with torch.no_grad():
@@ -160,7 +161,7 @@ class LowRankLinear(nn.Module):
     """A linear map of all of a layer's features through a few dimensions that the voxels share.
 
     Args:
-        feature_shape: Of the layer, without the stimulus axis; it is flattened.
+        feature_shape: Shape of the layer's output, without the stimulus axis; it is flattened.
         num_outputs: Number of voxels.
         rank: Number of shared dimensions.
 
@@ -187,13 +188,13 @@ class LowRankLinear(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """Learned queries look at the positions (or tokens) of a layer; a linear map reads what they see.
+    """Attention of learned queries over the positions (or tokens) of a layer, then a linear map.
 
     Args:
         feature_shape: (channel, height, width), (token, feature), or (feature,) of the layer.
         num_outputs: Number of voxels.
-        num_queries: How many views of the layer the voxels share.
-        num_heads: Attention heads; must divide the number of channels.
+        num_queries: Number of queries, which all voxels share.
+        num_heads: Number of attention heads; must divide the number of channels.
 
     Raises:
         ValueError: If the heads don't divide the channels.
@@ -227,7 +228,7 @@ class AttentionPool(nn.Module):
         self.num_heads = num_heads
 
     def reset_parameters(self) -> None:
-        """Draw the queries anew; the linear maps reset themselves."""
+        """Draw new queries and set the position weights to 0; the linear maps reset themselves."""
         nn.init.zeros_(self.place)
         nn.init.normal_(self.query, 0, self.query.shape[1] ** -0.5)
 

@@ -17,12 +17,12 @@ from neuroalign.types import check_images
 class RidgePredictor(nn.Module):
     """Ridge regression from fixed image features to voxels, as a module.
 
-    With few recorded images it often beats a trained network. :meth:`fit` chooses one penalty for every voxel by
-    generalised cross-validation (scikit-learn's ``RidgeCV``) on standardised features.
+    With few recorded images it often beats a trained network. :meth:`fit` chooses one penalty per voxel by generalised
+    cross-validation (scikit-learn's ``RidgeCV``) on standardised features.
 
     Args:
         features: Module from images to (stimulus, feature), with ``num_features``; it is not trained.
-        num_voxels: V.
+        num_voxels: Number of voxels.
 
     Attributes:
         alphas: (voxel,) penalties that :meth:`fit` chose.
@@ -67,8 +67,8 @@ class RidgePredictor(nn.Module):
         Args:
             images: (stimulus, channel, height, width) in [0, 1].
             responses: (stimulus, voxel), without NaN.
-            alphas: Penalties to choose from; default 10 to 10^6, on standardised features.
-            batch_size: Images at a time through the features.
+            alphas: Penalties to choose from, for standardised features; None means 11 from 10 to 10^6.
+            batch_size: Images per batch when features are computed.
 
         Raises:
             ValueError: If images are not in [0, 1] (normalised, perhaps), stimuli don't match, or responses hold NaN (drop
@@ -86,7 +86,8 @@ class RidgePredictor(nn.Module):
         device = self.linear.weight.device
         x = torch.cat([self.features(batch.to(device)).cpu() for batch in images.split(batch_size)]).double()
         mean, std = x.mean(0), x.std(0, correction=0)
-        # A constant feature says nothing, and one whose spread is rounding beside its size hardly more.
+        # A constant feature carries no information, and neither does one whose spread is only rounding error: an infinite
+        # standard deviation sets both to 0.
         std = torch.where(
             (std > 1e-6 * x.abs().amax(0)) & (std > torch.finfo(self.feature_std.dtype).tiny), std, torch.inf
         )

@@ -32,11 +32,11 @@ class _Block(nn.Module):
 class SmallResNet(nn.Module):
     """Residual network (He et al. 2016) of three stages with one basic block each.
 
-    Stages are named ``layer1``, ``layer2``, ``layer3`` and halve the image from the second on.
+    The stages are ``layer1``, ``layer2`` and ``layer3``; the second and the third halve height and width.
 
     Args:
-        widths: Channels of the stages; the default has 78,000 parameters.
-        in_channels: Channels of the images.
+        widths: Number of channels of each stage; the default has 78,000 parameters.
+        in_channels: Number of channels of the images.
 
     Example:
         >>> SmallResNet()(torch.rand(2, 3, 8, 8)).shape

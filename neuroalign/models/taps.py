@@ -1,4 +1,4 @@
-"""The outputs of a network's layers by their dotted names, and how their axes lie."""
+"""Outputs of a network's layers by their dotted names, and the order of their axes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from neuroalign.types import unknown
 
 
 class TapError(TypeError, ValueError):
-    """A layer's output in which the tensor that is meant can't be told."""
+    """A layer's output has no tensor, or several and the layer's name doesn't say which."""
 
 
 def check_layer(module: nn.Module, layer: str) -> nn.Module:
-    """The submodule of a dotted name.
+    """The submodule with a dotted name.
 
     Raises:
         ValueError: If there is none; the message lists near matches.
@@ -33,11 +33,11 @@ def check_layer(module: nn.Module, layer: str) -> nn.Module:
 def tapped(output: Any, layer: str) -> Tensor:
     """The tensor in a layer's output: the output itself, or the part that the layer's name asks for.
 
-    Of a tuple without such a part the first tensor counts: attention layers return values and weights.
+    If the name asks for no part, the first tensor of a tuple counts: attention layers return values and weights.
 
     Args:
-        output: Of the layer.
-        layer: Its dotted name, with ``[i]`` behind it for the i-th of several outputs or ``[key]`` for one of a dict.
+        output: Output of the layer.
+        layer: Dotted name of the layer, followed by ``[i]`` for the i-th of several outputs or ``[key]`` for one of a dict.
 
     Raises:
         TapError: If there is no tensor or no such part, or one of several branches must be chosen.
@@ -64,7 +64,7 @@ def tapped(output: Any, layer: str) -> Tensor:
 
 
 def _split(layer: str) -> tuple[str, int | str | None]:
-    """A layer's name, and the part of its output that is meant."""
+    """A layer's name without its part, and the part: an index, a key, or None."""
     match = re.fullmatch(r"(.*)\[([^\[\]]+)\]", layer)
     if match is None:
         return layer, None
@@ -73,7 +73,7 @@ def _split(layer: str) -> tuple[str, int | str | None]:
 
 
 def _is_branches(output: Sequence[Any]) -> bool:
-    """Whether several feature maps stand side by side, as in HRNet, of which none is the layer's output."""
+    """Whether the output is several parallel feature maps, as in HRNet, none of which alone is the layer's output."""
     tensors = [x for x in output if isinstance(x, Tensor)]
     return len(tensors) > 1 and (isinstance(output, list) or all(x.ndim == 4 for x in tensors))
 
@@ -81,7 +81,7 @@ def _is_branches(output: Sequence[Any]) -> bool:
 def _parts(output: Any, name: str) -> str:
     kind = type(output).__name__
     if isinstance(output, Tensor):
-        return f"one tensor: name it without a part, {name!r}"
+        return f"one tensor: give its name without a part, {name!r}"
     if isinstance(output, Mapping):
         keys = [k for k, v in output.items() if isinstance(v, Tensor)]
     else:
@@ -89,18 +89,18 @@ def _parts(output: Any, name: str) -> str:
     if not keys:
         return f"a {kind}, not a tensor"
     shapes = ", ".join(f"{f'{name}[{k}]'!r} {tuple(output[k].shape[1:])}" for k in keys)
-    return f"a {kind}, not a tensor: name the part that is meant, {shapes}"
+    return f"a {kind}, not a tensor: say which part you mean, {shapes}"
 
 
 def keeps_channels_last(shape: Sequence[int], image_shape: Sequence[int]) -> bool:
-    """Whether a layer's axes are (height, width, channel), as Swin's: told by the image's own height and width.
+    """Whether a layer's axes are (height, width, channel), as Swin's, judged by the proportions of the images.
 
     Args:
-        shape: Of the layer's output, without the stimulus axis.
+        shape: Shape of the layer's output, without the stimulus axis.
         image_shape: (channel, height, width) of the images.
 
     Returns:
-        True where the first two axes have the images' proportions and the last two don't.
+        True if the first two axes have the images' proportions and the last two don't.
 
     Example:
         >>> keeps_channels_last((14, 14, 384), (3, 224, 224)), keeps_channels_last((384, 14, 14), (3, 224, 224))
@@ -123,7 +123,7 @@ def record_layers(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str
 
     Args:
         module: Any module.
-        layers: Dotted names of submodules; of one that returns several tensors the part behind its name, ``"stage3[1]"``.
+        layers: Dotted names of submodules. If one returns several tensors, add which one: ``"stage3[1]"``.
 
     Yields:
         A dict that holds, after each forward pass, the last output of every layer that ran, as a copy.

@@ -1,4 +1,4 @@
-"""Tables and maps as figures."""
+"""Figures of tables and brain maps."""
 
 from neuroalign.plot.brain import plot_surface, plot_volume
 from neuroalign.plot.geometry import plot_geometry

@@ -1,4 +1,4 @@
-"""Maps of a value a voxel on slices of a volume or on a surface, drawn by nilearn."""
+"""Brain maps, one value per voxel, on slices of a volume or on a surface, drawn by nilearn."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def plot_volume(
     vmax: float | None = None,
     cmap: str | None = None,
 ) -> Figure:
-    """A map on axial slices through where it has values, from bottom to top, with a colour bar.
+    """A map on axial slices through the voxels that have values, from bottom to top, with a colour bar.
 
     Args:
         image: A NIfTI image or path; NaN where there is no value.
-        title: What is shown, of whom.
-        unit: Of the colour bar, such as "correlation r".
-        background: A NIfTI image or path of the anatomy, in the same space; default none.
-        num_slices: How many slices.
-        vmin: Lower end of the colours; default 0, or -vmax where values are negative.
-        vmax: Upper end; default the 99th percentile of the absolute values.
-        cmap: Default "inferno", and "RdBu_r" where values are negative.
+        title: Title of the figure, such as the quantity and the subject.
+        unit: Label of the colour bar, such as "correlation r".
+        background: A NIfTI image or path of the anatomy, in the same space; None draws no anatomy.
+        num_slices: Number of slices.
+        vmin: Lower end of the colours; None means 0, or -vmax if some values are negative.
+        vmax: Upper end of the colours; None means the 99th percentile of the absolute values.
+        cmap: Colour map; None means "inferno", or "RdBu_r" if some values are negative.
 
     Raises:
         ValueError: If the map has no values.
@@ -59,7 +59,8 @@ def plot_volume(
     values = loaded.get_fdata()
     low, high, cmap = _range(values, vmin, vmax, cmap)
     inside = np.argwhere(np.isfinite(values))
-    # The middle of each of as many equal parts of the voxels, from bottom to top: where there are more, more slices.
+    # Cut the voxels, from bottom to top, into num_slices parts of equal number and take the middle of each: slices are
+    # dense where voxels are dense.
     heights = np.unique(np.quantile(inside[:, 2], (np.arange(num_slices) + 0.5) / num_slices).round())
     cuts = [float((loaded.affine @ [0, 0, z, 1])[2]) for z in heights]
     figure = Figure(figsize=(max(1.7 * len(cuts), 3.4) + _BAR, 2.6))
@@ -107,16 +108,16 @@ def plot_surface(
         values: (left vertex,) and (right vertex,); NaN where there is no value.
         meshes: The left and right surface, as nilearn reads them: FreeSurfer's ``lh.inflated``, a GIFTI file (a flat map,
             say), or (coordinates, faces); or nilearn's mesh of both.
-        title: What is shown, of whom.
-        unit: Of the colour bar.
-        backgrounds: Sulcal depth of either hemisphere, such as ``lh.sulc``; default none.
-        views: "lateral", "medial", "ventral", "dorsal", "posterior", "anterior"; ("flat",) looks at a flat map from above.
+        title: Title of the figure, such as the quantity and the subject.
+        unit: Label of the colour bar.
+        backgrounds: Sulcal depth of the left and right hemisphere, such as ``lh.sulc``; None draws none.
+        views: "lateral", "medial", "ventral", "dorsal", "posterior", "anterior"; ("flat",) shows a flat map from above.
         vmin: As in :func:`plot_volume`.
         vmax: As in :func:`plot_volume`.
         cmap: As in :func:`plot_volume`.
 
     Raises:
-        ValueError: If the map has no values, or a hemisphere has other vertices than its surface.
+        ValueError: If the map has no values, or a hemisphere and its surface differ in the number of vertices.
 
     Example:
         >>> from nilearn.datasets import load_fsaverage

@@ -32,18 +32,18 @@ def plot_geometry(
     title: str | None = None,
     axes: Sequence[Axes] | None = None,
 ) -> Sequence[Axes]:
-    """A panel a measure, against the layers of a network in order of depth or against regions.
+    """One panel per measure, against the layers of a network in order of depth or against regions.
 
-    Bars are two Monte-Carlo standard errors either way (``<measure>_error``) or intervals (``<measure>_low``,
-    ``<measure>_high``), whichever the table has, and a line over each panel says which. The two don't compare: the first
-    are of the Gaussian draws alone, the second of what another experiment would find.
+    Bars are two Monte-Carlo standard errors up and down (``<measure>_error``) or intervals (``<measure>_low``,
+    ``<measure>_high``), whichever the table has; a line over each panel says which. The two can't be compared: standard
+    errors cover the Gaussian draws only, intervals cover what another experiment would find.
 
     Args:
-        table: Of :func:`neuroalign.evaluation.layers`, or ``table`` of :func:`neuroalign.evaluation.regions`.
+        table: Table of :func:`neuroalign.evaluation.layers`, or ``table`` of :func:`neuroalign.evaluation.regions`.
         measures: Columns to draw.
-        by: Column with a line for each of its values, such as networks in one table; None one line.
-        title: Of the figure.
-        axes: Axes to draw on, one a measure.
+        by: Column with one line per value, such as the network's name; None draws one line.
+        title: Title of the figure.
+        axes: Axes to draw on, one per measure; None makes a new figure.
 
     Returns:
         The axes.
@@ -95,7 +95,7 @@ def plot_geometry(
 
 
 def _meaning(table: pd.DataFrame, measure: str) -> str:
-    """What the bars of a measure are."""
+    """Text that says what the bars of a measure are."""
     if f"{measure}_low" in table:
         levels = table["confidence"].unique() if "confidence" in table else []
         return f"bars: {100 * levels[0]:g} % interval" if len(levels) == 1 else "bars: interval"

@@ -1,4 +1,4 @@
-"""Robustness as figures: curves with their intervals, corruptions, and the loss around an image."""
+"""Figures of robustness: curves with their intervals, corruptions, and the loss around an image."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ def plot_accuracy(
     ax: Axes | None = None,
     title: str | None = None,
 ) -> Axes:
-    """Accuracy against a strength, a line each, in bands of their Wilson intervals.
+    """Accuracy against a strength, one line per network, each with a band of Wilson intervals.
 
     Args:
-        table: Columns ``x``, ``by``, ``accuracy``, ``ci_low``, ``ci_high``, as :func:`evaluate_robustness` gives them.
+        table: Columns ``x``, ``by``, ``accuracy``, ``ci_low``, ``ci_high``, as in the table of
+            :func:`evaluate_robustness`.
         x: Column of the strength: a budget, a severity, a contrast, a cutoff.
-        by: Column of the lines' names.
-        norm: Of the budgets: "linf" are drawn in 1/255.
-        label: Of the axis, in place of the norm's.
-        chance: Accuracy by chance, drawn as a line.
-        ax: Axes to draw on.
-        title: Of the axes.
+        by: Column with the names of the lines.
+        norm: Norm of the budgets; those of "linf" are drawn in 1/255.
+        label: Label of the x axis; None names the norm and its unit.
+        chance: Accuracy of guessing, drawn as a line; None draws none.
+        ax: Axes to draw on; None makes new ones.
+        title: Title of the axes.
 
     Example:
         >>> table = pd.DataFrame({"model": "a", "eps": [0, 0.1], "accuracy": [0.9, 0.2], "ci_low": [0.8, 0.1],
@@ -75,7 +76,7 @@ def plot_accuracy(
 
 def _clean(part: pd.DataFrame) -> pd.DataFrame:
     """The row of budget 0."""
-    from neuroalign.functional.intervals import wilson  # loads torch, which the other figures do without
+    from neuroalign.functional.intervals import wilson  # loads torch, which the other figures don't need
 
     accuracy, total = float(part["clean_accuracy"].iloc[0]), int(part["num_images"].iloc[0])
     low, high = wilson(round(accuracy * total), total)
@@ -85,13 +86,13 @@ def _clean(part: pd.DataFrame) -> pd.DataFrame:
 def plot_corruptions(
     table: pd.DataFrame, *, by: str = "model", ax: Axes | None = None, title: str | None = None
 ) -> Axes:
-    """Accuracy under every corruption, averaged over severities; the clean accuracy as a line.
+    """Accuracy under every corruption, averaged over severities; the clean accuracy is a dotted line.
 
     Args:
-        table: From :func:`evaluate_corruptions`, with a column ``by`` where there are several networks.
+        table: Table of :func:`evaluate_corruptions`, with a column ``by`` if there are several networks.
         by: Column of the networks' names.
-        ax: Axes to draw on.
-        title: Of the axes.
+        ax: Axes to draw on; None makes new ones.
+        title: Title of the axes.
 
     Example:
         >>> table = pd.DataFrame({"corruption": ["fog", "snow"], "severity": 1, "accuracy": [0.8, 0.6],
@@ -139,14 +140,14 @@ _KINDS = {
 def plot_transforms(
     table: pd.DataFrame, *, by: str = "model", chance: float | None = None, title: str | None = None
 ) -> Figure:
-    """Psychophysical curves: accuracy against the strength of each kind of change, a panel a kind.
+    """Psychophysical curves: accuracy against the strength of each kind of change, one panel per kind.
 
     Args:
         table: Columns ``kind``, ``strength``, ``accuracy``, ``ci_low``, ``ci_high``, as in ``SuiteResult.transforms``, and
-            ``by`` where there are several networks.
+            ``by`` if there are several networks.
         by: Column of the networks' names.
-        chance: Accuracy by chance, drawn as a line.
-        title: Of the figure.
+        chance: Accuracy of guessing, drawn as a line; None draws none.
+        title: Title of the figure.
 
     Raises:
         ValueError: If no kind has several strengths.
@@ -184,13 +185,13 @@ def plot_transforms(
 def plot_landscape(
     table: pd.DataFrame, *, norm: str = "linf", ax: Axes | None = None, title: str | None = None
 ) -> Axes:
-    """The loss over a plane around an image, the attack's ball, the decision boundary and the image box drawn.
+    """The loss over a plane around an image, with the attack's ball, the decision boundary and the limits of pixels.
 
     Args:
-        table: From :func:`loss_landscape`.
-        norm: Of its ball.
-        ax: Axes to draw on.
-        title: Of the axes.
+        table: Table of :func:`loss_landscape`.
+        norm: Norm of the attack's ball.
+        ax: Axes to draw on; None makes new ones.
+        title: Title of the axes.
 
     Example:
         >>> points = [-1.0, 0.0, 1.0]

@@ -1,4 +1,4 @@
-"""From tables to figures. Every function draws on given axes or new ones and returns them; nothing is shown."""
+"""Figures of a study's tables. Every function draws on given axes or new ones and returns them; nothing is shown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe & Ito's palette, which colour-blind readers tell apart; controls are dashed as well.
+# Okabe & Ito's palette, which colour-blind readers can tell apart; controls are also dashed.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4B9A")
 _GRAYS = ("#000000", "#666666", "#999999", "#444444", "#888888", "#BBBBBB", "#777777")
 _CONTROLS = ("none", "random", "shuffled", "label", "geometry", "no brain")
@@ -19,7 +19,7 @@ _MARKERS = "osD^vPX*<>"
 
 
 def is_control(condition: str) -> bool:
-    """Whether a condition is a control, by its name."""
+    """Whether a condition is a control, judged by its name."""
     return any(word in condition for word in _CONTROLS)
 
 
@@ -40,19 +40,19 @@ def _axes(ax: Axes | None, width: float = 7.0, height: float = 4.5) -> Axes:
         return ax
     from matplotlib.figure import Figure
 
-    # A Figure of its own, not pyplot's: no global state, no window, nothing to close.
+    # A new Figure rather than one of pyplot: no global state, no window, nothing to close.
     return Figure(figsize=(width, height), layout="constrained").subplots()
 
 
 def plot_robustness(table: pd.DataFrame, *, ax: Axes | None = None, title: str | None = None) -> Axes:
-    """Accuracy against attack budget, a line a condition: mean over replications, bars one standard deviation.
+    """Accuracy against attack budget, one line per condition: mean over replications, bars of one standard deviation.
 
     The legend's title says so. A condition with a single replication has no bars.
 
     Args:
         table: Columns ``condition``, ``replication``, ``eps``, ``accuracy``.
-        ax: Axes to draw on.
-        title: Of the axes.
+        ax: Axes to draw on; None makes new ones.
+        title: Title of the axes.
 
     Example:
         >>> table = pd.DataFrame({"condition": "none", "replication": 0, "eps": [0, 0.1], "accuracy": [0.9, 0.2]})
@@ -93,15 +93,15 @@ def plot_bars(
     ax: Axes | None = None,
     title: str | None = None,
 ) -> Axes:
-    """A bar a condition, the mean, with a point for every replication; the axis says so.
+    """One bar per condition for the mean, and one point per replication; the label of the axis says so.
 
     Args:
         table: Columns ``by``, ``replication`` and ``value``.
         value: Column to draw.
-        label: Of the value's axis, with its unit; "" leaves the axis without words.
-        by: Column of the bars' names.
-        ax: Axes to draw on.
-        title: Of the axes.
+        label: Label of the value's axis, with its unit; "" leaves the axis without a label.
+        by: Column with the names of the bars.
+        ax: Axes to draw on; None makes new ones.
+        title: Title of the axes.
 
     Example:
         >>> table = pd.DataFrame({"condition": ["V1", "TO"], "replication": 0, "radius": [1.0, 0.5]})
@@ -129,12 +129,12 @@ def plot_bars(
 
 
 def plot_prediction(table: pd.DataFrame, *, ax: Axes | None = None, title: str | None = None) -> Axes:
-    """Held-out correlation of every voxel against its noise ceiling, a colour a region.
+    """Held-out correlation of every voxel against its noise ceiling, one colour per region.
 
     Args:
-        table: Columns ``region``, ``correlation`` and ``noise_ceiling`` (share of variance), a row a voxel.
-        ax: Axes to draw on.
-        title: Of the axes.
+        table: Columns ``region``, ``correlation`` and ``noise_ceiling`` (share of variance), one row per voxel.
+        ax: Axes to draw on; None makes new ones.
+        title: Title of the axes.
 
     Example:
         >>> table = pd.DataFrame({"region": "V1", "correlation": [0.5], "noise_ceiling": [0.6]})

@@ -1,4 +1,4 @@
-"""Which trainings make up an experiment: conditions times replications, to tables, a verdict and a report."""
+"""Experiments of many trainings: conditions times replications, then tables, a verdict and a report."""
 
 from neuroalign.moved import former_names
 from neuroalign.study.replication import Progress, run_replications

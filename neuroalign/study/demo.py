@@ -37,7 +37,7 @@ CONDITIONS = (
     "random geometry",
     "no brain",
 )
-# What each control is compared with, and whose gradient scale it is therefore trained at.
+# The treatment that each control is compared with; the control is trained at the gradient scale of that treatment.
 TREATMENTS = {
     "label only": "TO",
     "random predictor": "TO",
@@ -59,16 +59,16 @@ class DemoSettings:
         predictor: Recipe of the neural predictors.
         classifier: Recipe of every guided and unguided network.
         weight: Share of guidance in the loss.
-        manifold_weight: The same for manifold guidance, whose terms are not in units of squared responses.
-        contrast: Of the digits on grey, for subject and networks alike: at full contrast half of any noise would be
-            clipped at black and white.
-        teacher_noise: Standard deviation of the pixel noise under which that network learned.
+        manifold_weight: Share of manifold guidance in the loss. Its terms are not in units of squared responses.
+        contrast: Contrast of the digits on grey, for subject and networks alike: at full contrast half of any noise would
+            be clipped at black and white.
+        teacher_noise: Standard deviation of the pixel noise in the training of the teacher.
         stimulus_noise: Largest standard deviation of the pixel noise on the images that the subject sees.
-        copies: Noisy, shifted copies of each training image that the subject sees.
-        val_copies: Of each validation image.
-        eps: Attack budgets.
+        copies: Number of noisy, shifted copies of each training image that the subject sees.
+        val_copies: Number of such copies of each validation image.
+        eps: Attack budgets, in pixels of [0, 1].
         steps: Steps of PGD.
-        num_voxels: Voxels a region.
+        num_voxels: Voxels per region.
     """
 
     teacher: Recipe = field(default_factory=lambda: Recipe(epochs=60, max_lr=0.1, weight_decay=1e-4))
@@ -87,7 +87,7 @@ class DemoSettings:
 
     @classmethod
     def fast(cls) -> DemoSettings:
-        """Seconds, to see that everything runs: its numbers mean nothing."""
+        """Settings of a run that takes seconds, to see that everything runs; its numbers mean nothing."""
         return cls(
             teacher=Recipe(4, 0.1, 1e-4),
             predictor=Recipe(1, 3e-3, 5e-4),
@@ -100,7 +100,7 @@ class DemoSettings:
 
     @property
     def work(self) -> float:
-        """Work of one replication, in training steps (an attack's are counted by their cost)."""
+        """Work of one replication, in training steps (steps of an attack count by their cost)."""
         epochs = self.teacher.epochs * 10 + (len(REGIONS) + 1) * self.predictor.epochs * self.copies * 10
         return epochs + len(CONDITIONS) * (self.classifier.epochs * 12 + self._attack_work)
 
@@ -114,10 +114,10 @@ class DemoResult:
     """Tables of one replication.
 
     Attributes:
-        images: A row an image, condition and budget.
-        prediction: A row a voxel.
-        geometry: A row a network.
-        factors: A row a control: the factor on its loss that gives its gradient the scale of the treatment's.
+        images: One row per image, condition and budget.
+        prediction: One row per voxel.
+        geometry: One row per network.
+        factors: One row per control: the factor on its loss that gives its gradient the scale of the treatment's gradient.
     """
 
     images: pd.DataFrame
@@ -127,7 +127,7 @@ class DemoResult:
 
 
 class _PixelNoise:
-    """Gaussian noise on training images, and shifts."""
+    """Shifts training images and adds Gaussian noise."""
 
     def __init__(self, sd: float) -> None:
         self.sd, self.shift = sd, ShiftFlip(1, flip=False)
@@ -142,7 +142,7 @@ def _network(num_voxels: int) -> GuidedNetwork:
 
 
 def replicate(seed: int, settings: DemoSettings, progress: Progress) -> DemoResult:
-    """One replication: new splits of the digits, a new subject, every network trained anew."""
+    """Run one replication: new splits of the digits, a new subject, all networks trained from the start."""
     images, labels = load_digits()
     images = 0.5 + settings.contrast * (images - 0.5)
     order = np.random.default_rng(seed).permutation(len(images))
@@ -214,7 +214,7 @@ def _show_to_subject(
     settings: DemoSettings,
     seed: int,
 ) -> None:
-    """Write the NSD tree of a subject that sees shifted copies of the digits under noise of many strengths."""
+    """Write the NSD folder of a subject that sees shifted copies of the digits under noise of many strengths."""
     shown = np.concatenate([np.repeat(val, settings.val_copies), np.repeat(fit, settings.copies)])
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
@@ -237,7 +237,7 @@ def _show_to_subject(
 def _fit_predictors(
     root: str, settings: DemoSettings, seed: int, progress: Progress
 ) -> tuple[dict[str, nn.Module], pd.DataFrame]:
-    """A predictor for each region, one more for TO fitted to shuffled responses, and how well each predicts."""
+    """One predictor per region, one more fitted to shuffled responses of TO, and a table of how well each predicts."""
     predictors, tables = {}, []
     for name in (*REGIONS, "TO shuffled fit"):
         region = name.split(" ")[0]

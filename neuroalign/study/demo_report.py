@@ -14,22 +14,23 @@ from rich.console import Console
 
 import neuroalign
 from neuroalign.evaluation.comparison import Comparison, compare
+from neuroalign.files import write_csv, write_png
 from neuroalign.plot import plot_bars, plot_prediction, plot_robustness
 from neuroalign.study.demo import DemoResult, DemoSettings
-from neuroalign.study.report import accuracy_table, rich_table, save_figure, summary_table, write_html
-from neuroalign.study.training import write_table
+from neuroalign.study.report import accuracy_by_condition, rich_table, summary_table, write_html
 from neuroalign.study.verdict import interval_meaning, verdict
 
 METHODS = (
     "Real digit images (scikit-learn's, 8x8 pixels, at half contrast on grey) were shown, as shifted copies under pixel "
     "noise of many strengths, to a simulated subject: V1 is Gabor energy, TO the features of a network that learned the "
-    "same ten digits under noise, V4 half texture and half TO. Its responses (three noisy trials an image) were written as "
-    "files in the layout of the Natural Scenes Dataset and read back by the same reader as real ones. A predictor was "
-    "fitted to each region; networks were trained on other digits, each guided by one predictor or by a control, and "
-    "attacked by PGD on a third set. Every replication draws new splits and trains everything anew; splits of different "
+    "same ten digits under noise, V4 half texture and half TO. Its responses (three noisy trials per image) were written "
+    "as files in the layout of the Natural Scenes Dataset and read by the same reader as real ones. A predictor was fitted "
+    "to each region; networks were trained on other digits, each guided by one predictor or by a control, and attacked by "
+    "PGD on a third set. Every replication draws new splits and trains everything from the start; splits of different "
     "replications share images, so their spread is smaller than that of independent data. The recipe was chosen on other "
-    "seeds than those reported. Cross-entropy weighs 0.1 under guidance by responses, 0.5 under guidance by geometry and 1 "
-    "without guidance: a comparison with none mixes guidance with step size, one with the other controls doesn't."
+    "seeds than those reported. Cross-entropy has weight 0.1 under guidance by responses, 0.5 under guidance by geometry "
+    "and 1 without guidance: a comparison with none mixes guidance with step size; a comparison with another control does "
+    "not."
 )
 PLANTED = (
     "The subject is simulated and the effect planted (its object level learned these digits under noise): this shows that "
@@ -37,18 +38,18 @@ PLANTED = (
 )
 CONDITIONS_EXPLAINED = {
     "none": "classification alone",
-    "label only": "a random target for each class: all that a label could tell",
+    "label only": "a random target for each class: it holds no more than the label",
     "random predictor": "responses of an untrained predictor",
     "shuffled images": "TO's predicted responses to another image of the batch",
     "TO shuffled fit": "responses of a predictor that was fitted to TO's responses to other images",
     "V1, V4, TO": "predicted responses of the region",
-    "TO manifold": "only size and directions of TO's category manifolds",
-    "random geometry": "manifolds of the same sizes and ranks, but random places and directions",
-    "no brain": "small, low-dimensional classes of the network's own making",
+    "TO manifold": "only the size and the directions of TO's category manifolds",
+    "random geometry": "manifolds of the same sizes and ranks, but with random places and directions",
+    "no brain": "a penalty that makes the network's own classes small and low-dimensional; no brain enters",
 }
 MATCHED = (
-    "The loss of every control is multiplied by a factor that gives its gradient on the untrained network the scale of the "
-    "treatment's; mean over replications: "
+    "The loss of every control is multiplied by a factor; with it, its gradient on the untrained network has the scale of "
+    "the treatment's gradient. Mean factors over replications: "
 )
 CONTROLS = ("none", "label only", "random predictor", "shuffled images", "TO shuffled fit")
 
@@ -56,15 +57,15 @@ CONTROLS = ("none", "label only", "random predictor", "shuffled images", "TO shu
 def write_report(
     results: Sequence[DemoResult], settings: DemoSettings, out: Path, console: Console, *, fast: bool = False
 ) -> pd.DataFrame:
-    """Write tables, figures and the page to ``out``, print the table and the verdict; returns the accuracy table."""
+    """Write tables, figures and the page to ``out``, print the table and the verdict, and return the accuracy table."""
     images = pd.concat([r.images for r in results], ignore_index=True)
     prediction = pd.concat([r.prediction for r in results], ignore_index=True)
     geometry = pd.concat([r.geometry for r in results], ignore_index=True)
-    accuracy = accuracy_table(images)
+    accuracy = accuracy_by_condition(images)
     factors = pd.concat([r.factors for r in results], ignore_index=True)
     tables = {"results": accuracy, "prediction": prediction, "geometry": geometry, "factors": factors}
     for name, table in tables.items():
-        write_table(table.assign(subject="simulated"), out / f"{name}.csv")
+        write_csv(table.assign(subject="simulated"), out / f"{name}.csv")
 
     comparisons = [compare(images, "TO", control) for control in (*CONTROLS, "V1")]
     manifold = [compare(images, "TO manifold", control) for control in ("none", "random geometry", "no brain")]
@@ -73,7 +74,7 @@ def write_report(
     predicted = _predicted(prediction)
     figures = _figures(accuracy, prediction, geometry)
     for name, (figure, _) in figures.items():
-        save_figure(figure, out / f"{name}.png")
+        write_png(figure, out / f"{name}.png")
     write_html(
         out / "report.html",
         title="neuroalign demo: a simulated subject guides networks",
@@ -104,14 +105,14 @@ def write_report(
     )
     per_replication = int(accuracy["num_images"].iloc[0])
     console.print(
-        f"Share of {per_replication} test images that stay right in each replication; ε is the largest change of a pixel, of "
-        "[0, 1]; 'mean' is over\nthe budgets above 0. What each condition was trained with stands in report.html.\n",
+        f"Share of {per_replication} test images that stay right in each replication; ε is the largest change of a pixel in "
+        "[0, 1]; 'mean' is over\nthe budgets above 0. report.html says what each condition was trained with.\n",
         highlight=False,
         markup=False,
     )
     console.print(
-        "Paired differences, averaged over the budgets above 0, with 95 % intervals, and in how many replications the first "
-        f"was higher.\n{interval_meaning(comparisons[0])}",
+        "Paired differences, averaged over the budgets above 0, with 95 % intervals, and the number of replications in which "
+        f"the first was higher.\n{interval_meaning(comparisons[0])}",
         highlight=False,
     )
     for comparison in (*comparisons, *manifold):
@@ -125,7 +126,7 @@ def _sentences(
     comparisons: Sequence[Comparison], manifold: Sequence[Comparison], num_replications: int, fast: bool
 ) -> list[str]:
     if fast:
-        return ["A fast run trains too shortly for its numbers to mean anything, so there is no verdict.", PLANTED]
+        return ["A fast run trains too little for its numbers to mean anything, so there is no verdict.", PLANTED]
     sentences = [verdict(comparisons, "Guidance by TO of this simulated subject")]
     sentences.append(verdict(manifold, "Manifold guidance by TO"))
     sentences.append(PLANTED)
@@ -134,8 +135,8 @@ def _sentences(
     elif num_replications < 4:
         sentences.insert(
             -1,
-            f"With {num_replications} replications most differences can't be told from chance: --replications 8 makes the "
-            "intervals several times shorter.",
+            f"With {num_replications} replications most differences can't be separated from chance: --replications 8 makes "
+            "the intervals several times shorter.",
         )
     return sentences
 
@@ -187,11 +188,11 @@ def _figures(accuracy: pd.DataFrame, prediction: pd.DataFrame, geometry: pd.Data
         "geometry": (
             grid,
             "Geometry. Capacity, size, dimension and separability of the ten digits' manifolds, in the predicted responses "
-            "and in the last features of each network. It need not follow robustness.",
+            "and in the last features of each network. Geometry need not follow robustness.",
         ),
         "prediction": (
             predicted,
-            "Prediction. Correlation of predicted and simulated responses to held-out images, a dot a voxel, against the "
-            "largest that the simulated noise allows.",
+            "Prediction. Correlation of predicted and simulated responses to held-out images, one dot per voxel, against "
+            "the largest correlation that the simulated noise allows.",
         ),
     }

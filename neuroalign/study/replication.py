@@ -1,4 +1,4 @@
-"""Running the replications of a study: in this process, in several, or on a Ray cluster."""
+"""Run the replications of a study: in this process, in several processes, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Progress:
-    """How a replication says how far it is: call it with a stage's name and the work done since the last call.
+    """Reports the progress of a replication: call it with a stage's name and the work done since the last call.
 
     Args:
         replication: Number of the replication.
-        queue: Where to say it; None says nothing.
+        queue: Queue that receives the reports; None reports nothing.
     """
 
     replication: int
     queue: Any = None
 
     def __call__(self, stage: str, work: float = 0.0) -> None:
-        """Say the stage, and that so much more work is done."""
+        """Report the current stage, and the work done since the last call."""
         if self.queue is not None:
             self.queue.put((self.replication, stage, work))
 
@@ -52,12 +52,12 @@ def run_replications(
 
     Args:
         replicate: A function of a module (processes must be able to import it).
-        seeds: One for each replication.
-        settings: Passed on; must pickle.
-        work: Amount of work that one replication reports, for the time left.
-        num_workers: Processes at once; each computes on its share of the cores. 1 runs here.
+        seeds: One seed per replication.
+        settings: Passed to ``replicate``; must be picklable.
+        work: Total work that one replication reports; the time left is estimated from it.
+        num_workers: Number of processes at once; each computes on its share of the cores. 1 runs in this process.
         use_ray: Run them on Ray (``pip install 'neuroalign[ray]'``), on this machine or the cluster it is connected to.
-        console: Where to show progress; default standard error.
+        console: Console that shows the progress; None means standard error.
 
     Returns:
         The results, in the order of the seeds.

@@ -1,4 +1,4 @@
-"""What a study leaves behind: tables, figures, a page that holds both, and words for the terminal."""
+"""Output of a study: tables, figures, an HTML page with both, and tables for the terminal."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ import pandas as pd
 from rich.table import Table
 
 from neuroalign.evaluation.comparison import Comparison
-from neuroalign.files import whole
+from neuroalign.files import whole, write_png
 from neuroalign.study.verdict import interval_meaning
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def accuracy_table(images: pd.DataFrame) -> pd.DataFrame:
-    """Counted up from per-image outcomes: a row for each condition, replication and budget."""
+def accuracy_by_condition(images: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy from per-image outcomes: one row per condition, replication and budget."""
     keys = ["condition", "replication", "perturbation", "eps"]
     table = images.groupby(keys, sort=False)["correct"].agg(["mean", "size"]).reset_index()
     return table.rename(columns={"mean": "accuracy", "size": "num_images"})
 
 
 def summary_table(accuracy: pd.DataFrame, spread: Sequence[str] | None = None) -> pd.DataFrame:
-    """Mean and standard deviation over replications, a row a condition: clean, each budget, and the mean over budgets.
+    """Mean and standard deviation over replications, one row per condition: clean, each budget, and the mean over budgets.
 
     Args:
-        accuracy: From :func:`accuracy_table`.
-        spread: Columns that show the standard deviation; None is all.
+        accuracy: From :func:`accuracy_by_condition`.
+        spread: Columns that show the standard deviation; None means all.
     """
     attacked = accuracy[accuracy["eps"] > 0].groupby(["condition", "replication"], sort=False)["accuracy"].mean()
     wide = accuracy.pivot_table(index=["condition", "replication"], columns="eps", values="accuracy", sort=False)
@@ -59,10 +59,7 @@ def rich_table(table: pd.DataFrame, title: str) -> Table:
     return result
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG: under a temporary name first, so that no half-written file is left."""
-    with whole(path) as temporary:
-        figure.savefig(temporary, dpi=150, format="png")
+save_figure = write_png  # its name of old
 
 
 def _embedded(figure: Figure) -> str:
@@ -97,17 +94,17 @@ def write_html(
     comparisons: Sequence[Comparison],
     settings: Mapping[str, Any],
 ) -> None:
-    """Write one page that needs no other file.
+    """Write one HTML page that needs no other file.
 
     Args:
-        path: Where to.
+        path: File to write.
         title: Heading.
         verdict: Sentences at the top.
         methods: A paragraph on what was done.
-        tables: By heading.
-        figures: By heading, each with its caption.
+        tables: Tables by heading.
+        figures: Figures by heading, each with its caption.
         comparisons: Paired differences.
-        settings: By name, as plain values.
+        settings: Plain values by name.
     """
     parts = [f"<h2>What was done</h2><p>{html.escape(methods)}</p>"]
     parts += [f"<h2>{html.escape(name)}</h2>{table.to_html(border=0)}" for name, table in tables.items()]
@@ -115,7 +112,8 @@ def write_html(
         rows = "".join(f"<li>{html.escape(str(c))}</li>" for c in comparisons)
         parts.append(
             "<h2>Paired differences</h2><p>Accuracy averaged over the attack budgets, treatment minus control, with a "
-            f"{comparisons[0].confidence * 100:g} % interval, and in how many replications the treatment was higher. "
+            f"{comparisons[0].confidence * 100:g} % interval, and the number of replications in which the treatment was "
+            "higher. "
             f"{html.escape(interval_meaning(comparisons[0]))}</p><ul>{rows}</ul>"
         )
     for name, (figure, caption) in figures.items():

@@ -12,15 +12,15 @@ from torch import nn
 
 @dataclass(frozen=True)
 class SmoothnessMatch:
-    """What the search found.
+    """Result of the search of :func:`match_smoothness`.
 
     Attributes:
-        weight_decay: Of the network that came closest.
-        smoothness: Of that network.
-        target: What was wanted.
-        matched: Whether it is within the tolerance. Where not, the network is no control for smoothness.
-        network: That network.
-        trials: A row a training: ``weight_decay``, ``smoothness``, ``log_ratio`` (of smoothness to target).
+        weight_decay: Weight decay of the network that came closest to the target.
+        smoothness: Smoothness of that network.
+        target: Wanted smoothness.
+        matched: Whether the smoothness is within the tolerance. If not, the network is no control for smoothness.
+        network: The network that came closest.
+        trials: One row per training: ``weight_decay``, ``smoothness``, ``log_ratio`` (of smoothness to target).
     """
 
     weight_decay: float
@@ -43,18 +43,19 @@ def match_smoothness(
 ) -> SmoothnessMatch:
     """Search for the weight decay whose network has a wanted smoothness.
 
-    Bisects the logarithm of weight decay, on the premise that more of it gives a smaller input gradient. Training is
-    noisy, so the premise may fail here and there: all trials are kept, and the closest is returned. Measure smoothness on
-    validation images, not on those the networks are compared on.
+    Bisects the logarithm of weight decay, on the assumption that more weight decay gives a smaller input gradient. Training
+    is noisy, so the assumption may fail in places: all trials are kept, and the closest is returned. Measure smoothness on
+    validation images, not on the images that the networks are compared on.
 
     Args:
-        train: From a weight decay to a trained network, the same seed each time.
-        smoothness: Of a network, such as ``lambda n: evaluate_smoothness(n, loader, attack, eps).adversarial``.
-        target: Smoothness of the guided network, measured alike.
+        train: From a weight decay to a trained network, with the same seed each time.
+        smoothness: From a network to its smoothness, such as
+            ``lambda n: evaluate_smoothness(n, loader, attack, eps).adversarial``.
+        target: Smoothness of the guided network, measured in the same way.
         low: Smallest weight decay.
-        high: Largest.
-        tolerance: By which share smoothness may differ from the target.
-        max_trainings: At most so many.
+        high: Largest weight decay.
+        tolerance: Share of the target by which smoothness may differ from it.
+        max_trainings: Largest number of trainings, at least 2.
 
     Raises:
         ValueError: If the target or a bound is not positive, or a network's smoothness is not finite.
@@ -90,7 +91,7 @@ def match_smoothness(
 
     close = math.log1p(tolerance)
     left, right = math.log(low), math.log(high)
-    # The ends first: a target outside of what weight decay can reach is told after two trainings.
+    # The ends come first: two trainings show whether weight decay can reach the target at all.
     ratio_right, ratio_left = attempt(high), attempt(low)
     while best[0] > close and ratio_right < 0 < ratio_left and len(rows) < max_trainings:  # type: ignore[index]
         middle = (left + right) / 2

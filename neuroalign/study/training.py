@@ -1,4 +1,4 @@
-"""One training run of a study: a predictor or a classifier, from a recipe and a seed."""
+"""Training runs of a study: train a predictor or a classifier from a recipe and a seed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.data import BatchDataModule
-from neuroalign.files import whole
+from neuroalign.files import write_csv
 from neuroalign.functional import pearson
 from neuroalign.guidance import WeightedGuidance, match_gradient_scale
 from neuroalign.tasks import GuidedClassificationTask, NeuralPredictionTask, RobustTraining
@@ -30,13 +29,13 @@ EpochHook = Callable[[], None]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network of a study is trained: one-cycle schedule over a fixed number of epochs.
+    """Settings of a training: one-cycle schedule over a fixed number of epochs.
 
     Args:
         epochs: Passes through the training images.
         max_lr: Peak of the learning rate.
-        weight_decay: Of the optimiser.
-        momentum: Of SGD, for classifiers.
+        weight_decay: Weight decay of the optimiser.
+        momentum: Momentum of SGD, for classifiers.
     """
 
     epochs: int
@@ -55,7 +54,7 @@ class _EpochHook(L.Callback):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Lightning's banners and its advice for long trainings: a study starts many short ones."""
+    """Hide Lightning's banners and its advice for long trainings: a study starts many short ones."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -108,8 +107,8 @@ def train_predictor(
     Args:
         make: Makes the predictor; called under the seed.
         data: Images and responses.
-        recipe: How to train; Adam.
-        seed: Of the initial weights.
+        recipe: Settings of the training, with Adam.
+        seed: Seed of the initial weights.
         on_epoch: Called after each epoch.
         **trainer: Further arguments of the Trainer, such as ``accelerator`` or ``strategy``.
 
@@ -146,13 +145,13 @@ def train_classifier(
     Args:
         make: Makes the network; called under the seed, so that all conditions of a replication start alike.
         data: Images and labels.
-        recipe: How to train; SGD with momentum.
-        seed: Of the initial weights.
-        guidance: What pulls the network; None trains without.
+        recipe: Settings of the training, with SGD and momentum.
+        seed: Seed of the initial weights.
+        guidance: Guidance of the network; None trains without guidance.
         weight: Share of guidance in the loss.
-        matched_to: For a control, the guidance that it is compared with: the control's gradient is brought to the same scale
-            at the start, by :func:`matched_control`.
-        robust_training: What robustness people train with, such as :class:`AdversarialTraining`; None trains as usual.
+        matched_to: For a control, the guidance that it is compared with: :func:`matched_control` scales the control's
+            gradient on the initial network to that guidance's.
+        robust_training: Robust-training method, such as :class:`AdversarialTraining`; None trains on plain images.
         on_epoch: Called after each epoch.
         **trainer: Further arguments of the Trainer, such as ``accelerator`` or ``strategy``.
 
@@ -182,16 +181,16 @@ def train_classifier(
 def matched_control(
     control: nn.Module, treatment: nn.Module, make: Callable[[], nn.Module], data: BatchDataModule, seed: int
 ) -> WeightedGuidance:
-    """A control whose gradient has the treatment's scale on the network that a training starts from.
+    """A control whose gradient has the treatment's scale on the network before training.
 
     See :func:`neuroalign.guidance.match_gradient_scale`; the batches are the first eight of training, without augmentation.
 
     Args:
         control: The guidance to scale.
-        treatment: The guidance it is compared with.
+        treatment: The guidance that the control is compared with.
         make: Makes the network; called under the seed.
         data: Images and labels.
-        seed: Of the initial weights.
+        seed: Seed of the initial weights.
 
     Returns:
         The control with the factor as ``weights["*"]``.
@@ -211,12 +210,9 @@ def _first_batches(data: BatchDataModule, num: int = 8) -> list[Batch]:
 
 @torch.no_grad()
 def correlation_on(predictor: nn.Module, images: Tensor, responses: Tensor) -> Tensor:
-    """Held-out correlation of every voxel: (voxel,) Pearson r over images (stimulus, channel, height, width)."""
+    """Pearson r (voxel,) of predicted responses to images (stimulus, channel, height, width) with ``responses``."""
     predictor = copy.deepcopy(predictor).eval()
     return pearson(torch.cat([predictor(batch) for batch in images.split(256)]), responses)
 
 
-def write_table(table: Any, path: Path) -> None:
-    """Write a pandas table as CSV: under a temporary name first, so that no half-written file is left."""
-    with whole(path) as temporary:
-        table.to_csv(temporary, index=False)
+write_table = write_csv  # its name of old

@@ -1,4 +1,4 @@
-"""Sentences that say no more than the comparisons they are made of."""
+"""Sentences on what comparisons show, and no more than they show."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from neuroalign.evaluation.comparison import Comparison
 
 
 def verdict(comparisons: Sequence[Comparison], subject: str, *, equivalence: float | None = None) -> str:
-    """One or two sentences on what comparisons of one treatment show, whichever way they fall.
+    """A sentence on what comparisons of one treatment show, whatever the result.
 
     "No clear difference" isn't equality: the sentence gives the largest difference that the interval doesn't exclude. With
-    ``equivalence`` it also says which controls the treatment is equal to within that bound, and which it isn't shown to
-    be. The comparisons are not corrected for their number.
+    ``equivalence`` it also says which controls the treatment is shown to equal within that bound, and which not. The
+    comparisons are not corrected for their number.
 
     Args:
-        comparisons: Of one treatment with several controls.
-        subject: What the sentence is about, such as "TO guidance of this simulated subject".
+        comparisons: Comparisons of one treatment with several controls.
+        subject: Grammatical subject of the sentence, such as "TO guidance of this simulated subject".
         equivalence: Largest difference that counts as equal; None takes each comparison's own.
 
     Example:
@@ -50,10 +50,10 @@ def verdict(comparisons: Sequence[Comparison], subject: str, *, equivalence: flo
 
 
 def interval_meaning(comparison: Comparison) -> str:
-    """A sentence on what an interval says, and what it doesn't.
+    """A sentence on what an interval says and what it doesn't say.
 
     Args:
-        comparison: One of a study; the others have the same replications and images.
+        comparison: One comparison of a study; the others have the same replications and images.
 
     Example:
         >>> interval_meaning(Comparison("TO", "none", 0.1, 0.05, 0.15, 1, 1, 300))

@@ -14,7 +14,7 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from neuroalign.config import build
-from neuroalign.functional.manifold import check_labels
+from neuroalign.functional.checks import check_choice, check_labels
 from neuroalign.guidance.responses import (
     PredictedGuidance,
     TargetGuidance,
@@ -138,8 +138,7 @@ class GuidedClassificationTask(Task):
         self.robust_training: RobustTraining | None = (
             None if robust_training is None else build(robust_training, RobustTraining)
         )
-        if head_reduction not in ("sum", "mean"):
-            raise ValueError(f'head_reduction must be "sum" or "mean"; got {head_reduction!r}')
+        check_choice("head_reduction", head_reduction, ("sum", "mean"))
         self.weight, self.head_reduction = float(weight), head_reduction
         self.lr, self.momentum, self.weight_decay, self.step_size = lr, momentum, weight_decay, step_size
         self.optimizer, self.scheduler = optimizer, scheduler

@@ -104,7 +104,7 @@ def test_a_killed_run_goes_on(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(PGD, "search", dying)
     with pytest.raises(SystemExit, match="130"):
         run(checkpoint, tmp_path / "b", "--batch-size", "2", "--num-images", "8")
-    done = pd.read_csv(tmp_path / "b/parts/pgd20-linf-margin+ce-cosine.csv", skiprows=1)["stimulus"].tolist()
+    done = pd.read_csv(tmp_path / "b/parts/pgd20-linf-margin+ce-cosine.csv", comment="#")["stimulus"].tolist()
     assert 0 < len(done) < 8
     monkeypatch.setattr(PGD, "search", whole)
     run(checkpoint, tmp_path / "b", "--batch-size", "2", "--num-images", "8")

@@ -139,11 +139,15 @@ def test_a_value_a_voxel(tmp_path):
 @pytest.mark.parametrize(
     ("name", "write", "message"),
     [
-        ("a.npy", lambda p: np.save(p, np.zeros((2, 3))), r"a value a voxel; it has shape \(2, 3\)"),
+        ("a.npy", lambda p: np.save(p, np.zeros((2, 3))), r"one value per voxel; it has shape \(2, 3\)"),
         ("a.npy", lambda p: np.save(p, np.ones(3) * 1j), "must be real numbers"),
         ("a.npy", lambda p: np.save(p, np.array([1, None])), "not unpickled"),
         ("a.npy", lambda p: p.write_bytes(b"x"), "can't be read as a file of NumPy"),
-        ("a.pt", lambda p: torch.save({"r": torch.ones(3)}, p), "must hold a tensor, a value a voxel; it holds dict"),
+        (
+            "a.pt",
+            lambda p: torch.save({"r": torch.ones(3)}, p),
+            "must hold a tensor with one value per voxel; it holds dict",
+        ),
         ("a.pt", lambda p: p.write_bytes(b"x"), "is damaged, or holds more than a tensor"),
         ("a.csv", lambda p: p.write_text("0.5\n0.25\n"), "should name the columns, but holds numbers"),
         ("a.csv", lambda p: p.write_text("a,b\n1,2\n"), "must hold one column of numbers"),
@@ -155,3 +159,20 @@ def test_values_that_are_refused(tmp_path, name, write, message):
     with pytest.raises(ValueError, match=message) as caught:
         _values(tmp_path / name)
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [(40, 30), (20, 20), (9, 33)])
+def test_commands_and_datamodules_see_the_same_pixels_of_a_folder(tmp_path, size):
+    from PIL import Image
+
+    from neuroalign.data.images import load_named
+
+    for part in ("train", "val"):
+        for name in ("cat", "dog"):
+            (tmp_path / part / name).mkdir(parents=True)
+            pixels = np.random.default_rng(len(name + part)).integers(0, 256, (*size, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / part / name / "0.png")
+    commands = open_images(str(tmp_path / "val"), 12).__getitems__([0, 1])
+    trained = load_named("folder", tmp_path, 12)["val"].__getitems__([0, 1])
+    assert commands["image"].shape == (2, 3, 12, 12)
+    assert all(torch.equal(commands[name], trained[name]) for name in ("image", "label", "stimulus"))

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from neuroalign import Responses
-from neuroalign.data.responses_file import load_responses
 from tests import references as ref
 
 
@@ -231,7 +230,7 @@ class TestWhatIsKnownBesides:
 
     def test_saved_and_mapped(self, full, tmp_path):
         full.zscore_sessions().save(tmp_path / "x.h5")
-        for again in (Responses.load(tmp_path / "x.h5"), load_responses(tmp_path / "x.h5", mapped=True)):
+        for again in (Responses.load(tmp_path / "x.h5"), Responses.load(tmp_path / "x.h5", mapped=True)):
             np.testing.assert_array_equal(again.values, full.zscore_sessions().values)
             np.testing.assert_array_equal(again.behaviour["reaction_time"], full.behaviour["reaction_time"])
             np.testing.assert_array_equal(again.maps["R2"], full.maps["R2"])

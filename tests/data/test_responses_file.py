@@ -8,7 +8,6 @@ import pytest
 
 from neuroalign.checksums import USERBLOCK, DamagedFileError, stamp_hdf5
 from neuroalign.data import Responses
-from neuroalign.data.responses_file import load_responses
 
 VALUES = np.random.default_rng(0).normal(size=(6, 4)).astype("f4")
 
@@ -133,7 +132,7 @@ def test_files_made_by_hand(path, kind, mapped):
         changed(path, without("maps/R2"))
     changed(path, change)
     with pytest.raises(ValueError, match=rf"r\.h5.* {message}"):
-        load_responses(path, mapped=mapped)
+        Responses.load(path, mapped=mapped)
 
 
 @pytest.mark.parametrize("mapped", [False, True], ids=["loaded", "mapped"])
@@ -141,7 +140,7 @@ def test_files_made_by_hand(path, kind, mapped):
 def test_numbers_of_other_types_become_float32(path, dtype, mapped):
     values = (VALUES * 20).clip(0 if dtype == "u1" else None).astype(dtype)
     changed(path, replace("values", values))
-    assert same(load_responses(path, mapped=mapped), values.astype("f4"))
+    assert same(Responses.load(path, mapped=mapped), values.astype("f4"))
 
 
 def test_links_inside_the_file_are_followed(path):
@@ -169,14 +168,14 @@ def test_a_flipped_bit_is_an_error_with_a_remedy(path, where, mapped):
     }
     flip(path, places[where])
     with pytest.raises(ValueError, match=r"r\.h5"):
-        load_responses(path, mapped=mapped)
+        Responses.load(path, mapped=mapped)
     if where == "in the values":
         with pytest.raises(DamagedFileError, match=r"is damaged: .* or load it with verify=False if you changed it"):
-            load_responses(path, mapped=mapped)
+            Responses.load(path, mapped=mapped)
         with h5py.File(path) as file:
             expected = file["values"][()]
         assert (expected != VALUES).sum() == 1
-        assert same(load_responses(path, mapped=mapped, verify=False), expected)
+        assert same(Responses.load(path, mapped=mapped, verify=False), expected)
 
 
 def test_a_file_changed_on_purpose_is_read_with_verify_false(path):
@@ -192,8 +191,8 @@ def test_a_checksum_that_is_gone_is_missed(path):
     path.write_bytes(bytes(USERBLOCK) + content[USERBLOCK:])
     for mapped in (False, True):
         with pytest.raises(DamagedFileError, match=r"r\.h5 is damaged: its checksum is gone"):
-            load_responses(path, mapped=mapped)
-        assert same(load_responses(path, mapped=mapped, verify=False))
+            Responses.load(path, mapped=mapped)
+        assert same(Responses.load(path, mapped=mapped, verify=False))
 
 
 @pytest.mark.parametrize("mapped", [False, True], ids=["loaded", "mapped"])
@@ -203,11 +202,11 @@ def test_a_file_of_an_older_version_has_no_checksum(path, tmp_path, mapped):
             new.copy(name, old)
         for name in set(new.attrs) - {"checksum"}:
             old.attrs[name] = new.attrs[name]
-    assert same(load_responses(tmp_path / "old.h5", mapped=mapped))
+    assert same(Responses.load(tmp_path / "old.h5", mapped=mapped))
 
 
 def test_mapped_values_stay_on_disk(path):
-    found = load_responses(path, mapped=True)
+    found = Responses.load(path, mapped=True)
     assert same(found) and isinstance(found.values, np.memmap)
     found.values[0, 0] = 9  # in this process only
     assert same(Responses.load(path))
@@ -226,7 +225,7 @@ def test_damage_is_seen_before_hdf5_opens_the_file(path, monkeypatch):
     monkeypatch.setattr(h5py, "File", lambda *_, **__: pytest.fail("HDF5 opened a damaged file"))
     for mapped in (False, True):
         with pytest.raises(DamagedFileError, match="checksum"):
-            load_responses(path, mapped=mapped)
+            Responses.load(path, mapped=mapped)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_seeds(digits, tmp_path):
         ({"labels": np.zeros(3)}, "100 images but 3 labels"),
         ({"sessions": 50}, "at most 40 sessions"),
         ({"num_shared": 1001}, "1,000 shared"),
-        ({"container": "mat"}, "container must be"),
+        ({"container": "mat"}, "unknown container 'mat': it must be"),
         ({"images": np.zeros((100, 8, 8, 3))}, r"\(image, 1 or 3, height, width\)"),
         ({"images": np.full((100, 3, 8, 8), 2.0)}, r"floats in \[0, 1\]"),
     ],

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy.stats import binom, norm, t
 
-from neuroalign.evaluation import Comparison, compare, mean_over_eps
-from neuroalign.study.report import accuracy_table, summary_table
+from neuroalign.evaluation import Comparison, PairedComparison, compare, compare_paired, mean_over_eps
+from neuroalign.study.report import accuracy_by_condition, summary_table
 
 
 def outcomes(rates, n=200, replications=2, seed=0):
@@ -334,10 +334,24 @@ def test_an_interval_that_touches_zero_decides_nothing():
 
 def test_tables():
     table = outcomes({"a": 0.8, "b": 0.5})
-    accuracy = accuracy_table(table)
+    accuracy = accuracy_by_condition(table)
     assert len(accuracy) == 2 * 2 * 3
     assert (accuracy["num_images"] == 200).all()
     summary = summary_table(accuracy)
     assert summary.columns.tolist() == ["clean", "ε 0.1", "ε 0.2", "mean"]
     per_replication = table[(table["condition"] == "a") & (table["eps"] > 0)].groupby("replication")["correct"].mean()
     assert summary.loc["a", "mean"] == f"{per_replication.mean():.3f} ± {per_replication.std():.3f}"
+
+
+def test_the_former_name_still_works():
+    rng = np.random.default_rng(0)
+    a, b = (
+        pd.DataFrame({"perturbation": "pgd", "eps": 0.1, "stimulus": range(30), "correct": rng.random(30) < rate})
+        for rate in (0.8, 0.4)
+    )
+    with pytest.warns(DeprecationWarning, match="compare_paired is compare"):
+        found = compare_paired(a, b, num_resamples=10, seed=1)
+    assert found == compare(a, b)
+    assert isinstance(found, PairedComparison)
+    assert found.mean_difference == found.difference
+    assert found.table.equals(compare(a, b).table)

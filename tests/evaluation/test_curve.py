@@ -18,6 +18,7 @@ from neuroalign import (
     robustness_curve,
 )
 from neuroalign.evaluation.measurement import measure
+from neuroalign.evaluation.passes import PassOptions
 from tests.distributed import run_on_ranks
 from tests.perturbations.attacks import linear_references as exact
 from tests.perturbations.attacks.test_gradient import images, linear
@@ -363,7 +364,8 @@ def test_revived_images_are_counted():
 
 def test_one_pass_measures_several():
     model, x = linear(3), images(8)
-    found = measure(model, loader(x, model(x).argmax(1)), {"a": FGSM(), "b": PGD()}, {"a": [0.01], "b": [0.01, 0.02]})
+    batches, eps = loader(x, model(x).argmax(1)), {"a": [0.01], "b": [0.01, 0.02]}
+    found = measure(model, batches, {"a": FGSM(), "b": PGD()}, eps, PassOptions())
     assert [m.correct.shape for m in found] == [(8, 1), (8, 2)]
 
 

@@ -244,7 +244,7 @@ def test_intervals_cover_and_contrasts_of_equal_regions_hold_zero():
         ({"num_voxels": 1}, "num_voxels"),
         ({"num_subsets": 0}, "num_subsets"),
         ({"confidence": 1.0}, "confidence"),
-        ({"voxels": "some"}, "voxels must be"),
+        ({"voxels": "some"}, "unknown voxels 'some': it must be 'random' or 'fixed'"),
         ({"voxels": "random", "num_voxels": 3}, "needs four voxels a region"),
     ],
 )

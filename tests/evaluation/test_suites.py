@@ -57,11 +57,11 @@ def test_an_exhaustive_suite_attacks_each_budget_on_its_own(monkeypatch):
     class Asked(Exception):
         """Ends the suite once it has asked for a curve."""
 
-    def curve(model, loader, attack, eps, *, exhaustive, **options):
+    def curve(model, loader, attack, eps, options, *, exhaustive):
         asked[attack.name] = exhaustive
         raise Asked
 
-    monkeypatch.setattr("neuroalign.evaluation.suite_result.robustness_curve", curve)
+    monkeypatch.setattr("neuroalign.evaluation.suite_result.measure_curve", curve)
     for attack in (PGD.madry(), CarliniWagner(), DeepFool()):
         with pytest.raises(Asked):
             evaluate_suite(None, [], Suite("mine", ((attack, (0.1,)),), exhaustive=True))

@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from neuroalign import functional as F
-from neuroalign.functional.gram import prepare
+from neuroalign.functional.missing import prepare
 from neuroalign.functional.repeats import average_repeats, group_rows
 
 ROWS = torch.tensor([0, 1, 2, 1, 3, 4, 5, 6, 0, 7, 8, 9, 1, 10])  # 1 comes three times, 0 twice

@@ -129,5 +129,5 @@ def test_errors():
         match_gradient_scale(nothing, treatment, net, batches())
     with pytest.raises(ValueError, match=r"the treatment \(WeightedGuidance\) sends no gradient"):
         match_gradient_scale(treatment, nothing, net, batches())
-    with pytest.raises(ValueError, match="nothing of the network's trunk is trained"):
+    with pytest.raises(ValueError, match="no weight of the network's trunk is trained"):
         gradient_scale(treatment, network().requires_grad_(False), batches())

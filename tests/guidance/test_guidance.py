@@ -221,7 +221,7 @@ def test_the_documented_share_of_lone_images():
 def test_other_images_do_not_change_measured_responses():
     b = batch()
     shuffled = ShuffledGuidance(MeasuredGuidance("V4"), images=b["image"])
-    with pytest.raises(ValueError, match="measured responses come with the batch, so other images don't change them"):
+    with pytest.raises(ValueError, match="measured responses come with the batch and don't depend on images"):
         shuffled.targets(b)
 
 

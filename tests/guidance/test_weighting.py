@@ -165,7 +165,7 @@ def test_a_loss_for_each_head():
 
 def test_a_loss_that_remembers_is_not_shared():
     guidance = MeasuredGuidance({"V1": [0, 1], "TO": [2]}, loss="gaussian_nll")
-    with pytest.raises(ValueError, match=r"learns or remembers, so each of the heads \['TO', 'V1'\] needs its own"):
+    with pytest.raises(ValueError, match=r"has a state of its own, so each of the heads \['TO', 'V1'\] needs its own"):
         guidance({"V1": torch.zeros(4, 2), "TO": torch.zeros(4, 1)}, batch())
     given = MeasuredGuidance({"V1": [0, 1], "TO": [2]}, loss=NeuralAlignmentLoss("gaussian_nll", variance=2.0))
     assert len(given({"V1": torch.zeros(4, 2), "TO": torch.zeros(4, 1)}, batch())) == 2

@@ -235,7 +235,12 @@ class NotAModule:
     [
         (lambda preds, target: 0, {}, TypeError, r"called as \(preds, target, weight\)"),
         (NotAModule, {}, TypeError, "a class of nn.Module; NotAModule is neither"),
-        (lambda preds, target, weight: 0, {"averages_over": "voxels"}, ValueError, "averages_over must be one of"),
+        (
+            lambda preds, target, weight: 0,
+            {"averages_over": "voxels"},
+            ValueError,
+            "unknown averages_over 'voxels'",
+        ),
     ],
 )
 def test_bad_registrations(function, options, error, message):

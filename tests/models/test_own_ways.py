@@ -147,13 +147,13 @@ def test_a_branch_is_chosen_behind_the_layers_name(kind, part):
         (
             list,
             "stage",
-            r"returns a list, not a tensor: name the part that is meant, 'stage\[0\]' \(4, 8, 8\), 'stage\[1\]'",
+            r"returns a list, not a tensor: say which part you mean, 'stage\[0\]' \(4, 8, 8\), 'stage\[1\]'",
         ),
-        (tuple, "stage", r"returns a tuple, not a tensor: name the part"),
+        (tuple, "stage", r"returns a tuple, not a tensor: say which part"),
         (dict, "stage", r"'stage\[high\]' \(4, 8, 8\), 'stage\[low\]' \(8, 4, 4\)"),
-        (list, "stage[2]", r"name the part that is meant, 'stage\[0\]'"),
-        (list, "stage[low]", r"name the part that is meant, 'stage\[0\]'"),
-        (list, "stem[0]", r"returns one tensor: name it without a part, 'stem'"),
+        (list, "stage[2]", r"say which part you mean, 'stage\[0\]'"),
+        (list, "stage[low]", r"say which part you mean, 'stage\[0\]'"),
+        (list, "stem[0]", r"returns one tensor: give its name without a part, 'stem'"),
         (list, "stagee[0]", "unknown layer 'stagee'; did you mean 'stage'"),
     ],
 )
@@ -195,7 +195,7 @@ def test_hrnet_names_its_branches():
         (
             "resnet18",
             (1, 32, 32),
-            r"have 1 channels .* give mean=\.\.\., std=\.\.\. with a value a channel, or mean=None",
+            r"have 1 channels .* give mean=\.\.\., std=\.\.\. with one value per channel, or mean=None",
         ),
     ],
 )
@@ -215,7 +215,7 @@ def test_a_network_given_as_a_module_is_told_how_to_be_built():
 
 
 def test_names_of_timm_carry_a_prefix():
-    with pytest.raises(ValueError, match="Names of timm carry a prefix, 'timm:<name>'"):
+    with pytest.raises(ValueError, match="Names of timm need a prefix, 'timm:<name>'"):
         build_backbone("resnet999")
     pytest.importorskip("timm", reason="timm is an optional extra")
     with pytest.raises(ValueError, match="timm has a model of this name: write 'timm:vit_tiny_patch16_224'"):
@@ -299,5 +299,5 @@ def test_a_configuration_file_can_say_auto_or_values():
         config = {"backbone": "small_resnet", "num_classes": 3, "image_shape": [3, 8, 8], **given}
         network = parser.instantiate_classes(parser.parse_object({"network": config})).network
         assert tuple(network.trunk.mean) == expected
-    with pytest.raises(ValueError, match="values a channel, None or 'auto'; got 'imagenet'"):
+    with pytest.raises(ValueError, match="one value per channel, None or 'auto'; got 'imagenet'"):
         Trunk("small_resnet", image_shape=(3, 8, 8), mean="imagenet")

@@ -482,7 +482,7 @@ def test_noise_beyond_the_pixels_is_allowed_as_augmentation(digits, quiet_traine
 
 
 def test_bad_head_reduction():
-    with pytest.raises(ValueError, match='head_reduction must be "sum" or "mean"; got \'max\''):
+    with pytest.raises(ValueError, match="unknown head_reduction 'max': it must be 'sum' or 'mean'"):
         GuidedClassificationTask(network(), head_reduction="max")
 
 

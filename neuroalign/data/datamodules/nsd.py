@@ -20,14 +20,14 @@ from neuroalign.data.datamodules.responses import responses_dataset
 from neuroalign.data.images import ArrayDataset
 from neuroalign.data.nsd.extraction import extract_nsd
 from neuroalign.data.nsd.layout import NSDError, NSDPaths
+from neuroalign.data.nsd.opening import open_tree
 from neuroalign.data.nsd.reader import read_nsd, side_files
 from neuroalign.data.nsd.regions import is_file
 from neuroalign.data.nsd.stimuli import NSDImages
 from neuroalign.data.nsd.stimulus_cache import CachedImages, cache_stimuli
-from neuroalign.data.nsd.tree import Tree, open_tree
+from neuroalign.data.nsd.tree import Tree
 from neuroalign.data.nsd.trials import SPLITS, read_split
 from neuroalign.data.responses import Responses
-from neuroalign.data.responses_file import load_responses
 from neuroalign.data.standardization import moments
 from neuroalign.types import Batch, unknown
 
@@ -180,7 +180,7 @@ class NSDDataModule(BatchDataModule):
         assert self.cache is not None
         paths = self._prepared(subject)
         try:
-            return [load_responses(path) for path in paths]
+            return [Responses.load(path) for path in paths]
         except FileNotFoundError:
             pass
         except ValueError as error:
@@ -212,7 +212,7 @@ class NSDDataModule(BatchDataModule):
                 self.prepare_data()
             try:
                 self.responses = {
-                    s: tuple(load_responses(path, mapped=True) for path in self._prepared(s))  # type: ignore[misc]
+                    s: tuple(Responses.load(path, mapped=True) for path in self._prepared(s))  # type: ignore[misc]
                     for s in self.subjects
                 }
             except ValueError as error:

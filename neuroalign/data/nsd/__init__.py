@@ -9,10 +9,11 @@ from neuroalign.data.nsd.layout import (
     NSDError,
     NSDPaths,
 )
+from neuroalign.data.nsd.opening import open_tree
 from neuroalign.data.nsd.reader import read_nsd
 from neuroalign.data.nsd.regions import ATLASES, REGIONS
 from neuroalign.data.nsd.stimuli import NSDImages
-from neuroalign.data.nsd.tree import Tree, open_tree
+from neuroalign.data.nsd.tree import Tree
 from neuroalign.data.nsd.trials import SPLITS, read_split
 
 __all__ = [

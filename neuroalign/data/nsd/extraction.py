@@ -177,7 +177,7 @@ def _assemble(request: Request, parts: Mapping[int, Path], out: Path, info: dict
                 del values
             # The container's fields, around values that are in the file already.
             responses = request.responses(np.broadcast_to(np.float32(0), shape))
-            write_fields(file, responses)
+            write_fields(file, vars(responses))
             agreement = _check_ncsnr(request, checked, some, responses.session)
             file.attrs["info"] = json.dumps({**info, **agreement})
         stamp_hdf5(temporary)

@@ -15,9 +15,10 @@ import numpy as np
 from neuroalign import __version__
 from neuroalign.data.nsd.betas import read_session
 from neuroalign.data.nsd.layout import PSC_SCALE, TRIALS_PER_SESSION, NSDError, NSDPaths
+from neuroalign.data.nsd.opening import open_tree
 from neuroalign.data.nsd.plausible import check_map, same_sessions, session_sum
 from neuroalign.data.nsd.regions import Roi, atlases_of, named
-from neuroalign.data.nsd.tree import Tree, check_sessions, open_tree
+from neuroalign.data.nsd.tree import Tree, check_sessions
 from neuroalign.data.nsd.trials import Design, read_behaviour
 from neuroalign.data.nsd.voxels import Voxels, find_voxels, load_map
 from neuroalign.data.responses import Responses

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from neuroalign.data.nsd.layout import NSDError, NSDPaths
-from neuroalign.data.nsd.tree import Tree, dataset_of, open_tree
+from neuroalign.data.nsd.opening import open_tree
+from neuroalign.data.nsd.tree import Tree, dataset_of
 
 
 class NSDImages:

@@ -17,8 +17,9 @@ import numpy as np
 
 from neuroalign.data.nsd.cached_images import BLOCK, CachedImages, crc32_of, num_blocks, sha256_of
 from neuroalign.data.nsd.layout import NSDError
+from neuroalign.data.nsd.opening import open_tree
 from neuroalign.data.nsd.stimuli import NSDImages
-from neuroalign.data.nsd.tree import Tree, open_tree
+from neuroalign.data.nsd.tree import Tree
 from neuroalign.files import check_space, check_target, whole
 from neuroalign.processes import deaf_to_interrupts, ended_by_interrupt, locked
 

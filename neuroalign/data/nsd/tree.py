@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from neuroalign import hdf5
 from neuroalign.checksums import crc32_of_file, crc32_of_samples
 from neuroalign.data.nsd.layout import FACTS, NSDError, NSDPaths, fingerprint, readable
+from neuroalign.moved import former_names
 
 Confirm = bool | Callable[[str], bool] | None
 """How a transfer is confirmed: asked for at a terminal (None), settled (True), or by a function of the question."""
@@ -143,61 +144,6 @@ def read_columns(dataset: Any, places: np.ndarray) -> np.ndarray:
     return out
 
 
-def open_tree(
-    root: str | os.PathLike[str] | Tree,
-    *,
-    cache: str | os.PathLike[str] | None = None,
-    accept_terms: bool = False,
-    confirm: Confirm = None,
-    transfer: str = "voxels",
-    retries: int = 5,
-    storage_options: Mapping[str, Any] | None = None,
-) -> Tree:
-    """The tree at a folder or URL.
-
-    Args:
-        root: A folder, or a URL: ``s3://natural-scenes-dataset``, ``https://...``, or any that fsspec knows.
-        cache: For a URL, the folder that fetched files are kept in; default one in the user's cache folder.
-        accept_terms: For a URL, that you have filled in, and keep to, NSD's Data Access Agreement.
-        confirm: For a URL, None asks at the terminal before anything large is fetched, True doesn't ask, a function gets
-            the question and answers it.
-        transfer: For a URL, how betas in HDF5 are read: "voxels" (only the wanted ones, each time) or "files" (whole
-            files, kept in the cache).
-        retries: For a URL, how often a failed request is tried again, after 0.5, 1, 2, ... seconds.
-        storage_options: For a URL, options of its fsspec file system.
-
-    Raises:
-        FileNotFoundError: If there is no such folder, or it is no NSD tree.
-        PermissionError: If a URL is given without ``accept_terms``.
-        ImportError: If a URL is given without the packages of the extra ``cloud``.
-
-    Example:
-        >>> import tempfile, pathlib
-        >>> root = pathlib.Path(tempfile.mkdtemp())
-        >>> (root / "nsddata").mkdir()
-        >>> open_tree(root).root == root
-        True
-        >>> open_tree("s3://natural-scenes-dataset")  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        PermissionError: s3://natural-scenes-dataset: NSD is used under its Data Access Agreement ...
-    """
-    if isinstance(root, Tree):
-        return root
-    if "://" in os.fspath(root):
-        from neuroalign.data.nsd.remote import RemoteTree
-
-        return RemoteTree(
-            os.fspath(root),
-            cache=cache,
-            accept_terms=accept_terms,
-            confirm=confirm,
-            transfer=transfer,
-            retries=retries,
-            storage_options=storage_options,
-        )
-    return Tree(root)
-
-
 def half_sessions(tree: Tree, paths: NSDPaths) -> str:
     """Which sessions of a surface have one hemisphere only, in words; nothing where none has."""
     names = tree.names(paths.beta_folder) if paths.is_surface else []
@@ -249,3 +195,6 @@ def check_sessions(tree: Tree, paths: NSDPaths, sessions: Sequence[int] | None) 
             + half_sessions(tree, paths)
         )  # fmt: skip
     return wanted
+
+
+__getattr__ = former_names(__name__, {"open_tree": "neuroalign.data.nsd.opening"})

@@ -25,7 +25,8 @@ from neuroalign.data.nsd.layout import (
     NSDPaths,
     readable,
 )
-from neuroalign.data.nsd.tree import Tree, open_tree
+from neuroalign.data.nsd.opening import open_tree
+from neuroalign.data.nsd.tree import Tree
 from neuroalign.types import unknown
 
 SPLITS = ("shared1000", "shared515", "algonauts2023")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from neuroalign.functional.devices import check_devices
+from neuroalign.functional.checks import check_devices
 from neuroalign.functional.norms import Norm, check_norm, length
 from neuroalign.perturbations.attacks.budget import per_sample
 from neuroalign.perturbations.attacks.classes import ClassRange, as_classes, as_index, check_targets

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from neuroalign.functional.checks import check_choice
 from neuroalign.functional.norms import Norm
 from neuroalign.perturbations.attacks.base import Attack, Classifier
 from neuroalign.perturbations.attacks.budget import project
@@ -87,8 +88,7 @@ class AutoAttack(Attack):
         self, norm: Norm = "linf", *, version: Literal["standard", "fast"] = "standard", seed: int = 0
     ) -> None:
         super().__init__(norm)
-        if version not in ("standard", "fast"):
-            raise ValueError(f"version must be 'standard' or 'fast'; got {version!r}")
+        check_choice("version", version, ("standard", "fast"))
         self.version, self.seed = version, seed
         self.ran: str | None = None
 

@@ -9,10 +9,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from neuroalign.functional.checks import check_choice, check_finite
+from neuroalign.functional.classes import group_by_class
 from neuroalign.functional.cone import cone_projection
 from neuroalign.functional.control_variates import FEWEST_DRAWS, Estimator
-from neuroalign.functional.manifold import group_by_class
-from neuroalign.functional.manifold_input import check_finite, result_dtype, stack_manifolds
+from neuroalign.functional.manifold_input import result_dtype, stack_manifolds
 
 _ELEMENTS = 1 << 24  # of one block of anchors in float64: 128 MiB
 
@@ -111,10 +112,9 @@ def glue(
     """
     if num_samples < 2:
         raise ValueError(f"num_samples must be at least 2; got {num_samples}")
-    if alignment not in ("inner_product", "cosine"):
-        raise ValueError(f'alignment must be "inner_product" or "cosine"; got {alignment!r}')
-    if isinstance(dichotomies, str) and dichotomies not in ("random", "one_vs_rest", "pairs"):
-        raise ValueError(f'dichotomies must be "random", "one_vs_rest", "pairs" or a tensor; got {dichotomies!r}')
+    check_choice("alignment", alignment, ("inner_product", "cosine"))
+    if isinstance(dichotomies, str):
+        check_choice("dichotomies", dichotomies, ("random", "one_vs_rest", "pairs"), or_else="a tensor")
     features, owner, num = stack_manifolds(manifolds, labels)
     x = features.double()
     check_finite(x)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from neuroalign.functional import glue
-from neuroalign.functional.glue import _coordinates, _signs, _summary, joint_geometry
+from neuroalign.functional.glue_geometry import _coordinates, _signs, _summary, joint_geometry
 from tests.geometry_references.glue import glue as reference
 
 D = torch.float64

@@ -7,8 +7,9 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from neuroalign.functional import cca, procrustes, shape_distance, soft_matching
-from neuroalign.functional.gram import prepare
-from neuroalign.functional.shape import angle, nuclear_norm, procrustes_terms
+from neuroalign.functional.missing import prepare
+from neuroalign.functional.nuclear_norms import nuclear_norm
+from neuroalign.functional.shape_distances import angle, procrustes_terms
 from tests import similarity_references as ref
 
 

@@ -1,0 +1,187 @@
+"""What one process has measured so far of every image under every perturbation, kept in a file where one is given."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from neuroalign.evaluation.images import EvaluationBatch
+from neuroalign.evaluation.outcomes import Outcomes
+from neuroalign.evaluation.results_file import ResultsFile
+from neuroalign.functional.distributed import world_size
+from neuroalign.functional.logits import margin
+from neuroalign.perturbations.attacks.base import Classifier
+from neuroalign.perturbations.base import Perturbation
+
+
+def weights_hash(model: nn.Module) -> str:
+    """Sixteen hexadecimal digits of a model's parameters and buffers: the same weights give the same digits.
+
+    Example:
+        >>> len(weights_hash(nn.Linear(2, 2)))
+        16
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+class Results:
+    """Results so far: those of a checkpoint that is there, and those of this run.
+
+    Args:
+        checkpoint: The file, or None; on several processes each has its own, named after it.
+        model: From images in [0, 1] to logits.
+        perturbations: By name.
+        grids: Increasing budgets of each, by name.
+        **settings: What else the results depend on, as plain values.
+
+    Attributes:
+        num_batches: Batches that this run added.
+
+    Raises:
+        ValueError: If the file is of other settings, perturbations or weights, or is damaged.
+    """
+
+    def __init__(
+        self, checkpoint: str | Path | None, model: nn.Module, perturbations: Mapping[str, Perturbation],
+        grids: Mapping[str, list[float]], **settings: bool | int,
+    ) -> None:  # fmt: skip
+        self.grids, self.num_batches = grids, 0
+        self._wanted: list[int] = []  # the images of this run: the file may hold more
+        self._checked = False
+        self._tables: list[pd.DataFrame] = []
+        self._file: ResultsFile | None = None
+        if checkpoint is not None:
+            what = {name: [repr(p), grids[name]] for name, p in perturbations.items()}
+            settings = {"weights": weights_hash(model), "perturbations": what, **settings}
+            distances = tuple(f"{name} distance" for name in perturbations)
+            self._file = ResultsFile(_of_this_process(Path(checkpoint)), settings, distances)
+            if self._file.path.exists():
+                self._tables.append(self._file.read())
+        # What the file held before this run, by the images' identities.
+        self._before = self._tables[0].drop_duplicates("stimulus").set_index("stimulus") if self._tables else None
+
+    def without_done(self, batch: EvaluationBatch, classifier: Classifier) -> EvaluationBatch:
+        """The images of a batch that are not done.
+
+        Raises:
+            ValueError: If one that is done had another label, other pixels or other logits: the file is of other data or
+                of another model.
+        """
+        self._wanted.extend(batch.index.tolist())
+        if self._before is None:
+            return batch
+        done = torch.from_numpy(np.isin(batch.index.numpy(), self._before.index))
+        on_device = done.to(batch.images.device)
+        known = self._before.loc[batch.index[done].numpy()]
+        self._check_known(known, batch.images[on_device], batch.labels[on_device], classifier)
+        return EvaluationBatch(batch.images[~on_device], batch.labels[~on_device], batch.index[~done])
+
+    def _check_known(self, known: pd.DataFrame, images: Tensor, labels: Tensor, classifier: Classifier) -> None:
+        assert self._file is not None
+        same_label = known["label"].to_numpy() == labels.cpu().numpy()
+        same_pixels = np.abs(known["mean_pixel"].to_numpy() - _mean_pixel(images)) <= 1e-5
+        if "pixel_code" in known:  # not in files of earlier versions
+            same_pixels &= np.abs(known["pixel_code"].to_numpy() - _pixel_code(images)) <= 1e-6
+        if not (same_label & same_pixels).all():
+            raise ValueError(
+                f"{self._file.path} holds results of other images or labels: delete it, or name another checkpoint"
+            )
+        if len(known) and not self._checked:  # what isn't a weight, such as a normalisation, shows in the logits alone
+            few = slice(0, 8)
+            now = margin(classifier.logits(images[few]), labels[few]).double().cpu().numpy()
+            before = known["margin"].to_numpy()[few]
+            if (np.abs(now - before) > 1e-3 * (1 + np.abs(before))).any():
+                raise ValueError(
+                    f"{self._file.path} was begun with a model that gave other logits (or gives others each time): delete "
+                    "it, or name another checkpoint"
+                )
+            self._checked = True
+
+    def add(
+        self, batch: EvaluationBatch, margins: Tensor, right: Tensor, found: Mapping[str, Outcomes],
+        counts: Mapping[str, tuple[int, int]],
+    ) -> None:  # fmt: skip
+        """Keep a batch's results.
+
+        Args:
+            batch: The images.
+            margins: (stimulus,) how far each is from being right, without perturbation.
+            right: (stimulus,) bool, right without perturbation.
+            found: What became of them, by perturbation.
+            counts: Images that went forward and backward, by perturbation.
+        """
+        self.num_batches += 1
+        columns = {
+            "stimulus": batch.index.numpy(),
+            "label": batch.labels.cpu().numpy(),
+            "mean_pixel": _mean_pixel(batch.images),
+            "pixel_code": _pixel_code(batch.images),
+            "margin": margins.double().cpu().numpy(),
+            "clean": right.cpu().numpy().astype(np.int8),
+        }
+        first = np.arange(len(batch.index)) == 0  # a batch's passes stand in its first row
+        for name, outcome in found.items():
+            for kind, count in zip(("forward", "backward"), counts[name]):
+                columns[f"{name} {kind}"] = np.where(first, count, 0)
+            columns[f"{name} distance"] = outcome.distance.cpu().double().numpy()
+            for k in range(outcome.correct.shape[1]):
+                columns[f"{name} {k}"] = outcome.correct[:, k].cpu().numpy().astype(np.int8)
+        self._tables.append(pd.DataFrame(columns))
+        if self._file is not None:
+            self._file.add(self._tables)
+
+    def counts(self, name: str) -> list[int]:
+        """Images that went forward and backward under a perturbation, in this run and those it goes on from."""
+        return [sum(int(t[f"{name} {kind}"].sum()) for t in self._tables) for kind in ("forward", "backward")]
+
+    def arrays(self, name: str, device: torch.device) -> tuple[Tensor, ...]:
+        """Identity, label, clean, correct and distance of this process's images under one perturbation."""
+        num_eps = len(self.grids[name])
+        if not self._tables:  # this process had no image; others may have had some
+            empty = torch.empty(0, dtype=torch.long, device=device)
+            correct = torch.empty(0, num_eps, dtype=torch.uint8, device=device)
+            return empty, empty, empty.byte(), correct, empty.double()
+        table = pd.concat(self._tables, ignore_index=True)
+        table = table[table["stimulus"].isin(self._wanted)]
+        correct = table[[f"{name} {k}" for k in range(num_eps)]].to_numpy(np.uint8)
+        arrays = (
+            table["stimulus"].to_numpy(np.int64), table["label"].to_numpy(np.int64), table["clean"].to_numpy(np.uint8),
+            correct, table[f"{name} distance"].to_numpy(np.float64),
+        )  # fmt: skip
+        return tuple(torch.from_numpy(np.array(a)).to(device) for a in arrays)
+
+
+def _of_this_process(path: Path) -> Path:
+    if world_size() == 1:
+        return path
+    return path.with_name(f"{path.stem}-rank{torch.distributed.get_rank()}{path.suffix}")
+
+
+def _mean_pixel(images: Tensor) -> np.ndarray:
+    """By which an image is known again."""
+    return images.flatten(1).double().mean(1).cpu().numpy()
+
+
+def _pixel_code(images: Tensor) -> np.ndarray:
+    """Which tells images with one mean apart: the pixels' sum with Gaussian weights, by the root of their number.
+
+    A pixel that changes by one level of 255 changes it by some 1e-5 at 224 x 224; rounding of another machine by 1e-7.
+    """
+    flat = images.flatten(1).double()
+    return (flat @ _weights(flat.shape[1]).to(flat.device) / flat.shape[1] ** 0.5).cpu().numpy()
+
+
+@functools.lru_cache(maxsize=4)
+def _weights(num: int) -> Tensor:
+    return torch.from_numpy(np.random.RandomState(0).standard_normal(num))  # a stream that NumPy keeps for good
