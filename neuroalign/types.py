@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Iterable, Mapping
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from torch import Tensor
 
@@ -39,7 +39,7 @@ def as_batch(batch: Any) -> Batch:
         TypeError: If the batch is neither.
     """
     if isinstance(batch, Mapping):
-        return batch  # type: ignore[return-value]
+        return cast(Batch, batch)
     if isinstance(batch, (tuple, list)) and len(batch) >= 2:
         return {"image": batch[0], "label": batch[1]}
     raise TypeError(

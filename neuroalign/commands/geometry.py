@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from neuroalign.commands.inputs import CKPT_HELP, open_images, open_model
 from neuroalign.files import check_output_folder, write_csv, write_png
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from neuroalign.data import Responses
 
@@ -136,7 +137,7 @@ def _categories(path: Path, responses: Responses) -> dict[int, int]:
 
     table = read_table(path)
     if not {"stimulus", "label"} <= set(table):
-        raise ValueError(f"{path} has the columns {', '.join(table)}; stimulus and label are needed")
+        raise ValueError(f"{path} has the columns {', '.join(map(str, table))}; stimulus and label are needed")
     missing = table[["stimulus", "label"]].isna().any(axis=1).to_numpy()
     if missing.any():
         raise ValueError(f"{path}: stimulus or label of row {missing.argmax()} (from 0) is missing")
@@ -162,7 +163,7 @@ def _write(table: pd.DataFrame, title: str, out: Path) -> None:
     from neuroalign.plot import plot_geometry
 
     write_csv(table, out / "geometry.csv")
-    figure = plot_geometry(table, title=title)[0].figure
+    figure = cast("Figure", plot_geometry(table, title=title)[0].figure)
     write_png(figure, out / "geometry.png")
     place = "layer" if "layer" in table else "region"
     grid = Table(title=title.split("\n")[0])

@@ -256,9 +256,9 @@ def _figure(root: Path | None, responses: Responses, values: Any, written: list[
         background = load_image(anatomy) if anatomy is not None and anatomy.exists() else None
         return plot_volume(written[0], title=title, unit=unit, background=background)
     meshes = _surface(root, responses)
-    if meshes is None or not all(mesh.exists() for mesh in meshes):
+    if paths is None or meshes is None or not all(mesh.exists() for mesh in meshes):
         return None
-    depth = paths.surface("sulc")  # type: ignore[union-attr]
+    depth = paths.surface("sulc")
     backgrounds = depth if all(d.exists() for d in depth) else None
     for file in (*meshes, *(backgrounds or ())):
         with readable(file):

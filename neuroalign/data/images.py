@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -55,9 +55,13 @@ def resize(images: Tensor, size: int | Sequence[int]) -> Tensor:
     return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
 
 
-def collate(batch: Batch) -> Batch:
+def collate(batch: Any) -> Batch:
     """For a DataLoader: a batch that the dataset's ``__getitems__`` gave whole, or one made of single items."""
-    return batch if isinstance(batch, Mapping) else default_collate(batch)
+    return cast(Batch, batch) if isinstance(batch, Mapping) else default_collate(batch)
+
+
+def _first(batch: Mapping[str, Any]) -> Batch:
+    return cast(Batch, {k: v[0] for k, v in batch.items()})
 
 
 class ArrayDataset(Dataset[Batch]):
@@ -100,7 +104,7 @@ class ArrayDataset(Dataset[Batch]):
         return self._length
 
     def __getitem__(self, index: int) -> Batch:
-        return {k: v[0] for k, v in self.__getitems__([index]).items()}  # type: ignore[return-value]
+        return _first(self.__getitems__([index]))
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         rows = indices if self.image_rows is None else self.image_rows[np.asarray(indices)]
@@ -113,7 +117,7 @@ class ArrayDataset(Dataset[Batch]):
         if self.image_size is not None:
             images = resize(images, self.image_size)
         index = torch.as_tensor(indices)
-        return {"image": images, **{k: v[index] for k, v in self.columns.items()}}  # type: ignore[return-value, typeddict-item]
+        return cast(Batch, {"image": images, **{k: v[index] for k, v in self.columns.items()}})
 
 
 class LabelledDataset(Dataset[Batch]):
@@ -135,7 +139,7 @@ class LabelledDataset(Dataset[Batch]):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Batch:
-        return {k: v[0] for k, v in self.__getitems__([index]).items()}  # type: ignore[return-value]
+        return _first(self.__getitems__([index]))
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         pairs = [self.dataset[i] for i in indices]

@@ -63,9 +63,9 @@ class Results:
         self._file: ResultsFile | None = None
         if checkpoint is not None:
             what = {name: [repr(p), grids[name]] for name, p in perturbations.items()}
-            settings = {"weights": weights_hash(model), "perturbations": what, **settings}
+            measured_with = {"weights": weights_hash(model), "perturbations": what, **settings}
             distances = tuple(f"{name} distance" for name in perturbations)
-            self._file = ResultsFile(_of_this_process(Path(checkpoint)), settings, distances)
+            self._file = ResultsFile(_of_this_process(Path(checkpoint)), measured_with, distances)
             if self._file.path.exists():
                 self._tables.append(self._file.read())
         # What the file held before this run, by the images' identities.

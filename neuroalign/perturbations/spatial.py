@@ -8,13 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from neuroalign.config import Described
 from neuroalign.perturbations.attacks.base import Classifier
 from neuroalign.perturbations.attacks.classes import as_classes
 from neuroalign.perturbations.base import Perturbation, repr_of
 from neuroalign.types import check_images
 
 
-class RotationTranslation(Perturbation):
+class RotationTranslation(Described, Perturbation):
     """The worst of a grid of rotations and shifts for each image (Engstrom et al. 2019, arXiv 1712.02779).
 
     Pixels that come in from outside are black. The grid always holds the unchanged image.

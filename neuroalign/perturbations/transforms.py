@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from neuroalign.config import Described
 from neuroalign.perturbations.base import Perturbation, repr_of
 from neuroalign.types import check_images
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from neuroalign.perturbations.attacks.base import Classifier
 
 
-class ImageTransform(Perturbation):
+class ImageTransform(Described, Perturbation):
     """A change of images alone, at a strength fixed when it is made. Called as ``transform(images, index=...)``.
 
     :func:`evaluate_robustness` and :class:`RobustnessCallback` take it beside attacks; it has one row, without a budget.

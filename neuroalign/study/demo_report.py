@@ -6,6 +6,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 import torch
@@ -181,7 +182,7 @@ def _figures(accuracy: pd.DataFrame, prediction: pd.DataFrame, geometry: pd.Data
     grid.suptitle("Category manifolds of the test digits (simulated subject)", fontsize=11)
     return {
         "robustness": (
-            robustness,
+            cast(Figure, robustness),
             "Robustness. Accuracy of each network as the attack's budget grows; simulated subject, dashed lines are "
             "controls.",
         ),
@@ -191,7 +192,7 @@ def _figures(accuracy: pd.DataFrame, prediction: pd.DataFrame, geometry: pd.Data
             "and in the last features of each network. Geometry need not follow robustness.",
         ),
         "prediction": (
-            predicted,
+            cast(Figure, predicted),
             "Prediction. Correlation of predicted and simulated responses to held-out images, one dot per voxel, against "
             "the largest correlation that the simulated noise allows.",
         ),

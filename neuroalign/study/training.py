@@ -7,10 +7,10 @@ import itertools
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -90,7 +90,7 @@ def _fit(
 
 def _steps(data: BatchDataModule, epochs: int) -> int:
     data.setup("fit")
-    return epochs * math.ceil(len(data.datasets["train"]) / data.batch_size)  # type: ignore[arg-type]
+    return epochs * math.ceil(len(cast(Sized, data.datasets["train"])) / data.batch_size)
 
 
 def train_predictor(
