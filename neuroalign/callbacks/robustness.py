@@ -55,7 +55,12 @@ class RobustnessCallback(EvaluationCallback):
     def __init__(
         self,
         # Our own attacks stand first: a configuration's class_path is read as the first type that takes it.
-        perturbations: Attack | list[Attack] | dict[str, Attack] | dict[str, Perturbation] | Perturbations,
+        perturbations: Attack
+        | list[Attack]
+        | dict[str, Attack]
+        | Perturbation
+        | dict[str, Perturbation]
+        | Perturbations,
         eps: float | list[float] | Iterable[float] | Budgets | None = None,
         *,
         logits: Logits | None = None,
