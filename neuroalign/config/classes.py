@@ -19,6 +19,13 @@ MAX_VALUES = 2_000_000
 
 ROOMS = ("guidance", "losses", "models", "perturbations", "tasks")
 
+FORMER = {
+    "neuroalign.Square": "neuroalign.perturbations.SquareAttack",
+    "neuroalign.perturbations.Square": "neuroalign.perturbations.SquareAttack",
+    "neuroalign.perturbations.attacks.square.Square": "neuroalign.perturbations.SquareAttack",
+}
+"""What classes are called now that files made before name otherwise."""
+
 _PUBLIC = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*", re.ASCII)
 _SCALARS = (str, int, float, type(None))
 _ALL = "which is all that a description may name"
@@ -81,7 +88,7 @@ def _parts(description: Mapping[Any, Any]) -> tuple[str, Mapping[str, Any]]:
 
 def _check_path(path: str) -> None:
     shown = path if len(path) <= 80 else path[:77] + "..."
-    parts = path.split(".")
+    parts = FORMER.get(path, path).split(".")
     if parts[0] != "neuroalign":
         raise DescriptionError(
             f"{shown!r} is no class of neuroalign's, and not registered in this process: if it is yours, import it and call "
@@ -113,6 +120,7 @@ def find_class(path: str) -> Callable[..., Any]:
     own = registered(path)
     if own is not None:
         return own
+    path = FORMER.get(path, path)
     *within, name = path.split(".")
     method = None
     module = _module(within)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from neuroalign.config import Described, build
 from neuroalign.functional.cross_validation import ridge_loo
 from neuroalign.models.frozen import FITTED_ON_PIXELS
+from neuroalign.moved import former_keywords
 from neuroalign.types import check_images
 
 
@@ -55,13 +56,14 @@ class RidgePredictor(Described, nn.Module):
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return {**arguments, "features": self.features}
 
+    @former_keywords(alphas="penalties")
     @torch.no_grad()
     def fit(
         self,
         images: Tensor,
         responses: Tensor,
         *,
-        alphas: Sequence[float] | None = None,
+        penalties: Sequence[float] | None = None,
         batch_size: int = 256,
     ) -> RidgePredictor:
         """Fit the linear map.
@@ -69,7 +71,7 @@ class RidgePredictor(Described, nn.Module):
         Args:
             images: (stimulus, channel, height, width) in [0, 1].
             responses: (stimulus, voxel), NaN where missing: a voxel is fitted to its valid stimuli.
-            alphas: Penalties to choose from, for standardised features; None means 11 from 10 to 10^6.
+            penalties: Penalties to choose from, for standardised features; None means 11 from 10 to 10^6.
             batch_size: Images per batch when features are computed.
 
         Raises:
@@ -90,7 +92,7 @@ class RidgePredictor(Described, nn.Module):
         std = torch.where(
             (std > 1e-6 * x.abs().amax(0)) & (std > torch.finfo(self.feature_std.dtype).tiny), std, torch.inf
         )
-        grid = torch.logspace(1, 6, 11, dtype=torch.float64) if alphas is None else alphas
+        grid = torch.logspace(1, 6, 11, dtype=torch.float64) if penalties is None else penalties
         fit = ridge_loo((x - mean) / std, responses.to(wide).double(), grid)
         self.feature_mean.copy_(mean)
         self.feature_std.copy_(std)

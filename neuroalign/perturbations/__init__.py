@@ -7,7 +7,7 @@ from neuroalign.perturbations.attacks.delegated import AutoAttack, BrendelBethge
 from neuroalign.perturbations.attacks.gradient import FGSM, PGD
 from neuroalign.perturbations.attacks.listing import list_attacks
 from neuroalign.perturbations.attacks.minimal import FMN, CarliniWagner, DeepFool
-from neuroalign.perturbations.attacks.square import Square
+from neuroalign.perturbations.attacks.square import SquareAttack
 from neuroalign.perturbations.base import Perturbation
 from neuroalign.perturbations.corruptions import COMMON_CORRUPTIONS, EXTRA_CORRUPTIONS, Corruption
 from neuroalign.perturbations.pixel_classifier import PixelClassifier
@@ -35,7 +35,7 @@ __all__ = [
     "Perturbation",
     "PixelClassifier",
     "RotationTranslation",
-    "Square",
+    "SquareAttack",
     "list_attacks",
 ]
 
@@ -57,5 +57,7 @@ _MEASURING = (
     "weights_hash",
 )
 __getattr__ = former_names(
-    __name__, dict.fromkeys(_MEASURING, "neuroalign.evaluation"), {"attacking": "neuroalign.state.evaluating"}
+    __name__,
+    dict.fromkeys(_MEASURING, "neuroalign.evaluation"),
+    {"attacking": "neuroalign.state.evaluating", "Square": "neuroalign.perturbations.SquareAttack"},
 )

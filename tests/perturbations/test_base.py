@@ -22,7 +22,7 @@ from neuroalign import (
     LowPass,
     RobustnessCurve,
     RotationTranslation,
-    Square,
+    SquareAttack,
     evaluate_robustness,
     robustness_curve,
 )
@@ -36,7 +36,7 @@ from neuroalign.perturbations import Attack, Classifier, Perturbation, list_atta
 INDEX, LABELS = torch.arange(4), torch.tensor([0, 1, 2, 0])
 OURS = [
     FGSM(), FGSM("l2"), FGSM(targeted=True), PGD(steps=2), PGD("l2", steps=2), PGD(steps=2, targeted=True),
-    APGD(steps=3), APGD("l2", steps=3), Square(num_queries=5), Square("l2", num_queries=5), DeepFool(steps=3),
+    APGD(steps=3), APGD("l2", steps=3), SquareAttack(num_queries=5), SquareAttack("l2", num_queries=5), DeepFool(steps=3),
     CarliniWagner(steps=3, search_steps=1), FMN(steps=3), FMN("l2", steps=3), AutoAttack(version="fast"),
     Corruption("fog"), Corruption("gaussian_noise"), LowPass(3), HighPass(3), Contrast(0.2),
     RotationTranslation(num_rotations=3, num_translations=3),

@@ -9,10 +9,10 @@ from neuroalign.perturbations.attacks.base import Attack
 from neuroalign.perturbations.attacks.delegated import AutoAttack, BrendelBethge
 from neuroalign.perturbations.attacks.gradient import FGSM, PGD
 from neuroalign.perturbations.attacks.minimal import FMN, CarliniWagner, DeepFool
-from neuroalign.perturbations.attacks.square import Square
+from neuroalign.perturbations.attacks.square import SquareAttack
 
 ATTACKS: tuple[type[Attack], ...] = (
-    APGD, AutoAttack, BrendelBethge, CarliniWagner, DeepFool, FGSM, FMN, PGD, Square,
+    APGD, AutoAttack, BrendelBethge, CarliniWagner, DeepFool, FGSM, FMN, PGD, SquareAttack,
 )  # fmt: skip
 
 
