@@ -19,7 +19,7 @@ from neuroalign.evaluation.results_file import ResultsFile
 from neuroalign.functional.distributed import world_size
 from neuroalign.functional.logits import margin
 from neuroalign.perturbations.attacks.base import Classifier
-from neuroalign.types import Perturbation
+from neuroalign.perturbations.base import Perturbation
 
 
 def weights_hash(model: nn.Module) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from neuroalign.evaluation.requests import named
+from neuroalign.evaluation.requests import PerturbationLike, named
 from neuroalign.functional.checks import check_choice
 from neuroalign.perturbations import (
     APGD,
@@ -25,7 +25,6 @@ from neuroalign.perturbations import (
     Contrast,
     DeepFool,
     HighPass,
-    ImageTransform,
     LowPass,
     RotationTranslation,
     SquareAttack,
@@ -55,18 +54,18 @@ class Suite:
     """
 
     name: str
-    attacks: tuple[tuple[Attack, tuple[float, ...]], ...]
+    attacks: tuple[tuple[PerturbationLike, tuple[float, ...]], ...]
     corruptions: tuple[str, ...] = ()
     severities: tuple[int, ...] = ()
-    transforms: tuple[ImageTransform | RotationTranslation, ...] = ()
+    transforms: tuple[PerturbationLike, ...] = ()
     masking_eps: float = 2 / 255
     masking_images: int = 64
     exhaustive: bool = False
 
     def __post_init__(self) -> None:
-        named([attack for attack, _ in self.attacks])
-        transforms: list[Any] = list(self.transforms)
-        named(transforms)
+        attacks = named([attack for attack, _ in self.attacks]).values()
+        object.__setattr__(self, "attacks", tuple(zip(attacks, (eps for _, eps in self.attacks))))
+        object.__setattr__(self, "transforms", tuple(named(list(self.transforms)).values()))
         for corruption in self.corruptions:
             if self.corruptions.count(corruption) > 1:
                 raise ValueError(f"the corruption {corruption!r} is in the suite twice")

@@ -14,7 +14,7 @@ from neuroalign.functional.intervals import wilson
 
 def measured_accuracy(found: Measurement) -> pd.DataFrame:
     """:func:`accuracy_table` of a measurement."""
-    norm, settings = getattr(found.perturbation, "norm", None), settings_of(found.perturbation)
+    norm, settings = found.perturbation.norm, settings_of(found.perturbation)
     return accuracy_table(found.name, norm, found.eps, found.correct, found.clean, settings)
 
 

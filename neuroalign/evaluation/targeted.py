@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.evaluation.images import gathered_once
-from neuroalign.evaluation.outcomes import check_budgets, outcomes
+from neuroalign.evaluation.outcomes import outcomes
 from neuroalign.evaluation.passes import PassOptions
-from neuroalign.evaluation.requests import eps_values, settings_of
-from neuroalign.evaluation.smoothness import check_attack
+from neuroalign.evaluation.requests import check_attack, check_budgets, eps_values, settings_of
 from neuroalign.functional.intervals import wilson
 from neuroalign.perturbations.attacks.base import Attack, Classifier
 from neuroalign.perturbations.attacks.minimal import MinimalNormAttack

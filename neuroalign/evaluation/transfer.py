@@ -12,11 +12,10 @@ from torch import nn
 
 from neuroalign.evaluation.images import gathered_once
 from neuroalign.evaluation.passes import PassOptions
-from neuroalign.evaluation.smoothness import check_attack
+from neuroalign.evaluation.requests import check_attack
 from neuroalign.functional.checks import check_labels
 from neuroalign.functional.intervals import wilson
 from neuroalign.perturbations.attacks.base import Attack, Classifier
-from neuroalign.perturbations.attacks.budget import per_sample
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
 
@@ -84,8 +83,7 @@ def transfer_matrix(
                 right[name] = scores.argmax(1) == y
             rows = []
             for source in names:
-                radius = per_sample(eps, x, attack.norm)
-                found, _ = attack.search(classifiers[source], x, y, radius, batch.index)
+                found, _ = attack.attempt(classifiers[source], x, y, eps, index=batch.index)
                 for target in names:
                     both = right[source] & right[target]
                     still = both & ~classifiers[target].fooled(found, y)
