@@ -23,6 +23,9 @@ REGISTERED: dict[str, type] = {}
 """Users' own classes by the name that descriptions know them by; filled by :func:`neuroalign.config.register`."""
 
 FORMER = {
+    "neuroalign.Normalize": "neuroalign.models.Normalize",
+    "neuroalign.Ramp": "neuroalign.guidance.Ramp",
+    "neuroalign.RandomFourierFeatures": "neuroalign.losses.RandomFourierFeatures",
     "neuroalign.Square": "neuroalign.perturbations.SquareAttack",
     "neuroalign.perturbations.Square": "neuroalign.perturbations.SquareAttack",
     "neuroalign.perturbations.attacks.square.Square": "neuroalign.perturbations.SquareAttack",

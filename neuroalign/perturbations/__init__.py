@@ -8,6 +8,7 @@ from neuroalign.perturbations.attacks.gradient import FGSM, PGD
 from neuroalign.perturbations.attacks.minimal import FMN, CarliniWagner, DeepFool
 from neuroalign.perturbations.attacks.square import SquareAttack
 from neuroalign.perturbations.corruptions import COMMON_CORRUPTIONS, EXTRA_CORRUPTIONS, Corruption
+from neuroalign.perturbations.listing import list_attacks
 from neuroalign.perturbations.pixel_classifier import PixelClassifier
 from neuroalign.perturbations.spatial import RotationTranslation
 from neuroalign.perturbations.transforms import Contrast, HighPass, ImageTransform, LowPass
@@ -33,6 +34,7 @@ __all__ = [
     "PixelClassifier",
     "RotationTranslation",
     "SquareAttack",
+    "list_attacks",
 ]
 
 _MEASURING = (
