@@ -1,6 +1,6 @@
-"""The whole way in one file, on a simulated subject: responses, predictor, guidance, robustness. About a minute on a CPU.
+"""All steps in one file, on a simulated subject: responses, predictor, guidance, robustness. About a minute on a CPU.
 
-python examples/quickstart.py          (--fast: seconds, to see that it runs)
+python examples/quickstart.py          (--fast: takes seconds, to see that it runs)
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def trainer(epochs: int) -> L.Trainer:
 def main(fast: bool = False) -> None:
     L.seed_everything(0)
 
-    # %% Responses. A simulated subject looks at real digit images; its files have NSD's layout.
+    # %% Responses. A simulated subject views real digit images; its files have NSD's layout.
     # With the Natural Scenes Dataset itself, `root` is the folder that holds nsddata, nsddata_betas and nsddata_stimuli.
     images, labels = load_digits()
     root = tempfile.mkdtemp()
@@ -47,7 +47,7 @@ def main(fast: bool = False) -> None:
     task = NeuralPredictionTask(predictor, lr=3e-3)
     trainer(2 if fast else 20).fit(task, neural)
 
-    # %% A classifier of other digits that must also give the responses which the predictor expects of this region.
+    # %% A classifier of other digits that must also match the responses that the predictor predicts for this region.
     train, test = (images[750:1450], labels[750:1450]), (images[1450:], labels[1450:])
     digits = GuidanceDataModule(train, test, test, batch_size=64, augment=ShiftFlip(1, flip=False))
     standardized = StandardizedPredictor(predictor).fit(train[0])

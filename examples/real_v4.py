@@ -1,9 +1,9 @@
 """The whole chain on real recordings: guide a classifier by neurons of macaque V4 and V1, with every control.
 
 Nothing here is simulated. Two predictors are fitted for each region (a ridge on fixed image features, and a small
-network), their held-out correlation is printed beside that of the same predictor fitted to shuffled responses, and one
-of them (--predictor) guides a network that classifies CIFAR-100 superclasses. Every seed draws its own controls: order of
-the shuffled responses, untrained predictor, targets of the labels. Run it with
+network). Their held-out correlation is printed beside that of the same predictor fitted to shuffled responses. One of them
+(--predictor) guides a network that classifies CIFAR-100 superclasses. Every seed draws its own controls: order of the
+shuffled responses, untrained predictor, targets of the labels. Run it with
 
     NEUROALIGN_DATA=/path/to/data python examples/real_v4.py --out real_v4
 
@@ -51,7 +51,7 @@ from neuroalign.study import Recipe, correlation_on, run_replications, train_cla
 from neuroalign.study.training import write_table
 from neuroalign.study.verdict import interval_meaning
 
-SIZE = 32  # everything is shown to the predictors at the size of a CIFAR image
+SIZE = 32  # predictors get all images at the size of a CIFAR image, in pixels
 EPS = (1 / 255, 2 / 255, 4 / 255)
 # Ten of CIFAR-100's twenty superclasses (Krizhevsky 2009). Weight and epochs were fixed in earlier trials with other seeds;
 # nothing was tuned on the results of the default seeds.
@@ -77,7 +77,7 @@ CONDITIONS = (
     "V4 shuffled fit",
     "V4",
 )
-# Whose gradient scale a control is trained at: that of the recordings it is compared with.
+# A control is trained at the gradient scale of the recordings that it is compared with.
 TREATMENTS = {
     "label only": "V4",
     "random": "V4",
@@ -89,7 +89,7 @@ TREATMENTS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What every replication needs."""
+    """Settings of every replication."""
 
     data: str
     out: str
@@ -99,12 +99,12 @@ class Settings:
     batch_size: int = 128
     steps: int = 10
     precision: str = "32-true"
-    limit: int | None = None  # images a class, for a quick run
+    limit: int | None = None  # images per class, for a quick run
     predictors: dict = field(default_factory=dict)  # region -> (predictor, {seed: shuffled fit})
 
     @property
     def key(self) -> str:
-        """What a replication's result depends on, for its file's name."""
+        """Settings that a replication's result depends on, for the name of its file."""
         limit = "" if self.limit is None else f"_limit{self.limit}"
         trained = f"epochs{self.recipe.epochs}_weight{self.weight:g}_{self.precision}"
         return f"{self.kind}_controls-by-seed-matched_{trained}{limit}"
@@ -123,7 +123,7 @@ def as_small_images(images: np.ndarray) -> Tensor:
 
 
 def read_v4(data: Path) -> tuple[Tensor, Tensor, np.ndarray]:
-    """Images, trial-averaged counts (1200, 89), and which images are held out."""
+    """Images, trial-averaged counts (1200, 89), and a mask of the held-out images."""
     images, _ = unzip_images(data / "v4_cowley2023/images_201025.zip")
     counts = torch.from_numpy(np.load(data / "v4_cowley2023/avg_201025.npy").T.astype(np.float32))
     held_out = np.zeros(len(images), dtype=bool)
@@ -132,7 +132,7 @@ def read_v4(data: Path) -> tuple[Tensor, Tensor, np.ndarray]:
 
 
 def read_v1(data: Path) -> tuple[Tensor, Tensor, np.ndarray, Tensor]:
-    """Images (their middle 128 pixels), mean counts, held-out images (two whole movies), and the noise ceiling."""
+    """Images (their middle 128 pixels), mean counts, a mask of held-out images (two movies), and the noise ceiling."""
     stored = np.load(data / "v1_henaff2021/counts.npz")
     names = [str(n) for n in stored["names"]]
     images, _ = unzip_images(data / "v1_henaff2021/images.zip", names)
@@ -145,7 +145,7 @@ def read_v1(data: Path) -> tuple[Tensor, Tensor, np.ndarray, Tensor]:
 
 
 def v4_reliability(data: Path) -> float:
-    """Median over neurons of sqrt(noise ceiling) in session 210325, the one whose repeats are at hand."""
+    """Median over neurons of sqrt(noise ceiling) in session 210325, the only session whose repeats are available."""
     raw = torch.from_numpy(np.load(data / "v4_cowley2023/raw_210325.npy").astype(np.float32)).permute(1, 2, 0)
     return float(noise_ceiling(raw).sqrt().nanquantile(0.5))
 
@@ -182,13 +182,13 @@ def fit_network(images: Tensor, responses: Tensor, epochs: int) -> nn.Module:
 
 
 def fit_shuffled(fit: Callable, images: Tensor, responses: Tensor, seeds: list[int]) -> dict[int, nn.Module]:
-    """The same predictor fitted to shuffled responses, for every seed to another order of them."""
+    """The same predictor fitted to shuffled responses, with another order for every seed."""
     orders = {seed: torch.from_numpy(np.random.default_rng(seed).permutation(len(responses))) for seed in seeds}
     return {seed: fit(images, responses[order]) for seed, order in orders.items()}
 
 
 def fit_predictors(data: Path, kind: str, seeds: list[int], fast: bool) -> tuple[dict, pd.DataFrame]:
-    """For each region a predictor of the kind and each seed's shuffled fit; and a table of both kinds."""
+    """Per region, a predictor of the kind and the shuffled fit of each seed; and a table of predictors of both kinds."""
     fitted, rows = {}, []
     v4_images, v4_counts, v4_held_out = read_v4(data)
     v1_images, v1_counts, v1_held_out, v1_ceiling = read_v1(data)
@@ -220,7 +220,7 @@ def fit_predictors(data: Path, kind: str, seeds: list[int], fast: bool) -> tuple
 
 
 def make_guidance(condition: str, settings: Settings, images: Tensor, seed: int) -> nn.Module | None:
-    """The guidance of a condition; whatever a control draws at random, it draws by the seed."""
+    """The guidance of a condition; random draws of a control use the seed."""
 
     def on_scale(predictor: nn.Module) -> nn.Module:
         return StandardizedPredictor(predictor).fit(images)
@@ -232,7 +232,7 @@ def make_guidance(condition: str, settings: Settings, images: Tensor, seed: int)
     if condition == "label only":
         return LabelOnlyGuidance(len(SUPERCLASSES), {"brain": right["V4"].num_voxels}, seed=seed)
     if condition == "random":
-        fresh = untrained(right["V4"], 1000 + seed)  # not the classifier's own first weights, which come from the seed
+        fresh = untrained(right["V4"], 1000 + seed)  # not the classifier's own seed
         return PredictedGuidance({"brain": on_scale(fresh)})
     if condition == "shuffled images":
         return ShuffledGuidance(PredictedGuidance({"brain": on_scale(right["V4"])}), seed=seed)
@@ -241,7 +241,7 @@ def make_guidance(condition: str, settings: Settings, images: Tensor, seed: int)
 
 
 def replicate(seed: int, settings: Settings, progress) -> pd.DataFrame:
-    """Train and attack a network for every condition; a row an image. A replication on disk is not run again."""
+    """Train and attack a network for every condition; one row per image. A replication on disk is not run again."""
     done = Path(settings.out) / f"images_{settings.key}_seed{seed}.csv"
     if done.exists():
         return pd.read_csv(done)
@@ -276,12 +276,14 @@ def main(argv: list[str] | None = None) -> pd.DataFrame:
     parser.add_argument("--seeds", type=int, nargs="+", default=[2, 3, 4, 5])
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--weight", type=float, default=0.5, help="share of guidance in the loss")
-    parser.add_argument("--predictor", choices=("ridge", "network"), default="ridge", help="which one guides")
+    parser.add_argument("--predictor", choices=("ridge", "network"), default="ridge", help="predictor that guides")
     parser.add_argument(
-        "--precision", default="32-true", help="of training, as Lightning names it; attacks are in float32"
+        "--precision", default="32-true", help="precision of training, by Lightning's name; attacks are in float32"
     )
-    parser.add_argument("--workers", type=int, default=2, help="replications at once")
-    parser.add_argument("--fast", action="store_true", help="a minute, to see that it runs; its numbers mean nothing")
+    parser.add_argument("--workers", type=int, default=2, help="number of replications that run at once")
+    parser.add_argument(
+        "--fast", action="store_true", help="take a minute, to see that it runs; its numbers mean nothing"
+    )
     args = parser.parse_args(argv)
     if not args.data or not Path(args.data).is_dir():
         parser.error("give the folder of the data sets by --data or NEUROALIGN_DATA (see docs/real_data.md)")
@@ -292,7 +294,9 @@ def main(argv: list[str] | None = None) -> pd.DataFrame:
 
     predictors, correlations = fit_predictors(Path(args.data), args.predictor, args.seeds, args.fast)
     write_table(correlations, out / "predictors.csv")
-    print("Predictors of real recordings: mean correlation over neurons (shuffled fits: and seeds), held-out responses")
+    print(
+        "Predictors of real recordings: correlation with held-out responses, mean over neurons (shuffled fits: and seeds)"
+    )
     print(correlations.to_string(index=False, float_format="%.3f"))
 
     settings = Settings(
@@ -336,7 +340,7 @@ def main(argv: list[str] | None = None) -> pd.DataFrame:
         strictest = comparisons[-1]  # the shuffled fit
         print(verdict(comparisons, f"Guidance by real {region} recordings"))
         print(
-            "What is specific to the recordings is what it gains over its shuffled fit: "
+            "The gain over the shuffled fit is the part that is specific to the recordings: "
             f"{strictest.difference:+.3f} [{strictest.low:+.3f}, {strictest.high:+.3f}]."
         )
     if args.fast:

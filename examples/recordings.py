@@ -1,4 +1,4 @@
-"""Real recordings in one container: macaque V4, human visual cortex (two experiments), each predicted from its images.
+"""Real recordings in one container: macaque V4 and human visual cortex (two experiments). Two are predicted from images.
 
 NEUROALIGN_DATA=DIR python examples/recordings.py          (or --data DIR; --out FOLDER for maps and figures)
 
@@ -30,14 +30,14 @@ from neuroalign.plot import plot_volume
 
 
 def unzip(path: Path) -> np.ndarray:
-    """(image, height, width, 3) uint8, in the order of the names."""
+    """Images of a zip file, (image, height, width, 3) uint8, in the order of their names."""
     with zipfile.ZipFile(path) as archive:
         names = sorted(n for n in archive.namelist() if re.search(r"\.jpe?g$|\.png$", n))
         return np.stack([np.asarray(Image.open(io.BytesIO(archive.read(n))).convert("RGB")) for n in names])
 
 
 def held_out(images: np.ndarray, responses: Responses, features: torch.nn.Module) -> torch.Tensor:
-    """(voxel,) correlation of a ridge prediction with the responses to images that it was not fitted on."""
+    """Correlation (voxel,) of a ridge prediction with the responses to images that it was not fitted on."""
     data = ResponsesDataModule(images, responses, val_fraction=0.2, batch_size=10_000)
     (train,), (val,) = list(data.train_dataloader()), list(data.val_dataloader())
     predictor = RidgePredictor(features, data.num_voxels).fit(train["image"], train["response"])
@@ -45,13 +45,13 @@ def held_out(images: np.ndarray, responses: Responses, features: torch.nn.Module
 
 
 def report(name: str, r: torch.Tensor, shuffled: torch.Tensor) -> None:
-    """One line: how well held-out responses are predicted, and how well from wrong images."""
+    """Print how well held-out responses are predicted, and how well after a fit to shuffled responses."""
     print(f"{name}: median r {r.nanquantile(0.5):.2f} over {len(r)} (best tenth {r.nanquantile(0.9):.2f}); "
           f"fitted to shuffled responses {shuffled.nanquantile(0.5):.2f}")  # fmt: skip
 
 
 def macaque_v4(folder: Path) -> None:
-    """Utah-array spike counts: neurons by images, averaged over repeats; another session with every repeat."""
+    """Utah-array spike counts: neurons by images, averaged over repeats; and another session with all repeats."""
     averages = read_recording(folder / "avg_201025.npy", axes="voxel stimulus", roi="V4", averaged=True)
     features = VisualFeatures(image_size=32)
     images = unzip(folder / "images_201025.zip")
@@ -62,7 +62,7 @@ def macaque_v4(folder: Path) -> None:
 
 
 def human_digits(folder: Path) -> None:
-    """Early visual cortex, one subject: voxels by digits, each shown once here."""
+    """Early visual cortex of one subject: voxels by digits, one row per digit."""
     with np.load(folder / "digits69.npz") as file:
         images, responses = file["images"], from_axes(file["responses"], "voxel stimulus", roi="early visual cortex")
     images = np.repeat(images[..., None], 3, axis=-1)
@@ -72,13 +72,13 @@ def human_digits(folder: Path) -> None:
 
 
 def human_slice(folder: Path, out: Path | None) -> None:
-    """Eight categories of objects, twelve runs: how well each voxel's profile over categories repeats."""
+    """Eight categories of objects, twelve fMRI runs: how well each voxel's profile over categories repeats."""
     label, run = np.array([line.split() for line in (folder / "attributes.txt").read_text().splitlines()]).T.astype(int)
     volumes = read_nifti(folder / "bold.nii.gz", folder / "mask.nii.gz", stimulus=label, session=run + 1)
     shown = volumes.rows(label > 0).zscore_sessions()
     odd, even = (shown.rows(shown.session % 2 == k).average_repeats().values for k in (1, 0))
     r = pearson(torch.from_numpy(odd), torch.from_numpy(even))
-    print(f"human slice, {shown}: profiles over categories in odd and even runs correlate by {r.nanquantile(0.5):.2f} "
+    print(f"human slice, {shown}: profiles over categories in odd and even fMRI runs correlate by {r.nanquantile(0.5):.2f} "
           f"(median voxel), {r.nanquantile(0.9):.2f} (best tenth)")  # fmt: skip
     if out is not None:
         (path,) = save_map(shown, r, out / "haxby_reliability.nii.gz")

@@ -1,12 +1,12 @@
-"""A robustness suite on real images: networks trained as usual, adversarially, and guided by recordings of V1 and V4.
+"""A robustness suite on real images, for networks with standard and adversarial training, and guided by V1 and V4.
 
-Each condition is a ResNet-18 that classifies ten CIFAR-100 superclasses. All are judged on the same test images by attacks,
-corruptions, filters and the masking report, and compared in pairs; a second network of each condition, trained on the
-eight fine classes that CIFAR-100 shares with the cue-conflict stimuli of Geirhos et al. (2019), tells its shape bias. Run
+Each condition is a ResNet-18 that classifies ten CIFAR-100 superclasses. All are tested on the same images by attacks,
+corruptions, filters and the masking report, and compared in pairs. A second network of each condition, trained on the eight
+fine classes that CIFAR-100 shares with the cue-conflict stimuli of Geirhos et al. (2019), gives its shape bias. Run it with
 
     NEUROALIGN_DATA=/path/to/data python examples/robustness_real.py --out robustness_real
 
-Trained networks and finished parts in --out are not made again. Data: see docs/real_data.md.
+Trained networks and finished parts in --out are used again. Data: see docs/real_data.md.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ from real_v4 import as_small_images, fit_ridge, read_cifar, read_v1, read_v4, un
 
 TRAINING_EPS = 4 / 255
 CONDITIONS = ("none", "adversarial", "V1", "V4", "V4 shuffled fit", "adversarial + V4")
-# CIFAR-100's names of the classes it shares with the 16 of the cue-conflict stimuli.
+# Classes of the cue-conflict stimuli that CIFAR-100 also has, with CIFAR-100's names.
 SHARED = {
     "bear": "bear", "bicycle": "bicycle", "bottle": "bottle", "chair": "chair", "clock": "clock", "elephant": "elephant",
     "keyboard": "keyboard", "truck": "pickup_truck",
@@ -66,7 +66,7 @@ SHARED = {
 
 
 def network(num_classes: int, num_voxels: int) -> GuidedNetwork:
-    """Torchvision's ResNet-18 as it is, its stem too: on 32 pixels it is fast and coarse."""
+    """Torchvision's unchanged ResNet-18: its stem is fast and coarse for 32 pixels."""
     backbone = resnet18()
     backbone.fc = nn.Identity()
     return GuidedNetwork(backbone, num_classes, heads={"brain": (None, num_voxels)}, image_shape=(3, 32, 32))
@@ -74,7 +74,7 @@ def network(num_classes: int, num_voxels: int) -> GuidedNetwork:
 
 @cache
 def fit_predictors(data: Path) -> dict[str, nn.Module]:
-    """A ridge predictor of each region, and one of V4 fitted to shuffled responses."""
+    """One ridge predictor per region, and one of V4 fitted to shuffled responses."""
     found = {}
     for region, recorded in (("V1", read_v1(data)[:3]), ("V4", read_v4(data))):
         images, counts, held_out = recorded
@@ -91,12 +91,12 @@ def fit_predictors(data: Path) -> dict[str, nn.Module]:
 def train(
     condition: str, args: argparse.Namespace, task: str, images: Tensor, labels: Tensor, epochs: int
 ) -> nn.Module:
-    """The network of a condition: from its file, or trained and then filed."""
+    """The network of a condition: read from its file, or trained and saved."""
     num_classes = int(labels.max()) + 1
     predictors = fit_predictors(Path(args.data)) if "V" in condition else {}
     region = condition.removeprefix("adversarial + ")
     num_voxels = predictors[region].num_voxels if predictors else 1
-    treatment = "V4" if region == "V4 shuffled fit" else None  # whose gradient scale a control is trained at
+    treatment = "V4" if region == "V4 shuffled fit" else None  # its gradient scale is used
     matched = " matched" if treatment else ""
     path = Path(args.out) / "networks" / f"{task} {condition}{matched} seed{args.seed} epochs{epochs}.pt"
     if path.exists():
@@ -121,7 +121,7 @@ def train(
 
 
 def suite(fast: bool) -> Suite:
-    """Fixed before any of these networks was looked at."""
+    """The suite of the example. It was fixed before any of these networks was evaluated."""
     linf = tuple(e / 255 for e in (0.25, 0.5, 1, 2, 3, 4, 6, 8))
     l2 = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
     attacks = [(PGD.two_losses("linf"), linf), (PGD.two_losses("l2"), l2), (FGSM("linf", loss="ce"), linf)]
@@ -220,7 +220,7 @@ def figures(results, networks, test, attacks, corruptions, transforms, out: Path
         for ax, c in zip(np.atleast_1d(figure.subplots(1, len(chosen))), chosen):
             try:
                 table = loss_landscape(networks[c], item["image"], int(item["label"]), 4 / 255, num_points=31)
-            except ValueError as error:  # no gradient at all at this image, which the figure should say
+            except ValueError as error:  # no gradient at this image: the figure says so
                 ax.set_title(f"{c}: {error}", fontsize=7)
                 continue
             plot_landscape(table, ax=ax, title=f"{c}, ε = 4/255")
@@ -271,11 +271,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--num-images", type=int, default=300, help="test images")
+    parser.add_argument("--num-images", type=int, default=300, help="number of test images")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--precision", default="bf16-mixed", help="of training; attacks are in float32")
+    parser.add_argument("--precision", default="bf16-mixed", help="precision of training; attacks are in float32")
     parser.add_argument("--train-only", action="store_true", help="train the networks and stop")
-    parser.add_argument("--fast", action="store_true", help="a minute, to see that it runs; its numbers mean nothing")
+    parser.add_argument(
+        "--fast", action="store_true", help="take a minute, to see that it runs; its numbers mean nothing"
+    )
     args = parser.parse_args(argv)
     if not args.data or not Path(args.data).is_dir():
         parser.error("give the folder of the data sets by --data or NEUROALIGN_DATA (see docs/real_data.md)")

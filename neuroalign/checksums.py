@@ -105,7 +105,7 @@ def stamp_hdf5(path: Path, values: str = "values") -> None:
         direct = isinstance(file.get(values, getlink=True), h5py.HardLink) and isinstance(file[values], h5py.Dataset)
         stored = file[values] if direct else None
         offset = stored.id.get_offset() if stored is not None and stored.size else None
-        place = (0, 0) if offset is None else (offset, stored.nbytes)
+        place = (0, 0) if stored is None or offset is None else (offset, stored.nbytes)
     with path.open("r+b") as file:
         file.seek(USERBLOCK)
         total = _sum_rest(file, 0)
@@ -179,7 +179,7 @@ def _empty(size: int) -> Any:
     """Memory that isn't filled with zeros first."""
     import numpy as np
 
-    return memoryview(np.empty(size, np.uint8))
+    return np.empty(size, np.uint8).data
 
 
 def _sum_rest(file: BinaryIO, total: int, num_bytes: int | None = None) -> int:

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 _ABANDONED = 7 * 24 * 3600  # seconds after which what a process of another machine began is taken for left behind
 
@@ -56,6 +57,18 @@ def whole(path: str | os.PathLike[str], *, needs: int = 0) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_csv(table: Any, path: str | os.PathLike[str]) -> None:
+    """Write a pandas table as CSV, without its index: whole, or not at all."""
+    with whole(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def write_png(figure: Any, path: str | os.PathLike[str], *, dpi: int = 150) -> None:
+    """Write a matplotlib figure as PNG, with so many pixels an inch: whole, or not at all."""
+    with whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=dpi)
 
 
 def check_target(path: str | os.PathLike[str]) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, TypedDict, runtime_checkable
+from typing import Any, Protocol, TypedDict, cast, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -46,7 +46,7 @@ def as_batch(batch: Any) -> Batch:
         TypeError: If the batch is neither.
     """
     if isinstance(batch, Mapping):
-        return batch  # type: ignore[return-value]
+        return cast(Batch, batch)
     if isinstance(batch, (tuple, list)) and len(batch) >= 2:
         return {"image": batch[0], "label": batch[1]}
     raise TypeError(

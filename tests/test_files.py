@@ -11,7 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from neuroalign.files import check_folder, check_source, check_space, is_full, readable_size, whole
+from neuroalign.files import (
+    check_folder,
+    check_source,
+    check_space,
+    is_full,
+    readable_size,
+    whole,
+    write_csv,
+    write_png,
+)
 
 
 def test_renamed_at_the_end(tmp_path):
@@ -224,3 +233,24 @@ def test_a_folder_of_ours_is_no_link(tmp_path):
     for name in ("link", "file"):
         with pytest.raises(NotADirectoryError, match=f"{name} is a link or a file where a folder of ours should be"):
             check_folder(tmp_path / name)
+
+
+def test_tables_and_figures_are_written_whole(tmp_path):
+    pandas, figure = pytest.importorskip("pandas"), pytest.importorskip("matplotlib.figure").Figure(figsize=(1, 1))
+    write_csv(pandas.DataFrame({"a": [1, 2]}), tmp_path / "a.csv")
+    write_png(figure, tmp_path / "a.png", dpi=50)
+    assert (tmp_path / "a.csv").read_text().split() == ["a", "1", "2"]
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_figure_that_fails_leaves_the_old_one(tmp_path):
+    class Broken:
+        def savefig(self, path, **_):
+            path.write_bytes(b"half")
+            raise RuntimeError("no font")
+
+    (tmp_path / "a.png").write_bytes(b"old")
+    with pytest.raises(RuntimeError, match="no font"):
+        write_png(Broken(), tmp_path / "a.png")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+    assert (tmp_path / "a.png").read_bytes() == b"old"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
@@ -34,7 +34,7 @@ class EvaluationCallback(L.Callback, ABC):
         metrics: What is measured; reset at the start of an epoch.
     """
 
-    metrics: Mapping[Hashable, Metric]
+    metrics: Mapping[Any, Metric]
 
     def __init__(self, every_n_epochs: int = 1, limit_batches: int | None = None) -> None:
         if every_n_epochs < 1:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from neuroalign.commands.inputs import CKPT_HELP, open_images, open_model
-from neuroalign.files import check_output_folder
+from neuroalign.files import check_output_folder, write_png
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from rich.console import Console
 
     from neuroalign.evaluation import SuiteResult
@@ -87,7 +89,6 @@ def _evaluate(args: argparse.Namespace, console: Console) -> tuple[SuiteResult, 
 
 
 def _draw(result: SuiteResult, title: str, out: Path) -> None:
-    from neuroalign.files import whole
     from neuroalign.plot import plot_accuracy, plot_corruptions, plot_transforms
 
     figures = {}
@@ -95,14 +96,13 @@ def _draw(result: SuiteResult, title: str, out: Path) -> None:
         of_norm = result.attacks[result.attacks["norm"] == norm]
         if len(of_norm):
             ax = plot_accuracy(of_norm, by="perturbation", norm=norm, title=title)
-            figures[f"attacks-{norm}.png"] = ax.figure
+            figures[f"attacks-{norm}.png"] = cast("Figure", ax.figure)
     if len(result.corruptions):
-        figures["corruptions.png"] = plot_corruptions(result.corruptions, title=title).figure
+        figures["corruptions.png"] = cast("Figure", plot_corruptions(result.corruptions, title=title).figure)
     if len(result.transforms):
         figures["transforms.png"] = plot_transforms(result.transforms, title=title)
     for name, figure in figures.items():
-        with whole(out / name) as temporary:
-            figure.savefig(temporary, format="png", dpi=150)
+        write_png(figure, out / name)
 
 
 def _print(result: SuiteResult, console: Console, out: Path) -> None:
@@ -111,11 +111,13 @@ def _print(result: SuiteResult, console: Console, out: Path) -> None:
     from neuroalign.evaluation.suite_result import eps_text
 
     grid = Table(title=f"Accuracy of {result.record['num_images']} images (95 % Wilson interval)")
-    for column, justify in (("perturbation", "left"), ("eps", "right"), ("accuracy", "right"), ("interval", "right")):
-        grid.add_column(column, justify=justify)  # type: ignore[arg-type]
+    grid.add_column("perturbation", justify="left")
+    for column in ("eps", "accuracy", "interval"):
+        grid.add_column(column, justify="right")
     clean = result.attacks.iloc[0]
     grid.add_row("none", "0", f"{clean['clean_accuracy']:.3f}", "")
-    for row in result.attacks.itertuples():
+    rows: Iterable[Any] = result.attacks.itertuples()
+    for row in rows:
         grid.add_row(
             row.perturbation,
             eps_text(row.eps, row.norm),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from neuroalign.commands.inputs import CKPT_HELP, open_images, open_model
-from neuroalign.files import check_output_folder
+from neuroalign.files import check_output_folder, write_csv, write_png
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from neuroalign.data import Responses
 
@@ -118,7 +119,7 @@ def _responses(args: argparse.Namespace) -> tuple[pd.DataFrame, str]:
         num_samples=args.num_samples,
         seed=args.seed,
     )
-    _csv(found.contrasts, args.out / "contrasts.csv")
+    write_csv(found.contrasts, args.out / "contrasts.csv")
     row = found.table.iloc[0]
     noise = "noise removed by repeats" if row["repeats"] == "cross-validated" else "no repeats: noise included"
     return found.table, (
@@ -136,7 +137,7 @@ def _categories(path: Path, responses: Responses) -> dict[int, int]:
 
     table = read_table(path)
     if not {"stimulus", "label"} <= set(table):
-        raise ValueError(f"{path} has the columns {', '.join(table)}; stimulus and label are needed")
+        raise ValueError(f"{path} has the columns {', '.join(map(str, table))}; stimulus and label are needed")
     missing = table[["stimulus", "label"]].isna().any(axis=1).to_numpy()
     if missing.any():
         raise ValueError(f"{path}: stimulus or label of row {missing.argmax()} (from 0) is missing")
@@ -155,24 +156,15 @@ def _categories(path: Path, responses: Responses) -> dict[int, int]:
     return categories
 
 
-def _csv(table: pd.DataFrame, path: Path) -> None:
-    from neuroalign.files import whole
-
-    with whole(path) as temporary:
-        table.to_csv(temporary, index=False)
-
-
 def _write(table: pd.DataFrame, title: str, out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from neuroalign.files import whole
     from neuroalign.plot import plot_geometry
 
-    _csv(table, out / "geometry.csv")
-    figure = plot_geometry(table, title=title)[0].figure
-    with whole(out / "geometry.png") as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
+    write_csv(table, out / "geometry.csv")
+    figure = cast("Figure", plot_geometry(table, title=title)[0].figure)
+    write_png(figure, out / "geometry.png")
     place = "layer" if "layer" in table else "region"
     grid = Table(title=title.split("\n")[0])
     for name in (place, "capacity", "radius", "dimension"):

@@ -55,7 +55,7 @@ def open_images(data: str, image_size: int) -> Any:
         ValueError: If the .npz lacks an array or is damaged, images are not in [0, 1], labels are not whole numbers from 0
             on, or a folder holds links that lead nowhere. The message names the file.
     """
-    from neuroalign.data.images import LabelledDataset, load_named
+    from neuroalign.data.images import class_folders, load_named
 
     path = Path(data)
     if data == "digits":
@@ -66,12 +66,7 @@ def open_images(data: str, image_size: int) -> Any:
         raise FileNotFoundError(
             f"there is no folder {path}; --data is digits, a folder with one folder per class, .npz or .h5"
         )
-    from torchvision import transforms
-
-    from neuroalign.data.image_folders import ClassFolders
-
-    steps = [transforms.Resize(image_size), transforms.CenterCrop(image_size), transforms.ToTensor()]
-    return LabelledDataset(ClassFolders(path, transforms.Compose(steps)))
+    return class_folders(path, image_size)
 
 
 def _archive(path: Path) -> Any:

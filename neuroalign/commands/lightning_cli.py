@@ -105,7 +105,7 @@ def _cause(told: str, first: str) -> str:
     return own[0] if own else first.splitlines()[0]
 
 
-def _end(command: str, reason: str) -> NoReturn:
+def _end(command: str | None, reason: str) -> NoReturn:
     print(f"neuroalign {command}: {reason}", file=sys.stderr)
     raise SystemExit(2) from None
 

@@ -196,7 +196,7 @@ def _load(path: Path) -> Responses:
 
 def _plot(args: argparse.Namespace, console: Console) -> None:
     from neuroalign.data import save_map
-    from neuroalign.files import check_output_folder, whole
+    from neuroalign.files import check_output_folder, write_png
 
     check_output_folder(args.out)
     if args.root is not None and not args.root.is_dir():
@@ -233,8 +233,7 @@ def _plot(args: argparse.Namespace, console: Console) -> None:
             where = f"there is no {meshes[0]}" if meshes else "give --root, and a file that says which subject it is of"
             console.print(f"No surface to draw on: {where} (FreeSurfer's inflated surfaces)", soft_wrap=True)
         else:
-            with whole(args.out / f"{name}.png") as temporary:
-                figure.savefig(temporary, dpi=150, format="png")
+            write_png(figure, args.out / f"{name}.png")
             written.append(args.out / f"{name}.png")
         console.print(f"Wrote {', '.join(map(str, written))}", soft_wrap=True)
 
@@ -257,9 +256,9 @@ def _figure(root: Path | None, responses: Responses, values: Any, written: list[
         background = load_image(anatomy) if anatomy is not None and anatomy.exists() else None
         return plot_volume(written[0], title=title, unit=unit, background=background)
     meshes = _surface(root, responses)
-    if meshes is None or not all(mesh.exists() for mesh in meshes):
+    if paths is None or meshes is None or not all(mesh.exists() for mesh in meshes):
         return None
-    depth = paths.surface("sulc")  # type: ignore[union-attr]
+    depth = paths.surface("sulc")
     backgrounds = depth if all(d.exists() for d in depth) else None
     for file in (*meshes, *(backgrounds or ())):
         with readable(file):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -55,9 +55,13 @@ def resize(images: Tensor, size: int | Sequence[int]) -> Tensor:
     return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
 
 
-def collate(batch: Batch) -> Batch:
+def collate(batch: Any) -> Batch:
     """For a DataLoader: a batch that the dataset's ``__getitems__`` gave whole, or one made of single items."""
-    return batch if isinstance(batch, Mapping) else default_collate(batch)
+    return cast(Batch, batch) if isinstance(batch, Mapping) else default_collate(batch)
+
+
+def _first(batch: Mapping[str, Any]) -> Batch:
+    return cast(Batch, {k: v[0] for k, v in batch.items()})
 
 
 class ArrayDataset(Dataset[Batch]):
@@ -100,7 +104,7 @@ class ArrayDataset(Dataset[Batch]):
         return self._length
 
     def __getitem__(self, index: int) -> Batch:
-        return {k: v[0] for k, v in self.__getitems__([index]).items()}  # type: ignore[return-value]
+        return _first(self.__getitems__([index]))
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         rows = indices if self.image_rows is None else self.image_rows[np.asarray(indices)]
@@ -113,7 +117,7 @@ class ArrayDataset(Dataset[Batch]):
         if self.image_size is not None:
             images = resize(images, self.image_size)
         index = torch.as_tensor(indices)
-        return {"image": images, **{k: v[index] for k, v in self.columns.items()}}  # type: ignore[return-value, typeddict-item]
+        return cast(Batch, {"image": images, **{k: v[index] for k, v in self.columns.items()}})
 
 
 class LabelledDataset(Dataset[Batch]):
@@ -135,7 +139,7 @@ class LabelledDataset(Dataset[Batch]):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Batch:
-        return {k: v[0] for k, v in self.__getitems__([index]).items()}  # type: ignore[return-value]
+        return _first(self.__getitems__([index]))
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         pairs = [self.dataset[i] for i in indices]
@@ -247,25 +251,33 @@ def _array(images: Tensor, labels: Tensor, stimulus: Tensor, image_size: int | N
     return ArrayDataset(images, image_size=image_size, label=labels, stimulus=stimulus)
 
 
-def _folders(root: Path, image_size: int | None) -> dict[str, Dataset[Batch]]:
+def class_folders(root: str | Path, image_size: int, classes: Sequence[str] | None = None) -> LabelledDataset:
+    """Images in a folder a class, the shorter side resized with antialiasing and the middle square cut out.
+
+    Args:
+        root: Folder of the classes' folders.
+        image_size: Height and width.
+        classes: Names of the classes in the order of their labels; default the folders found.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, no folder of a class, or a class without images.
+        ValueError: As in :class:`neuroalign.data.image_folders.ClassFolders`.
+    """
     from torchvision.transforms import v2
 
     from neuroalign.data.image_folders import ClassFolders
 
+    steps = [v2.ToImage(), v2.Resize(image_size, antialias=True), v2.CenterCrop(image_size)]
+    transform = v2.Compose([*steps, v2.ToDtype(torch.float32, scale=True)])
+    return LabelledDataset(ClassFolders(root, transform, classes))
+
+
+def _folders(root: Path, image_size: int | None) -> dict[str, Dataset[Batch]]:
     if image_size is None:
         raise ValueError("dataset 'folder' needs image_size: its images may differ in size")
-    transform = v2.Compose(
-        [
-            v2.ToImage(),
-            v2.Resize(image_size, antialias=True),
-            v2.CenterCrop(image_size),
-            v2.ToDtype(torch.float32, scale=True),
-        ]
-    )
     names = [n for n in ("train", "val", "test") if (root / n).is_dir()]
     if "train" not in names or "val" not in names:
         raise FileNotFoundError(f"{root} must hold the folders 'train' and 'val', each with a folder a class")
-    train = ClassFolders(root / "train", transform)
-    return {
-        n: LabelledDataset(train if n == "train" else ClassFolders(root / n, transform, train.classes)) for n in names
-    }
+    train = class_folders(root / "train", image_size)
+    others = {n: class_folders(root / n, image_size, train.dataset.classes) for n in names if n != "train"}
+    return {"train": train, **others}

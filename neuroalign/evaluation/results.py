@@ -16,8 +16,8 @@ from neuroalign.evaluation.images import EvaluationBatch
 from neuroalign.evaluation.outcomes import Outcomes
 from neuroalign.evaluation.results_file import ResultsFile
 from neuroalign.functional.distributed import world_size
+from neuroalign.functional.logits import margin
 from neuroalign.perturbations.attacks.base import Classifier
-from neuroalign.perturbations.attacks.objectives import margin
 from neuroalign.types import Perturbation
 
 
@@ -63,9 +63,9 @@ class Results:
         self._file: ResultsFile | None = None
         if checkpoint is not None:
             what = {name: [repr(p), grids[name]] for name, p in perturbations.items()}
-            settings = {"weights": weights_hash(model), "perturbations": what, **settings}
+            measured_with = {"weights": weights_hash(model), "perturbations": what, **settings}
             distances = tuple(f"{name} distance" for name in perturbations)
-            self._file = ResultsFile(_of_this_process(Path(checkpoint)), settings, distances)
+            self._file = ResultsFile(_of_this_process(Path(checkpoint)), measured_with, distances)
             if self._file.path.exists():
                 self._tables.append(self._file.read())
         # What the file held before this run, by the images' identities.

@@ -26,7 +26,7 @@ from neuroalign.evaluation.robustness import measure_robustness
 from neuroalign.evaluation.smoothness import Smoothness, measure_smoothness
 from neuroalign.evaluation.suites import Suite
 from neuroalign.evaluation.tables import measured_accuracy
-from neuroalign.files import check_source, output_folder, whole
+from neuroalign.files import check_source, output_folder, whole, write_csv
 from neuroalign.perturbations import PGD
 from neuroalign.perturbations.attacks.minimal import MinimalNormAttack
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
@@ -69,8 +69,7 @@ class SuiteResult:
         }  # fmt: skip
         for name, table in tables.items():
             if len(table):
-                with whole(out / f"{name}.csv") as temporary:
-                    table.to_csv(temporary, index=False)
+                write_csv(table, out / f"{name}.csv")
             else:  # one of an earlier run would pass for ours
                 (out / f"{name}.csv").unlink(missing_ok=True)
         with whole(out / "record.json") as temporary:

@@ -1,4 +1,9 @@
-"""Ridge regression with a cross-validated penalty for each voxel, at the price of one eigendecomposition."""
+"""Ridge regression with a cross-validated penalty for each voxel, at the price of one decomposition.
+
+:func:`ridge_cv` leaves out folds, for trials that belong together in time, and needs complete responses;
+:func:`ridge_loo` leaves out one stimulus at a time and takes missing responses;
+:func:`neuroalign.functional.ridge_gcv` chooses the penalty alone, by an approximation of the latter.
+"""
 
 from __future__ import annotations
 
@@ -121,3 +126,68 @@ def _left_out(a: Tensor, shrink: Tensor, n: int) -> Tensor:
         factor = torch.linalg.cholesky(eye.double() - wide @ a.double().T)
         return torch.cholesky_solve(wide, factor).to(a.dtype)
     return torch.cholesky_solve(scaled, factor)
+
+
+@torch.no_grad()
+def ridge_loo(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor) -> RidgeFit:
+    r"""Ridge regression whose penalty each voxel gets by leaving out one stimulus at a time: least mean squared error.
+
+    With H the hat matrix of a fit, the intercept's :math:`1/n` in it, the error of a stimulus that was left out is
+    :math:`(y_i - \hat y_i) / (1 - H_{ii})`: one singular value decomposition serves all penalties. Voxels that miss the same
+    stimuli share one. The same choice as scikit-learn's ``RidgeCV(alpha_per_target=True)`` makes on complete responses.
+
+    Args:
+        x: (stimulus, feature).
+        y: (stimulus, voxel), NaN where missing: such a voxel is fitted to its valid stimuli.
+        penalties: Candidates, positive.
+
+    Returns:
+        The penalties, and the fit under them: predictions are ``query @ fit.coefficients + fit.intercept``.
+
+    Raises:
+        ValueError: If the shapes don't fit, a penalty is not positive or beyond the tensors' dtype, x is not finite, y is
+            infinite somewhere, or a voxel has fewer than two valid stimuli.
+
+    Example:
+        >>> x = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
+        >>> ridge_loo(x, 2 * x + 1, penalties=[0.001, 100.0]).penalty
+        tensor([0.0010])
+    """
+    check_sets(x, y)
+    dtype = widen(x, y)[0].dtype
+    grid = torch.as_tensor(penalties, dtype=torch.float64, device=x.device).flatten()
+    check_penalty(grid)
+    check_representable(grid, dtype)
+    if not all_finite(x):
+        raise ValueError("x has NaN or infinite values: drop those stimuli or features first")
+    check_infinite(y=y)
+    x, y = x.double(), y.double()
+    patterns, which = (~y.isnan()).T.unique(dim=0, return_inverse=True)
+    few = (patterns.sum(1) < 2)[which].nonzero()[:, 0]
+    if len(few):
+        raise ValueError(f"voxel {int(few[0])} has fewer than two valid stimuli: leave it out")
+    chosen, coefficients, intercept = y.new_empty(y.shape[1]), y.new_empty(x.shape[1], y.shape[1]), y.mean(0)
+    for i, valid in enumerate(patterns):
+        voxels = (which == i).nonzero()[:, 0]
+        chosen[voxels], coefficients[:, voxels], intercept[voxels] = _leave_one_out(x[valid], y[valid][:, voxels], grid)
+    return RidgeFit(chosen.to(dtype), coefficients.to(dtype), intercept.to(dtype))
+
+
+def _leave_one_out(x: Tensor, y: Tensor, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Penalties (voxel,), coefficients (feature, voxel) and intercepts (voxel,) of complete float64 sets."""
+    n, mean_x, mean_y = len(x), x.mean(0), y.mean(0)
+    x, y = x - mean_x, y - mean_y
+    u, s, vh = torch.linalg.svd(x, full_matrices=False)
+    s = torch.where(s > s[:1] * max(x.shape) * torch.finfo(s.dtype).eps, s, 0)
+    u = u * (s > 0)
+    inside = u.T @ y
+    outside = y - u @ inside
+    beyond = (1 - 1 / n - u.square().sum(1)).clamp_min(0)  # what no penalty changes, without the rounding of 1 - H
+    error = []
+    for penalty in grid:
+        shrink = penalty / (s**2 + penalty)
+        left = (beyond + u.square() @ shrink).clamp_min(torch.finfo(s.dtype).tiny)
+        error.append(((outside + u @ (shrink[:, None] * inside)) / left[:, None]).square().mean(0))
+    penalty = grid[torch.stack(error).argmin(0)]
+    coefficients = vh.T @ (s[:, None] / (s[:, None] ** 2 + penalty) * inside)
+    return penalty, coefficients, mean_y - mean_x @ coefficients

@@ -203,6 +203,9 @@ def _predict_masked(x: Tensor, y: Tensor, valid: Tensor, query: Tensor, penalty:
 def ridge_gcv(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor) -> Tensor:
     r"""The penalty of each voxel by generalised cross-validation, from one eigendecomposition.
 
+    For the inner loop of a measure: a penalty at the least price. To fit a model, :func:`ridge_cv` or
+    :func:`neuroalign.functional.cross_validation.ridge_loo` gives coefficients, too.
+
     Minimises :math:`n\,\|y-\hat y\|^2 / (n - 1 - \mathrm{tr} H)^2` over the penalties, H the hat matrix of the centred
     fit. A voxel with missing values is judged on its valid stimuli.
 

@@ -21,15 +21,15 @@ control's gradient the scale of the treatment's gradient.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe
+from neuroalign.config import build
 from neuroalign.functional.checks import check_labels
 from neuroalign.functional.classes import class_centers
-from neuroalign.guidance.responses import MeasuredGuidance, TargetGuidance, class_labels
+from neuroalign.guidance.responses import MeasuredGuidance, TargetGuidance, class_labels, describable_loss
 from neuroalign.types import Batch
 
 
@@ -93,6 +93,9 @@ class ShuffledGuidance(TargetGuidance):
         True
     """
 
+    images: Tensor | None
+    partner: Tensor | None
+
     def __init__(
         self,
         guidance: TargetGuidance | dict[str, Any],
@@ -124,13 +127,10 @@ class ShuffledGuidance(TargetGuidance):
             else:
                 assert labels is not None
                 self.partner = _permute_within(labels, seed)
-        self.config = describe(
-            "neuroalign.guidance.ShuffledGuidance",
-            guidance=guidance,
-            seed=seed,
-            within_class=within_class,
-            images=images,  # a tensor can't be described: after loading, give such a control again
-        )
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        arguments.pop("labels")  # they go with images, which have no description: such a control must be given again
+        return {**arguments, "guidance": self.guidance}
 
     @property
     def heads_guided(self) -> tuple[str, ...] | None:
@@ -155,7 +155,7 @@ class ShuffledGuidance(TargetGuidance):
                 )
             if "stimulus" not in batch:
                 raise ValueError("a batch needs 'stimulus' to find the other image in the data set")
-            partner = self.partner[batch["stimulus"]]
+            partner = cast(Tensor, self.partner)[batch["stimulus"]]
             other = self.images[partner.clamp_min(0)].to(batch["image"])
             targets = self.guidance.targets({**batch, "image": other})
         else:
@@ -202,13 +202,9 @@ class LabelOnlyGuidance(TargetGuidance):
         self.heads = tuple(num_outputs)
         for i, width in enumerate(num_outputs.values()):
             self.register_buffer(f"prototypes{i}", torch.randn(num_classes, width, generator=generator))
-        self.config = describe(
-            "neuroalign.guidance.LabelOnlyGuidance",
-            num_classes=num_classes,
-            num_outputs=dict(num_outputs),
-            seed=seed,
-            loss=self.loss,
-        )
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {**arguments, "loss": describable_loss(self.loss)}
 
     @classmethod
     @torch.no_grad()
@@ -220,7 +216,7 @@ class LabelOnlyGuidance(TargetGuidance):
         device = next((p.device for p in predictor.parameters()), images.device)
         responses = torch.cat([predictor(batch.to(device)) for batch in images.split(256)])
         guidance = cls(num_classes, {head: responses.shape[1]}, loss=loss)
-        guidance.prototypes0.copy_(class_centers(responses, labels.to(device), num_classes)[0])
+        cast(Tensor, guidance.prototypes0).copy_(class_centers(responses, labels.to(device), num_classes)[0])
         return guidance
 
     @property

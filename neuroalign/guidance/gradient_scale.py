@@ -50,7 +50,7 @@ def gradient_scale(guidance: nn.Module, network: nn.Module, batches: Iterable[An
         for batch in itertools.islice(batches, num_batches):
             batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in as_batch(batch).items()}
             _, responses = network(batch["image"], with_responses=True)
-            loss = sum(guidance(responses, batch).values())  # type: ignore[arg-type]
+            loss = sum(guidance(responses, batch).values())
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
             squares.append(sum(float(g.double().square().sum()) for g in gradients if g is not None))
     if not squares:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe
+from neuroalign.config import Described, build
 from neuroalign.guidance.responses import check_heads, class_labels
 from neuroalign.losses import CategoryManifolds, ManifoldGuidanceLoss
 from neuroalign.losses.manifold import Deviations
 from neuroalign.types import Batch
 
 
-class ManifoldGuidance(nn.Module):
+class ManifoldGuidance(Described, nn.Module):
     """Pull each head's outputs into a region's category manifolds.
 
     Called as ``guidance(preds, batch)``; returns the terms, times their weights, as ``<head>/<term>``.
@@ -66,12 +66,18 @@ class ManifoldGuidance(nn.Module):
                 )
             losses[head] = value
         self.losses = nn.ModuleDict(losses)
-        self.config = describe("neuroalign.guidance.ManifoldGuidance", manifolds=dict(self.losses.items()))
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {"manifolds": dict(self.losses.items())}
+
+    def _by_head(self) -> Iterable[tuple[str, Any]]:
+        """Heads and their losses: anything with ``weights`` and ``terms``."""
+        return self.losses.items()
 
     @property
     def terms(self) -> tuple[str, ...]:
         """Names of the terms."""
-        return tuple(f"{head}/{term}" for head, loss in self.losses.items() for term in loss.weights)
+        return tuple(f"{head}/{term}" for head, loss in self._by_head() for term in loss.weights)
 
     def forward(self, preds: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Weighted loss terms by name, for outputs by head (stimulus, feature) and the batch they came from."""
@@ -79,6 +85,6 @@ class ManifoldGuidance(nn.Module):
         labels = class_labels(batch)
         return {
             f"{head}/{term}": loss.weights[term] * value
-            for head, loss in self.losses.items()
+            for head, loss in self._by_head()
             for term, value in loss.terms(preds[head], labels).items()
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe, is_description
+from neuroalign.config import Described, build, is_description
 from neuroalign.types import Batch, unknown
 
 _LARGEST_LOG_VARIANCE = 4.0
@@ -53,7 +53,7 @@ class Ramp:
         return float(self.start + (self.end - self.start) * share)
 
 
-class WeightedGuidance(nn.Module):
+class WeightedGuidance(Described, nn.Module):
     r"""Several guidances together, with one weight per term.
 
     Called as ``guidance(preds, batch)``; returns the weighted terms by name, to be summed. A term's weight is that of the
@@ -106,8 +106,10 @@ class WeightedGuidance(nn.Module):
     ) -> None:
         super().__init__()
         if isinstance(guidances, nn.Module) or is_description(guidances):
-            guidances = [guidances]  # type: ignore[list-item]
-        self.guidances = nn.ModuleList([build(g, nn.Module) for g in guidances])
+            given: Iterable[Any] = [guidances]
+        else:
+            given = guidances
+        self.guidances = nn.ModuleList([build(g, nn.Module) for g in given])
         if not len(self.guidances):
             raise ValueError("give at least one guidance")
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
@@ -129,13 +131,9 @@ class WeightedGuidance(nn.Module):
             raise ValueError(f"weights must be by term name, or 'learned'; got {weights!r}")
         else:
             self.weights = {pattern: self._weight(pattern, value) for pattern, value in (weights or {}).items()}
-        self.config = describe(
-            "neuroalign.guidance.WeightedGuidance",
-            guidances=list(self.guidances),
-            weights=weights,
-            terms=None if terms is None else list(terms),
-            weigh_task=self.weigh_task,
-        )
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {**arguments, "guidances": list(self.guidances)}
 
     @staticmethod
     def _weight(pattern: str, value: Any) -> float | Ramp:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import describe
+from neuroalign.config import Described
 from neuroalign.functional.checks import (
     all_finite,
     check_ceiling,
@@ -58,7 +58,11 @@ def _make(name: str, options: dict[str, Any]) -> MeasureFunction:
         if option not in allowed and not takes_any:
             message = unknown(f"option of measure {name!r}:", option, allowed)
             raise TypeError(message if allowed else f"measure {name!r} takes no options; got {option!r}")
-    return function(**options) if inspect.isclass(function) else function
+    if not inspect.isclass(function):
+        return function
+    kind: Any = function  # a class, whose objects are the functions
+    made: MeasureFunction = kind(**options)
+    return made
 
 
 def _flag(valid: bool | Tensor, like: Tensor) -> Tensor:
@@ -66,7 +70,7 @@ def _flag(valid: bool | Tensor, like: Tensor) -> Tensor:
     return valid.detach() if isinstance(valid, Tensor) else like.new_full((), valid, dtype=torch.bool)
 
 
-class NeuralAlignmentLoss(nn.Module):
+class NeuralAlignmentLoss(Described, nn.Module):
     r"""Misalignment between predicted and target responses, a scalar to minimise.
 
     ===================  ==============================================================  ==============================
@@ -200,7 +204,7 @@ class NeuralAlignmentLoss(nn.Module):
         self.last_valid: Tensor | None = None
         self._traits = known
         # Third and so named: torch's own losses have a `weight` too, further back and of another meaning.
-        call = getattr(measure, "forward", measure)
+        call: Any = getattr(measure, "forward", measure)
         self._takes_weight = isinstance(measure, str) or list(inspect.signature(call).parameters)[2:3] == ["weight"]
         function = getattr(self._function, "forward", self._function)
         self._takes_stimulus = self._takes_weight and "stimulus" in inspect.signature(function).parameters
@@ -212,14 +216,9 @@ class NeuralAlignmentLoss(nn.Module):
                     "named `weight` (stimulus, voxel), or leave noise_ceiling out"
                 )
         self.register_buffer("noise_ceiling", noise_ceiling)
-        plain = noise_ceiling is None and isinstance(measure, str)
-        self.config = describe(
-            "neuroalign.losses.NeuralAlignmentLoss",
-            measure=measure if plain else object(),
-            voxel_reduction=voxel_reduction,
-            distributed=distributed,
-            **options,
-        )
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        return None if arguments.pop("noise_ceiling") is not None else arguments
 
     def _trait(self, name: str) -> Any:
         """What the measure says of itself with its options, or what was said when it was registered."""
@@ -239,7 +238,8 @@ class NeuralAlignmentLoss(nn.Module):
     @property
     def min_valid(self) -> int:
         """Stimuli with a valid response that it takes to compare anything."""
-        return getattr(self._function, "min_valid", self._trait("min_stimuli"))
+        least: int = getattr(self._function, "min_valid", self._trait("min_stimuli"))
+        return least
 
     @property
     def compares_sets(self) -> bool:

@@ -9,7 +9,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from neuroalign.config import describe
 from neuroalign.functional.checks import check_choice
 from neuroalign.functional.classes import class_centers, group_by_class
 from neuroalign.functional.cone import cone_projection, fills_span
@@ -105,17 +104,6 @@ class CapacityLoss(LabelledLoss):
         self.form, self.num_samples, self.kappa, self.seed, self.resample = form, num_samples, kappa, seed, resample
         self._warned, self._expects_separable = False, True
         self.register_buffer("calls", torch.zeros((), dtype=torch.long))
-        self.config = describe(
-            "neuroalign.losses.CapacityLoss",
-            form=form,
-            num_samples=num_samples,
-            kappa=kappa,
-            capacity_weight=capacity_weight,
-            center_correlation_weight=center_correlation_weight,
-            seed=seed,
-            resample=resample,
-            distributed=distributed,
-        )
 
     def _generator(self) -> torch.Generator:
         draw = 0
@@ -232,7 +220,9 @@ def _span(x: Tensor, tolerance: float) -> Tensor | None:
     if not int(info) and bool(pivots.amin() > 1e-6 * pivots.amax()):
         if tall:
             return None
-        return torch.linalg.solve_triangular(factor, x, upper=False).T
+        basis: Tensor = torch.linalg.solve_triangular(factor, x, upper=False).T
+        return basis
     values, vectors = torch.linalg.eigh(gram)
     kept = values > tolerance**2 * values[-1].clamp_min(torch.finfo(x.dtype).tiny)
-    return vectors[:, kept] if tall else x.T @ (vectors[:, kept] / values[kept].sqrt())
+    leading: Tensor = vectors[:, kept] if tall else x.T @ (vectors[:, kept] / values[kept].sqrt())
+    return leading

@@ -119,11 +119,12 @@ def register_measure(
             raise ValueError(f"a measure named {name!r} is registered already")
         if inspect.isclass(function) and not issubclass(function, nn.Module):
             raise TypeError(f"a measure is a function or a class of nn.Module; {function.__name__} is neither")
-        call = function.forward if inspect.isclass(function) else function
+        call: Callable[..., Any] = getattr(function, "forward", function) if inspect.isclass(function) else function
         if list(inspect.signature(call).parameters)[inspect.isclass(function) :][:3] != ["preds", "target", "weight"]:
             raise TypeError(f"a measure is called as (preds, target, weight); {name!r} takes {inspect.signature(call)}")
+        measure: Any = function
         MEASURES[name] = Measure(
-            function,
+            measure,
             averages_over=averages_over,
             paired=paired,
             min_stimuli=min_stimuli,

@@ -48,7 +48,8 @@ class _AveragedHSIC(nn.Module):
             self.mean.copy_(mean)
             self.steps.copy_(steps)
         average = (mean / (1 - m ** int(steps))).to(now.dtype)
-        return HSICTerms(*(average + (now - now.detach())).unbind(), terms.defined)
+        cross, own_preds, own_target = (average + (now - now.detach())).unbind()
+        return HSICTerms(cross, own_preds, own_target, terms.defined)
 
 
 class _KernelMeasure(nn.Module):
@@ -120,8 +121,8 @@ class RBFCKAMeasure(_KernelMeasure):
 
     def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """The loss."""
-        options = {"debiased": self.debiased, "bandwidth": self.bandwidth, "median": self.median}
-        return self._value(rbf_terms(preds, target, weight, **options))
+        terms = rbf_terms(preds, target, weight, debiased=self.debiased, bandwidth=self.bandwidth, median=self.median)
+        return self._value(terms)
 
 
 @register_measure("rsa", paired=False, min_stimuli=3, scale_free=True)
@@ -193,7 +194,7 @@ class ProcrustesMeasure(nn.Module):
     def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """The loss."""
         if not self._warned and preds.requires_grad:
-            self._check_width(*preds.shape, target.shape[1])
+            self._check_width(preds.shape[0], preds.shape[1], target.shape[1])
         similarity, _ = procrustes_terms(preds, target, weight, self.alpha)
         return angle(similarity) if self.angular else 1 - similarity
 

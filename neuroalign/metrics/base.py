@@ -108,14 +108,14 @@ class EpochMetric(Metric):
         # By reference: no state is changed in place, and copies of all that was seen would cost more with every batch.
         return {k: list(v) if isinstance(v, list) else v for k, v in ((k, getattr(self, k)) for k in self._defaults)}
 
-    def _sync_dist(self, dist_sync_fn: Callable = gather_all_tensors, process_group: Any = None) -> None:
+    def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None) -> None:
         group = process_group or self.process_group
         for key, default in self._defaults.items():
             if isinstance(default, list):
                 self._fill_where_empty(key, dist_sync_fn, group)
         super()._sync_dist(_without_empty(dist_sync_fn), process_group=process_group)
 
-    def _fill_where_empty(self, key: str, gather: Callable, group: Any) -> None:
+    def _fill_where_empty(self, key: str, gather: Callable[..., Any], group: Any) -> None:
         """Give a process that saw nothing an empty tensor of the others' kind, with which it can take part."""
         here = getattr(self, key)
         kind = torch.tensor(
@@ -150,7 +150,7 @@ def check_tensors(**tensors: Any) -> None:
         check_devices(**{name: x})
 
 
-def _without_empty(gather: Callable) -> Callable:
+def _without_empty(gather: Callable[..., Any]) -> Callable[..., Any]:
     def gathered(x: Tensor, group: Any = None) -> Sequence[Tensor]:
         parts = list(gather(x, group=group))
         return [part for part in parts if part.numel()] or parts[:1]

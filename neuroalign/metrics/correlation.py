@@ -9,10 +9,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from neuroalign.functional.checks import all_finite, check_ceiling, check_choice, check_infinite, check_pair, widen
+from neuroalign.functional.checks import all_finite, check_ceiling, check_choice, check_infinite, check_pair
 from neuroalign.functional.correlation import pearson, pooled_normalized_correlation
+from neuroalign.functional.correlation_moments import correlation_from_moments, correlation_moments, pool_moments
 from neuroalign.functional.median import nanmedian
-from neuroalign.functional.variation import extremes, is_constant
 from neuroalign.metrics.base import EpochMetric
 
 Reduction = Literal["median", "mean", "none"]
@@ -22,50 +22,6 @@ def _reduce(values: Tensor, reduction: Reduction) -> Tensor:
     if reduction == "median":
         return nanmedian(values)
     return values.nanmean() if reduction == "mean" else values
-
-
-def _pooled(parts: Tensor) -> Tensor:
-    """Pool the moments (part, 11, voxel) of several parts of the data: see :func:`_moments` (Chan et al. 1979)."""
-    total = parts[0]
-    for part in parts[1:]:
-        n = total[0] + part[0]
-        dx, dy = part[1] - total[1], part[2] - total[2]
-        share = part[0] / n.clamp_min(1)
-        cross = total[0] * share
-        total = torch.cat(
-            [
-                torch.stack(
-                    [
-                        n,
-                        total[1] + dx * share,
-                        total[2] + dy * share,
-                        total[3] + part[3] + dx * dx * cross,
-                        total[4] + part[4] + dy * dy * cross,
-                        total[5] + part[5] + dx * dy * cross,
-                    ]
-                ),
-                torch.maximum(total[6:], part[6:]),
-            ]
-        )
-    return total
-
-
-def _moments(preds: Tensor, target: Tensor) -> Tensor:
-    """Of each voxel's valid stimuli, (11, voxel) in float64.
-
-    Count; the two means, the two sums of squares about them and the sum of products; minus the smallest and the largest
-    prediction, the same of the responses, and the rounding of their dtype.
-    """
-    eps = torch.finfo(widen(preds, target)[0].dtype).eps
-    x, y = preds.detach().double(), target.detach().double()
-    valid = ~y.isnan()
-    n = valid.sum(0).double()
-    (low_x, high_x), (low_y, high_y) = extremes(x, valid), extremes(y, valid)
-    x, y = torch.where(valid, x, 0), torch.where(valid, y, 0)
-    mx, my = x.sum(0) / n.clamp_min(1), y.sum(0) / n.clamp_min(1)
-    dx, dy = torch.where(valid, x - mx, 0), torch.where(valid, y - my, 0)
-    sums = [n, mx, my, (dx * dx).sum(0), (dy * dy).sum(0), (dx * dy).sum(0)]
-    return torch.stack([*sums, -low_x, high_x, -low_y, high_y, torch.full_like(n, eps)])
 
 
 class VoxelCorrelation(EpochMetric):
@@ -125,7 +81,7 @@ class VoxelCorrelation(EpochMetric):
         check_infinite(target=target)
         if self.moments and self.moments[0].shape[2] != target.shape[1]:
             raise ValueError(f"earlier batches had {self.moments[0].shape[2]} voxels, this one {target.shape[1]}")
-        self.moments = self._pooled([*self.moments, _moments(preds, target)[None]])
+        self.moments = self._pooled([*self.moments, correlation_moments(preds, target)[None]])
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Add a batch, and give the value of that batch alone."""
@@ -136,7 +92,7 @@ class VoxelCorrelation(EpochMetric):
 
     @staticmethod
     def _pooled(parts: Sequence[Tensor] | Tensor) -> list[Tensor]:
-        return [_pooled(torch.cat(list(parts)).double())[None]]
+        return [pool_moments(torch.cat(list(parts)).double())[None]]
 
     def _total(self) -> Tensor:
         self.refuse_empty(len(self.moments))
@@ -144,10 +100,7 @@ class VoxelCorrelation(EpochMetric):
         return self._pooled(parts)[0][0]
 
     def _per_voxel(self) -> Tensor:
-        n, _, _, xx, yy, xy, low_x, high_x, low_y, high_y, eps = self._total()
-        defined = (n >= 2) & ~is_constant(-low_x, high_x, eps) & ~is_constant(-low_y, high_y, eps)
-        xx, yy = torch.where(defined, xx, 1), torch.where(defined, yy, 1)
-        return torch.where(defined, xy / xx.sqrt() / yy.sqrt(), torch.nan)
+        return correlation_from_moments(self._total())
 
     def compute(self) -> Tensor:
         """The correlation over all that was added."""

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe
+from neuroalign.config import Described, build
+from neuroalign.functional.cross_validation import ridge_loo
 from neuroalign.models.frozen import FITTED_ON_PIXELS
 from neuroalign.moved import former_keywords
 from neuroalign.types import check_images
 
 
-class RidgePredictor(nn.Module):
+class RidgePredictor(Described, nn.Module):
     """Ridge regression from fixed image features to voxels, as a module.
 
-    With few recorded images it often beats a trained network. :meth:`fit` chooses one penalty per voxel by generalised
-    cross-validation (scikit-learn's ``RidgeCV``) on standardised features.
+    With few recorded images it often beats a trained network. :meth:`fit` chooses one penalty per voxel by leaving out one
+    image at a time, on standardised features.
 
     Args:
         features: Module from images to (stimulus, feature), with ``num_features``; it is not trained.
@@ -52,7 +52,9 @@ class RidgePredictor(nn.Module):
         self.register_buffer("feature_std", torch.ones(num_features))
         self.register_buffer("alphas", torch.zeros(num_voxels))
         self.linear = nn.Linear(num_features, num_voxels)
-        self.config = describe("neuroalign.models.RidgePredictor", features=self.features, num_voxels=num_voxels)
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {**arguments, "features": self.features}
 
     @former_keywords(alphas="penalties")
     @torch.no_grad()
@@ -68,39 +70,35 @@ class RidgePredictor(nn.Module):
 
         Args:
             images: (stimulus, channel, height, width) in [0, 1].
-            responses: (stimulus, voxel), without NaN.
+            responses: (stimulus, voxel), NaN where missing: a voxel is fitted to its valid stimuli.
             penalties: To choose from, for standardised features; None means 11 from 10 to 10^6.
             batch_size: Images per batch when features are computed.
 
         Raises:
-            ValueError: If images are not in [0, 1] (normalised, perhaps), stimuli don't match, or responses hold NaN (drop
-                those stimuli or voxels first).
+            ValueError: If images are not in [0, 1] (normalised, perhaps), stimuli don't match, responses are infinite
+                somewhere, or a voxel has fewer than two valid stimuli.
         """
-        from sklearn.linear_model import RidgeCV
-
         check_images(images, if_normalized=FITTED_ON_PIXELS)
         if len(images) != len(responses):
             raise ValueError(f"{len(images)} images but responses to {len(responses)} stimuli")
         if responses.shape[1] != self.num_voxels:
             raise ValueError(f"responses have {responses.shape[1]} voxels, this predictor {self.num_voxels}")
-        if bool(responses.isnan().any()):
-            raise ValueError("responses hold NaN; drop those stimuli or voxels before a ridge fit")
         device = self.linear.weight.device
-        x = torch.cat([self.features(batch.to(device)).cpu() for batch in images.split(batch_size)]).double()
+        wide = torch.device("cpu") if device.type == "mps" else device  # which has no float64
+        x = torch.cat([self.features(batch.to(device)).to(wide) for batch in images.split(batch_size)]).double()
         mean, std = x.mean(0), x.std(0, correction=0)
         # A constant feature carries no information, and neither does one whose spread is only rounding error: an infinite
         # standard deviation sets both to 0.
         std = torch.where(
             (std > 1e-6 * x.abs().amax(0)) & (std > torch.finfo(self.feature_std.dtype).tiny), std, torch.inf
         )
-        grid = np.logspace(1, 6, 11) if penalties is None else np.asarray(penalties, dtype=float)
-        y = responses.double().cpu().numpy()
-        ridge = RidgeCV(alphas=grid, alpha_per_target=y.shape[1] > 1).fit(((x - mean) / std).numpy(), y)
+        grid = torch.logspace(1, 6, 11, dtype=torch.float64) if penalties is None else penalties
+        fit = ridge_loo((x - mean) / std, responses.to(wide).double(), grid)
         self.feature_mean.copy_(mean)
         self.feature_std.copy_(std)
-        self.alphas.copy_(torch.as_tensor(ridge.alpha_).expand(self.num_voxels))
-        self.linear.weight.copy_(torch.from_numpy(np.atleast_2d(ridge.coef_)))
-        self.linear.bias.copy_(torch.as_tensor(ridge.intercept_).expand(self.num_voxels))
+        self.alphas.copy_(fit.penalty)
+        self.linear.weight.copy_(fit.coefficients.T)
+        self.linear.bias.copy_(fit.intercept)
         return self
 
     def forward(self, images: Tensor) -> Tensor:

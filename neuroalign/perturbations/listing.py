@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from fnmatch import fnmatchcase
 
 from neuroalign.perturbations.attacks.base import Attack
@@ -19,9 +20,8 @@ def list_attacks(pattern: str = "*") -> list[str]:
         >>> list_attacks("*PGD")
         ['APGD', 'PGD']
     """
-    from neuroalign import perturbations  # the face imports this module
-
-    found = {name: getattr(perturbations, name) for name in perturbations.__all__}
+    face = sys.modules["neuroalign.perturbations"]  # it imports this module, which can't import it too
+    found = {name: getattr(face, name) for name in face.__all__}
     return sorted(
         name
         for name, value in found.items()

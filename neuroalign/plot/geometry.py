@@ -97,7 +97,7 @@ def plot_geometry(
 def _meaning(table: pd.DataFrame, measure: str) -> str:
     """Text that says what the bars of a measure are."""
     if f"{measure}_low" in table:
-        levels = table["confidence"].unique() if "confidence" in table else []
+        levels = list(table["confidence"].unique()) if "confidence" in table else []
         return f"bars: {100 * levels[0]:g} % interval" if len(levels) == 1 else "bars: interval"
     return "bars: ± 2 Monte-Carlo standard errors" if f"{measure}_error" in table else ""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -161,7 +161,7 @@ def plot_transforms(
     from matplotlib.figure import Figure
 
     table = table if by in table else table.assign(**{by: "network"})
-    kinds = [k for k, part in table.groupby("kind", sort=False) if part["strength"].nunique() > 1]
+    kinds = [str(k) for k, part in table.groupby("kind", sort=False) if part["strength"].nunique() > 1]
     if not kinds:
         raise ValueError("no kind of change has several strengths")
     figure = Figure(figsize=(4.2 * len(kinds) + 1.2, 3.8), layout="constrained")
@@ -205,7 +205,7 @@ def plot_landscape(
     a, b = (np.unique(table[c]) for c in ("a", "b"))
     filled = ax.contourf(a, b, grids["loss"], levels=20, cmap="viridis")
     ax.figure.colorbar(filled, ax=ax, label="cross-entropy")
-    lines = []
+    lines: list[tuple[str, Any, str]] = []
     for values, level, color, style, text in (
         (grids["margin"], 0.0, "white", "-", "class changes"),
         (grids["length"], 1.0, "black", "-", f"{norm} ball of radius ε"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,8 +23,9 @@ def is_control(condition: str) -> bool:
     return any(word in condition for word in _CONTROLS)
 
 
-def _style(conditions: Sequence[str]) -> dict[str, dict[str, object]]:
-    styles, num_colors, num_grays = {}, 0, 0
+def _style(conditions: Sequence[str]) -> dict[str, dict[str, Any]]:
+    styles: dict[str, dict[str, Any]] = {}
+    num_colors = num_grays = 0
     for i, name in enumerate(conditions):
         if is_control(name):
             styles[name] = {"color": _GRAYS[num_grays % len(_GRAYS)], "linestyle": "--", "marker": _MARKERS[i % 10]}

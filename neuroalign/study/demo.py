@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.data import GuidanceDataModule, NSDDataModule, ShiftFlip, load_digits, write_simulated_nsd
-from neuroalign.data.images import as_pixels
+from neuroalign.data.images import ArrayDataset, as_pixels
 from neuroalign.evaluation import per_image_robustness
 from neuroalign.functional import pearson
 from neuroalign.guidance import LabelOnlyGuidance, ManifoldGuidance, PredictedGuidance, ShuffledGuidance
@@ -178,7 +180,8 @@ def replicate(seed: int, settings: DemoSettings, progress: Progress) -> DemoResu
     for condition in CONDITIONS:
         guidance = guide(condition)
         if condition in TREATMENTS and guidance is not None:
-            guidance = matched_control(guidance, guide(TREATMENTS[condition]), make, data, seed)  # type: ignore[arg-type]
+            treatment = cast(nn.Module, guide(TREATMENTS[condition]))  # "none" is nobody's treatment
+            guidance = matched_control(guidance, treatment, make, data, seed)
             factors.append(
                 {"condition": condition, "matched to": TREATMENTS[condition], "factor": guidance.weights["*"]}
             )
@@ -189,12 +192,14 @@ def replicate(seed: int, settings: DemoSettings, progress: Progress) -> DemoResu
             seed,
             guidance=guidance,
             weight=settings.manifold_weight if condition in _BY_GEOMETRY else settings.weight,
-            on_epoch=lambda c=condition: progress(f"training: {c}", 12),  # type: ignore[misc]
+            on_epoch=partial(progress, f"training: {condition}", 12),
         )
         progress(f"attacking: {condition}")
         table = per_image_robustness(network, test_batches, PGD(steps=settings.steps), settings.eps)
         robustness.append(table.assign(condition=condition))
-        geometry.append(_geometry(network.trunk, test_batches) | {"network": "classifier", "condition": condition})
+        geometry.append(
+            _geometry(cast(nn.Module, network.trunk), test_batches) | {"network": "classifier", "condition": condition}
+        )
         progress(f"attacking: {condition}", settings._attack_work)
     return DemoResult(
         images=pd.concat(robustness, ignore_index=True).assign(replication=seed),
@@ -229,7 +234,7 @@ def _show_to_subject(
         regions=REGIONS,
         num_voxels=settings.num_voxels,
         num_shared=len(val) * settings.val_copies,
-        object_stage=teacher.trunk,
+        object_stage=cast(nn.Module, teacher.trunk),
         seed=seed,
     )
 
@@ -247,10 +252,10 @@ def _fit_predictors(
             data,
             settings.predictor,
             seed,
-            on_epoch=lambda n=name: progress(f"fitting predictor: {n}", 10 * settings.copies),  # type: ignore[misc]
+            on_epoch=partial(progress, f"fitting predictor: {name}", 10 * settings.copies),
         )
         val = data.val_responses
-        seen = as_pixels(data.datasets["val"].image[val.stimulus]).float() / 255  # type: ignore[attr-defined]
+        seen = as_pixels(cast(ArrayDataset, data.datasets["val"]).image[val.stimulus]).float() / 255
         with torch.no_grad():
             r = pearson(predictors[name](seen), torch.from_numpy(val.values))
         tables.append(pd.DataFrame({"region": name, "correlation": r.numpy(), "noise_ceiling": val.noise_ceiling}))
@@ -258,7 +263,7 @@ def _fit_predictors(
 
 
 def _guidance(
-    predictors: dict[str, nn.Module],
+    predictors: Mapping[str, StandardizedPredictor],
     images: Tensor,
     labels: Tensor,
     settings: DemoSettings,
@@ -270,7 +275,7 @@ def _guidance(
     if condition == "label only":
         return LabelOnlyGuidance(10, {"brain": settings.num_voxels}, seed=seed)
     if condition == "random predictor":
-        fresh = untrained(predictors["TO"].predictor, seed + 1)  # type: ignore[union-attr, arg-type]
+        fresh = untrained(predictors["TO"].predictor, seed + 1)
         return PredictedGuidance({"brain": StandardizedPredictor(fresh).fit(images)})
     if condition == "shuffled images":
         return ShuffledGuidance(PredictedGuidance({"brain": predictors["TO"]}), seed=seed)

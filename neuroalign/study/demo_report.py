@@ -6,6 +6,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 import torch
@@ -14,10 +15,10 @@ from rich.console import Console
 
 import neuroalign
 from neuroalign.evaluation.comparison import Comparison, compare
+from neuroalign.files import write_csv, write_png
 from neuroalign.plot import plot_bars, plot_prediction, plot_robustness
 from neuroalign.study.demo import DemoResult, DemoSettings
-from neuroalign.study.report import accuracy_by_condition, rich_table, save_figure, summary_table, write_html
-from neuroalign.study.training import write_table
+from neuroalign.study.report import accuracy_by_condition, rich_table, summary_table, write_html
 from neuroalign.study.verdict import interval_meaning, verdict
 
 METHODS = (
@@ -65,7 +66,7 @@ def write_report(
     factors = pd.concat([r.factors for r in results], ignore_index=True)
     tables = {"results": accuracy, "prediction": prediction, "geometry": geometry, "factors": factors}
     for name, table in tables.items():
-        write_table(table.assign(subject="simulated"), out / f"{name}.csv")
+        write_csv(table.assign(subject="simulated"), out / f"{name}.csv")
 
     comparisons = [compare(images, "TO", control) for control in (*CONTROLS, "V1")]
     manifold = [compare(images, "TO manifold", control) for control in ("none", "random geometry", "no brain")]
@@ -74,7 +75,7 @@ def write_report(
     predicted = _predicted(prediction)
     figures = _figures(accuracy, prediction, geometry)
     for name, (figure, _) in figures.items():
-        save_figure(figure, out / f"{name}.png")
+        write_png(figure, out / f"{name}.png")
     write_html(
         out / "report.html",
         title="neuroalign demo: a simulated subject guides networks",
@@ -181,7 +182,7 @@ def _figures(accuracy: pd.DataFrame, prediction: pd.DataFrame, geometry: pd.Data
     grid.suptitle("Category manifolds of the test digits (simulated subject)", fontsize=11)
     return {
         "robustness": (
-            robustness,
+            cast(Figure, robustness),
             "Robustness. Accuracy of each network as the attack's budget grows; simulated subject, dashed lines are "
             "controls.",
         ),
@@ -191,7 +192,7 @@ def _figures(accuracy: pd.DataFrame, prediction: pd.DataFrame, geometry: pd.Data
             "and in the last features of each network. Geometry need not follow robustness.",
         ),
         "prediction": (
-            predicted,
+            cast(Figure, predicted),
             "Prediction. Correlation of predicted and simulated responses to held-out images, one dot per voxel, against "
             "the largest correlation that the simulated noise allows.",
         ),

@@ -118,7 +118,7 @@ def _run_in_processes(
             failed = [f for f in futures if f.done() and f.exception()]
             if failed:
                 pool.shutdown(wait=False, cancel_futures=True)
-                raise failed[0].exception()  # type: ignore[misc]
+                failed[0].result()  # raises what it failed by
             try:
                 show(messages.get(timeout=0.2))
             except queue_module.Empty:

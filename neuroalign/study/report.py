@@ -13,7 +13,7 @@ import pandas as pd
 from rich.table import Table
 
 from neuroalign.evaluation.comparison import Comparison
-from neuroalign.files import whole
+from neuroalign.files import whole, write_png
 from neuroalign.study.verdict import interval_meaning
 
 if TYPE_CHECKING:
@@ -59,10 +59,7 @@ def rich_table(table: pd.DataFrame, title: str) -> Table:
     return result
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG: under a temporary name first, so that no half-written file is left."""
-    with whole(path) as temporary:
-        figure.savefig(temporary, dpi=150, format="png")
+save_figure = write_png  # its name of old
 
 
 def _embedded(figure: Figure) -> str:

@@ -75,30 +75,30 @@ def match_smoothness(
     if max_trainings < 2 or not tolerance > 0:
         raise ValueError(f"max_trainings must be at least 2 and tolerance positive; got {max_trainings}, {tolerance}")
     rows: list[tuple[float, float, float]] = []
-    best: tuple[float, nn.Module] | None = None
+    best: list[tuple[float, nn.Module]] = []  # the nearest so far, and how near it is
 
     def attempt(weight_decay: float) -> float:
-        nonlocal best
         network = train(weight_decay)
         value = float(smoothness(network))
         if not math.isfinite(value) or value <= 0:
             raise ValueError(f"smoothness is {value} at a weight decay of {weight_decay:g}: did training diverge?")
         ratio = math.log(value / target)
         rows.append((weight_decay, value, ratio))
-        if best is None or abs(ratio) < best[0]:
-            best = abs(ratio), network
+        if not best or abs(ratio) < best[0][0]:
+            best[:] = [(abs(ratio), network)]
         return ratio
 
     close = math.log1p(tolerance)
     left, right = math.log(low), math.log(high)
     # The ends come first: two trainings show whether weight decay can reach the target at all.
     ratio_right, ratio_left = attempt(high), attempt(low)
-    while best[0] > close and ratio_right < 0 < ratio_left and len(rows) < max_trainings:  # type: ignore[index]
+    while best[0][0] > close and ratio_right < 0 < ratio_left and len(rows) < max_trainings:
         middle = (left + right) / 2
         ratio = attempt(math.exp(middle))
         left, right = (middle, right) if ratio > 0 else (left, middle)
     trials = pd.DataFrame(rows, columns=["weight_decay", "smoothness", "log_ratio"])
-    chosen = trials.loc[trials["log_ratio"].abs().idxmin()]
+    chosen = trials.iloc[int(trials["log_ratio"].abs().argmin())]
+    distance, network = best[0]
     return SmoothnessMatch(
-        float(chosen["weight_decay"]), float(chosen["smoothness"]), float(target), best[0] <= close, best[1], trials  # type: ignore[index]
+        float(chosen["weight_decay"]), float(chosen["smoothness"]), float(target), distance <= close, network, trials
     )  # fmt: skip

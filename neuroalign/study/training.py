@@ -7,18 +7,17 @@ import itertools
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 
 from neuroalign.data import BatchDataModule
-from neuroalign.files import whole
+from neuroalign.files import write_csv
 from neuroalign.functional import pearson
 from neuroalign.guidance import WeightedGuidance, match_gradient_scale
 from neuroalign.tasks import GuidedClassificationTask, NeuralPredictionTask, RobustTraining
@@ -91,7 +90,7 @@ def _fit(
 
 def _steps(data: BatchDataModule, epochs: int) -> int:
     data.setup("fit")
-    return epochs * math.ceil(len(data.datasets["train"]) / data.batch_size)  # type: ignore[arg-type]
+    return epochs * math.ceil(len(cast(Sized, data.datasets["train"])) / data.batch_size)
 
 
 def train_predictor(
@@ -216,7 +215,4 @@ def correlation_on(predictor: nn.Module, images: Tensor, responses: Tensor) -> T
     return pearson(torch.cat([predictor(batch) for batch in images.split(256)]), responses)
 
 
-def write_table(table: Any, path: Path) -> None:
-    """Write a pandas table as CSV: under a temporary name first, so that no half-written file is left."""
-    with whole(path) as temporary:
-        table.to_csv(temporary, index=False)
+write_table = write_csv  # its name of old

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import pickle
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -192,7 +192,7 @@ class Task(EpochLog, ABC):
         if not isinstance(sampler, DistributedSampler) or batch_size is None:
             return target
         place = self._batch_idx * batch_size + torch.arange(len(target), device=target.device)
-        repeated = place * sampler.num_replicas + sampler.rank >= len(sampler.dataset)
+        repeated = place * sampler.num_replicas + sampler.rank >= len(cast(Sized, sampler.dataset))
         return torch.where(repeated[:, None], torch.nan, target)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:

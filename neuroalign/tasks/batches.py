@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -28,7 +28,7 @@ def batch_of(batch: Any, second: str) -> Batch:
     """
     if isinstance(batch, Mapping):
         if "image" in batch:
-            return batch  # type: ignore[return-value]
+            return cast(Batch, batch)
         if batch and all(isinstance(part, (Mapping, tuple, list, type(None))) for part in batch.values()):
             raise TypeError(_several(list(batch)))
         raise ValueError(f"a batch needs 'image'; this one has {sorted(map(str, batch))}")
@@ -36,7 +36,7 @@ def batch_of(batch: Any, second: str) -> Batch:
         if batch and isinstance(batch[0], (Mapping, tuple, list)):
             raise TypeError(_several(list(range(len(batch)))))
         if len(batch) >= 2:
-            return {"image": batch[0], second: batch[1]}  # type: ignore[misc]
+            return cast(Batch, {"image": batch[0], second: batch[1]})
     raise TypeError(
         f"a batch is a dict with 'image' and '{second}' or a pair (images, {second}s); got {_described(batch)}"
     )

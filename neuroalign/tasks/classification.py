@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -162,7 +162,7 @@ class GuidedClassificationTask(Task):
 
     def configure_metrics(self) -> MetricCollection | Metric:
         """Metrics of (logits, labels), logged for every stage: a collection, or one."""
-        return MetricCollection({"accuracy": MulticlassAccuracy(self.network.num_classes, average="micro")})
+        return MetricCollection({"accuracy": MulticlassAccuracy(_num_classes(self.network), average="micro")})
 
     def check_batch(self, batch: Batch, batch_idx: int) -> None:
         """Refuse a first batch with images outside [0, 1] or labels out of range."""
@@ -171,8 +171,8 @@ class GuidedClassificationTask(Task):
             raise ValueError(
                 f"a classifier's batch needs 'label'; this one has {sorted(batch)}: use a GuidanceDataModule"
             )
-        if batch_idx == 0 and not check_soft_labels(batch["label"], len(batch["image"]), self.network.num_classes):
-            check_labels(batch["label"], self.network.num_classes)
+        if batch_idx == 0 and not check_soft_labels(batch["label"], len(batch["image"]), _num_classes(self.network)):
+            check_labels(batch["label"], _num_classes(self.network))
 
     def read(self, batch: Any) -> Batch:
         """A batch as a dict, with images in the precision of the network and whole labels as int64."""
@@ -231,12 +231,14 @@ class GuidedClassificationTask(Task):
             self.log_term(name, value, valid.get(term), size)
         for guidance in target_guidances(self.guidance):
             dropped = getattr(guidance, "last_dropped", None)
-            for head in () if dropped is None else dict.fromkeys(t.rpartition("/")[0] for t in guidance.last_valid):
+            if dropped is None:
+                continue
+            for head in dict.fromkeys(t.rpartition("/")[0] for t in guidance.last_valid):
                 share = dropped.to(self.device, non_blocking=True)
                 self.log_mean(f"alignment/{self.term_path(f'{head}/dropped')}", share, size)
         weights = getattr(self.guidance, "last_weights", {})
         logged = {f"alignment_weight/{self.term_path(name)}": torch.tensor(factor) for name, factor in weights.items()}
-        if getattr(self.guidance, "weigh_task", False):
+        if self.guidance is not None and getattr(self.guidance, "weigh_task", False):
             logged["alignment_weight/task"] = torch.tensor(self.guidance.last_task_weight)
         self.log_dict(logged, batch_size=size)
 
@@ -266,8 +268,9 @@ class GuidedClassificationTask(Task):
     def _forward_with_responses(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         if self._takes_responses:  # through the module's call, where parallel wrappers and hooks sit
             return self.network(images, with_responses=True)
-        if hasattr(self.network, "forward_with_responses"):
-            return self.network.forward_with_responses(images)
+        forward = getattr(self.network, "forward_with_responses", None)
+        if forward is not None:
+            return forward(images)
         if self.guidance is not None and self.weight > 0:
             raise TypeError(
                 f"{type(self.network).__name__} has no forward_with_responses, which guidance needs: wrap the backbone in "
@@ -306,10 +309,10 @@ class GuidedClassificationTask(Task):
             key = f"{stage}-{head}-{kind}" + (f"-{self._loader_idx}" if self._loader_idx else "")
             if key not in self.alignment_metrics:
                 self.alignment_metrics[key] = make().to(self.device)
-            metric = self.alignment_metrics[key]
+            metric = cast(Metric, self.alignment_metrics[key])
             metric.update(preds.float(), self.counted_once(target.float()))
             name = f"{stage}/alignment/{self.term_path(f'{head}/{kind}')}"
-            self.log_metric(name, metric, f"alignment_metrics.{key}", len(preds))  # type: ignore[arg-type]
+            self.log_metric(name, metric, f"alignment_metrics.{key}", len(preds))
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Logits (stimulus, class), of batches with labels or of images alone."""
@@ -332,3 +335,7 @@ class GuidedClassificationTask(Task):
     def default_scheduler(self, optimizer: Optimizer) -> Any:
         """The paper's: a tenth of the rate every ``step_size`` epochs."""
         return torch.optim.lr_scheduler.StepLR(optimizer, self.step_size, gamma=0.1)
+
+
+def _num_classes(network: nn.Module) -> int:
+    return cast(int, network.num_classes)

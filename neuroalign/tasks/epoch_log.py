@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -34,9 +35,10 @@ class EpochLog(L.LightningModule):
         if not loader:
             return first
         if (key := f"{stage}-{loader}") not in self.further_metrics:
-            self.further_metrics[key] = first.clone()
-            self.further_metrics[key].reset()
-        return self.further_metrics[key]  # type: ignore[return-value]
+            further = first.clone()
+            further.reset()
+            self.further_metrics[key] = further
+        return cast(MetricCollection, self.further_metrics[key])
 
     def log_metrics(self, metrics: MetricCollection, batch_size: int, stage: str) -> None:
         """Log an epoch's metrics once it ends."""
@@ -59,16 +61,17 @@ class EpochLog(L.LightningModule):
         if self._fabric is not None:
             self.log(name, metric.compute())
             return
-        options = {"on_step": False, "on_epoch": True, "prog_bar": prog_bar, "batch_size": batch_size}
-        self.log(name, metric, metric_attribute=path, **options)  # type: ignore[arg-type]
+        options: dict[str, Any] = {"on_step": False, "on_epoch": True, "prog_bar": prog_bar, "batch_size": batch_size}
+        self.log(name, metric, metric_attribute=path, **options)
 
     def log_mean(self, name: str, value: Tensor, weight: Tensor | float) -> None:
         """Log the weighted mean of a number over the epoch's batches; NaN where no batch has a weight."""
         key = _key(name) + (f"-{self._loader_idx}" if self._loader_idx else "")
         if key not in self.epoch_means:
             self.epoch_means[key] = WeightedMean().to(self.device)
-        self.epoch_means[key].update(value, weight)
-        self.log_metric(name, self.epoch_means[key], f"epoch_means.{key}")  # type: ignore[arg-type]
+        mean = cast(WeightedMean, self.epoch_means[key])
+        mean.update(value, weight)
+        self.log_metric(name, mean, f"epoch_means.{key}")
 
     def log_term(self, name: str, value: Tensor, valid: Tensor | None, size: int) -> None:
         """Log a training loss of which some batches have nothing to compare.
@@ -99,7 +102,7 @@ class EpochLog(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Warn once of each loss that had nothing to compare in more than half of the epoch's batches."""
         for name in sorted(self._may_be_empty - self._told_empty):
-            mean = self.epoch_means[_key(f"{name}/empty")]
+            mean = cast(WeightedMean, self.epoch_means[_key(f"{name}/empty")])
             # Asked on every process: they add theirs up.
             if mean.update_called and (share := float(mean.compute())) > 0.5:
                 self._told_empty.add(name)
@@ -112,7 +115,7 @@ class EpochLog(L.LightningModule):
                 )
 
 
-def as_collection(metrics: Metric | Mapping[str, Metric]) -> MetricCollection:
+def as_collection(metrics: Metric | MetricCollection | Mapping[str, Metric]) -> MetricCollection:
     """Metrics as a collection: one alone goes by its class's name, a dict by its keys.
 
     Example:
@@ -120,7 +123,9 @@ def as_collection(metrics: Metric | Mapping[str, Metric]) -> MetricCollection:
         >>> list(as_collection(MulticlassAccuracy(10)))
         ['MulticlassAccuracy']
     """
-    return metrics if isinstance(metrics, MetricCollection) else MetricCollection(metrics)  # type: ignore[arg-type]
+    if isinstance(metrics, MetricCollection):
+        return metrics
+    return MetricCollection(metrics if isinstance(metrics, Metric) else dict(metrics))
 
 
 def _key(name: str) -> str:

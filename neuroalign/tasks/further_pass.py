@@ -36,14 +36,14 @@ def resting_statistics(module: nn.Module) -> Iterator[None]:
     try:
         for m in batch:
             m.track_running_stats = False
-        for m, _, _ in instance:
-            m.running_mean = m.running_var = None
+        for norm, _, _ in instance:
+            norm.running_mean = norm.running_var = None
         yield
     finally:
         for m in batch:
             m.track_running_stats = True
-        for m, mean, var in instance:
-            m.running_mean, m.running_var = mean, var
+        for norm, mean, var in instance:
+            norm.running_mean, norm.running_var = mean, var
 
 
 @contextmanager

@@ -107,7 +107,7 @@ class NeuralPredictionTask(Task):
 
     def configure_metrics(self) -> MetricCollection | Metric:
         """Metrics of (preds, target) over the validation and test sets: a collection, or one."""
-        metrics = {
+        metrics: dict[str, Metric | MetricCollection] = {
             "correlation": VoxelCorrelation(reduction="median"),
             "pattern_correlation": VoxelCorrelation(over="voxels", reduction="mean"),
         }
@@ -126,7 +126,7 @@ class NeuralPredictionTask(Task):
     def read(self, batch: Any) -> Batch:
         """A batch as a dict, with images in the precision of the predictor."""
         batch = batch_of(batch, "response")
-        return {**batch, "image": as_dtype_of(batch["image"], self.predictor)}  # type: ignore[typeddict-item]
+        return {**batch, "image": as_dtype_of(batch["image"], self.predictor)}
 
     def check_batch(self, batch: Batch, batch_idx: int) -> None:
         """Refuse a first batch with images outside [0, 1], and any without responses."""

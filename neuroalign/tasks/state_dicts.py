@@ -23,7 +23,9 @@ def renamed(state: Mapping[str, Any], name: Callable[[str], str | None]) -> Orde
     out = OrderedDict((new, value) for key, value in state.items() if (new := name(key)) is not None)
     metadata = getattr(state, "_metadata", None)
     if metadata is not None:
-        out._metadata = OrderedDict((new, v) for key, v in metadata.items() if (new := name(key)) is not None)
+        out._metadata = OrderedDict(  # type: ignore[attr-defined]  # where torch keeps the modules' versions
+            (new, v) for key, v in metadata.items() if (new := name(key)) is not None
+        )
     return out
 
 

@@ -159,3 +159,20 @@ def test_values_that_are_refused(tmp_path, name, write, message):
     with pytest.raises(ValueError, match=message) as caught:
         _values(tmp_path / name)
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [(40, 30), (20, 20), (9, 33)])
+def test_commands_and_datamodules_see_the_same_pixels_of_a_folder(tmp_path, size):
+    from PIL import Image
+
+    from neuroalign.data.images import load_named
+
+    for part in ("train", "val"):
+        for name in ("cat", "dog"):
+            (tmp_path / part / name).mkdir(parents=True)
+            pixels = np.random.default_rng(len(name + part)).integers(0, 256, (*size, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / part / name / "0.png")
+    commands = open_images(str(tmp_path / "val"), 12).__getitems__([0, 1])
+    trained = load_named("folder", tmp_path, 12)["val"].__getitems__([0, 1])
+    assert commands["image"].shape == (2, 3, 12, 12)
+    assert all(torch.equal(commands[name], trained[name]) for name in ("image", "label", "stimulus"))

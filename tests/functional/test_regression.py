@@ -8,6 +8,7 @@ from sklearn.linear_model import Ridge
 from neuroalign import NeuralAlignmentLoss, RidgePredictivity
 from neuroalign.functional import regression as module
 from neuroalign.functional import ridge, ridge_cv, ridge_gcv, ridge_predictivity
+from neuroalign.functional.cross_validation import ridge_loo
 from tests import similarity_references as ref
 
 PENALTIES = [0.1, 1.0, 10.0, 100.0]
@@ -180,3 +181,37 @@ def test_a_weak_signal_keeps_its_sign():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call(*data())
+
+
+@pytest.mark.parametrize(("n", "p"), [(40, 8), (20, 60)])
+def test_leaving_one_out_chooses_and_fits_as_scikit_learn(n, p):
+    from sklearn.linear_model import RidgeCV
+
+    x = torch.randn(n, p, dtype=torch.float64) + 3
+    y = x @ torch.randn(p, 6, dtype=torch.float64) + torch.logspace(-1, 2, 6, dtype=torch.float64) * torch.randn(
+        n, 6, dtype=torch.float64
+    )
+    grid = torch.logspace(-2, 5, 15, dtype=torch.float64)
+    fit, theirs = ridge_loo(x, y, grid), RidgeCV(grid.numpy(), alpha_per_target=True).fit(x.numpy(), y.numpy())
+    assert fit.penalty.tolist() == theirs.alpha_.tolist()
+    pred = x @ fit.coefficients + fit.intercept
+    torch.testing.assert_close(pred, torch.from_numpy(theirs.predict(x.numpy())), rtol=1e-6, atol=1e-6)
+
+
+def test_leaving_one_out_fits_a_voxel_to_its_valid_stimuli():
+    x, y = torch.randn(30, 5, dtype=torch.float64), torch.randn(30, 3, dtype=torch.float64)
+    missing = y.clone()
+    missing[4:9, 1] = torch.nan
+    grid = [0.1, 1.0, 10.0]
+    fit, whole = ridge_loo(x, missing, grid), ridge_loo(x, y, grid)
+    kept = ~missing[:, 1].isnan()
+    alone = ridge_loo(x[kept], y[kept][:, 1:2], grid)
+    for ours, wanted in (
+        (fit.coefficients[:, 1:2], alone.coefficients),
+        (fit.coefficients[:, 0], whole.coefficients[:, 0]),
+    ):
+        torch.testing.assert_close(ours, wanted)
+    torch.testing.assert_close(fit.intercept[1:2], alone.intercept)
+    missing[1:, 2] = torch.nan
+    with pytest.raises(ValueError, match="voxel 2 has fewer than two valid stimuli"):
+        ridge_loo(x, missing, grid)

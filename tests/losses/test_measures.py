@@ -154,7 +154,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
         ("rbf_cka", {"bandwidth": -1}, ValueError, "bandwidth must be positive"),
         ("ridge", {"penalty": 0}, ValueError, "penalty must be positive"),
         ("ridge", {"num_folds": 1}, ValueError, "num_folds must be at least 2"),
-        ("pearson", {"over": "time"}, ValueError, "'stimuli' or 'voxels'; got 'time'"),
+        ("pearson", {"over": "time"}, ValueError, "unknown over 'time': it must be 'stimuli' or 'voxels'"),
         ("gaussian_nll", {"variance": -1.0}, ValueError, "variance must be a positive number"),
         ("gaussian_nll", {"variance": [1.0, 0.0]}, ValueError, r"got \(2,\), smallest 0$"),
         ("gaussian_nll", {"min_variance": 0}, ValueError, "min_variance must be a positive number; got 0"),

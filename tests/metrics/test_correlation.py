@@ -87,9 +87,9 @@ def test_bad_options():
         VoxelCorrelation(over="images")
     with pytest.raises(ValueError, match="'median', 'mean' or 'none'"):
         VoxelCorrelation(reduction="max")
-    with pytest.raises(ValueError, match="'median', 'mean', 'none' or 'pooled'; got 'max'"):
+    with pytest.raises(ValueError, match="'max': it must be 'median', 'mean', 'none' or 'pooled'"):
         NoiseNormalizedCorrelation(torch.ones(3), reduction="max")
-    with pytest.raises(ValueError, match="'mean' or 'none'; got 'pooled'"):
+    with pytest.raises(ValueError, match="'pooled': it must be 'median', 'mean' or 'none'"):
         VoxelCorrelation(reduction="pooled")
 
 

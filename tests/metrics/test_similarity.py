@@ -131,7 +131,7 @@ def test_reductions_of_ridge():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: CKA(kernel="poly"), "'linear' or 'rbf'; got 'poly'"),
+        (lambda: CKA(kernel="poly"), "unknown kernel 'poly': it must be 'linear' or 'rbf'"),
         (lambda: CKA(kernel="rbf", voxel_corrected=True), "known for the linear kernel only"),
         (lambda: RSA(comparison="kendall"), "unknown comparison"),
         (lambda: ProcrustesSimilarity(alpha=3), "alpha must be in"),

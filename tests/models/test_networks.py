@@ -216,8 +216,22 @@ def test_ridge_refuses():
         predictor.fit(torch.rand(5, 3, 16, 16), torch.randn(6, 3))
     with pytest.raises(ValueError, match="4 voxels, this predictor 3"):
         predictor.fit(torch.rand(5, 3, 16, 16), torch.randn(5, 4))
-    with pytest.raises(ValueError, match="hold NaN"):
+    with pytest.raises(ValueError, match="voxel 0 has fewer than two valid stimuli"):
         predictor.fit(torch.rand(5, 3, 16, 16), torch.full((5, 3), torch.nan))
+
+
+def test_ridge_fits_a_voxel_with_missing_responses_to_the_others():
+    features, images, responses = (
+        VisualFeatures(16, wavelengths=(4,), grid=2),
+        torch.rand(40, 3, 16, 16),
+        torch.randn(40, 3),
+    )
+    missing = responses.clone()
+    missing[3:6, 1] = torch.nan
+    whole, partly = (RidgePredictor(features, 3).fit(images, y)(images) for y in (responses, missing))
+    torch.testing.assert_close(partly[:, ::2], whole[:, ::2])
+    assert bool(partly.isfinite().all())
+    assert not torch.equal(partly[:, 1], whole[:, 1])
 
 
 def test_features_see_colour_orientation_and_texture():

@@ -22,7 +22,7 @@ from neuroalign.data.nsd.extraction import extract_nsd
 from neuroalign.data.nsd.layout import NSDError, NSDPaths
 from neuroalign.data.nsd.opening import open_nsd
 from neuroalign.data.nsd.reader import read_nsd, side_files
-from neuroalign.data.nsd.regions import is_file
+from neuroalign.data.nsd.regions import is_file, named
 from neuroalign.data.nsd.stimuli import NSDImages
 from neuroalign.data.nsd.stimulus_cache import CachedImages, cache_nsd_stimuli
 from neuroalign.data.nsd.tree import Tree
@@ -277,7 +277,7 @@ class NSDDataModule(BatchDataModule):
             tree = self._tree()
             paths = NSDPaths(tree.root, subject, self.betas, self.space)
             betas = [file for number in tree.sessions(paths) for file in tree.session_files(paths, number) or []]
-            side = [file for file in side_files(tree, paths, self.roi) if tree.exists(file)]
+            side = [file for file in side_files(tree, paths, named(self.roi)) if tree.exists(file)]
             self._states[subject] = [(file.name, tree.state(file)) for file in betas]
             self._states[subject] += [(file.name, tree.state(file, whole=not tree.is_remote)) for file in side]
         return self._states[subject]

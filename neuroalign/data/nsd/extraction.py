@@ -12,13 +12,14 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from neuroalign.checksums import DamagedFileError, stamp_hdf5
 from neuroalign.data.nsd.extracted import differences, load_part, save_part
 from neuroalign.data.nsd.layout import TRIALS_PER_SESSION, NSDError, fingerprint
+from neuroalign.data.nsd.opening import Access, open_nsd
 from neuroalign.data.nsd.plausible import session_sum
 from neuroalign.data.nsd.reader import Request
 from neuroalign.data.nsd.regions import Roi
@@ -46,7 +47,7 @@ def extract_nsd(
     maps: Sequence[str] | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **access: Any,
+    **access: Unpack[Access],
 ) -> Path:
     """Write the single trials of one subject's regions to a file that :meth:`Responses.load` reads.
 
@@ -96,8 +97,9 @@ def extract_nsd(
     """
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
+    tree = open_nsd(root, **access)
     request = Request.plan(
-        root, subject, roi=roi, betas=betas, space=space, sessions=sessions, behaviour=behaviour, maps=maps, **access
+        tree, subject, roi=roi, betas=betas, space=space, sessions=sessions, behaviour=behaviour, maps=maps
     )
     with locked(out.with_name(f".{out.name}.lock"), str(out), watch=f".*{glob.escape(out.name)}*"):
         _extract(request, out, overwrite, progress)

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from neuroalign.data.nsd.remote import RemoteTree
 from neuroalign.data.nsd.tree import Confirm, Tree
+
+
+class Access(TypedDict, total=False):
+    """How files behind a URL are reached: the options of :func:`open_nsd`, all of which have a default."""
+
+    cache: str | os.PathLike[str] | None
+    accept_terms: bool
+    confirm: Confirm
+    transfer: str
+    retries: int
+    storage_options: Mapping[str, Any] | None
 
 
 def open_nsd(
@@ -20,10 +31,11 @@ def open_nsd(
     retries: int = 5,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Tree:
-    """The tree at a folder or URL.
+    """The tree at a folder or URL; whatever reads NSD takes it in place of the folder or URL, and opens nothing again.
 
     Args:
-        root: A folder, or a URL: ``s3://natural-scenes-dataset``, ``https://...``, or any that fsspec knows.
+        root: A folder, a tree that was opened already, or a URL:
+            ``s3://natural-scenes-dataset``, ``https://...``, or any that fsspec knows.
         cache: For a URL, the folder that fetched files are kept in; default one in the user's cache folder.
         accept_terms: For a URL, that you have filled in, and keep to, NSD's Data Access Agreement.
         confirm: For a URL, None asks at the terminal before anything large is fetched, True doesn't ask, a function gets

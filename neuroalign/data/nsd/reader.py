@@ -8,16 +8,16 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from neuroalign import __version__
 from neuroalign.data.nsd.betas import read_session
 from neuroalign.data.nsd.layout import PSC_SCALE, TRIALS_PER_SESSION, NSDError, NSDPaths
-from neuroalign.data.nsd.opening import open_nsd
+from neuroalign.data.nsd.opening import Access, open_nsd
 from neuroalign.data.nsd.plausible import check_map, same_sessions, session_sum
-from neuroalign.data.nsd.regions import Roi, atlases_of, named
+from neuroalign.data.nsd.regions import Region, Roi, atlases_of, named
 from neuroalign.data.nsd.tree import Tree, check_sessions
 from neuroalign.data.nsd.trials import Design, read_behaviour
 from neuroalign.data.nsd.voxels import Voxels, find_voxels, load_map
@@ -38,7 +38,7 @@ def read_nsd(
     sessions: Sequence[int] | None = None,
     behaviour: bool | None = None,
     maps: Sequence[str] | None = None,
-    **access: Any,
+    **access: Unpack[Access],
 ) -> Responses:
     """Single-trial responses of one subject's regions, in percent signal change.
 
@@ -89,8 +89,9 @@ def read_nsd(
     Source:
         Allen et al. 2022, Nature Neuroscience, and the NSD Data Manual.
     """
+    tree = open_nsd(root, **access)
     request = Request.plan(
-        root, subject, roi=roi, betas=betas, space=space, sessions=sessions, behaviour=behaviour, maps=maps, **access
+        tree, subject, roi=roi, betas=betas, space=space, sessions=sessions, behaviour=behaviour, maps=maps
     )
     parts = {session: request.read(session) for session in request.sessions}
     request.warn_of_copies({session: session_sum(part) for session, part in parts.items()})
@@ -130,7 +131,7 @@ class Request:
     @classmethod
     def plan(
         cls,
-        root: str | os.PathLike[str] | Tree,
+        tree: Tree,
         subject: int,
         *,
         roi: Roi | Sequence[str] | Mapping[str, Roi],
@@ -139,19 +140,18 @@ class Request:
         sessions: Sequence[int] | None = None,
         behaviour: bool | None = None,
         maps: Sequence[str] | None = None,
-        **access: Any,
     ) -> Request:
         """Check what was asked for, and read all but the betas. Arguments and errors as in :func:`read_nsd`."""
-        tree = open_nsd(root, **access)
         paths = NSDPaths(tree.root, subject, betas, space)
         wanted = check_sessions(tree, paths, sessions)
         join = tree.exists(paths.behaviour) if behaviour is None else behaviour
         names = _map_names(tree, paths, maps)
-        side = side_files(tree, paths, roi, behaviour=join, maps=names)
+        regions = named(roi)
+        side = side_files(tree, paths, regions, behaviour=join, maps=names)
         tree.fetch((file for file in side if tree.exists(file)), "region, design and behaviour files")
         # Before anything is read: a file that is replaced meanwhile then differs from its record later.
         records = [_record(tree, file, whole=True) for file in side if tree.exists(file)]
-        voxels = find_voxels(tree, paths, roi)
+        voxels = find_voxels(tree, paths, regions)
         design = Design.read(tree, paths)
         design.check_anchors(paths, voxels.shape)
         trials = design.trials(wanted)
@@ -233,16 +233,16 @@ class Request:
 def side_files(
     tree: Tree,
     paths: NSDPaths,
-    roi: Roi | Sequence[str] | Mapping[str, Roi],
+    regions: Mapping[str, Region],
     *,
     behaviour: bool | None = None,
     maps: Sequence[str] | None = None,
 ) -> list[Path]:
     """All files but the betas that reading looks at: regions, design, behaviour and maps; some may not be there."""
-    regions = [f for atlas in atlases_of(named(roi)) for f in paths.label_files(atlas) + paths.colour_tables(atlas)]
+    labels = [f for atlas in atlases_of(regions) for f in paths.label_files(atlas) + paths.colour_tables(atlas)]
     join = tree.exists(paths.behaviour) if behaviour is None else behaviour
     found = [file for name in _map_names(tree, paths, maps) for file in paths.map_files(name)]
-    return list(dict.fromkeys([*regions, paths.expdesign, *([paths.behaviour] if join else []), *found]))
+    return list(dict.fromkeys([*labels, paths.expdesign, *([paths.behaviour] if join else []), *found]))
 
 
 def _record(tree: Tree, file: Path, *, whole: bool = False) -> dict[str, Any]:

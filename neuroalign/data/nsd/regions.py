@@ -69,6 +69,17 @@ Expression = Term | Combination
 """A region in words."""
 
 
+class RegionText(NamedTuple):
+    """A region in words, as it was written, and what was read from that."""
+
+    text: str
+    expression: Expression
+
+
+Region = RegionText | str | os.PathLike[str] | np.ndarray
+"""A region that was understood: words that were read, the path of a mask, or a mask."""
+
+
 def parse(expression: str) -> Expression:
     """Read an expression: ``"streams:ventral & nsdgeneral"``, ``"(V1 | V2) & streams:early"``.
 
@@ -153,14 +164,14 @@ def _bare(name: str) -> Term:
     raise ValueError(unknown("roi", name, [*REGIONS, *ATLASES, *labels]))
 
 
-def named(roi: Roi | Sequence[str] | Mapping[str, Roi]) -> dict[str, Roi]:
-    """What was asked for, by name: an expression names itself, a mask's file its stem, an array "mask".
+def named(roi: Roi | Sequence[str] | Mapping[str, Roi]) -> dict[str, Region]:
+    """What was asked for, by name, expressions read: one names itself, a mask's file its stem, an array is "mask".
 
     Raises:
         ValueError: If an expression can't be read.
     """
     if isinstance(roi, Mapping):
-        wanted = {str(k): "|".join(v) if isinstance(v, (list, tuple)) else v for k, v in roi.items()}
+        wanted: dict[str, Roi] = {str(k): "|".join(v) if isinstance(v, (list, tuple)) else v for k, v in roi.items()}
     elif isinstance(roi, np.ndarray):
         wanted = {"mask": roi}
     elif isinstance(roi, (str, os.PathLike)):
@@ -174,18 +185,19 @@ def named(roi: Roi | Sequence[str] | Mapping[str, Roi]) -> dict[str, Roi]:
         )
     if not wanted:
         raise ValueError("roi is empty: name at least one region")
-    for value in wanted.values():
-        if isinstance(value, str) and not is_file(value):
-            parse(value)
-    return wanted
+    return {name: _read(value) for name, value in wanted.items()}
 
 
-def atlases_of(wanted: Mapping[str, Roi]) -> list[str]:
+def _read(roi: Roi) -> Region:
+    return RegionText(roi, parse(roi)) if isinstance(roi, str) and not is_file(roi) else roi
+
+
+def atlases_of(wanted: Mapping[str, Region]) -> list[str]:
     """The atlases whose files the regions need."""
     need: dict[str, None] = {}
     for value in wanted.values():
-        if isinstance(value, str) and not is_file(value):
-            for term in terms_of(parse(value)):
+        if isinstance(value, RegionText):
+            for term in terms_of(value.expression):
                 need.update(dict.fromkeys(("Kastner2015", "nsdgeneral") if term.atlas in REGIONS else (term.atlas,)))
     return list(need)
 

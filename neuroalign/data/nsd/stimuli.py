@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from neuroalign.data.nsd.layout import NSDError, NSDPaths
-from neuroalign.data.nsd.opening import open_nsd
+from neuroalign.data.nsd.opening import Access, open_nsd
 from neuroalign.data.nsd.tree import Tree, dataset_of
 
 
@@ -27,7 +27,7 @@ class NSDImages:
         NSDError: If it can't be read, or doesn't have the brick's layout.
     """
 
-    def __init__(self, root: str | os.PathLike[str] | Tree, **access: Any) -> None:
+    def __init__(self, root: str | os.PathLike[str] | Tree, **access: Unpack[Access]) -> None:
         self.tree = open_nsd(root, **access)
         self.path = NSDPaths(self.tree.root, 1).stimuli
         if not self.tree.exists(self.path):

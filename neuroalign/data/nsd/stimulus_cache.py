@@ -11,13 +11,13 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import nullcontext
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from neuroalign.data.nsd.cached_images import BLOCK, CachedImages, crc32_of, num_blocks, sha256_of
 from neuroalign.data.nsd.layout import NSDError
-from neuroalign.data.nsd.opening import open_nsd
+from neuroalign.data.nsd.opening import Access, open_nsd
 from neuroalign.data.nsd.stimuli import NSDImages
 from neuroalign.data.nsd.tree import Tree
 from neuroalign.files import check_space, check_target, whole
@@ -35,7 +35,7 @@ def cache_nsd_stimuli(
     rows: Sequence[int] | np.ndarray | None = None,
     workers: int = 0,
     progress: bool = True,
-    **access: Any,
+    **access: Unpack[Access],
 ) -> CachedImages:
     """Resize images of the brick once, with antialiasing, into a memory-mapped file of uint8.
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from neuroalign.data.nsd.layout import (
     NSDPaths,
     readable,
 )
-from neuroalign.data.nsd.opening import open_nsd
+from neuroalign.data.nsd.opening import Access, open_nsd
 from neuroalign.data.nsd.tree import Tree
 from neuroalign.types import unknown
 
@@ -171,7 +171,7 @@ def _check_sums(path: Path) -> None:
 
 
 def read_nsd_split(
-    root: str | os.PathLike[str] | Tree, subject: int, split: str = "shared1000", **access: Any
+    root: str | os.PathLike[str] | Tree, subject: int, split: str = "shared1000", **access: Unpack[Access]
 ) -> np.ndarray:
     """The test images of a published split, as rows of the image brick (``Responses.stimulus``), 0-based.
 

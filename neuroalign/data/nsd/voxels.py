@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +16,10 @@ from neuroalign.data.nsd.regions import (
     ATLASES,
     REGIONS,
     Atlas,
-    Roi,
+    Region,
+    RegionText,
     atlases_of,
     evaluate,
-    is_file,
-    named,
-    parse,
     read_colour_table,
     stem_of,
     terms_of,
@@ -54,8 +52,10 @@ class Voxels:
         return values[tuple(self.index.T)]
 
 
-def find_voxels(tree: Tree, paths: NSDPaths, roi: Roi | Sequence[str] | Mapping[str, Roi]) -> Voxels:
+def find_voxels(tree: Tree, paths: NSDPaths, wanted: Mapping[str, Region]) -> Voxels:
     """The voxels of the regions, each region's in the order of the volume (x slowest), one region after the other.
+
+    ``wanted`` is by name what :func:`neuroalign.data.nsd.regions.named` understood.
 
     A voxel of two regions comes twice, once under each name.
 
@@ -64,7 +64,6 @@ def find_voxels(tree: Tree, paths: NSDPaths, roi: Roi | Sequence[str] | Mapping[
         NSDError: If a region has no voxel in this subject, or files differ in shape.
         ValueError: If a region, atlas or label is unknown; the message lists near matches.
     """
-    wanted = named(roi)
     atlases = {name: load_atlas(tree, paths, name) for name in atlases_of(wanted)}
     check_distinct({n: a.labels for n, a in atlases.items()}, {n: paths.label_files(n)[0] for n in atlases})
     shape, affine = _geometry(tree, paths, atlases)
@@ -73,8 +72,8 @@ def find_voxels(tree: Tree, paths: NSDPaths, roi: Roi | Sequence[str] | Mapping[
             raise NSDError(f"{name} has shape {atlas.shape}, {next(iter(atlases))} {shape} in {paths.anatomy / 'roi'}")
     places, names = [], []
     for name, value in wanted.items():
-        if isinstance(value, str) and not is_file(value):
-            inside = evaluate(parse(value), atlases)
+        if isinstance(value, RegionText):
+            inside = evaluate(value.expression, atlases)
             if not inside.any():
                 raise NSDError(_empty(paths, value, atlases))
         else:
@@ -118,21 +117,26 @@ def _names(tree: Tree, paths: NSDPaths, atlas: str) -> Mapping[str, int]:
     return ATLASES.get(atlas, {})
 
 
-def _empty(paths: NSDPaths, expression: str, atlases: Mapping[str, Atlas]) -> str:
-    text = f"subject {paths.subject} has no voxel of {expression} in {paths.space}"
-    if expression in REGIONS:
+def _empty(paths: NSDPaths, region: RegionText, atlases: Mapping[str, Atlas]) -> str:
+    text = f"subject {paths.subject} has no voxel of {region.text} in {paths.space}"
+    if region.text in REGIONS:
         found = set(atlases["Kastner2015"].labels[atlases["nsdgeneral"].labels > 0].tolist())
         have = [name for name, numbers in REGIONS.items() if found & set(numbers)]
-        return f"{text}: no voxel of {expression} inside nsdgeneral; it has {', '.join(have)}"
+        return f"{text}: no voxel of {region.text} inside nsdgeneral; it has {', '.join(have)}"
     counts = {
         term.atlas: [n for n, i in atlases[term.atlas].names.items() if (atlases[term.atlas].labels == i).any()]
-        for term in terms_of(parse(expression))
+        for term in terms_of(region.expression)
         if term.atlas not in REGIONS
     }
     return text + "".join(f"; {atlas} has voxels of {', '.join(names) or 'nothing'}" for atlas, names in counts.items())
 
 
-def _own_mask(mask: Roi, shape: tuple[int, ...] | None, affine: np.ndarray | None, is_surface: bool) -> np.ndarray:
+def _own_mask(
+    mask: str | os.PathLike[str] | np.ndarray,
+    shape: tuple[int, ...] | None,
+    affine: np.ndarray | None,
+    is_surface: bool,
+) -> np.ndarray:
     where = "the mask"
     if isinstance(mask, (str, os.PathLike)):
         path = Path(mask)

@@ -94,7 +94,8 @@ class APGD(RestartedAttack):
         logits = classifier.logits(images)
         others = logits.scatter(1, labels[:, None], -torch.inf)
         rivals = others.topk(min(self.num_targets, logits.shape[1] - 1), dim=1).indices.unbind(1)
-        return [(targeted_difference_of_logits_ratio, rival) for rival in rivals] * self.restarts
+        runs: list[tuple[Objective, Tensor | None]] = [(targeted_difference_of_logits_ratio, rival) for rival in rivals]
+        return runs * self.restarts
 
     def run(
         self, classifier: Classifier, images: Tensor, x: Tensor, labels: Tensor, radius: Tensor, loss: Objective,

@@ -53,7 +53,7 @@ def _integers(values: object, num_images: int, device: torch.device, what: str, 
             raise ValueError(f"{wanted}; got {values!r}")
         # Through numpy, which reads every integer type and byte order; torch refuses some of them.
         values = torch.from_numpy(array.astype(np.int64)) if array.dtype.kind in "iub" else array
-    shape = tuple(values.shape)  # type: ignore[attr-defined]
+    shape = tuple(values.shape)
     if len(shape) == 2 and shape[0] == num_images:
         hint = "take squeeze(1)" if shape[1] == 1 else "one-hot or scores? take argmax(1)"
         raise ValueError(f"{wanted}; got shape {shape}: {hint}")
@@ -62,8 +62,8 @@ def _integers(values: object, num_images: int, device: torch.device, what: str, 
     if shape[0] != num_images:
         raise ValueError(f"{num_images} images but {shape[0]} {what}: {wanted}, one for each image")
     if not isinstance(values, Tensor) or values.is_floating_point() or values.is_complex():
-        hint = ": if these are whole numbers, make them integers first" if "float" in str(values.dtype) else ""  # type: ignore[attr-defined]
-        raise ValueError(f"{wanted}; got values of type {values.dtype}{hint}")  # type: ignore[attr-defined]
+        hint = ": if these are whole numbers, make them integers first" if "float" in str(values.dtype) else ""
+        raise ValueError(f"{wanted}; got values of type {values.dtype}{hint}")
     # A copy, outside inference mode: autograd keeps labels for its way back.
     return values.detach().to(device, torch.int64, copy=True)
 

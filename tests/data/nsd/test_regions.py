@@ -16,7 +16,7 @@ from tests.data.nsd import tree_writer
 
 def mask_of(planted, roi, subject=1, space="func1pt8mm"):
     paths = NSDPaths(planted.root, subject, space=space)
-    voxels = find_voxels(Tree(planted.root), paths, roi)
+    voxels = find_voxels(Tree(planted.root), paths, named(roi))
     if voxels.affine is None:
         mask = np.zeros(sum(voxels.shape), bool)
         mask[voxels.index[:, 1] + voxels.index[:, 0] * voxels.shape[0]] = True
