@@ -71,7 +71,7 @@ class RidgePredictor(Described, nn.Module):
         Args:
             images: (stimulus, channel, height, width) in [0, 1].
             responses: (stimulus, voxel), NaN where missing: a voxel is fitted to its valid stimuli.
-            penalties: To choose from, for standardised features; None means 11 from 10 to 10^6.
+            penalties: Penalties to choose from, for standardised features; None means 11 from 10 to 10^6.
             batch_size: Images per batch when features are computed.
 
         Raises:
