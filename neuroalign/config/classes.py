@@ -20,6 +20,9 @@ MAX_VALUES = 2_000_000
 ROOMS = ("guidance", "losses", "models", "perturbations", "tasks")
 
 FORMER = {
+    "neuroalign.Normalize": "neuroalign.models.Normalize",
+    "neuroalign.Ramp": "neuroalign.guidance.Ramp",
+    "neuroalign.RandomFourierFeatures": "neuroalign.losses.RandomFourierFeatures",
     "neuroalign.Square": "neuroalign.perturbations.SquareAttack",
     "neuroalign.perturbations.Square": "neuroalign.perturbations.SquareAttack",
     "neuroalign.perturbations.attacks.square.Square": "neuroalign.perturbations.SquareAttack",
