@@ -9,7 +9,7 @@ from neuroalign.functional.ceiling import (
     rescale_ceiling,
 )
 from neuroalign.functional.center_correlation import CenterDirections, center_directions
-from neuroalign.functional.cka import hsic, linear_cka, rbf_cka
+from neuroalign.functional.cka import linear_cka, rbf_cka
 from neuroalign.functional.classes import class_centers
 from neuroalign.functional.cone import ConeProjection, cone_projection
 from neuroalign.functional.correlation import cosine, pearson, pooled_normalized_correlation, spearman_brown
@@ -27,6 +27,7 @@ from neuroalign.functional.distributed import gather_batch, reduce_sum
 from neuroalign.functional.few_shot import FewShotGeometry, few_shot_error
 from neuroalign.functional.gabor import gabor_energy, gabor_filters
 from neuroalign.functional.glue_geometry import GlueGeometry, glue
+from neuroalign.functional.independence import hsic
 from neuroalign.functional.intervals import tango, wilson
 from neuroalign.functional.likelihood import gaussian_nll, poisson_nll
 from neuroalign.functional.linear_separation import SimulatedCapacity, linear_separability, simulated_capacity
@@ -40,9 +41,11 @@ from neuroalign.functional.manifold import (
 )
 from neuroalign.functional.manifold_statistics import ManifoldStatistics
 from neuroalign.functional.matching import soft_matching
+from neuroalign.functional.predictivity import ridge_predictivity
 from neuroalign.functional.projection import random_projection
-from neuroalign.functional.rdm_comparison import compare_rdms, rdm_noise_ceiling, rsa
-from neuroalign.functional.regression import ridge, ridge_gcv, ridge_predictivity
+from neuroalign.functional.rdm_comparison import compare_rdms, rdm_noise_ceiling
+from neuroalign.functional.regression import ridge, ridge_gcv
+from neuroalign.functional.representational_similarity import rsa
 from neuroalign.functional.shape_distances import procrustes, shape_distance
 from neuroalign.functional.signal_grams import signal_gram
 from neuroalign.functional.smoothness import (
