@@ -67,11 +67,14 @@ def correlation_from_moments(moments: Tensor) -> Tensor:
     """
     n, _, _, xx, yy, xy, low_x, high_x, low_y, high_y, eps = moments
     defined = (n >= 2) & _varies(-low_x, high_x, eps) & _varies(-low_y, high_y, eps)
+    # Of float64 numbers below about 1e-154 the squares are lost.
+    defined = defined & (xx >= torch.finfo(xx.dtype).tiny) & (yy >= torch.finfo(yy.dtype).tiny)
     xx, yy = torch.where(defined, xx, 1), torch.where(defined, yy, 1)
     return torch.where(defined, xy / xx.sqrt() / yy.sqrt(), torch.nan)
 
 
 def _varies(low: Tensor, high: Tensor, eps: Tensor) -> Tensor:
     single, double = torch.finfo(torch.float32), torch.finfo(torch.float64)
-    tiny = torch.where(eps > double.eps, single.tiny, double.tiny)  # below it numbers have lost their digits
+    # Below it numbers have lost their digits. Doubles: of two Python numbers `where` makes float32, where double.tiny is 0.
+    tiny = torch.where(eps > double.eps, eps.new_tensor(single.tiny), eps.new_tensor(double.tiny))
     return ~is_constant(low, high, eps) & ~(high - low < tiny)
