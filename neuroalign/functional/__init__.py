@@ -1,4 +1,11 @@
-"""Formulas: tensors in, tensors out; torch only; no state."""
+"""Formulas: tensors in, tensors out; torch only; no state.
+
+Some exceptions stand here because users look for them among the formulas: :func:`linear_separability`,
+:func:`simulated_capacity` and :func:`error_consistency` use SciPy or scikit-learn; :func:`wilson` and :func:`tango` take
+counts; :func:`gather_batch` and :func:`reduce_sum` communicate between processes, for formulas over a batch that is spread
+over them; the functions of input smoothness take a model, and :func:`local_lipschitz` searches around each image, like an
+attack.
+"""
 
 from neuroalign.functional.canonical import cca, pwcca, svcca
 from neuroalign.functional.capacity import ManifoldCapacity, manifold_capacity
