@@ -90,7 +90,7 @@ class ClassFolders(ImageFolder):
 
 def _images(folder: str, root: str | Path) -> Iterator[tuple[str, list[str]]]:
     """Folders below one, itself included, with the paths of their images; links to folders are followed, but not round."""
-    open_folders = [(folder, (os.path.realpath(root),))]
+    open_folders: list[tuple[str, tuple[str, ...]]] = [(folder, (os.path.realpath(root),))]
     while open_folders:
         place, above = open_folders.pop()
         real = os.path.realpath(place)

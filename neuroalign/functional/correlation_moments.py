@@ -5,6 +5,8 @@ What counts as constant is what :func:`neuroalign.functional.pearson` takes for 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -77,4 +79,6 @@ def _varies(low: Tensor, high: Tensor, eps: Tensor) -> Tensor:
     single, double = torch.finfo(torch.float32), torch.finfo(torch.float64)
     # Below it numbers have lost their digits. Doubles: of two Python numbers `where` makes float32, where double.tiny is 0.
     tiny = torch.where(eps > double.eps, eps.new_tensor(single.tiny), eps.new_tensor(double.tiny))
-    return ~is_constant(low, high, eps) & ~(high - low < tiny)
+    precision: Any = eps  # for each number, where they come of several dtypes
+    varies: Tensor = ~is_constant(low, high, precision) & ~(high - low < tiny)
+    return varies

@@ -35,7 +35,7 @@ class ResumableLoader(DataLoader[Batch]):
     num_done: Callable[[], int] | None = None
     _loaded = _given = 0
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch promises a private class
         # A generator: nothing happens before the first batch is wanted. Lightning makes the iterator before it tells the
         # sampler the epoch, and worker processes would begin with the order of another one.
         done = self._loaded if self.num_done is None else self.num_done()
