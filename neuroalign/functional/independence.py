@@ -21,7 +21,7 @@ def hsic(k: Tensor, l: Tensor, *, debiased: bool = True) -> Tensor:  # noqa: E74
     Args:
         k: (stimulus, stimulus), symmetric. Its diagonal plays no part in the debiased form.
         l: (stimulus, stimulus), symmetric.
-        debiased: Which form.
+        debiased: Whether to compute the debiased form.
 
     Returns:
         Scalar. Unchanged by permuting the stimuli of both together; scales with each matrix.
@@ -53,7 +53,7 @@ def hsic(k: Tensor, l: Tensor, *, debiased: bool = True) -> Tensor:  # noqa: E74
     for name, matrix in (("k", k), ("l", l)):
         if not all_finite(matrix):
             raise ValueError(f"the kernel matrix {name} has NaN or infinite values")
-    unit_k, unit_l = power_of_two(k), power_of_two(l)  # so that no product leaves the dtype on the way
+    unit_k, unit_l = power_of_two(k), power_of_two(l)  # so that no intermediate product leaves the dtype
     value = (centered(k / unit_k) * centered(l / unit_l)).sum() / count * unit_k * unit_l
     if not bool(value.detach().isfinite()):
         raise ValueError(f"HSIC leaves {value.dtype}: divide the matrices by a number, or give float64 ones")
@@ -76,7 +76,7 @@ def _u_center_in_place(k: Tensor) -> Tensor:
 
 
 class _DebiasedTerms(torch.autograd.Function):
-    """Inner products of U-centred symmetric matrices from sums alone; the gradient is U-centred too, made in one piece."""
+    """Inner products of U-centred symmetric matrices from sums alone; the gradient, U-centred too, is formed in one pass."""
 
     @staticmethod
     def forward(ctx: Any, k: Tensor, l: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: E741
@@ -111,7 +111,7 @@ class _DebiasedTerms(torch.autograd.Function):
 
 
 def hsic_terms(k: Tensor, l: Tensor, debiased: bool) -> tuple[Tensor, Tensor, Tensor]:  # noqa: E741
-    """HSIC of (k, l), (k, k) and (l, l) for matrices whose large common part is gone already."""
+    """HSIC of (k, l), (k, k) and (l, l), for matrices of centred data: a large common part would cost digits."""
     n = len(k)
     if not debiased:
         k, l = double_centered(k).flatten(), double_centered(l).flatten()  # noqa: E741
