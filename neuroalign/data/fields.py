@@ -163,6 +163,42 @@ def as_regions(names: Sequence[str] | np.ndarray, what: str) -> np.ndarray:
     return array if array.dtype.kind == "U" else array.astype(str)
 
 
+def recorded_fields(
+    values: Any,
+    *,
+    stimulus: Any = None,
+    session: Any = None,
+    roi: Sequence[str] | np.ndarray | str = "unknown",
+    noise_ceiling: Any = None,
+    shared: Any = None,
+    voxel_index: Any = None,
+) -> dict[str, Any]:
+    """The fields of single trials by name, each in its type, with defaults for what is None.
+
+    Arguments and errors as in :meth:`neuroalign.data.Responses.from_arrays`.
+
+    Example:
+        >>> recorded_fields([[1, 2], [3, 4]])["stimulus"]
+        array([0, 1])
+    """
+    values = as_values(values, "values")
+    if values.ndim != 2:
+        raise ValueError(f"values must be (trial, voxel); got shape {values.shape}")
+    n, v = values.shape
+    if not n or not v:
+        raise ValueError(f"values are ({n}, {v}), (trial, voxel): nothing was recorded. Is the region empty?")
+    return {
+        "values": values,
+        "stimulus": np.arange(n) if stimulus is None else as_identities(stimulus, "stimulus"),
+        "session": np.ones(n, dtype=np.int64) if session is None else as_identities(session, "session"),
+        "roi": np.full(v, roi) if isinstance(roi, str) else as_regions(roi, "roi"),
+        "noise_ceiling": None if noise_ceiling is None else as_values(noise_ceiling, "noise_ceiling"),
+        "shared": np.zeros(n, dtype=bool) if shared is None else as_flags(shared, "shared"),
+        "voxel_index": None if voxel_index is None else as_places(voxel_index),
+        "repeats": np.ones(n, dtype=np.int64),
+    }
+
+
 def check_ceilings(ceiling: np.ndarray) -> None:
     """Refuse noise ceilings above 1; below 0 an unclamped estimate may be, and NaN is an unknown one.
 

@@ -1,10 +1,64 @@
-"""How many trials there are behind each value of averages, where trials hold missing values."""
+"""Averages over the repeats of a stimulus, how many trials each value is the mean of, and the averages' noise ceiling."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping
+from typing import Any
 
-from neuroalign.data.standardization import column_blocks
+import numpy as np
+import torch
+
+from neuroalign.data.standardization import column_blocks, group_means
+from neuroalign.functional import rescale_ceiling
+
+
+def average_rows(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """Average the rows of each stimulus; the averages are in the order of the stimuli.
+
+    Args:
+        rows: The fields of responses that have one entry per row: ``values``, ``stimulus``, ``session``, ``shared``,
+            ``repeats``, ``behaviour`` (a mapping) and ``valid_repeats`` (None where nothing is missing).
+
+    Returns:
+        The same fields of the averages. The session of an average over several sessions is -1.
+
+    Raises:
+        ValueError: If a stimulus is shared in one row and not in another.
+    """
+    order = np.argsort(rows["stimulus"], kind="stable")
+    stimuli, starts = np.unique(rows["stimulus"][order], return_index=True)
+    session, shared = rows["session"][order], rows["shared"][order]
+    one_session = np.minimum.reduceat(session, starts) == np.maximum.reduceat(session, starts)
+    some_shared = np.logical_or.reduceat(shared, starts)
+    if (np.logical_and.reduceat(shared, starts) != some_shared).any():
+        raise ValueError("some stimulus is marked shared in one trial and not in another")
+    return {
+        "values": group_means(rows["values"], order, starts),
+        "stimulus": stimuli,
+        "session": np.where(one_session, session[starts], -1),
+        "shared": some_shared,
+        "repeats": np.add.reduceat(rows["repeats"][order], starts),
+        "behaviour": {name: group_means(values, order, starts) for name, values in rows["behaviour"].items()},
+        "valid_repeats": valid_counts(rows["values"], rows["repeats"], rows["valid_repeats"], order, starts),
+    }
+
+
+def ceiling_with_noise(ceiling: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """The noise ceiling of responses whose noise variance is multiplied by a factor.
+
+    Args:
+        ceiling: (voxel,).
+        noise: Scalar or (voxel,), the factor: 1/n for averages over n trials, if ``ceiling`` is that of single trials.
+
+    Returns:
+        (voxel,) float32.
+
+    Example:
+        >>> ceiling_with_noise(np.array([0.5], dtype=np.float32), np.asarray(1 / 3))
+        array([0.75], dtype=float32)
+    """
+    wide = torch.from_numpy(ceiling.astype(np.float64))
+    return rescale_ceiling(wide, torch.from_numpy(np.asarray(noise))).numpy().astype(np.float32)
 
 
 def valid_counts(

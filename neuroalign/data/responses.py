@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from neuroalign.data.assemblies import make_assembly, read_assembly
-from neuroalign.data.fields import as_flags, as_identities, as_places, as_regions, as_values, has_names
-from neuroalign.data.repeats import mean_inverse, valid_counts
-from neuroalign.data.responses_checks import check_fields, convert_fields
+from neuroalign.data.components import on_components, principal_components
+from neuroalign.data.fields import as_places, recorded_fields
+from neuroalign.data.repeats import average_rows, ceiling_with_noise, mean_inverse
+from neuroalign.data.responses_checks import check_fields, check_same_voxels, convert_fields, refuse_again
 from neuroalign.data.responses_file import damage_named, load_fields, save_fields
-from neuroalign.data.standardization import constant_columns, group_means, moments, zscore
-from neuroalign.functional import noise_ceiling_of_trials, rescale_ceiling
-from neuroalign.functional.directions import num_leading
-from neuroalign.types import unknown
+from neuroalign.data.selection import exchange_within, in_regions, stimulus_numbers
+from neuroalign.data.standardization import constant_columns, in_standard_deviations, moments, zscore, zscore_within
+from neuroalign.functional import noise_ceiling_of_trials
 
 _ROW_FIELDS = ("values", "stimulus", "session", "shared", "repeats")
 _VOXEL_FIELDS = ("roi", "noise_ceiling", "voxel_index", "vertex_index")
@@ -113,24 +113,16 @@ class Responses:
             ValueError: If lengths don't fit together, nothing was recorded, a value is infinite, a stimulus or session is no
                 whole number, or a ceiling is above 1.
         """
-        values = as_values(values, "values")
-        if values.ndim != 2:
-            raise ValueError(f"values must be (trial, voxel); got shape {values.shape}")
-        n, v = values.shape
-        if not n or not v:
-            raise ValueError(f"values are ({n}, {v}), (trial, voxel): nothing was recorded. Is the region empty?")
-        return cls(
-            values=values,
-            stimulus=np.arange(n) if stimulus is None else as_identities(stimulus, "stimulus"),
-            session=np.ones(n, dtype=np.int64) if session is None else as_identities(session, "session"),
-            roi=np.full(v, roi) if isinstance(roi, str) else as_regions(roi, "roi"),
-            noise_ceiling=None if noise_ceiling is None else as_values(noise_ceiling, "noise_ceiling"),
-            shared=np.zeros(n, dtype=bool) if shared is None else as_flags(shared, "shared"),
-            voxel_index=None if voxel_index is None else as_places(voxel_index),
-            repeats=np.ones(n, dtype=np.int64),
-            info=dict(info or {}),
-            history=tuple(history),
+        fields = recorded_fields(
+            values,
+            stimulus=stimulus,
+            session=session,
+            roi=roi,
+            noise_ceiling=noise_ceiling,
+            shared=shared,
+            voxel_index=voxel_index,
         )
+        return cls(**fields, info=dict(info or {}), history=tuple(history))
 
     def __post_init__(self) -> None:
         convert_fields(self)
@@ -170,12 +162,7 @@ class Responses:
         if (roi is None) == (voxels is None):
             raise ValueError("give either roi or voxels")
         if roi is not None:
-            wanted = [roi] if isinstance(roi, str) else list(roi)
-            known = sorted(set(map(str, self.roi)))
-            for name in wanted:
-                if name not in known:
-                    raise ValueError(unknown("roi", name, known))
-            voxels = np.isin(self.roi, wanted)
+            voxels = in_regions(self.roi, [roi] if isinstance(roi, str) else list(roi))
         return replace(
             self,
             values=self.values[:, voxels],
@@ -205,21 +192,13 @@ class Responses:
         Raises:
             ValueError: If rows were z-scored, or averaged over sessions, already, or a session has no other trials.
         """
-        self._refuse_again("zscore_sessions", "z-scored within sessions")
+        refuse_again(self.history, "zscore_sessions", "z-scored within sessions")
         if (self.session < 0).any() or "average_repeats" in self.history:
             raise ValueError("rows are averages over sessions already: z-score sessions before average_repeats")
         left_out = self.numbers_of(without) if len(without) else np.zeros(0, dtype=np.int64)
-        values = np.empty_like(self.values)
-        for session in np.unique(self.session):
-            rows = self.session == session
-            reference = rows & ~np.isin(self.stimulus, left_out) if len(left_out) else rows
-            if not reference.any():
-                raise ValueError(
-                    f"session {session} shows only stimuli that are left out: nothing is left to z-score by"
-                )
-            values[rows] = zscore(self.values[rows], *moments(self.values[reference]))
+        values = zscore_within(self.values, self.session, ~np.isin(self.stimulus, left_out))
         return replace(
-            self, values=values, history=(*self.history, "zscore_sessions"), info=self._in("standard deviations")
+            self, values=values, history=(*self.history, "zscore_sessions"), info=in_standard_deviations(self.info)
         )
 
     def average_repeats(self) -> Responses:
@@ -231,39 +210,20 @@ class Responses:
         Raises:
             ValueError: If rows are averages already, or a stimulus is shared in one trial and not in another.
         """
-        self._refuse_again("average_repeats", "averaged over repeats")
-        order = np.argsort(self.stimulus, kind="stable")
-        stimuli, starts = np.unique(self.stimulus[order], return_index=True)
-        session = self.session[order]
-        one_session = np.minimum.reduceat(session, starts) == np.maximum.reduceat(session, starts)
-        repeats = np.add.reduceat(self.repeats[order], starts)
-        valid = valid_counts(self.values, self.repeats, self.valid_repeats, order, starts)
-        shared = np.logical_or.reduceat(self.shared[order], starts)
-        if (np.logical_and.reduceat(self.shared[order], starts) != shared).any():
-            raise ValueError("some stimulus is marked shared in one trial and not in another")
+        refuse_again(self.history, "average_repeats", "averaged over repeats")
+        averages = average_rows({name: getattr(self, name) for name in (*_ROW_FIELDS, "behaviour", "valid_repeats")})
         return replace(
             self,
-            values=group_means(self.values, order, starts),
-            behaviour={k: group_means(v, order, starts) for k, v in self.behaviour.items()},
-            stimulus=stimuli,
-            session=np.where(one_session, session[starts], -1),
-            repeats=repeats,
-            shared=shared,
-            valid_repeats=valid,
-            noise_ceiling=self._averaged_ceiling(repeats, valid),
+            **averages,
+            noise_ceiling=self._averaged_ceiling(averages["repeats"], averages["valid_repeats"]),
             history=(*self.history, "average_repeats"),
         )
-
-    def _refuse_again(self, step: str, words: str) -> None:
-        if step in self.history:
-            raise ValueError(f"these responses were {words} already; doing it again would change their scale and noise")
 
     def _averaged_ceiling(self, repeats: np.ndarray, valid: np.ndarray | None) -> np.ndarray | None:
         if self.noise_ceiling is None or not len(repeats):
             return self.noise_ceiling
         noise = mean_inverse(repeats, valid) / mean_inverse(self.repeats, self.valid_repeats)
-        nc = torch.from_numpy(self.noise_ceiling.astype(np.float64))
-        return rescale_ceiling(nc, torch.from_numpy(np.asarray(noise))).numpy().astype(np.float32)
+        return ceiling_with_noise(self.noise_ceiling, noise)
 
     def estimate_noise_ceiling(self, *, clamp: bool = True) -> Responses:
         """The noise ceiling of single rows from repeated ones; for NSD z-score the sessions first.
@@ -287,11 +247,7 @@ class Responses:
         Raises:
             ValueError: If one of the two would be empty.
         """
-        if self.shared.all() or not self.shared.any():
-            raise ValueError(
-                f"{int(self.shared.sum())} of {len(self)} rows are shared images: a split needs some of each"
-            )
-        return self.rows(~self.shared), self.rows(self.shared)
+        return self._divide(self.shared, "are shared images")
 
     def split(self, test: Sequence[int] | np.ndarray) -> tuple[Responses, Responses]:
         """The rest, and the rows of the given stimuli, such as :func:`neuroalign.data.read_split` names them.
@@ -301,11 +257,11 @@ class Responses:
         Raises:
             ValueError: If one of the two would be empty.
         """
-        inside = np.isin(self.stimulus, self.numbers_of(test))
+        return self._divide(np.isin(self.stimulus, self.numbers_of(test)), "show a test stimulus")
+
+    def _divide(self, inside: np.ndarray, what: str) -> tuple[Responses, Responses]:
         if inside.all() or not inside.any():
-            raise ValueError(
-                f"{int(inside.sum())} of {len(self)} rows show a test stimulus: a split needs some of each"
-            )
+            raise ValueError(f"{int(inside.sum())} of {len(self)} rows {what}: a split needs some of each")
         return self.rows(~inside), self.rows(inside)
 
     def standardize(self, reference: Responses) -> Responses:
@@ -316,12 +272,7 @@ class Responses:
         Raises:
             ValueError: If the reference has other voxels.
         """
-        self._check_same_voxels(reference)
-        values = zscore(self.values, *moments(reference.values))
-        return replace(self, values=values, info=self._in("standard deviations"))
-
-    def _in(self, unit: str) -> dict[str, Any]:
-        return {**self.info, "unit": unit} if "unit" in self.info else dict(self.info)
+        return standardize_parts(self, reference=reference)[0]
 
     def pca(self, variance: float = 0.95, *, reference: Responses | None = None) -> Responses:
         """Principal components that hold a share of the variance, in place of voxels.
@@ -336,19 +287,15 @@ class Responses:
         if not 0 < variance <= 1:
             raise ValueError(f"variance must be in (0, 1]; got {variance}")
         reference = reference or self
-        self._check_same_voxels(reference)
+        check_same_voxels(self, reference)
         if np.isnan(self.values).any() or np.isnan(reference.values).any():
             raise ValueError("values are missing, which a PCA can't take: drop those voxels or rows first")
-        mean = reference.values.mean(0, dtype=np.float64)
-        _, s, vh = np.linalg.svd(reference.values - mean, full_matrices=False)
-        rank = max(1, num_leading(torch.from_numpy(s), variance))
-        # The sign of a component is arbitrary; its largest loading is made positive, so that runs agree.
-        vh = vh[:rank] * np.sign(vh[np.arange(rank), np.abs(vh[:rank]).argmax(1)])[:, None]
+        values = on_components(self.values, *principal_components(reference.values, variance))
         rois = "+".join(dict.fromkeys(map(str, self.roi)))
         return replace(
             self,
-            values=((self.values - mean) @ vh.T).astype(np.float32),
-            roi=np.full(rank, f"pca:{rois}"),
+            values=values,
+            roi=np.full(values.shape[1], f"pca:{rois}"),
             noise_ceiling=None,
             valid_repeats=None,
             voxel_index=None,
@@ -365,16 +312,7 @@ class Responses:
         Raises:
             ValueError: If there are fewer than two stimuli to exchange.
         """
-        rng = np.random.default_rng(seed)
-        stimulus = self.stimulus.copy()
-        for group in (self.shared, ~self.shared):
-            names, inverse = np.unique(self.stimulus[group], return_inverse=True)
-            if len(names) == 1:
-                raise ValueError("a single stimulus can't exchange responses with another")
-            cycle = rng.permutation(len(names))
-            partner = np.empty(len(names), dtype=np.int64)
-            partner[cycle] = np.roll(cycle, -1)
-            stimulus[group] = names[partner[inverse]]
+        stimulus = exchange_within(self.stimulus, self.shared, seed)
         order = np.argsort(stimulus, kind="stable")
         return replace(self.rows(order), stimulus=stimulus[order])
 
@@ -390,19 +328,7 @@ class Responses:
             >>> responses.numbers_of(["cat.png"])
             array([1])
         """
-        given = np.asarray(stimuli)
-        known = self.info.get("stimulus_id")
-        if known is None or not has_names(given):
-            return as_identities(given, "stimuli")
-        numbers = {name: number for number, name in enumerate(known)}
-        for name in given.tolist():
-            if name not in numbers:
-                raise ValueError(unknown("stimulus", name, numbers))
-        return np.array([numbers[name] for name in given.tolist()], dtype=np.int64)
-
-    def _check_same_voxels(self, other: Responses) -> None:
-        if other.num_voxels != self.num_voxels or (other.roi != self.roi).any():
-            raise ValueError(f"the reference has other voxels: {other} against {self}")
+        return stimulus_numbers(stimuli, self.info.get("stimulus_id"))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an HDF5 file: whole, or not at all."""
@@ -464,3 +390,21 @@ class Responses:
             (('presentation', 'neuroid'), ['V4', 'V4'])
         """
         return make_assembly(vars(self))
+
+
+def standardize_parts(*parts: Responses, reference: Responses) -> tuple[Responses, ...]:
+    """Standardize several sets of rows with the mean and standard deviation (ddof 0) of one reference, computed once.
+
+    Args:
+        *parts: Responses of the same voxels, such as training and validation.
+        reference: The training rows.
+
+    Raises:
+        ValueError: If the reference has other voxels than a part.
+    """
+    for part in parts:
+        check_same_voxels(part, reference)
+    mean, std = moments(reference.values)
+    return tuple(
+        replace(part, values=zscore(part.values, mean, std), info=in_standard_deviations(part.info)) for part in parts
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,3 +86,23 @@ def check_fields(responses: Responses) -> None:
         for name, value in fields.items():
             if value.shape != (length,):
                 raise ValueError(f"values have {length} {kind}, {name!r} {value.shape}")
+
+
+def check_same_voxels(responses: Responses, reference: Responses) -> None:
+    """Refuse a reference whose voxels are not those of the responses.
+
+    Raises:
+        ValueError: If their number or their regions differ.
+    """
+    if reference.num_voxels != responses.num_voxels or (reference.roi != responses.roi).any():
+        raise ValueError(f"the reference has other voxels: {reference} against {responses}")
+
+
+def refuse_again(history: Sequence[str], step: str, words: str) -> None:
+    """Refuse a step that the history of responses already names.
+
+    Raises:
+        ValueError: If it does.
+    """
+    if step in history:
+        raise ValueError(f"these responses were {words} already; doing it again would change their scale and noise")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -64,6 +65,40 @@ def zscore(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     out = np.empty(values.shape, dtype=np.float32)
     for columns in column_blocks(values):
         out[:, columns] = (values[:, columns] - mean[columns]) / std[columns]
+    return out
+
+
+def in_standard_deviations(info: Mapping[str, Any]) -> dict[str, Any]:
+    """The description of responses after a z-score: the unit, if it names one, is now standard deviations."""
+    return {**info, "unit": "standard deviations"} if "unit" in info else dict(info)
+
+
+def zscore_within(values: np.ndarray, groups: np.ndarray, is_reference: np.ndarray) -> np.ndarray:
+    """Z-score each column within each group of rows, with the mean and standard deviation of the group's reference rows.
+
+    Args:
+        values: (row, column), NaN where missing.
+        groups: (row,) the session of each row.
+        is_reference: (row,) whether a row enters the mean and the standard deviation.
+
+    Returns:
+        (row, column) float32, NaN where a column doesn't vary within a group.
+
+    Raises:
+        ValueError: If a group has no reference row.
+
+    Example:
+        >>> values = np.array([[1.0], [3.0], [10.0], [30.0]])
+        >>> zscore_within(values, np.array([1, 1, 2, 2]), np.ones(4, dtype=bool)).ravel()
+        array([-1.,  1., -1.,  1.], dtype=float32)
+    """
+    out = np.empty(values.shape, dtype=np.float32)
+    for group in np.unique(groups):
+        rows = groups == group
+        reference = rows & is_reference
+        if not reference.any():
+            raise ValueError(f"session {group} shows only stimuli that are left out: nothing is left to z-score by")
+        out[rows] = zscore(values[rows], *moments(values[reference]))
     return out
 
 

@@ -27,8 +27,8 @@ from neuroalign.data.nsd.stimuli import NSDImages
 from neuroalign.data.nsd.stimulus_cache import CachedImages, cache_stimuli
 from neuroalign.data.nsd.tree import Tree
 from neuroalign.data.nsd.trials import SPLITS, read_split
-from neuroalign.data.responses import Responses
-from neuroalign.data.standardization import moments
+from neuroalign.data.responses import Responses, standardize_parts
+from neuroalign.data.standardization import constant_columns
 from neuroalign.types import Batch, unknown
 
 _log = logging.getLogger(__name__)
@@ -244,13 +244,13 @@ class NSDDataModule(BatchDataModule):
         if self.zscore_sessions:
             responses = responses.zscore_sessions(without=test)
         train, val = responses.average_repeats().split(test)
-        kept = np.isfinite(moments(train.values)[1])  # the others say nothing in training
+        kept = ~constant_columns(train.values)  # nothing can be learned from a voxel that doesn't vary in training
         train, val = train.select(voxels=kept), val.select(voxels=kept)
         if self.pca_variance is not None:
             whole = np.isfinite(train.values).all(0) & np.isfinite(val.values).all(0)
             train, val = train.select(voxels=whole), val.select(voxels=whole)
             val, train = val.pca(self.pca_variance, reference=train), train.pca(self.pca_variance)
-        train, val = train.standardize(train), val.standardize(train)
+        train, val = standardize_parts(train, val, reference=train)
         return (train if self.shuffle_seed is None else train.shuffled(self.shuffle_seed)), val
 
     def _tree(self) -> Tree:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from neuroalign.data.datamodules.base import BatchDataModule
 from neuroalign.data.fields import as_identities
 from neuroalign.data.images import ArrayDataset, as_pixels
-from neuroalign.data.responses import Responses
+from neuroalign.data.responses import Responses, standardize_parts
 
 
 class ResponsesDataModule(BatchDataModule):
@@ -82,8 +82,8 @@ class ResponsesDataModule(BatchDataModule):
         else:
             _check_stimuli(responses.stimulus, len(images))
         if standardize:
-            self.train_responses, self.val_responses = (
-                part.standardize(self.train_responses) for part in (self.train_responses, self.val_responses)
+            self.train_responses, self.val_responses = standardize_parts(
+                self.train_responses, self.val_responses, reference=self.train_responses
             )
 
     @property
