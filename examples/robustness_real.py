@@ -40,7 +40,7 @@ from neuroalign import (
     PredictedGuidance,
     RotationTranslation,
     ShapeBias,
-    Square,
+    SquareAttack,
     StandardizedPredictor,
     transfer_matrix,
 )
@@ -128,7 +128,7 @@ def suite(fast: bool) -> Suite:
     if fast:
         return Suite("example, fast", tuple(attacks), ("gaussian_noise",), (3,), masking_images=8)
     attacks += [
-        (Square("linf", num_queries=300), linf[2:6]),
+        (SquareAttack("linf", num_queries=300), linf[2:6]),
         (AutoAttack("linf", version="fast"), linf[3:4]),
         (DeepFool(), l2),
     ]

@@ -6,6 +6,7 @@ Importing this package loads nothing heavy; every public name is loaded from its
 """
 
 from importlib import import_module as _import_module
+from warnings import warn as _warn
 
 __version__ = "0.1.0"
 
@@ -29,7 +30,7 @@ _ROOMS = {
         "ManifoldGeometry",
         "NoiseNormalizedCorrelation",
         "OddOneOutAccuracy",
-        "Procrustes",
+        "ProcrustesSimilarity",
         "RDMSimilarity",
         "RidgePredictivity",
         "RobustAccuracy",
@@ -74,7 +75,7 @@ _ROOMS = {
         "LowPass",
         "PixelClassifier",
         "RotationTranslation",
-        "Square",
+        "SquareAttack",
     ),
     "evaluation": (
         "MaskingReport",
@@ -98,14 +99,14 @@ _ROOMS = {
         "NSDDataModule",
         "Responses",
         "ResponsesDataModule",
-        "cache_stimuli",
+        "cache_nsd_stimuli",
         "check_nsd",
         "extract_nsd",
         "read_algonauts",
         "read_nifti",
         "read_nsd",
         "read_recording",
-        "read_split",
+        "read_nsd_split",
         "write_simulated_nsd",
     ),
     "tasks": (
@@ -119,6 +120,12 @@ _ROOMS = {
     "config": ("register",),
     "callbacks": ("InputSmoothnessCallback", "ManifoldGeometryCallback", "RobustnessCallback"),
 }
+_RENAMED = {
+    "Procrustes": "metrics.ProcrustesSimilarity",
+    "Square": "perturbations.SquareAttack",
+    "cache_stimuli": "data.cache_nsd_stimuli",
+    "read_split": "data.read_nsd_split",
+}
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = sorted(_ROOM_OF)
@@ -129,6 +136,10 @@ def __getattr__(name: str) -> object:
         value = getattr(_import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
         globals()[name] = value
         return value
+    if name in _RENAMED:
+        room, now = _RENAMED[name].split(".")
+        _warn(f"{__name__}.{name} is {__name__}.{now} now", DeprecationWarning, stacklevel=2)
+        return getattr(_import_module(f"{__name__}.{room}"), now)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

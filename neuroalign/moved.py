@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import warnings
 from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def former_names(
-    module: str, moved: Mapping[str, str], renamed: Mapping[str, str] | None = None
+    module: str, moved: Mapping[str, str], renamed: Mapping[str, str] | None = None, *, stacklevel: int = 2
 ) -> Callable[[str], object]:
     """A module's ``__getattr__`` (PEP 562) for names that live elsewhere now; nothing is loaded before one is asked for.
 
@@ -16,6 +20,7 @@ def former_names(
         module: Dotted name of the module.
         moved: Names that stay valid here, and the module in which each is defined.
         renamed: Former names, and the dotted path of what each is now; using one warns.
+        stacklevel: Of the warning; 3 where the module's own ``__getattr__`` calls this one.
 
     Example:
         >>> find = former_names("neuroalign.old", {"pearson": "neuroalign.functional"})
@@ -29,8 +34,42 @@ def former_names(
             return getattr(importlib.import_module(moved[name]), name)
         if name in renamed:
             place, _, now = renamed[name].rpartition(".")
-            warnings.warn(f"{module}.{name} is {renamed[name]} now", DeprecationWarning, stacklevel=2)
+            warnings.warn(f"{module}.{name} is {renamed[name]} now", DeprecationWarning, stacklevel=stacklevel)
             return getattr(importlib.import_module(place), now)
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
     return __getattr__
+
+
+def former_keywords(**renamed: str) -> Callable[[_F], _F]:
+    """A decorator for a function some of whose arguments were renamed: the former names are still taken, and warn.
+
+    Args:
+        **renamed: The present name by each former one.
+
+    Raises:
+        TypeError: On a call that gives an argument by both names.
+
+    Example:
+        >>> @former_keywords(penalty="C")
+        ... def fit(C=1.0):
+        ...     return C
+        >>> fit(C=2.0)
+        2.0
+    """
+
+    def decorate(function: _F) -> _F:
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            for former in renamed.keys() & kwargs.keys():
+                now = renamed[former]
+                if now in kwargs:
+                    raise TypeError(f"{function.__qualname__}() got {now!r} and its former name {former!r}")
+                message = f"{former!r} of {function.__qualname__}() is {now!r} now"
+                warnings.warn(message, DeprecationWarning, stacklevel=2)
+                kwargs[now] = kwargs.pop(former)
+            return function(*args, **kwargs)
+
+        return call  # type: ignore[return-value]
+
+    return decorate

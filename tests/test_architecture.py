@@ -13,6 +13,7 @@ import neuroalign
 PACKAGE = Path(neuroalign.__file__).parent
 # fmt: off
 ROWS = [
+    {"moved"},
     {
         "types",
         "addresses",
@@ -21,7 +22,6 @@ ROWS = [
         "config",
         "files",
         "hdf5",
-        "moved",
         "processes",
         "state",
         "functional",

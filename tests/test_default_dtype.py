@@ -32,7 +32,8 @@ def classifier(size=8, dtype=torch.float64):
 
 ATTACKS = [
     na.FGSM(), na.PGD.two_losses(steps=3), na.PGD("l2", steps=3, random_start=True), na.APGD(steps=5), na.FMN(steps=5),
-    na.DeepFool(), na.CarliniWagner(steps=5, search_steps=2), na.Square(num_queries=5), na.Square("l2", num_queries=5),
+    na.DeepFool(), na.CarliniWagner(steps=5, search_steps=2), na.SquareAttack(num_queries=5),
+    na.SquareAttack("l2", num_queries=5),
 ]  # fmt: skip
 
 
@@ -138,7 +139,7 @@ def test_manifolds(given):
 
 @pytest.mark.parametrize(
     "metric",
-    [na.VoxelCorrelation, na.CKA, na.RSA, na.Procrustes, na.RidgePredictivity, na.SoftMatching, na.CCA],
+    [na.VoxelCorrelation, na.CKA, na.RSA, na.ProcrustesSimilarity, na.RidgePredictivity, na.SoftMatching, na.CCA],
 )
 @pytest.mark.parametrize("given", [torch.float32, torch.float64])
 def test_metrics(metric, given):

@@ -29,7 +29,15 @@ def manifolds():
 
 PAIRED = {f"NeuralAlignmentLoss({name!r})": na.NeuralAlignmentLoss(name) for name in MEASURES} | {
     metric.__name__: metric().update
-    for metric in (na.VoxelCorrelation, na.CKA, na.RSA, na.Procrustes, na.RidgePredictivity, na.SoftMatching, na.CCA)
+    for metric in (
+        na.VoxelCorrelation,
+        na.CKA,
+        na.RSA,
+        na.ProcrustesSimilarity,
+        na.RidgePredictivity,
+        na.SoftMatching,
+        na.CCA,
+    )
 }
 LABELLED = {
     "ManifoldGuidanceLoss": na.ManifoldGuidanceLoss(manifolds()),
@@ -43,7 +51,7 @@ LABELLED = {
     "OddOneOutLoss": lambda x, y: na.OddOneOutLoss()(x, torch.arange(3)[None].to(y.device)),
     "RDMAlignmentLoss": lambda x, y: na.RDMAlignmentLoss(1 - torch.eye(N))(x, torch.arange(N).to(y.device)),
 }
-ATTACKS = [na.FGSM(), na.PGD(steps=2), na.APGD(steps=2), na.FMN(steps=2), na.DeepFool(), na.Square(num_queries=2),
+ATTACKS = [na.FGSM(), na.PGD(steps=2), na.APGD(steps=2), na.FMN(steps=2), na.DeepFool(), na.SquareAttack(num_queries=2),
            na.CarliniWagner(steps=2, search_steps=1)]  # fmt: skip
 
 

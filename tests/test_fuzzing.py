@@ -39,7 +39,7 @@ from neuroalign.commands.inputs import open_images, open_model
 from neuroalign.data import (
     CachedImages,
     Responses,
-    cache_stimuli,
+    cache_nsd_stimuli,
     extract_nsd,
     load_digits,
     read_nifti,
@@ -109,7 +109,7 @@ def extracted(folder):
 
 def cached(folder):
     tree("hdf5")(folder)
-    cache_stimuli(folder / "nsd", folder / "cache", image_size=4, rows=range(20), progress=False)
+    cache_nsd_stimuli(folder / "nsd", folder / "cache", image_size=4, rows=range(20), progress=False)
 
 
 def cache(folder):

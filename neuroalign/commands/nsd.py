@@ -177,12 +177,12 @@ def _extract(args: argparse.Namespace, console: Console) -> None:
 def _stimuli(args: argparse.Namespace, console: Console) -> None:
     import numpy as np
 
-    from neuroalign.data import cache_stimuli
+    from neuroalign.data import cache_nsd_stimuli
     from neuroalign.files import check_output_folder
 
     check_output_folder(args.out)
     rows = None if args.responses is None else np.unique(_load(args.responses).stimulus)
-    cache = cache_stimuli(
+    cache = cache_nsd_stimuli(
         args.root, args.out, image_size=args.image_size, rows=rows, workers=args.workers, **_access(args)
     )
     console.print(f"{args.out} holds {len(cache)} images of {cache.shape[1]}x{cache.shape[2]}", soft_wrap=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
-from neuroalign.config.classes import REGISTERED, DescriptionError, check_arguments, check_names, find_class
+from neuroalign.config.classes import DescriptionError, check_arguments, check_names, find_class, registered
 from neuroalign.config.descriptions import PLAIN, is_description
 
 _LONGEST = 500  # characters of a reason in a message
@@ -75,7 +75,7 @@ def _made(value: Any, makers: Mapping[str, Callable[..., Any]]) -> Any:
     path = value["class_path"]
     arguments = {k: _made(v, makers) for k, v in (value.get("init_args") or {}).items()}
     # Of a class of their own users know what it does with a file.
-    token = _building.set(None if path in REGISTERED else path)
+    token = _building.set(None if registered(path) is not None else path)
     try:
         return makers[path](**arguments)
     except (DescriptionError, ImportError):

@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from neuroalign.config.described import REGISTERED, Described
+
 MAX_DEPTH = 100
 """Levels of a description; those that are saved have some ten."""
 
@@ -16,11 +18,13 @@ MAX_VALUES = 2_000_000
 """Values in a description, those of its lists and dicts included."""
 
 ROOMS = ("guidance", "losses", "models", "perturbations", "tasks")
-CONSTRUCTORS = {"neuroalign.losses.categories.CategoryManifolds": ("zeros",)}
-"""Classmethods that a description may call: those that only construct."""
 
-REGISTERED: dict[str, type] = {}
-"""Users' own classes by the name that descriptions know them by; filled by :func:`neuroalign.config.register`."""
+FORMER = {
+    "neuroalign.Square": "neuroalign.perturbations.SquareAttack",
+    "neuroalign.perturbations.Square": "neuroalign.perturbations.SquareAttack",
+    "neuroalign.perturbations.attacks.square.Square": "neuroalign.perturbations.SquareAttack",
+}
+"""What classes are called now that files made before name otherwise."""
 
 _PUBLIC = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*", re.ASCII)
 _SCALARS = (str, int, float, type(None))
@@ -30,10 +34,6 @@ _TRAINERS = ("lightning", "pytorch_lightning", "lightning_fabric")
 
 class DescriptionError(ValueError):
     """A description names what none may name, or doesn't fit what it names."""
-
-
-class Describable:
-    """A class that descriptions may name though it is neither an ``nn.Module`` nor a perturbation."""
 
 
 def check_names(value: Any) -> list[tuple[str, tuple[str, ...]]]:
@@ -76,7 +76,7 @@ def _parts(description: Mapping[Any, Any]) -> tuple[str, Mapping[str, Any]]:
     path, arguments = description["class_path"], description.get("init_args")
     if not isinstance(path, str):
         raise DescriptionError(f"class_path must be a string; got {type(path).__name__}")
-    if path not in REGISTERED:
+    if registered(path) is None:
         _check_path(path)
     more = [str(k)[:40] for k in description if k not in ("class_path", "init_args")]
     if more:
@@ -88,7 +88,7 @@ def _parts(description: Mapping[Any, Any]) -> tuple[str, Mapping[str, Any]]:
 
 def _check_path(path: str) -> None:
     shown = path if len(path) <= 80 else path[:77] + "..."
-    parts = path.split(".")
+    parts = FORMER.get(path, path).split(".")
     if parts[0] != "neuroalign":
         raise DescriptionError(
             f"{shown!r} is no class of neuroalign's, and not registered in this process: if it is yours, import it and call "
@@ -117,8 +117,10 @@ def find_class(path: str) -> Callable[..., Any]:
         >>> find_class("neuroalign.losses.MMCRLoss").__name__
         'MMCRLoss'
     """
-    if path in REGISTERED:
-        return REGISTERED[path]
+    own = registered(path)
+    if own is not None:
+        return own
+    path = FORMER.get(path, path)
     *within, name = path.split(".")
     method = None
     module = _module(within)
@@ -131,9 +133,18 @@ def find_class(path: str) -> Callable[..., Any]:
         raise DescriptionError(refused)
     if method is None:
         return found
-    if method not in CONSTRUCTORS.get(f"{found.__module__}.{found.__qualname__}", ()):
+    if method != getattr(found, "_rebuilt_by", None):
         raise DescriptionError(refused)
     return getattr(found, method)
+
+
+def registered(path: str) -> Callable[..., Any] | None:
+    """The registered class of a name, or that classmethod of one which rebuilds its objects; None if there is none."""
+    if path in REGISTERED:
+        return REGISTERED[path]
+    owner, _, method = path.rpartition(".")
+    rebuilt_by = getattr(REGISTERED.get(owner), "_rebuilt_by", None)
+    return getattr(REGISTERED[owner], method) if rebuilt_by is not None and method == rebuilt_by else None
 
 
 def _module(parts: list[str]) -> Any:
@@ -159,10 +170,7 @@ def _is_kind(found: type) -> bool:
 
     if inspect.isabstract(found) or any(base.__module__.split(".")[0] in _TRAINERS for base in found.__mro__):
         return False
-    if issubclass(found, (nn.Module, Describable)):
-        return True
-    is_called = any("__call__" in vars(base) for base in found.__mro__)  # as a perturbation is
-    return found.__module__.startswith("neuroalign.perturbations.") and is_called
+    return issubclass(found, (nn.Module, Described))
 
 
 def check_arguments(maker: Callable[..., Any], path: str, names: Iterable[str]) -> None:

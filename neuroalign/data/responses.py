@@ -250,7 +250,7 @@ class Responses:
         return self._divide(self.shared, "are shared images")
 
     def split(self, test: Sequence[int] | np.ndarray) -> tuple[Responses, Responses]:
-        """The rest, and the rows of the given stimuli, such as :func:`neuroalign.data.read_split` names them.
+        """The rest, and the rows of the given stimuli, such as :func:`neuroalign.data.read_nsd_split` names them.
 
         They are numbers, or names of ``info["stimulus_id"]``.
 

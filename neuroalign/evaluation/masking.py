@@ -20,7 +20,7 @@ from neuroalign.functional.norms import Norm
 from neuroalign.perturbations.attacks.base import Classifier
 from neuroalign.perturbations.attacks.budget import per_sample
 from neuroalign.perturbations.attacks.gradient import FGSM, PGD
-from neuroalign.perturbations.attacks.square import Square
+from neuroalign.perturbations.attacks.square import SquareAttack
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
 
@@ -206,7 +206,7 @@ def _checks(
     # What resists all gradient attacks: an image on which the first of them had not converged is no sign of masking.
     left = left[~more]
     single = share(falling(left, FGSM(norm, loss="ce")))
-    black = share(falling(left, Square(norm, num_queries=num_queries, seed=seed)))
+    black = share(falling(left, SquareAttack(norm, num_queries=num_queries, seed=seed)))
 
     flat = torch.zeros(n, dtype=torch.bool, device=images.device)
     for objective in (cross_entropy, margin):  # saturated logits lose the first, clipped ones the second

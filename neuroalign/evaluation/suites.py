@@ -28,7 +28,7 @@ from neuroalign.perturbations import (
     ImageTransform,
     LowPass,
     RotationTranslation,
-    Square,
+    SquareAttack,
 )
 
 SuiteName = Literal["fast", "standard", "paper"]
@@ -158,7 +158,7 @@ def robustness_suite(name: SuiteName, image_shape: Sequence[int], *, seed: int =
     more: list[tuple[Attack, tuple[float, ...]]] = [
         (FGSM("linf"), linf), (FGSM("l2"), l2),
         (APGD("linf", steps=50, loss="margin", seed=seed), linf),
-        (Square("linf", num_queries=1000, seed=seed), linf[3:]),
+        (SquareAttack("linf", num_queries=1000, seed=seed), linf[3:]),
         (AutoAttack("linf", seed=seed), (middle,)),
         (DeepFool(), l2), (FMN("l2"), l2), (CarliniWagner(steps=200), l2),
     ]  # fmt: skip

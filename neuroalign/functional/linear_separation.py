@@ -11,10 +11,12 @@ from torch import Tensor
 
 from neuroalign.functional.checks import check_features, check_finite
 from neuroalign.functional.manifold_input import result_dtype, stack_manifolds
+from neuroalign.moved import former_keywords
 
 
+@former_keywords(penalty="C")
 def linear_separability(
-    features: Tensor, labels: Tensor, *, num_folds: int = 5, penalty: float = 1.0, seed: int = 0
+    features: Tensor, labels: Tensor, *, num_folds: int = 5, C: float = 1.0, seed: int = 0
 ) -> Tensor:
     """Cross-validated accuracy of a linear support vector machine, averaged over folds.
 
@@ -25,7 +27,7 @@ def linear_separability(
         features: (stimulus, feature).
         labels: (stimulus,), integers.
         num_folds: Stratified folds.
-        penalty: C of scikit-learn's ``LinearSVC``: larger fits the training points more closely.
+        C: Of scikit-learn's ``LinearSVC``: larger fits the training points more closely.
         seed: Of the folds.
 
     Returns:
@@ -68,7 +70,7 @@ def linear_separability(
     folds = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # an unconverged hyperplane is scored as it stands
-        machine = LinearSVC(C=penalty, dual="auto", random_state=seed, max_iter=5000)
+        machine = LinearSVC(C=C, dual="auto", random_state=seed, max_iter=5000)
         scores = cross_val_score(machine, x.cpu().numpy(), labels.cpu().numpy(), cv=folds)
     return torch.tensor(float(scores.mean()), dtype=result_dtype(features))
 

@@ -26,10 +26,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe
+from neuroalign.config import build
 from neuroalign.functional.checks import check_labels
 from neuroalign.functional.classes import class_centers
-from neuroalign.guidance.responses import MeasuredGuidance, TargetGuidance, class_labels
+from neuroalign.guidance.responses import MeasuredGuidance, TargetGuidance, class_labels, describable_loss
 from neuroalign.types import Batch
 
 
@@ -127,13 +127,10 @@ class ShuffledGuidance(TargetGuidance):
             else:
                 assert labels is not None
                 self.partner = _permute_within(labels, seed)
-        self.config = describe(
-            "neuroalign.guidance.ShuffledGuidance",
-            guidance=guidance,
-            seed=seed,
-            within_class=within_class,
-            images=images,  # a tensor can't be described: after loading, give such a control again
-        )
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        arguments.pop("labels")  # they go with images, which have no description: such a control must be given again
+        return {**arguments, "guidance": self.guidance}
 
     @property
     def heads_guided(self) -> tuple[str, ...] | None:
@@ -205,13 +202,9 @@ class LabelOnlyGuidance(TargetGuidance):
         self.heads = tuple(num_outputs)
         for i, width in enumerate(num_outputs.values()):
             self.register_buffer(f"prototypes{i}", torch.randn(num_classes, width, generator=generator))
-        self.config = describe(
-            "neuroalign.guidance.LabelOnlyGuidance",
-            num_classes=num_classes,
-            num_outputs=dict(num_outputs),
-            seed=seed,
-            loss=self.loss,
-        )
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {**arguments, "loss": describable_loss(self.loss)}
 
     @classmethod
     @torch.no_grad()

@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe
+from neuroalign.config import Described, build
 from neuroalign.guidance.responses import check_heads, class_labels
 from neuroalign.losses import CategoryManifolds, ManifoldGuidanceLoss
 from neuroalign.losses.manifold import Deviations
 from neuroalign.types import Batch
 
 
-class ManifoldGuidance(nn.Module):
+class ManifoldGuidance(Described, nn.Module):
     """Pull each head's outputs into a region's category manifolds.
 
     Called as ``guidance(preds, batch)``; returns the terms, times their weights, as ``<head>/<term>``.
@@ -66,7 +66,9 @@ class ManifoldGuidance(nn.Module):
                 )
             losses[head] = value
         self.losses = nn.ModuleDict(losses)
-        self.config = describe("neuroalign.guidance.ManifoldGuidance", manifolds=dict(self.losses.items()))
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {"manifolds": dict(self.losses.items())}
 
     def _by_head(self) -> Iterable[tuple[str, Any]]:
         """Heads and their losses: anything with ``weights`` and ``terms``."""

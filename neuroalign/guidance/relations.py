@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import build
+from neuroalign.config import Described, build
 from neuroalign.functional.identities import NAMES_REMEDY, as_identities, find_rows
 from neuroalign.guidance.responses import check_heads
 from neuroalign.losses import OddOneOutLoss, RDMAlignmentLoss
@@ -26,7 +26,7 @@ def _stimuli(batch: Batch) -> Tensor:
     return stimulus
 
 
-class RDMGuidance(nn.Module):
+class RDMGuidance(Described, nn.Module):
     """Match the dissimilarities of a region, for cases in which nothing else is known about the region.
 
     Called as ``guidance(preds, batch)``; reads the batch's ``stimulus``, returns the terms as ``<head>/rsa``. An image whose
@@ -55,7 +55,6 @@ class RDMGuidance(nn.Module):
         made = {h: r if isinstance(r, nn.Module) else RDMAlignmentLoss(r, **options) for h, r in rdms.items()}
         self.losses = nn.ModuleDict(made)
         self.last_valid: dict[str, Tensor] = {}
-        self.config = None  # an RDM is not a plain value
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -75,7 +74,7 @@ class RDMGuidance(nn.Module):
         return self.losses[head]
 
 
-class OddOneOutGuidance(nn.Module):
+class OddOneOutGuidance(Described, nn.Module):
     """Make people's odd-one-out choices likely under the similarities of a head's outputs.
 
     Called as ``guidance(preds, batch)``; of all triplets it takes those whose three objects are in the batch (of this
@@ -109,7 +108,9 @@ class OddOneOutGuidance(nn.Module):
         self.register_buffer("triplets", triplets.long())
         self.loss = OddOneOutLoss() if loss is None else build(loss, nn.Module)
         self.last_valid: dict[str, Tensor] = {}
-        self.config = None  # triplets are not a plain value
+
+    def _described(self, arguments: dict[str, Any]) -> None:
+        return None  # triplets are data
 
     @property
     def terms(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe, is_description
+from neuroalign.config import Described, build, is_description
 from neuroalign.losses import NeuralAlignmentLoss
 from neuroalign.models import Frozen, NeuralPredictor
 from neuroalign.types import Batch, check_images, unknown
@@ -62,7 +62,7 @@ def _name(loss: nn.Module) -> str:
     return getattr(loss, "name", type(loss).__name__)
 
 
-class TargetGuidance(nn.Module, ABC):
+class TargetGuidance(Described, nn.Module, ABC):
     """Base class of guidance toward target responses: subclasses return the targets from :meth:`targets`.
 
     Called as ``guidance(preds, batch)`` with the network's responses by head and the batch; returns the loss terms by
@@ -142,7 +142,8 @@ class TargetGuidance(nn.Module, ABC):
         return None if heads is None else tuple(f"{head}/{_name(self.loss_of(head))}" for head in heads)
 
 
-def _describable(loss: nn.Module) -> nn.Module | dict[str, nn.Module]:
+def describable_loss(loss: nn.Module) -> nn.Module | dict[str, nn.Module]:
+    """A guidance's losses as they are given: one, or one for each head."""
     return dict(loss.items()) if isinstance(loss, nn.ModuleDict) else loss
 
 
@@ -195,11 +196,9 @@ class PredictedGuidance(TargetGuidance):
             loaded[head] = predictor if isinstance(predictor, Frozen) else Frozen(predictor)
         self.predictors = nn.ModuleDict(loaded)
         self.checks_images = True
-        self.config = describe(
-            "neuroalign.guidance.PredictedGuidance",
-            predictors=dict(self.predictors.items()),
-            loss=_describable(self.loss),
-        )
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {"predictors": dict(self.predictors.items()), "loss": describable_loss(self.loss)}
 
     @property
     def heads_guided(self) -> tuple[str, ...]:
@@ -264,12 +263,10 @@ class MeasuredGuidance(TargetGuidance):
         for head in self.subjects:
             if head not in self.columns:
                 raise ValueError(unknown("head of a subject", head, self.columns))
-        self.config = describe(
-            "neuroalign.guidance.MeasuredGuidance",
-            heads=heads if isinstance(heads, str) else self.columns,
-            loss=_describable(self.loss),
-            subjects=self.subjects or None,
-        )
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        heads = arguments["heads"] if isinstance(arguments["heads"], str) else self.columns
+        return {"heads": heads, "loss": describable_loss(self.loss), "subjects": self.subjects or None}
 
     @property
     def heads_guided(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe, is_description
+from neuroalign.config import Described, build, is_description
 from neuroalign.types import Batch, unknown
 
 _LARGEST_LOG_VARIANCE = 4.0
@@ -53,7 +53,7 @@ class Ramp:
         return float(self.start + (self.end - self.start) * share)
 
 
-class WeightedGuidance(nn.Module):
+class WeightedGuidance(Described, nn.Module):
     r"""Several guidances together, with one weight per term.
 
     Called as ``guidance(preds, batch)``; returns the weighted terms by name, to be summed. A term's weight is that of the
@@ -131,13 +131,9 @@ class WeightedGuidance(nn.Module):
             raise ValueError(f"weights must be by term name, or 'learned'; got {weights!r}")
         else:
             self.weights = {pattern: self._weight(pattern, value) for pattern, value in (weights or {}).items()}
-        self.config = describe(
-            "neuroalign.guidance.WeightedGuidance",
-            guidances=list(self.guidances),
-            weights=weights,
-            terms=None if terms is None else list(terms),
-            weigh_task=self.weigh_task,
-        )
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {**arguments, "guidances": list(self.guidances)}
 
     @staticmethod
     def _weight(pattern: str, value: Any) -> float | Ramp:

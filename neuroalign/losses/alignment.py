@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import describe
+from neuroalign.config import Described
 from neuroalign.functional.checks import (
     all_finite,
     check_ceiling,
@@ -70,7 +70,7 @@ def _flag(valid: bool | Tensor, like: Tensor) -> Tensor:
     return valid.detach() if isinstance(valid, Tensor) else like.new_full((), valid, dtype=torch.bool)
 
 
-class NeuralAlignmentLoss(nn.Module):
+class NeuralAlignmentLoss(Described, nn.Module):
     r"""Misalignment between predicted and target responses, a scalar to minimise.
 
     ===================  ==============================================================  ==============================
@@ -216,14 +216,9 @@ class NeuralAlignmentLoss(nn.Module):
                     "named `weight` (stimulus, voxel), or leave noise_ceiling out"
                 )
         self.register_buffer("noise_ceiling", noise_ceiling)
-        plain = noise_ceiling is None and isinstance(measure, str)
-        self.config = describe(
-            "neuroalign.losses.NeuralAlignmentLoss",
-            measure=measure if plain else object(),
-            voxel_reduction=voxel_reduction,
-            distributed=distributed,
-            **options,
-        )
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        return None if arguments.pop("noise_ceiling") is not None else arguments
 
     def _trait(self, name: str) -> Any:
         """What the measure says of itself with its options, or what was said when it was registered."""

@@ -9,7 +9,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from neuroalign.config import describe
 from neuroalign.functional.checks import check_choice
 from neuroalign.functional.classes import class_centers, group_by_class
 from neuroalign.functional.cone import cone_projection, fills_span
@@ -105,17 +104,6 @@ class CapacityLoss(LabelledLoss):
         self.form, self.num_samples, self.kappa, self.seed, self.resample = form, num_samples, kappa, seed, resample
         self._warned, self._expects_separable = False, True
         self.register_buffer("calls", torch.zeros((), dtype=torch.long))
-        self.config = describe(
-            "neuroalign.losses.CapacityLoss",
-            form=form,
-            num_samples=num_samples,
-            kappa=kappa,
-            capacity_weight=capacity_weight,
-            center_correlation_weight=center_correlation_weight,
-            seed=seed,
-            resample=resample,
-            distributed=distributed,
-        )
 
     def _generator(self) -> torch.Generator:
         draw = 0

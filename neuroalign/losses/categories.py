@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from neuroalign.checksums import damaged, load_tensors, stamp_tensors
-from neuroalign.config import describe, refuse_if_described
+from neuroalign.config import Described, refuse_if_described
 from neuroalign.files import whole
 from neuroalign.functional.checks import check_devices, check_features, check_labels
 from neuroalign.functional.classes import class_centers
@@ -17,7 +18,7 @@ from neuroalign.functional.variation import power_of_two
 from neuroalign.losses.kernel import RandomFourierFeatures
 
 
-class CategoryManifolds(nn.Module):
+class CategoryManifolds(Described, nn.Module):
     r"""Centre, radius and principal directions of every category in a space of responses.
 
     For class c with members :math:`x_i`: centre :math:`\mu_c`, radius :math:`R_c = \sqrt{\mathrm{mean}|x_i-\mu_c|^2}`,
@@ -47,6 +48,7 @@ class CategoryManifolds(nn.Module):
     padded_bases: Tensor
 
     feature_map: RandomFourierFeatures | None
+    _rebuilt_by = "zeros"  # the state dict holds the values
 
     def __init__(
         self,
@@ -71,12 +73,10 @@ class CategoryManifolds(nn.Module):
         self.register_buffer("radii", radii.detach())
         self.register_buffer("padded_bases", padded_bases.detach())
         self.register_buffer("ranks", ranks.detach().long())
-        self.config = describe(
-            "neuroalign.losses.CategoryManifolds.zeros",
-            num_features=num_features,
-            ranks=self.ranks.tolist(),
-            feature_map=feature_map,
-        )
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        ranks, feature_map = self.ranks.tolist(), self.feature_map
+        return {"num_features": self.num_features, "ranks": ranks, "feature_map": feature_map}
 
     @classmethod
     def from_features(

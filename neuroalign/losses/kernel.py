@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import describe
+from neuroalign.config import Described
 
 
-class RandomFourierFeatures(nn.Module):
+class RandomFourierFeatures(Described, nn.Module):
     r"""Map to a space whose inner products approximate a Gaussian kernel.
 
     .. math:: \phi(x) = \sqrt{2/M}\,\big(\cos Wx, \sin Wx\big), \qquad
@@ -52,13 +52,6 @@ class RandomFourierFeatures(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         weight = torch.randn(num_components // 2, num_inputs, generator=generator, dtype=torch.float64) / bandwidth
         self.register_buffer("weight", weight.float())
-        self.config = describe(
-            "neuroalign.losses.RandomFourierFeatures",
-            num_inputs=num_inputs,
-            num_components=num_components,
-            bandwidth=bandwidth,
-            seed=seed,
-        )
 
     @classmethod
     def from_features(cls, features: Tensor, num_components: int = 512, *, seed: int = 0) -> RandomFourierFeatures:

@@ -7,11 +7,12 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from neuroalign.config import Described
 from neuroalign.functional.checks import check_devices, check_features, check_labels
 from neuroalign.functional.distributed import gather_batch, world_size
 
 
-class LabelledLoss(nn.Module, ABC):
+class LabelledLoss(Described, nn.Module, ABC):
     """What the losses over labelled embeddings share: the checks, float32, the global batch, the weighted sum of terms."""
 
     def __init__(self, num_features: int | None, num_classes: int | None, distributed: bool, **weights: float) -> None:

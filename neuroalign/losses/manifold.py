@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from neuroalign.config import build, describe
+from neuroalign.config import build
 from neuroalign.functional.classes import class_centers, group_by_class
 from neuroalign.functional.nuclear_norms import nuclear_norms
 from neuroalign.functional.variation import power_of_two, unit_range
@@ -97,14 +97,9 @@ class ManifoldGuidanceLoss(LabelledLoss):
             raise ValueError(unknown("deviations_from", deviations_from, get_args(Deviations)))
         self.manifolds, self.deviations_from = known, deviations_from
         self._reach_checked = known.feature_map is None
-        self.config = describe(
-            "neuroalign.losses.ManifoldGuidanceLoss",
-            manifolds=manifolds,
-            radius_weight=radius_weight,
-            subspace_weight=subspace_weight,
-            deviations_from=deviations_from,
-            distributed=distributed,
-        )
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {**arguments, "manifolds": self.manifolds}
 
     def _terms(self, z: Tensor, labels: Tensor) -> dict[str, Tensor]:
         m, num_classes = self.manifolds, self.manifolds.num_classes
@@ -226,14 +221,9 @@ class NonNeuralManifoldLoss(LabelledLoss):
             )
         super().__init__(None, None, distributed, radius=float(radius_weight), nuclear=float(nuclear_weight))
         self.radius, self.normalized = float(radius), bool(normalized)
-        self.config = describe(
-            "neuroalign.losses.NonNeuralManifoldLoss",
-            radius=self.radius,
-            radius_weight=radius_weight,
-            nuclear_weight=nuclear_weight,
-            normalized=self.normalized,
-            distributed=distributed,
-        )
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {**arguments, "radius": self.radius}
 
     def _terms(self, z: Tensor, labels: Tensor) -> dict[str, Tensor]:
         present, labels = labels.unique(return_inverse=True)

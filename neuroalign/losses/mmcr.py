@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neuroalign.config import describe
 from neuroalign.functional.classes import class_centers, group_by_class
 from neuroalign.functional.distributed import gather_batch, world_size
 from neuroalign.functional.nuclear_norms import nuclear_norms
@@ -45,12 +44,6 @@ class MMCRLoss(LabelledLoss):
 
     def __init__(self, *, centroid_weight: float = 1.0, local_weight: float = 0.0, distributed: bool = True) -> None:
         super().__init__(None, None, distributed, centroid=float(centroid_weight), local=float(local_weight))
-        self.config = describe(
-            "neuroalign.losses.MMCRLoss",
-            centroid_weight=centroid_weight,
-            local_weight=local_weight,
-            distributed=distributed,
-        )
 
     def forward(self, embedding: Tensor, labels: Tensor | None = None) -> Tensor:
         """The weighted sum of the terms."""

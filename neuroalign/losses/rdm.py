@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from neuroalign.config import Described
 from neuroalign.functional.checks import check_devices, has_nan, widen
 from neuroalign.functional.dissimilarity import Dissimilarity, dissimilarities, rdm_vectors, square_rdm
 from neuroalign.functional.distributed import gather_batch, world_size
@@ -16,7 +17,7 @@ from neuroalign.functional.repeats import check_identities, count_stimuli, group
 from neuroalign.losses.set_measures import check_differentiable
 
 
-class RDMAlignmentLoss(nn.Module):
+class RDMAlignmentLoss(Described, nn.Module):
     """1 - the similarity of the batch's RDM to that part of a given RDM which belongs to its stimuli.
 
     For targets of which only the dissimilarities are known. RDMs of several subjects are averaged after each was
@@ -92,7 +93,6 @@ class RDMAlignmentLoss(nn.Module):
         self.dissimilarity, self.comparison, self.temperature = dissimilarity, comparison, temperature
         self.distributed = distributed
         self.last_valid: Tensor | None = None
-        self.config = None  # an RDM is no plain value
 
     @property
     def name(self) -> str:

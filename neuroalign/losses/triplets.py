@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import describe
+from neuroalign.config import Described
 from neuroalign.functional.distributed import reduce_sum, world_size
 from neuroalign.functional.triplets import Similarity, check_triplets, default_temperature, odd_one_out_nll
 
 
-class OddOneOutLoss(nn.Module):
+class OddOneOutLoss(Described, nn.Module):
     r"""Negative log probability of people's odd-one-out choices under the similarities of embeddings.
 
     Of three objects people said which does not belong. The pair that is left is chosen with a probability proportional to
@@ -57,12 +59,9 @@ class OddOneOutLoss(nn.Module):
             raise ValueError(f"temperature must be positive; got {temperature}")
         self.similarity, self.temperature, self.distributed = similarity, float(temperature), distributed
         self.last_valid: Tensor | None = None
-        self.config = describe(
-            "neuroalign.losses.OddOneOutLoss",
-            similarity=similarity,
-            temperature=self.temperature,
-            distributed=distributed,
-        )
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {**arguments, "temperature": self.temperature}
 
     @property
     def name(self) -> str:

@@ -10,10 +10,11 @@ from neuroalign.metrics.similarity import (
     CKA,
     RSA,
     AlignmentMetric,
-    Procrustes,
+    ProcrustesSimilarity,
     RidgePredictivity,
     SoftMatching,
 )
+from neuroalign.moved import former_names
 
 __all__ = [
     "CCA",
@@ -23,7 +24,7 @@ __all__ = [
     "ManifoldGeometry",
     "NoiseNormalizedCorrelation",
     "OddOneOutAccuracy",
-    "Procrustes",
+    "ProcrustesSimilarity",
     "RDMSimilarity",
     "RidgePredictivity",
     "RobustAccuracy",
@@ -31,3 +32,5 @@ __all__ = [
     "SoftMatching",
     "VoxelCorrelation",
 ]
+
+__getattr__ = former_names(__name__, {}, {"Procrustes": "neuroalign.metrics.ProcrustesSimilarity"})

@@ -9,6 +9,7 @@ from torch import Tensor
 from neuroalign.functional.checks import check_devices, check_labels
 from neuroalign.metrics.base import check_tensors
 from neuroalign.metrics.stimuli import StimulusMetric
+from neuroalign.moved import former_keywords
 
 
 class RobustAccuracy(StimulusMetric):
@@ -18,7 +19,7 @@ class RobustAccuracy(StimulusMetric):
         **kwargs: Of ``torchmetrics.Metric``.
 
     Shapes:
-        update(logits (stimulus, class), labels (stimulus,), index (stimulus,)) -> scalar in [0, 1].
+        update(logits (stimulus, class), target (stimulus,), index (stimulus,)) -> scalar in [0, 1].
 
     An image without an ``index`` is an image of its own. An image that comes twice under one index, as distributed samplers
     make it, counts once. The attribute ``num_images`` says how many the last value is of.
@@ -44,25 +45,26 @@ class RobustAccuracy(StimulusMetric):
         super().__init__(**kwargs)
         self.num_images = 0
 
-    def update(self, preds: Tensor, labels: Tensor, index: Tensor | None = None) -> None:
+    @former_keywords(labels="target")
+    def update(self, preds: Tensor, target: Tensor, index: Tensor | None = None) -> None:
         """Add a batch of logits on perturbed images, (stimulus, class), or of predicted classes, (stimulus,)."""
-        check_tensors(preds=preds, labels=labels)
-        check_devices(preds=preds, labels=labels)
-        if preds.ndim not in (1, 2) or labels.ndim != 1:
+        check_tensors(preds=preds, target=target)
+        check_devices(preds=preds, target=target)
+        if preds.ndim not in (1, 2) or target.ndim != 1:
             raise ValueError(
-                f"preds must be logits (stimulus, class) or classes (stimulus,), and labels (stimulus,); got "
-                f"{tuple(preds.shape)} and {tuple(labels.shape)}"
+                f"preds must be logits (stimulus, class) or classes (stimulus,), and target (stimulus,); got "
+                f"{tuple(preds.shape)} and {tuple(target.shape)}"
             )
-        if len(preds) != len(labels):
-            raise ValueError(f"{len(preds)} rows of logits but {len(labels)} labels")
+        if len(preds) != len(target):
+            raise ValueError(f"{len(preds)} rows of logits but {len(target)} labels")
         if preds.ndim == 1 and preds.is_floating_point():
             raise TypeError("preds (stimulus,) are predicted classes, integers; logits are (stimulus, class)")
         if preds.ndim == 2:
-            check_labels(labels, preds.shape[1])
+            check_labels(target, preds.shape[1])
         if preds.ndim == 1:
-            right = preds == labels
+            right = preds == target
         else:  # NaN logits argmax to something; a network that says nothing is not right
-            right = (preds.argmax(1) == labels) & ~preds.isnan().any(1)
+            right = (preds.argmax(1) == target) & ~preds.isnan().any(1)
         self.add(index, correct=right.long())
 
     def compute(self) -> Tensor:

@@ -217,7 +217,7 @@ class RSA(_WeightedMetric):
         )
 
 
-class Procrustes(_WeightedMetric):
+class ProcrustesSimilarity(_WeightedMetric):
     """Procrustes similarity, or the angular shape distance, over a data set; see :func:`neuroalign.functional.procrustes`.
 
     Args:
@@ -229,7 +229,7 @@ class Procrustes(_WeightedMetric):
         ValueError: If alpha is outside [0, 1].
 
     Example:
-        >>> metric = Procrustes()
+        >>> metric = ProcrustesSimilarity()
         >>> x = torch.randn(20, 5)
         >>> metric.update(x, 2 * x.flip(1) + 1)
         >>> metric.compute().round(decimals=4)

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe
+from neuroalign.config import Described, build
 from neuroalign.models.builders import build_backbone, size_advice
 from neuroalign.models.normalization import IMAGENET_MEAN as IMAGENET_MEAN
 from neuroalign.models.normalization import IMAGENET_STD as IMAGENET_STD
@@ -21,7 +21,7 @@ SMALL_IMAGE = 64
 """Largest height and width at which a ResNet gets its CIFAR stem: a 7x7 stride-2 stem leaves too little of a small image."""
 
 
-class Trunk(nn.Module):
+class Trunk(Described, nn.Module):
     """A backbone behind its normalisation; returns its features and, in the same pass, the outputs of tapped layers.
 
     A captured output is copied at once, because an in-place ReLU would overwrite it. If a layer runs several times in one
@@ -76,7 +76,7 @@ class Trunk(nn.Module):
         for value in (mean, std):
             if isinstance(value, str) and value != "auto":
                 raise ValueError(f"mean and std must be one value per channel, None or 'auto'; got {value!r}")
-        given, name = backbone, backbone if isinstance(backbone, str) else None
+        name = backbone if isinstance(backbone, str) else None
         if isinstance(backbone, str):
             small = max(image_shape[1:]) <= SMALL_IMAGE
             module: nn.Module = build_backbone(backbone, weights=weights, small_images=small, options=options)
@@ -86,16 +86,6 @@ class Trunk(nn.Module):
             module = build(backbone, nn.Module)
         own = own_normalization(module, None if name is None or name.startswith("timm:") else name, weights)
         self.mean, self.std = (o if isinstance(v, str) else v for v, o in zip((mean, std), own))
-        self.config = describe(
-            "neuroalign.models.Trunk",
-            backbone=given,
-            layers=list(layers),
-            image_shape=list(image_shape),
-            mean=self.mean,
-            std=self.std,
-            weights=None,  # the state dict holds them
-            options=options,
-        )
         if self.mean is not None and len(self.mean) not in (1, image_shape[0]):
             raise ValueError(
                 f"images have {image_shape[0]} channels by image_shape {tuple(image_shape)}, the normalisation has "
@@ -110,6 +100,9 @@ class Trunk(nn.Module):
         for layer in self.layers:
             check_layer(module, layer).register_forward_hook(partial(self._capture, layer))
         self.num_features, self.layer_shapes = self._dry_run()
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {**arguments, "mean": self.mean, "std": self.std, "weights": None}  # the state dict holds the weights
 
     def _capture(self, layer: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
         if self._captured is not None:

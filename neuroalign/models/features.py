@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from neuroalign.config import describe
+from neuroalign.config import Described
 from neuroalign.functional.gabor import gabor_energy, gabor_filters
 
 _OPPONENT = ((1 / 3, 1 / 3, 1 / 3), (0.5, -0.5, 0.0), (0.25, 0.25, -0.5))  # luminance, red-green, blue-yellow
 
 
-class VisualFeatures(nn.Module):
+class VisualFeatures(Described, nn.Module):
     """Gabor energy at several scales, energy of its texture, and opponent colour: a linear basis for V1 to V4.
 
     Nothing here is learned. Images of any size are resized to ``image_size`` first, so that the filters see images of
@@ -66,17 +67,11 @@ class VisualFeatures(nn.Module):
             self.register_buffer(f"filters{i}", filters, persistent=False)
         self.register_buffer("texture_filters", gabor_filters(7, 3.0, num_orientations), persistent=False)
         self.register_buffer("opponent", torch.tensor(_OPPONENT), persistent=False)
-        self.config = describe(
-            "neuroalign.models.VisualFeatures",
-            image_size=image_size,
-            wavelengths=list(self.wavelengths),
-            num_orientations=num_orientations,
-            grid=grid,
-            second_order=second_order,
-            color=color,
-        )
         with torch.no_grad():
             self.num_features = self(torch.full((1, 3, image_size, image_size), 0.5)).shape[1]
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {**arguments, "wavelengths": self.wavelengths}
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (stimulus, feature)."""

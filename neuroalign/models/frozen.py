@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe
+from neuroalign.config import Described, build
 from neuroalign.functional.checks import check_infinite
 from neuroalign.functional.variation import extremes, is_constant
 from neuroalign.types import check_images
@@ -17,7 +17,7 @@ from neuroalign.types import check_images
 FITTED_ON_PIXELS = "If they were normalised: a predictor takes pixels, so fit it on images * std + mean."
 
 
-class Frozen(nn.Module):
+class Frozen(Described, nn.Module):
     """A module that doesn't change: it stays in eval mode under any ``train()``, gets no gradients and keeps its buffers.
 
     ``requires_grad = False`` alone doesn't do that: after ``train()`` of a surrounding module, BatchNorm's running
@@ -35,9 +35,11 @@ class Frozen(nn.Module):
     def __init__(self, module: nn.Module | dict[str, Any]) -> None:
         super().__init__()
         self.module: nn.Module = build(module, nn.Module)
-        self.config = describe("neuroalign.models.Frozen", module=self.module)
         self.module.requires_grad_(False)
         self.train(False)
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {"module": self.module}
 
     def train(self, mode: bool = True) -> Frozen:
         """Stay in eval mode, whatever ``mode`` is."""
@@ -51,7 +53,7 @@ class Frozen(nn.Module):
             return self.module(*args, **kwargs)
 
 
-class StandardizedPredictor(nn.Module):
+class StandardizedPredictor(Described, nn.Module):
     """A predictor whose outputs are z-scored per voxel with statistics of given images.
 
     Puts treatment and controls on one scale: the raw outputs of an untrained predictor hardly vary between images, so
@@ -82,9 +84,9 @@ class StandardizedPredictor(nn.Module):
         self.num_voxels = num_voxels
         self.register_buffer("mean", torch.zeros(num_voxels))
         self.register_buffer("std", torch.ones(num_voxels))
-        self.config = describe(
-            "neuroalign.models.StandardizedPredictor", predictor=self.predictor, num_voxels=num_voxels
-        )
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {"predictor": self.predictor, "num_voxels": self.num_voxels}
 
     @torch.no_grad()
     def fit(self, images: Tensor | Iterable[Tensor], batch_size: int = 256) -> StandardizedPredictor:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from neuroalign.config import Described
 from neuroalign.functional.checks import check_choice
 from neuroalign.models.readouts import (
     AttentionPool,
@@ -26,7 +27,7 @@ HeadBuilder = Callable[[Sequence[int], "int | None"], nn.Module]
 """Function from the shape of a layer's output (without the stimulus axis) and a number of outputs to a head."""
 
 
-class FullLinear(nn.Module):
+class FullLinear(Described, nn.Module):
     """A linear map of all features of a layer at all positions, each with its own weight.
 
     Args:
@@ -48,7 +49,7 @@ class FullLinear(nn.Module):
         return self.linear(features.flatten(1))
 
 
-class PooledLinear(nn.Module):
+class PooledLinear(Described, nn.Module):
     """Adaptive average pooling, then a linear map: the paper's response head.
 
     Args:
@@ -93,7 +94,7 @@ class _MeanTokens(nn.Module):
         return x.mean(1)
 
 
-class TokenLinear(nn.Module):
+class TokenLinear(Described, nn.Module):
     """A linear map of a transformer's tokens.
 
     Args:
@@ -140,7 +141,7 @@ class TokenLinear(nn.Module):
         return self.linear(features.flatten(1))
 
 
-class Identity(nn.Module):
+class Identity(Described, nn.Module):
     """The layer's output itself, averaged over space or tokens: for guidance without a linear map.
 
     Args:

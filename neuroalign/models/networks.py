@@ -13,14 +13,22 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.checksums import check_checkpoint, load_tensors, stamp_tensors
-from neuroalign.config import DescriptionError, build, describe, description_of, is_description, refuse_if_described
+from neuroalign.config import (
+    Described,
+    DescriptionError,
+    build,
+    description_of,
+    is_description,
+    reason_undescribed,
+    refuse_if_described,
+)
 from neuroalign.files import check_source, whole
 from neuroalign.models.backbones import Trunk
 from neuroalign.models.heads import HeadBuilder, ResponseHead
 from neuroalign.models.normalization import PerChannel
 
 
-class NeuralPredictor(nn.Module):
+class NeuralPredictor(Described, nn.Module):
     """A network that predicts responses of the voxels of one region from images.
 
     Args:
@@ -78,20 +86,10 @@ class NeuralPredictor(nn.Module):
         spec = ResponseHead(layer, num_voxels, head, size, head_options or {}, channels_last)
         self.head = spec.build(shape, image_shape).to(self.trunk.feature_dtype)
         self.layer, self.num_voxels = layer, num_voxels
-        self.config = describe(
-            "neuroalign.models.NeuralPredictor",
-            backbone=backbone,
-            num_voxels=num_voxels,
-            layer=layer,
-            size=size,
-            head=head,
-            head_options=head_options,
-            channels_last=channels_last,
-            image_shape=list(image_shape),
-            mean=self.trunk.mean,
-            std=self.trunk.std,
-            options=options,
-        )
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        arguments.pop("weights")  # the state dict holds them
+        return {**arguments, "mean": self.trunk.mean, "std": self.trunk.std}
 
     def forward(self, images: Tensor) -> Tensor:
         """Predicted responses (stimulus, voxel)."""
@@ -109,9 +107,10 @@ class NeuralPredictor(nn.Module):
 
         config = description_of(self)
         if config is None:
-            raise ValueError("there is no description to save: the backbone was given as a module, or the predictor has a "
-                             "part of a class of your own. Save its state_dict, give the backbone by name, or register the "
-                             "class with neuroalign.register before it is made")  # fmt: skip
+            raise ValueError(
+                f"there is no description to save: {reason_undescribed(self)}. Save its state_dict, give the "
+                "backbone by name, or register the class with neuroalign.register before it is made"
+            )
         state = {k: v.contiguous().cpu() for k, v in self.state_dict().items()}
         with whole(path) as temporary:
             save_file(state, temporary, metadata=stamp_tensors(state, {"neuroalign": json.dumps(config)}))
@@ -178,7 +177,7 @@ def _safetensors(path: Path) -> tuple[Any, dict[str, Tensor]]:
         raise ValueError(f"{path}: the description of the predictor is no JSON ({str(error)[:80]})") from error
 
 
-class GuidedNetwork(nn.Module):
+class GuidedNetwork(Described, nn.Module):
     """A classifier whose layers also predict responses, in one pass.
 
     Called on images it returns *logits*, so attacks, metrics and other people's code see an ordinary classifier.
@@ -244,16 +243,11 @@ class GuidedNetwork(nn.Module):
         )
         self.heads.to(self.trunk.feature_dtype)
         self.head_layers = {name: spec.layer for name, spec in specs.items()}
-        self.config = describe(
-            "neuroalign.models.GuidedNetwork",
-            backbone=backbone,
-            num_classes=num_classes,
-            heads=specs,
-            image_shape=list(image_shape),
-            mean=self.trunk.mean,
-            std=self.trunk.std,
-            options=options,
-        )
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        arguments.pop("weights")  # the state dict holds them
+        heads = {name: ResponseHead.of(value) for name, value in (arguments["heads"] or {}).items()}
+        return {**arguments, "heads": heads, "mean": self.trunk.mean, "std": self.trunk.std}
 
     @overload
     def forward(self, images: Tensor, with_responses: Literal[False] = False) -> Tensor: ...

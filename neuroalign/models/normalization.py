@@ -8,12 +8,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from neuroalign.config import Described
+
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PerChannel = Sequence[float] | Literal["auto"] | None
 """One value per channel; "auto" takes the network's own values, None means no normalisation."""
 
 
-class Normalize(nn.Module):
+class Normalize(Described, nn.Module):
     """Subtract a mean and divide by a standard deviation, per channel. As a model's first layer it keeps eps in pixels.
 
     Args:

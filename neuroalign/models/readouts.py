@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from neuroalign.config import Described
 from neuroalign.functional.checks import check_choice
 
 
@@ -34,7 +35,7 @@ def _spatial(feature_shape: Sequence[int], head: str) -> tuple[int, int, int]:
     return channels, height, width
 
 
-class FactorizedReadout(nn.Module):
+class FactorizedReadout(Described, nn.Module):
     """A spatial mask and a vector of feature weights per voxel; the voxel's weights are the outer product of the two.
 
     Args:
@@ -81,7 +82,7 @@ class FactorizedReadout(nn.Module):
         return torch.einsum("bvp,vp->bv", self.weight @ x, mask) + self.bias
 
 
-class GaussianReadout(nn.Module):
+class GaussianReadout(Described, nn.Module):
     r"""Each voxel reads one position of the layer: in training a draw from the voxel's own Gaussian, in eval mode its mean.
 
     Positions are in [-1, 1] along width (x) and height (y), from the outer edge of the first pixel to that of the last.
@@ -157,7 +158,7 @@ class GaussianReadout(nn.Module):
         return torch.einsum("bcv,vc->bv", read, self.weight.to(read.dtype)) + self.bias
 
 
-class LowRankLinear(nn.Module):
+class LowRankLinear(Described, nn.Module):
     """A linear map of all of a layer's features through a few dimensions that the voxels share.
 
     Args:
@@ -187,7 +188,7 @@ class LowRankLinear(nn.Module):
         return self.linear(self.reduce(features.flatten(1)))
 
 
-class AttentionPool(nn.Module):
+class AttentionPool(Described, nn.Module):
     """Attention of learned queries over the positions (or tokens) of a layer, then a linear map.
 
     Args:

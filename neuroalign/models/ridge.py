@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import build, describe
+from neuroalign.config import Described, build
 from neuroalign.functional.cross_validation import ridge_loo
 from neuroalign.models.frozen import FITTED_ON_PIXELS
+from neuroalign.moved import former_keywords
 from neuroalign.types import check_images
 
 
-class RidgePredictor(nn.Module):
+class RidgePredictor(Described, nn.Module):
     """Ridge regression from fixed image features to voxels, as a module.
 
     With few recorded images it often beats a trained network. :meth:`fit` chooses one penalty per voxel by leaving out one
@@ -51,15 +52,18 @@ class RidgePredictor(nn.Module):
         self.register_buffer("feature_std", torch.ones(num_features))
         self.register_buffer("alphas", torch.zeros(num_voxels))
         self.linear = nn.Linear(num_features, num_voxels)
-        self.config = describe("neuroalign.models.RidgePredictor", features=self.features, num_voxels=num_voxels)
 
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {**arguments, "features": self.features}
+
+    @former_keywords(alphas="penalties")
     @torch.no_grad()
     def fit(
         self,
         images: Tensor,
         responses: Tensor,
         *,
-        alphas: Sequence[float] | None = None,
+        penalties: Sequence[float] | None = None,
         batch_size: int = 256,
     ) -> RidgePredictor:
         """Fit the linear map.
@@ -67,7 +71,7 @@ class RidgePredictor(nn.Module):
         Args:
             images: (stimulus, channel, height, width) in [0, 1].
             responses: (stimulus, voxel), NaN where missing: a voxel is fitted to its valid stimuli.
-            alphas: Penalties to choose from, for standardised features; None means 11 from 10 to 10^6.
+            penalties: Penalties to choose from, for standardised features; None means 11 from 10 to 10^6.
             batch_size: Images per batch when features are computed.
 
         Raises:
@@ -88,7 +92,7 @@ class RidgePredictor(nn.Module):
         std = torch.where(
             (std > 1e-6 * x.abs().amax(0)) & (std > torch.finfo(self.feature_std.dtype).tiny), std, torch.inf
         )
-        grid = torch.logspace(1, 6, 11, dtype=torch.float64) if alphas is None else alphas
+        grid = torch.logspace(1, 6, 11, dtype=torch.float64) if penalties is None else penalties
         fit = ridge_loo((x - mean) / std, responses.to(wide).double(), grid)
         self.feature_mean.copy_(mean)
         self.feature_std.copy_(std)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from neuroalign.config import describe
+from neuroalign.config import Described
 
 
 class _Block(nn.Module):
@@ -29,7 +29,7 @@ class _Block(nn.Module):
         return self.relu(out + self.shortcut(x))
 
 
-class SmallResNet(nn.Module):
+class SmallResNet(Described, nn.Module):
     """Residual network (He et al. 2016) of three stages with one basic block each.
 
     The stages are ``layer1``, ``layer2`` and ``layer3``; the second and the third halve height and width.
@@ -54,7 +54,6 @@ class SmallResNet(nn.Module):
         self.layer2 = _Block(widths[0], widths[1], 2)
         self.layer3 = _Block(widths[1], widths[2], 2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.config = describe("neuroalign.models.SmallResNet", widths=list(widths), in_channels=in_channels)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (stimulus, last width) of images (stimulus, channel, height, width)."""

@@ -6,7 +6,7 @@ from neuroalign.perturbations.attacks.base import Attack, Classifier
 from neuroalign.perturbations.attacks.delegated import AutoAttack, BrendelBethge
 from neuroalign.perturbations.attacks.gradient import FGSM, PGD
 from neuroalign.perturbations.attacks.minimal import FMN, CarliniWagner, DeepFool
-from neuroalign.perturbations.attacks.square import Square
+from neuroalign.perturbations.attacks.square import SquareAttack
 from neuroalign.perturbations.corruptions import COMMON_CORRUPTIONS, EXTRA_CORRUPTIONS, Corruption
 from neuroalign.perturbations.pixel_classifier import PixelClassifier
 from neuroalign.perturbations.spatial import RotationTranslation
@@ -32,7 +32,7 @@ __all__ = [
     "LowPass",
     "PixelClassifier",
     "RotationTranslation",
-    "Square",
+    "SquareAttack",
 ]
 
 _MEASURING = (
@@ -53,5 +53,7 @@ _MEASURING = (
     "weights_hash",
 )
 __getattr__ = former_names(
-    __name__, dict.fromkeys(_MEASURING, "neuroalign.evaluation"), {"attacking": "neuroalign.state.evaluating"}
+    __name__,
+    dict.fromkeys(_MEASURING, "neuroalign.evaluation"),
+    {"attacking": "neuroalign.state.evaluating", "Square": "neuroalign.perturbations.SquareAttack"},
 )

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from neuroalign.config import Described
 from neuroalign.types import check_images
 
 Logits = Callable[[Any], Tensor] | int | str
 """Where logits are in a model's output: a function of it, an index or a key."""
 
 
-class PixelClassifier(nn.Module):
+class PixelClassifier(Described, nn.Module):
     """A network as attacks and metrics want it: from pixels in [0, 1] to logits.
 
     Args:

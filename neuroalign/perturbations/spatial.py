@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from neuroalign.config import Described
 from neuroalign.perturbations.attacks.base import Classifier, describe
 from neuroalign.perturbations.attacks.classes import as_classes
 from neuroalign.types import check_images
 
 
-class RotationTranslation:
+class RotationTranslation(Described):
     """The worst of a grid of rotations and shifts for each image (Engstrom et al. 2019, arXiv 1712.02779).
 
     Pixels that come in from outside are black. The grid always holds the unchanged image.

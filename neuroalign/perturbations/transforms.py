@@ -8,11 +8,12 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from neuroalign.config import Described
 from neuroalign.perturbations.attacks.base import describe
 from neuroalign.types import check_images
 
 
-class ImageTransform(ABC):
+class ImageTransform(Described, ABC):
     """A change of images alone, at a strength fixed when it is made. Called as ``transform(images, index=...)``.
 
     :func:`evaluate_robustness` and :class:`RobustnessCallback` take it beside attacks; it has one row, without a budget.

@@ -7,12 +7,14 @@ added to the loss.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from neuroalign.config import Describable, describe
+from neuroalign.config import Described
 from neuroalign.functional.distributed import world_size
 from neuroalign.functional.norms import Norm, check_norm, steepest
 from neuroalign.perturbations import PGD, Classifier
@@ -24,7 +26,7 @@ from neuroalign.tasks.independent_samples import independent_gradients
 from neuroalign.types import check_images
 
 
-class RobustTraining(Describable):
+class RobustTraining(Described):
     """A way to train a classifier to be robust; the defaults train as usual.
 
     Random numbers come from torch's global generator and the process's rank, so that a seeded training is reproducible and
@@ -92,7 +94,9 @@ class AdversarialTraining(RobustTraining):
     def __init__(self, eps: float, norm: Norm = "linf", *, steps: int = 7) -> None:
         self.eps, self.norm, self.steps = _budget(eps, norm, steps)
         self.attack = PGD(norm, steps=steps, loss="ce", rel_step_size=2.5 / steps, random_start=True, early_stop=False)
-        self.config = describe("neuroalign.tasks.AdversarialTraining", eps=self.eps, norm=norm, steps=steps)
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {**arguments, "eps": self.eps}
 
     def inputs(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Images that the network finds hard."""
@@ -141,7 +145,9 @@ class TRADES(RobustTraining):
         if not beta > 0:
             raise ValueError(f"beta must be positive; got {beta}")
         self.beta = float(beta)
-        self.config = describe("neuroalign.tasks.TRADES", eps=self.eps, norm=norm, beta=self.beta, steps=steps)
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {**arguments, "eps": self.eps, "beta": self.beta}
 
     def penalty(self, network: nn.Module, images: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
         """The divergence at the images where it is largest; ``logits`` must be those of ``images``."""
@@ -185,7 +191,9 @@ class GaussianNoiseTraining(RobustTraining):
         if not std > 0:
             raise ValueError(f"std must be positive, in pixel units of [0, 1]; got {std}")
         self.std = float(std)
-        self.config = describe("neuroalign.tasks.GaussianNoiseTraining", std=self.std)
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {"std": self.std}
 
     def inputs(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Noisy images."""
@@ -225,7 +233,9 @@ class GradientRegularization(RobustTraining):
         if not weight > 0:
             raise ValueError(f"weight must be positive; got {weight}")
         self.weight = float(weight)
-        self.config = describe("neuroalign.tasks.GradientRegularization", weight=self.weight)
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {"weight": self.weight}
 
     def penalty(self, network: nn.Module, images: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
         """Mean squared gradient norm, with a graph."""

@@ -20,7 +20,7 @@ import h5py
 import nibabel
 import numpy as np
 
-from neuroalign.data import NSDImages, cache_stimuli, extract_nsd, read_nsd
+from neuroalign.data import NSDImages, cache_nsd_stimuli, extract_nsd, read_nsd
 from neuroalign.data.nsd import FACTS, TRIALS_PER_SESSION, NSDPaths
 from neuroalign.data.nsd.writer import write_design
 from tests.benchmarks.memory import print_growth
@@ -127,7 +127,7 @@ def call(root: Path, name: str) -> None:
 
 def stimuli(root: Path) -> None:
     brick = NSDImages(root / "hdf5")
-    cache = cache_stimuli(
+    cache = cache_nsd_stimuli(
         root / "hdf5", root / "cache", image_size=IMAGE_SIZE, workers=os.cpu_count() or 1, progress=False
     )
     batches = np.random.default_rng(0).permutation(IMAGES).reshape(-1, BATCH)

@@ -15,7 +15,7 @@ from neuroalign import (
     GuidedClassificationTask,
     GuidedNetwork,
     RotationTranslation,
-    Square,
+    SquareAttack,
 )
 from neuroalign.__main__ import main
 from neuroalign.evaluation.suite_result import eps_text
@@ -120,7 +120,7 @@ def test_standard_suite(checkpoint, tmp_path, monkeypatch):
     """Every part of it; the attacks that take minutes are made short here, and tested as they are beside the others."""
     monkeypatch.setattr(AutoAttack, "search", PGD.two_losses().search)
     shorten(monkeypatch, CarliniWagner, steps=5)
-    shorten(monkeypatch, Square, num_queries=20)
+    shorten(monkeypatch, SquareAttack, num_queries=20)
     shorten(monkeypatch, RotationTranslation, num_rotations=3, num_translations=3)
     run(checkpoint, tmp_path / "s", "--suite", "standard", "--num-images", "5")
     attacks = pd.read_csv(tmp_path / "s/attacks.csv")

@@ -26,7 +26,7 @@ def test_exclusive_or_is_not_separable():
     x = corners + 0.05 * torch.randn(100, 2, generator=g)
     y = torch.tensor([0, 0, 1, 1]).repeat(25)
     assert float(linear_separability(x, y)) < 0.8
-    assert float(linear_separability(torch.cat([x, x[:, :1] * x[:, 1:]], 1), y, penalty=100)) == 1
+    assert float(linear_separability(torch.cat([x, x[:, :1] * x[:, 1:]], 1), y, C=100)) == 1
 
 
 def test_wide_features_are_only_a_rotation():

@@ -13,7 +13,7 @@ from neuroalign import (
     NeuralAlignmentLoss,
     NoiseNormalizedCorrelation,
     OddOneOutAccuracy,
-    Procrustes,
+    ProcrustesSimilarity,
     RDMSimilarity,
     RidgePredictivity,
     RobustAccuracy,
@@ -75,8 +75,8 @@ CASES = {
     "cka": Case(CKA, sets()),
     "rbf": Case(lambda: CKA(kernel="rbf", noise_ceiling=CEILING), sets()),
     "rsa": Case(lambda: RSA(dissimilarity="correlation", comparison="spearman"), sets()),
-    "procrustes": Case(Procrustes, sets()),
-    "angle": Case(lambda: Procrustes(angular=True), sets(), higher_is_better=False),
+    "procrustes": Case(ProcrustesSimilarity, sets()),
+    "angle": Case(lambda: ProcrustesSimilarity(angular=True), sets(), higher_is_better=False),
     "soft matching": Case(lambda: SoftMatching(temperature=0.1), sets()),
     "ridge": Case(lambda: RidgePredictivity(penalty=0.1, num_folds=3), sets(), order_matters=True),
     "cca": Case(CCA, (sets()[0], sets()[1].nan_to_num(0.0))),
@@ -191,7 +191,7 @@ def test_the_tracker_keeps_the_best_of_a_distance():
     from torchmetrics.wrappers import MetricTracker
 
     x, y = sets()
-    tracker = MetricTracker(Procrustes(angular=True))
+    tracker = MetricTracker(ProcrustesSimilarity(angular=True))
     for noise in (1.0, 0.1, 3.0):
         tracker.increment()
         tracker.update(x, x + noise * y.nan_to_num(0.0))

@@ -3,7 +3,16 @@
 import pytest
 import torch
 
-from neuroalign import CCA, CKA, RSA, AlignmentMetric, NeuralAlignmentLoss, Procrustes, RidgePredictivity, SoftMatching
+from neuroalign import (
+    CCA,
+    CKA,
+    RSA,
+    AlignmentMetric,
+    NeuralAlignmentLoss,
+    ProcrustesSimilarity,
+    RidgePredictivity,
+    SoftMatching,
+)
 from neuroalign import functional as F
 from tests.distributed import run_on_ranks
 
@@ -35,9 +44,9 @@ TABLE = {
         lambda **k: RSA(dissimilarity="correlation", comparison="spearman", **k),
         lambda x, y, **k: F.rsa(x, y, dissimilarity="correlation", comparison="spearman", **k),
     ),
-    "procrustes": (Procrustes, F.procrustes),
+    "procrustes": (ProcrustesSimilarity, F.procrustes),
     "angle": (
-        lambda **k: Procrustes(angular=True, alpha=0.5, **k),
+        lambda **k: ProcrustesSimilarity(angular=True, alpha=0.5, **k),
         lambda x, y, **k: F.shape_distance(x, y, alpha=0.5, **k),
     ),
     "soft matching": (SoftMatching, lambda x, y, **k: F.soft_matching(x, y, temperature=0.01, **k)),
@@ -125,7 +134,7 @@ def test_reductions_of_ridge():
         (lambda: CKA(kernel="poly"), "unknown kernel 'poly': it must be 'linear' or 'rbf'"),
         (lambda: CKA(kernel="rbf", voxel_corrected=True), "known for the linear kernel only"),
         (lambda: RSA(comparison="kendall"), "unknown comparison"),
-        (lambda: Procrustes(alpha=3), "alpha must be in"),
+        (lambda: ProcrustesSimilarity(alpha=3), "alpha must be in"),
         (lambda: SoftMatching(temperature=0), "temperature must be positive"),
         (lambda: RidgePredictivity(reduction="max"), "'median', 'mean' or 'none'"),
         (lambda: CCA(kind="kcca"), "'cca', 'svcca' or 'pwcca'"),

@@ -184,7 +184,7 @@ def test_ridge_against_scikit_learn():
     images = torch.rand(60, 3, 16, 16, generator=g)
     features = VisualFeatures(16, wavelengths=(4,), grid=2)
     responses = features(images) @ torch.randn(features.num_features, 4, generator=g) + torch.randn(60, 4, generator=g)
-    predictor = RidgePredictor(features, 4).fit(images, responses, alphas=[30.0])
+    predictor = RidgePredictor(features, 4).fit(images, responses, penalties=[30.0])
     x = features(images).double()
     x = ((x - x.mean(0)) / x.std(0, correction=0)).numpy()
     expected = Ridge(alpha=30.0).fit(x, responses.numpy()).predict(x)
@@ -206,7 +206,7 @@ class Scaled(torch.nn.Module):
 @pytest.mark.parametrize("unit", [1e-20, 1e20])
 def test_ridge_on_features_in_any_unit(unit):
     images, responses = torch.rand(40, 3, 16, 16), torch.randn(40, 3)
-    plain, found = (RidgePredictor(Scaled(u), 3).fit(images, responses, alphas=[30.0])(images) for u in (1.0, unit))
+    plain, found = (RidgePredictor(Scaled(u), 3).fit(images, responses, penalties=[30.0])(images) for u in (1.0, unit))
     torch.testing.assert_close(found, plain, rtol=1e-3, atol=1e-4)
     assert float(plain.std(0).min()) > 0.05
 

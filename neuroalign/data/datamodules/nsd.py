@@ -20,13 +20,13 @@ from neuroalign.data.datamodules.responses import responses_dataset
 from neuroalign.data.images import ArrayDataset
 from neuroalign.data.nsd.extraction import extract_nsd
 from neuroalign.data.nsd.layout import NSDError, NSDPaths
-from neuroalign.data.nsd.opening import open_tree
+from neuroalign.data.nsd.opening import open_nsd
 from neuroalign.data.nsd.reader import read_nsd, side_files
 from neuroalign.data.nsd.regions import is_file, named
 from neuroalign.data.nsd.stimuli import NSDImages
-from neuroalign.data.nsd.stimulus_cache import CachedImages, cache_stimuli
+from neuroalign.data.nsd.stimulus_cache import CachedImages, cache_nsd_stimuli
 from neuroalign.data.nsd.tree import Tree
-from neuroalign.data.nsd.trials import SPLITS, read_split
+from neuroalign.data.nsd.trials import SPLITS, read_nsd_split
 from neuroalign.data.responses import Responses, standardize_parts
 from neuroalign.data.standardization import constant_columns
 from neuroalign.types import Batch, unknown
@@ -64,7 +64,7 @@ class NSDDataModule(BatchDataModule):
             by all. Default none: everything is read anew, and images are resized when they are needed.
         cache_workers: Processes that resize images for the cache.
         accept_terms: For a URL, that NSD's Data Access Agreement is accepted.
-        access: For a URL, other options of :func:`neuroalign.data.open_tree`, such as ``cache`` and ``confirm``.
+        access: For a URL, other options of :func:`neuroalign.data.open_nsd`, such as ``cache`` and ``confirm``.
         batch_size: Images a batch; the paper's is 200.
         num_workers: Loader processes.
         augment: On training batches.
@@ -171,7 +171,7 @@ class NSDDataModule(BatchDataModule):
         if self.cache is None:
             return
         shown = self._shown({subject: self._prepared_parts(subject) for subject in self.subjects})
-        cache_stimuli(
+        cache_nsd_stimuli(
             self._tree(), self._image_cache(), image_size=self.image_size, rows=shown, workers=self.cache_workers
         )
 
@@ -240,7 +240,7 @@ class NSDDataModule(BatchDataModule):
         return torch.tensor([int(self.labels[s]) for s in stimulus.tolist()])
 
     def _prepare(self, subject: int, responses: Responses) -> tuple[Responses, Responses]:
-        test = self.split if not isinstance(self.split, str) else read_split(self._tree(), subject, self.split)
+        test = self.split if not isinstance(self.split, str) else read_nsd_split(self._tree(), subject, self.split)
         if self.zscore_sessions:
             responses = responses.zscore_sessions(without=test)
         train, val = responses.average_repeats().split(test)
@@ -255,7 +255,7 @@ class NSDDataModule(BatchDataModule):
 
     def _tree(self) -> Tree:
         if self._opened is None:  # once: behind a URL every new one would ask the server again what there is
-            self._opened = open_tree(self.root, **self.access)
+            self._opened = open_nsd(self.root, **self.access)
         return self._opened
 
     def _reading(self) -> dict[str, Any]:

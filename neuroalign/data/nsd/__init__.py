@@ -9,12 +9,13 @@ from neuroalign.data.nsd.layout import (
     NSDError,
     NSDPaths,
 )
-from neuroalign.data.nsd.opening import open_tree
+from neuroalign.data.nsd.opening import open_nsd
 from neuroalign.data.nsd.reader import read_nsd
 from neuroalign.data.nsd.regions import ATLASES, REGIONS
 from neuroalign.data.nsd.stimuli import NSDImages
 from neuroalign.data.nsd.tree import Tree
-from neuroalign.data.nsd.trials import SPLITS, read_split
+from neuroalign.data.nsd.trials import SPLITS, read_nsd_split
+from neuroalign.moved import former_names
 
 __all__ = [
     "ATLASES",
@@ -29,7 +30,13 @@ __all__ = [
     "NSDImages",
     "NSDPaths",
     "Tree",
-    "open_tree",
+    "open_nsd",
     "read_nsd",
-    "read_split",
+    "read_nsd_split",
 ]
+
+__getattr__ = former_names(
+    __name__,
+    {},
+    {"open_tree": "neuroalign.data.nsd.open_nsd", "read_split": "neuroalign.data.nsd.read_nsd_split"},
+)

@@ -16,7 +16,7 @@ from neuroalign.checksums import crc32
 from neuroalign.data.nsd.layout import NSDError
 
 BLOCK = 256  # images a checksum
-_AGAIN = "Call cache_stimuli (neuroalign nsd stimuli) again, which makes it again"
+_AGAIN = "Call cache_nsd_stimuli (neuroalign nsd stimuli) again, which makes it again"
 
 
 class CachedImages:
@@ -26,7 +26,7 @@ class CachedImages:
     read once and compared with its checksums; copies for other processes are not compared again.
 
     Args:
-        path: The folder that :func:`cache_stimuli` made.
+        path: The folder that :func:`cache_nsd_stimuli` made.
         verify: Whether to compare all images with their checksums.
 
     Attributes:
@@ -39,10 +39,10 @@ class CachedImages:
 
     Example:
         >>> import tempfile
-        >>> from neuroalign.data import cache_stimuli, write_simulated_nsd
+        >>> from neuroalign.data import cache_nsd_stimuli, write_simulated_nsd
         >>> root = tempfile.mkdtemp()
         >>> subject = write_simulated_nsd(root, np.random.rand(500, 3, 8, 8), np.arange(500) % 10)
-        >>> images = cache_stimuli(root, root + "/cache", image_size=4, rows=subject.stimulus)
+        >>> images = cache_nsd_stimuli(root, root + "/cache", image_size=4, rows=subject.stimulus)
         >>> images[subject.stimulus[:7]].shape
         (7, 4, 4, 3)
     """
@@ -51,7 +51,7 @@ class CachedImages:
         self.path = Path(path)
         index, rows = self.path / "index.json", self.path / "rows.npy"
         if not index.is_file():  # nor a pipe, which would be waited for
-            raise FileNotFoundError(f"no complete cache of stimuli at {self.path}: make it with cache_stimuli")
+            raise FileNotFoundError(f"no complete cache of stimuli at {self.path}: make it with cache_nsd_stimuli")
         with _undamaged(index):
             self.index: dict[str, Any] = json.loads(index.read_text())
             image_shape, sums = [int(n) for n in self.index["image_shape"]], list(self.index[self._kind])

@@ -19,7 +19,7 @@ import numpy as np
 from neuroalign.checksums import DamagedFileError, stamp_hdf5
 from neuroalign.data.nsd.extracted import differences, load_part, save_part
 from neuroalign.data.nsd.layout import TRIALS_PER_SESSION, NSDError, fingerprint
-from neuroalign.data.nsd.opening import Access, open_tree
+from neuroalign.data.nsd.opening import Access, open_nsd
 from neuroalign.data.nsd.plausible import session_sum
 from neuroalign.data.nsd.reader import Request
 from neuroalign.data.nsd.regions import Roi
@@ -70,7 +70,7 @@ def extract_nsd(
         maps: Maps to include, a value a voxel; default those that exist.
         overwrite: Replace a file that was extracted with other options or from other files, or that is damaged.
         progress: Show a progress bar at a terminal.
-        **access: ``accept_terms``, ``cache`` and others, for a URL, as in :func:`open_tree`.
+        **access: ``accept_terms``, ``cache`` and others, for a URL, as in :func:`open_nsd`.
 
     Returns:
         ``out``. Its ``info`` names files of the tree, with sizes and checksums, and options.
@@ -97,7 +97,7 @@ def extract_nsd(
     """
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    tree = open_tree(root, **access)
+    tree = open_nsd(root, **access)
     request = Request.plan(
         tree, subject, roi=roi, betas=betas, space=space, sessions=sessions, behaviour=behaviour, maps=maps
     )

@@ -11,7 +11,7 @@ from neuroalign.data.nsd.tree import Confirm, Tree
 
 
 class Access(TypedDict, total=False):
-    """How files behind a URL are reached: the options of :func:`open_tree`, all of which have a default."""
+    """How files behind a URL are reached: the options of :func:`open_nsd`, all of which have a default."""
 
     cache: str | os.PathLike[str] | None
     accept_terms: bool
@@ -21,7 +21,7 @@ class Access(TypedDict, total=False):
     storage_options: Mapping[str, Any] | None
 
 
-def open_tree(
+def open_nsd(
     root: str | os.PathLike[str] | Tree,
     *,
     cache: str | os.PathLike[str] | None = None,
@@ -54,9 +54,9 @@ def open_tree(
         >>> import tempfile, pathlib
         >>> root = pathlib.Path(tempfile.mkdtemp())
         >>> (root / "nsddata").mkdir()
-        >>> open_tree(root).root == root
+        >>> open_nsd(root).root == root
         True
-        >>> open_tree("s3://natural-scenes-dataset")  # doctest: +ELLIPSIS
+        >>> open_nsd("s3://natural-scenes-dataset")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         PermissionError: s3://natural-scenes-dataset: NSD is used under its Data Access Agreement ...
     """

@@ -15,7 +15,7 @@ import numpy as np
 from neuroalign import __version__
 from neuroalign.data.nsd.betas import read_session
 from neuroalign.data.nsd.layout import PSC_SCALE, TRIALS_PER_SESSION, NSDError, NSDPaths
-from neuroalign.data.nsd.opening import Access, open_tree
+from neuroalign.data.nsd.opening import Access, open_nsd
 from neuroalign.data.nsd.plausible import check_map, same_sessions, session_sum
 from neuroalign.data.nsd.regions import Region, Roi, atlases_of, named
 from neuroalign.data.nsd.tree import Tree, check_sessions
@@ -60,7 +60,7 @@ def read_nsd(
         behaviour: Join the behaviour table (reaction time in ms, memory, ...); default where it is in the tree.
         maps: Maps to read, a value a voxel, in percent where NSD stores percent; default those of ``MAPS`` that exist (of
             a URL only ncsnr).
-        **access: ``accept_terms``, ``cache``, ``confirm`` and others, for a URL, as in :func:`open_tree`.
+        **access: ``accept_terms``, ``cache``, ``confirm`` and others, for a URL, as in :func:`open_nsd`.
 
     Returns:
         Responses with ``stimulus`` the 0-based row of the image brick, and ``noise_ceiling`` that of a single trial
@@ -89,7 +89,7 @@ def read_nsd(
     Source:
         Allen et al. 2022, Nature Neuroscience, and the NSD Data Manual.
     """
-    tree = open_tree(root, **access)
+    tree = open_nsd(root, **access)
     request = Request.plan(
         tree, subject, roi=roi, betas=betas, space=space, sessions=sessions, behaviour=behaviour, maps=maps
     )

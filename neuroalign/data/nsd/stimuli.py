@@ -9,7 +9,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from neuroalign.data.nsd.layout import NSDError, NSDPaths
-from neuroalign.data.nsd.opening import Access, open_tree
+from neuroalign.data.nsd.opening import Access, open_nsd
 from neuroalign.data.nsd.tree import Tree, dataset_of
 
 
@@ -20,7 +20,7 @@ class NSDImages:
 
     Args:
         root: The folder that holds ``nsddata_stimuli``, or a URL.
-        **access: For a URL, as in :func:`open_tree`; images are then read one by one through the network.
+        **access: For a URL, as in :func:`open_nsd`; images are then read one by one through the network.
 
     Raises:
         FileNotFoundError: If the brick is not there.
@@ -28,7 +28,7 @@ class NSDImages:
     """
 
     def __init__(self, root: str | os.PathLike[str] | Tree, **access: Unpack[Access]) -> None:
-        self.tree = open_tree(root, **access)
+        self.tree = open_nsd(root, **access)
         self.path = NSDPaths(self.tree.root, 1).stimuli
         if not self.tree.exists(self.path):
             raise FileNotFoundError(f"no file {self.path}")

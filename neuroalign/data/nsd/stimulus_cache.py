@@ -17,7 +17,7 @@ import numpy as np
 
 from neuroalign.data.nsd.cached_images import BLOCK, CachedImages, crc32_of, num_blocks, sha256_of
 from neuroalign.data.nsd.layout import NSDError
-from neuroalign.data.nsd.opening import Access, open_tree
+from neuroalign.data.nsd.opening import Access, open_nsd
 from neuroalign.data.nsd.stimuli import NSDImages
 from neuroalign.data.nsd.tree import Tree
 from neuroalign.files import check_space, check_target, whole
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 _NAMES = {"index.json", "rows.npy", "images.npy", "progress.json", ".lock"}
 
 
-def cache_stimuli(
+def cache_nsd_stimuli(
     root: str | os.PathLike[str] | Tree,
     path: str | os.PathLike[str],
     *,
@@ -49,7 +49,7 @@ def cache_stimuli(
         rows: Rows of the brick, 0-based (``Responses.stimulus``); default all.
         workers: Processes that read and resize; 0 works in this one.
         progress: Show a progress bar at a terminal.
-        **access: ``accept_terms``, ``cache`` and others, for a URL, as in :func:`open_tree`.
+        **access: ``accept_terms``, ``cache`` and others, for a URL, as in :func:`open_nsd`.
 
     Returns:
         The cache, to be indexed by rows of the brick.
@@ -67,13 +67,13 @@ def cache_stimuli(
         >>> from neuroalign.data import write_simulated_nsd
         >>> root = tempfile.mkdtemp()
         >>> subject = write_simulated_nsd(root, np.random.rand(500, 3, 8, 8), np.arange(500) % 10)
-        >>> cache_stimuli(root, root + "/cache", image_size=4, rows=subject.stimulus).shape
+        >>> cache_nsd_stimuli(root, root + "/cache", image_size=4, rows=subject.stimulus).shape
         (500, 4, 4, 3)
     """
     path = Path(path)
     if image_size is not None and image_size < 1:
         raise ValueError(f"image_size must be at least 1; got {image_size}")
-    tree = open_tree(root, **access)
+    tree = open_nsd(root, **access)
     images = NSDImages(tree)
     wanted = np.arange(len(images)) if rows is None else np.unique(np.asarray(rows, dtype=np.int64))
     if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < len(images):

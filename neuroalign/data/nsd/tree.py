@@ -197,4 +197,4 @@ def check_sessions(tree: Tree, paths: NSDPaths, sessions: Sequence[int] | None) 
     return wanted
 
 
-__getattr__ = former_names(__name__, {"open_tree": "neuroalign.data.nsd.opening"})
+__getattr__ = former_names(__name__, {}, {"open_tree": "neuroalign.data.nsd.opening.open_nsd"})

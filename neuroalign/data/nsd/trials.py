@@ -25,7 +25,7 @@ from neuroalign.data.nsd.layout import (
     NSDPaths,
     readable,
 )
-from neuroalign.data.nsd.opening import Access, open_tree
+from neuroalign.data.nsd.opening import Access, open_nsd
 from neuroalign.data.nsd.tree import Tree
 from neuroalign.types import unknown
 
@@ -170,7 +170,7 @@ def _check_sums(path: Path) -> None:
                 raise ValueError("a variable is cut short")
 
 
-def read_split(
+def read_nsd_split(
     root: str | os.PathLike[str] | Tree, subject: int, split: str = "shared1000", **access: Unpack[Access]
 ) -> np.ndarray:
     """The test images of a published split, as rows of the image brick (``Responses.stimulus``), 0-based.
@@ -182,7 +182,7 @@ def read_split(
             three times (three times within the 30 sessions that all completed); "algonauts2023", the images that came
             only in the subject's last three sessions. For the subjects with 40 sessions these are the challenge's 159
             test images; of the others the challenge left out some 36 more.
-        **access: ``accept_terms``, ``cache`` and others, for a URL, as in :func:`open_tree`.
+        **access: ``accept_terms``, ``cache`` and others, for a URL, as in :func:`open_nsd`.
 
     Returns:
         (image,) int64, increasing.
@@ -196,10 +196,10 @@ def read_split(
         >>> from neuroalign.data import write_simulated_nsd
         >>> root = tempfile.mkdtemp()
         >>> _ = write_simulated_nsd(root, np.random.rand(1000, 3, 8, 8), np.arange(1000) % 10)
-        >>> read_split(root, subject=1, split="shared1000").shape
+        >>> read_nsd_split(root, subject=1, split="shared1000").shape
         (1000,)
     """
-    tree = open_tree(root, **access)
+    tree = open_nsd(root, **access)
     paths = NSDPaths(tree.root, subject)
     design = Design.read(tree, paths)
     return design.split(split, FACTS[subject].sessions)

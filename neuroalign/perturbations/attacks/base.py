@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from neuroalign.config import Described
 from neuroalign.functional.checks import check_devices
 from neuroalign.functional.norms import Norm, check_norm, length
 from neuroalign.perturbations.attacks.budget import per_sample
@@ -138,7 +139,7 @@ class Classifier:
         return reached(self.logits(images), labels, targets)
 
 
-class Attack(ABC):
+class Attack(Described, ABC):
     """A perturbation bounded in a norm, called as ``attack(model, images, labels, eps)``.
 
     Subclasses implement :meth:`search`, which may rely on checked input.

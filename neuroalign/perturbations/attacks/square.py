@@ -17,7 +17,7 @@ from neuroalign.perturbations.attacks.budget import project
 _HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 
 
-class Square(Attack):
+class SquareAttack(Attack):
     """Square attack (Andriushchenko et al. 2020, arXiv 1912.00049): a black box, hence the control for masked gradients.
 
     A network that resists gradients but falls to this has masked gradients, not robustness. Random numbers come from a
@@ -34,7 +34,7 @@ class Square(Attack):
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(48, 5)).eval()
         >>> images, labels = torch.rand(5, 3, 4, 4), torch.tensor([0, 1, 2, 3, 4])
-        >>> Square(num_queries=20)(model, images, labels, eps=8 / 255).shape
+        >>> SquareAttack(num_queries=20)(model, images, labels, eps=8 / 255).shape
         torch.Size([5, 3, 4, 4])
     """
 

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("aiohttp", reason="aiohttp (of the extra 'cloud') is not installed")
 pytest.importorskip("pooch", reason="pooch (of the extra 'cloud') is not installed")
 
-from neuroalign.data import NSDDataModule, NSDError, extract_nsd, open_tree, read_nsd
+from neuroalign.data import NSDDataModule, NSDError, extract_nsd, open_nsd, read_nsd
 from neuroalign.data.nsd.remote import _default_cache
 from tests.data.nsd.tree_writer import write_tree
 
@@ -103,7 +103,7 @@ def test_a_transfer_uses_them_and_keeps_none(server, url, tmp_path, caplog):
     assert out.exists() and (tmp_path / "cache/transfers.json").exists()
     check_files(tmp_path)
     check_hidden(caplog.text)
-    tree = open_tree(url, **access)
+    tree = open_nsd(url, **access)
     check_hidden(repr(tree) + str(tree) + tree.name(tree.root / "nsddata/x") + repr(read))
     again = pickle.loads(pickle.dumps(tree))  # goes to workers, which need them
     assert again.exists(again.root / "nsddata/experiments/nsd/nsd_expdesign.mat")
@@ -132,7 +132,7 @@ def test_no_error_shows_them(what, kind, server, url, tmp_path, caplog):
 def test_options_of_the_file_system(server, tmp_path):
     url = f"http://127.0.0.1:{server.server_port}/nsd"
     options = {"headers": {"Authorization": f"Bearer {PASSWORD}"}}
-    tree = open_tree(url, accept_terms=True, storage_options=options, cache=tmp_path, retries=0)
+    tree = open_nsd(url, accept_terms=True, storage_options=options, cache=tmp_path, retries=0)
     assert PASSWORD not in tree._told(ValueError(f"headers {options}"))
 
 

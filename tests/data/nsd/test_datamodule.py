@@ -22,7 +22,7 @@ from neuroalign import (
     ResponsesDataModule,
 )
 from neuroalign.__main__ import main
-from neuroalign.data import NSDError, NSDImages, cache_stimuli, extract_nsd, read_nsd, read_split
+from neuroalign.data import NSDError, NSDImages, cache_nsd_stimuli, extract_nsd, read_nsd, read_nsd_split
 from neuroalign.data.nsd import NSDPaths
 from tests.data.nsd.conftest import weights_of
 
@@ -68,7 +68,7 @@ def test_columns_are_what_guidance_takes(planted):
 def test_test_images_enter_no_statistic(planted):
     """Other responses to the test images change nothing in training, z-scores of sessions included."""
     trials = read_nsd(planted.root, 1, roi="V4")
-    test = read_split(planted.root, 1)
+    test = read_nsd_split(planted.root, 1)
     changed = trials.values.copy()
     changed[np.isin(trials.stimulus, test)] *= 7
     from dataclasses import replace
@@ -83,7 +83,7 @@ def test_splits(planted, split):
     own = np.unique(planted.rows(1))[:100].tolist()
     data = NSDDataModule(planted.root, 1, "V4", split=own if split == "own" else split)
     data.setup()
-    expected = own if split == "own" else read_split(planted.root, 1, split)
+    expected = own if split == "own" else read_nsd_split(planted.root, 1, split)
     assert set(data.val_responses.stimulus) == set(expected) & set(planted.rows(1))
     assert not set(data.val_responses.stimulus) & set(data.train_responses.stimulus)
     assert len(data.val_responses) + len(data.train_responses) == len(np.unique(planted.rows(1)))
@@ -152,13 +152,13 @@ def test_components_leave_out_voxels_with_gaps(planted):
 
 def test_an_extracted_file_and_cached_images_are_enough(planted, tmp_path):
     responses = Responses.load(extract_nsd(planted.root, tmp_path / "x.h5", 1, roi="V4"))
-    pictures = cache_stimuli(planted.root, tmp_path / "stimuli", image_size=6, rows=responses.stimulus)
+    pictures = cache_nsd_stimuli(planted.root, tmp_path / "stimuli", image_size=6, rows=responses.stimulus)
     averaged = responses.zscore_sessions().average_repeats()
     for images in (pictures, NSDImages(planted.root)):
         batch = next(iter(ResponsesDataModule(images, averaged, batch_size=50, num_workers=1).train_dataloader()))
         expected = images[batch["stimulus"].numpy()].transpose(0, 3, 1, 2) / np.float32(255)
         np.testing.assert_allclose(batch["image"], expected, atol=1e-6)
-    few = cache_stimuli(planted.root, tmp_path / "few", image_size=6, rows=averaged.stimulus[:10])
+    few = cache_nsd_stimuli(planted.root, tmp_path / "few", image_size=6, rows=averaged.stimulus[:10])
     with pytest.raises(IndexError, match="is not among the 10 cached"):
         ResponsesDataModule(few, averaged)
 

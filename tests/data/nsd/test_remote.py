@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("moto", reason="moto (of the extra 'tests') serves the bucket")
 pytest.importorskip("s3fs", reason="s3fs (of the extra 'cloud') is not installed")
 
-from neuroalign.data import NSDDataModule, NSDError, NSDImages, Responses, extract_nsd, open_tree, read_nsd
+from neuroalign.data import NSDDataModule, NSDError, NSDImages, Responses, extract_nsd, open_nsd, read_nsd
 from neuroalign.data.nsd import NSDPaths
 from neuroalign.data.nsd.remote import RemoteTree
 from tests.data.nsd.object_store import BUCKET, object_store
@@ -107,7 +107,7 @@ def test_only_the_wanted_voxels_cross_the_network(store, remote, tmp_path):
             "betas", data=np.random.default_rng(0).integers(-999, 999, shape, "int16"), chunks=(750, 1, 1, 1)
         )
     client.put_object(Bucket=BUCKET, Key="nsddata/large.hdf5", Body=path.read_bytes(), ACL="public-read")
-    tree = open_tree(URL, **remote)
+    tree = open_nsd(URL, **remote)
     faults.sent = 0
     places = np.random.default_rng(1).integers(0, 30, (20, 3))
     values = tree.columns(tree.root / "nsddata/large.hdf5", "betas", places, check=lambda shape, dtype: None)
@@ -173,7 +173,7 @@ def test_closed_doors(store, remote):
 def test_a_damaged_arrival_is_refused(store, remote, monkeypatch):
     block = RemoteTree._block
     monkeypatch.setattr(RemoteTree, "_block", lambda self, r, a, b: block(self, r, a, b)[::-1])
-    tree = open_tree(URL, **remote)
+    tree = open_nsd(URL, **remote)
     with pytest.raises(NSDError, match="arrived damaged"):
         tree.fetch([NSDPaths(tree.root, 2).roi("streams")])
     assert not NSDPaths(tree.root, 2).roi("streams").exists()
@@ -181,12 +181,12 @@ def test_a_damaged_arrival_is_refused(store, remote, monkeypatch):
 
 def test_a_file_replaced_on_the_server(store, remote, monkeypatch):
     client = store[3]
-    tree = open_tree(URL, **remote)
+    tree = open_nsd(URL, **remote)
     key = "nsddata/notes.txt"
     client.put_object(Bucket=BUCKET, Key=key, Body=b"first" * 100, ACL="public-read")
     tree.fetch([tree.root / key])
     client.put_object(Bucket=BUCKET, Key=key, Body=b"second" * 100, ACL="public-read")
-    fresh = open_tree(URL, **remote)
+    fresh = open_nsd(URL, **remote)
     fresh._fs().invalidate_cache()
     fresh.fetch([fresh.root / key])
     assert (fresh.root / key).read_bytes() == b"second" * 100
@@ -199,7 +199,7 @@ def test_a_file_replaced_on_the_server(store, remote, monkeypatch):
 
     client.put_object(Bucket=BUCKET, Key=key, Body=b"again" * 100, ACL="public-read")
     monkeypatch.setattr(RemoteTree, "_block", replaced)
-    again = open_tree(URL, **remote)
+    again = open_nsd(URL, **remote)
     again._fs().invalidate_cache()
     with pytest.raises(NSDError, match="was replaced on the server while it was fetched"):
         again.fetch([again.root / key])
@@ -227,7 +227,7 @@ def test_what_is_not_there(store, remote):
     with pytest.raises(FileNotFoundError, match=r"no file .*mine.nii.gz; atlases there: .*'streams'"):
         read_nsd(URL, 2, roi="mine:1", **remote)
     with pytest.raises(ValueError, match="unknown transfer 'voxel'; did you mean 'voxels'"):
-        open_tree(URL, **{**remote, "transfer": "voxel"})
+        open_nsd(URL, **{**remote, "transfer": "voxel"})
 
 
 def test_a_server_that_cannot_be_reached(tmp_path, monkeypatch):
@@ -242,4 +242,4 @@ def test_a_server_that_cannot_be_reached(tmp_path, monkeypatch):
 def test_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pooch", None)
     with pytest.raises(ImportError, match=r"needs the extra 'cloud': pip install 'neuroalign\[cloud\]'"):
-        open_tree(URL, accept_terms=True)
+        open_nsd(URL, accept_terms=True)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.io import loadmat, savemat
 
-from neuroalign.data import NSDError, read_nsd, read_split
+from neuroalign.data import NSDError, read_nsd, read_nsd_split
 from neuroalign.data.nsd import NSDPaths, trials
 from neuroalign.data.nsd.tree import Tree
 from neuroalign.data.nsd.trials import Design
@@ -36,18 +36,18 @@ def test_splits_against_counting(planted):
     order = planted.masterordering
     for subject in planted.subjects:
         row_of = planted.subjectim[subject - 1] - 1
-        assert set(read_split(planted.root, subject)) == set(row_of[:1000])
+        assert set(read_nsd_split(planted.root, subject)) == set(row_of[:1000])
         three = [k for k in range(1, 1001) if list(order[:22500]).count(k) == 3]
         np.testing.assert_array_equal(
-            read_split(planted.root, subject, "shared515"), np.sort(row_of[np.array(three) - 1])
+            read_nsd_split(planted.root, subject, "shared515"), np.sort(row_of[np.array(three) - 1])
         )
         early, late = set(order[: 37 * 750]), set(order[37 * 750 :])
         only_late = np.array(sorted(late - early))
         np.testing.assert_array_equal(
-            read_split(planted.root, subject, "algonauts2023"), np.sort(row_of[only_late - 1])
+            read_nsd_split(planted.root, subject, "algonauts2023"), np.sort(row_of[only_late - 1])
         )
     with pytest.raises(ValueError, match="unknown split 'shared100'; did you mean 'shared1000'"):
-        read_split(planted.root, 1, "shared100")
+        read_nsd_split(planted.root, 1, "shared100")
 
 
 def test_anchors_of_the_real_design(tmp_path, planted, monkeypatch):
@@ -144,7 +144,7 @@ def test_repeats(planted):
     counts = pd.Series(planted.rows(1)).value_counts()
     np.testing.assert_array_equal(r.repeats, counts.loc[r.stimulus])
     assert set(np.unique(r.repeats)) == {1, 2, 3}
-    rest, test = r.split(read_split(planted.root, 1, "shared515"))
+    rest, test = r.split(read_nsd_split(planted.root, 1, "shared515"))
     assert len(rest) + len(test) == len(r) and not set(rest.stimulus) & set(test.stimulus)
     with pytest.raises(ValueError, match=r"0 of .* rows show a test stimulus"):
         r.split([])

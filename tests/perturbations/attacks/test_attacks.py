@@ -17,7 +17,7 @@ from neuroalign import (
     BrendelBethge,
     CarliniWagner,
     DeepFool,
-    Square,
+    SquareAttack,
     robustness_curve,
 )
 from neuroalign.state import evaluating
@@ -27,8 +27,8 @@ from tests.perturbations.attacks import linear_references as exact
 ATTACKS = [
     FGSM(), FGSM("l2", loss="ce"), PGD(), PGD("l2", restarts=2), PGD(loss="dlr", random_start=True), PGD.two_losses(),
     APGD(steps=10), APGD("l2", steps=10, loss="dlr"), APGD(steps=5, loss="dlr-targeted"), DeepFool(),
-    CarliniWagner(steps=30), FMN("linf", steps=20), FMN("l2", steps=20), Square(num_queries=30),
-    Square("l2", num_queries=30), AutoAttack(version="fast"),
+    CarliniWagner(steps=30), FMN("linf", steps=20), FMN("l2", steps=20), SquareAttack(num_queries=30),
+    SquareAttack("l2", num_queries=30), AutoAttack(version="fast"),
 ]  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def test_square_needs_no_gradient():
         PGD()(Rounded().train(), x, labels, 0.02)
     white, black = (
         (masked(attack(masked, x, labels, 0.05)).argmax(1) == labels).float().mean()
-        for attack in (PGD(), Square(num_queries=500))
+        for attack in (PGD(), SquareAttack(num_queries=500))
     )
     assert white == 1
     assert black < 0.5
@@ -116,7 +116,7 @@ def test_square_comes_near_the_truth(norm):
     model, x = linear(3), images(40)
     labels = model(x).argmax(1)
     eps = {"linf": 0.01, "l2": 0.12}[norm]
-    found = Square(norm, num_queries=2000)(model, x, labels, eps)
+    found = SquareAttack(norm, num_queries=2000)(model, x, labels, eps)
     truth = exact.minimal_norm(*arrays(model, x, labels), norm, True) <= eps
     fooled = (model(found).argmax(1) != labels).numpy()
     assert not (fooled & ~truth).any()
@@ -211,7 +211,7 @@ def test_brendel_bethge_names_the_extra(monkeypatch):
         (lambda: DeepFool(candidates=1), "candidates at least 2"),
         (lambda: CarliniWagner(lr=0), "lr and initial_weight positive"),
         (lambda: FMN(gamma=2), r"gamma in \(0, 1\)"),
-        (lambda: Square(share=0), r"share in \(0, 1\]"),
+        (lambda: SquareAttack(share=0), r"share in \(0, 1\]"),
         (lambda: AutoAttack(version="plus"), "must be 'standard' or 'fast'"),
         (lambda: BrendelBethge(steps=0), "steps must be at least 1"),
         (lambda: PGD(loss="dlr")(linear(2), images(2), torch.zeros(2, dtype=torch.long), 0.1), "at least 3 classes"),

@@ -19,7 +19,7 @@ from neuroalign import (
     CarliniWagner,
     DeepFool,
     RotationTranslation,
-    Square,
+    SquareAttack,
     evaluate_robustness,
     evaluate_smoothness,
     masking_report,
@@ -39,7 +39,7 @@ GRADIENT_ATTACKS = [
     PGD(steps=3, targeted=True), APGD(steps=3, loss="dlr", targeted=True), CarliniWagner(steps=3, targeted="least-likely"),
     FMN(steps=3, targeted=True), AutoAttack(version="fast"),
 ]  # fmt: skip
-ATTACKS = [*GRADIENT_ATTACKS, Square(num_queries=5), RotationTranslation(num_rotations=3, num_translations=1)]
+ATTACKS = [*GRADIENT_ATTACKS, SquareAttack(num_queries=5), RotationTranslation(num_rotations=3, num_translations=1)]
 
 LABELS = torch.tensor([0, 1, 4, 3])
 GOOD = {
@@ -197,7 +197,7 @@ def test_identities_of_any_integer_type(index):
         ({"model": "resnet18"}, TypeError, "model must be callable, from images to logits; got 'resnet18'"),
     ],
 )
-@pytest.mark.parametrize("attack", [FGSM(), DeepFool(), Square(num_queries=3)], ids=repr)
+@pytest.mark.parametrize("attack", [FGSM(), DeepFool(), SquareAttack(num_queries=3)], ids=repr)
 def test_other_input_is_refused_in_words(attack, keywords, kind, message):
     given = {"model": linear(5), "images": images(4), "labels": LABELS, "eps": 0.1, **keywords}
     index = {"index": given.pop("index")} if "index" in given else {}
@@ -211,7 +211,7 @@ def test_no_budget_of_a_grid_is_nan():
 
 
 @pytest.mark.parametrize(
-    "attack", [FGSM("l2"), PGD("l2", steps=3, random_start=True), DeepFool(), Square("l2", num_queries=3)]
+    "attack", [FGSM("l2"), PGD("l2", steps=3, random_start=True), DeepFool(), SquareAttack("l2", num_queries=3)]
 )
 def test_an_infinite_budget_is_the_whole_box(attack):
     model, x = linear(5), images(4)
@@ -305,7 +305,7 @@ def test_a_model_without_a_gradient_is_told_so(attack, make):
 def test_what_needs_no_gradient_attacks_such_a_model(make):
     model, x = make().eval(), images(6)
     right = model(x).argmax(1).clone()
-    assert len(evaluate_robustness(model, [(x, right)], Square(num_queries=5), 0.01)) == 1
+    assert len(evaluate_robustness(model, [(x, right)], SquareAttack(num_queries=5), 0.01)) == 1
     with pytest.raises(ValueError, match="no gradient reaches the images"):
         evaluate_smoothness(model, [(x, right)])
 

@@ -13,7 +13,7 @@ from neuroalign import (
     AutoAttack,
     CarliniWagner,
     DeepFool,
-    Square,
+    SquareAttack,
     robustness_curve,
 )
 from neuroalign.perturbations.attacks.base import Classifier
@@ -357,7 +357,7 @@ X, Y = images(4), torch.tensor([0, 1, 2, 3])
         ),
         (lambda m: PGD()(m, X, Y, 0.1, target=3), r"targets must be \(stimulus,\) int64 in 0..C-1; got 3"),
         (lambda m: DeepFool()(m, X, Y, 0.1, target=Y + 1), "DeepFool has no targeted form: FGSM, PGD"),
-        (lambda m: Square()(m, X, Y, 0.1, target=Y + 1), "Square has no targeted form"),
+        (lambda m: SquareAttack()(m, X, Y, 0.1, target=Y + 1), "SquareAttack has no targeted form"),
         (lambda m: AutoAttack()(m, X, Y, 0.1, target=Y + 1), "AutoAttack has no targeted form"),
         (lambda m: APGD(loss="dlr-targeted", targeted=True), "goes toward every class in turn"),
         (lambda m: APGD(loss="dlr-targeted")(m, X, Y, 0.1, target=Y + 1), "goes toward every class in turn"),

@@ -1,0 +1,274 @@
+"""Objects that keep the arguments they were made with, and what describes them in plain values."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import numbers
+import sys
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
+
+REGISTERED: dict[str, type] = {}
+"""Users' own classes by the name that descriptions know them by; filled by :func:`neuroalign.config.register`."""
+
+_RECORD = "_neuroalign_record"
+_UNKNOWN = object()
+_RECORDING: weakref.WeakSet[Any] = weakref.WeakSet()  # the constructors that were wrapped here
+
+
+class NotPlain(Exception):
+    """Some argument has no plain description; the message says what."""
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What an object was made with: its class, the arguments in plain values or what none has, and who takes them."""
+
+    made: type
+    arguments: dict[str, Any] | None
+    lacking: str = ""
+    constructor: str | None = None
+
+
+class _Config:
+    """``.config``: the description of an object. Not a property, so that an attribute of this name hides it."""
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else description_of(instance)
+
+
+class Described:
+    """A class whose objects keep the arguments they were made with, so that a file can rebuild them.
+
+    ``.config`` is then ``{"class_path": ..., "init_args": {...}}``, or None where an argument can't be said in plain
+    values, or the class is neither neuroalign's own nor registered. What counts are the arguments of the outermost
+    constructor, as they were before it ran: those that a subclass hands to its parent don't. ``.config`` can't be set: an
+    attribute of this name is only somebody's attribute, and never part of a file.
+
+    A subclass needs nothing for it. Where other arguments than the given ones rebuild the object, it overrides
+    :meth:`_described`.
+
+    Example:
+        >>> from neuroalign.losses import MMCRLoss
+        >>> MMCRLoss(local_weight=0.5).config["init_args"]
+        {'centroid_weight': 1.0, 'local_weight': 0.5, 'distributed': True}
+    """
+
+    config: Any = _Config()
+    _rebuilt_by: str | None = None
+    """Name of the classmethod that takes what :meth:`_described` gives; None for the class itself."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            record_arguments(cls)
+
+    def _described(self, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        """The arguments that rebuild the object; None if none do.
+
+        Called once, when the object was made. It belongs to the constructor beside it: a subclass with a constructor of
+        its own doesn't inherit it, since that one takes other arguments.
+
+        Args:
+            arguments: Those of the constructor call by name, with defaults, as they were before it ran.
+        """
+        return arguments
+
+
+def record_arguments(cls: type) -> None:
+    """Have the objects of a class keep the arguments they are made with, unless its constructor does so already.
+
+    Of nested constructors only the outermost counts: that which is the ``__init__`` of the object's own class. The
+    signature, the name and the docstring of the constructor stay as they are.
+    """
+    made = cls.__init__  # type: ignore[misc]
+    if made is object.__init__ or made in _RECORDING:
+        return
+    signature = inspect.signature(made)
+
+    @functools.wraps(made)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        state = getattr(self, "__dict__", None)
+        if state is None or state.get(_RECORD, _UNKNOWN) is None or not _is_outermost(self, __init__):
+            made(self, *args, **kwargs)
+            return
+        state[_RECORD] = None  # being made: constructors within this one record nothing
+        try:
+            arguments = _by_name(signature, self, args, kwargs)
+            made(self, *args, **kwargs)
+            record = _record_of(self, cls, arguments)
+        except BaseException:
+            state.pop(_RECORD, None)
+            raise
+        self.__dict__[_RECORD] = record
+
+    _RECORDING.add(__init__)
+    cls.__init__ = __init__  # type: ignore[misc]
+
+
+def _is_outermost(self: Any, init: Callable[..., None]) -> bool:
+    """Whether a constructor is that of the object's own class, also where somebody's decorator is around it."""
+    return inspect.unwrap(type(self).__init__, stop=lambda function: function is init) is init
+
+
+def _record_of(self: Any, cls: type, arguments: dict[str, Any]) -> _Record:
+    constructor: str | None = None
+    changed: dict[str, Any] | None = arguments
+    if isinstance(self, Described):
+        owner = next(base for base in type(self).__mro__ if "_described" in vars(base))
+        if issubclass(owner, cls):  # else it knows the arguments of a parent's constructor
+            changed, constructor = self._described(arguments), vars(owner).get("_rebuilt_by")
+    if changed is None:
+        return _Record(type(self), None, "its values are kept in no file")
+    try:
+        return _Record(type(self), plain(changed), "", constructor)
+    except NotPlain as lacking:
+        return _Record(type(self), None, str(lacking))
+
+
+def _by_name(signature: inspect.Signature, self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a constructor call by name; something that is no plain value where they can't be given so."""
+    try:
+        bound = signature.bind(self, *args, **kwargs)
+    except TypeError:  # the constructor itself will say so
+        return {"arguments": _UNKNOWN}
+    given = set(bound.arguments)
+    bound.apply_defaults()
+    found: dict[str, Any] = {}
+    for key, value in list(bound.arguments.items())[1:]:
+        kind = signature.parameters[key].kind
+        if kind is inspect.Parameter.VAR_KEYWORD:
+            found.update(value)
+        elif kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY):
+            found.update({key: _UNKNOWN} if value else {})
+        elif key in given or _is_plain(value):  # another default stays the default
+            found[key] = value
+    try:
+        return {key: _copied(value) for key, value in found.items()}
+    except RecursionError:  # holds itself
+        return dict.fromkeys(found, _UNKNOWN)
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        plain(value)
+    except NotPlain:
+        return False
+    return True
+
+
+def _copied(value: Any) -> Any:
+    """Lists and dicts anew, whatever else as it is: what the constructor does to them later is no matter."""
+    if isinstance(value, Mapping):
+        return {k: _copied(v) for k, v in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_copied(v) for v in value)
+    return value
+
+
+def plain(value: Any) -> Any:
+    """A value in strings, numbers, booleans, None, lists and dicts.
+
+    Raises:
+        NotPlain: If something in it is neither such a value nor an object that has a description.
+
+    Example:
+        >>> plain({"sizes": (1, 2), "name": "V4"})
+        {'sizes': [1, 2], 'name': 'V4'}
+    """
+    if value is _UNKNOWN:
+        raise NotPlain("an argument was not given by name")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, numbers.Integral):  # numpy's, too
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):
+        return [plain(v) for v in value]
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    config = description_of(value)
+    if config is not None:
+        return config
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    raise NotPlain(reason_undescribed(value))
+
+
+def description_of(value: Any) -> dict[str, Any] | None:
+    """The description that rebuilds an object, None if it has none.
+
+    Only what the object's own constructor recorded counts, and only for a class of neuroalign's or a registered one: other
+    libraries keep other things under ``.config``.
+
+    Example:
+        >>> from neuroalign.losses import MMCRLoss
+        >>> description_of(MMCRLoss())["class_path"]
+        'neuroalign.losses.MMCRLoss'
+        >>> class Mine(MMCRLoss):
+        ...     pass
+        >>> description_of(Mine()) is None
+        True
+    """
+    value = getattr(value, "_orig_mod", value)  # what torch.compile wraps
+    path, record = path_of(type(value)), _recorded(value)
+    if path is None or record is None or record.arguments is None:
+        return None
+    path = path if record.constructor is None else f"{path}.{record.constructor}"
+    return {"class_path": path, "init_args": copy.deepcopy(record.arguments)}
+
+
+def _recorded(value: Any) -> _Record | None:
+    record = getattr(value, "__dict__", {}).get(_RECORD)
+    if isinstance(record, _Record):
+        return record if record.made is type(value) else None
+    takes_none = type(value).__init__ is object.__init__ and type(value).__new__ is object.__new__  # type: ignore[misc]
+    return _Record(type(value), {}) if takes_none else None
+
+
+def reason_undescribed(value: Any) -> str:
+    """Why an object has no description, for a message; with the remedy where there is one.
+
+    Example:
+        >>> class Mine:
+        ...     pass
+        >>> reason_undescribed(Mine())
+        'Mine is no class of neuroalign; your own are described if neuroalign.register was called on them before'
+    """
+    value = getattr(value, "_orig_mod", value)
+    cls = type(value)
+    if inspect.isroutine(value) or isinstance(value, type):
+        return f"{getattr(value, '__name__', cls.__name__)} is a function or class, which no file can hold"
+    if hasattr(value, "shape"):
+        return f"a {cls.__name__} is no plain value"
+    if path_of(cls) is None:
+        return (
+            f"{cls.__name__} is no class of neuroalign; your own are described if neuroalign.register was called on them "
+            "before"
+        )
+    record = _recorded(value)
+    if record is None or not record.lacking:
+        return f"{cls.__name__} keeps no arguments that it was made with: was it made before it was registered?"
+    return f"{cls.__name__} can't be described: {record.lacking}"
+
+
+def path_of(cls: type) -> str | None:
+    """The name by which descriptions know a class: where it is public in neuroalign, or as it was registered; else None.
+
+    Example:
+        >>> from neuroalign.models import NeuralPredictor
+        >>> path_of(NeuralPredictor), path_of(dict)
+        ('neuroalign.models.NeuralPredictor', None)
+    """
+    own = getattr(sys.modules.get(cls.__module__), cls.__qualname__, None)  # a nested class's has a dot in it
+    if cls.__module__.startswith("neuroalign.") and own is cls and issubclass(cls, Described):
+        room = cls.__module__.split(".")[1]
+        return None if cls.__name__.startswith("_") else f"neuroalign.{room}.{cls.__name__}"
+    return next((name for name, found in reversed(REGISTERED.items()) if found is cls), None)
