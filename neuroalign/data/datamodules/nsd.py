@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -16,20 +16,21 @@ from torch import Tensor, nn
 
 from neuroalign.addresses import redacted
 from neuroalign.data.datamodules.base import BatchDataModule
+from neuroalign.data.datamodules.cache_names import plain, short_hash, source_states
+from neuroalign.data.datamodules.joined import JoinedResponses, columns_of_heads
 from neuroalign.data.datamodules.responses import responses_dataset
-from neuroalign.data.images import ArrayDataset
-from neuroalign.data.nsd.extraction import extract_nsd
+from neuroalign.data.nsd.extraction import extract_request
 from neuroalign.data.nsd.layout import NSDError, NSDPaths
-from neuroalign.data.nsd.opening import open_nsd
-from neuroalign.data.nsd.reader import read_nsd, side_files
-from neuroalign.data.nsd.regions import is_file, named
+from neuroalign.data.nsd.opening import Access, FormerAccess, open_nsd, with_present_names
+from neuroalign.data.nsd.reader import Request
+from neuroalign.data.nsd.regions import Region, named
 from neuroalign.data.nsd.stimuli import NSDImages
 from neuroalign.data.nsd.stimulus_cache import CachedImages, cache_nsd_stimuli
 from neuroalign.data.nsd.tree import Tree
-from neuroalign.data.nsd.trials import SPLITS, read_nsd_split
+from neuroalign.data.nsd.trials import SPLITS
 from neuroalign.data.responses import Responses, standardize_parts
 from neuroalign.data.standardization import constant_columns
-from neuroalign.types import Batch, unknown
+from neuroalign.types import unknown
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class NSDDataModule(BatchDataModule):
             by all. Default none: everything is read anew, and images are resized when they are needed.
         cache_workers: Processes that resize images for the cache.
         accept_terms: For a URL, that NSD's Data Access Agreement is accepted.
-        access: For a URL, other options of :func:`neuroalign.data.open_nsd`, such as ``cache`` and ``confirm``.
+        access: For a URL, other options of :func:`neuroalign.data.open_nsd`, such as ``download_folder`` and ``confirm``.
         batch_size: Images a batch; the paper's is 200.
         num_workers: Loader processes.
         augment: On training batches.
@@ -118,7 +119,7 @@ class NSDDataModule(BatchDataModule):
         cache: str | os.PathLike[str] | None = None,
         cache_workers: int = 0,
         accept_terms: bool = False,
-        access: dict[str, Any] | None = None,
+        access: Access | FormerAccess | None = None,
         batch_size: int = 200,
         num_workers: int = 0,
         augment: nn.Module | Callable[[Tensor], Tensor] | None = None,
@@ -141,7 +142,7 @@ class NSDDataModule(BatchDataModule):
         self.shuffle_seed, self.image_size = shuffle_seed, image_size
         self.cache = None if cache is None else Path(cache)
         self.cache_workers = cache_workers
-        self.access = {**(access or {}), "accept_terms": accept_terms}
+        self.access: Access = {**with_present_names(access or {}), "accept_terms": accept_terms}
         self._opened: Tree | None = None
         self._states: dict[int, list[Any]] = {}
 
@@ -186,13 +187,14 @@ class NSDDataModule(BatchDataModule):
         except ValueError as error:
             _log.warning("%s: making it again", error)
         trials = self.cache / f"subj{subject:02d}-{self._key(subject, reading=True)}.h5"
+        request = self._request(subject)
         try:
-            extract_nsd(self._tree(), trials, subject, overwrite=True, **self._reading())
+            extract_request(request, trials, overwrite=True)
         except FileExistsError as error:  # damaged beyond recognition, in a folder of ours
             _log.warning("%s: making it again", error)
             trials.unlink()
-            extract_nsd(self._tree(), trials, subject, **self._reading())
-        parts = self._prepare(subject, Responses.load(trials))
+            extract_request(request, trials)
+        parts = self._prepare(Responses.load(trials), self._test_images(request))
         for path, part in zip(paths, parts):
             part.save(path)
         return parts
@@ -203,9 +205,8 @@ class NSDDataModule(BatchDataModule):
             return
         images: Any
         if self.cache is None:
-            tree = self._tree()
-            self.responses = {s: self._prepare(s, read_nsd(tree, s, **self._reading())) for s in self.subjects}
-            images = NSDImages(tree)
+            self.responses = {s: self._read(s) for s in self.subjects}
+            images = NSDImages(self._tree())
         else:
             prepared = [path for subject in self.subjects for path in self._prepared(subject)]
             if not all(path.exists() for path in [*prepared, self._image_cache() / "index.json"]):
@@ -220,7 +221,7 @@ class NSDDataModule(BatchDataModule):
                     f"the cache is damaged: {error}. Remove {self.cache} and it will be made again"
                 ) from error
             images = CachedImages(self._image_cache())
-        self.columns = self._columns()
+        self.columns = columns_of_heads({s: self.responses[s][0].roi for s in self.subjects})
         for place, name in enumerate(("train", "val")):
             parts = [self.responses[s][place] for s in self.subjects]
             size = self.image_size  # a no-op on cached images
@@ -229,7 +230,7 @@ class NSDDataModule(BatchDataModule):
             self.datasets[name] = (
                 responses_dataset(images, parts[0], size, **columns)
                 if len(parts) == 1
-                else _Several(images, parts, size, **columns)
+                else JoinedResponses(images, parts, size, **columns)
             )
 
     def _labels_of(self, stimulus: np.ndarray) -> Tensor:
@@ -239,8 +240,14 @@ class NSDDataModule(BatchDataModule):
             raise ValueError(f"{len(missing)} of {len(stimulus)} images have no label, image {missing[0]} for one")
         return torch.tensor([int(self.labels[s]) for s in stimulus.tolist()])
 
-    def _prepare(self, subject: int, responses: Responses) -> tuple[Responses, Responses]:
-        test = self.split if not isinstance(self.split, str) else read_nsd_split(self._tree(), subject, self.split)
+    def _read(self, subject: int) -> tuple[Responses, Responses]:
+        request = self._request(subject)
+        return self._prepare(request.read_all(), self._test_images(request))
+
+    def _test_images(self, request: Request) -> Sequence[int] | np.ndarray:
+        return request.split(self.split) if isinstance(self.split, str) else self.split
+
+    def _prepare(self, responses: Responses, test: Sequence[int] | np.ndarray) -> tuple[Responses, Responses]:
         if self.zscore_sessions:
             responses = responses.zscore_sessions(without=test)
         train, val = responses.average_repeats().split(test)
@@ -258,28 +265,32 @@ class NSDDataModule(BatchDataModule):
             self._opened = open_nsd(self.root, **self.access)
         return self._opened
 
+    @functools.cached_property
+    def _regions(self) -> dict[str, Region]:
+        return named(self.roi)
+
+    def _request(self, subject: int) -> Request:
+        return Request.plan(self._tree(), subject, regions=self._regions, **self._reading())
+
     def _reading(self) -> dict[str, Any]:
         return {"roi": self.roi, "betas": self.betas, "space": self.space, "sessions": self.sessions}
 
     def _key(self, subject: int, *, reading: bool = False) -> str:
         """A name for what was asked for: other options, or changed sources, are other files of the cache."""
-        options: dict[str, Any] = {"root": redacted(str(self.root)), **self._reading(), "roi": _plain(self.roi)}
+        options: dict[str, Any] = {"root": redacted(str(self.root)), **self._reading(), "roi": plain(self.roi)}
         options["sources"] = self._sources(subject)
         if not reading:
             split = self.split if isinstance(self.split, str) else sorted(map(int, self.split))
             options |= {"split": split, "zscore": self.zscore_sessions, "pca": self.pca_variance}
             options |= {"shuffle": self.shuffle_seed, "repeats": "valid"}  # files with ceilings by rows are made again
-        return hashlib.sha256(json.dumps(options, sort_keys=True, default=_plain).encode()).hexdigest()[:12]
+        return short_hash(options)
 
     def _sources(self, subject: int) -> list[Any]:
         """What tells this subject's files from changed ones; looked at once."""
         if subject not in self._states:
             tree = self._tree()
             paths = NSDPaths(tree.root, subject, self.betas, self.space)
-            betas = [file for number in tree.sessions(paths) for file in tree.session_files(paths, number) or []]
-            side = [file for file in side_files(tree, paths, named(self.roi)) if tree.exists(file)]
-            self._states[subject] = [(file.name, tree.state(file)) for file in betas]
-            self._states[subject] += [(file.name, tree.state(file, whole=not tree.is_remote)) for file in side]
+            self._states[subject] = source_states(tree, paths, self._regions)
         return self._states[subject]
 
     def _prepared(self, subject: int) -> list[Path]:
@@ -297,53 +308,3 @@ class NSDDataModule(BatchDataModule):
 
     def _shown(self, responses: Mapping[int, Sequence[Responses]]) -> np.ndarray:
         return np.unique(np.concatenate([part.stimulus for parts in responses.values() for part in parts]))
-
-    def _columns(self) -> dict[str, list[int]]:
-        columns: dict[str, list[int]] = {}
-        start = 0
-        for subject in self.subjects:
-            roi = self.responses[subject][0].roi
-            for name in dict.fromkeys(map(str, roi)):
-                head = name if len(self.subjects) == 1 else f"subj{subject:02d}/{name}"
-                columns[head] = (np.flatnonzero(roi == name) + start).tolist()
-            start += len(roi)
-        return columns
-
-
-def _plain(value: Any) -> Any:
-    """What tells one region from another: a mask's values stand for it, whether it came as an array or a file."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple, range)):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.ndarray):
-        return hashlib.sha256(np.ascontiguousarray(value)).hexdigest()
-    if isinstance(value, os.PathLike) or (isinstance(value, str) and is_file(value)):
-        return hashlib.sha256(Path(value).read_bytes()).hexdigest()
-    return value
-
-
-class _Several(ArrayDataset):
-    """A row an image, with the responses of every subject that saw it; put together a batch at a time."""
-
-    def __init__(self, images: Any, parts: Sequence[Responses], image_size: int | None, **columns: Tensor) -> None:
-        stimulus = np.unique(np.concatenate([part.stimulus for part in parts]))
-        columns["stimulus"] = torch.from_numpy(stimulus)
-        super().__init__(images, image_rows=stimulus, image_size=image_size, **columns)
-        self.values = [part.values for part in parts]
-        self.rows = [_rows_of(part.stimulus, stimulus) for part in parts]
-
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        blocks = []
-        for values, rows in zip(self.values, self.rows):
-            place = rows[np.asarray(indices)]
-            blocks.append(np.where((place >= 0)[:, None], values[place], np.float32(np.nan)))
-        return {**super().__getitems__(indices), "response": torch.from_numpy(np.concatenate(blocks, 1))}
-
-
-def _rows_of(have: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """(wanted,) the row of each wanted stimulus, -1 where there is none."""
-    order = np.argsort(have)
-    place = np.searchsorted(have[order], wanted).clip(max=len(have) - 1)
-    rows = order[place]
-    return np.where(have[rows] == wanted, rows, -1)

@@ -27,6 +27,7 @@ from neuroalign.data.nsd.reliability import compare_ncsnr
 from neuroalign.data.nsd.tree import Tree
 from neuroalign.data.responses_file import create, write_fields
 from neuroalign.files import check_folder, check_space, readable_size, remove_leftovers, whole
+from neuroalign.moved import former_keywords
 from neuroalign.processes import locked
 
 _log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ _TOLERANCE = 1e-3  # a stored ncsnr is float32 and computed from the same int16 
 _CHECKED = 200  # voxels whose ncsnr is computed again
 
 
+@former_keywords(cache="download_folder")
 def extract_nsd(
     root: str | os.PathLike[str] | Tree,
     out: str | os.PathLike[str],
@@ -70,7 +72,7 @@ def extract_nsd(
         maps: Maps to include, a value a voxel; default those that exist.
         overwrite: Replace a file that was extracted with other options or from other files, or that is damaged.
         progress: Show a progress bar at a terminal.
-        **access: ``accept_terms``, ``cache`` and others, for a URL, as in :func:`open_nsd`.
+        **access: ``accept_terms``, ``download_folder`` and others, for a URL, as in :func:`open_nsd`.
 
     Returns:
         ``out``. Its ``info`` names files of the tree, with sizes and checksums, and options.
@@ -101,9 +103,15 @@ def extract_nsd(
     request = Request.plan(
         tree, subject, roi=roi, betas=betas, space=space, sessions=sessions, behaviour=behaviour, maps=maps
     )
+    extract_request(request, out, overwrite=overwrite, progress=progress)
+    return out
+
+
+def extract_request(request: Request, out: Path, *, overwrite: bool = False, progress: bool = True) -> None:
+    """Write the single trials of a request that was planned; the rest as :func:`extract_nsd` does it."""
+    out.parent.mkdir(parents=True, exist_ok=True)
     with locked(out.with_name(f".{out.name}.lock"), str(out), watch=f".*{glob.escape(out.name)}*"):
         _extract(request, out, overwrite, progress)
-    return out
 
 
 def _extract(request: Request, out: Path, overwrite: bool, progress: bool) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from neuroalign import __version__
 from neuroalign.data.nsd.betas import read_session
-from neuroalign.data.nsd.layout import PSC_SCALE, TRIALS_PER_SESSION, NSDError, NSDPaths
+from neuroalign.data.nsd.layout import FACTS, NUM_SHARED, PSC_SCALE, TRIALS_PER_SESSION, NSDError, NSDPaths
 from neuroalign.data.nsd.opening import Access, open_nsd
 from neuroalign.data.nsd.plausible import check_map, same_sessions, session_sum
 from neuroalign.data.nsd.regions import Region, Roi, atlases_of, named
@@ -22,12 +22,14 @@ from neuroalign.data.nsd.tree import Tree, check_sessions
 from neuroalign.data.nsd.trials import Design, read_behaviour
 from neuroalign.data.nsd.voxels import Voxels, find_voxels, load_map
 from neuroalign.data.responses import Responses
+from neuroalign.moved import former_keywords
 from neuroalign.types import unknown
 
 MAPS = ("ncsnr", "R2", "meanbeta", "valid")
 """Maps that are read where they exist; :func:`read_nsd` can be asked for others, such as "R2_session01"."""
 
 
+@former_keywords(cache="download_folder")
 def read_nsd(
     root: str | os.PathLike[str] | Tree,
     subject: int,
@@ -60,7 +62,7 @@ def read_nsd(
         behaviour: Join the behaviour table (reaction time in ms, memory, ...); default where it is in the tree.
         maps: Maps to read, a value a voxel, in percent where NSD stores percent; default those of ``MAPS`` that exist (of
             a URL only ncsnr).
-        **access: ``accept_terms``, ``cache``, ``confirm`` and others, for a URL, as in :func:`open_nsd`.
+        **access: ``accept_terms``, ``download_folder``, ``confirm`` and others, for a URL, as in :func:`open_nsd`.
 
     Returns:
         Responses with ``stimulus`` the 0-based row of the image brick, and ``noise_ceiling`` that of a single trial
@@ -93,9 +95,7 @@ def read_nsd(
     request = Request.plan(
         tree, subject, roi=roi, betas=betas, space=space, sessions=sessions, behaviour=behaviour, maps=maps
     )
-    parts = {session: request.read(session) for session in request.sessions}
-    request.warn_of_copies({session: session_sum(part) for session, part in parts.items()})
-    return request.responses(np.concatenate(list(parts.values())))
+    return request.read_all()
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ class Request:
         tree: Where the files are.
         paths: Their names.
         voxels: The wanted voxels.
+        design: Which image the subject saw when.
         sessions: The wanted sessions.
         stimulus: (trial,) row of the image brick, 0-based.
         shared: (trial,) whether it is one of the thousand shared images.
@@ -119,6 +120,7 @@ class Request:
     tree: Tree
     paths: NSDPaths
     voxels: Voxels
+    design: Design
     sessions: list[int]
     stimulus: np.ndarray
     shared: np.ndarray
@@ -140,13 +142,17 @@ class Request:
         sessions: Sequence[int] | None = None,
         behaviour: bool | None = None,
         maps: Sequence[str] | None = None,
+        regions: Mapping[str, Region] | None = None,
     ) -> Request:
-        """Check what was asked for, and read all but the betas. Arguments and errors as in :func:`read_nsd`."""
+        """Check what was asked for, and read everything but the betas. Arguments and errors as in :func:`read_nsd`.
+
+        ``regions`` is ``roi`` as :func:`neuroalign.data.nsd.regions.named` has read it; None means to read it here.
+        """
         paths = NSDPaths(tree.root, subject, betas, space)
         wanted = check_sessions(tree, paths, sessions)
         join = tree.exists(paths.behaviour) if behaviour is None else behaviour
         names = _map_names(tree, paths, maps)
-        regions = named(roi)
+        regions = named(roi) if regions is None else regions
         side = side_files(tree, paths, regions, behaviour=join, maps=names)
         tree.fetch((file for file in side if tree.exists(file)), "region, design and behaviour files")
         # Before anything is read: a file that is replaced meanwhile then differs from its record later.
@@ -160,27 +166,38 @@ class Request:
         tree.prepare(files, len(voxels.index))
         sources = [_record(tree, file) for file in files]
         return cls(
-            tree,
-            paths,
-            voxels,
-            wanted,
-            stimulus,
-            design.ten_k[trials] <= 1000,
-            read_behaviour(tree, paths, wanted, stimulus) if join else {},
-            _read_maps(tree, paths, voxels, names),
-            roi if isinstance(roi, (str, list)) else [str(name) for name in dict.fromkeys(voxels.roi)],
-            sources,
-            records,
+            tree=tree,
+            paths=paths,
+            voxels=voxels,
+            design=design,
+            sessions=wanted,
+            stimulus=stimulus,
+            shared=design.ten_k[trials] <= NUM_SHARED,
+            behaviour=read_behaviour(tree, paths, wanted, stimulus) if join else {},
+            maps=_read_maps(tree, paths, voxels, names),
+            roi=roi if isinstance(roi, (str, list)) else [str(name) for name in dict.fromkeys(voxels.roi)],
+            sources=sources,
+            side_files=records,
         )
 
     def read(self, session: int) -> np.ndarray:
         """One session's responses, (750, voxel) in percent signal change."""
         return read_session(self.tree, self.paths, session, self.voxels)
 
-    def warn_of_copies(self, sums: Mapping[int, int | None]) -> None:
+    def read_all(self) -> Responses:
+        """The single trials of all wanted sessions."""
+        parts = {session: self.read(session) for session in self.sessions}
+        self.warn_of_copies({session: session_sum(part) for session, part in parts.items()}, stacklevel=4)
+        return self.responses(np.concatenate(list(parts.values())))
+
+    def split(self, name: str) -> np.ndarray:
+        """The test images of a published split, as :func:`neuroalign.data.read_nsd_split` returns them."""
+        return self.design.split(name, FACTS[self.paths.subject].sessions)
+
+    def warn_of_copies(self, sums: Mapping[int, int | None], *, stacklevel: int = 3) -> None:
         """Warn if sessions hold the same responses, by their :func:`session_sum`."""
         if same := same_sessions(sums):
-            warnings.warn(f"{self.tree.name(self.paths.beta_folder)}: {same}. Fetch them again", stacklevel=3)
+            warnings.warn(f"{self.tree.name(self.paths.beta_folder)}: {same}. Fetch them again", stacklevel=stacklevel)
 
     def files(self, session: int) -> list[Path]:
         """The files of a session."""

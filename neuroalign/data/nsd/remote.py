@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import json
 import logging
 import os
 import re
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +15,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from neuroalign.addresses import HIDDEN, redacted, secrets_of
+from neuroalign.addresses import HIDDEN, redacted
 from neuroalign.checksums import crc32_of_file
 from neuroalign.data.nsd.layout import FACTS, TRIALS_PER_SESSION, NSDError, NSDPaths
+from neuroalign.data.nsd.server import Server
+from neuroalign.data.nsd.transfers import add_transfer, read_transfers
 from neuroalign.data.nsd.tree import Check, Confirm, Tree, dataset_of, read_columns
-from neuroalign.files import check_space, readable_size, whole
+from neuroalign.files import check_space, readable_size
+from neuroalign.moved import former_keywords
 from neuroalign.processes import locked
 from neuroalign.types import unknown
 
@@ -47,7 +48,7 @@ class RemoteTree(Tree):
 
     Args:
         url: Such as ``s3://natural-scenes-dataset``.
-        cache: Folder of fetched files, in NSD's layout; default one in the user's cache folder.
+        download_folder: Folder of downloaded files, in NSD's layout; None means one in the user's cache folder.
         accept_terms: That NSD's Data Access Agreement is accepted.
         confirm: None asks at the terminal, True doesn't ask, a function gets the question and answers it.
         transfer: "voxels" reads betas in HDF5 voxel by voxel, "files" fetches whole files.
@@ -63,11 +64,12 @@ class RemoteTree(Tree):
 
     is_remote = True
 
+    @former_keywords(cache="download_folder")
     def __init__(
         self,
         url: str,
         *,
-        cache: str | os.PathLike[str] | None = None,
+        download_folder: str | os.PathLike[str] | None = None,
         accept_terms: bool = False,
         confirm: Confirm = None,
         transfer: str = "voxels",
@@ -79,19 +81,10 @@ class RemoteTree(Tree):
             raise PermissionError(f"{redacted(url)}: {TERMS}")
         if transfer not in ("voxels", "files"):
             raise ValueError(unknown("transfer", transfer, ("voxels", "files")))
-        address, _, query = url.partition("?")
-        address, self._query = address.rstrip("/"), f"?{query}" if query else ""
-        self._secrets = secrets_of(url, storage_options)
-        self.url = redacted(address)
-        self.confirm, self.transfer, self.retries, self.wait = confirm, transfer, retries, wait
-        protocol = address.partition("://")[0]
-        _check_packages(self.url)
-        self._options = dict(storage_options or ({"anon": True} if protocol == "s3" else {}))
-        if protocol == "s3":  # tries are counted here, not twice
-            self._options.setdefault("config_kwargs", {"retries": {"max_attempts": 1}, "connect_timeout": 10})
-        self._protocol, self._base = protocol, address if protocol.startswith("http") else address.split("://", 1)[1]
-        self.root = Path(cache).expanduser() if cache is not None else _default_cache(self.url)
-        self._filesystem: tuple[int, Any] | None = None
+        self.server = Server(url, storage_options=storage_options, retries=retries, wait=wait)
+        self.url = self.server.url
+        self.confirm, self.transfer = confirm, transfer
+        self.root = Path(download_folder).expanduser() if download_folder is not None else _default_folder(self.url)
         self._info: dict[Path, dict[str, Any] | None] = {}
         self._names: dict[Path, list[str]] = {}
         self.transferred = 0  # bytes, so far
@@ -99,52 +92,16 @@ class RemoteTree(Tree):
     def __str__(self) -> str:
         return self.url
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_filesystem": None}
-
-    def _fs(self) -> Any:
-        """The file system of this process: connections don't survive a fork."""
-        import fsspec
-
-        if self._filesystem is None or self._filesystem[0] != os.getpid():
-            self._filesystem = (os.getpid(), fsspec.filesystem(self._protocol, **self._options))
-        return self._filesystem[1]
-
     def _remote(self, path: Path) -> str:
-        return f"{self._base}/{path.relative_to(self.root).as_posix()}{self._query}"
-
-    def _told(self, error: BaseException) -> str:
-        """An error in words, without the credentials that file systems quote."""
-        return redacted(repr(error), self._secrets)
+        return self.server.address(path.relative_to(self.root).as_posix())
 
     def _try(self, action: Callable[[], _T], path: Path) -> _T:
-        """Do a request; again, after a wait, where the connection failed."""
-        for attempt in range(self.retries + 1):
-            try:
-                return action()
-            except NSDError:
-                raise
-            except Exception as error:
-                # Without the cause, here and below: it names the whole URL.
-                if isinstance(error, FileNotFoundError) and not _is_connection(error.__cause__):
-                    raise FileNotFoundError(f"no file {self.name(path)}") from None
-                if getattr(error, "status", None) == 403 or isinstance(error, PermissionError):
-                    raise PermissionError(
-                        f"{self.name(path)}: access denied (403). The file may be withheld, or not exist in a bucket that "
-                        "doesn't list its files; check subject, session and space"
-                    ) from None
-                if attempt == self.retries:
-                    raise NSDError(f"{self.url}: {path.name} can't be fetched after {attempt + 1} tries "
-                                   f"({self._told(error)}). What arrived is kept; run again to go on") from None  # fmt: skip
-                delay = self.wait * 2**attempt
-                _log.warning("%s: %s; trying again in %.3g s", path.name, self._told(error), delay)
-                time.sleep(delay)
-        raise AssertionError
+        return self.server.attempt(action, path.relative_to(self.root).as_posix())
 
     def _stat(self, path: Path) -> dict[str, Any] | None:
         if path not in self._info:
             try:
-                info = self._try(lambda: self._fs().info(self._remote(path)), path)
+                info = self._try(lambda: self.server.filesystem().info(self._remote(path)), path)
                 tag = str(info.get("ETag") or info.get("etag") or "").strip('"')
                 modified = info.get("LastModified") or info.get("mtime") or info.get("updated") or ""
                 self._info[path] = (
@@ -179,7 +136,7 @@ class RemoteTree(Tree):
         """Names in a folder; none where the server doesn't list."""
         if folder not in self._names:
             try:
-                listed = self._try(lambda: self._fs().ls(self._remote(folder), detail=False), folder)
+                listed = self._try(lambda: self.server.filesystem().ls(self._remote(folder), detail=False), folder)
                 self._names[folder] = sorted({name.rstrip("/").partition("?")[0].rpartition("/")[2] for name in listed})
             except (FileNotFoundError, PermissionError, NotADirectoryError):
                 self._names[folder] = []
@@ -224,30 +181,11 @@ class RemoteTree(Tree):
             raise NSDError(f"{question} Declined; nothing was transferred")
 
     def _is_here(self, path: Path) -> bool:
-        record = self._records().get(path.relative_to(self.root).as_posix())
+        record = read_transfers(self.root).get(path.relative_to(self.root).as_posix())
         if record is None or not path.is_file() or path.stat().st_size != record["size"]:
             return False
         stat = self._stat(path)
         return stat is None or (stat["size"], stat["etag"]) == (record["size"], record["etag"])
-
-    def _records(self) -> dict[str, Any]:
-        path = self.root / "transfers.json"
-        if not path.is_file():
-            return {}
-        try:
-            records = json.loads(path.read_text())
-            if all({"size", "etag"} <= set(record) for record in records.values()):
-                return records
-        except (ValueError, AttributeError, TypeError):
-            pass
-        raise NSDError(f"{path} is damaged: remove it, and what was fetched is fetched again")
-
-    def _record(self, path: Path, entry: Mapping[str, Any]) -> None:
-        with locked(self.root / ".transfers.lock", "transfers.json", watch="*transfers.json"):
-            records = self._records()
-            records[path.relative_to(self.root).as_posix()] = dict(entry)
-            with whole(self.root / "transfers.json") as temporary:
-                temporary.write_text(json.dumps(records, indent=1, sort_keys=True))
 
     def _download(self, path: Path, advance: Callable[[int], None]) -> None:
         import pooch
@@ -267,7 +205,7 @@ class RemoteTree(Tree):
             try:
                 pooch.retrieve(
                     self.name(path),
-                    known_hash=f"md5:{stat['etag']}" if is_md5 and self._protocol == "s3" else None,
+                    known_hash=f"md5:{stat['etag']}" if is_md5 and self.server.protocol == "s3" else None,
                     fname=path.name,
                     path=path.parent,
                     downloader=lambda url, out, _: self._resume(path, stat, Path(out), advance),
@@ -280,7 +218,8 @@ class RemoteTree(Tree):
                 f".{glob.escape(path.name)}.*.part"
             ):  # of versions that the server no longer has
                 partial.unlink(missing_ok=True)
-            self._record(path, {**stat, "sha256": _sha256(path), "url": self.url})
+            digest = pooch.file_hash(str(path), alg="sha256")
+            add_transfer(self.root, path, {**stat, "sha256": digest, "url": self.url})
 
     def _resume(self, path: Path, stat: Mapping[str, Any], out: Path, advance: Callable[[int], None]) -> None:
         """Fetch a file block by block to a partial file that a later run goes on with."""
@@ -305,7 +244,7 @@ class RemoteTree(Tree):
         partial.replace(out)
 
     def _block(self, remote: str, start: int, end: int) -> bytes:
-        block = self._fs().cat_file(remote, start=start, end=end)
+        block = self.server.filesystem().cat_file(remote, start=start, end=end)
         if len(block) != end - start:
             raise ConnectionError(f"{len(block)} bytes arrived of {end - start}")
         return block
@@ -317,16 +256,16 @@ class RemoteTree(Tree):
         except NSDError:
             raise
         except (FileNotFoundError, PermissionError) as error:
-            raise type(error)(redacted(str(error), self._secrets)) from None
+            raise type(error)(self.server.without_secrets(str(error))) from None
         except OSError as error:
             raise NSDError(f"{self.url}: {path.name} can't be read: damaged, or the connection failed "
-                           f"({self._told(error)})") from None  # fmt: skip
+                           f"({self.server.told(error)})") from None  # fmt: skip
 
     def open(self, path: Path) -> Any:
         """A file on the server as a binary file that is read in parts."""
         # Small blocks: what is read lies scattered, a chunk of 1.5 kB here and a node of the file's index there.
         options = {"cache_type": "blockcache", "block_size": 2**15, "cache_options": {"maxblocks": 512}}
-        return self._try(lambda: self._fs().open(self._remote(path), **options), path)
+        return self._try(lambda: self.server.filesystem().open(self._remote(path), **options), path)
 
     def columns(self, path: Path, dataset: str, places: np.ndarray, *, check: Check) -> np.ndarray:
         """Columns of an HDF5 dataset on the server: only the blocks of the file that hold them, or their index."""
@@ -358,29 +297,7 @@ class RemoteTree(Tree):
             )
 
 
-def _is_connection(error: BaseException | None) -> bool:
-    """Whether fsspec's "no such file" hides a server that couldn't be reached."""
-    return isinstance(error, (ConnectionError, TimeoutError)) or "Connect" in type(error).__name__
-
-
-def _check_packages(url: str) -> None:
-    try:
-        import fsspec
-        import pooch  # noqa: F401
-
-        fsspec.get_filesystem_class(url.partition("://")[0])
-    except ImportError as error:
-        raise ImportError(f"{redacted(url)} needs the extra 'cloud': pip install 'neuroalign[cloud]' (protocols other than "
-                          f"s3 and https need fsspec's package for them, too): {error}") from error  # fmt: skip
-
-
-def _sha256(path: Path) -> str:
-    import pooch
-
-    return pooch.file_hash(str(path), alg="sha256")
-
-
-def _default_cache(url: str) -> Path:
+def _default_folder(url: str) -> Path:
     import pooch
 
     address = redacted(url.partition("?")[0]).replace(f"{HIDDEN}@", "").rstrip("/")

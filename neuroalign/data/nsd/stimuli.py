@@ -11,6 +11,7 @@ import numpy as np
 from neuroalign.data.nsd.layout import NSDError, NSDPaths
 from neuroalign.data.nsd.opening import Access, open_nsd
 from neuroalign.data.nsd.tree import Tree, dataset_of
+from neuroalign.moved import former_keywords
 
 
 class NSDImages:
@@ -27,6 +28,7 @@ class NSDImages:
         NSDError: If it can't be read, or doesn't have the brick's layout.
     """
 
+    @former_keywords(cache="download_folder")
     def __init__(self, root: str | os.PathLike[str] | Tree, **access: Unpack[Access]) -> None:
         self.tree = open_nsd(root, **access)
         self.path = NSDPaths(self.tree.root, 1).stimuli

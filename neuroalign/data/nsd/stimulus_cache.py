@@ -21,12 +21,14 @@ from neuroalign.data.nsd.opening import Access, open_nsd
 from neuroalign.data.nsd.stimuli import NSDImages
 from neuroalign.data.nsd.tree import Tree
 from neuroalign.files import check_space, check_target, whole
+from neuroalign.moved import former_keywords
 from neuroalign.processes import deaf_to_interrupts, ended_by_interrupt, locked
 
 _log = logging.getLogger(__name__)
 _NAMES = {"index.json", "rows.npy", "images.npy", "progress.json", ".lock"}
 
 
+@former_keywords(cache="download_folder")
 def cache_nsd_stimuli(
     root: str | os.PathLike[str] | Tree,
     path: str | os.PathLike[str],
@@ -49,7 +51,7 @@ def cache_nsd_stimuli(
         rows: Rows of the brick, 0-based (``Responses.stimulus``); default all.
         workers: Processes that read and resize; 0 works in this one.
         progress: Show a progress bar at a terminal.
-        **access: ``accept_terms``, ``cache`` and others, for a URL, as in :func:`open_nsd`.
+        **access: ``accept_terms``, ``download_folder`` and others, for a URL, as in :func:`open_nsd`.
 
     Returns:
         The cache, to be indexed by rows of the brick.

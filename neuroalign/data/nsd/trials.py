@@ -27,6 +27,7 @@ from neuroalign.data.nsd.layout import (
 )
 from neuroalign.data.nsd.opening import Access, open_nsd
 from neuroalign.data.nsd.tree import Tree
+from neuroalign.moved import former_keywords
 from neuroalign.types import unknown
 
 SPLITS = ("shared1000", "shared515", "algonauts2023")
@@ -170,6 +171,7 @@ def _check_sums(path: Path) -> None:
                 raise ValueError("a variable is cut short")
 
 
+@former_keywords(cache="download_folder")
 def read_nsd_split(
     root: str | os.PathLike[str] | Tree, subject: int, split: str = "shared1000", **access: Unpack[Access]
 ) -> np.ndarray:
@@ -182,7 +184,7 @@ def read_nsd_split(
             three times (three times within the 30 sessions that all completed); "algonauts2023", the images that came
             only in the subject's last three sessions. For the subjects with 40 sessions these are the challenge's 159
             test images; of the others the challenge left out some 36 more.
-        **access: ``accept_terms``, ``cache`` and others, for a URL, as in :func:`open_nsd`.
+        **access: ``accept_terms``, ``download_folder`` and others, for a URL, as in :func:`open_nsd`.
 
     Returns:
         (image,) int64, increasing.
