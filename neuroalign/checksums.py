@@ -1,8 +1,8 @@
-"""Checksums of our own files: a byte that changed since it was written is an error, not another number.
+"""Checksums of our own files: a byte that changed since it was written is an error, not a different number.
 
-CRC-32, which finds damage (disks, transfers, editors), not forgery. Responses carry one in front of the HDF5 file, tensors
-one in the metadata of the safetensors file; PyTorch puts one for each tensor into a checkpoint, which is a zip archive, but
-doesn't compare it.
+CRC-32 finds damage (by disks, transfers, editors), not forgery. Files of responses carry a checksum in front of the HDF5
+file, files of tensors in the metadata of the safetensors file. PyTorch stores one for each tensor in a checkpoint, which is a
+zip archive, but doesn't compare it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-BLOCK = 2**20  # bytes summed at once: small enough to lie in the processor's cache still
-_SAMPLE = 2**16  # bytes of a block that stands for its neighbourhood
-USERBLOCK = 512  # bytes in front of an HDF5 file that HDF5 leaves to us
+BLOCK = 2**20  # bytes summed at once: few enough to stay in the processor's cache
+_SAMPLE = 2**16  # bytes of each sampled block
+USERBLOCK = 512  # bytes in front of an HDF5 file that HDF5 leaves free
 _STAMP = b"neuroalign crc32 "
 _STAMP_SIZE = 112
-_OLDER = {"neuroalign"}  # what metadata held before there were checksums
-_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # how torch.save began before it wrote zip archives
+_OLDER = {"neuroalign"}  # metadata of files written before there were checksums
+_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # the first bytes of torch.save before it wrote zip archives
 
 
 class DamagedFileError(ValueError):
-    """A file isn't what was written.
+    """A file differs from what was written.
 
     Example:
         >>> issubclass(DamagedFileError, ValueError)
@@ -35,7 +35,7 @@ class DamagedFileError(ValueError):
 
 
 def crc32(data: Any, start: int = 0) -> int:
-    """CRC-32 of bytes, or of bytes that follow others whose sum is ``start``.
+    """CRC-32 of bytes, or of bytes that follow others whose CRC-32 is ``start``.
 
     Example:
         >>> crc32(b"voxels") == crc32(b"els", crc32(b"vox"))
@@ -61,13 +61,13 @@ def crc32_of_file(path: str | os.PathLike[str]) -> int:
 
 
 def crc32_of_samples(path: str | os.PathLike[str], *, blocks: int = 16) -> int:
-    """CRC-32 of the size of a large file and of blocks of 64 kB spread over it, the first and the last among them.
+    """CRC-32 of the size of a large file and of blocks of 64 kB spread over it, including the first and the last.
 
-    It tells a file from another of the same size in a millisecond; a change between the blocks it doesn't see.
+    This distinguishes files of the same size within a millisecond, but doesn't see a change between the blocks.
 
     Args:
         path: The file.
-        blocks: How many, at least 2; a file that isn't longer than they are is read whole.
+        blocks: Number of blocks, at least 2; a file that is no longer than all of them is read whole.
 
     Example:
         >>> import tempfile
@@ -90,14 +90,14 @@ def crc32_of_samples(path: str | os.PathLike[str], *, blocks: int = 16) -> int:
 
 
 def damaged(path: str | os.PathLike[str], found: str, remedy: str = "make or fetch it again") -> DamagedFileError:
-    """The error of a damaged file: what was found, and what to do."""
+    """The error of a damaged file; it says what was found, and what to do."""
     return DamagedFileError(f"{path} is damaged: {found}; {remedy}")
 
 
 def stamp_hdf5(path: Path, values: str = "values") -> None:
-    """Put the checksum of an HDF5 file that was written with ``userblock_size=USERBLOCK`` in front of it.
+    """Write the checksum of an HDF5 file in front of it; the file was written with ``userblock_size=USERBLOCK``.
 
-    Beside it stands where the data set ``values`` lies, for :func:`read_checked`.
+    The place of the data set ``values`` is written next to it, for :func:`read_checked`.
     """
     import h5py
 
@@ -114,7 +114,7 @@ def stamp_hdf5(path: Path, values: str = "values") -> None:
 
 
 def is_stamped(path: Path) -> bool:
-    """Whether a file begins as an HDF5 file with a checksum of ours, damaged or not."""
+    """Whether a file begins like an HDF5 file with our checksum, damaged or not."""
     with path.open("rb") as file:
         return file.read(len(_STAMP)) == _STAMP
 
@@ -131,17 +131,18 @@ def check_hdf5(path: Path, *, remedy: str = "make or fetch it again") -> bool:
 def read_checked(
     path: Path, *, keep: bool = True, remedy: str = "make or fetch it again"
 ) -> tuple[bool, int, memoryview | None]:
-    """Compare an HDF5 file with its checksum, and keep the bytes of its large data set: one pass for both.
+    """Compare an HDF5 file with its checksum, and keep the bytes of its large data set; the file is read once for both.
 
-    Before HDF5 opens it, which may never come back from a damaged file.
+    Call it before HDF5 opens the file: on a damaged file HDF5 may hang.
 
     Args:
         path: The file.
-        keep: Whether to keep those bytes.
-        remedy: What the message says to do.
+        keep: Whether to keep these bytes.
+        remedy: The advice in the error message.
 
     Returns:
-        Whether the file has a checksum; where in it the bytes begin; the bytes, None where they lie in no one place.
+        Whether the file has a checksum; the place of the data set's first byte; its bytes, or None if they are not kept or
+        don't lie in one piece.
 
     Raises:
         DamagedFileError: If they differ.
@@ -167,7 +168,7 @@ def read_checked(
 
 
 def _place(head: bytes, length: int) -> tuple[bytes, int, int]:
-    """Checksum, and where the values lie; 0 bytes of them where the numbers make no sense."""
+    """The checksum, and the place and size of the values; the size is 0 if these numbers make no sense."""
     found = re.match(rb"([0-9a-f]{8}) (\d{1,18}) (\d{1,18})\n", head[len(_STAMP) :])
     if found is None:
         return head[len(_STAMP) : len(_STAMP) + 8], 0, 0
@@ -176,7 +177,7 @@ def _place(head: bytes, length: int) -> tuple[bytes, int, int]:
 
 
 def _empty(size: int) -> Any:
-    """Memory that isn't filled with zeros first."""
+    """Memory that is not filled with zeros."""
     import numpy as np
 
     return np.empty(size, np.uint8).data
@@ -194,7 +195,7 @@ def _sum_rest(file: BinaryIO, total: int, num_bytes: int | None = None) -> int:
 
 
 def stamp_tensors(state: Mapping[str, Any], metadata: Mapping[str, str]) -> dict[str, str]:
-    """Metadata of a safetensors file with the checksum of its tensors and of the other metadata.
+    """Metadata for a safetensors file: the given metadata and a checksum of the tensors and of that metadata.
 
     Example:
         >>> import torch
@@ -205,27 +206,27 @@ def stamp_tensors(state: Mapping[str, Any], metadata: Mapping[str, str]) -> dict
 
 
 def check_tensors(path: str | os.PathLike[str], state: Mapping[str, Any], metadata: Mapping[str, str] | None) -> None:
-    """Compare what a safetensors file held with its checksum; a file without one (of an older version) passes.
+    """Compare the content of a safetensors file with its checksum; a file of an older version without one passes.
 
     Raises:
-        DamagedFileError: If they differ, or if there is none in a file that no older version wrote.
+        DamagedFileError: If they differ, or if a file that no older version wrote has no checksum.
     """
     rest = dict(metadata or {})
     written = rest.pop("crc32", None)
     if written is None:
         foreign = sorted(set(rest) - _OLDER)
-        if foreign:  # a checksum whose name is damaged is among these
+        if foreign:  # a checksum with a damaged name would be among these
             raise damaged(path, f"it has no checksum, but an entry {foreign[0]!r}, or another program wrote it")
     elif written != f"{_sum_tensors(state, rest):08x}":
         raise damaged(path, "its content is not what was written (checksum)")
 
 
 def load_tensors(path: str | os.PathLike[str], what: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Tensors and metadata of a safetensors file, compared with its checksum.
+    """Read tensors and metadata of a safetensors file, and compare them with its checksum.
 
     Args:
         path: The file.
-        what: What it should hold, for messages.
+        what: What the file should hold, for messages.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -248,7 +249,7 @@ def load_tensors(path: str | os.PathLike[str], what: str) -> tuple[dict[str, Any
             state = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 - not a dict
     except PermissionError:
         raise
-    # The header may promise any type and shape.
+    # A damaged header may name any type and shape.
     except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise DamagedFileError(
             f"{path} is not a file of {what}: it is damaged, cut short, or no safetensors file ({_line(error)}); make or "
@@ -260,14 +261,14 @@ def load_tensors(path: str | os.PathLike[str], what: str) -> tuple[dict[str, Any
 
 
 def check_checkpoint(path: str | os.PathLike[str]) -> bool:
-    """Compare every tensor of a checkpoint with the checksum that PyTorch put beside it.
+    """Compare every tensor of a checkpoint with the checksum that PyTorch stored with it.
 
     Args:
         path: A file of ``torch.save``, such as a checkpoint of Lightning.
 
     Returns:
-        Whether there were checksums: none are in the format before PyTorch 1.6, nor where they were turned off
-        (``torch.serialization.set_crc32_options``).
+        Whether there were checksums. Files in the format before PyTorch 1.6 have none, nor do files that were written
+        without them (``torch.serialization.set_crc32_options``).
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -287,12 +288,11 @@ def check_checkpoint(path: str | os.PathLike[str]) -> bool:
         try:
             with zipfile.ZipFile(file) as archive:
                 entries = archive.infolist()
-                if min(
-                    (m.header_offset for m in entries), default=0
-                ):  # which PyTorch would read, and zipfile pass over
+                # PyTorch would read what stands before the first entry; zipfile skips it.
+                if min((m.header_offset for m in entries), default=0):
                     raise damaged(path, "something stands in front of it")
                 members = [(m, _sum_member(path, archive, m)) for m in entries]
-        # What zipfile makes of damage, after where it lies.
+        # The errors zipfile raises on damage, which depend on its place.
         except (
             zipfile.BadZipFile, zlib.error, struct.error, ValueError, LookupError, RuntimeError, EOFError, OSError
         ) as error:  # fmt: skip

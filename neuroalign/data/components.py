@@ -18,11 +18,16 @@ def principal_components(values: np.ndarray, variance: float) -> tuple[np.ndarra
     Returns:
         The mean (voxel,) in float64, and the components (component, voxel), at least one, the strongest first.
 
+    Raises:
+        ValueError: If the share is not in (0, 1].
+
     Example:
         >>> values = np.array([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
         >>> principal_components(values, 0.7)[1].tolist()
         [[1.0, 0.0]]
     """
+    if not 0 < variance <= 1:
+        raise ValueError(f"variance must be in (0, 1]; got {variance}")
     mean = values.mean(0, dtype=np.float64)
     _, s, vh = np.linalg.svd(values - mean, full_matrices=False)
     rank = max(1, num_leading(torch.from_numpy(s), variance))

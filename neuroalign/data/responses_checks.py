@@ -1,4 +1,4 @@
-"""Whether the fields of a container of responses are of the right kind, and fit together."""
+"""Checks of the fields of responses: their types, and whether they fit together."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _OPTIONAL = ("noise_ceiling", "voxel_index", "vertex_index")
 
 
 def convert_fields(responses: Responses) -> None:
-    """Give every field its type: what a file of another machine holds in another width or byte order becomes ours.
+    """Convert every field to its type; a file from another machine may hold another width or byte order.
 
     Raises:
         TypeError: If a field is of another kind.
         ValueError: If a number is not whole where it must be, or infinite.
     """
     values = responses.values
-    # Values of the right type are not read: they may be a map of a large file.
+    # Values of the right type are not touched: they may be mapped from a large file.
     if not isinstance(values, np.ndarray) or values.dtype != np.float32 or not values.dtype.isnative:
         object.__setattr__(responses, "values", as_values(values, "values"))
     for name, convert in _CONVERT.items():
