@@ -1,4 +1,4 @@
-"""The paper's neural data: from the files of NSD to batches, for one subject or several."""
+"""The paper's neural data: batches from the files of NSD, for one subject or several."""
 
 from __future__ import annotations
 
@@ -36,49 +36,51 @@ _log = logging.getLogger(__name__)
 
 
 class NSDDataModule(BatchDataModule):
-    """The paper's neural data: regions of one subject or several, from the files of NSD to batches.
+    """The paper's neural data: batches of images and responses of one subject or several, from the files of NSD.
 
-    Reads single trials, z-scores every voxel within each session (by the training images' trials), averages repeats, and
-    z-scores with mean and standard deviation of the training images. Test images enter no statistic. Images are read from
-    the brick, or from a cache, when a batch needs them, so under DDP every process reads its own part.
+    The module reads single trials, z-scores every voxel within each session (with statistics of the training images'
+    trials), averages repeats, and z-scores with the mean and standard deviation of the training images. Test images enter no
+    statistic. Images are read from the stimulus set, or from a cache, when a batch needs them, so under DDP every process
+    reads its own part.
 
-    With several subjects a batch has a row an image and all subjects' voxels side by side, NaN where a subject didn't see the
-    image; losses and metrics leave those out, and ``columns`` tells whose is what.
+    With several subjects a batch has one row per image, with all subjects' voxels side by side, and NaN for a subject that
+    didn't see the image. Losses and metrics leave out NaN, and ``columns`` names the columns of each subject and region.
 
     Args:
         root: The folder that holds ``nsddata``, ``nsddata_betas`` and ``nsddata_stimuli``, or a URL.
         subject: 1 to 8, or several.
-        roi: A region or several, expressions as in :func:`neuroalign.read_nsd`, or a mapping that names them.
+        roi: A region or several, expressions as in :func:`neuroalign.read_nsd`, or a mapping from names to them.
         betas: Version of the betas.
         space: A volume or surface space.
-        sessions: 1-based session numbers; default all there are.
-        split: The test images: "shared1000", "shared515", "algonauts2023", or rows of the image brick.
+        sessions: 1-based session numbers; None means all that are there.
+        split: The test images: "shared1000", "shared515", "algonauts2023", or rows of the stimulus set.
         zscore_sessions: Whether to z-score within sessions. The paper's script doesn't; NSD's authors do.
-        pca_variance: Replace voxels by principal components that hold this share of the variance, fitted on training;
-            voxels with missing averages are left out then.
-        shuffle_seed: The control of wrong responses: give every image another's, by :meth:`Responses.shuffled`, in
-            training only; validation stays right, so that its correlation tells what such a predictor knows.
-        labels: By image (row of the brick) its category, for a classifier that the responses guide; batches then have
-            ``label``. Every image must have one.
-        image_size: Height and width to resize to; default that of the brick.
-        cache: A folder for prepared responses and resized images: written once, by one process a machine, and memory-mapped
-            by all. Default none: everything is read anew, and images are resized when they are needed.
-        cache_workers: Processes that resize images for the cache.
-        accept_terms: For a URL, that NSD's Data Access Agreement is accepted.
+        pca_variance: Replace voxels by the principal components that hold this share of the variance, fitted on training
+            images; voxels with missing averages are then left out. None keeps voxels.
+        shuffle_seed: Seed of the control of wrong responses: in training every image gets the responses of another one, by
+            :meth:`Responses.shuffled`. Validation keeps the right responses, so its correlation shows what a predictor
+            learns without them. None keeps the right responses.
+        labels: The category of each image by its row in the stimulus set, for a classifier that the responses guide;
+            batches then have ``label``. Every image needs one. None means no labels.
+        image_size: Height and width in pixels to resize to; None means those of the stimulus set.
+        cache: A folder for prepared responses and resized images. One process per machine writes them once, and all processes
+            memory-map them. None means no cache: everything is read again, and images are resized when they are needed.
+        cache_workers: Number of processes that resize images for the cache; 0 resizes in this one.
+        accept_terms: For a URL, whether you accept NSD's Data Access Agreement.
         access: For a URL, other options of :func:`neuroalign.data.open_nsd`, such as ``download_folder`` and ``confirm``.
-        batch_size: Images a batch; the paper's is 200.
-        num_workers: Loader processes.
-        augment: On training batches.
-        seed: Of the order and the augmentation.
-        drop_last: Leave out an incomplete last training batch.
+        batch_size: Images per batch; the paper's is 200.
+        num_workers: Number of loader processes.
+        augment: Augmentation of training batches; None means none.
+        seed: Seed of the order and of the augmentation.
+        drop_last: Whether to leave out an incomplete last training batch.
 
     Attributes:
-        responses: By subject (training, validation) :class:`Responses`, once set up.
-        columns: By head, such as "V4", or "subj01/V4" with several subjects, the columns of ``response`` that belong to it:
-            what :class:`neuroalign.MeasuredGuidance` takes.
+        responses: By subject, the (training, validation) :class:`Responses`; available after ``setup``.
+        columns: By head, such as "V4", or "subj01/V4" with several subjects, the columns of ``response`` that belong to it,
+            as :class:`neuroalign.MeasuredGuidance` takes them; available after ``setup``.
 
     Raises:
-        FileNotFoundError: If files are missing (named).
+        FileNotFoundError: If a file is missing; the message names it.
         NSDError: If files are damaged or contradict each other.
         ValueError: If a region or split is unknown; the message lists near matches.
         PermissionError: If the root is a URL and NSD's terms were not accepted.
@@ -148,18 +150,18 @@ class NSDDataModule(BatchDataModule):
 
     @property
     def num_voxels(self) -> int:
-        """V, of all subjects together, known once set up."""
+        """Number of voxels of all subjects together; reads the data if necessary."""
         self.setup()
         return sum(train.num_voxels for train, _ in self.responses.values())
 
     @property
     def train_responses(self) -> Responses:
-        """To the training images, of the one subject, once set up."""
+        """Responses of the only subject to the training images, after ``setup``."""
         return self._only()[0]
 
     @property
     def val_responses(self) -> Responses:
-        """To the test images, of the one subject, once set up."""
+        """Responses of the only subject to the test images, after ``setup``."""
         return self._only()[1]
 
     def _only(self) -> tuple[Responses, Responses]:
@@ -168,7 +170,7 @@ class NSDDataModule(BatchDataModule):
         return self.responses[self.subjects[0]]
 
     def prepare_data(self) -> None:
-        """Fill the cache, where there is one; Lightning calls this in one process a machine."""
+        """Fill the cache, if there is one. Lightning calls this in one process per machine."""
         if self.cache is None:
             return
         shown = self._shown({subject: self._prepared_parts(subject) for subject in self.subjects})
@@ -177,7 +179,7 @@ class NSDDataModule(BatchDataModule):
         )
 
     def _prepared_parts(self, subject: int) -> Sequence[Responses]:
-        """Prepared responses from the cache; what is missing there, or damaged, is made."""
+        """Prepared responses from the cache; those that are missing or damaged are made again."""
         assert self.cache is not None
         paths = self._prepared(subject)
         try:
@@ -190,7 +192,7 @@ class NSDDataModule(BatchDataModule):
         request = self._request(subject)
         try:
             extract_request(request, trials, overwrite=True)
-        except FileExistsError as error:  # damaged beyond recognition, in a folder of ours
+        except FileExistsError as error:  # the damaged file is not recognised as ours, but lies in our folder
             _log.warning("%s: making it again", error)
             trials.unlink()
             extract_request(request, trials)
@@ -200,7 +202,7 @@ class NSDDataModule(BatchDataModule):
         return parts
 
     def setup(self, stage: str | None = None) -> None:
-        """Read and prepare, or map what was prepared, once."""
+        """Read and prepare the responses, or map those of the cache; done once."""
         if self.datasets:
             return
         images: Any
@@ -224,7 +226,7 @@ class NSDDataModule(BatchDataModule):
         self.columns = columns_of_heads({s: self.responses[s][0].roi for s in self.subjects})
         for place, name in enumerate(("train", "val")):
             parts = [self.responses[s][place] for s in self.subjects]
-            size = self.image_size  # a no-op on cached images
+            size = self.image_size  # cached images have this size already
             stimulus = np.unique(np.concatenate([part.stimulus for part in parts]))
             columns = {} if self.labels is None else {"label": self._labels_of(stimulus)}
             self.datasets[name] = (
@@ -261,7 +263,7 @@ class NSDDataModule(BatchDataModule):
         return (train if self.shuffle_seed is None else train.shuffled(self.shuffle_seed)), val
 
     def _tree(self) -> Tree:
-        if self._opened is None:  # once: behind a URL every new one would ask the server again what there is
+        if self._opened is None:  # opened once: a second one would ask the server for the same listings again
             self._opened = open_nsd(self.root, **self.access)
         return self._opened
 
@@ -276,17 +278,18 @@ class NSDDataModule(BatchDataModule):
         return {"roi": self.roi, "betas": self.betas, "space": self.space, "sessions": self.sessions}
 
     def _key(self, subject: int, *, reading: bool = False) -> str:
-        """A name for what was asked for: other options, or changed sources, are other files of the cache."""
+        """A name for the cache files of these options and source files; other options or changed files get another name."""
         options: dict[str, Any] = {"root": redacted(str(self.root)), **self._reading(), "roi": plain(self.roi)}
         options["sources"] = self._sources(subject)
         if not reading:
             split = self.split if isinstance(self.split, str) else sorted(map(int, self.split))
             options |= {"split": split, "zscore": self.zscore_sessions, "pca": self.pca_variance}
-            options |= {"shuffle": self.shuffle_seed, "repeats": "valid"}  # files with ceilings by rows are made again
+            # "repeats" gives files of older versions, whose ceilings ignored missing trials, another name.
+            options |= {"shuffle": self.shuffle_seed, "repeats": "valid"}
         return short_hash(options)
 
     def _sources(self, subject: int) -> list[Any]:
-        """What tells this subject's files from changed ones; looked at once."""
+        """The subject's files, each with the values that differ once it has changed; looked up once."""
         if subject not in self._states:
             tree = self._tree()
             paths = NSDPaths(tree.root, subject, self.betas, self.space)

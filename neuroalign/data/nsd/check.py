@@ -1,4 +1,4 @@
-"""What a tree of NSD holds, what it lacks, and what in it is truncated or contradicts the rest."""
+"""A check of an NSD folder: what it holds, what is missing, and what is truncated or contradictory."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from neuroalign.data.nsd.voxels import load_atlas
 
 
 def check_nsd(root: str | os.PathLike[str] | Tree, subjects: Sequence[int] | None = None) -> CheckReport:
-    """Look through a tree: what is there, missing, truncated or inconsistent, for each subject, space and version.
+    """Check an NSD folder: what is there, missing, truncated or inconsistent, for each subject, space and version.
 
-    Files are held against their headers. gzip files (nii.gz, mgz) are read to their end and compared with their checksums,
-    a few seconds a session of NSD's size; HDF5, nii and mgh files have none. A few voxels are read through every session:
-    ncsnr is computed again from them, and two sessions that hold the same are found. Nothing is written.
+    Sizes of files are compared with their headers. gzip files (nii.gz, mgz) are read to their end and compared with their
+    checksums, which takes a few seconds per session of NSD's size; HDF5, nii and mgh files have no checksums. A few voxels
+    are read from every session: ncsnr is computed again from them, and equal sessions are found. Nothing is written.
 
     Args:
         root: The folder that holds ``nsddata``, ``nsddata_betas`` and ``nsddata_stimuli``.
-        subjects: 1 to 8; default those with betas.
+        subjects: 1 to 8; None means those with betas.
 
     Raises:
-        FileNotFoundError: If there is no such folder, or it is no NSD tree.
+        FileNotFoundError: If there is no such folder, or it is no NSD folder.
 
     Example:
         >>> import tempfile
@@ -63,7 +63,7 @@ def check_nsd(root: str | os.PathLike[str] | Tree, subjects: Sequence[int] | Non
 
 
 def _shared(tree: Tree) -> Iterator[Finding]:
-    def brick() -> str:
+    def images() -> str:
         shape = NSDImages(tree).shape
         if shape[0] != NUM_IMAGES:
             raise NSDError(f"imgBrick holds {shape[0]} images, not {NUM_IMAGES}")
@@ -71,7 +71,7 @@ def _shared(tree: Tree) -> Iterator[Finding]:
             raise Doubtful(f"imgBrick has images of {shape[1:]}; NSD's are (425, 425, 3)")
         return f"{shape[0]} images of {shape[1]}x{shape[2]}"
 
-    yield attempt(None, "image brick", brick)
+    yield attempt(None, "stimulus set", images)
 
 
 def _subject(tree: Tree, subject: int) -> Iterator[Finding]:
@@ -79,7 +79,7 @@ def _subject(tree: Tree, subject: int) -> Iterator[Finding]:
     try:
         design = Design.read(tree, NSDPaths(tree.root, subject))
         yield Finding("ok", subject, "design", "30,000 trials; 73k ids, 10k ids and shared images agree")
-    except (NSDError, OSError) as error:  # without it no trial has an image
+    except (NSDError, OSError) as error:  # without the design no trial has an image
         yield Finding("error", subject, "design", str(error))
     most: list[int] = []
     for space in (*VOLUMES, *SURFACES):
@@ -102,7 +102,7 @@ def _subject(tree: Tree, subject: int) -> Iterator[Finding]:
 
 
 def _regions(tree: Tree, paths: NSDPaths) -> tuple[tuple[int, ...] | None, list[Finding]]:
-    """The shape that the region files agree on, and what is wrong with them."""
+    """The shape that the region files agree on, and the findings about them."""
     shapes: dict[str, tuple[int, ...]] = {}
     labels: dict[str, np.ndarray] = {}
     findings = []

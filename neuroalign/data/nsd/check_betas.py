@@ -25,16 +25,16 @@ _SAMPLE = 20  # voxels that are read through all sessions
 
 
 def check_betas(tree: Tree, paths: NSDPaths, design: Design | None, shape: tuple[int, ...] | None) -> Iterator[Finding]:
-    """Look through the betas of one subject, space and version.
+    """Check the betas of one subject, space and version.
 
     Args:
-        tree: Where the files are.
-        paths: Their names.
-        design: The subject's design; None where it can't be read.
-        shape: The shape that the space's region files agree on; None where they don't.
+        tree: The open NSD folder.
+        paths: Paths of its files.
+        design: The subject's design; None if it can't be read.
+        shape: The shape that the space's region files agree on; None if they don't agree.
 
     Yields:
-        What was found.
+        The findings.
     """
     label = _label(paths)
     subject = paths.subject
@@ -88,7 +88,7 @@ def _label(paths: NSDPaths) -> str:
 
 
 def _length(tree: Tree, path: Path) -> str:
-    """Hold a file's length against what its header says; of a damaged HDF5 file, say if a nii.gz would do."""
+    """Compare a file's length with its header. For a damaged HDF5 file, mention a .nii.gz of the same session, if any."""
     try:
         return _whole(path)
     except NSDError as error:
@@ -103,7 +103,7 @@ def _whole(path: Path) -> str:
 
     with readable(path):
         if path.suffix == ".hdf5":
-            with open_hdf5(path) as file:  # HDF5 refuses a file that is shorter than it was when it was closed
+            with open_hdf5(path) as file:  # HDF5 refuses a file that is shorter than when it was closed
                 dataset_of(file, "betas", path)
             return "whole"
         proxy: Any = nibabel.load(path).dataobj
@@ -111,7 +111,7 @@ def _whole(path: Path) -> str:
         if path.suffix == ".gz":
             with path.open("rb") as file:
                 file.seek(-4, os.SEEK_END)
-                length = int.from_bytes(file.read(4), "little")  # of the content, modulo 2**32
+                length = int.from_bytes(file.read(4), "little")  # length of the content, modulo 2**32
             if length != expected % 2**32:
                 raise NSDError(f"{path} is truncated: its last bytes are not those of a gzip file of {expected} bytes")
         elif path.stat().st_size < expected:
@@ -122,9 +122,9 @@ def _whole(path: Path) -> str:
 def _sampled(
     tree: Tree, paths: NSDPaths, sessions: list[int], shape: tuple[int, ...] | None
 ) -> tuple[tuple[Voxels, np.ndarray] | None, list[Finding]]:
-    """A few voxels inside the brain through every session, and what was seen on the way.
+    """A few voxels inside the brain in every session, and the findings about them.
 
-    A gzip file is read to its end for them, and so compared with its checksum.
+    For these voxels a gzip file is read to its end, and so compared with its checksum.
     """
     what = f"{_label(paths)}: betas"
     voxels, findings = None, []
@@ -164,7 +164,7 @@ def _to_the_end(path: Path) -> None:
 
 
 def _sample_voxels(tree: Tree, paths: NSDPaths, shape: tuple[int, ...]) -> Voxels | None:
-    """Voxels with a noise ceiling, spread over the brain."""
+    """Some voxels with a noise ceiling, spread over the brain."""
     files = paths.map_files("ncsnr")
     if all(tree.exists(f) for f in files):
         inside = np.isfinite(read_map(tree, paths, "ncsnr"))

@@ -1,4 +1,4 @@
-"""From NSD's files to single-trial responses of the wanted voxels."""
+"""Reading single-trial responses of the wanted voxels from NSD's files."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def read_nsd(
     maps: Sequence[str] | None = None,
     **access: Unpack[Access],
 ) -> Responses:
-    """Single-trial responses of one subject's regions, in percent signal change.
+    """Read single-trial responses of one subject's regions, in percent signal change.
 
-    One row per trial; nothing is averaged or z-scored. A voxel that is invalid in a session (stored as 0 in all its 750
-    trials; NaN on fsaverage) is NaN there. Only the wanted voxels are read from HDF5 files; of a nii.gz one volume is in
-    memory at a time.
+    There is one row per trial; nothing is averaged or z-scored. A voxel that is invalid in a session (stored as 0 in all its
+    750 trials; as NaN on fsaverage) is NaN there. From HDF5 files only the wanted voxels are read; of a nii.gz file one
+    volume is in memory at a time.
 
     Args:
         root: The folder that holds ``nsddata``, ``nsddata_betas`` and ``nsddata_stimuli``, or a URL such as
@@ -55,22 +55,22 @@ def read_nsd(
         roi: A region or several: V1, V2, V3, V4, VO, PHC, LO, TO (of Kastner2015, within nsdgeneral); an atlas
             ("nsdgeneral"); labels of one ("prf-visualrois:V1v|V1d", "floc-faces:FFA-1"), by name or number; unions with
             "|" and intersections with "&" ("streams:ventral & nsdgeneral"); the path of a mask (NIfTI, mgz, npy), or a
-            mask as an array. A mapping gives names of one's own.
+            mask as an array. A mapping gives regions your own names.
         betas: Version of the betas, by its folder's name, or "b1", "b2", "b3".
         space: "func1pt8mm", "func1mm", "fsaverage" or "nativesurface". On surfaces both hemispheres are read.
-        sessions: 1-based session numbers, such as ``range(1, 11)``; default all on disk, which must have no gap.
-        behaviour: Join the behaviour table (reaction time in ms, memory, ...); default where it is in the tree.
-        maps: Maps to read, a value a voxel, in percent where NSD stores percent; default those of ``MAPS`` that exist (of
-            a URL only ncsnr).
+        sessions: 1-based session numbers, such as ``range(1, 11)``; None means all that are there, without a gap.
+        behaviour: Whether to join the behaviour table (reaction time in ms, memory, ...); None joins it if it exists.
+        maps: Maps to read, with one value per voxel, in percent where NSD stores percent; None means those of ``MAPS`` that
+            exist (behind a URL only ncsnr).
         **access: ``accept_terms``, ``download_folder``, ``confirm`` and others, for a URL, as in :func:`open_nsd`.
 
     Returns:
-        Responses with ``stimulus`` the 0-based row of the image brick, and ``noise_ceiling`` that of a single trial
-        (from ncsnr, where the file exists).
+        Responses whose ``stimulus`` is the 0-based row of the stimulus set, and whose ``noise_ceiling`` is that of a single
+        trial (from ncsnr, if the file exists).
 
     Raises:
-        FileNotFoundError: If the root is no NSD tree, or a file is missing (named).
-        NSDError: If a session is missing in the middle, a file is truncated or replaced meanwhile, or files contradict
+        FileNotFoundError: If the root is no NSD folder, or a file is missing; the message names it.
+        NSDError: If a session is missing in the middle, a file is truncated or replaced in the meantime, or files contradict
             each other.
         ValueError: If a region, atlas, label or space is unknown; the message lists near matches.
         PermissionError: If the root is a URL and NSD's terms were not accepted.
@@ -100,21 +100,21 @@ def read_nsd(
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be read: everything settled and checked but the betas themselves.
+    """A planned reading: everything is checked, and read, except the betas themselves.
 
     Attributes:
-        tree: Where the files are.
-        paths: Their names.
+        tree: The open NSD folder.
+        paths: Paths of its files.
         voxels: The wanted voxels.
         design: Which image the subject saw when.
         sessions: The wanted sessions.
-        stimulus: (trial,) row of the image brick, 0-based.
-        shared: (trial,) whether it is one of the thousand shared images.
+        stimulus: (trial,) row of the stimulus set, 0-based.
+        shared: (trial,) whether the image is one of the thousand shared ones.
         behaviour: By name, (trial,).
         maps: By name, (voxel,).
-        roi: The regions as they were asked for.
-        sources: The files of the betas, with what tells them from changed ones.
-        side_files: The others: regions, design, behaviour and maps.
+        roi: The regions as the caller gave them.
+        sources: The files of the betas, each with the values that differ once it has changed.
+        side_files: The same for the other files: regions, design, behaviour and maps.
     """
 
     tree: Tree
@@ -155,7 +155,7 @@ class Request:
         regions = named(roi) if regions is None else regions
         side = side_files(tree, paths, regions, behaviour=join, maps=names)
         tree.fetch((file for file in side if tree.exists(file)), "region, design and behaviour files")
-        # Before anything is read: a file that is replaced meanwhile then differs from its record later.
+        # Recorded before anything is read, so that a file that is replaced in the meantime differs from its record.
         records = [_record(tree, file, whole=True) for file in side if tree.exists(file)]
         voxels = find_voxels(tree, paths, regions)
         design = Design.read(tree, paths)
@@ -224,7 +224,7 @@ class Request:
         )  # fmt: skip
 
     def info(self) -> dict[str, Any]:
-        """Where the responses come from: files, with what tells them from changed ones, and options."""
+        """Where the responses come from: the source files, with the values that differ once they change, and the options."""
         affine = self.voxels.affine
         return {
             "dataset": "simulated subject in NSD's layout" if self.tree.simulated else "Natural Scenes Dataset",
@@ -255,7 +255,7 @@ def side_files(
     behaviour: bool | None = None,
     maps: Sequence[str] | None = None,
 ) -> list[Path]:
-    """All files but the betas that reading looks at: regions, design, behaviour and maps; some may not be there."""
+    """All files that are read, except the betas: regions, design, behaviour and maps. Some of them may not exist."""
     labels = [f for atlas in atlases_of(regions) for f in paths.label_files(atlas) + paths.colour_tables(atlas)]
     join = tree.exists(paths.behaviour) if behaviour is None else behaviour
     found = [file for name in _map_names(tree, paths, maps) for file in paths.map_files(name)]
@@ -264,18 +264,18 @@ def side_files(
 
 def _record(tree: Tree, file: Path, *, whole: bool = False) -> dict[str, Any]:
     state = tree.state(file, whole=whole)
-    if whole:  # then the time says nothing more
+    if whole:  # the checksum decides, so the time is not recorded
         state.pop("modified", None)
     return {"file": file.relative_to(tree.root).as_posix(), **state}
 
 
 def read_map(tree: Tree, paths: NSDPaths, name: str) -> np.ndarray:
-    """A map of the whole space in its unit: a volume, or left and right vertices one after the other.
+    """A map of the whole space in its unit: a volume, or the left and then the right vertices.
 
-    ``meanbeta`` volumes hold percent signal change times 300, as the betas do, and are divided; ncsnr and R2 are not.
+    ``meanbeta`` volumes hold percent signal change times 300, like the betas, and are divided by 300; ncsnr and R2 are not.
 
     Raises:
-        FileNotFoundError: If the map isn't there; the message lists those that are.
+        FileNotFoundError: If there is no such map; the message lists those that exist.
     """
     files = paths.map_files(name)
     if not all(tree.exists(file) for file in files):

@@ -1,4 +1,4 @@
-"""NSD from a bucket or server: only what is asked for is transferred, after its size was shown and confirmed."""
+"""NSD from a bucket or server: only the needed data is downloaded, after its size was shown and confirmed."""
 
 from __future__ import annotations
 
@@ -33,28 +33,29 @@ TERMS = (
     "NSD is used under its Data Access Agreement (naturalscenesdataset.org: research and education only, no passing on, "
     "cite Allen et al. 2022). Fill in its form, then say so with accept_terms=True (--accept-terms)"
 )
-BLOCK = 8 * 2**20  # bytes a request
+BLOCK = 8 * 2**20  # bytes per request
 
 
 class RemoteTree(Tree):
-    """A tree behind a URL, with a local cache of the files that were fetched whole.
+    """An NSD folder behind a URL, with a local folder of the files that were downloaded as a whole.
 
-    A transfer that breaks off is tried again, waiting longer each time, and goes on where it stopped, in a later run too.
-    A file is kept once its size, and its MD5 where the server's ETag is one, are right; ``transfers.json`` in the cache
-    records size, ETag and SHA-256 of each.
+    A failed request is repeated with growing waits, and an incomplete file is continued, also in a later run. A file is
+    complete if its size, and its MD5 if the server's ETag is one, are right; ``transfers.json`` in the download folder
+    records size, ETag and SHA-256 of each file.
 
-    A password or token in the URL, or among the storage options, is used for the transfer alone: names, messages, the cache
-    and what is stored of the source have ``***`` in its place.
+    A password or token in the URL or in the storage options is used for requests alone; names, messages, downloaded files and
+    stored descriptions of the source have ``***`` in its place.
 
     Args:
         url: Such as ``s3://natural-scenes-dataset``.
         download_folder: Folder of downloaded files, in NSD's layout; None means one in the user's cache folder.
-        accept_terms: That NSD's Data Access Agreement is accepted.
-        confirm: None asks at the terminal, True doesn't ask, a function gets the question and answers it.
-        transfer: "voxels" reads betas in HDF5 voxel by voxel, "files" fetches whole files.
-        storage_options: Of the fsspec file system; for s3 default ``{"anon": True}``.
-        retries: How often a request is tried again.
-        wait: Seconds before the first new try; doubles with each.
+        accept_terms: Whether you accept NSD's Data Access Agreement.
+        confirm: None asks at the terminal, True doesn't ask, and a function receives the question and returns whether to go
+            on.
+        transfer: "voxels" reads betas in HDF5 voxel by voxel, "files" downloads whole files.
+        storage_options: Options of the fsspec file system; for s3 None means ``{"anon": True}``.
+        retries: How often a failed request is repeated.
+        wait: Seconds before the first repetition; each further one waits twice as long.
 
     Raises:
         PermissionError: If the terms are not accepted.
@@ -126,14 +127,14 @@ class RemoteTree(Tree):
         return stat["size"]
 
     def state(self, path: Path, *, whole: bool = False) -> dict[str, Any]:
-        """What tells a file from a changed one: its size, and its ETag or when it changed, as far as the server tells."""
+        """Values that differ once a file has changed: its size, and its ETag and time of change if the server names them."""
         if whole and self._is_here(path):
             return {"bytes": self.size(path), "crc32": crc32_of_file(path)}
         size, stat = self.size(path), self._stat(path) or {}
         return {"bytes": size, **{name: stat[name] for name in ("etag", "modified") if stat.get(name)}}
 
     def names(self, folder: Path) -> list[str]:
-        """Names in a folder; none where the server doesn't list."""
+        """Names in a folder; an empty list if the server doesn't list folders."""
         if folder not in self._names:
             try:
                 listed = self._try(lambda: self.server.filesystem().ls(self._remote(folder), detail=False), folder)
@@ -146,11 +147,11 @@ class RemoteTree(Tree):
         found = super().sessions(paths)
         if found:
             return found
-        # A server without listings is asked for each session.
+        # A server that doesn't list folders is asked for each session.
         return [n for n in range(1, FACTS[paths.subject].sessions + 1) if self.session_files(paths, n)]
 
     def fetch(self, paths: Iterable[Path], what: str = "files") -> None:
-        """Bring whole files into the cache, those that are not there yet."""
+        """Download whole files that are not in the download folder yet."""
         missing = [path for path in dict.fromkeys(paths) if not self._is_here(path)]
         if not missing:
             return
@@ -196,7 +197,7 @@ class RemoteTree(Tree):
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         pooch.get_logger().setLevel("WARNING")
-        # Two processes fetch a file once.
+        # With the lock, two processes download a file once.
         with locked(path.with_name(f".{path.name}.lock"), str(path), watch=f".{glob.escape(path.name)}.*"):
             if self._is_here(path):
                 return
@@ -210,21 +211,20 @@ class RemoteTree(Tree):
                     path=path.parent,
                     downloader=lambda url, out, _: self._resume(path, stat, Path(out), advance),
                 )
-            except ValueError as error:  # pooch's word for a wrong hash
+            except ValueError as error:  # pooch raises this for a wrong hash
                 if isinstance(error, NSDError):
                     raise
                 raise NSDError(f"{path.name} arrived damaged: {error}") from error
-            for partial in path.parent.glob(
-                f".{glob.escape(path.name)}.*.part"
-            ):  # of versions that the server no longer has
+            # Incomplete files of versions that the server no longer has.
+            for partial in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
                 partial.unlink(missing_ok=True)
             digest = pooch.file_hash(str(path), alg="sha256")
             add_transfer(self.root, path, {**stat, "sha256": digest, "url": self.url})
 
     def _resume(self, path: Path, stat: Mapping[str, Any], out: Path, advance: Callable[[int], None]) -> None:
-        """Fetch a file block by block to a partial file that a later run goes on with."""
+        """Download a file block by block to a partial file, which a later run can continue."""
         tag = hashlib.sha256(f"{stat['etag']}{stat['size']}".encode()).hexdigest()[:12]
-        partial = path.with_name(f".{path.name}.{tag}.part")  # of this version of the file
+        partial = path.with_name(f".{path.name}.{tag}.part")  # named after this version of the file
         done = partial.stat().st_size if partial.exists() else 0
         advance(done)
         remote = self._remote(path)
@@ -263,18 +263,18 @@ class RemoteTree(Tree):
 
     def open(self, path: Path) -> Any:
         """A file on the server as a binary file that is read in parts."""
-        # Small blocks: what is read lies scattered, a chunk of 1.5 kB here and a node of the file's index there.
+        # Small blocks, because reads are scattered: chunks of 1.5 kB and nodes of the file's index.
         options = {"cache_type": "blockcache", "block_size": 2**15, "cache_options": {"maxblocks": 512}}
         return self._try(lambda: self.server.filesystem().open(self._remote(path), **options), path)
 
     def columns(self, path: Path, dataset: str, places: np.ndarray, *, check: Check) -> np.ndarray:
-        """Columns of an HDF5 dataset on the server: only the blocks of the file that hold them, or their index."""
+        """Read columns of an HDF5 dataset on the server: only blocks of the file that hold these columns or their index."""
         if self.transfer == "files" or self._is_here(path):
             self.fetch([path])
             return super().columns(path, dataset, places, check=check)
         import h5py
 
-        order = np.lexsort(places.T[::-1])  # as they lie in the file, so that neighbours come in one block
+        order = np.lexsort(places.T[::-1])  # in the order of the file, so that neighbours come in one block
 
         def read() -> np.ndarray:
             with self.open(path) as remote, h5py.File(remote) as file:
