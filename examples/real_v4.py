@@ -41,12 +41,11 @@ from neuroalign import (
     RidgePredictor,
     ShuffledGuidance,
     StandardizedPredictor,
-    untrained,
 )
 from neuroalign.data.images import ShiftFlip, resize
 from neuroalign.evaluation import compare, mean_over_eps, per_image_robustness
 from neuroalign.functional import noise_ceiling
-from neuroalign.models import VisualFeatures
+from neuroalign.models import VisualFeatures, untrained
 from neuroalign.plot import plot_robustness
 from neuroalign.study import Recipe, correlation_on, run_replications, train_classifier, train_predictor, verdict
 from neuroalign.study.training import write_table

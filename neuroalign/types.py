@@ -1,12 +1,13 @@
-"""Types that all subpackages share: a batch, a perturbation, and the checks that every subpackage uses."""
+"""Types and checks that all subpackages share: what a batch is, and whether images are pixels in [0, 1]."""
 
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, TypedDict, cast, runtime_checkable
+from typing import Any, TypedDict, cast
 
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class Batch(TypedDict, total=False):
@@ -24,19 +25,11 @@ class Batch(TypedDict, total=False):
     subject: Tensor
 
 
-@runtime_checkable
-class Perturbation(Protocol):
-    """Anything that turns images into perturbed images within a stated budget, in pixel space.
-
-    ``index`` (stimulus,) identifies each image, so that a random start is the same whatever the batch size.
-    A perturbation without randomness may leave ``index`` out of its signature.
-    """
-
-    def __call__(
-        self, model: nn.Module, images: Tensor, labels: Tensor, eps: float | Tensor, *, index: Tensor | None = None
-    ) -> Tensor:
-        """Return perturbed images of the shape of ``images``, in [0, 1]."""
-        ...
+def __getattr__(name: str) -> Any:
+    """``Perturbation`` has moved to its subpackage, and stays importable from here."""
+    if name == "Perturbation":
+        return importlib.import_module("neuroalign.perturbations.base").Perturbation
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def as_batch(batch: Any) -> Batch:

@@ -212,7 +212,7 @@ def test_round_trip_of_a_network():
     ["neuroalign.models.Normalize", "neuroalign.Normalize", "neuroalign.models.backbones.Normalize"],
 )
 def test_every_public_place_of_a_class(path):
-    assert type(build({**GOOD, "class_path": path})) is neuroalign.Normalize
+    assert type(build({**GOOD, "class_path": path})) is neuroalign.models.Normalize
 
 
 @pytest.mark.parametrize("room", ["neuroalign", "neuroalign.losses", "neuroalign.losses.categories"])

@@ -112,7 +112,7 @@ def test_predictors_and_guidance(tmp_path):
         x, torch.randn(12, 5, dtype=torch.float32)
     )
     assert bool(ridge(x).isfinite().all())
-    guidance = na.PredictedGuidance({"V": standardized, "W": na.untrained(loaded), "X": ridge})
+    guidance = na.PredictedGuidance({"V": standardized, "W": na.models.untrained(loaded), "X": ridge})
     terms = guidance({"V": torch.randn(12, 5), "W": torch.randn(12, 5), "X": torch.randn(12, 5)}, {"image": x})
     assert all(bool(term.isfinite()) for term in terms.values())
 

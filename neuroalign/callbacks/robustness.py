@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from neuroalign.callbacks.base import EvaluationCallback
-from neuroalign.evaluation.outcomes import check_budgets, has_budget, outcomes
-from neuroalign.evaluation.requests import Perturbations, named
-from neuroalign.evaluation.robustness import Budgets, budgets_of
+from neuroalign.evaluation.outcomes import outcomes
+from neuroalign.evaluation.requests import Budgets, Perturbations, budgets_of, check_budgets, named
 from neuroalign.functional.checks import check_labels
 from neuroalign.metrics import RobustAccuracy
-from neuroalign.perturbations import Attack, Classifier
+from neuroalign.perturbations import Attack, Classifier, Perturbation
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
 
@@ -56,7 +55,12 @@ class RobustnessCallback(EvaluationCallback):
     def __init__(
         self,
         # Our own attacks stand first: a configuration's class_path is read as the first type that takes it.
-        perturbations: Attack | list[Attack] | dict[str, Attack] | Perturbations,
+        perturbations: Attack
+        | list[Attack]
+        | dict[str, Attack]
+        | Perturbation
+        | dict[str, Perturbation]
+        | Perturbations,
         eps: float | list[float] | Iterable[float] | Budgets | None = None,
         *,
         logits: Logits | None = None,
@@ -71,7 +75,7 @@ class RobustnessCallback(EvaluationCallback):
         self.perturbations, self.seed = named(perturbations), seed
         budgets = budgets_of(eps, self.perturbations)
         self.eps = {
-            name: sorted(set(budgets[name])) if has_budget(p) else [math.nan] for name, p in self.perturbations.items()
+            name: sorted(set(budgets[name])) if p.has_budget else [math.nan] for name, p in self.perturbations.items()
         }
         for name, perturbation in self.perturbations.items():
             check_budgets(perturbation, self.eps[name])

@@ -8,7 +8,8 @@ import lightning as L
 from torch import Tensor
 
 from neuroalign.callbacks.base import EvaluationCallback
-from neuroalign.evaluation.smoothness import check_attack, smoothness_of
+from neuroalign.evaluation.requests import check_attack
+from neuroalign.evaluation.smoothness import smoothness_of
 from neuroalign.functional.checks import check_choice
 from neuroalign.functional.smoothness import SmoothnessLoss, input_smoothness
 from neuroalign.metrics.stimuli import StimulusMetric

@@ -20,6 +20,9 @@ MAX_VALUES = 2_000_000
 ROOMS = ("guidance", "losses", "models", "perturbations", "tasks")
 
 FORMER = {
+    "neuroalign.Normalize": "neuroalign.models.Normalize",
+    "neuroalign.Ramp": "neuroalign.guidance.Ramp",
+    "neuroalign.RandomFourierFeatures": "neuroalign.losses.RandomFourierFeatures",
     "neuroalign.Square": "neuroalign.perturbations.SquareAttack",
     "neuroalign.perturbations.Square": "neuroalign.perturbations.SquareAttack",
     "neuroalign.perturbations.attacks.square.Square": "neuroalign.perturbations.SquareAttack",
@@ -135,7 +138,8 @@ def find_class(path: str) -> Callable[..., Any]:
         return found
     if method != getattr(found, "_rebuilt_by", None):
         raise DescriptionError(refused)
-    return getattr(found, method)
+    result: Callable[..., Any] = getattr(found, method)
+    return result
 
 
 def registered(path: str) -> Callable[..., Any] | None:

@@ -229,7 +229,8 @@ def _recorded(value: Any) -> _Record | None:
     record = getattr(value, "__dict__", {}).get(_RECORD)
     if isinstance(record, _Record):
         return record if record.made is type(value) else None
-    takes_none = type(value).__init__ is object.__init__ and type(value).__new__ is object.__new__  # type: ignore[misc]
+    kind: Any = type(value)  # of the class itself, whatever its constructors are typed as
+    takes_none = kind.__init__ is object.__init__ and kind.__new__ is object.__new__
     return _Record(type(value), {}) if takes_none else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, overload
+from typing import Any, TypeGuard, TypeVar, overload
 
 from neuroalign.config.described import REGISTERED, NotPlain, plain, record_arguments
 
@@ -32,7 +32,7 @@ def describe(class_path: str, **init_args: Any) -> dict[str, Any] | None:
         return None
 
 
-def is_description(value: Any) -> bool:
+def is_description(value: Any) -> TypeGuard[dict[str, Any]]:
     """Whether a value is a description of a module.
 
     Example:

@@ -73,7 +73,7 @@ def opened_image(path: str | os.PathLike[str]) -> Iterator[Any]:
                 if length > end + allowed:
                     break
             _check_length(length, end, allowed)
-    except isal_zlib.error as error:
+    except isal_zlib.error as error:  # type: ignore[misc]  # its stub calls this class an object
         raise OSError(str(error)) from error
 
 

@@ -90,7 +90,7 @@ class ClassFolders(ImageFolder):
 
 def _images(folder: str, root: str | Path) -> Iterator[tuple[str, list[str]]]:
     """A folder and all folders below it, each with the paths of its images. Links are followed, but not in circles."""
-    open_folders = [(folder, (os.path.realpath(root),))]
+    open_folders: list[tuple[str, tuple[str, ...]]] = [(folder, (os.path.realpath(root),))]
     while open_folders:
         place, above = open_folders.pop()
         real = os.path.realpath(place)

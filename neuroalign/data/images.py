@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -204,7 +205,7 @@ def load_digits() -> tuple[Tensor, Tensor]:
 
 
 def load_named(
-    name: str, root: str | Path | None = None, image_size: int | None = None
+    name: str, root: str | os.PathLike[str] | None = None, image_size: int | None = None
 ) -> Mapping[str, Dataset[Batch]]:
     """Training, validation and test sets of a data set that is given by name.
 

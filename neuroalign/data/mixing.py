@@ -99,7 +99,7 @@ class MinValidSampler(DistributedSampler):
         rest = shuffled(np.concatenate([np.flatnonzero(~self.valid), measured[first:]]))
         free = self.total_size - len(kept)
         rest = np.concatenate([rest, np.full(free - len(rest), -1)])
-        kept = kept.reshape(k, world, self.min_valid)
+        kept_places = kept.reshape(k, world, self.min_valid)
         # Images to repeat, ordered by how often they were repeated, then at random.
         lots = iter(torch.rand(len(measured) + self.total_size - len(self.valid), generator=generator).tolist())
         again = [(0, next(lots), image) for image in measured.tolist()]
@@ -107,7 +107,7 @@ class MinValidSampler(DistributedSampler):
         for b in range(k):
             start = b * world * (self.batch_size - self.min_valid)
             stop = free if b == k - 1 else start + world * (self.batch_size - self.min_valid)
-            batches = np.concatenate([kept[b], rest[start:stop].reshape(world, -1)], 1)
+            batches = np.concatenate([kept_places[b], rest[start:stop].reshape(world, -1)], 1)
             open_places = np.argwhere(batches < 0).tolist()
             present = set(batches.ravel().tolist()) if open_places else set()
             back = []

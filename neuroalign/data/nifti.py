@@ -82,7 +82,7 @@ def read_nifti(
         parts.append(values)
         sessions += [number if image.ndim == 4 else 1] * len(values)
     values = np.concatenate(parts)
-    names = np.array([labels[n] for n in numbers[inside]] if labels else ["mask"] * int(inside.sum()))
+    names: Any = np.array([labels[n] for n in numbers[inside]] if labels else ["mask"] * int(inside.sum()))
     for name, given in (("stimulus", stimulus), ("session", session)):
         if given is not None and len(given) != len(values):
             raise ValueError(f"{len(values)} volumes but {len(given)} values of {name}")

@@ -192,11 +192,12 @@ def _matlab(path: Path, key: str | None) -> Any:
         raise damaged(path, "MATLAB", error) from error
     if not issparse(values):
         return values
-    num_bytes = values.shape[0] * values.shape[1] * values.dtype.itemsize
+    sparse: Any = values
+    num_bytes = sparse.shape[0] * sparse.shape[1] * sparse.dtype.itemsize
     if num_bytes > _LARGEST:
-        raise ValueError(f"{path}: the sparse matrix of shape {values.shape} takes {readable_size(num_bytes)} when it is "
+        raise ValueError(f"{path}: the sparse matrix of shape {sparse.shape} takes {readable_size(num_bytes)} when it is "
                          "filled up, which is not done: save the values themselves")  # fmt: skip
-    return values.toarray()
+    return sparse.toarray()
 
 
 def _hdf5(path: Path, key: str | None) -> np.ndarray:

@@ -155,11 +155,12 @@ class Responses:
             raise ValueError("give either roi or voxels")
         if roi is not None:
             voxels = in_regions(self.roi, [roi] if isinstance(roi, str) else list(roi))
+        fields: dict[str, Any] = {k: None if (v := getattr(self, k)) is None else v[voxels] for k in _VOXEL_FIELDS}
         return replace(
             self,
             values=self.values[:, voxels],
             valid_repeats=None if self.valid_repeats is None else self.valid_repeats[:, voxels],
-            **{k: None if getattr(self, k) is None else getattr(self, k)[voxels] for k in _VOXEL_FIELDS},
+            **fields,
             maps={k: v[voxels] for k, v in self.maps.items()},
         )
 
@@ -223,7 +224,9 @@ class Responses:
         Raises:
             ValueError: If no stimulus has two rows.
         """
-        values, stimulus = (torch.from_numpy(np.require(x, requirements="CW")) for x in (self.values, self.stimulus))
+        values, stimulus = (
+            torch.from_numpy(np.require(x, requirements=["C", "W"])) for x in (self.values, self.stimulus)
+        )
         ceiling = noise_ceiling_of_trials(values, stimulus, num_averaged=1, clamp=clamp)
         return replace(self, noise_ceiling=ceiling.numpy())
 

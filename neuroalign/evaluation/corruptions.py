@@ -93,7 +93,7 @@ def measure_corruptions(
     levels = [severities] if isinstance(severities, int) else list(severities)
     if not names or not levels:
         raise ValueError("give at least one corruption and one severity")
-    every = [Corruption(name, s, table=table, seed=options.seed) for name in names for s in levels]
+    every: list[Any] = [Corruption(name, s, table=table, seed=options.seed) for name in names for s in levels]
     measured = measure_robustness(model, dataloader, every, None, options)
     rows = measured_images if per_image else measured_accuracy
     found = pd.concat([rows(m).assign(**_strengths(m)) for m in measured], ignore_index=True)

@@ -14,13 +14,11 @@ import torch
 from torch import nn
 
 from neuroalign.evaluation.measurement import Measurement, measure
-from neuroalign.evaluation.outcomes import has_budget
 from neuroalign.evaluation.passes import PassOptions
-from neuroalign.evaluation.requests import eps_values, named, settings_of
+from neuroalign.evaluation.requests import PerturbationLike, eps_values, named, settings_of
 from neuroalign.evaluation.tables import accuracy_table, per_image_table
 from neuroalign.functional.checks import check_choice
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
-from neuroalign.types import Perturbation
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ class RobustnessCurve:
 def robustness_curve(
     model: nn.Module,
     dataloader: Iterable[Any],
-    attack: Perturbation,
+    attack: PerturbationLike,
     eps_grid: Iterable[float],
     *,
     logits: Logits | None = None,
@@ -203,7 +201,7 @@ def robustness_curve(
 def measure_curve(
     model: nn.Module,
     dataloader: Iterable[Any],
-    attack: Perturbation,
+    attack: PerturbationLike,
     eps_grid: Iterable[float],
     options: PassOptions,
     *,
@@ -214,15 +212,14 @@ def measure_curve(
     budgets = eps_values(eps_grid)
     if any(b <= a for a, b in pairwise(budgets)):
         raise ValueError(f"eps_grid must be increasing budgets; got {budgets}")
-    if not has_budget(attack):
+    ((name, perturbation),) = named(attack).items()
+    if not perturbation.has_budget:
         raise ValueError(f"{attack!r} takes no budget, so it has no curve: use evaluate_robustness")
     check_choice("l2_scale", l2_scale, ("absolute", "rms"))
-    if l2_scale == "rms" and getattr(attack, "norm", None) != "l2":
+    if l2_scale == "rms" and perturbation.norm != "l2":
         raise ValueError(f"l2_scale='rms' is for L2 attacks; {attack!r} is not one")
-    perturbations = named(attack)
-    grids = dict.fromkeys(perturbations, budgets)
     (found,) = measure(
-        model, dataloader, perturbations, grids, options, exhaustive=exhaustive, rms=l2_scale == "rms"
+        model, dataloader, {name: perturbation}, {name: budgets}, options, exhaustive=exhaustive, rms=l2_scale == "rms"
     )  # fmt: skip
     return as_curve(found, options.seed)
 
@@ -240,7 +237,7 @@ def as_curve(found: Measurement, seed: int) -> RobustnessCurve:
     return RobustnessCurve(
         attack=found.name,
         settings=settings_of(found.perturbation),
-        norm=getattr(found.perturbation, "norm", None),
+        norm=found.perturbation.norm,
         eps=tuple(float(e) for e in found.eps),
         images=images,
         seed=seed,

@@ -28,7 +28,7 @@ class EvaluationBatch(NamedTuple):
 
     images: Tensor
     labels: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides a method of tuples that nobody calls here
 
 
 def evaluation_batches(
@@ -164,9 +164,9 @@ def gathered_once(index: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
         >>> gathered_once(torch.tensor([7, 5, 7]), torch.tensor([1.0, 2.0, 1.0]))
         (tensor([5, 7]), tensor([2., 1.]))
     """
-    index, *rows = (gather_batch(x) for x in (index, *rows))
+    index, *gathered = (gather_batch(x) for x in (index, *rows))
     first = first_of_each(index)
-    return tuple(x[first] for x in (index, *rows))
+    return tuple(x[first] for x in (index, *gathered))
 
 
 def device_of(model: nn.Module, device: torch.device | str | None = None) -> torch.device:

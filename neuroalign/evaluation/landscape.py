@@ -89,13 +89,13 @@ def loss_landscape(
         for a_part, b_part in zip(a.split(batch_size), b.split(batch_size)):
             delta = a_part.to(x)[:, None, None, None] * u + b_part.to(x)[:, None, None, None] * v
             points = x + delta
-            logits = classifier.logits(points)
+            scores = classifier.logits(points)
             y = labels.expand(len(points))
             parts.append(
                 torch.stack(
                     [
-                        cross_entropy(logits, y),
-                        margin(logits, y),
+                        cross_entropy(scores, y),
+                        margin(scores, y),
                         length(delta, norm)[:, 0, 0, 0] / eps,
                         ((points >= 0) & (points <= 1)).flatten(1).float().mean(1),
                     ],

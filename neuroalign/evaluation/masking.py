@@ -157,7 +157,8 @@ def check_masking(
 def _right_images(
     classifier: Classifier, batches: Iterable[EvaluationBatch], num_images: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    parts, found = [], 0
+    parts: list[tuple[Tensor, ...]] = []
+    found = 0
     for batch in batches:
         logits = classifier.logits(batch.images)
         check_labels(batch.labels, logits.shape[1])

@@ -158,7 +158,8 @@ def _intervals(
     """Of the mean error, the mCE, the relative mCE, each corruption's error and each corruption's CE."""
     per = num_corruptions
     if images is None:
-        return tuple(np.full((2, 3 + 2 * per), np.nan))
+        missing = np.full(3 + 2 * per, np.nan)
+        return missing, missing.copy()
     values = images.to_numpy()
     if reference_images is not None:
         if not images.index.equals(reference_images.index):

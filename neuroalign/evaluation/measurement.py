@@ -12,15 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.evaluation.images import gathered_once
-from neuroalign.evaluation.outcomes import check_budgets, has_budget, outcomes
+from neuroalign.evaluation.outcomes import outcomes
 from neuroalign.evaluation.passes import PassOptions
+from neuroalign.evaluation.requests import check_budgets
 from neuroalign.evaluation.results import Results
 from neuroalign.functional.checks import check_labels
 from neuroalign.functional.distributed import gather_batch, reduce_sum, world_size
 from neuroalign.functional.logits import margin
 from neuroalign.perturbations.attacks.base import Classifier
+from neuroalign.perturbations.base import Perturbation
 from neuroalign.state import evaluating
-from neuroalign.types import Perturbation
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Measurement:
         sizes: Height and width in pixels of the images, each that occurs once.
     """
 
-    perturbation: Any
+    perturbation: Perturbation
     name: str
     eps: np.ndarray
     stimulus: np.ndarray
@@ -76,7 +77,7 @@ def measure(
     Args:
         model: From images to logits, as ``options.interface`` says.
         dataloader: Batches; see :func:`neuroalign.evaluation.images.evaluation_batches`.
-        perturbations: By name.
+        perturbations: By name; see :func:`neuroalign.evaluation.requests.named`.
         eps: Increasing budgets of each, by name.
         options: Of the pass.
         exhaustive: Attack at every budget from scratch.
@@ -87,7 +88,7 @@ def measure(
             another measurement.
     """
     device, model = options.prepare(model)
-    grids = {name: eps[name] if has_budget(p) else [float("nan")] for name, p in perturbations.items()}
+    grids = {name: eps[name] if p.has_budget else [float("nan")] for name, p in perturbations.items()}
     for name, perturbation in perturbations.items():
         check_budgets(perturbation, grids[name])
     settings = {"exhaustive": exhaustive, "rms": rms, "seed": options.seed}
@@ -109,7 +110,7 @@ def measure(
             right = logits.argmax(1) == left.labels
             found, counts = {}, {}
             for name, perturbation in perturbations.items():
-                scale = left.images[0].numel() ** 0.5 if rms and getattr(perturbation, "norm", None) == "l2" else 1.0
+                scale = left.images[0].numel() ** 0.5 if rms and perturbation.norm == "l2" else 1.0
                 grid = torch.tensor(grids[name], device=device, dtype=torch.float32) * scale
                 asker = Classifier(model)
                 found[name] = outcomes(
@@ -128,8 +129,8 @@ def measure(
 
 
 def _as_measurement(
-    name: str, perturbation: Any, eps: np.ndarray, arrays: tuple[Tensor, ...], counts: list[int], device: torch.device,
-    sizes: tuple[tuple[int, int], ...],
+    name: str, perturbation: Perturbation, eps: np.ndarray, arrays: tuple[Tensor, ...], counts: list[int],
+    device: torch.device, sizes: tuple[tuple[int, int], ...],
 ) -> Measurement:  # fmt: skip
     if world_size() == 1:
         seen, times = arrays[0].unique(return_counts=True)
@@ -140,8 +141,19 @@ def _as_measurement(
     if not len(stimulus):
         raise ValueError("the dataloader gave no image")
     forward, backward = reduce_sum(torch.tensor(counts, device=device)).tolist()
-    parts = (a.cpu().numpy() for a in (stimulus, label, clean.bool(), correct.bool(), distance))
-    return Measurement(perturbation, name, eps, *parts, num_forward=forward, num_backward=backward, sizes=sizes)
+    return Measurement(
+        perturbation,
+        name,
+        eps,
+        stimulus.cpu().numpy(),
+        label.cpu().numpy(),
+        clean.bool().cpu().numpy(),
+        correct.bool().cpu().numpy(),
+        distance.cpu().numpy(),
+        num_forward=forward,
+        num_backward=backward,
+        sizes=sizes,
+    )
 
 
 def warn_of_softmax(logits: Tensor) -> None:

@@ -10,76 +10,16 @@ resisted at one budget resists at smaller ones is a statement about the attack, 
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from neuroalign.functional.norms import length
 from neuroalign.perturbations.attacks.base import Attack, Classifier
 from neuroalign.perturbations.attacks.budget import project
-from neuroalign.perturbations.attacks.gradient import FGSM
 from neuroalign.perturbations.attacks.minimal import MinimalNormAttack
-from neuroalign.types import Perturbation
-
-
-def is_nested(perturbation: Any) -> bool:
-    """Whether accuracy under a perturbation is that of its ball: what fools at one budget counts at all larger ones.
-
-    Not so for a single step, whose point is the literature's number at that very budget; for an attack toward targets, which
-    goes on where an image has left its label for another class; and for callables that we don't know.
-    """
-    single = isinstance(perturbation, FGSM)
-    return isinstance(perturbation, Attack) and not single and perturbation.targeted is None
-
-
-def has_budget(perturbation: Any) -> bool:
-    """Whether a perturbation takes a budget; corruptions and the like are what they are."""
-    return getattr(perturbation, "has_budget", True)
-
-
-def needs_model(perturbation: Any) -> bool:
-    """Whether a perturbation is made against a model; corruptions and filters are not."""
-    return getattr(perturbation, "needs_model", True)
-
-
-def check_budgets(perturbation: Any, eps: list[float]) -> None:
-    """Refuse budgets in which a pixel could change by more than all of its range.
-
-    Raises:
-        ValueError: If a budget of a "linf" perturbation is above 1.
-    """
-    if getattr(perturbation, "norm", None) == "linf" and max(eps) > 1:
-        raise ValueError(
-            f"eps is in pixels of [0, 1], where a change of 1 is everything; got {max(eps):g}: divide by 255?"
-        )
-
-
-def perturb(
-    perturbation: Perturbation, model: nn.Module, images: Tensor, labels: Tensor, eps: float, index: Tensor
-) -> Tensor:
-    """Call a perturbation, with the images' index if it takes one.
-
-    Raises:
-        ValueError: If what comes back has another shape or lies outside [0, 1].
-    """
-    signature = inspect.signature(perturbation)
-    takes_index = "index" in signature.parameters or any(
-        p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values()
-    )
-    keywords = {"index": index} if takes_index else {}
-    if needs_model(perturbation):
-        found = perturbation(model, images, labels, eps, **keywords)
-    else:
-        found = perturbation(images, **keywords)  # type: ignore[call-arg, arg-type]
-    found = found.detach().float()
-    if found.shape != images.shape:
-        raise ValueError(f"{perturbation!r} turned images {tuple(images.shape)} into {tuple(found.shape)}")
-    low, high = (float(v) for v in found.aminmax())
-    if not (low >= -1e-5 and high <= 1 + 1e-5):
-        raise ValueError(f"{perturbation!r} gave images from {low:.3g} to {high:.3g}: they must stay in [0, 1]")
-    return found
+from neuroalign.perturbations.base import Perturbation
 
 
 class Outcomes:
@@ -108,7 +48,7 @@ def outcomes(
     """Attack a batch at every budget of a grid.
 
     Args:
-        perturbation: The attack, or any callable.
+        perturbation: An attack, or another; callables are wrapped by :func:`neuroalign.evaluation.requests.named`.
         classifier: The model, in eval mode.
         images: (stimulus, channel, height, width) in [0, 1], float32.
         labels: (stimulus,).
@@ -118,7 +58,7 @@ def outcomes(
             and cost nothing; under a corruption they may turn right.
         exhaustive: Attack at every budget from scratch.
     """
-    if not needs_model(perturbation):  # no adversary: an image that the change puts right is right
+    if not perturbation.needs_model:  # no adversary: an image that the change puts right is right
         return _sweep(perturbation, classifier, images, labels, index.cpu(), eps)
     correct = right[:, None].repeat(1, len(eps))
     distance = torch.where(right, torch.inf, 0.0).to(images.dtype)
@@ -129,8 +69,8 @@ def outcomes(
     batch = images[todo], labels[todo], index.cpu()[todo.cpu()]
     if isinstance(perturbation, MinimalNormAttack) and not exhaustive:
         part = _one_run(perturbation, classifier, *batch, eps)
-    elif is_nested(perturbation) and not exhaustive:
-        part = _step_down(perturbation, classifier, *batch, eps)  # type: ignore[arg-type]
+    elif isinstance(perturbation, Attack) and perturbation.is_nested and not exhaustive:
+        part = _step_down(perturbation, classifier, *batch, eps)
     else:
         part = _sweep(perturbation, classifier, *batch, eps)
     correct[todo], distance[todo] = part.correct, part.distance
@@ -140,19 +80,13 @@ def outcomes(
 def _sweep(
     perturbation: Perturbation, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, eps: Tensor
 ) -> Outcomes:
-    norm = getattr(perturbation, "norm", None)
+    norm = perturbation.norm
     columns, distance = [], torch.full((len(images),), torch.inf, dtype=images.dtype, device=images.device)
     for budget in eps.tolist():
         if budget == 0:
             columns.append(torch.ones_like(labels, dtype=torch.bool))
             continue
-        if isinstance(perturbation, Attack):
-            radius = torch.full((len(images), 1, 1, 1), budget, dtype=images.dtype, device=images.device)
-            perturbed, wrong = perturbation.search(classifier, images, labels, radius, index)
-        else:
-            where = index.to(images.device)
-            perturbed = perturb(perturbation, classifier.model, images, labels, budget, where)  # type: ignore[arg-type]
-            wrong = classifier.fooled(perturbed, labels)
+        perturbed, wrong = perturbation.attempt(classifier, images, labels, budget, index=index)
         columns.append(~wrong)
         if norm in ("linf", "l2"):
             size = length(perturbed - images, norm)[:, 0, 0, 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -95,8 +96,8 @@ def paired_outcomes(
         )
     shown = keys.assign(eps=keys["eps"].where(keys["eps"] != -1))
     return PairedOutcomes(
-        names, shown, *values, subjects if several else None, rows_a.get_level_values("replication").to_numpy(), stimuli,
-        paired_replications,
+        names, shown, values[0], values[1], subjects if several else None,
+        rows_a.get_level_values("replication").to_numpy(), stimuli, paired_replications,
     )  # fmt: skip
 
 
@@ -146,7 +147,7 @@ def _tidy(table: pd.DataFrame) -> pd.DataFrame:
         )
     if not len(table):
         raise ValueError("a table has no rows")
-    defaults = {"perturbation": "", "subject": "", "replication": 0}
+    defaults: dict[str, Any] = {"perturbation": "", "subject": "", "replication": 0}
     tidy = table.assign(
         **{name: value for name, value in defaults.items() if name not in table},
         eps=table["eps"].astype(float).fillna(-1.0),
@@ -184,7 +185,7 @@ def _array(table: pd.DataFrame, rows: pd.MultiIndex, stimuli: pd.Index, keys: pd
     values = np.full((len(rows), len(stimuli), len(keys)), np.nan)
     row = rows.get_indexer(pd.MultiIndex.from_frame(table[_ROW]))
     key = pd.MultiIndex.from_frame(keys).get_indexer(pd.MultiIndex.from_frame(table[_KEYS]))
-    values[row, stimuli.get_indexer(table["stimulus"]), key] = table["correct"]
+    values[row, stimuli.get_indexer(pd.Index(table["stimulus"])), key] = table["correct"]
     unmeasured = np.isnan(values)
     if (unmeasured.any(2) != unmeasured.all(2)).any():
         raise ValueError("not every image was measured under every perturbation and budget")

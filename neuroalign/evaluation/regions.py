@@ -190,7 +190,7 @@ def _over_subsets(lefts: Sequence[Left]) -> Left:
 
 
 def _tables(
-    found: Mapping[str, Left], rows: Mapping[str, dict[str, object]], confidence: float
+    found: Mapping[str, Left], rows: Mapping[str, Mapping[str, object]], confidence: float
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measures of every region and paired contrasts, with their intervals."""
     table = []
@@ -201,7 +201,7 @@ def _tables(
             for k, name in enumerate(_MEASURES)
             for end, x in (("", left.nothing), ("_low", low), ("_high", high))
         }
-        table.append({"region": region} | rows[region] | columns)
+        table.append({"region": region, **rows[region], **columns})
     contrasts = []
     for region, other in combinations(found, 2):
         difference = Left(*(x - y for x, y in zip(found[region], found[other])))

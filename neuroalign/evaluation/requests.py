@@ -1,15 +1,89 @@
-"""What a user hands in as perturbations and budgets, by name and in order."""
+"""What a user asks for: perturbations by name, their budgets in order, and how tables call both."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
 
-from neuroalign.types import Perturbation
+from torch import Tensor
 
-Perturbations = Perturbation | Sequence[Perturbation] | Mapping[str, Perturbation]
+from neuroalign.perturbations.attacks.base import Attack, Classifier
+from neuroalign.perturbations.base import Perturbation
+from neuroalign.types import unknown
+
+PerturbationLike = Perturbation | Callable[..., Tensor]
+Perturbations = PerturbationLike | Sequence[PerturbationLike] | Mapping[str, PerturbationLike]
+Budgets = float | Iterable[float] | Mapping[str, float | Iterable[float]]
 
 
-def perturbation_name(perturbation: Perturbation) -> str:
+class CallablePerturbation(Perturbation):
+    """A callable of a user's, as a perturbation.
+
+    It is called as ``function(model, images, labels, eps)``, or ``function(images)`` if it says ``needs_model = False``,
+    with ``index=`` where its signature takes that.
+
+    Args:
+        function: Its attributes ``name``, ``norm``, ``has_budget``, ``needs_model``, ``kind`` and ``strength``, where it has
+            any, are read here, once; ``ran`` is read when a table is made.
+
+    Example:
+        >>> def darker(model, images, labels, eps):
+        ...     return (images - eps).clamp(0, 1)
+        >>> CallablePerturbation(darker).name, CallablePerturbation(darker).is_nested
+        ('darker', False)
+    """
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        self.function = function
+        self._name = perturbation_name(function)
+        for attribute in ("norm", "has_budget", "needs_model", "kind", "strength"):
+            setattr(self, attribute, getattr(function, attribute, getattr(Perturbation, attribute)))
+        parameters = inspect.signature(function).parameters
+        self._takes_index = "index" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+    @property
+    def name(self) -> str:
+        """The callable's own name."""
+        return self._name
+
+    @property
+    def ran(self) -> str | None:  # type: ignore[override]
+        """What ran, where the callable tells."""
+        return getattr(self.function, "ran", None)
+
+    def apply(self, classifier: Classifier, images: Tensor, labels: Tensor, eps: float, *, index: Tensor) -> Tensor:
+        """What the callable gives."""
+        keywords = {"index": index.to(images.device)} if self._takes_index else {}
+        if self.needs_model:
+            return self.function(classifier.model, images, labels, eps, **keywords)
+        return self.function(images, **keywords)
+
+    def __repr__(self) -> str:
+        return repr(self.function)
+
+
+def as_perturbation(perturbation: PerturbationLike, name: str | None = None) -> Perturbation:
+    """A perturbation as it is, any other callable wrapped.
+
+    Args:
+        perturbation: What a user handed in.
+        name: What messages call it; default its own name.
+
+    Raises:
+        TypeError: If it is a class, or can't be called.
+    """
+    if isinstance(perturbation, Perturbation):
+        return perturbation
+    name = perturbation_name(perturbation) if name is None else name
+    if isinstance(perturbation, type):
+        raise TypeError(f"perturbation {name!r} is a class: make an object of it, {perturbation.__name__}()")
+    if not callable(perturbation):
+        raise TypeError(f"perturbation {name!r} can't be called: {perturbation!r}")
+    return CallablePerturbation(perturbation)
+
+
+def perturbation_name(perturbation: object) -> str:
     """Short name of a perturbation: its ``name``, or that of its function or class."""
     for candidate in (getattr(perturbation, "name", None), getattr(perturbation, "__name__", None)):
         if isinstance(candidate, str):
@@ -19,33 +93,25 @@ def perturbation_name(perturbation: Perturbation) -> str:
 
 def settings_of(perturbation: Perturbation) -> str:
     """A perturbation's own description, with what ran where it tells."""
-    ran = getattr(perturbation, "ran", None)
-    return repr(perturbation) + (f", which ran {ran}" if ran else "")
+    return repr(perturbation) + (f", which ran {perturbation.ran}" if perturbation.ran else "")
 
 
 def named(perturbations: Perturbations) -> dict[str, Perturbation]:
-    """Perturbations by name.
+    """Perturbations by name, callables wrapped.
 
     Raises:
         ValueError: If two have one name.
         TypeError: If one can't be called.
     """
     if isinstance(perturbations, Mapping):
-        result = dict(perturbations)
-    else:
-        alone = callable(perturbations) or isinstance(perturbations, str)
-        items = [perturbations] if alone else list(perturbations)
-        result = {}
-        for p in items:
-            name = perturbation_name(p)
-            if name in result:
-                raise ValueError(f"two perturbations are named {name!r}: give a dict, with a name of your own for each")
-            result[name] = p
-    for name, p in result.items():
-        if isinstance(p, type):
-            raise TypeError(f"perturbation {name!r} is a class: make an object of it, {p.__name__}()")
-        if not callable(p):
-            raise TypeError(f"perturbation {name!r} can't be called: {p!r}")
+        return {name: as_perturbation(p, name) for name, p in perturbations.items()}
+    alone = isinstance(perturbations, Perturbation | str) or callable(perturbations)
+    result: dict[str, Perturbation] = {}
+    for p in [perturbations] if alone else list(cast(Iterable[Any], perturbations)):
+        name = perturbation_name(p)
+        if name in result:
+            raise ValueError(f"two perturbations are named {name!r}: give a dict, with a name of your own for each")
+        result[name] = as_perturbation(p)
     return result
 
 
@@ -55,7 +121,60 @@ def eps_values(eps: float | Iterable[float]) -> list[float]:
     Raises:
         ValueError: If there is none or one is negative.
     """
-    values = [float(e) for e in eps] if getattr(eps, "ndim", 1) and isinstance(eps, Iterable) else [float(eps)]
+    values = (
+        [float(e) for e in eps] if getattr(eps, "ndim", 1) and isinstance(eps, Iterable) else [float(cast(float, eps))]
+    )
     if not values or not all(v >= 0 for v in values):  # also catches NaN
         raise ValueError(f"eps must be non-negative budgets, in pixel units of [0, 1]; got {values}")
     return values
+
+
+def budgets_of(eps: Budgets | None, perturbations: Mapping[str, Perturbation]) -> dict[str, list[float]]:
+    """Budgets of every perturbation that takes one, in the order given: the same for all, or by name.
+
+    Raises:
+        ValueError: If a budget is negative, or a name is missing or unknown.
+    """
+    names = [name for name, p in perturbations.items() if p.has_budget]
+    if eps is None:
+        if names:
+            raise ValueError(f"eps is missing: {', '.join(names)} need budgets")
+        return {}
+    if not isinstance(eps, Mapping):
+        return dict.fromkeys(names, eps_values(eps))
+    for name in eps:
+        if name not in names:
+            raise ValueError(unknown("perturbation in eps", name, names))
+    missing = [n for n in names if n not in eps]
+    if missing:
+        raise ValueError(f"eps has no budgets for {', '.join(missing)}")
+    return {name: eps_values(eps[name]) for name in names}
+
+
+def check_budgets(perturbation: Perturbation, eps: list[float]) -> None:
+    """Refuse budgets in which a pixel could change by more than all of its range.
+
+    Raises:
+        ValueError: If a budget of a "linf" perturbation is above 1.
+    """
+    if perturbation.norm == "linf" and max(eps) > 1:
+        raise ValueError(
+            f"eps is in pixels of [0, 1], where a change of 1 is everything; got {max(eps):g}: divide by 255?"
+        )
+
+
+def check_attack(attack: Any, eps: float | None) -> None:
+    """Refuse an attack that is none, or that has no budget.
+
+    Raises:
+        TypeError: If it is not an :class:`Attack`.
+        ValueError: If its budget is missing.
+    """
+    if attack is None:
+        return
+    if isinstance(attack, type):
+        raise TypeError(f"the attack is a class: make an object of it, {attack.__name__}()")
+    if not isinstance(attack, Attack):
+        raise TypeError(f"the attack must be an Attack, such as PGD(); got {attack!r}")
+    if eps is None:
+        raise ValueError(f"eps is missing: {attack.name} needs a budget")

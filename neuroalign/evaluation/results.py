@@ -6,6 +6,7 @@ import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from neuroalign.evaluation.results_file import ResultsFile
 from neuroalign.functional.distributed import world_size
 from neuroalign.functional.logits import margin
 from neuroalign.perturbations.attacks.base import Classifier
-from neuroalign.types import Perturbation
+from neuroalign.perturbations.base import Perturbation
 
 
 def weights_hash(model: nn.Module) -> str:
@@ -63,7 +64,7 @@ class Results:
         self._file: ResultsFile | None = None
         if checkpoint is not None:
             what = {name: [repr(p), grids[name]] for name, p in perturbations.items()}
-            measured_with = {"weights": weights_hash(model), "perturbations": what, **settings}
+            measured_with: dict[str, Any] = {"weights": weights_hash(model), "perturbations": what, **settings}
             distances = tuple(f"{name} distance" for name in perturbations)
             self._file = ResultsFile(_of_this_process(Path(checkpoint)), measured_with, distances)
             if self._file.path.exists():
@@ -154,10 +155,10 @@ class Results:
             return empty, empty, empty.byte(), correct, empty.double()
         table = pd.concat(self._tables, ignore_index=True)
         table = table[table["stimulus"].isin(self._wanted)]
-        correct = table[[f"{name} {k}" for k in range(num_eps)]].to_numpy(np.uint8)
+        right = table[[f"{name} {k}" for k in range(num_eps)]].to_numpy(np.uint8)
         arrays = (
             table["stimulus"].to_numpy(np.int64), table["label"].to_numpy(np.int64), table["clean"].to_numpy(np.uint8),
-            correct, table[f"{name} distance"].to_numpy(np.float64),
+            right, table[f"{name} distance"].to_numpy(np.float64),
         )  # fmt: skip
         return tuple(torch.from_numpy(np.array(a)).to(device) for a in arrays)
 

@@ -90,7 +90,7 @@ class ResultsFile:
         Raises:
             OSError: If the disk is full, or the path leads to no file; earlier batches stay.
         """
-        if self._is_ours(list(tables[-1])):
+        if self._is_ours(list(map(str, tables[-1]))):
             self._append(tables[-1])
         else:
             self._write(pd.concat(tables, ignore_index=True))
@@ -112,7 +112,7 @@ class ResultsFile:
         rows, num_rows, end, checksum = self._batches(content, len(head) + 1)
         self._check_settings(settings)
         table = self._table(rows, num_rows)
-        self._written = _Written(len(content), end, checksum, list(table))
+        self._written = _Written(len(content), end, checksum, list(map(str, table)))
         return table
 
     def _is_ours(self, columns: list[str]) -> bool:
@@ -144,7 +144,7 @@ class ResultsFile:
         with whole(self.path) as temporary:
             temporary.write_bytes(head + batch)
         size = len(head) + len(batch)
-        self._written = _Written(size, size, checksum, list(table))
+        self._written = _Written(size, size, checksum, list(map(str, table)))
 
     def _settings(self, head: bytes) -> dict[str, Any]:
         try:
@@ -202,7 +202,7 @@ class ResultsFile:
         for name in ("stimulus", "label", "clean", *self.distances):
             if name not in table:
                 raise damaged(self.path, f"it has no column {name!r}", _REMEDY)
-        for name in table:
+        for name in map(str, table):
             values = table[name].to_numpy()
             if values.dtype.kind not in "iuf" or np.isnan(values).any():
                 raise damaged(self.path, f"column {name!r} has blank cells, or cells that are no numbers", _REMEDY)

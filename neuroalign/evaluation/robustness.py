@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,36 +11,10 @@ import torch
 from torch import nn
 
 from neuroalign.evaluation.measurement import Measurement, measure
-from neuroalign.evaluation.outcomes import has_budget
 from neuroalign.evaluation.passes import PassOptions
-from neuroalign.evaluation.requests import Perturbations, eps_values, named
+from neuroalign.evaluation.requests import Budgets, Perturbations, budgets_of, named
 from neuroalign.evaluation.tables import measured_accuracy, measured_images
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
-from neuroalign.types import unknown
-
-Budgets = float | Iterable[float] | Mapping[str, float | Iterable[float]]
-
-
-def budgets_of(eps: Budgets | None, perturbations: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Budgets of every perturbation, in the order given: the same for all, or by name.
-
-    Raises:
-        ValueError: If a budget is negative, or a name is missing or unknown.
-    """
-    names = [name for name, p in perturbations.items() if has_budget(p)]
-    if eps is None:
-        if names:
-            raise ValueError(f"eps is missing: {', '.join(names)} need budgets")
-        return {}
-    if not isinstance(eps, Mapping):
-        return dict.fromkeys(names, eps_values(eps))
-    for name in eps:
-        if name not in names:
-            raise ValueError(unknown("perturbation in eps", name, names))
-    missing = [n for n in names if n not in eps]
-    if missing:
-        raise ValueError(f"eps has no budgets for {', '.join(missing)}")
-    return {name: eps_values(eps[name]) for name in names}
 
 
 def per_image_robustness(

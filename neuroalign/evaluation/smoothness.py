@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from neuroalign.evaluation.images import gathered_once
 from neuroalign.evaluation.passes import PassOptions
+from neuroalign.evaluation.requests import check_attack
 from neuroalign.functional.smoothness import SmoothnessLoss, input_gradient_norm, input_smoothness
 from neuroalign.perturbations.attacks.base import Attack, Classifier
-from neuroalign.perturbations.attacks.budget import per_sample
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
 
@@ -36,23 +36,6 @@ class Smoothness(NamedTuple):
     clean_loss: float
     adversarial_loss: float
     num_images: int
-
-
-def check_attack(attack: Attack | None, eps: float | None) -> None:
-    """Refuse an attack that is none, or that has no budget.
-
-    Raises:
-        TypeError: If it is not an :class:`Attack`.
-        ValueError: If its budget is missing.
-    """
-    if attack is None:
-        return
-    if isinstance(attack, type):
-        raise TypeError(f"the attack is a class: make an object of it, {attack.__name__}()")
-    if not isinstance(attack, Attack):
-        raise TypeError(f"the attack must be an Attack, such as PGD(); got {attack!r}")
-    if eps is None:
-        raise ValueError(f"eps is missing: {attack.name} needs a budget")
 
 
 def smoothness_of(
@@ -79,7 +62,7 @@ def smoothness_of(
     if attack is None:
         return torch.stack([*clean, *[clean[0] * torch.nan] * 2], 1).double()
     assert eps is not None
-    perturbed, _ = attack.search(classifier, images, labels, per_sample(eps, images, attack.norm), index.cpu())
+    perturbed, _ = attack.attempt(classifier, images, labels, eps, index=index)
     found = input_gradient_norm(classifier.forward, perturbed, labels, loss=loss)
     return torch.stack([*clean, found.squared_norm, found.loss], 1).double()
 

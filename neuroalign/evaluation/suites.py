@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from neuroalign.evaluation.requests import named
+from neuroalign.evaluation.requests import PerturbationLike, named
 from neuroalign.functional.checks import check_choice
 from neuroalign.perturbations import (
     APGD,
@@ -25,7 +25,6 @@ from neuroalign.perturbations import (
     Contrast,
     DeepFool,
     HighPass,
-    ImageTransform,
     LowPass,
     RotationTranslation,
     SquareAttack,
@@ -55,17 +54,18 @@ class Suite:
     """
 
     name: str
-    attacks: tuple[tuple[Attack, tuple[float, ...]], ...]
+    attacks: tuple[tuple[PerturbationLike, tuple[float, ...]], ...]
     corruptions: tuple[str, ...] = ()
     severities: tuple[int, ...] = ()
-    transforms: tuple[ImageTransform | RotationTranslation, ...] = ()
+    transforms: tuple[PerturbationLike, ...] = ()
     masking_eps: float = 2 / 255
     masking_images: int = 64
     exhaustive: bool = False
 
     def __post_init__(self) -> None:
-        named([attack for attack, _ in self.attacks])
-        named(list(self.transforms))
+        attacks = named([attack for attack, _ in self.attacks]).values()
+        object.__setattr__(self, "attacks", tuple(zip(attacks, (eps for _, eps in self.attacks))))
+        object.__setattr__(self, "transforms", tuple(named(list(self.transforms)).values()))
         for corruption in self.corruptions:
             if self.corruptions.count(corruption) > 1:
                 raise ValueError(f"the corruption {corruption!r} is in the suite twice")
@@ -163,7 +163,7 @@ def robustness_suite(name: SuiteName, image_shape: Sequence[int], *, seed: int =
         (DeepFool(), l2), (FMN("l2"), l2), (CarliniWagner(steps=200), l2),
     ]  # fmt: skip
     cutoffs = [c for c in (1, 2, 4, 8, 16, 32, 64) if c <= min(height, width) / 2]
-    transforms = (
+    transforms: Any = (
         RotationTranslation(),
         *(LowPass(c) for c in cutoffs),
         *(HighPass(c) for c in cutoffs),

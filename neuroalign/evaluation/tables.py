@@ -14,7 +14,7 @@ from neuroalign.functional.intervals import wilson
 
 def measured_accuracy(found: Measurement) -> pd.DataFrame:
     """:func:`accuracy_table` of a measurement."""
-    norm, settings = getattr(found.perturbation, "norm", None), settings_of(found.perturbation)
+    norm, settings = found.perturbation.norm, settings_of(found.perturbation)
     return accuracy_table(found.name, norm, found.eps, found.correct, found.clean, settings)
 
 
@@ -24,7 +24,12 @@ def measured_images(found: Measurement) -> pd.DataFrame:
 
 
 def accuracy_table(
-    name: str, norm: str | None, eps: Sequence[float], correct: np.ndarray, clean: np.ndarray, settings: str
+    name: str,
+    norm: str | None,
+    eps: Sequence[float] | np.ndarray,
+    correct: np.ndarray,
+    clean: np.ndarray,
+    settings: str,
 ) -> pd.DataFrame:
     """A row for each budget: accuracy with its Wilson interval, and the share of clean successes that fell.
 
@@ -59,7 +64,12 @@ def accuracy_table(
 
 
 def per_image_table(
-    name: str, eps: Sequence[float], stimulus: np.ndarray, label: np.ndarray, correct: np.ndarray, clean: np.ndarray
+    name: str,
+    eps: Sequence[float] | np.ndarray,
+    stimulus: np.ndarray,
+    label: np.ndarray,
+    correct: np.ndarray,
+    clean: np.ndarray,
 ) -> pd.DataFrame:
     """A row for every budget and image, budgets outermost.
 

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.evaluation.images import gathered_once
-from neuroalign.evaluation.outcomes import check_budgets, outcomes
+from neuroalign.evaluation.outcomes import outcomes
 from neuroalign.evaluation.passes import PassOptions
-from neuroalign.evaluation.requests import eps_values, settings_of
-from neuroalign.evaluation.smoothness import check_attack
+from neuroalign.evaluation.requests import check_attack, check_budgets, eps_values, settings_of
 from neuroalign.functional.intervals import wilson
 from neuroalign.perturbations.attacks.base import Attack, Classifier
 from neuroalign.perturbations.attacks.minimal import MinimalNormAttack
@@ -80,15 +79,15 @@ def targeted_success(
     check_budgets(attack, budgets)
     options = PassOptions(ModelInterface(logits, mean, std), limit_batches, seed, device, progress)
     where, model = options.prepare(model)
-    seen, reached = (torch.empty(0, dtype=torch.long, device=where),), (torch.empty(0, len(budgets), device=where),)
+    seen, reached = [torch.empty(0, dtype=torch.long, device=where)], [torch.empty(0, len(budgets), device=where)]
     with evaluating(model, seed):
         for batch in options.batches(dataloader, where, attack.name):
             classifier = Classifier(model, classes={"labels": batch.labels})
             rows = (~classifier.fooled(batch.images, batch.labels)).nonzero()[:, 0]
             if len(rows):
                 chosen = batch.images[rows], batch.labels[rows], batch.index[rows.cpu()]
-                seen += (chosen[2].to(where),)
-                reached += (_reached(attack, classifier, *chosen, budgets).float(),)
+                seen.append(chosen[2].to(where))
+                reached.append(_reached(attack, classifier, *chosen, budgets).float())
     counted = gathered_once(torch.cat(seen), torch.cat(reached))[1]
     if not len(counted):
         raise ValueError("no image is classified right, so there is nothing to attack")

@@ -12,11 +12,10 @@ from torch import nn
 
 from neuroalign.evaluation.images import gathered_once
 from neuroalign.evaluation.passes import PassOptions
-from neuroalign.evaluation.smoothness import check_attack
+from neuroalign.evaluation.requests import check_attack
 from neuroalign.functional.checks import check_labels
 from neuroalign.functional.intervals import wilson
 from neuroalign.perturbations.attacks.base import Attack, Classifier
-from neuroalign.perturbations.attacks.budget import per_sample
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
 
@@ -79,13 +78,12 @@ def transfer_matrix(
             x, y = batch.images, batch.labels
             right = {}
             for name, classifier in classifiers.items():
-                logits = classifier.logits(x)
-                check_labels(y, logits.shape[1])
-                right[name] = logits.argmax(1) == y
+                scores = classifier.logits(x)
+                check_labels(y, scores.shape[1])
+                right[name] = scores.argmax(1) == y
             rows = []
             for source in names:
-                radius = per_sample(eps, x, attack.norm)
-                found, _ = attack.search(classifiers[source], x, y, radius, batch.index)
+                found, _ = attack.attempt(classifiers[source], x, y, eps, index=batch.index)
                 for target in names:
                     both = right[source] & right[target]
                     still = both & ~classifiers[target].fooled(found, y)
@@ -93,10 +91,10 @@ def transfer_matrix(
             seen.append(batch.index.to(where))
             outcomes.append(torch.stack(rows, 1))
     totals = gathered_once(torch.cat(seen), torch.cat(outcomes))[1].double().sum(0)
-    rows = []
+    table = []
     for (source, target), (num_correct, total) in zip(pairs, totals.tolist()):
         low, high = wilson(int(num_correct), int(total)) if total else (np.nan, np.nan)
-        rows.append(
+        table.append(
             {
                 "source": source,
                 "target": target,
@@ -107,4 +105,4 @@ def transfer_matrix(
                 "ci_high": high,
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(table)

@@ -81,7 +81,8 @@ def cca(x: Tensor, y: Tensor, *, weight: Tensor | None = None) -> Tensor:
 
 
 def _correlations(a: Tensor, b: Tensor) -> Tensor:
-    return torch.linalg.svdvals(_directions(a)[0].T @ _directions(b)[0]).clamp(max=1)
+    result: Tensor = torch.linalg.svdvals(_directions(a)[0].T @ _directions(b)[0]).clamp(max=1)
+    return result
 
 
 def svcca(x: Tensor, y: Tensor, *, variance: float = 0.99, weight: Tensor | None = None) -> Tensor:
@@ -118,7 +119,8 @@ def svcca(x: Tensor, y: Tensor, *, variance: float = 0.99, weight: Tensor | None
         sides.append(u[:, : max(1, num_leading(s, variance))])
     _check_width(len(a), sides[0].shape[1], sides[1].shape[1], "Keep less variance, or use more stimuli")
     r = torch.linalg.svdvals(sides[0].T @ sides[1]).clamp(max=1)
-    return r.mean().to(torch.promote_types(x.dtype, torch.float32))
+    result: Tensor = r.mean().to(torch.promote_types(x.dtype, torch.float32))
+    return result
 
 
 def pwcca(x: Tensor, y: Tensor, *, weight: Tensor | None = None) -> Tensor:
@@ -152,4 +154,5 @@ def pwcca(x: Tensor, y: Tensor, *, weight: Tensor | None = None) -> Tensor:
     qa, qb = _directions(a)[0], _directions(b)[0]
     left, r, _ = torch.linalg.svd(qa.T @ qb, full_matrices=False)
     alpha = ((qa @ left).T @ a).abs().sum(1)
-    return ((alpha * r.clamp(max=1)).sum() / alpha.sum()).to(torch.promote_types(x.dtype, torch.float32))
+    result: Tensor = ((alpha * r.clamp(max=1)).sum() / alpha.sum()).to(torch.promote_types(x.dtype, torch.float32))
+    return result

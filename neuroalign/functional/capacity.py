@@ -195,8 +195,18 @@ def _summary(
         pooled(estimates.radius_error),
         pooled(estimates.dimension_error),
     )
+    capacity, radius, dimension, *rest = (v.to(dtype) for v in values)
+    capacities, radii, dimensions, capacity_error, radius_error, dimension_error = rest
     return ManifoldCapacity(
-        *(v.to(dtype) for v in values),
+        capacity,
+        radius,
+        dimension,
+        capacities,
+        radii,
+        dimensions,
+        capacity_error,
+        radius_error,
+        dimension_error,
         num_removed,
         correlation.to(dtype),
         initial.to(dtype),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -120,7 +120,9 @@ def center_directions(
     most = min((int(below[-1]) if len(below) else 0) + 11, rank - 1)
     generator = torch.Generator().manual_seed(seed)
     v = x.new_zeros(rank, 0)
-    found, costs, correlations = [], [], []
+    found: list[Tensor] = []
+    costs: list[Any] = []
+    correlations: list[Any] = []
     for k in range(1, most + 1):
         noise = torch.randn(num_starts, num, generator=generator, dtype=torch.float64).to(x.device)
         start = torch.cat([(noise @ x)[:, :, None], v.expand(num_starts, -1, -1)], 2)
@@ -165,7 +167,8 @@ def _coordinates(gram: Tensor, rounding: float) -> tuple[Tensor, Tensor]:
 def _orthonormal_in(gram: Tensor, coefficients: Tensor) -> Tensor:
     """Coefficients (vector, direction) of orthonormal directions with the same span."""
     factor = torch.linalg.cholesky(coefficients.T @ gram @ coefficients)
-    return torch.linalg.solve_triangular(factor, coefficients.T, upper=False).T
+    result: Tensor = torch.linalg.solve_triangular(factor, coefficients.T, upper=False).T
+    return result
 
 
 def _left(gram: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
@@ -191,7 +194,8 @@ def _cost_and_gradient(x: Tensor, gram: Tensor, v: Tensor) -> tuple[Tensor, Tens
 def _orthonormal(v: Tensor) -> Tensor:
     """The same span with orthonormal columns, next to V when V is nearly orthonormal."""
     factor = torch.linalg.cholesky(v.mT @ v)
-    return torch.linalg.solve_triangular(factor, v.mT, upper=False).mT
+    result: Tensor = torch.linalg.solve_triangular(factor, v.mT, upper=False).mT
+    return result
 
 
 def _descend(x: Tensor, v: Tensor, max_steps: int, tolerance: float) -> tuple[Tensor, Tensor]:

@@ -128,7 +128,8 @@ def hsic_terms(k: Tensor, l: Tensor, debiased: bool) -> tuple[Tensor, Tensor, Te
     if not debiased:
         k, l = double_centered(k).flatten(), double_centered(l).flatten()  # noqa: E741
         return k @ l / (n - 1) ** 2, k @ k / (n - 1) ** 2, l @ l / (n - 1) ** 2
-    return _DebiasedTerms.apply(k, l)
+    result: tuple[Tensor, Tensor, Tensor] = _DebiasedTerms.apply(k, l)
+    return result
 
 
 def _same_voxel(x: Tensor) -> Tensor:

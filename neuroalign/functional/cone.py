@@ -128,10 +128,11 @@ def fills_span(gram: Tensor, signs: Tensor, *, tolerance: float = 1e-5) -> Tenso
     inner = -(signs @ gram)
     projected = cone_projection(gram[None], inner[None], signs=signs).squared_norm[0]
     left = (-(inner * signs).sum(1) - projected).clamp_min(0).sqrt()
-    return left <= tolerance * len(gram) ** 0.5
+    result: Tensor = left <= tolerance * len(gram) ** 0.5
+    return result
 
 
-def _solve(gram: Tensor, group: Tensor, b: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+def _solve(gram: Tensor, group: Tensor, b: Tensor, y: Tensor | None) -> Tensor:
     """Coefficients of one slice's problems, (problem, point), each with its group's number in rising order.
 
     All points have length 1. Those in use of each problem stand in slots, ``index`` and ``value`` (slot, problem); a free

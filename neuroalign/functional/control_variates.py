@@ -34,9 +34,11 @@ class Estimator:
 
     def mean(self, values: Tensor) -> Tensor:
         """Estimate of the mean, (group,), of values (group, draw)."""
-        return (self.weights * values).sum(1)
+        result: Tensor = (self.weights * values).sum(1)
+        return result
 
     def error(self, values: Tensor) -> Tensor:
         """Standard error of :meth:`mean`."""
         rest = values - (self.basis @ (self.basis.mT @ values[:, :, None]))[:, :, 0]
-        return (rest.square().sum(1) / self.freedom * self.spread).sqrt()
+        result: Tensor = (rest.square().sum(1) / self.freedom * self.spread).sqrt()
+        return result

@@ -5,6 +5,8 @@ What counts as constant is what :func:`neuroalign.functional.pearson` takes for 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -74,4 +76,6 @@ def correlation_from_moments(moments: Tensor) -> Tensor:
 def _varies(low: Tensor, high: Tensor, eps: Tensor) -> Tensor:
     single, double = torch.finfo(torch.float32), torch.finfo(torch.float64)
     tiny = torch.where(eps > double.eps, single.tiny, double.tiny)  # below it numbers have lost their digits
-    return ~is_constant(low, high, eps) & ~(high - low < tiny)
+    precision: Any = eps  # for each number, where they come of several dtypes
+    varies: Tensor = ~is_constant(low, high, precision) & ~(high - low < tiny)
+    return varies

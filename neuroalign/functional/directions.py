@@ -54,4 +54,5 @@ def leading_directions(x: Tensor, variance: float, *, size: Tensor | None = None
     """
     _, s, vh = torch.linalg.svd(x, full_matrices=False)
     s = torch.where(s > max(x.shape) * torch.finfo(s.dtype).eps * (s[:1] if size is None else size), s, 0)
-    return vh[: num_leading(s, variance)]
+    result: Tensor = vh[: num_leading(s, variance)]
+    return result

@@ -46,7 +46,8 @@ def squared_distances(x: Tensor, weight: Tensor | None = None) -> Dissimilaritie
     if weight is None or shared(weight):
         # Distances don't change by centring; in float32 the products that they are made of need it.
         if weight is None or uniform(weight):
-            (k, _, unit), total = centered_gram(x), x.shape[1]
+            total: Tensor | int = x.shape[1]
+            k, _, unit = centered_gram(x)
         else:
             (k, _, unit), total = centered_gram(x, weight[0]), weight[0].sum()
         square = k.diagonal() / total

@@ -80,7 +80,8 @@ def gather_batch(x: Tensor) -> Tensor:
     count = torch.tensor([len(x)], device=x.device)
     counts = [torch.empty_like(count) for _ in range(size)]
     dist.all_gather(counts, count)
-    return _GatherRows.apply(x.contiguous(), tuple(int(n) for n in counts))
+    result: Tensor = _GatherRows.apply(x.contiguous(), tuple(int(n) for n in counts))
+    return result
 
 
 class _Total(torch.autograd.Function):

@@ -45,7 +45,8 @@ def gabor_filters(
     pair = torch.stack([envelope * phase.cos(), envelope * phase.sin()], 1)
     # Without its mean an even filter would answer to brightness.
     pair = pair - envelope[:, None] * pair.sum((-2, -1), keepdim=True) / envelope.sum((-2, -1))[:, None, None, None]
-    return pair / pair.flatten(2).norm(dim=-1)[..., None, None]
+    result: Tensor = pair / pair.flatten(2).norm(dim=-1)[..., None, None]
+    return result
 
 
 def gabor_energy(images: Tensor, filters: Tensor, *, normalize: float | None = None) -> Tensor:
@@ -74,4 +75,5 @@ def gabor_energy(images: Tensor, filters: Tensor, *, normalize: float | None = N
         gray = F.pad(gray, [short] * 4, mode="replicate")
     quadrature = F.conv2d(gray, kernel).unflatten(1, (-1, 2))
     energy = (quadrature.square().sum(2) + 1e-12).sqrt()
-    return energy if normalize is None else energy / (normalize + energy.mean(1, keepdim=True))
+    result: Tensor = energy if normalize is None else energy / (normalize + energy.mean(1, keepdim=True))
+    return result

@@ -164,7 +164,8 @@ def _coordinates(points: Tensor, exists: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(flat @ flat.mT)
     # The symmetric root: the same points up to a rotation, whatever the choice of eigenvectors.
     root = (vectors * values.clamp_min(0).sqrt()[:, None]) @ vectors.mT
-    return root.view(groups, num, size, num * size)
+    result: Tensor = root.view(groups, num, size, num * size)
+    return result
 
 
 def joint_geometry(

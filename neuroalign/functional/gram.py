@@ -71,7 +71,8 @@ def gram(x: Tensor) -> Tensor:
         tensor([[5., 2.],
                 [2., 1.]])
     """
-    return _CenteredGram.apply(x, None, False)
+    result: Tensor = _CenteredGram.apply(x, None, False)
+    return result
 
 
 class CenteredGram(NamedTuple):

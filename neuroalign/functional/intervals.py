@@ -66,7 +66,8 @@ def tango(only_first: int, only_second: int, total: int, confidence: float = 0.9
         root = max(b * b + 8 * total * only_second * difference * (1 - difference), 0.0) ** 0.5
         share = (root - b) / (4 * total)
         variance = max(total * (2 * share + difference * (1 - difference)), 0.0)
-        return only_first - only_second - total * difference - side * quantile * variance**0.5
+        result: float = only_first - only_second - total * difference - side * quantile * variance**0.5
+        return result
 
     observed = (only_first - only_second) / total
     # The observed difference is a root itself where its variance is 0; the wanted one lies beside it.

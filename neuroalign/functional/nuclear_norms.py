@@ -104,4 +104,5 @@ def nuclear_norm(x: Tensor, y: Tensor) -> Tensor:
         >>> nuclear_norm(torch.eye(3), 2 * torch.eye(3))
         tensor(6.)
     """
-    return _NuclearNorm.apply(x, y)
+    result: Tensor = _NuclearNorm.apply(x, y)
+    return result

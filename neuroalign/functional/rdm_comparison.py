@@ -69,7 +69,8 @@ def _ranks(d: Tensor) -> Tensor:
     """Ranks from 1, ties sharing their mean."""
     _, inverse, counts = d.unique(return_inverse=True, return_counts=True)
     last = counts.cumsum(0).to(d.dtype)
-    return (last - (counts - 1).to(d.dtype) / 2)[inverse]
+    result: Tensor = (last - (counts - 1).to(d.dtype) / 2)[inverse]
+    return result
 
 
 def _leveled(d: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:

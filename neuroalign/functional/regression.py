@@ -34,7 +34,7 @@ def check_representable(penalties: Tensor, dtype: torch.dtype) -> None:
         )
 
 
-def check_penalty(penalty: float | Tensor, num_voxels: int | None = None) -> None:
+def check_penalty(penalty: float | Sequence[float] | Tensor, num_voxels: int | None = None) -> None:
     """Refuse penalties that are not positive and finite, or not one or one a voxel.
 
     Raises:
@@ -120,7 +120,8 @@ def ridge_predictions(x: Tensor, y: Tensor, query: Tensor, penalty: Tensor, vali
 
 def _cholesky(a: Tensor) -> Tensor:
     try:
-        return torch.linalg.cholesky(a)
+        result: Tensor = torch.linalg.cholesky(a)
+        return result
     except torch.linalg.LinAlgError as error:
         raise ValueError(
             f"the ridge penalty is lost to rounding beside the features' inner products, some of which depend on others: "

@@ -23,7 +23,8 @@ class _InverseRoot(torch.autograd.Function):
         values, vectors = torch.linalg.eigh(a.double())
         root = (values.clamp_min(0) + floor).rsqrt()
         ctx.save_for_backward(root, vectors)
-        return ((vectors * root) @ vectors.T).to(a.dtype)
+        result: Tensor = ((vectors * root) @ vectors.T).to(a.dtype)
+        return result
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -41,7 +42,8 @@ def _partly_whitened(z: Tensor, alpha: float) -> Tensor:
     k_scaled = k * (k.diagonal().sum() / k.square().sum())  # where most of the variance is, eigenvalues are near 1
     z = z * (k.diagonal().sum() / k.square().sum()).sqrt()
     root = _InverseRoot.apply(k_scaled, _WHITENING_FLOOR)
-    return alpha * z + (1 - alpha) * (root @ z if by_stimulus else z @ root)
+    result: Tensor = alpha * z + (1 - alpha) * (root @ z if by_stimulus else z @ root)
+    return result
 
 
 def procrustes_terms(preds: Tensor, target: Tensor, weight: Tensor, alpha: float = 1.0) -> tuple[Tensor, Tensor]:

@@ -55,4 +55,5 @@ def shrunk(gram: Tensor) -> Tensor:
     edge = values[0].clamp_max(0)
     values = torch.where(values > -edge, (values.square() - edge.square()).clamp_min(0).sqrt(), 0)
     k = (vectors * values) @ vectors.T
-    return (k + k.T) / 2
+    result: Tensor = (k + k.T) / 2
+    return result

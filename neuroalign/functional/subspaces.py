@@ -49,7 +49,8 @@ def _basis(matrix: Tensor) -> Tensor:
     kept = s > max(matrix.shape) * torch.finfo(s.dtype).eps * s[0]
     if not bool(kept.any()):
         raise ValueError("a zero matrix spans no subspace")
-    return u[:, kept]
+    result: Tensor = u[:, kept]
+    return result
 
 
 def subspace_overlap(features: Tensor, labels: Tensor, *, variance: float = 0.9) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +85,7 @@ class TargetGuidance(Described, nn.Module, ABC):
         if isinstance(loss, Mapping) and not is_description(loss):
             self.loss: nn.Module = nn.ModuleDict({head: _as_loss(value) for head, value in loss.items()})
         else:
-            self.loss = _as_loss(cast(LossLike, loss))
+            self.loss = _as_loss(loss)
 
     @abstractmethod
     def targets(self, batch: Batch) -> dict[str, Tensor]:

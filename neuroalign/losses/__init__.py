@@ -6,6 +6,7 @@ from neuroalign.losses.alignment import NeuralAlignmentLoss
 from neuroalign.losses.capacity import CapacityLoss
 from neuroalign.losses.categories import CategoryManifolds
 from neuroalign.losses.kernel import RandomFourierFeatures
+from neuroalign.losses.listing import list_measures
 from neuroalign.losses.manifold import ManifoldGuidanceLoss, NonNeuralManifoldLoss
 from neuroalign.losses.mmcr import MMCRLoss
 from neuroalign.losses.rdm import RDMAlignmentLoss
@@ -24,5 +25,6 @@ __all__ = [
     "OddOneOutLoss",
     "RDMAlignmentLoss",
     "RandomFourierFeatures",
+    "list_measures",
     "register_measure",
 ]

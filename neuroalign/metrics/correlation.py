@@ -18,7 +18,7 @@ from neuroalign.metrics.base import EpochMetric
 Reduction = Literal["median", "mean", "none"]
 
 
-def _reduce(values: Tensor, reduction: Reduction) -> Tensor:
+def _reduce(values: Tensor, reduction: str) -> Tensor:
     if reduction == "median":
         return nanmedian(values)
     return values.nanmean() if reduction == "mean" else values
@@ -55,7 +55,7 @@ class VoxelCorrelation(EpochMetric):
 
     higher_is_better = True
     plot_lower_bound = -1.0
-    plot_upper_bound = 1.0
+    plot_upper_bound: float | None = 1.0
     reductions: tuple[str, ...] = ("median", "mean", "none")
     moments: list[Tensor]
     patterns: list[Tensor]
@@ -66,7 +66,7 @@ class VoxelCorrelation(EpochMetric):
         super().__init__(**kwargs)
         check_choice("over", over, ("stimuli", "voxels"))
         check_choice("reduction", reduction, self.reductions)
-        self.over, self.reduction = over, reduction
+        self.over, self.reduction = over, str(reduction)
         self.num_undefined = 0
         self.add_state("moments" if over == "stimuli" else "patterns", [], dist_reduce_fx="cat")
 

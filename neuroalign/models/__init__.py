@@ -14,6 +14,7 @@ from neuroalign.models.heads import (
     identity,
     pooled_linear,
 )
+from neuroalign.models.listing import list_heads
 from neuroalign.models.networks import GuidedNetwork, NeuralPredictor
 from neuroalign.models.normalization import Normalize
 from neuroalign.models.readouts import AttentionPool, FactorizedReadout, GaussianReadout, LowRankLinear
@@ -43,6 +44,7 @@ __all__ = [
     "VisualFeatures",
     "build_backbone",
     "identity",
+    "list_heads",
     "pooled_linear",
     "record_layers",
     "untrained",

@@ -5,9 +5,12 @@ from neuroalign.perturbations.attacks.apgd import APGD
 from neuroalign.perturbations.attacks.base import Attack, Classifier
 from neuroalign.perturbations.attacks.delegated import AutoAttack, BrendelBethge
 from neuroalign.perturbations.attacks.gradient import FGSM, PGD
+from neuroalign.perturbations.attacks.listing import list_attacks
 from neuroalign.perturbations.attacks.minimal import FMN, CarliniWagner, DeepFool
 from neuroalign.perturbations.attacks.square import SquareAttack
+from neuroalign.perturbations.base import Perturbation
 from neuroalign.perturbations.corruptions import COMMON_CORRUPTIONS, EXTRA_CORRUPTIONS, Corruption
+from neuroalign.perturbations.listing import list_attacks
 from neuroalign.perturbations.pixel_classifier import PixelClassifier
 from neuroalign.perturbations.spatial import RotationTranslation
 from neuroalign.perturbations.transforms import Contrast, HighPass, ImageTransform, LowPass
@@ -30,9 +33,11 @@ __all__ = [
     "HighPass",
     "ImageTransform",
     "LowPass",
+    "Perturbation",
     "PixelClassifier",
     "RotationTranslation",
     "SquareAttack",
+    "list_attacks",
 ]
 
 _MEASURING = (

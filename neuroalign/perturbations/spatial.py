@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neuroalign.config import Described
-from neuroalign.perturbations.attacks.base import Classifier, describe
+from neuroalign.perturbations.attacks.base import Classifier
 from neuroalign.perturbations.attacks.classes import as_classes
+from neuroalign.perturbations.base import Perturbation, repr_of
 from neuroalign.types import check_images
 
 
-class RotationTranslation(Described):
+class RotationTranslation(Described, Perturbation):
     """The worst of a grid of rotations and shifts for each image (Engstrom et al. 2019, arXiv 1712.02779).
 
     Pixels that come in from outside are black. The grid always holds the unchanged image.
@@ -33,7 +34,6 @@ class RotationTranslation(Described):
     """
 
     has_budget = False
-    norm = None
 
     def __init__(
         self,
@@ -79,7 +79,15 @@ class RotationTranslation(Described):
         """
         check_images(images)
         labels = as_classes(labels, len(images), images.device)
-        classifier = Classifier(model, classes={"labels": labels})
+        return self.apply(
+            Classifier(model, classes={"labels": labels}), images, labels, index=torch.arange(len(images))
+        )
+
+    @torch.no_grad()
+    def apply(
+        self, classifier: Classifier, images: Tensor, labels: Tensor, eps: float = 0.0, *, index: Tensor
+    ) -> Tensor:
+        """Each image as the first of the grid that fools; the last tried where none does."""
         result = images.detach().clone()
         left = torch.arange(len(images), device=images.device)
         for angle, right, down in self.grid():
@@ -90,7 +98,7 @@ class RotationTranslation(Described):
         return result
 
     def __repr__(self) -> str:
-        return describe(
+        return repr_of(
             self, max_rotation=self.max_rotation, max_translation=self.max_translation, num_rotations=self.num_rotations,
             num_translations=self.num_translations,
         )  # fmt: skip

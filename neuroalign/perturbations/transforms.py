@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from neuroalign.config import Described
-from neuroalign.perturbations.attacks.base import describe
+from neuroalign.perturbations.base import Perturbation, repr_of
 from neuroalign.types import check_images
 
+if TYPE_CHECKING:
+    from neuroalign.perturbations.attacks.base import Classifier
 
-class ImageTransform(Described, ABC):
+
+class ImageTransform(Described, Perturbation):
     """A change of images alone, at a strength fixed when it is made. Called as ``transform(images, index=...)``.
 
     :func:`evaluate_robustness` and :class:`RobustnessCallback` take it beside attacks; it has one row, without a budget.
@@ -28,7 +32,6 @@ class ImageTransform(Described, ABC):
 
     has_budget = False
     needs_model = False
-    norm = None
 
     @property
     def name(self) -> str:
@@ -38,6 +41,10 @@ class ImageTransform(Described, ABC):
     @abstractmethod
     def change(self, images: Tensor, index: Tensor) -> Tensor:
         """Changed images, from checked float32 ones; may leave [0, 1]."""
+
+    def apply(self, classifier: Classifier, images: Tensor, labels: Tensor, eps: float, *, index: Tensor) -> Tensor:
+        """The change of the images; nothing else plays a part."""
+        return self(images, index=index)
 
     def __call__(self, images: Tensor, *, index: Tensor | None = None) -> Tensor:
         """Changed images of the same shape and dtype, in [0, 1].
@@ -76,7 +83,7 @@ class _Filter(ImageTransform):
         return filtered[..., :height, :width]
 
     def __repr__(self) -> str:
-        return describe(self, cutoff=self.cutoff)
+        return repr_of(self, cutoff=self.cutoff)
 
 
 class LowPass(_Filter):
@@ -140,4 +147,4 @@ class Contrast(ImageTransform):
         return 0.5 + self.level * (images - 0.5)
 
     def __repr__(self) -> str:
-        return describe(self, level=self.level)
+        return repr_of(self, level=self.level)

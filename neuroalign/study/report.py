@@ -59,7 +59,7 @@ def rich_table(table: pd.DataFrame, title: str) -> Table:
     return result
 
 
-save_figure = write_png  # its name of old
+save_figure = write_png  # the former name
 
 
 def _embedded(figure: Figure) -> str:

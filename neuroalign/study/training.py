@@ -215,4 +215,4 @@ def correlation_on(predictor: nn.Module, images: Tensor, responses: Tensor) -> T
     return pearson(torch.cat([predictor(batch) for batch in images.split(256)]), responses)
 
 
-write_table = write_csv  # its name of old
+write_table = write_csv  # the former name

@@ -1,8 +1,10 @@
 """The robustness callback, batch by batch."""
 
+import jsonargparse
 import pytest
 import torch
 
+import neuroalign
 from neuroalign import FGSM, PGD, RobustnessCallback
 from tests.evaluation.test_curve import images, network
 
@@ -21,3 +23,20 @@ def test_images_in_double_precision_are_attacked_in_single():
 def test_the_seed_is_0_unless_told_otherwise():
     assert RobustnessCallback(FGSM(), 0.1).seed == 0
     assert RobustnessCallback(FGSM(), 0.1, seed=3).seed == 3
+
+
+@pytest.mark.parametrize("shape", [lambda p: p, lambda p: [p], lambda p: {"mine": p}])
+@pytest.mark.parametrize(
+    "perturbation",
+    [
+        {"class_path": "neuroalign.PGD", "init_args": {"steps": 3}},
+        {"class_path": "neuroalign.LowPass", "init_args": {"cutoff": 3}},
+        {"class_path": "neuroalign.RotationTranslation"},
+    ],
+)
+def test_a_configuration_names_any_perturbation(shape, perturbation):
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(RobustnessCallback, "callback")
+    read = parser.parse_object({"callback": {"perturbations": shape(perturbation), "eps": 0.1}})
+    (found,) = parser.instantiate_classes(read).callback.perturbations.values()
+    assert type(found) is getattr(neuroalign, perturbation["class_path"].split(".")[1])

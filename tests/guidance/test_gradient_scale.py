@@ -10,12 +10,11 @@ from neuroalign import (
     ManifoldGuidance,
     MeasuredGuidance,
     NonNeuralManifoldLoss,
-    Ramp,
     ShuffledGuidance,
     WeightedGuidance,
 )
 from neuroalign.config import build
-from neuroalign.guidance import gradient_scale, match_gradient_scale
+from neuroalign.guidance import Ramp, gradient_scale, match_gradient_scale
 
 VOXELS = 12
 

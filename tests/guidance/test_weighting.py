@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from neuroalign import MeasuredGuidance, NeuralAlignmentLoss, PredictedGuidance, Ramp, WeightedGuidance
+from neuroalign import MeasuredGuidance, NeuralAlignmentLoss, PredictedGuidance, WeightedGuidance
 from neuroalign.config import build
+from neuroalign.guidance import Ramp
 
 
 def measured():

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from neuroalign import CategoryManifolds, ManifoldGuidanceLoss, RandomFourierFeatures
+from neuroalign import CategoryManifolds, ManifoldGuidanceLoss
 from neuroalign.config import build
+from neuroalign.losses import RandomFourierFeatures
 from tests.distributed import averaged, run_on_ranks
 
 D = torch.float64

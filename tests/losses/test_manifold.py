@@ -6,8 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuroalign import CategoryManifolds, ManifoldGuidanceLoss, NonNeuralManifoldLoss, RandomFourierFeatures
+from neuroalign import CategoryManifolds, ManifoldGuidanceLoss, NonNeuralManifoldLoss
 from neuroalign.functional import separability
+from neuroalign.losses import RandomFourierFeatures
 from tests import references as ref
 from tests.distributed import averaged, run_on_ranks
 

@@ -13,9 +13,8 @@ from neuroalign import (
     ResponseHead,
     RidgePredictor,
     StandardizedPredictor,
-    untrained,
 )
-from neuroalign.models import VisualFeatures, pooled_linear
+from neuroalign.models import VisualFeatures, pooled_linear, untrained
 from neuroalign.models.heads import Identity, PooledLinear
 
 SHAPE = (3, 8, 8)

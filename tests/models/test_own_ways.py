@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from neuroalign import GuidedNetwork, NeuralPredictor, Normalize, ResponseHead
-from neuroalign.models import Trunk, build_backbone, record_layers
+from neuroalign import GuidedNetwork, NeuralPredictor, ResponseHead
+from neuroalign.models import Normalize, Trunk, build_backbone, record_layers
 from neuroalign.models.normalization import IMAGENET_MEAN, IMAGENET_STD, own_normalization
 from neuroalign.models.taps import TapError, keeps_channels_last, tapped
 

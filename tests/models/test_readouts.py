@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from neuroalign import GuidedNetwork, NeuralPredictor, ResponseHead, untrained
+from neuroalign import GuidedNetwork, NeuralPredictor, ResponseHead
 from neuroalign.config import build
 from neuroalign.models import (
     HEADS,
@@ -16,6 +16,7 @@ from neuroalign.models import (
     GaussianReadout,
     LowRankLinear,
     TokenLinear,
+    untrained,
 )
 
 SHAPE, V = (6, 5, 8), 7  # not square

@@ -34,7 +34,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple, range)):
         return [plain(v) for v in value]
     if isinstance(value, np.ndarray):
-        return hashlib.sha256(np.ascontiguousarray(value)).hexdigest()
+        return hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()
     if isinstance(value, os.PathLike) or (isinstance(value, str) and is_file(value)):
         return hashlib.sha256(Path(value).read_bytes()).hexdigest()
     return value

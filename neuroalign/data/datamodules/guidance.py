@@ -117,7 +117,7 @@ class GuidanceDataModule(BatchDataModule):
             raise ValueError(f"{stage}: labels count classes from 0; found {int(labels.min())}")
         if len(images) != len(labels):
             raise ValueError(f"{stage}: {len(images)} images but {len(labels)} labels")
-        columns = {"label": labels, "stimulus": torch.arange(len(labels))}
+        columns: dict[str, Any] = {"label": labels, "stimulus": torch.arange(len(labels))}
         if stage == "train" and self._responses is not None:
             columns["response"] = self._responses
         return ArrayDataset(images, image_size=self.image_size, **columns)

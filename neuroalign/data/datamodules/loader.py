@@ -35,7 +35,7 @@ class ResumableLoader(DataLoader[Batch]):
     num_done: Callable[[], int] | None = None
     _loaded = _given = 0
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch promises a private class
         # A generator does nothing before its first batch is requested. Lightning makes the iterator before it sets the
         # sampler's epoch, and worker processes would start with the order of another epoch.
         done = self._loaded if self.num_done is None else self.num_done()

@@ -122,7 +122,7 @@ def crc32_of(pixels: np.ndarray) -> int:
 
 def sha256_of(values: np.ndarray) -> str:
     """SHA-256 of an array's values."""
-    return hashlib.sha256(np.ascontiguousarray(values)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
 
 
 def num_blocks(rows: np.ndarray) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,14 @@ def check_betas(tree: Tree, paths: NSDPaths, design: Design | None, shape: tuple
         finding
         for session in sessions
         for file in tree.session_files(paths, session) or []
-        if (finding := attempt(subject, f"{label}: {file.name}", lambda f=file: _length(tree, f))).level != "ok"
+        if (finding := attempt(subject, f"{label}: {file.name}", partial(_length, tree, file))).level != "ok"
     ]
     yield from damaged
     names = {finding.what.removeprefix(f"{label}: ") for finding in damaged}
     sound = [s for s in sessions if not names & {file.name for file in tree.session_files(paths, s) or []}]
     for name in MAPS:
         if all(tree.exists(f) for f in paths.map_files(name)):
-            finding = attempt(subject, f"{label}: {name}", lambda n=name: _map(tree, paths, n))
+            finding = attempt(subject, f"{label}: {name}", partial(_map, tree, paths, name))
             if finding.level != "ok":
                 yield finding
     sample, findings = _sampled(tree, paths, sound, shape)
@@ -106,7 +107,8 @@ def _whole(path: Path) -> str:
             with open_hdf5(path) as file:  # HDF5 refuses a file that is shorter than when it was closed
                 dataset_of(file, "betas", path)
             return "whole"
-        proxy: Any = nibabel.load(path).dataobj
+        image: Any = nibabel.load(path)
+        proxy = image.dataobj
         expected = proxy.offset + int(np.prod(proxy.shape, dtype=np.int64)) * proxy.dtype.itemsize
         if path.suffix == ".gz":
             with path.open("rb") as file:

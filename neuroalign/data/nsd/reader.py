@@ -234,7 +234,7 @@ class Request:
             "space": self.paths.space,
             "betas": self.paths.betas,
             "roi": self.roi,
-            "voxels": hashlib.sha256(np.ascontiguousarray(self.voxels.index)).hexdigest(),
+            "voxels": hashlib.sha256(np.ascontiguousarray(self.voxels.index).data).hexdigest(),
             "sessions": self.sessions,
             "unit": "percent signal change",
             "shape": list(self.voxels.shape),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import hashlib
 import logging
@@ -231,7 +232,7 @@ class RemoteTree(Tree):
         with partial.open("ab") as file:
             while done < stat["size"]:
                 end = min(done + BLOCK, stat["size"])
-                block = self._try(lambda a=done, b=end: self._block(remote, a, b), path)
+                block = self._try(functools.partial(self._block, remote, done, end), path)
                 file.write(block)
                 file.flush()
                 done += len(block)

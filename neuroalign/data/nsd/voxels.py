@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -201,4 +202,5 @@ def affine_of(path: str | os.PathLike[str]) -> np.ndarray:
     import nibabel
 
     with readable(Path(path)):
-        return np.asarray(nibabel.load(path).affine)
+        image: Any = nibabel.load(path)
+        return np.asarray(image.affine)

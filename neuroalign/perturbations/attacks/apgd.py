@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from neuroalign.functional.norms import Norm, steepest
-from neuroalign.perturbations.attacks.base import Classifier, describe
+from neuroalign.perturbations.attacks.base import Classifier
 from neuroalign.perturbations.attacks.objectives import (
     Objective,
     objective,
@@ -18,10 +18,12 @@ from neuroalign.perturbations.attacks.objectives import (
 )
 from neuroalign.perturbations.attacks.restarts import RestartedAttack
 from neuroalign.perturbations.attacks.targets import Targeting, check_targeting, targeting_name
+from neuroalign.perturbations.base import repr_of
 
 _ALL_TARGETS = (
     "loss='dlr-targeted' goes toward every class in turn to fool with any; toward one, take 'dlr', 'ce' or 'margin'"
 )
+
 _MOMENTUM, _RHO = 0.25, 0.75  # of the paper
 
 
@@ -133,7 +135,7 @@ class APGD(RestartedAttack):
     def __repr__(self) -> str:
         targets: dict[str, int | str] = {"num_targets": self.num_targets} if self.loss == "dlr-targeted" else {}
         targets |= {} if self.targeted is None else {"targeted": self.targeted}
-        return describe(
+        return repr_of(
             self, norm=self.norm, steps=self.steps, restarts=self.restarts, loss=self.loss, **targets, seed=self.seed
         )
 

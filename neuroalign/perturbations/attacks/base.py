@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 
 import torch
@@ -17,6 +17,7 @@ from neuroalign.perturbations.attacks.budget import per_sample
 from neuroalign.perturbations.attacks.classes import ClassRange, as_classes, as_index, check_targets
 from neuroalign.perturbations.attacks.objectives import reached
 from neuroalign.perturbations.attacks.targets import Targeting, choose_targets
+from neuroalign.perturbations.base import Perturbation
 from neuroalign.perturbations.pixel_classifier import asked, no_logits
 from neuroalign.types import check_images
 
@@ -139,7 +140,7 @@ class Classifier:
         return reached(self.logits(images), labels, targets)
 
 
-class Attack(Described, ABC):
+class Attack(Described, Perturbation):
     """A perturbation bounded in a norm, called as ``attack(model, images, labels, eps)``.
 
     Subclasses implement :meth:`search`, which may rely on checked input.
@@ -159,13 +160,18 @@ class Attack(Described, ABC):
     targeted: Targeting | None = None
     seed: int = 0
 
+    norm: Norm
+
     def __init__(self, norm: Norm) -> None:
         self.norm = check_norm(norm)
 
     @property
-    @abstractmethod
-    def name(self) -> str:
-        """Short name for logs and tables."""
+    def is_nested(self) -> bool:  # type: ignore[override]
+        """Whether what fools at one budget counts at all larger ones.
+
+        Not so toward targets: such an attack goes on where an image has left its label for another class.
+        """
+        return self.targeted is None
 
     @abstractmethod
     def search(
@@ -189,6 +195,16 @@ class Attack(Described, ABC):
             index: (stimulus,) int64 identity of each image, on the CPU; seeds what is random.
             start: Images in the balls to begin at, for attacks that can.
         """
+
+    def apply(self, classifier: Classifier, images: Tensor, labels: Tensor, eps: float, *, index: Tensor) -> Tensor:
+        """What :meth:`search` finds at one budget."""
+        return self.attempt(classifier, images, labels, eps, index=index)[0]
+
+    def attempt(
+        self, classifier: Classifier, images: Tensor, labels: Tensor, eps: float, *, index: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What :meth:`search` finds at one budget, and its own word for whether each image is misclassified."""
+        return self.search(classifier, images, labels, per_sample(eps, images, self.norm), index.cpu())
 
     def aim(
         self, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, target: Tensor | None
@@ -279,8 +295,3 @@ class Attack(Described, ABC):
         if not excess <= 1e-5:  # a fault of ours, or of an attack somebody wrote: its accuracy would mean nothing
             raise RuntimeError(f"{self!r} left the ball by {excess:.2g}")
         return found.to(images.dtype)
-
-
-def describe(instance: object, **settings: object) -> str:
-    """A readable repr: the class, and settings as they were given."""
-    return f"{type(instance).__name__}({', '.join(f'{k}={v!r}' for k, v in settings.items())})"

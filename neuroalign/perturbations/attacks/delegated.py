@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from neuroalign.functional.checks import check_choice
 from neuroalign.functional.norms import Norm
-from neuroalign.perturbations.attacks.base import Attack, Classifier, describe
+from neuroalign.perturbations.attacks.base import Attack, Classifier
 from neuroalign.perturbations.attacks.budget import project
 from neuroalign.perturbations.attacks.minimal import DeepFool, MinimalNormAttack
+from neuroalign.perturbations.base import repr_of
 from neuroalign.state import evaluating
 
 
@@ -134,7 +135,7 @@ class AutoAttack(Attack):
         return found.detach()
 
     def __repr__(self) -> str:
-        return describe(self, norm=self.norm, version=self.version, seed=self.seed)
+        return repr_of(self, norm=self.norm, version=self.version, seed=self.seed)
 
 
 class BrendelBethge(MinimalNormAttack):
@@ -191,4 +192,4 @@ class BrendelBethge(MinimalNormAttack):
         return found, fooled
 
     def __repr__(self) -> str:
-        return describe(self, norm=self.norm, steps=self.steps, seed=self.seed)
+        return repr_of(self, norm=self.norm, steps=self.steps, seed=self.seed)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from neuroalign.functional.logits import margin
 from neuroalign.functional.norms import Norm, steepest
-from neuroalign.perturbations.attacks.base import Attack, Classifier, describe
+from neuroalign.perturbations.attacks.base import Attack, Classifier
 from neuroalign.perturbations.attacks.budget import project
 from neuroalign.perturbations.attacks.objectives import (
     Objective,
@@ -21,6 +21,7 @@ from neuroalign.perturbations.attacks.objectives import (
 )
 from neuroalign.perturbations.attacks.restarts import RestartedAttack
 from neuroalign.perturbations.attacks.targets import Targeting, check_targeting, targeting_name, targeting_settings
+from neuroalign.perturbations.base import repr_of
 
 AttackLoss = Literal["margin", "ce", "dlr"]
 
@@ -55,6 +56,7 @@ class FGSM(Attack):
     """
 
     takes_target = True
+    is_nested = False  # a single step's point is the literature's number at that very budget
 
     def __init__(
         self, norm: Norm = "linf", *, loss: AttackLoss = "ce", targeted: bool | Targeting = False, seed: int = 0
@@ -80,7 +82,7 @@ class FGSM(Attack):
         return found, classifier.fooled(found, labels)
 
     def __repr__(self) -> str:
-        return describe(self, norm=self.norm, loss=self.loss, **targeting_settings(self.targeted, self.seed))
+        return repr_of(self, norm=self.norm, loss=self.loss, **targeting_settings(self.targeted, self.seed))
 
 
 class PGD(RestartedAttack):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from neuroalign.functional.logits import margin
 from neuroalign.functional.norms import Norm, dual_length, length
-from neuroalign.perturbations.attacks.base import Attack, Classifier, describe
+from neuroalign.perturbations.attacks.base import Attack, Classifier
 from neuroalign.perturbations.attacks.budget import project
 from neuroalign.perturbations.attacks.objectives import of_logits, reached, targeted_margin
 from neuroalign.perturbations.attacks.targets import (
@@ -21,6 +21,7 @@ from neuroalign.perturbations.attacks.targets import (
     targeting_name,
     targeting_settings,
 )
+from neuroalign.perturbations.base import repr_of
 
 
 class MinimalNormAttack(Attack):
@@ -110,7 +111,7 @@ class DeepFool(MinimalNormAttack):
         return result, fooled
 
     def __repr__(self) -> str:
-        return describe(self, steps=self.steps, candidates=self.candidates, overshoot=self.overshoot)
+        return repr_of(self, steps=self.steps, candidates=self.candidates, overshoot=self.overshoot)
 
 
 class CarliniWagner(MinimalNormAttack):
@@ -213,7 +214,7 @@ class CarliniWagner(MinimalNormAttack):
         return best, shortest
 
     def __repr__(self) -> str:
-        return describe(
+        return repr_of(
             self, steps=self.steps, search_steps=self.search_steps, lr=self.lr, initial_weight=self.initial_weight,
             confidence=self.confidence, **targeting_settings(self.targeted, self.seed),
         )  # fmt: skip
@@ -304,7 +305,7 @@ class FMN(MinimalNormAttack):
         return best, shortest[:, 0, 0, 0] < torch.inf
 
     def __repr__(self) -> str:
-        return describe(
+        return repr_of(
             self, norm=self.norm, steps=self.steps, step_size=self.step_size, gamma=self.gamma,
             **targeting_settings(self.targeted, self.seed),
         )  # fmt: skip

@@ -10,8 +10,9 @@ from torch import Tensor
 from neuroalign.functional.draws import image_generator
 from neuroalign.functional.logits import margin
 from neuroalign.functional.norms import Norm, length
-from neuroalign.perturbations.attacks.base import Attack, Classifier, describe
+from neuroalign.perturbations.attacks.base import Attack, Classifier
 from neuroalign.perturbations.attacks.budget import project
+from neuroalign.perturbations.base import repr_of
 
 # After these shares of 10,000 queries the share of pixels that a square covers is halved (the paper's schedule).
 _HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
@@ -106,7 +107,7 @@ class SquareAttack(Attack):
         return project(kept + left * bump / length(bump, "l2").clamp_min(1e-12), images, eps, "l2")
 
     def __repr__(self) -> str:
-        return describe(self, norm=self.norm, num_queries=self.num_queries, share=self.share, seed=self.seed)
+        return repr_of(self, norm=self.norm, num_queries=self.num_queries, share=self.share, seed=self.seed)
 
 
 class _Draws:
