@@ -41,7 +41,7 @@ class JoinedResponses(ArrayDataset):
     """One row per image with the responses of every subject that saw it; a batch is put together when it is asked for.
 
     Args:
-        images: What the images are read from, by stimulus.
+        images: Images indexed by stimulus, such as :class:`neuroalign.data.NSDImages`.
         parts: The responses of each subject, averaged over repeats.
         image_size: Height and width to resize to; None leaves images as they are.
         **columns: (image,) further columns of the batches.

@@ -14,8 +14,8 @@ from neuroalign.data.gzip_files import opened_image
 from neuroalign.data.nsd.betas import read_session
 from neuroalign.data.nsd.findings import Doubtful, Finding, attempt
 from neuroalign.data.nsd.layout import BETAS, FACTS, TRIALS_PER_SESSION, NSDError, NSDPaths, readable
+from neuroalign.data.nsd.maps import MAPS, read_map
 from neuroalign.data.nsd.plausible import check_map, same_sessions, session_sum
-from neuroalign.data.nsd.reader import MAPS, read_map
 from neuroalign.data.nsd.reliability import compare_ncsnr
 from neuroalign.data.nsd.tree import Tree, dataset_of, half_sessions
 from neuroalign.data.nsd.trials import Design

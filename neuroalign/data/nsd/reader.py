@@ -14,19 +14,18 @@ import numpy as np
 
 from neuroalign import __version__
 from neuroalign.data.nsd.betas import read_session
-from neuroalign.data.nsd.layout import FACTS, NUM_SHARED, PSC_SCALE, TRIALS_PER_SESSION, NSDError, NSDPaths
+from neuroalign.data.nsd.layout import FACTS, NUM_SHARED, TRIALS_PER_SESSION, NSDPaths
+from neuroalign.data.nsd.maps import MAPS as MAPS  # its former place
+from neuroalign.data.nsd.maps import map_names, read_maps
+from neuroalign.data.nsd.maps import read_map as read_map
 from neuroalign.data.nsd.opening import Access, open_nsd
-from neuroalign.data.nsd.plausible import check_map, same_sessions, session_sum
+from neuroalign.data.nsd.plausible import same_sessions, session_sum
 from neuroalign.data.nsd.regions import Region, Roi, atlases_of, named
 from neuroalign.data.nsd.tree import Tree, check_sessions
 from neuroalign.data.nsd.trials import Design, read_behaviour
-from neuroalign.data.nsd.voxels import Voxels, find_voxels, load_map
+from neuroalign.data.nsd.voxels import Voxels, find_voxels
 from neuroalign.data.responses import Responses
 from neuroalign.moved import former_keywords
-from neuroalign.types import unknown
-
-MAPS = ("ncsnr", "R2", "meanbeta", "valid")
-"""Maps that are read where they exist; :func:`read_nsd` can be asked for others, such as "R2_session01"."""
 
 
 @former_keywords(cache="download_folder")
@@ -151,7 +150,7 @@ class Request:
         paths = NSDPaths(tree.root, subject, betas, space)
         wanted = check_sessions(tree, paths, sessions)
         join = tree.exists(paths.behaviour) if behaviour is None else behaviour
-        names = _map_names(tree, paths, maps)
+        names = map_names(tree, paths, maps)
         regions = named(roi) if regions is None else regions
         side = side_files(tree, paths, regions, behaviour=join, maps=names)
         tree.fetch((file for file in side if tree.exists(file)), "region, design and behaviour files")
@@ -174,7 +173,7 @@ class Request:
             stimulus=stimulus,
             shared=design.ten_k[trials] <= NUM_SHARED,
             behaviour=read_behaviour(tree, paths, wanted, stimulus) if join else {},
-            maps=_read_maps(tree, paths, voxels, names),
+            maps=read_maps(tree, paths, voxels, names),
             roi=roi if isinstance(roi, (str, list)) else [str(name) for name in dict.fromkeys(voxels.roi)],
             sources=sources,
             side_files=records,
@@ -258,7 +257,7 @@ def side_files(
     """All files that are read, except the betas: regions, design, behaviour and maps. Some of them may not exist."""
     labels = [f for atlas in atlases_of(regions) for f in paths.label_files(atlas) + paths.colour_tables(atlas)]
     join = tree.exists(paths.behaviour) if behaviour is None else behaviour
-    found = [file for name in _map_names(tree, paths, maps) for file in paths.map_files(name)]
+    found = [file for name in map_names(tree, paths, maps) for file in paths.map_files(name)]
     return list(dict.fromkeys([*labels, paths.expdesign, *([paths.behaviour] if join else []), *found]))
 
 
@@ -267,43 +266,3 @@ def _record(tree: Tree, file: Path, *, whole: bool = False) -> dict[str, Any]:
     if whole:  # the checksum decides, so the time is not recorded
         state.pop("modified", None)
     return {"file": file.relative_to(tree.root).as_posix(), **state}
-
-
-def read_map(tree: Tree, paths: NSDPaths, name: str) -> np.ndarray:
-    """A map of the whole space in its unit: a volume, or the left and then the right vertices.
-
-    ``meanbeta`` volumes hold percent signal change times 300, like the betas, and are divided by 300; ncsnr and R2 are not.
-
-    Raises:
-        FileNotFoundError: If there is no such map; the message lists those that exist.
-    """
-    files = paths.map_files(name)
-    if not all(tree.exists(file) for file in files):
-        here = {n.removeprefix("lh.").removeprefix("rh.").rpartition(".mgh")[0] or n.rpartition(".nii.gz")[0]
-                for folder in {paths.beta_folder, paths.anatomy} for n in tree.names(folder)}  # fmt: skip
-        have = sorted(n for n in here if n and not n.startswith("betas_"))
-        raise FileNotFoundError(f"no file {tree.name(files[0])}. {unknown('map', name, have)}")
-    tree.fetch(files)
-    values = [load_map(file) for file in files]
-    whole = np.concatenate([v.ravel() for v in values]) if paths.is_surface else values[0]
-    whole = whole.astype(np.float32)
-    return whole / np.float32(PSC_SCALE) if name.startswith("meanbeta") and not paths.is_surface else whole
-
-
-def _map_names(tree: Tree, paths: NSDPaths, maps: Sequence[str] | None) -> list[str]:
-    if maps is not None:
-        return list(maps)
-    default = MAPS[:1] if tree.is_remote else MAPS
-    return [name for name in default if all(tree.exists(file) for file in paths.map_files(name))]
-
-
-def _read_maps(tree: Tree, paths: NSDPaths, voxels: Voxels, names: Sequence[str]) -> dict[str, np.ndarray]:
-    result = {}
-    for name in names:
-        whole = read_map(tree, paths, name)
-        expected = (sum(voxels.shape),) if paths.is_surface else voxels.shape
-        if whole.shape != expected:
-            raise NSDError(f"{paths.map_files(name)[0]} has shape {whole.shape}, the region files {expected}")
-        check_map(whole, name, paths.map_files(name)[0])
-        result[name] = voxels.of(whole)
-    return result

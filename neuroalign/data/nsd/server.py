@@ -59,7 +59,7 @@ class Server:
         return self._filesystem[1]
 
     def address(self, name: str) -> str:
-        """What the file system calls a file, given its path below the URL."""
+        """The address of a file in the file system, from its path below the URL."""
         return f"{self._base}/{name}{self._query}"
 
     def without_secrets(self, text: str) -> str:
