@@ -16,15 +16,14 @@ ATTACKS: tuple[type[Attack], ...] = (
 )  # fmt: skip
 
 
-def list_attacks(filter: str | None = None) -> list[str]:
-    """Names of the attacks' classes in ``neuroalign.perturbations``, sorted.
+def list_attacks(pattern: str = "*") -> list[str]:
+    """Names of the attack classes in :mod:`neuroalign.perturbations`, in alphabetical order.
 
     Args:
-        filter: Shell-style pattern that a name must match, such as "*PGD"; upper and lower case are alike. None lists all.
+        pattern: What the names match, with the wildcards of a shell: ``"*PGD"``.
 
     Example:
-        >>> list_attacks("*pgd")
+        >>> list_attacks("*PGD")
         ['APGD', 'PGD']
     """
-    names = sorted((attack.__name__ for attack in ATTACKS), key=str.lower)
-    return names if filter is None else [name for name in names if fnmatchcase(name.lower(), filter.lower())]
+    return sorted(attack.__name__ for attack in ATTACKS if fnmatchcase(attack.__name__, pattern))
