@@ -96,7 +96,7 @@ class _DebiasedTerms(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: Any, cross: Tensor, own_k: Tensor, own_l: Tensor
     ) -> tuple[Tensor | None, Tensor | None]:
         k, l = ctx.saved_tensors  # noqa: E741
