@@ -74,7 +74,7 @@ class ClassFolders(ImageFolder):
         classes = found if self._wanted is None else self._wanted
         return classes, {name: label for label, name in enumerate(classes)}
 
-    def make_dataset(  # type: ignore[override]
+    def make_dataset(
         self, directory: str | Path, class_to_idx: dict[str, int], *_: Any, **__: Any
     ) -> list[tuple[str, int]]:
         """Paths and labels, by class, folder and name."""

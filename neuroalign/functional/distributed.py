@@ -50,7 +50,7 @@ class _GatherRows(torch.autograd.Function):
         return torch.cat([part[:n] for part, n in zip(parts, counts)])
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
         counts, rank = ctx.counts, dist.get_rank()  # type: ignore[attr-defined]
         grad = grad.contiguous().clone()
         dist.all_reduce(grad)
@@ -94,7 +94,7 @@ class _Total(torch.autograd.Function):
         return x
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:
         grad = grad.contiguous().clone()
         dist.all_reduce(grad)
         return grad

@@ -211,7 +211,7 @@ def local_lipschitz(
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             change = (_logits(model, x) - center).abs().sum(1)
-            # Of the change, not the ratio: at the best point of a linear model the latter is 0, and a unit step would leave it.
+            # Of the change, not the ratio: at a linear model's best point the latter is 0, and a unit step would leave it.
             gradient = _gradient(change, x)
         largest = torch.maximum(
             largest, change.detach() / length(x.detach() - images, norm)[:, 0, 0, 0].clamp_min(1e-12)

@@ -99,7 +99,7 @@ class BatchDataModule(L.LightningDataModule):
 
     def train_sampler(self, dataset: Dataset[Batch], num_replicas: int, rank: int) -> DistributedSampler[Batch]:
         """The order of the training images, and this process's share of it."""
-        return DistributedSampler(dataset, num_replicas, rank, seed=self.seed)  # type: ignore[arg-type]
+        return DistributedSampler(dataset, num_replicas, rank, seed=self.seed)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled training batches."""
