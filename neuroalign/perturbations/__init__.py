@@ -9,7 +9,6 @@ from neuroalign.perturbations.attacks.minimal import FMN, CarliniWagner, DeepFoo
 from neuroalign.perturbations.attacks.square import SquareAttack
 from neuroalign.perturbations.base import Perturbation
 from neuroalign.perturbations.corruptions import COMMON_CORRUPTIONS, EXTRA_CORRUPTIONS, Corruption
-from neuroalign.perturbations.listing import list_attacks
 from neuroalign.perturbations.pixel_classifier import PixelClassifier
 from neuroalign.perturbations.spatial import RotationTranslation
 from neuroalign.perturbations.transforms import Contrast, HighPass, ImageTransform, LowPass
