@@ -39,7 +39,7 @@ def _check_width(n: int, p: int, v: int, remedy: str) -> None:
 
 
 def _directions(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Orthonormal directions over stimuli that span the columns, and their singular values, without rounding."""
+    """Orthonormal directions over stimuli that span the columns, and their singular values, without rounding-level ones."""
     u, s, _ = torch.linalg.svd(z, full_matrices=False)
     kept = s > s.max() * max(z.shape) * torch.finfo(z.dtype).eps * 10
     return u[:, kept], s[kept]

@@ -197,8 +197,8 @@ def rbf_cka(
         y: (stimulus, voxel), NaN where missing.
         bandwidth: b, in units of the root of the median squared distance.
         debiased: Whether to use the debiased HSIC.
-        median: Medians of the two sides, in the unit of the mean squared difference over columns; None takes them from the
-            data.
+        median: Medians of the two sides, in the unit of the mean squared difference over columns; None means the
+            medians of the data.
         weight: (voxel,) or (stimulus, voxel), non-negative.
         stimulus: (stimulus,) integer identities, if a stimulus may occur twice: as in :func:`linear_cka`.
 

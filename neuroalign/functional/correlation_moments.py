@@ -59,7 +59,9 @@ def pool_moments(parts: Tensor) -> Tensor:
 
 
 def correlation_from_moments(moments: Tensor) -> Tensor:
-    """Correlation (voxel,) from moments (11, voxel); NaN for a constant side, or fewer than two valid stimuli.
+    """Correlation (voxel,) from moments (11, voxel).
+
+    NaN for a constant side, for fewer than two valid stimuli, and where sums of squares leave float64.
 
     Example:
         >>> x = torch.tensor([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])

@@ -12,16 +12,16 @@ from neuroalign.functional.intervals import wilson
 
 
 class ErrorConsistency(NamedTuple):
-    """Agreement of two observers beyond what their accuracies alone bring.
+    """Agreement of two observers beyond the agreement that their accuracies alone imply.
 
     Attributes:
-        kappa: Cohen's kappa of being right: 1 the same errors, 0 independent errors, negative avoiding each other's. NaN
-            where both are right always or both wrong always.
+        kappa: Cohen's kappa of being right: 1 for the same errors, 0 for independent errors, negative for fewer common errors
+            than that. NaN if both observers are always right, or both always wrong.
         observed: Share of images on which both are right or both are wrong.
         expected: The same for independent observers of these accuracies.
-        num_images: Of how many.
-        low: Lower end of kappa's 95 % interval over images; NaN where kappa is.
-        high: Upper end.
+        num_images: Number of images.
+        low: Lower end of the 95 % interval of kappa over images; NaN if kappa is NaN.
+        high: Upper end of this interval.
     """
 
     kappa: Tensor
@@ -35,7 +35,7 @@ class ErrorConsistency(NamedTuple):
 def error_consistency(correct: Tensor, other: Tensor, *, num_samples: int = 10_000, seed: int = 0) -> ErrorConsistency:
     """Error consistency of two observers, models or humans, on the same images.
 
-    The interval takes the images as a random sample. It holds the central 95 % of kappa's posterior distribution, with
+    The interval treats the images as a random sample. It holds the central 95 % of kappa's posterior distribution, with
     Jeffreys' prior on the four probabilities (both right, one alone, the other alone, both wrong), and the estimate. In
     simulations of observers of accuracies .5 to .98 and kappas 0 to .9 it covers .91 to .99 with 50 images, .92 to .97 with
     500 and .87 to 1 with 10. The usual standard error covers as little as .46 with 50 images and .65 with 500, a bootstrap
@@ -44,8 +44,8 @@ def error_consistency(correct: Tensor, other: Tensor, *, num_samples: int = 10_0
     Args:
         correct: (stimulus,) bool, whether the first was right.
         other: (stimulus,) bool, whether the second was right on the same image, in the same order.
-        num_samples: Draws from the posterior.
-        seed: Of the draws.
+        num_samples: Number of draws from the posterior.
+        seed: Seed of the draws.
 
     Raises:
         ValueError: If there is no image or the two differ in shape.
@@ -105,14 +105,15 @@ class CueDecisions(NamedTuple):
     """Decisions on images whose shape is of one class and whose texture of another.
 
     Attributes:
-        shape_bias: Shape decisions among those by either cue; NaN without any.
+        shape_bias: Share of shape decisions among the decisions by either cue; NaN if there are none.
         shape_rate: Share of images decided by shape.
         texture_rate: Share decided by texture.
-        num_shape: Images decided by shape.
-        num_texture: Images decided by texture.
-        num_images: Images whose cues are in conflict.
-        low: Lower end of the shape bias's 95 % interval (Wilson, over the images decided by either cue); NaN without any.
-        high: Upper end.
+        num_shape: Number of images decided by shape.
+        num_texture: Number of images decided by texture.
+        num_images: Number of images whose cues are in conflict.
+        low: Lower end of the 95 % interval of the shape bias (Wilson, over the images decided by either cue); NaN if there
+            are none.
+        high: Upper end of this interval.
     """
 
     shape_bias: Tensor
@@ -131,7 +132,7 @@ def shape_bias(decisions: Tensor, shapes: Tensor, textures: Tensor) -> CueDecisi
     Images whose two cues agree are left out.
 
     Args:
-        decisions: (stimulus,) int64, the class decided for.
+        decisions: (stimulus,) int64, the chosen class.
         shapes: (stimulus,) int64, the class of each image's shape.
         textures: (stimulus,) int64, the class of its texture.
 
@@ -224,8 +225,8 @@ SIXTEEN_CLASSES: dict[str, tuple[int, ...]] = {
 def sixteen_class_probabilities(logits: Tensor) -> Tensor:
     """Probabilities of the 16 categories of model-vs-human from logits of ImageNet's 1,000 classes.
 
-    The mean over a category's classes of their softmax probability: not the sum, by which dog with its 109 classes would
-    win over knife with its one; not the mean of logits.
+    The mean softmax probability of the classes of a category: not the sum, which would favour dog with its 109 classes over
+    knife with its one; and not the mean of logits.
 
     Args:
         logits: (stimulus, 1000).

@@ -1,6 +1,6 @@
-"""Random numbers that belong to an image, whatever batch it comes in: seeds made of its identity.
+"""Random numbers that belong to an image, whatever its batch: seeds computed from the identity of the image.
 
-Three hashes, because published and seeded numbers depend on them:
+There are three hashes, because published and seeded numbers depend on them:
 
 - :func:`image_generator` serves attacks: their starts, targets and random searches.
 - :func:`image_seed` serves corruptions, whose draws are identified by words as well as numbers.
@@ -18,12 +18,12 @@ from torch import Tensor
 
 
 def image_generator(seed: int, index: int, stream: int) -> torch.Generator:
-    """The random generator of one image: a seed of its identity, so that batch size, order and process don't matter.
+    """Random generator of one image, seeded by its identity, so that batch size, order and process don't matter.
 
     Args:
-        seed: Of all draws.
+        seed: Seed of all draws.
         index: Identity of the image.
-        stream: Which of several draws for the image.
+        stream: Number of the draw, where an image has several.
 
     Example:
         >>> one, again = (torch.rand((), generator=image_generator(0, 17, 2)) for _ in range(2))
@@ -35,7 +35,7 @@ def image_generator(seed: int, index: int, stream: int) -> torch.Generator:
 
 
 def image_seed(*identity: object) -> int:
-    """A 63-bit seed from whatever identifies a draw, the same in every process.
+    """A 63-bit seed computed from everything that identifies a draw, the same in every process.
 
     Hashed, because a sum or a product gives neighbouring images and severities related seeds.
 
@@ -52,10 +52,10 @@ def splitmix64(index: Tensor, seed: int) -> Tensor:
 
     Args:
         index: int64 of any shape.
-        seed: Which sequence.
+        seed: Number of the sequence.
 
     Returns:
-        int64 of the shape of ``index``, from all of its range.
+        int64 of the shape of ``index``, over the whole range of int64.
 
     Example:
         >>> splitmix64(torch.tensor([0, 1]), seed=0)

@@ -1,4 +1,4 @@
-"""What the geometry of two classes says about learning to tell them apart from a few examples."""
+"""The error of learning two classes from a few examples, predicted from their geometry."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from neuroalign.functional.manifold_statistics import ManifoldStatistics
 
 
 class FewShotGeometry(NamedTuple):
-    """What :func:`few_shot_error` returns.
+    """Result of :func:`few_shot_error`.
 
     Attributes:
-        snr: (class, class): signal-to-noise ratio of the margin of a new point of the first class against the second; NaN
+        snr: (class, class), signal-to-noise ratio of the margin of a new point of the first class against the second; NaN
             on the diagonal.
-        error: (class, class): predicted share of errors, the Gaussian tail beyond ``snr``.
+        error: (class, class), predicted share of errors: the Gaussian tail beyond ``snr``.
     """
 
     snr: Tensor
@@ -39,23 +39,24 @@ def few_shot_error(
         {\sqrt{1/(D_a m) + |\Delta U_b|^2/m + |\Delta U_a|^2}}, \qquad \mathrm{error} = H(\mathrm{SNR}_a)
 
     with :math:`|\Delta U|^2 = \Delta^\top S \Delta/R_a^2` of a class's covariance S, and H the upper tail of a Gaussian. The
-    prediction takes the margin as Gaussian, which it nearly is for classes of many dimensions. So it is published, without
-    the overlap :math:`\mathrm{tr}\,S_aS_b` of the two classes' noise and without terms in :math:`1/m^2`; the default adds
-    them.
+    prediction assumes a Gaussian margin, which is nearly true for classes of many dimensions. This is the published formula;
+    it lacks the overlap :math:`\mathrm{tr}\,S_aS_b` of the noise of the two classes, and terms in :math:`1/m^2`. The
+    default adds them.
 
     The default is also corrected for the finite number M of points of a class: their centres lie further apart than those
-    of the populations, by :math:`R_a^2/M_a+R_b^2/M_b` in the squared distance, and the squared entries of their
-    covariances are larger. Each term is replaced by what is unbiased for Gaussian classes. Without that the error comes
-    out too small; with the distance alone corrected, too large. For simulated Gaussian classes in 50 dimensions and m = 5,
-    where the rule errs on .375 of new points, the mean prediction is .383 from 20 points a class, .381 from 50 and .381
-    from 500 (uncorrected .298, .342, .376; published .267, .307, .336); one prediction from 20 points has an sd of .06.
+    of the populations, by :math:`R_a^2/M_a+R_b^2/M_b` in the squared distance, and the squared entries of their covariances
+    are larger. Each term is replaced by an estimate that is unbiased for Gaussian classes. Without this correction the
+    error is too small; with the distance alone corrected, too large. For simulated Gaussian classes in 50 dimensions and m
+    = 5, where the rule errs on .375 of new points, the mean prediction is .383 from 20 points per class, .381 from 50 and
+    .381 from 500 (uncorrected .298, .342, .376; published .267, .307, .336); one prediction from 20 points has an sd of
+    .06.
 
     Args:
         features: (stimulus, feature).
-        labels: (stimulus,), integers; at least two points a class.
-        num_shots: m.
+        labels: (stimulus,), integers; at least two points per class.
+        num_shots: Number of examples per class, m.
         terms: ``"all"``, the mean and variance of the margin for Gaussian classes, estimated without bias from M points;
-            or ``"published"``, the formula above of the points as they are.
+            or ``"published"``, the formula above, applied to the given points.
 
     Returns:
         Matrices (class, class) in label order.
@@ -115,16 +116,16 @@ def few_shot_error(
 
 
 def _unbiased_squares(squared: Tensor, total: Tensor, sizes: Tensor, num_features: int) -> Tensor:
-    """Tr S^2 of the populations, (class,), from tr S^2 and tr S of the points' covariances (1/M), for Gaussian classes."""
+    """Unbiased tr S^2 of Gaussian classes, (class,), from tr S^2 and tr S of the covariances (1/M) of their points."""
     dof = sizes - 1
     squared, total = squared * (sizes / dof).square(), total * sizes / dof
     unbiased = dof.square() / ((dof - 1) * (dof + 2)) * (squared - total.square() / dof)
-    # No covariance of that trace has less.
+    # The smallest value for a covariance of this trace.
     return torch.maximum(unbiased, total.square() / num_features)
 
 
 def _shared_noise(features: Tensor, labels: Tensor) -> Tensor:
-    """Tr S_a S_b, (class, class), from the inner products of all points about their own centres."""
+    """The overlap tr S_a S_b, (class, class), from the inner products of all points about their own centres."""
     _, compact = labels.unique(return_inverse=True)
     member = torch.nn.functional.one_hot(compact).double()
     share = member / member.sum(0)

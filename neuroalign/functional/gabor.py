@@ -19,7 +19,7 @@ def gabor_filters(
         wavelength: Period of the carrier in pixels.
         num_orientations: Number of orientations, spread evenly over 180 degrees.
         bandwidth: Standard deviation of the envelope in wavelengths.
-        aspect: Length of the envelope along the stripes over its width.
+        aspect: Length of the envelope along the stripes divided by its width.
 
     Returns:
         (orientation, 2, height, width): even and odd phase.
@@ -43,7 +43,7 @@ def gabor_filters(
     envelope = torch.exp(-(across**2 + (along / aspect) ** 2) / (2 * sigma**2))
     phase = 2 * math.pi * across / wavelength
     pair = torch.stack([envelope * phase.cos(), envelope * phase.sin()], 1)
-    # Without its mean an even filter would answer to brightness.
+    # An even filter with a mean would respond to brightness.
     pair = pair - envelope[:, None] * pair.sum((-2, -1), keepdim=True) / envelope.sum((-2, -1))[:, None, None, None]
     result: Tensor = pair / pair.flatten(2).norm(dim=-1)[..., None, None]
     return result
@@ -55,12 +55,12 @@ def gabor_energy(images: Tensor, filters: Tensor, *, normalize: float | None = N
     Args:
         images: (stimulus, channel, height, width); channels are averaged to luminance.
         filters: (orientation, 2, size, size) from :func:`gabor_filters`.
-        normalize: Semi-saturation of a divisive normalisation over orientations (Heeger 1992), in units of energy; None
-            leaves the energy as it is.
+        normalize: Semi-saturation constant of a divisive normalisation over orientations (Heeger 1992), in units of energy;
+            None means no normalisation.
 
     Returns:
-        (stimulus, orientation, height, width), non-negative. Edges are padded by reflection, so that the border of a
-        picture is not itself an edge.
+        (stimulus, orientation, height, width), non-negative. Images are padded by reflection, so that their border
+        is not an edge itself.
 
     Example:
         >>> gabor_energy(torch.full((1, 3, 8, 8), 0.5), gabor_filters(5, 3.0)).amax() < 1e-5

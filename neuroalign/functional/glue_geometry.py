@@ -1,4 +1,4 @@
-"""Geometry of manifolds that a hyperplane meets together: one projection on their joint cone for each draw."""
+"""Geometry of class manifolds from their joint cone (GLUE): one projection per Gaussian draw."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from neuroalign.functional.cone import cone_projection
 from neuroalign.functional.control_variates import FEWEST_DRAWS, Estimator
 from neuroalign.functional.manifold_input import result_dtype, stack_manifolds
 
-_ELEMENTS = 1 << 24  # of one block of anchors in float64: 128 MiB
+_ELEMENTS = 1 << 24  # entries of a block of anchors in float64: 128 MiB
 
 
 class GlueGeometry(NamedTuple):
-    r"""What :func:`glue` returns, each a scalar.
+    r"""Result of :func:`glue`; each value is a scalar.
 
     Attributes:
         capacity: Manifolds that can be separated per dimension, :math:`P/\langle a\rangle`. 2 for points.
@@ -27,13 +27,13 @@ class GlueGeometry(NamedTuple):
         dimension: Effective dimension, :math:`\langle b\rangle/P`.
         utility: Effective utility, :math:`\Psi=\langle c\rangle/\langle a\rangle`;
             :math:`\alpha=\Psi(1+R^{-2})/D` holds exactly.
-        center_alignment: Between the manifolds' mean anchors.
-        axis_alignment: Between the anchors' deviations from their means.
-        center_axis_alignment: Between one manifold's mean anchor and the deviations of another's.
+        center_alignment: Alignment between the mean anchors of different manifolds.
+        axis_alignment: Alignment between the deviations of their anchors from the mean anchors.
+        center_axis_alignment: Alignment between the mean anchor of a manifold and the deviations of another one.
         capacity_error: Monte-Carlo standard error of ``capacity``.
-        radius_error: Of ``radius``, including that of the mean anchors.
-        dimension_error: Of ``dimension``, likewise.
-        utility_error: Of ``utility``, likewise.
+        radius_error: The same of ``radius``, including the error of the mean anchors.
+        dimension_error: The same of ``dimension``, likewise.
+        utility_error: The same of ``utility``, likewise.
         residual: Largest violation of the optimality conditions over all projections; see
             :class:`neuroalign.functional.ConeProjection`.
     """
@@ -64,31 +64,31 @@ def glue(
 ) -> GlueGeometry:
     r"""Capacity, radius, dimension, utility and alignments of class manifolds from their joint cone (GLUE).
 
-    About the mean of all points, and for a dichotomy :math:`y\in\{\pm1\}^P` and :math:`t\sim N(0, I_N)`, project t on the
-    cone of all points times the sign of their manifold. With the coefficients :math:`\lambda`, the anchor of manifold
-    :math:`\mu` is :math:`s_\mu = \sum_i\lambda_i z_i/\sum_i\lambda_i` over its points, 0 where none is in use. With S the
-    anchors (manifold, feature), :math:`S_0 = \langle S\rangle` and :math:`S_1 = S - S_0`,
+    The mean of all points is taken out first. For a dichotomy :math:`y\in\{\pm1\}^P` and :math:`t\sim N(0, I_N)`, t is
+    projected on the cone of all points times the sign of their manifold. With the coefficients :math:`\lambda`, the anchor
+    of manifold :math:`\mu` is :math:`s_\mu = \sum_i\lambda_i z_i/\sum_i\lambda_i` over its points, or 0 if none of them is
+    in use. With S the anchors (manifold, feature), :math:`S_0 = \langle S\rangle` and :math:`S_1 = S - S_0`,
 
     .. math::
         a = |p|^2 = (St)^\top(SS^\top)^+St, \quad b = (S_1t)^\top(S_1S_1^\top)^+S_1t, \quad
         c = (S_1t)^\top(S_0S_0^\top+S_1S_1^\top)^+S_1t
 
-    give the measures of :class:`GlueGeometry`. Unlike :func:`neuroalign.functional.manifold_capacity` this sees how the
-    manifolds lie to each other, and needs no removal of shared directions. Forms the inner products of all points, in
-    float64; features wider than there are points are reduced to their span first.
+    give the measures of :class:`GlueGeometry`. Unlike :func:`neuroalign.functional.manifold_capacity` this depends on how
+    the manifolds are placed relative to each other, and needs no removal of shared directions. The inner products of all
+    points are formed, in float64; if there are more features than points, they are reduced to their span first.
 
     Args:
         manifolds: A list of (point, feature) tensors, or features (stimulus, feature) with ``labels``.
         labels: (stimulus,), integers, beside features.
-        dichotomies: Which groups are to be separated: ``"random"`` halves of the manifolds, a new one for each draw;
-            ``"one_vs_rest"``, each manifold in turn against all others; ``"pairs"``, every two manifolds by themselves, whose
-            a, b and c are averaged; or a tensor (dichotomy, manifold) of +-1, taken in turn.
-        num_samples: Gaussian draws; for each pair with ``"pairs"``.
+        dichotomies: Groups of manifolds to separate: ``"random"`` halves, a new one for each draw; ``"one_vs_rest"``, each
+            manifold in turn against all others; ``"pairs"``, each pair of manifolds alone, with a, b and c averaged over
+            pairs; or a tensor (dichotomy, manifold) of +-1, used in turn.
+        num_samples: Number of Gaussian draws; with ``"pairs"``, per pair.
         alignment: ``"inner_product"``, the mean over pairs of manifolds of :math:`|\langle u,v\rangle|`, in squared units of
-            the features, which changes with scale; or ``"cosine"``, of :math:`|\cos(u,v)|`, between 0 and 1. Both are in
-            use under the same names.
-        variance_reduction: Regress a, b and c on Stein's identity and on :math:`|t|^2`; needs 50 draws.
-        seed: Of draws and dichotomies.
+            the features, which changes with scale; or ``"cosine"``, of :math:`|\cos(u,v)|`, between 0 and 1. The literature
+            uses both under the same names.
+        variance_reduction: Whether to regress a, b and c on Stein's identity and on :math:`|t|^2`; needs 50 draws.
+        seed: Seed of the draws and dichotomies.
 
     Raises:
         TypeError: If features are not floating point.
@@ -103,9 +103,9 @@ def glue(
         True
 
     Note:
-        Where no hyperplane separates a dichotomy, as with many more points than features, its cone is all that the points
-        span and :math:`\langle a\rangle` their rank: a capacity of P over the rank, although nothing is separable. Check
-        with :func:`neuroalign.functional.linear_separability`.
+        Where no hyperplane separates a dichotomy, as with many more points than features, its cone is the whole span of the
+        points and :math:`\langle a\rangle` is their rank: the capacity is P over the rank, although nothing is separable.
+        Check with :func:`neuroalign.functional.linear_separability`.
 
     Source:
         GLUE: arXiv 2503.18114 (algorithm 2) and arXiv 2603.01879 (appendix B.3).
@@ -128,7 +128,7 @@ def glue(
     grid = x.new_zeros(num, size, x.shape[1]).index_put((owner, position), x)
     exists = torch.zeros(num, size, dtype=torch.bool, device=x.device)
     exists[owner, position] = True
-    # A block of pairs at a time: their joint coordinates are small.
+    # One block of pairs at a time; their joint coordinates are small.
     width = min(x.shape[1], len(groups[0]) * grid.shape[1])
     block = max(1, _ELEMENTS // (width * max(num_samples * len(groups[0]), len(groups[0]) * grid.shape[1])))
     parts = []
@@ -142,7 +142,7 @@ def glue(
 
 
 def _signs(dichotomies: str | Tensor, num: int, num_samples: int, generator: torch.Generator) -> Tensor:
-    """(draw, manifold) of +-1."""
+    """Signs (draw, manifold) of +-1."""
     if isinstance(dichotomies, Tensor):
         if dichotomies.ndim != 2 or dichotomies.shape[1] != num or not bool((dichotomies.abs() == 1).all()):
             raise ValueError(f"dichotomies must be (dichotomy, {num}) of +1 and -1; got {tuple(dichotomies.shape)}")
@@ -154,7 +154,7 @@ def _signs(dichotomies: str | Tensor, num: int, num_samples: int, generator: tor
 
 
 def _coordinates(points: Tensor, exists: Tensor) -> Tensor:
-    """Points (group, manifold, point, feature) about the group's mean, in no more dimensions than there are points."""
+    """Points (group, manifold, point, feature) about the mean of their group, in at most as many dimensions as points."""
     groups, num, size, width = points.shape
     count = exists.sum((1, 2))[:, None, None, None]
     x = torch.where(exists[..., None], points - points.sum((1, 2), keepdim=True) / count, 0)
@@ -162,7 +162,7 @@ def _coordinates(points: Tensor, exists: Tensor) -> Tensor:
         return x
     flat = x.flatten(1, 2)
     values, vectors = torch.linalg.eigh(flat @ flat.mT)
-    # The symmetric root: the same points up to a rotation, whatever the choice of eigenvectors.
+    # The symmetric root gives the same points up to a rotation, and does not depend on the choice of eigenvectors.
     root = (vectors * values.clamp_min(0).sqrt()[:, None]) @ vectors.mT
     result: Tensor = root.view(groups, num, size, num * size)
     return result
@@ -171,15 +171,19 @@ def _coordinates(points: Tensor, exists: Tensor) -> Tensor:
 def joint_geometry(
     points: Tensor, exists: Tensor, t: Tensor, signs: Tensor, alignment: str, variance_reduction: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Means of a, b, c (group, 3), their errors and the errors of radius and utility, alignments and residual.
+    """Means of a, b, c, standard errors, alignments and residual of each group.
 
     Args:
-        points: (group, manifold, point, feature), zero where there is none.
+        points: (group, manifold, point, feature), zero where there is no point.
         exists: (group, manifold, point).
-        t: (group, draw, feature).
+        t: (group, draw, feature), Gaussian vectors.
         signs: (draw, manifold) of +-1.
         alignment: See :func:`glue`.
         variance_reduction: Whether to use control variates.
+
+    Returns:
+        Means of a, b and c, (group, 3); errors of a, b, radius and utility, (group, 4); center, axis and center-axis
+        alignment, (group, 3); residual, (group,).
     """
     groups, num, size, width = points.shape
     draws = t.shape[1]
@@ -202,6 +206,8 @@ def joint_geometry(
     slopes = torch.zeros(
         2, groups, num, width, dtype=a.dtype, device=a.device
     )  # of mean b and c along the mean anchors
+    # Anchors of all draws, (group, draw, manifold, feature), would fill the memory: block by block they are reduced to a
+    # few numbers per draw.
     step = max(1, _ELEMENTS // (groups * num * width))
     for i in range(0, draws, step):
         cut = slice(i, i + step)
@@ -222,7 +228,8 @@ def joint_geometry(
     mean_a, mean_b, mean_c = forms.T[:, :, None]
     utility = mean_c / mean_a
     squared = mean_c / (mean_b - mean_c)  # of the radius
-    # What a draw adds to the means of b and c: its own, and through the mean anchors that all draws share.
+    # All draws share the mean anchors, which are estimates too. So a draw changes the means of b and c in two ways: by its
+    # own b and c, and by moving the mean anchors. The slopes carry the second part into the standard errors.
     b, c = (
         form + torch.einsum("gtpm,gpm->gt", weights, (points * slope[:, :, None]).sum(3))
         for form, slope in zip((b, c), slopes)
@@ -248,7 +255,12 @@ def joint_geometry(
 
 
 def _form(gram: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
-    """Field' gram^+ field and gram^+ field, for (group, draw, manifold, manifold) and (group, draw, manifold)."""
+    """The quadratic form field' gram^+ field, and gram^+ field.
+
+    Args:
+        gram: (group, draw, manifold, manifold).
+        field: (group, draw, manifold).
+    """
     values, vectors = torch.linalg.eigh(gram)
     kept = values > 1e-10 * values[..., -1:]
     along = (vectors.mT @ field[..., None])[..., 0]
@@ -257,7 +269,7 @@ def _form(gram: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _overlap(products: Tensor, left: Tensor, right: Tensor, alignment: str) -> Tensor:
-    """Mean of |products| over pairs of different manifolds; as cosines if asked, with the Gram matrices of either side."""
+    """Mean of |products| over pairs of different manifolds; with "cosine" divided by the lengths in left and right."""
     num = products.shape[-1]
     if alignment == "cosine":
         length = (left.diagonal(dim1=-2, dim2=-1)[..., :, None] * right.diagonal(dim1=-2, dim2=-1)[..., None, :]).sqrt()
@@ -269,7 +281,7 @@ def _overlap(products: Tensor, left: Tensor, right: Tensor, alignment: str) -> T
 def _summary(
     forms: Tensor, errors: Tensor, overlaps: Tensor, residual: Tensor, num: int, dtype: torch.dtype
 ) -> GlueGeometry:
-    """The measures from a, b, c averaged over groups, so that their identity survives the average."""
+    """The measures from a, b, c averaged over groups first, so that the identity between the measures holds exactly."""
     groups = len(forms)
     a, b, c = forms.mean(0)
     error = errors.square().sum(0).sqrt() / groups

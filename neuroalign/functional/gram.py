@@ -13,10 +13,10 @@ from neuroalign.functional.variation import unit_range
 
 
 class _CenteredGram(torch.autograd.Function):
-    """The Gram matrix of centred, scaled columns without a centred copy; half of it computed and mirrored.
+    """The Gram matrix of centred, scaled columns without a centred copy; one half is computed and mirrored.
 
-    Columns are taken relative to the first stimulus, from which a constant one differs by exactly 0, and the matrix is
-    centred afterwards. The backward pass takes one product where autograd would take two.
+    The first stimulus is subtracted from the columns, which makes a constant column exactly 0, and the matrix is centred
+    afterwards. The backward pass needs one matrix product, where autograd would need two.
     """
 
     @staticmethod
@@ -24,7 +24,9 @@ class _CenteredGram(torch.autograd.Function):
         n = len(x)
         ctx.save_for_backward(x, scale)
         ctx.centered = centered
-        blocks = 8 if n >= 256 and x.shape[1] >= 128 else 1  # copying the half would else cost what it saves
+        blocks = (
+            8 if n >= 256 and x.shape[1] >= 128 else 1
+        )  # for smaller ones copying the half costs as much as it saves
         edges = list(pairwise([n * i // blocks for i in range(blocks + 1)]))
         out = None
         for start in range(0, x.shape[1], 2048):
@@ -94,7 +96,7 @@ def centered_gram(x: Tensor, weight: Tensor | None = None) -> CenteredGram:
 
     Args:
         x: (stimulus, feature).
-        weight: Of columns, (feature,), non-negative; gets no gradient. None for ones.
+        weight: (feature,), weights of the columns, non-negative, without gradient; None means 1 everywhere.
 
     Example:
         >>> centered_gram(torch.tensor([[1.0], [3.0]])).matrix
@@ -108,7 +110,7 @@ def centered_gram(x: Tensor, weight: Tensor | None = None) -> CenteredGram:
     rounding = 16 * torch.finfo(x.dtype).eps ** 2 * float(square.sum() if weight is None else square @ weight)
     if size > rounding and 1e-12 < size < 1e12:
         return CenteredGram(k, x.new_ones((), dtype=torch.bool), x.new_ones(()))
-    # In doubt: constant columns, perhaps under large means that hide small signals, or an odd unit.
+    # Otherwise columns may be constant, have means so large that they hide small signals, or come in an unusual unit.
     x, varies, unit = unit_range(x, whole=True)
     if weight is not None:
         varies = varies & (weight > 0)
@@ -116,7 +118,7 @@ def centered_gram(x: Tensor, weight: Tensor | None = None) -> CenteredGram:
 
 
 def target_gram(target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    r"""The weighted mean over voxels of products of centred responses, each pair of stimuli over its common voxels.
+    r"""Weighted mean over voxels of products of centred responses, for each pair of stimuli over its common voxels.
 
     .. math:: K_{ij} = \sum_v \sqrt{w_{iv} w_{jv}}\, y_{iv} y_{jv} \Big/ \sum_v \sqrt{w_{iv} w_{jv}}
 

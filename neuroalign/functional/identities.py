@@ -1,4 +1,4 @@
-"""Finding stimuli by their identity: which row of a published matrix or of a batch belongs to which image."""
+"""Finding stimuli by identity: the row of a published matrix, or of a batch, that belongs to an image."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ NAMES_REMEDY = "number them first: names, numbers = numpy.unique(names, return_i
 
 
 def as_identities(values: Sequence[int] | Tensor, what: str) -> Tensor:
-    """Identities of stimuli as int64, from a tensor, an array or a sequence; whole numbers that are floats will do.
+    """Identities of stimuli as int64, from a tensor, an array or a sequence; floats are allowed if they are whole numbers.
 
     Args:
         values: Integers, of any shape.
-        what: Their name in an error.
+        what: Name of the values, for the error.
 
     Raises:
-        TypeError: If they are names, true and false, or anything else but numbers.
-        ValueError: If one is a fraction, missing, or too large.
+        TypeError: If the values are names, booleans, or anything else but numbers.
+        ValueError: If a value is a fraction, missing, or too large.
 
     Example:
         >>> as_identities([3.0, 7.0], "stimuli")
@@ -42,7 +42,7 @@ def as_identities(values: Sequence[int] | Tensor, what: str) -> Tensor:
 
 
 def row_identities(stimuli: Sequence[int] | Tensor | None, num_rows: int) -> Tensor:
-    """The identity of each row, (row,) int64; 0, 1, 2, ... where none are given.
+    """The identity of each row, (row,) int64; without ``stimuli`` 0, 1, 2, ...
 
     Raises:
         TypeError: If the identities are no numbers.
@@ -61,10 +61,10 @@ def row_identities(stimuli: Sequence[int] | Tensor | None, num_rows: int) -> Ten
 
 
 def refuse_unnamed(stimulus: Tensor, num_rows: int) -> None:
-    """Refuse stimuli that an RDM without named rows, which are 0, 1, 2, ... then, does not have.
+    """Refuse stimuli that are not among the rows of an RDM without named rows, which are 0, 1, 2, ...
 
     Raises:
-        ValueError: Saying which, and how to name the rows.
+        ValueError: Naming the first such stimulus, and how to name the rows.
 
     Example:
         >>> refuse_unnamed(torch.tensor([0, 2]), 3)
@@ -79,7 +79,7 @@ def refuse_unnamed(stimulus: Tensor, num_rows: int) -> None:
 
 
 def first_of_each(identities: Tensor) -> Tensor:
-    """Positions of the first occurrence of every identity, by rising identity: distributed samplers repeat images.
+    """Position of the first occurrence of each identity, in rising order of identity (distributed samplers repeat images).
 
     Args:
         identities: (row,) int64.
@@ -98,14 +98,14 @@ def first_of_each(identities: Tensor) -> Tensor:
 
 
 def find_rows(wanted: Tensor, identities: Tensor) -> tuple[Tensor, Tensor]:
-    """The row of each wanted identity, and whether there is one (where not, the row is some other).
+    """The row of each wanted identity, and whether there is one (if not, the row has no meaning).
 
     Args:
-        wanted: Identities, any shape.
-        identities: (row,), at least one.
+        wanted: Wanted identities, any shape.
+        identities: (row,), identities of the rows, at least one.
 
     Returns:
-        Two tensors of the shape of ``wanted``.
+        Rows, int64, and whether each was found, bool; both of the shape of ``wanted``.
 
     Example:
         >>> find_rows(torch.tensor([7, 5, 6]), torch.tensor([5, 7]))

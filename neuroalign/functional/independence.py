@@ -96,9 +96,7 @@ class _DebiasedTerms(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(
-        ctx: Any, cross: Tensor, own_k: Tensor, own_l: Tensor
-    ) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, cross: Tensor, own_k: Tensor, own_l: Tensor) -> tuple[Tensor | None, Tensor | None]:
         k, l = ctx.saved_tensors  # noqa: E741
         n = len(k)
         scale = 1 / (n * (n - 3))

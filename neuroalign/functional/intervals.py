@@ -1,15 +1,15 @@
-"""Intervals of an accuracy and of the difference between two accuracies on the same images."""
+"""Confidence intervals of an accuracy, and of the difference between two accuracies on the same images."""
 
 from __future__ import annotations
 
 
 def wilson(num_correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a share; unlike mean +- 1.96 sd it is sensible at 0 and 1.
+    """Wilson's score interval of a share. Unlike mean +- 1.96 sd it also holds for shares of 0 and 1.
 
     Args:
-        num_correct: Successes.
-        total: Of how many.
-        confidence: Of the interval.
+        num_correct: Number of successes.
+        total: Number of trials.
+        confidence: Confidence of the interval, between 0 and 1.
 
     Example:
         >>> low, high = wilson(0, 10)
@@ -29,14 +29,14 @@ def tango(only_first: int, only_second: int, total: int, confidence: float = 0.9
     """Tango's score interval of the difference between two shares of the same items.
 
     For two networks on the same images it depends on the images that one network alone gets right. It has a length even
-    where no image tells the two apart, and covers with few images or accuracies near 0 and 1, where the bootstrap and the
-    mean +- 1.96 sd of the differences are too short.
+    where the two networks agree on all images. With few images, or accuracies near 0 and 1, it keeps its coverage, where
+    the bootstrap and the mean +- 1.96 sd of the differences are too short.
 
     Args:
-        only_first: Items that the first alone gets right, 0 to ``total``.
-        only_second: Items that the second alone gets right, likewise.
-        total: All items, at least 1.
-        confidence: Of the interval, between 0 and 1.
+        only_first: Number of items that the first alone gets right, 0 to ``total``.
+        only_second: Number of items that the second alone gets right, 0 to ``total``.
+        total: Number of all items, at least 1.
+        confidence: Confidence of the interval, between 0 and 1.
 
     Returns:
         Lower and upper end of (first minus second), in -1 to 1.
@@ -60,8 +60,8 @@ def tango(only_first: int, only_second: int, total: int, confidence: float = 0.9
     quantile = float(norm.ppf((1 + confidence) / 2))
 
     def excess(difference: float, side: float) -> float:
-        """Distance of the observed from the supposed difference, less the quantile times its standard deviation."""
-        # The second's own share where the likelihood is largest, given the difference: the root of a quadratic.
+        """Distance between observed and supposed difference, minus the quantile times its standard deviation."""
+        # The share of ``only_second`` of the largest likelihood, given the difference: the root of a quadratic.
         b = -only_first - only_second + (2 * total - only_first + only_second) * difference
         root = max(b * b + 8 * total * only_second * difference * (1 - difference), 0.0) ** 0.5
         share = (root - b) / (4 * total)
@@ -70,7 +70,7 @@ def tango(only_first: int, only_second: int, total: int, confidence: float = 0.9
         return result
 
     observed = (only_first - only_second) / total
-    # The observed difference is a root itself where its variance is 0; the wanted one lies beside it.
+    # Where its variance is 0 the observed difference is a root itself; the wanted root is another one.
     beside = 1e-12
     low = -1.0 if observed == -1 else brentq(excess, -1, observed - beside, args=(1,))
     high = 1.0 if observed == 1 else brentq(excess, observed + beside, 1, args=(-1,))

@@ -9,7 +9,7 @@ from neuroalign.functional.checks import check_infinite, check_pair, widen
 
 
 def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Sum of w times the values over the sum of w; 0 where all weights are 0."""
+    """Weighted mean of all values; 0 where all weights are 0."""
     return (weight * values).sum() / weight.sum().clamp_min(torch.finfo(values.dtype).tiny)
 
 
@@ -45,7 +45,7 @@ def check_counts(target: Tensor, weight: Tensor) -> None:
 def gaussian_nll(
     preds: Tensor, target: Tensor, variance: float | Tensor = 1.0, *, weight: Tensor | None = None
 ) -> Tensor:
-    r"""Negative log likelihood of responses with Gaussian noise, a mean over valid entries.
+    r"""Negative log likelihood of responses with Gaussian noise, averaged over valid entries.
 
     .. math:: \frac{(\hat y - y)^2}{2\sigma^2} + \tfrac12 \log \sigma^2
 
@@ -55,8 +55,8 @@ def gaussian_nll(
     Args:
         preds: (stimulus, voxel).
         target: (stimulus, voxel), NaN where missing.
-        variance: Of the noise: a number, (voxel,) or (stimulus, voxel), positive.
-        weight: (voxel,) or (stimulus, voxel), non-negative.
+        variance: Variance of the noise: a number, (voxel,) or (stimulus, voxel), positive.
+        weight: (voxel,) or (stimulus, voxel), non-negative; None means 1 everywhere.
 
     Returns:
         Scalar.
@@ -83,17 +83,17 @@ def gaussian_terms(preds: Tensor, target: Tensor, weight: Tensor, variance: Tens
 
 
 def poisson_nll(preds: Tensor, target: Tensor, *, log_input: bool = True, weight: Tensor | None = None) -> Tensor:
-    r"""Negative log likelihood of spike counts, above that of rates equal to the counts: half the Poisson deviance.
+    r"""Negative log likelihood of spike counts minus that of rates equal to the counts: half the Poisson deviance.
 
     .. math:: \lambda - y + y \log(y/\lambda)
 
-    a mean over valid entries; 0 where every rate equals its count. The gradient is that of the plain likelihood.
+    averaged over valid entries; 0 where every rate equals its count. The gradient is that of the plain likelihood.
 
     Args:
         preds: (stimulus, neuron), log rates, or rates with ``log_input=False``.
         target: (stimulus, neuron), non-negative, NaN where missing.
         log_input: Whether preds are log rates, as in ``torch.nn.PoissonNLLLoss``.
-        weight: (neuron,) or (stimulus, neuron), non-negative.
+        weight: (neuron,) or (stimulus, neuron), non-negative; None means 1 everywhere.
 
     Returns:
         Scalar, at least 0.
@@ -121,6 +121,6 @@ def poisson_terms(preds: Tensor, target: Tensor, weight: Tensor, log_input: bool
                 f"rates can't be negative; the smallest is {float(preds.min()):.3g}. Let the network give log rates "
                 "(log_input=True), or end it with softplus"
             )
-        # A rate of 0 where spikes came has an infinite likelihood; where none came it is right.
+        # A rate of 0 has an infinite negative log likelihood where there were spikes, and is right where there were none.
         rate, log_rate = preds, torch.where(target > 0, preds.clamp_min(torch.finfo(preds.dtype).tiny), 1).log()
     return weighted_mean(rate - target + torch.xlogy(target, target) - target * log_rate, weight)

@@ -1,4 +1,4 @@
-"""Can a hyperplane separate classes? By cross-validation, and by trial with random projections and dichotomies."""
+"""Linear separability of classes: by cross-validation, and by simulation with random projections and dichotomies."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ def linear_separability(
 ) -> Tensor:
     """Cross-validated accuracy of a linear support vector machine, averaged over folds.
 
-    Features are centred and scaled by one number, so that the value is invariant to rotation, translation and scale; more
-    features than points are reduced to their span, which changes nothing. Chance is the share of the largest class.
+    Features are centred and scaled by one number, so that the value is invariant to rotation, translation and scale. If
+    there are more features than points, they are reduced to the span of the points, which does not change the value. Chance
+    is the share of the largest class.
 
     Args:
         features: (stimulus, feature).
         labels: (stimulus,), integers.
-        num_folds: Stratified folds.
-        C: Of scikit-learn's ``LinearSVC``: larger fits the training points more closely.
-        seed: Of the folds.
+        num_folds: Number of stratified folds.
+        C: Parameter of scikit-learn's ``LinearSVC``: larger values fit the training points more closely.
+        seed: Seed of the folds.
 
     Returns:
         Scalar in [0, 1].
@@ -69,21 +70,21 @@ def linear_separability(
     x = x / x.square().sum(1).mean().sqrt().clamp_min(torch.finfo(x.dtype).tiny)
     folds = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # an unconverged hyperplane is scored as it stands
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a hyperplane that did not converge is scored too
         machine = LinearSVC(C=C, dual="auto", random_state=seed, max_iter=5000)
         scores = cross_val_score(machine, x.cpu().numpy(), labels.cpu().numpy(), cv=folds)
     return torch.tensor(float(scores.mean()), dtype=result_dtype(features))
 
 
 class SimulatedCapacity(NamedTuple):
-    """What :func:`simulated_capacity` returns.
+    """Result of :func:`simulated_capacity`.
 
     Attributes:
-        capacity: P / n*.
-        num_features: n*, where half of the dichotomies are separable.
-        bracketed: Whether n* lies within the range tried; otherwise the capacity is a bound: lower at 2 features, upper at
-            all of them.
-        fractions: Separable share by number of features tried.
+        capacity: Number of manifolds P divided by n*.
+        num_features: n*, the number of features with which half of the dichotomies are separable.
+        bracketed: Whether n* lies within the tried range; otherwise the capacity is a bound: a lower one if n* would be
+            below 2 features, an upper one if it would be above all of them.
+        fractions: Separable share of the dichotomies, by number of features.
     """
 
     capacity: float
@@ -101,19 +102,20 @@ def simulated_capacity(
     bias: bool = True,
     seed: int = 0,
 ) -> SimulatedCapacity:
-    """Capacity by trial: the number of random features in which half of the random dichotomies are linearly separable.
+    """Capacity by simulation: from the number of random features with which half of the random dichotomies are separable.
 
-    The independent check of :func:`neuroalign.functional.manifold_capacity`, without its theory but slow: a linear program
-    for each projection and dichotomy. Bisects the number of features n; the points are projected by Gaussian vectors of unit
-    length, a random half of the manifolds is labelled +1, and the separable share is interpolated to one half.
+    An independent check of :func:`neuroalign.functional.manifold_capacity` that needs no theory but is slow: it solves a
+    linear program for each projection and dichotomy. The number of features n is found by bisection: the points are
+    projected on n Gaussian vectors of unit length, a random half of the manifolds is labelled +1, and the separable share is
+    interpolated to one half.
 
     Args:
         manifolds: A list of (point, feature) tensors, or features (stimulus, feature) with ``labels``.
         labels: (stimulus,), integers, beside features.
-        num_projections: Random projections for each n.
-        num_dichotomies: Random halves for each projection.
+        num_projections: Number of random projections for each n.
+        num_dichotomies: Number of random halves for each projection.
         bias: Whether the hyperplane may miss the origin.
-        seed: Of projections and dichotomies.
+        seed: Seed of the projections and dichotomies.
 
     Raises:
         ValueError: As :func:`neuroalign.functional.glue`, or if there are fewer than two features.

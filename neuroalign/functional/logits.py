@@ -1,4 +1,4 @@
-"""What the logits of a classifier say of each image: its margin and its cross-entropy."""
+"""Margin and cross-entropy of each image, from the logits of a classifier."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def _compact(labels: Tensor) -> tuple[Tensor, int]:
 
 
 def manifold_radius(features: Tensor, labels: Tensor, *, relative: bool = True) -> Tensor:
-    r"""RMS distance of a class's members from its centre, one value a class that is present, in label order.
+    r"""RMS distance of the members of a class from its centre, one value per class that is present, in label order.
 
     .. math:: R_c = \sqrt{\tfrac1{n_c}\sum_{i \in c} |x_i-\mu_c|^2} \Big/ \sqrt{\tfrac1C \sum_k |\mu_k-\bar\mu|^2}
 
@@ -29,7 +29,7 @@ def manifold_radius(features: Tensor, labels: Tensor, *, relative: bool = True) 
     Args:
         features: (stimulus, feature).
         labels: (stimulus,), integers.
-        relative: Divide by the RMS distance of the class centres from their mean (needs two classes).
+        relative: Whether to divide by the RMS distance of the class centres from their mean (needs two classes).
 
     Returns:
         (class,).
@@ -63,13 +63,13 @@ def manifold_radius(features: Tensor, labels: Tensor, *, relative: bool = True) 
 
 
 def _clouds(features: Tensor, labels: Tensor | None) -> Sequence[Tensor]:
-    """The points of each class about their centre, in label order; without labels all rows are one cloud."""
+    """The points of each class about their centre, in label order; with ``labels=None`` all rows are one cloud."""
     if labels is None:
         labels = torch.zeros(len(features), dtype=torch.long, device=features.device)
     check_features(features, labels)
     labels, num = _compact(labels)
     groups = features[labels.argsort(stable=True)].split(labels.bincount(minlength=num).tolist())
-    # What asks for clouds is free of the shift and scale of each.
+    # Everything computed from clouds is invariant to the shift and scale of each.
     return [center(unit_range(group, whole=True)[0]) for group in groups]
 
 
@@ -78,16 +78,17 @@ def participation_ratio(features: Tensor, labels: Tensor | None = None, *, corre
 
     k equal directions give k; invariant to rotation, translation and scale. A cloud without variance gives NaN.
 
-    It is at most the number of points M minus one, and about :math:`1/(1/k + 1/(M-1))` where k is right: compare only clouds
-    of equal size, or take the corrected value. That is the ratio of the unbiased estimates of :math:`(\sum\lambda)^2` and
-    :math:`\sum\lambda^2` for points of a normal distribution, which is :math:`(MP-2)/(M-1-P)` with P the plain one; it
-    scatters more, is itself too large where points are few (simulated: 16 % for 20 points of 21 effective dimensions, where
-    the plain one is 51 % too small), is infinite where all points are equally far from each other, and needs three points.
+    It is at most the number of points M minus one, and about :math:`1/(1/k + 1/(M-1))` where the true value is k: compare
+    only clouds of equal size, or take the corrected value. This is the ratio of the unbiased estimates of
+    :math:`(\sum\lambda)^2` and :math:`\sum\lambda^2` for points of a normal distribution, which is :math:`(MP-2)/(M-1-P)`
+    with P the plain value. It scatters more, is itself too large where points are few (simulated: 16 % for 20 points of 21
+    effective dimensions, where the plain value is 51 % too small), is infinite where all points are equally far from each
+    other, and needs three points.
 
     Args:
         features: (stimulus, feature).
         labels: (stimulus,), integers: one value for each class that is present; None treats all rows as one cloud.
-        corrected: Whether to take out what the number of points does.
+        corrected: Whether to correct for the number of points.
 
     Returns:
         (class,), or a scalar without labels.
@@ -119,14 +120,14 @@ def effective_rank(
 ) -> Tensor:
     r"""Effective number of dimensions of a cloud by the entropy of its spectrum: :math:`\exp(-\sum_i p_i\log p_i)`.
 
-    k equal directions give k; invariant to rotation, translation and scale. Weighs small directions more than
-    :func:`participation_ratio` does. A cloud without variance gives NaN.
+    k equal directions give k; invariant to rotation, translation and scale. Directions of small variance count
+    more than in :func:`participation_ratio`. A cloud without variance gives NaN.
 
     Args:
         features: (stimulus, feature).
         labels: (stimulus,), integers: one value for each class that is present; None treats all rows as one cloud.
-        spectrum: What p is in proportion to: the ``"singular"`` values of the centred cloud, as defined, or their squares,
-            the ``"variance"`` along each direction.
+        spectrum: Spectrum to which p is proportional: the ``"singular"`` values of the centred cloud, as in the original
+            definition, or their squares, the ``"variance"`` along each direction.
 
     Returns:
         (class,), or a scalar without labels.
@@ -152,10 +153,10 @@ def effective_rank(
 
 
 def nearest_center_signal(features: Tensor, labels: Tensor) -> Tensor:
-    r"""Distance to the nearest other class in units of a class's own radius: :math:`\min_k |\mu_c-\mu_k| / R_c`.
+    r"""Distance to the nearest other class, in units of the class's own radius: :math:`\min_k |\mu_c-\mu_k| / R_c`.
 
     :math:`R_c` is the RMS distance of the members from their centre. Invariant to rotation, translation and scale; infinite
-    for a class that is a point.
+    for a class whose members are all equal.
 
     Args:
         features: (stimulus, feature).
@@ -188,7 +189,7 @@ def nearest_center_signal(features: Tensor, labels: Tensor) -> Tensor:
 def variance_ratio(features: Tensor, labels: Tensor) -> Tensor:
     r"""Variance within classes over variance between them: :math:`\mathrm{tr} S_W / \mathrm{tr} S_B`.
 
-    0 where every class is a point; :func:`separability` is 1 / (1 + this). Every sample weighs the same.
+    0 where the members of every class are equal; :func:`separability` is 1 / (1 + this). Every sample has the same weight.
 
     Args:
         features: (stimulus, feature).
@@ -213,7 +214,7 @@ def variance_ratio(features: Tensor, labels: Tensor) -> Tensor:
 def separability(features: Tensor, labels: Tensor) -> Tensor:
     r"""Share of the variance that lies between classes: :math:`\mathrm{tr} S_B / \mathrm{tr} S_T`, in [0, 1].
 
-    1 where every class is a point, about :math:`(C-1)/(n-1)` for labels that say nothing. Invariant to rotation,
+    1 where the members of every class are equal, about :math:`(C-1)/(n-1)` for random labels. Invariant to rotation,
     translation and scale.
 
     Args:
@@ -235,10 +236,10 @@ def separability(features: Tensor, labels: Tensor) -> Tensor:
 
 
 def _variances(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Sums of squares within and between classes, up to one factor, and the number of classes; samples weigh the same."""
+    """Sums of squares within and between classes, up to a common factor, and the number of classes."""
     check_features(features, labels)
     labels, num = _compact(labels)
-    features = unit_range(features, whole=True)[0]  # of which only ratios are used
+    features = unit_range(features, whole=True)[0]  # only ratios of the sums are used
     centers, counts = class_centers(features, labels, num)
     between = (counts * (centers - features.mean(0)).square().sum(1)).sum()
     return (features - centers[labels]).square().sum(), between, num

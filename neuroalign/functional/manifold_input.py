@@ -1,4 +1,4 @@
-"""What the measures of manifolds take: a list with one cloud of points each, or features with labels."""
+"""Input of the measures of manifolds: a list with one cloud of points per manifold, or features with labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from neuroalign.functional.checks import check_features
 
 
 def stack_manifolds(manifolds: Sequence[Tensor] | Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor, int]:
-    """Features (stimulus, feature), the number of each one's manifold, from 0, and how many manifolds there are.
+    """Features (stimulus, feature), the number of the manifold of each row, from 0, and the number of manifolds.
 
     Raises:
         TypeError: If features are not floating point.
@@ -21,7 +21,7 @@ def stack_manifolds(manifolds: Sequence[Tensor] | Tensor, labels: Tensor | None)
     if isinstance(manifolds, Tensor):
         if labels is None:
             raise ValueError(
-                "features need labels (stimulus,); or pass a list with one (point, feature) tensor a manifold"
+                "features need labels (stimulus,); or pass a list with one (point, feature) tensor per manifold"
             )
         check_features(manifolds, labels)
         present, owner = labels.unique(return_inverse=True)
@@ -56,5 +56,5 @@ def _joined(manifolds: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def result_dtype(features: Tensor) -> torch.dtype:
-    """Of what is computed in float64 and handed back: float64 for float64, else float32."""
+    """Dtype of results that are computed in float64: float64 for float64 features, else float32."""
     return torch.float64 if features.dtype == torch.float64 else torch.float32

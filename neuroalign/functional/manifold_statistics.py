@@ -1,4 +1,4 @@
-"""The inner products that decide the geometry of class manifolds, gathered without a feature-by-feature matrix."""
+"""The inner products that determine the geometry of class manifolds, without a feature-by-feature matrix."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from neuroalign.functional.checks import check_features, check_finite
 from neuroalign.functional.classes import class_centers, group_by_class
 from neuroalign.functional.manifold_input import stack_manifolds
 
-_ELEMENTS = 1 << 23  # of one block of features in float64: 64 MiB
+_ELEMENTS = 1 << 23  # entries of a block of features in float64: 64 MiB
 
 
 class ManifoldStatistics(NamedTuple):
-    r"""Inner products of the points of P manifolds about their centres: all that capacity, radius and dimension need.
+    r"""Inner products of the points of P manifolds about their centres, from which capacity, radius and dimension follow.
 
     Built by :meth:`from_manifolds`, :meth:`from_features` or :meth:`from_gram`, in float64. Each is a sum over features, so
     the statistics of blocks of features add up (:meth:`__add__`), and 10^5 features cost no more memory than 100.
@@ -26,8 +26,8 @@ class ManifoldStatistics(NamedTuple):
         to_centers: (manifold, point, manifold), :math:`\langle x_m-c_i, c_j-\bar c\rangle` with :math:`\bar c` the mean of
             the centres.
         centers: (manifold, manifold), :math:`\langle c_i-\bar c, c_j-\bar c\rangle`.
-        sizes: (manifold,) int64, points of each.
-        num_features: N.
+        sizes: (manifold,) int64, number of points of each.
+        num_features: Number of features, N.
 
     Example:
         >>> features, labels = torch.randn(60, 1000), torch.arange(60) % 3
@@ -44,7 +44,7 @@ class ManifoldStatistics(NamedTuple):
 
     @classmethod
     def from_features(cls, features: Tensor, labels: Tensor) -> ManifoldStatistics:
-        """Of features (stimulus, feature) with integer labels (stimulus,); manifolds in the order of their labels.
+        """Statistics of features (stimulus, feature) with integer labels (stimulus,); manifolds in the order of their labels.
 
         Raises:
             TypeError: If features are not floating point.
@@ -75,7 +75,7 @@ class ManifoldStatistics(NamedTuple):
 
     @classmethod
     def from_manifolds(cls, manifolds: Sequence[Tensor]) -> ManifoldStatistics:
-        """Of a list of manifolds (point, feature), of any sizes.
+        """Statistics of a list of manifolds (point, feature), of any sizes.
 
         Raises:
             ValueError: If there are fewer than two, one is empty, or widths differ.
@@ -88,18 +88,19 @@ class ManifoldStatistics(NamedTuple):
 
     @classmethod
     def from_gram(cls, gram: Tensor, labels: Tensor, num_features: int | None = None) -> ManifoldStatistics:
-        """Of the inner products of all points, (stimulus, stimulus), about any origin.
+        """Statistics from the inner products of all points, (stimulus, stimulus), about any origin.
 
         Squared Euclidean distances d become such a matrix as ``-0.5 * d``: the statistics do not depend on the rows' and
         columns' means.
 
         Args:
-            gram: Symmetric.
+            gram: (stimulus, stimulus), symmetric.
             labels: (stimulus,), integers.
-            num_features: N, which the dimension's frame depends on; default the number of stimuli.
+            num_features: Number of features N, on which the frame of the dimension depends; None means the number of
+                stimuli.
 
         Raises:
-            ValueError: If it is not symmetric, shapes don't match, or fewer than two classes are present.
+            ValueError: If ``gram`` is not symmetric, shapes don't match, or fewer than two classes are present.
 
         Example:
             >>> x, labels = torch.randn(12, 5), torch.arange(12) % 3
@@ -118,7 +119,7 @@ class ManifoldStatistics(NamedTuple):
         _, labels, num = stack_manifolds(k, labels)
         sizes = labels.bincount(minlength=num)
         k = (k + k.T) / 2
-        k = k - k.mean(0) - k.mean(1, keepdim=True) + k.mean()  # smaller numbers, less rounding
+        k = k - k.mean(0) - k.mean(1, keepdim=True) + k.mean()  # smaller numbers lose fewer digits
         share = torch.nn.functional.one_hot(labels, num).T / sizes[:, None].double()  # centres as means of points
         to = k @ share.T  # inner products of each point with each centre
         centers = share @ to
@@ -135,7 +136,7 @@ class ManifoldStatistics(NamedTuple):
         return cls(within, to_centers, about, sizes, len(k) if num_features is None else num_features)
 
     def __add__(self, other: object) -> ManifoldStatistics:
-        """Those of more features of the same points."""
+        """Statistics of both sets of features together, of the same points."""
         if not isinstance(other, ManifoldStatistics) or not torch.equal(self.sizes, other.sizes):
             raise ValueError("only statistics of the same points in other features can be added")
         return ManifoldStatistics(
@@ -147,7 +148,7 @@ class ManifoldStatistics(NamedTuple):
         )
 
     def select(self, manifolds: Tensor) -> ManifoldStatistics:
-        """Those of some manifolds (their numbers, int64) alone, about the mean of their own centres.
+        """Statistics of some manifolds (their numbers, int64) alone, about the mean of their own centres.
 
         Example:
             >>> features, labels = torch.randn(60, 1000), torch.arange(60) % 3
@@ -168,23 +169,23 @@ class ManifoldStatistics(NamedTuple):
 
     @property
     def centers_about_grand_mean(self) -> Tensor:
-        """Inner products of the centres about the mean of all points, in which large manifolds weigh more."""
+        """Inner products of the centres about the mean of all points, to which large manifolds contribute more."""
         weights = self.sizes.double() / self.sizes.sum()
         mean = self.centers @ weights
         return self.centers - mean - mean[:, None] + weights @ mean
 
     @property
     def exists(self) -> Tensor:
-        """(manifold, point): whether there is such a point."""
+        """(manifold, point) bool, False for the padding of smaller manifolds."""
         return torch.arange(self.within.shape[1], device=self.sizes.device) < self.sizes[:, None]
 
 
 Manifolds = Tensor | Sequence[Tensor] | ManifoldStatistics
-"""What the measures of manifolds take: features with labels, a list of manifolds, or their statistics."""
+"""Input of the measures of manifolds: features with labels, a list of manifolds, or their statistics."""
 
 
 def statistics_of(manifolds: Manifolds, labels: Tensor | None) -> ManifoldStatistics:
-    """The statistics of whatever the caller holds.
+    """The statistics of manifolds in any of the three forms of input.
 
     Raises:
         ValueError: If labels are missing for features, or given for anything else.

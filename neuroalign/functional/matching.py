@@ -15,7 +15,7 @@ from neuroalign.functional.variation import unit_range
 def unit_correlations(preds: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Correlations (feature, voxel) over stimuli of all pairs of columns of prepared sets, 0 where undefined.
 
-    Each voxel is correlated over its valid stimuli. The second value tells whether either side varies at all.
+    Each voxel is correlated over its valid stimuli. The second result says whether both sides vary.
     """
     complete = shared(weight)
     used = None if complete else weight > 0
@@ -27,7 +27,7 @@ def unit_correlations(preds: Tensor, target: Tensor, weight: Tensor) -> tuple[Te
         xx, cross = x.square().sum(0)[:, None], x.T @ y
         defined = varies_x[:, None] & varies_y
     else:
-        # A column may be constant over a voxel's stimuli; as a difference of sums that needs float64's digits.
+        # A feature may be constant over the valid stimuli of a voxel; seeing that by a difference of sums needs float64.
         valid = weight.gt(0).double()
         x, y = (x - x.mean(0)).double(), center(y, valid.to(y.dtype)).double()
         square, mean = (x * x).T @ valid, x.T @ valid / valid.sum(0).clamp_min(1)
@@ -42,8 +42,8 @@ def unit_correlations(preds: Tensor, target: Tensor, weight: Tensor) -> tuple[Te
 def _transport(r: Tensor, a: Tensor, b: Tensor, temperature: float, tolerance: float) -> tuple[Tensor, Tensor]:
     """The coupling (feature, voxel) that maximises sum P r - temperature KL(P | a b'), and that maximum.
 
-    Sinkhorn's scaling, in float64, with the potentials taken into the kernel every few steps so that nothing leaves its
-    range, and the temperature lowered in halves so that small ones converge.
+    Sinkhorn's algorithm in float64. The potentials are absorbed into the kernel every few steps, so that no number leaves
+    its range, and the temperature is lowered by halves, so that the algorithm converges at small temperatures too.
     """
     r, a, b = r.double(), a.double(), b.double()
     f, g = torch.zeros_like(a), torch.zeros_like(b)
@@ -78,7 +78,7 @@ def soft_matching_terms(preds: Tensor, target: Tensor, weight: Tensor, temperatu
     plan, value = _transport(
         r.detach(), a, voxel / voxel.sum(), temperature, 1e-5 if r.dtype == torch.float32 else 1e-11
     )
-    # At its maximum the objective moves with r as if the plan stood still (envelope theorem).
+    # At the maximum, the derivative with respect to r is that of a constant plan (envelope theorem).
     paid = (plan.to(r.dtype) * r).sum()
     return paid + (value.to(r.dtype) - paid).detach(), defined
 
@@ -90,18 +90,19 @@ def soft_matching(x: Tensor, y: Tensor, *, temperature: float = 0.05, weight: Te
 
     over couplings P of units (each of weight 1/number) and voxels (weights as given). As the temperature goes to 0 this is
     the soft matching correlation score, a permutation-invariant similarity of two sets of different size; at a temperature
-    it is lower by at most :math:`\tau \log(\text{number of voxels})`, which it loses even at perfect alignment.
+    above 0 it is lower by at most :math:`\tau \log(\text{number of voxels})`, even at perfect alignment.
 
     Unchanged by shifting and positively scaling single columns, by permuting them and by permuting the stimuli of both;
-    *not* by rotations: it asks whether the axes agree.
+    *not* by rotations: it measures whether the axes agree.
 
     Missing values: a voxel is correlated over its valid stimuli. Integer weights equal repeating voxels.
 
     Args:
         x: (stimulus, feature).
         y: (stimulus, voxel), NaN where missing.
-        temperature: tau, in units of correlation.
-        weight: (voxel,) or (stimulus, voxel), non-negative; the weight of a voxel is the largest of its entries.
+        temperature: tau, in units of correlation, positive.
+        weight: (voxel,) or (stimulus, voxel), non-negative; None means 1 everywhere. The weight of a voxel is the largest
+            of its entries.
 
     Returns:
         Scalar, at most 1; NaN if a side is constant. A constant column correlates 0 with all.

@@ -1,4 +1,4 @@
-"""The median of numbers some of which are missing."""
+"""The median of numbers that may be NaN."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from torch import Tensor
 
 
 def nanmedian(values: Tensor) -> Tensor:
-    """Median of the numbers that are not NaN; of an even number the mean of the middle two, as numpy's and pandas'.
+    """Median of the numbers that are not NaN; of an even number of them the mean of the middle two, as in numpy and pandas.
 
-    torch's own takes the lower of the two, which reads low (a correlation of two voxels as the worse one), and
-    ``torch.nanquantile`` takes no more than 16 million numbers.
+    ``torch.nanmedian`` takes the lower of the two, which is too low (for two voxels, the worse correlation), and
+    ``torch.nanquantile`` takes at most 16 million numbers.
 
     Args:
         values: Any shape; the median is over all entries.
 
     Returns:
-        Scalar of the same dtype, NaN where there are no numbers.
+        Scalar of the same dtype, NaN if all entries are NaN, or there are none.
 
     Example:
         >>> nanmedian(torch.tensor([1.0, 2.0, torch.nan, 4.0, 8.0]))

@@ -1,4 +1,4 @@
-"""Missing values and voxel weights: what every measure of whole sets starts from."""
+"""Missing values and voxel weights: the preparation for every measure of whole sets."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from neuroalign.functional.checks import all_finite, check_infinite, check_sets,
 def prepare(
     preds: Tensor, target: Tensor, weight: Tensor | None, *, checked: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Two sets in one dtype, the target's missing values made weights of 0, and stimuli without any left out.
+    """Bring two sets to one dtype, give missing values of the target the weight 0, and drop stimuli without any valid value.
 
     Args:
         preds: (stimulus, feature), nothing missing.
         target: (stimulus, voxel), NaN where missing.
-        weight: (voxel,) or (stimulus, voxel), non-negative and NaN for 0; None for ones.
-        checked: Whether the shapes and preds were checked already.
+        weight: (voxel,) or (stimulus, voxel), non-negative; NaN counts as 0; None means 1 everywhere.
+        checked: Whether the caller has checked the shapes and preds.
 
     Returns:
         preds (kept, feature); target (kept, voxel) with 0 where missing; weight (kept, voxel), which is expanded from one
@@ -54,30 +54,29 @@ def check_valid(weight: Tensor) -> None:
     """Refuse a target without a valid value.
 
     Raises:
-        ValueError: Saying so.
+        ValueError: If no value has a weight above 0.
     """
-    if shared(weight):  # one row, or one number, speaks for all
+    if shared(weight):  # all rows are the same, so one is enough
         weight = weight[:1, :1] if len(weight) and uniform(weight) else weight[:1]
     if not len(weight) or not bool((weight > 0).any()):
         raise ValueError("target has no valid value: every entry is NaN or has weight 0")
 
 
 def shared(weight: Tensor) -> bool:
-    """Whether all stimuli share one row of voxel weights, told by its layout alone, without reading it."""
+    """True if ``weight`` is one row expanded over stimuli (stride 0). Looks at the strides, not the values."""
     return len(weight) <= 1 or weight.stride(0) == 0
 
 
 def uniform(weight: Tensor) -> bool:
-    """Whether all weights are one number, told by the layout alone."""
+    """True if ``weight`` is one number expanded over stimuli and voxels. Looks at the strides, not the values."""
     return shared(weight) and weight.stride(1) == 0
 
 
 def center(x: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Columns minus their mean over stimuli, exactly 0 for a constant one; with weights the weighted mean, and 0 where the
-    weight is.
+    """Columns minus their (weighted) mean over stimuli; exactly 0 for a constant column, and where the weight is 0.
 
-    Done before anything is multiplied: in float32 the Gram matrix of features with a large mean holds little else. And done
-    in two steps: from a first value equal numbers differ by exactly 0, from their rounded mean they don't.
+    To be used before numbers are multiplied: in float32 a large mean takes most digits of a Gram matrix. It has two steps,
+    because equal numbers minus the first of them are exactly 0, while minus their rounded mean they are not.
     """
     if weight is None or shared(weight):
         x = x - x[:1].detach()

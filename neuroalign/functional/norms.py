@@ -1,6 +1,6 @@
-"""The two norms in which a perturbation is bounded: lengths, dual lengths and unit steps.
+"""Norms that bound a perturbation: lengths, dual lengths and unit steps.
 
-"linf" is the largest change of a value, "l2" the Euclidean length over channel, height and width.
+"linf" is the largest change of a pixel value, "l2" the Euclidean length over channel, height and width.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NORMS: tuple[Norm, ...] = get_args(Norm)
 
 
 def check_norm(norm: str) -> Norm:
-    """A known norm.
+    """Return the norm if it is known.
 
     Raises:
         ValueError: If it is not "linf" or "l2".
@@ -43,11 +43,11 @@ def length(delta: Tensor, norm: Norm) -> Tensor:
 
 
 def dual_length(gradient: Tensor, norm: Norm) -> Tensor:
-    """Length of each gradient in the dual norm: by how much a step of length 1 raises the loss, at first order.
+    """Length of each gradient in the dual norm: the first-order increase of the loss by the best step of length 1.
 
     Args:
         gradient: (stimulus, channel, height, width).
-        norm: Of the step, not of the gradient.
+        norm: Norm of the step, not of the gradient.
 
     Returns:
         (stimulus, 1, 1, 1).
@@ -62,11 +62,11 @@ def dual_length(gradient: Tensor, norm: Norm) -> Tensor:
 
 
 def steepest(gradient: Tensor, norm: Norm) -> Tensor:
-    """The step of length 1 that raises a loss most, for each image; 0 where the gradient is 0.
+    """The step of length 1 that raises the loss of each image most; 0 where the gradient is 0.
 
     Args:
         gradient: (stimulus, channel, height, width).
-        norm: Of the step.
+        norm: Norm of the step.
 
     Returns:
         (stimulus, channel, height, width).

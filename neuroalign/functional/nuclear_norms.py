@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 def nuclear_norms(matrices: Tensor, *, size: Tensor | None = None) -> Tensor:
-    """The sum of the singular values of each matrix; those at rounding level count 0 and send no gradient.
+    """The sum of the singular values of each matrix; those at rounding level count as 0 and have no gradient.
 
     Args:
         matrices: (matrix, row, column).
-        size: Scalar, the magnitude of the numbers that the matrices were computed from, whose rounding is left in them;
-            None takes the largest singular value of all.
+        size: Scalar, the magnitude of the numbers from which the matrices were computed, whose rounding error they contain;
+            None means the largest singular value of all.
 
     Returns:
         (matrix,).
@@ -30,20 +30,20 @@ def nuclear_norms(matrices: Tensor, *, size: Tensor | None = None) -> Tensor:
 
 
 def _half_inverse(a: Tensor) -> tuple[Tensor, Tensor]:
-    """The sum of the square roots of the eigenvalues of a, and the inverse root of a on its range."""
+    """The sum of the square roots of the eigenvalues of ``a``, and the inverse root of ``a`` on its range."""
     values, vectors = torch.linalg.eigh(a)
     root = values.clamp_min(0).sqrt()
-    # An eigenvalue of 0 comes out as rounding; its root would be a singular value of 1e-8, and its inverse infinite.
+    # An eigenvalue of 0 is computed as rounding error; its root would be a singular value near 1e-8, with a huge inverse.
     kept = root > root[-1] * (len(a) * torch.finfo(a.dtype).eps) ** 0.5
     inverse = torch.where(kept, 1 / torch.where(kept, root, 1), 0)
     return torch.where(kept, root, 0).sum(), (vectors * inverse) @ vectors.T
 
 
 class _NuclearNorm(torch.autograd.Function):
-    """Sum of the singular values of x'y, from an eigenproblem of the smallest of its three sides.
+    """Sum of the singular values of x'y, from an eigenproblem of the smallest size: stimuli, features or voxels.
 
-    The gradient is that of the polar factor on the range of x'y. Autograd's, through the singular vectors, would be NaN
-    wherever singular values coincide, as those of a rank-deficient product do.
+    The gradient is that of the polar factor on the range of x'y. Autograd's gradient, through the singular vectors, would be
+    NaN wherever singular values coincide, as those of a rank-deficient product do.
     """
 
     @staticmethod

@@ -15,16 +15,16 @@ from neuroalign.functional.variation import unit_range
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 """Penalties among which generalised cross-validation chooses, in units of the features' mean squared length."""
-_LEAST = 3  # stimuli of a fold: two correlate by 1 or -1, whatever they are, and without a gradient
+_LEAST = 3  # stimuli per fold: the correlation of two is always 1 or -1, without a gradient
 
 
 def held_out_predictions(
     preds: Tensor, target: Tensor, weight: Tensor, penalty: float | Sequence[float], num_folds: int
 ) -> Tensor:
-    """Predictions (stimulus, voxel) of prepared sets, each stimulus from the folds that it is not in.
+    """Predictions (stimulus, voxel) of prepared sets; each stimulus is predicted from the folds that do not hold it.
 
-    The penalty is in units of the mean squared length of the support's centred features; of several, each voxel's is chosen
-    by generalised cross-validation on the support.
+    The penalty is in units of the mean squared length of the centred features of the support. Of several penalties, the one
+    of each voxel is chosen by generalised cross-validation on the support.
     """
     fold = torch.arange(len(preds), device=preds.device) % num_folds
     masked = target if shared(weight) else torch.where(weight > 0, target, torch.nan)
@@ -52,7 +52,7 @@ def held_out_predictions(
 def predictivity_terms(
     preds: Tensor, target: Tensor, weight: Tensor, penalty: float | Sequence[float], num_folds: int
 ) -> tuple[Tensor, Tensor]:
-    """Held-out correlation of each voxel of prepared sets, 0 where undefined, and where it is defined."""
+    """Held-out correlation per voxel of prepared sets, 0 where undefined, and in which voxels it is defined."""
     preds, features_vary, _ = unit_range(preds, whole=True)
     target, voxel_varies, _ = unit_range(target, None if shared(weight) else weight > 0)
     pred = held_out_predictions(preds, target, weight, penalty, num_folds)
@@ -64,7 +64,7 @@ def predictivity_terms(
         count = len(pred[own]) if used is None else used.sum(0)
         share = torch.where(defined & (count >= _LEAST), count - 1, 0)
         total, freedom = total + share * r, freedom + share
-    # Constant features or responses leave predictions that differ by rounding.
+    # With constant features or responses, predictions differ by rounding error alone.
     defined = (freedom > 0) & features_vary.any() & voxel_varies
     return torch.where(defined, total / freedom.clamp_min(1), 0 * total), defined
 
@@ -95,22 +95,23 @@ def ridge_predictivity(
 
     .. math:: r_v = \sum_f (n_{fv} - 1)\, r_{fv} \Big/ \sum_f (n_{fv} - 1).
 
-    Folds of one size count alike. The weights are the inverse variances that the correlations have without a signal. They
-    depend on no value, so that the mean of r is 0 where x says nothing about y. Predictions pooled over folds have no such
-    guarantee: each fold is predicted about the mean of the *other* folds, which is low where its own is high, and r comes
-    out below 0 (by .25 in 5 folds of 16 simulated stimuli). A fold in which the correlation is undefined, or of which fewer
+    Folds of equal size have equal weights. The weights are the inverse variances of the correlations without a signal. They
+    depend on no response, so that the mean of r is 0 where x says nothing about y. Predictions pooled over folds have no
+    such guarantee: a fold is predicted around the mean of the *other* folds, which is low where its own mean is high, and r
+    is below 0 (by .25 in 5 folds of 16 simulated stimuli). A fold in which the correlation is undefined, or of which fewer
     than three stimuli are valid, is left out of the voxel's mean.
 
     Unchanged by rotating, shifting or scaling x as a whole and by shifting and scaling single voxels; *not* by permuting the
-    stimuli, which changes the folds. Average repeats of a stimulus first: one in the support would tell of one in the query.
+    stimuli, which changes the folds. Average repeats of a stimulus first: otherwise one repeat in the support predicts
+    another one in the query.
 
     Args:
         x: (stimulus, feature).
-        y: (stimulus, voxel), NaN where missing: such a voxel is fitted to and judged on its valid stimuli.
-        penalty: A number, or several of which each voxel's is chosen by generalised cross-validation on the support; in
-            units of the mean squared length of the support's centred features.
+        y: (stimulus, voxel), NaN where missing: such a voxel is fitted to and tested on its valid stimuli.
+        penalty: A number, or several, of which one per voxel is chosen by generalised cross-validation on the support; in
+            units of the mean squared length of the centred features of the support.
         num_folds: Number of folds, of at least three stimuli each.
-        weight: (voxel,) or (stimulus, voxel): a weight of 0 leaves out, others count alike.
+        weight: (voxel,) or (stimulus, voxel): a weight of 0 leaves a voxel or value out; all other weights count the same.
 
     Returns:
         (voxel,) in [-1, 1]; NaN for a voxel that is constant or left out, or of which no fold has three valid stimuli.

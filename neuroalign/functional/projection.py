@@ -1,4 +1,4 @@
-"""Fewer features with nearly the same inner products."""
+"""Random projection to fewer features that nearly keeps inner products."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def random_projection(features: Tensor, num_components: int, *, seed: int = 0) -
 
     Args:
         features: (stimulus, feature).
-        num_components: k; features that are no more than that come back as they are.
-        seed: Of the projection, which depends on the number of features and on nothing else.
+        num_components: Number of components, k; at most k features are returned unchanged.
+        seed: Seed of the projection, which otherwise depends on the number of features alone.
 
     Returns:
         (stimulus, component).

@@ -1,4 +1,4 @@
-"""How alike two dissimilarity matrices (RDMs) are, and how alike those of several subjects."""
+"""Similarity of dissimilarity matrices (RDMs), and the noise ceiling of the RDMs of several subjects."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ def check_options(dissimilarity: str, comparison: str) -> None:
     """Refuse an unknown dissimilarity or comparison.
 
     Raises:
-        ValueError: Listing those known.
+        ValueError: Listing the known ones.
     """
     check_dissimilarity(dissimilarity)
     check_choice("comparison", comparison, get_args(Comparison))
 
 
 def warn_of_cosine(comparison: str, rdm: Tensor | None = None, *, stacklevel: int = 3) -> None:
-    """Warn where noise would be taken for structure: a plain cosine of distances that noise makes larger.
+    """Warn if noise would count as structure: with a plain cosine of distances, all of which noise enlarges.
 
     Args:
         comparison: As in :func:`rsa`.
-        rdm: The given distances, if there are any: negative ones were cross-validated, and noise adds nothing to them.
+        rdm: The given distances; None if there are none. Negative ones show that they were cross-validated: noise adds
+            nothing to those on average.
         stacklevel: As in ``warnings.warn``: 3 names the line that called the caller.
 
     Example:
@@ -50,7 +51,7 @@ def warn_of_cosine(comparison: str, rdm: Tensor | None = None, *, stacklevel: in
 def _soft_ranks(d: Tensor, temperature: float) -> Tensor:
     r"""Ranks under a Laplace kernel, :math:`\sum_j F((d_i - d_j)/\tau)`, in m log m.
 
-    In sorted order the sum is two recurrences, which logcumsumexp runs without over- or underflow.
+    In sorted order the sum consists of two recurrences, which logcumsumexp computes without overflow or underflow.
     """
     spread = d.std(correction=0)
     tau = temperature * torch.where(spread > 0, spread, 1)
@@ -64,7 +65,7 @@ def _soft_ranks(d: Tensor, temperature: float) -> Tensor:
 
 
 def _ranks(d: Tensor) -> Tensor:
-    """Ranks from 1, ties sharing their mean."""
+    """Ranks from 1; ties get their mean rank."""
     _, inverse, counts = d.unique(return_inverse=True, return_counts=True)
     last = counts.cumsum(0).to(d.dtype)
     result: Tensor = (last - (counts - 1).to(d.dtype) / 2)[inverse]
@@ -72,10 +73,10 @@ def _ranks(d: Tensor) -> Tensor:
 
 
 def _leveled(d: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Dissimilarities in units of their largest and relative to it, and whether they differ by more than their rounding.
+    """Dissimilarities minus the largest, in units of it, and whether they differ by more than rounding error.
 
-    They were computed: what rounding leaves of equal ones is no structure. Relative to one of their own, equal ones are
-    exactly 0 here.
+    Computed dissimilarities that should be equal may differ by rounding error, which is no structure. Minus one of them,
+    equal ones are exactly 0.
     """
     used = torch.ones_like(d) > 0 if weight is None else weight > 0
     z, some = unit_magnitude(torch.where(used, d, 0)[None], 1)
@@ -143,7 +144,7 @@ def compare_rdms(a: Tensor, b: Tensor, *, comparison: Comparison = "pearson", te
         a: (pair,) or (rdm, pair).
         b: (pair,).
         comparison: As in :func:`rsa`.
-        temperature: Of soft ranks.
+        temperature: Temperature of soft ranks.
 
     Returns:
         Scalar, or (rdm,); NaN where an RDM is constant.
@@ -173,14 +174,14 @@ def compare_rdms(a: Tensor, b: Tensor, *, comparison: Comparison = "pearson", te
 
 
 def rdm_noise_ceiling(rdms: Tensor, *, comparison: Comparison = "pearson") -> tuple[Tensor, Tensor]:
-    """Lower and upper bound of what any RDM could reach on average over subjects.
+    """Lower and upper bound of the average over subjects that any RDM could reach.
 
     Each subject's RDM is compared with the mean of the others' (lower) and of all (upper), after each was
     z-scored ("pearson") or scaled to unit root mean square ("cosine" and "whitened_cosine") or ranked ("spearman").
 
     Args:
         rdms: (subject, pair), at least 2 subjects; NaN where missing.
-        comparison: Any but "soft_spearman".
+        comparison: Any comparison but "soft_spearman".
 
     Returns:
         Two scalars, lower and upper.
@@ -211,13 +212,13 @@ def rdm_noise_ceiling(rdms: Tensor, *, comparison: Comparison = "pearson") -> tu
 
 
 def normalized_rdms(rdms: Tensor, comparison: Comparison) -> Tensor:
-    """RDMs (subject, pair) in the form in which a comparison wants them averaged; NaN stays NaN."""
+    """RDMs (subject, pair) in the form that a comparison needs for averaging; NaN stays NaN."""
     (rdms,) = widen(rdms)
     if comparison in ("spearman", "soft_spearman"):
         out = torch.full_like(rdms, torch.nan)
         for row, d in zip(out, rdms):
             row[~d.isnan()] = _ranks(d[~d.isnan()])
-        return out  # not scaled: rounding would break the ties of their mean
+        return out  # not scaled, because rounding would break ties of the average
     top = rdms.abs().nan_to_num(0.0).amax(1, keepdim=True)
     rdms = rdms / torch.where(top > 0, top, 1)
     if comparison in ("cosine", "whitened_cosine"):

@@ -1,4 +1,4 @@
-"""Ridge regression: how well responses can be read out of a representation by a linear map."""
+"""Ridge regression: predictions with a given penalty, and a penalty per voxel by generalised cross-validation."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from neuroalign.functional.checks import all_finite, check_infinite, check_sets,
 from neuroalign.functional.gram import gram
 from neuroalign.functional.variation import odd_unit
 
-_CHUNK = 1 << 24  # entries of the batch of systems that are solved at once where voxels miss different stimuli
+_CHUNK = 1 << 24  # entries of the systems that are solved as one batch where voxels miss different stimuli
 
 
 def check_representable(penalties: Tensor, dtype: torch.dtype) -> None:
-    """Refuse float64 penalties that the dtype in which the chosen ones are handed back can't hold.
+    """Refuse float64 penalties that the dtype of the result can't hold.
 
     Raises:
-        ValueError: Saying so.
+        ValueError: Naming the range of the penalties.
     """
     kept = penalties.to(dtype)
     if not bool(((kept > 0) & kept.isfinite()).all()):
@@ -30,10 +30,10 @@ def check_representable(penalties: Tensor, dtype: torch.dtype) -> None:
 
 
 def check_penalty(penalty: float | Sequence[float] | Tensor, num_voxels: int | None = None) -> None:
-    """Refuse penalties that are not positive and finite, or not one or one a voxel.
+    """Refuse penalties that are not positive and finite, and tensors that don't hold one number or one per voxel.
 
     Raises:
-        ValueError: Saying so.
+        ValueError: Naming the smallest penalty or the shape.
     """
     p = torch.as_tensor(penalty, dtype=None if isinstance(penalty, Tensor) else torch.float64)
     if not bool((p > 0).all()):
@@ -41,7 +41,7 @@ def check_penalty(penalty: float | Sequence[float] | Tensor, num_voxels: int | N
     if not bool(p.isfinite().all()):
         raise ValueError("a ridge penalty must be finite; got inf")
     if num_voxels is not None and p.ndim and p.shape != (num_voxels,):
-        raise ValueError(f"penalty must be a number or ({num_voxels},), one a voxel; got {tuple(p.shape)}")
+        raise ValueError(f"penalty must be a number or ({num_voxels},), one per voxel; got {tuple(p.shape)}")
 
 
 def ridge(x: Tensor, y: Tensor, query: Tensor, *, penalty: float | Tensor = 1.0) -> Tensor:
@@ -49,8 +49,8 @@ def ridge(x: Tensor, y: Tensor, query: Tensor, *, penalty: float | Tensor = 1.0)
 
     Both sides are centred, so there is an unpenalised intercept. Solved by Cholesky's method on the smaller side
     (stimuli or features), once per distinct penalty; differentiable in all tensors. A voxel with missing values is fitted to
-    its valid stimuli alone, as if these were all; voxels that miss the same stimuli share one factorisation. Numbers of any
-    magnitude do: they are brought near 1 first, the penalty with them.
+    its valid stimuli alone, as if these were all; voxels that miss the same stimuli share one factorisation. Numbers may
+    have any magnitude: they are scaled near 1 first, and the penalty with them.
 
     Args:
         x: (stimulus, feature).
@@ -63,7 +63,7 @@ def ridge(x: Tensor, y: Tensor, query: Tensor, *, penalty: float | Tensor = 1.0)
 
     Raises:
         ValueError: If the shapes don't fit, a penalty is not positive, x or query is not finite, y is infinite somewhere, or
-            the penalty is lost to rounding beside features of which some depend on others.
+            features depend on others and the penalty is too small beside them to be seen in the dtype.
 
     Example:
         >>> x = torch.tensor([[0.0], [1.0], [2.0]])
@@ -88,24 +88,24 @@ def ridge(x: Tensor, y: Tensor, query: Tensor, *, penalty: float | Tensor = 1.0)
     wide = torch.float32 if x.device.type == "mps" else torch.float64  # which has no float64
     penalty = torch.as_tensor(penalty, dtype=wide, device=x.device)
     if unit != 1:
-        # Twice by the unit, whose square may leave the dtype.
+        # Divided twice by the unit, because its square may leave the dtype.
         x, query, penalty = x / unit, query / unit, penalty / unit / unit
     y = y if unit_y == 1 else y / unit_y
-    # Beside so large a penalty features don't count at all.
+    # With a penalty this large the features have no effect at all.
     penalty = penalty.clamp_max(torch.finfo(x.dtype).max ** 0.75).to(x.dtype)
     pred = ridge_predictions(x, y, query, penalty, valid)
     return pred if unit_y == 1 else pred * unit_y
 
 
 def ridge_predictions(x: Tensor, y: Tensor, query: Tensor, penalty: Tensor, valid: Tensor | None = None) -> Tensor:
-    """What :func:`ridge` gives, of checked tensors in one dtype and with magnitudes near 1.
+    """Predictions as of :func:`ridge`, for checked tensors in one dtype with magnitudes near 1.
 
     Args:
         x: As in :func:`ridge`.
-        y: The same; anything finite where missing.
-        query: The same.
-        penalty: The same.
-        valid: (stimulus, voxel) bool, where y isn't missing; None where nothing is.
+        y: As in :func:`ridge`, but anything finite where missing.
+        query: As in :func:`ridge`.
+        penalty: As in :func:`ridge`.
+        valid: (stimulus, voxel) bool, False where y is missing; None means nothing is missing.
     """
     if valid is None:
         return _predict(x, y, query, penalty)
@@ -147,7 +147,7 @@ def _predict(x: Tensor, y: Tensor, query: Tensor, penalty: Tensor) -> Tensor:
 
 
 def _centered_by_pattern(k: Tensor, masks: Tensor) -> Tensor:
-    """Gram matrices (pattern, stimulus, stimulus) centred over each pattern's stimuli, 0 in the rows of the others."""
+    """Gram matrices (pattern, stimulus, stimulus) centred over the stimuli of each pattern; 0 for all other stimuli."""
     share = masks / masks.sum(1, keepdim=True).clamp_min(1)
     mean = share @ k  # of each row over the pattern's stimuli
     centered = k - mean[:, :, None] - mean[:, None, :] + (share * mean).sum(1)[:, None, None]
@@ -157,8 +157,8 @@ def _centered_by_pattern(k: Tensor, masks: Tensor) -> Tensor:
 def _predict_masked(x: Tensor, y: Tensor, valid: Tensor, query: Tensor, penalty: Tensor) -> Tensor:
     """Predictions where voxels miss different stimuli: one system (stimulus, stimulus) per pattern and penalty.
 
-    In the system of a pattern the missing stimuli's rows are those of the penalty times the identity, so that their
-    coefficients are 0: the solution is that of the valid stimuli alone.
+    In the system of a pattern the rows of missing stimuli are those of the penalty times the identity. Their coefficients
+    are therefore 0, and the solution is that of the valid stimuli alone.
     """
     center = x.mean(0)
     x, query = x - center, query - center
@@ -171,7 +171,7 @@ def _predict_masked(x: Tensor, y: Tensor, valid: Tensor, query: Tensor, penalty:
     count = valid.sum(0).clamp_min(1)
     mean_y = (y * valid).sum(0) / count
     centered = torch.where(valid, y - mean_y, 0)
-    # Voxels of one pattern side by side, padded to the most that any pattern has.
+    # Voxels of one pattern are placed side by side, padded to the largest number that a pattern has.
     order = which.argsort(stable=True)
     sizes = which.bincount(minlength=len(keys))
     place = torch.empty_like(which)
@@ -199,19 +199,19 @@ def _predict_masked(x: Tensor, y: Tensor, valid: Tensor, query: Tensor, penalty:
 def ridge_gcv(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor) -> Tensor:
     r"""The penalty of each voxel by generalised cross-validation, from one eigendecomposition.
 
-    For the inner loop of a measure: a penalty at the least price. To fit a model, :func:`ridge_cv` or
-    :func:`neuroalign.functional.cross_validation.ridge_loo` gives coefficients, too.
+    The cheapest way to a penalty, for use inside a measure. To fit a model, take :func:`ridge_cv` or
+    :func:`neuroalign.functional.cross_validation.ridge_loo`, which also return coefficients.
 
     Minimises :math:`n\,\|y-\hat y\|^2 / (n - 1 - \mathrm{tr} H)^2` over the penalties, H the hat matrix of the centred
-    fit. A voxel with missing values is judged on its valid stimuli.
+    fit. For a voxel with missing values only its valid stimuli count.
 
     Args:
         x: (stimulus, feature).
         y: (stimulus, voxel), NaN where missing.
-        penalties: Candidates, positive.
+        penalties: Candidate penalties, positive.
 
     Returns:
-        (voxel,), one of the penalties each.
+        (voxel,), the chosen penalty of each voxel.
 
     Raises:
         ValueError: If the shapes don't fit, a penalty is not positive or beyond the tensors' dtype, x is not finite, or y is

@@ -1,7 +1,7 @@
-"""Stimuli that come more than once: which rows are of one stimulus, and what is made of them.
+"""Repeated stimuli: which rows belong to the same stimulus, and averages over them.
 
-Rows of one stimulus are alike on both sides, whatever the sides have in common. Where sides are compared by all pairs of
-stimuli, such a pair is agreement that says nothing: it has to go.
+Rows of the same stimulus are alike on both sides, even if the sides have nothing in common. So where sides are compared by
+all pairs of stimuli, pairs of such rows must be left out.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ def group_rows(stimulus: Tensor) -> Tensor | None:
 
 
 def group_valid_rows(stimulus: Tensor | None, target: Tensor, weight: Tensor | None = None) -> Tensor | None:
-    """As :func:`group_rows`, of those rows alone that :func:`neuroalign.functional.missing.prepare` keeps.
+    """As :func:`group_rows`, but only of the rows that :func:`neuroalign.functional.missing.prepare` keeps.
 
     Args:
-        stimulus: (row,) integer identities; None if no stimulus occurs twice.
+        stimulus: (row,) integer identities; None means that no stimulus occurs twice.
         target: (row, voxel), NaN where missing.
-        weight: (voxel,) or (row, voxel), non-negative, or None for ones.
+        weight: (voxel,) or (row, voxel), non-negative; None means 1 everywhere.
 
     Raises:
         TypeError: If the identities are no integers.
@@ -81,7 +81,7 @@ def group_valid_rows(stimulus: Tensor | None, target: Tensor, weight: Tensor | N
 
 
 def count_stimuli(num_rows: int, group: Tensor | None) -> int:
-    """Number of different stimuli among rows with numbers of :func:`group_rows`.
+    """Number of different stimuli among rows with the numbers of :func:`group_rows`.
 
     Example:
         >>> count_stimuli(3, torch.tensor([0, 1, 0])), count_stimuli(3, None)
@@ -95,7 +95,7 @@ def _sum_rows(x: Tensor, group: Tensor) -> Tensor:
 
 
 def mean_rows(x: Tensor, group: Tensor) -> Tensor:
-    """The mean of each stimulus's rows.
+    """The mean of the rows of each stimulus.
 
     Args:
         x: (row, column).
@@ -115,17 +115,17 @@ def mean_rows(x: Tensor, group: Tensor) -> Tensor:
 def average_repeats(
     preds: Tensor, target: Tensor, weight: Tensor, group: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Prepared sets with one row for each stimulus: the mean of its rows.
+    """Prepared sets with one row per stimulus: the mean of its rows.
 
     Args:
         preds: (row, feature).
         target: (row, voxel), anything finite where missing.
-        weight: (row, voxel), 0 where missing: a voxel's mean is weighted by it.
-        group: (row,) numbers of :func:`group_rows`; None returns everything as it is.
+        weight: (row, voxel), 0 where missing; the means of the target are weighted by it.
+        group: (row,) numbers of :func:`group_rows`; None returns everything unchanged.
 
     Returns:
-        preds (stimulus, feature); target (stimulus, voxel), 0 where missing; weight (stimulus, voxel), the largest of the
-        stimulus's rows.
+        preds (stimulus, feature); target (stimulus, voxel), 0 where missing; weight (stimulus, voxel), the largest
+        weight among the rows of the stimulus.
 
     Example:
         >>> x = torch.tensor([[1.0], [5.0], [3.0]])

@@ -1,4 +1,4 @@
-"""Representational similarity analysis (RSA): how alike two sets of responses place the same stimuli to each other."""
+"""Representational similarity analysis (RSA): similarity of the dissimilarity matrices of two sets of responses."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def rsa_terms(
 ) -> tuple[Tensor, Tensor]:
     """RSA of prepared sets, 0 with gradient 0 where undefined, and whether it is defined.
 
-    Of rows of one stimulus, which share their number in ``group`` (row,), pairs are left out. Averages would do as well
-    where the rows are alike, but those of fewer noisy rows lie further out on both sides, which reads as similarity.
-    Whitening alone needs all pairs, and with them the average.
+    Pairs of rows of the same stimulus, which have the same number in ``group`` (row,), are left out. Averaging the rows would
+    do as well if they were equal. But averages of fewer noisy rows lie further out on both sides, which counts as
+    similarity. Only whitening needs all pairs, and therefore averages.
     """
     if comparison == "whitened_cosine":
         preds, target, weight = average_repeats(preds, target, weight, group)
@@ -59,17 +59,17 @@ def rsa(
     ``"soft_spearman"``, the correlation of soft ranks :math:`\sum_j F((d_i-d_j)/\tau)` with F the distribution
     function of the Laplace distribution and :math:`\tau` the temperature times the standard deviation of the RDM.
 
-    **When the value misleads.** Noise in responses adds to their distances. About the same to all of them, it changes
-    "pearson" and the ranks little; "cosine" takes it for structure, and ranks a random code of many dimensions above the true
-    one: in simulation from noise of 1.5 times the signal's standard deviation on, with each dissimilarity. Use it for
-    responses without noise or for cross-validated distances. "whitened_cosine" has the bias of biased CKA: upward where the
-    stimuli are not several times the columns. And where both sides are noisy with unequal numbers of trials, the
-    "sqeuclidean" distances of both are larger for the stimuli of few trials, and every comparison reads that as similarity
-    ("pearson" .92 between two sets of simulated pure noise, 64 stimuli of 200 columns, half of them averaged over one trial
-    and half over three; 0 with "correlation" or "cosine" distances).
+    **When the value misleads.** Noise in responses adds about the same to all their distances. This changes "pearson" and
+    the ranks little. But "cosine" takes it for structure, and ranks a random code of many dimensions above the true one: in
+    simulation with each dissimilarity, from noise of 1.5 times the standard deviation of the signal on. Use "cosine" for
+    responses without noise or for cross-validated distances. "whitened_cosine" has the bias of biased CKA: upward unless
+    there are several times more stimuli than columns. And where both sides are noisy with unequal numbers of trials, the
+    "sqeuclidean" distances of both sides are larger for the stimuli of few trials, which every comparison counts as
+    similarity ("pearson" .92 between two sets of simulated pure noise, 64 stimuli of 200 columns, half of them averaged over
+    one trial and half over three; 0 with "correlation" or "cosine" distances).
 
-    Unchanged by what leaves the dissimilarities unchanged (see :func:`rdm`), by scaling a whole side, and by permuting
-    the stimuli of both. Missing values and weights as in :func:`rdm`; a pair without a value in y is left out. A
+    Unchanged by everything that leaves the dissimilarities unchanged (see :func:`rdm`), by scaling a whole side, and by
+    permuting the stimuli of both. Missing values and weights as in :func:`rdm`; a pair without a value in y is left out. A
     constant pattern of x has a correlation of 0 with the others.
 
     Args:
@@ -77,10 +77,11 @@ def rsa(
         y: (stimulus, voxel), NaN where missing.
         dissimilarity: "sqeuclidean", "correlation" or "cosine", for both sides.
         comparison: "pearson", "cosine", "whitened_cosine", "spearman" or "soft_spearman".
-        temperature: Of soft ranks.
-        weight: (voxel,) or (stimulus, voxel), non-negative, for y.
+        temperature: Temperature of soft ranks.
+        weight: (voxel,) or (stimulus, voxel), non-negative, for y; None means 1 everywhere.
         stimulus: (stimulus,) integer identities, if a stimulus may occur twice: pairs of its rows are left out, since rows
-            that are alike on both sides would read as similarity. (For "whitened_cosine" its rows are averaged first.)
+            of the same image are alike on both sides, which would count as similarity. (For "whitened_cosine" its rows are
+            averaged first.)
 
     Returns:
         Scalar in [-1, 1]; NaN if an RDM is constant.

@@ -16,7 +16,7 @@ _WHITENING_FLOOR = 1e-6
 
 
 class _InverseRoot(torch.autograd.Function):
-    """(a + floor)^(-1/2) of a symmetric matrix; the gradient in closed form, finite where eigenvalues coincide."""
+    """(a + floor)^(-1/2) of a symmetric matrix, with a closed-form gradient that is finite where eigenvalues coincide."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, floor: float) -> Tensor:
@@ -39,7 +39,7 @@ class _InverseRoot(torch.autograd.Function):
 def _partly_whitened(z: Tensor, alpha: float) -> Tensor:
     by_stimulus = len(z) <= z.shape[1]
     k = z @ z.T if by_stimulus else z.T @ z
-    k_scaled = k * (k.diagonal().sum() / k.square().sum())  # where most of the variance is, eigenvalues are near 1
+    k_scaled = k * (k.diagonal().sum() / k.square().sum())  # the variance-weighted mean eigenvalue is 1
     z = z * (k.diagonal().sum() / k.square().sum()).sqrt()
     root = _InverseRoot.apply(k_scaled, _WHITENING_FLOOR)
     result: Tensor = alpha * z + (1 - alpha) * (root @ z if by_stimulus else z @ root)
@@ -69,7 +69,7 @@ def check_alpha(alpha: float) -> None:
     """Refuse an alpha outside [0, 1].
 
     Raises:
-        ValueError: Saying what its ends mean.
+        ValueError: With the meaning of 0 and 1.
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be in [0, 1], from 0 (whitened, as CCA) to 1 (not whitened); got {alpha}")
@@ -82,14 +82,14 @@ def procrustes(x: Tensor, y: Tensor, *, alpha: float = 1.0, weight: Tensor | Non
 
     of centred X and Y (the nuclear norm is the sum of the singular values). Unchanged by rotating, shifting or scaling a
     side as a whole and by permuting the stimuli of both; *not* by scaling single columns, unless alpha is 0: then no
-    invertible linear map of a side changes it. Biased upward in high dimension: for independent data of more columns than
-    stimuli it is far above 0.
+    invertible linear map of a side changes it. Biased upward in high dimension: for independent data with more columns
+    than stimuli it is far above 0.
 
     With ``alpha`` < 1 each side Z, scaled so that :math:`\sum\lambda^2/\sum\lambda = 1` for the eigenvalues of its Gram
     matrix, is first replaced by :math:`\alpha Z + (1-\alpha) (ZZ^\top + 10^{-6})^{-1/2} Z`: at 0 it is whitened and the
     value is the mean of the canonical correlations (for full-rank sides of equal width).
 
-    Missing values: columns are centred over their valid stimuli, and a missing value takes no part in any sum. Weights
+    Missing values: columns are centred over their valid stimuli, and missing values are left out of all sums. Weights
     multiply the squares: integer weights equal repeating voxels.
 
     Args:
@@ -121,7 +121,7 @@ def procrustes(x: Tensor, y: Tensor, *, alpha: float = 1.0, weight: Tensor | Non
 
 
 def angle(similarity: Tensor) -> Tensor:
-    """The arc cosine of a similarity, in radians, with gradient 0 where it reaches 1 and its own would be infinite.
+    """The arc cosine of a similarity, in radians; its gradient is set to 0 at 1, where it would be infinite.
 
     Example:
         >>> angle(torch.tensor([1.0, 0.0]))
@@ -132,7 +132,7 @@ def angle(similarity: Tensor) -> Tensor:
 
 
 def shape_distance(x: Tensor, y: Tensor, *, alpha: float = 1.0, weight: Tensor | None = None) -> Tensor:
-    """The angular shape distance: the angle, in radians, left after the best rotation; a metric (triangle inequality).
+    """Angular shape distance: the angle that is left after the best rotation, in radians. It is a metric.
 
     Args:
         x: (stimulus, feature).

@@ -1,4 +1,4 @@
-"""Inner products of responses without their noise, from two independent measurements."""
+"""Inner products of the signal in responses, estimated without noise from two independent measurements."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from torch import Tensor
 
 
 def signal_gram(first: Tensor, second: Tensor, *, shrink: bool = True) -> Tensor:
-    r"""Inner products between stimuli of the signal that two noisy measurements share, about the mean stimulus.
+    r"""Inner products between stimuli of the signal that two noisy measurements share, about the mean over stimuli.
 
     The noise of independent measurements has no inner product on average, so that
-    :math:`K = (X_1X_2^\top + X_2X_1^\top)/2` is unbiased; but single entries stay noisy, and eigenvalues spread around
-    those of the signal to both sides of zero. With ``shrink``, the eigenvalues below the reach :math:`\epsilon` of that
-    spread, the size of the most negative one, are set to zero and the others to :math:`\sqrt{\lambda^2-\epsilon^2}`, the
+    :math:`K = (X_1X_2^\top + X_2X_1^\top)/2` is unbiased. But single entries stay noisy, and noise spreads the
+    eigenvalues to both sides of zero, up to about :math:`\epsilon`, the size of the most negative one. With ``shrink``, the
+    eigenvalues up to :math:`\epsilon` are set to zero and the others to :math:`\sqrt{\lambda^2-\epsilon^2}`, the
     optimal value for a signal of few dimensions in white noise. The result is then a true Gram matrix, from which
     :class:`ManifoldStatistics` and with it capacity can be computed.
 
     Args:
         first: (stimulus, voxel), for instance the mean of odd trials.
-        second: (stimulus, voxel), of even trials.
-        shrink: False gives K itself: unbiased for quadratic measures such as distances, but not positive semidefinite.
+        second: (stimulus, voxel), for instance the mean of even trials.
+        shrink: Whether to shrink the eigenvalues. False returns K itself: unbiased for quadratic measures such as
+            distances, but not positive semidefinite.
 
     Returns:
         (stimulus, stimulus), in float64.
@@ -50,7 +51,7 @@ def signal_gram(first: Tensor, second: Tensor, *, shrink: bool = True) -> Tensor
 
 
 def shrunk(gram: Tensor) -> Tensor:
-    """A symmetric cross product (stimulus, stimulus) with its eigenvalues shrunk as :func:`signal_gram` says."""
+    """Shrink the eigenvalues of a symmetric cross product (stimulus, stimulus) as :func:`signal_gram` does."""
     values, vectors = torch.linalg.eigh(gram)
     edge = values[0].clamp_max(0)
     values = torch.where(values > -edge, (values.square() - edge.square()).clamp_min(0).sqrt(), 0)

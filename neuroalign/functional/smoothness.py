@@ -34,7 +34,7 @@ def _logits(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 
 
 def _gradient(value: Tensor, x: Tensor, *, create_graph: bool = False) -> Tensor:
-    """The gradient of a sum by the images, where one reaches them: that of the parameters alone doesn't count."""
+    """The gradient of the sum of ``value`` with respect to the images; refused if none reaches them."""
     found = None
     if value.requires_grad:
         (found,) = torch.autograd.grad(value.sum(), x, create_graph=create_graph, allow_unused=True)
@@ -47,12 +47,12 @@ def _gradient(value: Tensor, x: Tensor, *, create_graph: bool = False) -> Tensor
 
 
 class InputGradients(NamedTuple):
-    """Squared gradients by the input, and the losses whose gradients they are.
+    """Squared norms of input gradients, and the losses.
 
     Attributes:
-        squared_norm: (stimulus,) squared Euclidean norm of the loss's gradient by the pixels.
-        loss: (stimulus,) the loss. The gradient of cross-entropy grows with the square of the logits' scale where errors
-            are, and vanishes where a network is confident: a smoothness without its loss says little.
+        squared_norm: (stimulus,), squared Euclidean norm of the gradient of the loss with respect to the pixels.
+        loss: (stimulus,), the loss. The squared gradient of cross-entropy grows with the square of the scale of the logits
+            for misclassified images, and vanishes where a network is confident: report the loss beside the smoothness.
     """
 
     squared_norm: Tensor
@@ -68,11 +68,11 @@ def input_gradient_norm(
     :func:`input_smoothness` is 400 times its mean over images.
 
     Args:
-        model: From images to logits; samples must not depend on one another (eval mode).
+        model: Maps images to logits, in eval mode: the logits of an image must not depend on other images.
         images: (stimulus, channel, height, width).
         labels: (stimulus,) int64.
         loss: "ce", cross-entropy, or "margin", the largest other logit minus the true one.
-        create_graph: Keep the graph, to train with it.
+        create_graph: Whether to keep the graph, for training.
 
     Raises:
         TypeError: If the model's output is no tensor.
@@ -89,7 +89,7 @@ def input_gradient_norm(
     with torch.enable_grad():
         x = images if create_graph and images.requires_grad else images.detach().requires_grad_()
         value = _loss(_logits(model, x), labels, loss)
-        # The sum, not the mean: dividing by the batch would divide every squared gradient by its square.
+        # The sum, not the mean: a mean would divide every squared gradient by the squared batch size.
         gradient = _gradient(value, x, create_graph=create_graph)
     return InputGradients(_wide(gradient).flatten(1).square().sum(1), value if create_graph else value.detach())
 
@@ -97,12 +97,13 @@ def input_gradient_norm(
 def input_smoothness(squared_norm: Tensor) -> Tensor:
     r"""Input smoothness, :math:`400\,\langle\|\nabla_x \ell(x_i)\|_2^2\rangle_i`; lower is smoother.
 
-    Of each image's own loss, by its pixels in [0, 1]. This is the paper's quantity in words, not on its scale: the released
-    script takes the gradient of the *batch-mean* loss by *normalised* images, so that its number is smaller by the squared
-    batch size and the normalisation's squared standard deviations; see :func:`released_smoothness`.
+    The gradient is that of each image's own loss with respect to its pixels in [0, 1]. This is the quantity that the paper
+    describes, but on another scale: the released script takes the gradient of the *batch-mean* loss with respect to
+    *normalised* images, so that its number is smaller by the squared batch size and the squared standard deviations of the
+    normalisation; see :func:`released_smoothness`.
 
     Args:
-        squared_norm: (stimulus,) from :func:`input_gradient_norm`, taken by the paper at adversarial points.
+        squared_norm: (stimulus,) from :func:`input_gradient_norm`; the paper measures it at adversarial images.
 
     Returns:
         Scalar.
@@ -124,14 +125,14 @@ def released_smoothness(
 
     .. math:: 400\,\Big\langle \big\| \nabla_{z_i} \tfrac1B \textstyle\sum_j \mathrm{CE}(z_j) \big\|_2^2 \Big\rangle_i
 
-    with z the normalised images, :math:`z = (x - \mathrm{mean}) / \mathrm{std}`. It depends on the batch size B: of half the
-    batch it is about four times as large. For comparing with published numbers only, at the batch size they are of.
+    with z the normalised images, :math:`z = (x - \mathrm{mean}) / \mathrm{std}`. It depends on the batch size B: with half
+    the batch it is about four times as large. Use it only to compare with published numbers, at their batch size.
 
     Args:
-        model: From images in [0, 1] to logits, its normalisation inside, in eval mode.
+        model: Maps images in [0, 1] to logits, with the normalisation inside, in eval mode.
         images: (stimulus, channel, height, width) in [0, 1]: one batch.
         labels: (stimulus,) int64.
-        std: Of the normalisation, per channel.
+        std: Standard deviations of the normalisation, one per channel.
 
     Returns:
         Scalar.
@@ -171,18 +172,18 @@ def local_lipschitz(
 ) -> Tensor:
     r"""A lower bound of the local Lipschitz constant, :math:`\max_{\|x'-x\|\le\epsilon} \|f(x)-f(x')\|_1/\|x-x'\|`.
 
-    Found by gradient ascent from a random point of the ball, the same for an image whatever its batch.
+    Found by gradient ascent from a random point of the ball; the value of an image does not depend on its batch.
 
     Args:
-        model: From images in [0, 1] to logits.
+        model: Maps images in [0, 1] to logits.
         images: (stimulus, channel, height, width).
         eps: Radius of the ball, in pixel units.
-        norm: Of the ball and of the denominator.
-        steps: Of the ascent.
-        seed: Of the random points.
+        norm: Norm of the ball and of the denominator.
+        steps: Number of steps of the ascent.
+        seed: Seed of the random point.
 
     Returns:
-        (stimulus,) the largest ratio met.
+        (stimulus,), the largest ratio that was found.
 
     Raises:
         TypeError: If the model's output is no tensor.
@@ -202,7 +203,7 @@ def local_lipschitz(
     with torch.no_grad():
         center = _logits(model, images)
     generator = torch.Generator().manual_seed(seed)
-    # One random direction for all images: drawn image by image it would depend on the batch.
+    # One random direction for all images: drawn per image it would depend on the batch.
     direction = torch.randn(images.shape[1:], generator=generator).to(images).expand_as(images)
     x = (images + 0.5 * eps * steepest(direction, norm)).clamp(0, 1)
     largest = images.new_zeros(len(images))
@@ -210,7 +211,7 @@ def local_lipschitz(
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             change = (_logits(model, x) - center).abs().sum(1)
-            # Of the change alone: at the best point of a linear model the ratio's gradient is 0, and a unit step would leave.
+            # Of the change, not the ratio: at a linear model's best point the latter is 0, and a unit step would leave it.
             gradient = _gradient(change, x)
         largest = torch.maximum(
             largest, change.detach() / length(x.detach() - images, norm)[:, 0, 0, 0].clamp_min(1e-12)

@@ -1,4 +1,4 @@
-"""Principal angles between subspaces, and how far the directions of different classes overlap."""
+"""Principal angles between subspaces, and the overlap of the principal directions of classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def principal_angles(u: Tensor, v: Tensor) -> Tensor:
         v: (feature, direction).
 
     Returns:
-        (min of the two ranks,). Columns that depend on the others are left out.
+        (angle,), as many as the smaller of the two ranks. Columns that depend linearly on others are left out.
 
     Raises:
         ValueError: If the widths differ, or a matrix is zero or holds NaN.
@@ -36,7 +36,7 @@ def principal_angles(u: Tensor, v: Tensor) -> Tensor:
         )
     first, second = _basis(u), _basis(v)
     cosines = torch.linalg.svdvals(first.T @ second).clamp_max(1)
-    # Small angles from their sines: a cosine near 1 has lost them to rounding.
+    # Small angles are computed from their sines, because rounding removes them from a cosine near 1.
     small, large = (first, second) if first.shape[1] <= second.shape[1] else (second, first)
     sines = torch.linalg.svdvals(small - large @ (large.T @ small)).flip(0).clamp_max(1)
     return torch.where(cosines > 0.5**0.5, sines.asin(), cosines.acos())
@@ -54,10 +54,10 @@ def _basis(matrix: Tensor) -> Tensor:
 
 
 def subspace_overlap(features: Tensor, labels: Tensor, *, variance: float = 0.9) -> Tensor:
-    r"""How far the principal directions of two classes coincide: :math:`\mathrm{mean}\cos^2` of their principal angles.
+    r"""Overlap of the principal directions of two classes: :math:`\mathrm{mean}\cos^2` of their principal angles.
 
     The directions of a class are those that hold ``variance`` of the variance about its centre; the mean runs over as many
-    angles as the smaller of the two has directions. 1 where one subspace holds the other, 0 where they are orthogonal;
+    angles as the smaller of the two has directions. 1 if one subspace contains the other, 0 if they are orthogonal;
     random subspaces of ranks r and s in N dimensions have max(r, s) / N.
 
     Args:

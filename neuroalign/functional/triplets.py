@@ -1,4 +1,4 @@
-"""Odd-one-out judgements: of three objects, which two go together?"""
+"""Odd-one-out judgements: which two of three objects are most similar?"""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def check_triplets(embeddings: Tensor, triplets: Tensor, similarity: str) -> Non
 
 
 def default_temperature(similarity: Similarity) -> float:
-    """0.1 for cosines, which are at most 1 and at a temperature of 1 leave every choice uncertain; 1 for others.
+    """Default temperature: 1, and 0.1 for cosines, which are at most 1 and would leave every choice uncertain.
 
     Example:
         >>> default_temperature("cosine"), default_temperature("dot")
@@ -57,7 +57,7 @@ def pair_similarities(embeddings: Tensor, triplets: Tensor, similarity: Similari
         similarity: "dot", "cosine", or "sqeuclidean" (minus the squared distance).
 
     Returns:
-        (triplet, 3): of the pairs (0, 1), (0, 2) and (1, 2).
+        (triplet, 3): similarities of the pairs (0, 1), (0, 2) and (1, 2).
 
     Raises:
         ValueError: As :func:`check_triplets`.
@@ -86,13 +86,13 @@ def odd_one_out_nll(
 
     .. math:: -\log \frac{e^{s_{01}/T}}{e^{s_{01}/T} + e^{s_{02}/T} + e^{s_{12}/T}}
 
-    a mean over triplets. Chance is :math:`\log 3`. With "cosine" a triplet's value is at least :math:`\log(1+2e^{-2/T})`.
+    averaged over triplets. Chance is :math:`\log 3`. With "cosine" a triplet's value is at least :math:`\log(1+2e^{-2/T})`.
 
     Args:
         embeddings: (object, feature).
         triplets: (triplet, 3): the pair judged most similar in columns 0 and 1, the odd one in column 2.
         similarity: "dot", "cosine", or "sqeuclidean" (minus the squared distance).
-        temperature: T; None takes 0.1 for "cosine" and 1 for others.
+        temperature: T; None means 0.1 for "cosine" and 1 for others.
 
     Returns:
         Scalar, at least 0.
@@ -133,8 +133,8 @@ def odd_one_out_correct(embeddings: Tensor, triplets: Tensor, *, similarity: Sim
         similarity: As in :func:`odd_one_out_nll`.
 
     Returns:
-        (triplet,) in [0, 1]: among k pairs that are equally similar the choice counts 1/k, so that a constant embedding
-        is at chance, 1/3.
+        (triplet,) in [0, 1]: 1/k if the chosen pair is among k equally similar ones, so that a constant embedding is at
+        chance, 1/3.
 
     Raises:
         ValueError: As :func:`odd_one_out_nll`.
@@ -146,7 +146,7 @@ def odd_one_out_correct(embeddings: Tensor, triplets: Tensor, *, similarity: Sim
     """
     s = pair_similarities(embeddings.detach(), triplets, similarity)
     top, limits = float(s.abs().amax()) if len(s) else 1.0, torch.finfo(s.dtype)
-    if not limits.tiny / limits.eps < top < limits.max:  # the order knows no scale, but products have left the dtype
+    if not limits.tiny / limits.eps < top < limits.max:  # the order has no scale, but products have left the dtype
         (z,) = widen(embeddings.detach())
         s = pair_similarities(z / power_of_two(z), triplets, similarity)
     best = s == s.amax(1, keepdim=True)

@@ -1,8 +1,8 @@
-"""When numbers vary at all: the one rule that decides where a correlation, a similarity or a z-score is undefined.
+"""Whether numbers vary at all: the rule that decides where a correlation, a similarity or a z-score is undefined.
 
 Numbers are constant when the largest and the smallest differ by no more than a few units in the last place of the larger
-magnitude: relative to their own scale, at any constant, length, dtype and unit. A variance can't tell: the mean of equal
-numbers is rounded, the more the longer the sum, and what is left of them once it is taken off looks like a signal.
+magnitude. This rule is relative to their own scale, for any constant, length, dtype and unit. A variance can't serve: the
+mean of equal numbers is rounded, the more the longer the sum, and minus this mean they look like a signal.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from neuroalign.functional.distributed import reduce_max
 
 
 def is_constant(low: Any, high: Any, eps: float) -> Any:
-    """Whether numbers from ``low`` to ``high`` are constant up to rounding; also where there are none.
+    """Whether numbers from ``low`` to ``high`` are constant up to rounding; True also where there are no numbers.
 
     Args:
-        low: Their smallest, a tensor or array; infinity where there are no numbers.
-        high: Their largest; minus infinity where there are none.
-        eps: Distance from 1 to the next number of their dtype.
+        low: Smallest number, a tensor or array; infinity where there are no numbers.
+        high: Largest number; minus infinity where there are none.
+        eps: Distance from 1 to the next number of the dtype.
 
     Returns:
-        Boolean tensor or array; False for NaN and for infinite numbers, which are for others to refuse.
+        Boolean tensor or array; False for NaN and infinite numbers, which callers refuse elsewhere.
 
     Example:
         >>> is_constant(torch.tensor([0.1, 0.1, 0.0]), torch.tensor([0.1, 0.2, 1e-30]), 1e-7)
@@ -36,7 +36,7 @@ def is_constant(low: Any, high: Any, eps: float) -> Any:
 
 
 def extremes(x: Tensor, used: Tensor | None = None, dim: int = 0) -> tuple[Tensor, Tensor]:
-    """Smallest and largest of the used numbers along a dimension, detached; infinity and minus infinity where none is."""
+    """Smallest and largest used number along a dimension, detached; infinity and minus infinity where none is used."""
     x = x.detach()
     if not x.shape[dim]:  # a process without any stimulus
         x, used = (
@@ -51,16 +51,16 @@ def extremes(x: Tensor, used: Tensor | None = None, dim: int = 0) -> tuple[Tenso
 def unit_range(
     x: Tensor, used: Tensor | None = None, dim: int = 0, *, whole: bool = False, distributed: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Numbers shifted and scaled along a dimension to run from 0 to 1, those that are constant to exactly 0.
+    """Shift and scale numbers along a dimension to run from 0 to 1, or to exactly 0 where they are constant.
 
-    For formulas that neither shift nor scale changes: products of what comes back stay inside the dtype in any unit, and
-    a mean large beside the spread no longer costs digits. Shift and scale are detached, as such a formula's gradient wants.
+    For formulas that shift and scale do not change: products of the results stay inside the dtype in any unit, and a mean
+    that is large beside the spread no longer costs digits. Shift and scale are detached, which is right for such formulas.
 
     Args:
         x: (stimulus, column).
-        used: (stimulus, column) bool, which numbers count; None for all. The others come back as 0.
-        dim: 0 goes along stimuli, a range for each column; 1 along columns.
-        whole: One scale for all, the largest range, so that ratios between columns are kept.
+        used: (stimulus, column) bool, which numbers count; None means all. The others are returned as 0.
+        dim: 0 goes along stimuli, with one range per column; 1 along columns.
+        whole: Whether to use one scale for all, the largest range, so that ratios between columns are kept.
         distributed: Whether the numbers along the dimension are spread over processes.
 
     Returns:
@@ -76,7 +76,7 @@ def unit_range(
     if distributed:
         low, high = reduce_max(torch.stack([-low, high])).unbind()
         low = -low
-    # Subnormal numbers have lost their digits, and no inverse.
+    # Subnormal numbers have lost digits, and have no inverse.
     varies = ~is_constant(low, high, torch.finfo(x.dtype).eps) & ~(high - low < torch.finfo(x.dtype).tiny)
     span = torch.where(varies, high - low, 0)
     if whole:
@@ -94,8 +94,8 @@ def unit_range(
 def power_of_two(x: Tensor) -> Tensor:
     """The largest power of two not above the largest magnitude, detached; 1 where all numbers are 0, or there are none.
 
-    For formulas with squares, whose numbers would leave the dtype although the result wouldn't: divided by it they are
-    near 1, and since only exponents change, nothing is rounded.
+    For formulas in which squares would leave the dtype although the result would not: divided by this power, numbers are
+    below 2, and nothing is rounded, because only exponents change.
 
     Example:
         >>> power_of_two(torch.tensor([3.0, -5.0])), power_of_two(torch.zeros(2))
@@ -106,15 +106,15 @@ def power_of_two(x: Tensor) -> Tensor:
         return x.new_ones(())
     low, high = x.aminmax()
     top = torch.maximum(-low, high)
-    # Of the smallest numbers the inverse would be infinite.
+    # The inverse of the smallest numbers would be infinite.
     unit = torch.exp2(torch.log2(top).floor()).clamp_min(2 * torch.finfo(x.dtype).tiny)
     return torch.where((top > 0) & top.isfinite(), unit, 1)
 
 
 def odd_unit(x: Tensor) -> float:
-    """:func:`power_of_two` where the largest magnitude isn't from a thousandth to a thousand, else 1; read on the host.
+    """:func:`power_of_two` if the largest magnitude is outside 0.001 to 1000, else 1; a Python number, read from the device.
 
-    NaN or infinity where a number is. For formulas that shouldn't copy ordinary numbers only to divide them.
+    NaN or infinity if one of the numbers is. For formulas that shouldn't copy ordinary numbers only to divide them.
 
     Example:
         >>> odd_unit(torch.tensor([3.0, -5.0])), odd_unit(torch.tensor([2.0**70])) == 2.0**70
@@ -130,7 +130,7 @@ def odd_unit(x: Tensor) -> float:
 
 
 def unit_magnitude(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Numbers over the largest magnitude along a dimension, and whether that isn't 0: for formulas without a mean.
+    """Numbers divided by the largest magnitude along a dimension, and whether that isn't 0: for formulas without a mean.
 
     Args:
         x: (stimulus, column), 0 where missing.

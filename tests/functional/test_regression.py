@@ -63,7 +63,7 @@ def test_gradients(p, missing):
     ("call", "message"),
     [
         (lambda x, y, q: ridge(x, y, q, penalty=0.0), "must be positive; got 0"),
-        (lambda x, y, q: ridge(x, y, q, penalty=torch.ones(2)), r"a number or \(6,\), one a voxel; got \(2,\)"),
+        (lambda x, y, q: ridge(x, y, q, penalty=torch.ones(2)), r"a number or \(6,\), one per voxel; got \(2,\)"),
         (lambda x, y, q: ridge(x, y, q[:, :3]), r"query must be \(query, 5\)"),
     ],
 )
