@@ -1,4 +1,4 @@
-"""Which measures can be given by name."""
+"""The names of the registered measures."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["list_measures"]
 
 
 def list_measures(pattern: str = "*") -> list[str]:
-    """Names that :class:`neuroalign.NeuralAlignmentLoss` takes, in alphabetical order; registered ones of your own included.
+    """Names of measures that :class:`neuroalign.NeuralAlignmentLoss` takes, sorted; your own registered ones included.
 
     Args:
-        pattern: What the names match, with the wildcards of a shell: ``"*cka*"``.
+        pattern: Pattern that the names match, with shell wildcards: ``"*cka*"``.
 
     Example:
         >>> list_measures("*cka")
