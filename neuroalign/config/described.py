@@ -268,7 +268,7 @@ def path_of(cls: type) -> str | None:
         >>> path_of(NeuralPredictor), path_of(dict)
         ('neuroalign.models.NeuralPredictor', None)
     """
-    own = getattr(sys.modules.get(cls.__module__), cls.__qualname__, None)  # None for a nested class: its name has a dot
+    own = getattr(sys.modules.get(cls.__module__), cls.__qualname__, None)  # None for a nested class
     if cls.__module__.startswith("neuroalign.") and own is cls and issubclass(cls, Described):
         room = cls.__module__.split(".")[1]
         return None if cls.__name__.startswith("_") else f"neuroalign.{room}.{cls.__name__}"

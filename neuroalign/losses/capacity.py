@@ -130,7 +130,7 @@ class CapacityLoss(LabelledLoss):
         order = torch.rand(self.num_samples, num, generator=generator).argsort(1)
         signs = torch.where(order < num // 2, 1.0, -1.0).double().to(x.device)[:, labels]
         fixed = x.detach().double()
-        # Rounding of the features moves them by so much relative to their lengths, and as far out of their exact span.
+        # Rounding error of the features relative to their lengths: they lie this far outside their exact span.
         size = fixed.square().mean().sqrt().clamp_min(torch.finfo(x.dtype).tiny)
         rounding = 16 * torch.finfo(z.dtype).eps * float(z.detach().abs().amax() / unit / size)
         tolerance = max(1e-5, rounding)

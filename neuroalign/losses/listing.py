@@ -11,14 +11,14 @@ from neuroalign.losses.registry import MEASURES
 __all__ = ["list_measures"]
 
 
-def list_measures(pattern: str = "*") -> list[str]:
+def list_measures(filter: str = "*") -> list[str]:
     """Names of measures that :class:`neuroalign.NeuralAlignmentLoss` takes, sorted; your own registered ones included.
 
     Args:
-        pattern: Pattern that the names match, with shell wildcards: ``"*cka*"``.
+        filter: Pattern that a name must match, with shell wildcards, in upper or lower case: ``"*cka*"``.
 
     Example:
         >>> list_measures("*cka")
         ['cka', 'rbf_cka']
     """
-    return sorted(name for name in MEASURES if fnmatchcase(name, pattern))
+    return sorted(name for name in MEASURES if fnmatchcase(name.lower(), filter.lower()))
