@@ -225,10 +225,10 @@ def __getattr__(name: str) -> object:
 
 
 def _unknown(name: str) -> Exception:
-    """The error for a name that isn't there, with those that it resembles.
+    """The error for an unknown name, with similar names in the message.
 
-    ``from neuroalign import name`` puts its own message in place of an AttributeError's, so that it gets an ImportError;
-    everything else, ``hasattr`` included, gets the AttributeError.
+    ``from neuroalign import name`` replaces the message of an AttributeError by its own, so there an ImportError is returned;
+    all other callers, ``hasattr`` included, need an AttributeError.
     """
     import difflib
     import opcode

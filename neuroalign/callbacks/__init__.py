@@ -1,4 +1,4 @@
-"""Lightning callbacks: what is measured while somebody's network trains, leaving no trace in the training."""
+"""Lightning callbacks that measure any network while it trains, without changing the training."""
 
 from neuroalign.callbacks.geometry import ManifoldGeometryCallback
 from neuroalign.callbacks.robustness import RobustnessCallback

@@ -1,4 +1,4 @@
-"""What the evaluating callbacks share: when they run, on which batches, and which image is which."""
+"""The base of the evaluating callbacks: when they run, on which batches, and the identity of each image."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from neuroalign.types import as_batch
 
 
 class EvaluationCallback(L.Callback, ABC):
-    """A callback that looks at the batches of validation and test, and logs at the end of the epoch.
+    """A callback that measures the batches of validation and test, and logs at the end of the epoch.
 
-    What it logs can be monitored by ``ModelCheckpoint`` and ``EarlyStopping``: there is a value from the first validation on,
-    and in the epochs between two measurements the last one stays (loggers get each only once). Early stopping counts those
-    epochs as ones without improvement: a ``patience`` below ``every_n_epochs`` is warned of. With ``save_top_k`` of 2 or more
-    ``ModelCheckpoint`` may keep an epoch that was not measured, under the last value.
+    ``ModelCheckpoint`` and ``EarlyStopping`` can monitor the logged values: there is a value from the first validation on,
+    and in the epochs between two measurements the last value stays (loggers get each value only once). Early stopping counts
+    these epochs as epochs without improvement: a warning is given if its ``patience`` is below ``every_n_epochs``. With
+    ``save_top_k`` of 2 or more ``ModelCheckpoint`` may keep an epoch that was not measured, under the last value.
 
     Args:
         every_n_epochs: In ``fit``, run in every n-th epoch, and in the first one that is validated; ``validate`` and ``test``
             always run.
-        limit_batches: Look at only so many batches; None at all.
+        limit_batches: Largest number of batches to measure; None means all.
 
     Attributes:
-        metrics: What is measured; reset at the start of an epoch.
+        metrics: The metrics by name; reset at the start of an epoch.
     """
 
     metrics: Mapping[Any, Metric]
@@ -43,28 +43,28 @@ class EvaluationCallback(L.Callback, ABC):
             raise ValueError(f"limit_batches must be at least 1, or None for all; got {limit_batches}")
         self.every_n_epochs, self.limit_batches = every_n_epochs, limit_batches
         self._seen = 0
-        self._last: dict[str, float] = {}  # what was logged last in fit
+        self._last: dict[str, float] = {}  # the last values logged in fit
 
     @property
     def names(self) -> list[str]:
-        """What tells this callback from others of its kind."""
+        """Names that distinguish this callback from others of its class."""
         return sorted(map(str, self.metrics))
 
     @property
     def state_key(self) -> str:
-        """The name of its state in a checkpoint."""
+        """Key of the callback's state in a checkpoint."""
         return f"{type(self).__qualname__}{self.names}"
 
     def state_dict(self) -> dict[str, Any]:
-        """The last measurement, where it stands for later epochs: in a resumed training, too."""
+        """The last measured values, so that a resumed training has them in epochs without a measurement."""
         return {} if self.every_n_epochs == 1 else {"last": dict(self._last)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the last measurement."""
+        """Restore the last measured values."""
         self._last = dict(state_dict.get("last", {}))
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget what an earlier training measured, unless one is resumed."""
+        """Remove the values of an earlier training, unless a training is resumed."""
         if trainer.ckpt_path is None:
             self._last = {}
 
@@ -76,7 +76,7 @@ class EvaluationCallback(L.Callback, ABC):
 
     @abstractmethod
     def results(self) -> dict[str, Tensor]:
-        """What to log, by name."""
+        """The values to log, by name."""
 
     def _is_due(self, trainer: L.Trainer) -> bool:
         if trainer.sanity_checking:
@@ -95,10 +95,10 @@ class EvaluationCallback(L.Callback, ABC):
         if dataloader_idx or limited or not self._is_due(trainer):
             return
         batch = as_batch(batch)
-        # Lightning's validate and test run in inference mode, whose tensors autograd refuses.
+        # Lightning's validate and test run in inference mode, and autograd refuses tensors made there.
         with torch.inference_mode(False):
             images, labels = batch["image"].clone(), batch["label"].clone()
-            if labels.is_floating_point() and labels.ndim == 2:  # soft ones: the class of the largest probability
+            if labels.is_floating_point() and labels.ndim == 2:  # soft labels: the class of the largest probability
                 labels = labels.argmax(1)
             index, counts = which_images(
                 batch, self._seen, rank=trainer.global_rank, num_processes=trainer.world_size,
@@ -130,15 +130,15 @@ class EvaluationCallback(L.Callback, ABC):
                 )
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget what an earlier epoch left; where nothing is measured, the last value stands."""
+        """Remove the data of an earlier epoch; if this epoch is not measured, log the last values again."""
         self._start(trainer, pl_module)
         if _fitting(trainer) and not trainer.sanity_checking and not self._is_due(trainer):
             kept = {k: torch.tensor(v, device=pl_module.device) for k, v in self._last.items()}
-            # Here and not at the epoch's end: Lightning wants all that one hook logs by a name to have the same options.
+            # Here and not at the epoch's end: Lightning requires the same options each time a hook logs under one name.
             pl_module.log_dict(kept, rank_zero_only=False, logger=False)
 
     def on_test_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget what an earlier epoch left."""
+        """Remove the data of an earlier epoch."""
         self._start(trainer, pl_module)
 
     def on_validation_batch_end(

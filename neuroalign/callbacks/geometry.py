@@ -1,4 +1,4 @@
-"""Geometry of a network's category manifolds, measured while it trains."""
+"""Geometry of category manifolds in a network's layers, measured during training."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ class ManifoldGeometryCallback(EvaluationCallback):
     """Log capacity, radius, dimension and simpler measures of class manifolds at named layers.
 
     Works inside ``trainer.fit``, ``validate`` and ``test`` on any LightningModule that can be called on images, on several
-    processes and under autocast, and leaves no trace. Logs ``geometry/<layer>/<quantity>``; see
+    processes and under autocast, and does not change the training. Logs ``geometry/<layer>/<quantity>``; see
     :class:`neuroalign.ManifoldGeometry` for the quantities (errors are not logged; ``callback.metrics`` has them until the
     next epoch).
 
     Args:
         layers: Dotted names of layers of the LightningModule, such as ``"network.trunk.backbone.layer4"``.
         every_n_epochs: In ``fit``, measure in the first epoch that is validated and in every n-th; ``validate`` and ``test``
-            always measure. In between, the last value stays for callbacks that monitor it, so that
-            ``EarlyStopping`` wants a patience of n or more.
-        num_per_class: Images of a class, chosen by ``seed`` from all that come: ``"equal"``, as many as the smallest class
-            has; a number, so many or as many as the smallest class has (the images that are not needed are then not kept);
-            None, all images, however unequal the classes.
-        num_classes: Use so many classes, chosen by ``seed``; None uses all.
-        num_samples: Gaussian draws a manifold.
-        num_components: Project wider layers to so many components at random; None keeps them.
-        seed: Of the choice, the draws and the projection.
-        limit_batches: Use only so many batches; None all.
+            always measure. In between, the last value stays for callbacks that monitor it, so ``EarlyStopping`` needs a
+            patience of at least n.
+        num_per_class: Number of images per class, chosen by ``seed``: ``"equal"`` takes the size of the smallest class; a
+            number takes this number, or the size of the smallest class if that is less (images that are not needed are then
+            not kept); None takes all images, however unequal the classes are.
+        num_classes: At most this number of classes, chosen by ``seed``; None means all.
+        num_samples: Number of Gaussian draws per manifold.
+        num_components: Project layers that are wider than this to this number of components at random; None keeps them.
+        seed: Seed of the choice of images, of the draws and of the projection.
+        limit_batches: Largest number of batches to measure; None means all.
 
     Raises:
         ValueError: On the first batch, if a layer doesn't exist (with near matches); at the end of the epoch, if fewer than

@@ -1,4 +1,4 @@
-"""Robust accuracy of any classifier, measured while it trains."""
+"""Robust accuracy of any classifier, measured during training."""
 
 from __future__ import annotations
 
@@ -22,28 +22,30 @@ from neuroalign.state import evaluating
 class RobustnessCallback(EvaluationCallback):
     """Attack a classifier on its own validation or test batches and log its accuracy.
 
-    Works inside ``trainer.fit``, ``validate`` and ``test`` on any LightningModule whose call gives logits, or an output that
-    holds them, and leaves no trace: training with it and without it is bit-identical. Attacks run in float32, outside
-    autocast, all budgets of one in a single pass, as in :func:`robustness_curve`. Logs
-    ``robust_accuracy/<perturbation>/eps=<eps>``, or ``robust_accuracy/<perturbation>`` for one without a budget. Of several
-    validation loaders the first is used.
+    Works inside ``trainer.fit``, ``validate`` and ``test`` on any LightningModule that returns logits, or an output that
+    holds them. Training with and without the callback is bit-identical. Attacks run in float32, outside autocast, all budgets
+    of an attack in a single pass, as in :func:`robustness_curve`. Logs ``robust_accuracy/<perturbation>/eps=<eps>``, or
+    ``robust_accuracy/<perturbation>`` for a perturbation without a budget. If there are several validation loaders, only the
+    first is used.
 
     Args:
-        perturbations: One, several, or several by name; attacks, corruptions, or callables of your own.
-        eps: Budgets in pixel units of [0, 1]: a number or several, for all perturbations or by their name.
-        logits: Where the logits are in what the module returns, if it isn't they: a key, an index, or a function of it.
-        mean: Per channel, of the normalisation that the images have had when they come to the module's step (in a transform
-            or in ``on_after_batch_transfer``); None where they are pixels. They are brought back to pixels, so that
-            budgets are in pixel units, and normalised again for the module.
-        std: Per channel.
+        perturbations: One perturbation, several, or several by name; attacks, corruptions, or your own callables.
+        eps: Budgets in pixel units of [0, 1]: one number or several, for all perturbations or by perturbation name. None for
+            perturbations without a budget.
+        logits: Where the logits are in the module's output: a key, an index, or a function of the output. None if the output
+            is the logits.
+        mean: Mean per channel of the normalisation that images have already had when they reach the module's step (in a
+            transform or in ``on_after_batch_transfer``); None if they are pixels. Normalised images are converted back to
+            pixels, so that budgets are in pixel units, and normalised again for the module.
+        std: Standard deviation per channel of the same normalisation.
         every_n_epochs: In ``fit``, attack in the first epoch that is validated and in every n-th; ``validate`` and ``test``
-            always attack. In between, the last value stays for callbacks that monitor it, so that
-            ``EarlyStopping`` wants a patience of n or more.
-        limit_batches: Attack only so many batches; None all.
-        seed: Of whatever a perturbation draws from the global generator.
+            always attack. In between, the last value stays for callbacks that monitor it, so ``EarlyStopping`` needs a
+            patience of at least n.
+        limit_batches: Largest number of batches to attack; None means all.
+        seed: Seed of the random numbers that a perturbation draws from the global generator.
 
     Raises:
-        ValueError: If images are not in [0, 1] (normalised, perhaps), or an argument is out of range.
+        ValueError: If images are not in [0, 1] (perhaps they are normalised), or an argument is out of range.
 
     Example:
         >>> from neuroalign import PGD
@@ -54,7 +56,7 @@ class RobustnessCallback(EvaluationCallback):
 
     def __init__(
         self,
-        # Our own attacks stand first: a configuration's class_path is read as the first type that takes it.
+        # Attacks come first: a class_path in a configuration is read as the first type that accepts it.
         perturbations: Attack
         | list[Attack]
         | dict[str, Attack]

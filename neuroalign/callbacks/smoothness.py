@@ -1,4 +1,4 @@
-"""Input smoothness of any classifier, measured while it trains."""
+"""Input smoothness of any classifier, measured during training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEYS = ("clean", "clean_loss", "adversarial", "adversarial_loss")
 
 
 class _Means(StimulusMetric):
-    """Means over images of what was measured for each."""
+    """Means over images of the values measured per image."""
 
     kept = ("values",)
     values: list[Tensor]
@@ -37,28 +37,29 @@ class _Means(StimulusMetric):
 class InputSmoothnessCallback(EvaluationCallback):
     """Log how steeply a classifier's loss changes with its input, on its own validation or test batches.
 
-    Logs ``smoothness/clean`` and, with an attack, ``smoothness/adversarial`` (400 times the mean squared norm of each
-    image's own gradient by its pixels; lower is smoother; see :func:`neuroalign.functional.input_smoothness`), and beside
-    them ``smoothness/clean_loss`` and ``smoothness/adversarial_loss``.
-    Training with it and without it is bit-identical.
+    Logs ``smoothness/clean`` and, with an attack, ``smoothness/adversarial`` (400 times the mean over images of the squared
+    norm of the gradient of the image's loss by its pixels; lower is smoother; see
+    :func:`neuroalign.functional.input_smoothness`), and also ``smoothness/clean_loss`` and ``smoothness/adversarial_loss``.
+    Training with and without the callback is bit-identical.
 
     Args:
-        attack: Makes the adversarial points; None measures at the images alone.
-        eps: Its budget, in pixel units of [0, 1].
-        logits: Where the logits are in what the module returns, if it isn't they: a key, an index, or a function of it.
-        mean: Per channel, of the normalisation that the images have had when they come to the module's step (in a transform
-            or in ``on_after_batch_transfer``); None where they are pixels. They are brought back to pixels, so that
-            budgets are in pixel units, and normalised again for the module.
-        std: Per channel.
-        loss: "ce" or "margin".
+        attack: Attack that makes the adversarial images; None measures at the clean images only.
+        eps: Budget of the attack, in pixel units of [0, 1].
+        logits: Where the logits are in the module's output: a key, an index, or a function of the output. None if the output
+            is the logits.
+        mean: Mean per channel of the normalisation that images have already had when they reach the module's step (in a
+            transform or in ``on_after_batch_transfer``); None if they are pixels. Normalised images are converted back to
+            pixels, so that budgets are in pixel units, and normalised again for the module.
+        std: Standard deviation per channel of the same normalisation.
+        loss: The loss whose gradient is measured, "ce" or "margin".
         every_n_epochs: In ``fit``, measure in the first epoch that is validated and in every n-th; ``validate`` and ``test``
-            always do. In between, the last value stays for callbacks that monitor it, so that
-            ``EarlyStopping`` wants a patience of n or more.
-        limit_batches: Measure only so many batches; None all.
-        seed: Of whatever the attack draws from the global generator.
+            always do. In between, the last value stays for callbacks that monitor it, so ``EarlyStopping`` needs a patience
+            of at least n.
+        limit_batches: Largest number of batches to measure; None means all.
+        seed: Seed of the random numbers that the attack draws from the global generator.
 
     Raises:
-        ValueError: If images are not in [0, 1] (normalised, perhaps), or an argument is out of range.
+        ValueError: If images are not in [0, 1] (perhaps they are normalised), or an argument is out of range.
 
     Example:
         >>> from neuroalign import PGD

@@ -1,12 +1,13 @@
 """Plain-value descriptions of modules, so that a checkpoint can rebuild what it holds.
 
-A description has the form that LightningCLI writes, ``{"class_path": ..., "init_args": {...}}``, and holds only
-strings, numbers, booleans, None, lists and dicts. An object of ours keeps the arguments of its own constructor call
-(:class:`Described`): ``.config`` is its description, or None where an argument (someone's ``nn.Module``, a function)
-can't be said in plain values. A class of your own has one after :func:`register`.
+A description has the form that LightningCLI writes, ``{"class_path": ..., "init_args": {...}}``, and holds only strings,
+numbers, booleans, None, lists and dicts. An object of neuroalign keeps the arguments of its constructor call
+(:class:`Described`): ``.config`` is its description, or None if an argument (a user's ``nn.Module``, a function) can't be
+expressed in plain values. Objects of your own class have a description if the class was registered first with
+:func:`register`.
 
-Files that hold descriptions come from strangers, too. What :func:`build` makes of one is an object of a class of
-neuroalign's, or of one that was registered in this process; nothing else is imported, found or called.
+Files that hold descriptions may come from strangers. :func:`build` only makes objects of classes of neuroalign, or of classes
+that were registered in this process; nothing else is imported, found or called.
 """
 
 from neuroalign.config.building import build, refuse_if_described

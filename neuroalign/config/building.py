@@ -1,4 +1,4 @@
-"""Building what a description describes, and nothing else."""
+"""Building objects from descriptions, without importing or calling anything else."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _building: ContextVar[str | None] = ContextVar("building", default=None)
 
 
 def refuse_if_described(what: str) -> None:
-    """Refuse something that a description must not cause, such as reading a file, while one is being built.
+    """Raise an error if a description is being built, for actions that it must not cause, such as reading a file.
 
     Raises:
-        DescriptionError: If :func:`build` is at work.
+        DescriptionError: If :func:`build` is running.
 
     Example:
         >>> refuse_if_described("reading a file")  # nothing is being built
@@ -29,20 +29,20 @@ def refuse_if_described(what: str) -> None:
 
 
 def build(value: Any, kind: type | None = None) -> Any:
-    """Build what a description describes; anything else comes back as it is.
+    """Build the object of a description; any other value is returned as it is.
 
-    A description may come from a stranger's file. It can name public classes defined in neuroalign (modules, attacks, ways
-    of robust training), and classes that were registered in this process: see :func:`register`. The whole of it is checked
-    before anything is imported or made: names first, then classes and the names of their arguments.
+    A description may come from a stranger's file. It can name public classes defined in neuroalign (modules, attacks,
+    robust-training methods), and classes that were registered in this process: see :func:`register`. All names are checked
+    before anything is imported, and all classes and the names of their arguments before anything is built.
 
     Args:
-        value: A description, a list or dict in which there are some, or anything else.
-        kind: What must come out of plain values.
+        value: A description, a list or dict that holds descriptions, or any other value.
+        kind: The class that the object built from plain values must have; None allows any.
 
     Raises:
-        DescriptionError: If the description names anything else or an argument that the class hasn't, is nested too
-            deeply or too large, asks for a file or a download, or the class refuses its arguments; or if it makes
-            something else than ``kind``. A ``ValueError``.
+        DescriptionError: A ``ValueError``, if the description names anything else or an argument that the class doesn't have,
+            is nested too deeply or too large, or asks for a file or a download; if the class refuses its arguments; or if the
+            object is not of ``kind``.
 
     Example:
         >>> build({"class_path": "neuroalign.models.Normalize", "init_args": {"mean": [0.5], "std": [0.2]}})
@@ -65,7 +65,7 @@ def build(value: Any, kind: type | None = None) -> Any:
 
 
 def _made(value: Any, makers: Mapping[str, Callable[..., Any]]) -> Any:
-    """What a checked description describes, its arguments first."""
+    """Build the object of a checked description, its arguments first."""
     if isinstance(value, list):
         return [v if isinstance(v, PLAIN) else _made(v, makers) for v in value]
     if not isinstance(value, Mapping):
@@ -74,14 +74,14 @@ def _made(value: Any, makers: Mapping[str, Callable[..., Any]]) -> Any:
         return {k: _made(v, makers) for k, v in value.items()}
     path = value["class_path"]
     arguments = {k: _made(v, makers) for k, v in (value.get("init_args") or {}).items()}
-    # Of a class of their own users know what it does with a file.
+    # A registered class may read files: its author knows what it does.
     token = _building.set(None if registered(path) is not None else path)
     try:
         return makers[path](**arguments)
     except (DescriptionError, ImportError):
         raise
     except Exception as error:
-        reason = " ".join((str(error) or repr(error)).split())  # one line, without all of a stranger's values
+        reason = " ".join((str(error) or repr(error)).split())  # one line, shortened: it may quote values of the file
         shown = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}..."
         raise DescriptionError(f"{path} can't be built from its description: {shown}") from error
     finally:

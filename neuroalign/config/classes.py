@@ -1,4 +1,4 @@
-"""Which classes a description may name; found without touching anything else."""
+"""The classes that a description may name, found without importing or calling anything else."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 from neuroalign.config.described import REGISTERED, Described
 
 MAX_DEPTH = 100
-"""Levels of a description; those that are saved have some ten."""
+"""Largest number of levels of a description; saved descriptions have about ten."""
 
 MAX_VALUES = 2_000_000
-"""Values in a description, those of its lists and dicts included."""
+"""Largest number of values in a description, including those in its lists and dicts."""
 
 ROOMS = ("guidance", "losses", "models", "perturbations", "tasks")
 
@@ -27,7 +27,7 @@ FORMER = {
     "neuroalign.perturbations.Square": "neuroalign.perturbations.SquareAttack",
     "neuroalign.perturbations.attacks.square.Square": "neuroalign.perturbations.SquareAttack",
 }
-"""What classes are called now that files made before name otherwise."""
+"""Present names of classes by the former names in older files."""
 
 _PUBLIC = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*", re.ASCII)
 _SCALARS = (str, int, float, type(None))
@@ -36,16 +36,16 @@ _TRAINERS = ("lightning", "pytorch_lightning", "lightning_fabric")
 
 
 class DescriptionError(ValueError):
-    """A description names what none may name, or doesn't fit what it names."""
+    """A description names something that descriptions may not name, or doesn't fit the class that it names."""
 
 
 def check_names(value: Any) -> list[tuple[str, tuple[str, ...]]]:
-    """The descriptions in a value: of each the class path and the names of its arguments.
+    """The class path and the argument names of every description in a value.
 
-    All of it is checked before, as far as that can be done without importing anything.
+    Everything that can be checked without an import is checked.
 
     Raises:
-        DescriptionError: If a path is none of neuroalign's nor registered, a description has another form, or all of it is
+        DescriptionError: If a path is neither in neuroalign nor registered, a description has another form, or the value is
             nested too deeply or too large.
 
     Example:
@@ -56,7 +56,7 @@ def check_names(value: Any) -> list[tuple[str, tuple[str, ...]]]:
     level, num_values = [value], 1
     for _ in range(MAX_DEPTH):
         following: list[Any] = []
-        for item in level:  # level by level: a recursion would end where Python's stack does
+        for item in level:  # level by level: recursion would overflow Python's stack
             children: Any = item
             if not isinstance(item, (list, tuple)):
                 if not isinstance(item, Mapping):
@@ -109,12 +109,12 @@ def _check_path(path: str) -> None:
 
 
 def find_class(path: str) -> Callable[..., Any]:
-    """The class, or constructing classmethod, of a path that :func:`check_names` let pass.
+    """The class, or constructing classmethod, of a path that :func:`check_names` accepts.
 
-    Only neuroalign's own modules are entered: what these have imported themselves can't be reached.
+    Only classes defined in neuroalign's own modules are found, not names that these modules import from elsewhere.
 
     Raises:
-        DescriptionError: If there is no such class, or it is of a kind that is not built from descriptions.
+        DescriptionError: If there is no such class, or it is not a kind of class that descriptions may build.
 
     Example:
         >>> find_class("neuroalign.losses.MMCRLoss").__name__
@@ -143,7 +143,7 @@ def find_class(path: str) -> Callable[..., Any]:
 
 
 def registered(path: str) -> Callable[..., Any] | None:
-    """The registered class of a name, or that classmethod of one which rebuilds its objects; None if there is none."""
+    """The registered class of a name, or the classmethod that rebuilds its objects; None if the name is not registered."""
     if path in REGISTERED:
         return REGISTERED[path]
     owner, _, method = path.rpartition(".")
@@ -152,7 +152,7 @@ def registered(path: str) -> Callable[..., Any] | None:
 
 
 def _module(parts: list[str]) -> Any:
-    """A module of ours by its name's parts; None if there is none. Parents come first, so that none is skipped."""
+    """A module of neuroalign by the parts of its name; None if there is none. Parent packages are imported first."""
     module = importlib.import_module("neuroalign")
     for depth in range(2, len(parts) + 1):
         name = ".".join(parts[:depth])
@@ -164,12 +164,12 @@ def _module(parts: list[str]) -> Any:
 
 def _attribute(module: Any, name: str) -> Any:
     if module.__name__ == "neuroalign":
-        return getattr(module, name, None)  # loaded from its room
+        return getattr(module, name, None)  # loaded from its subpackage
     return vars(module).get(name)
 
 
 def _is_kind(found: type) -> bool:
-    """Whether it is a module or an attack, and neither abstract nor something of a trainer's."""
+    """Whether descriptions may build a class: a concrete module or ``Described``, not derived from Lightning's classes."""
     from torch import nn
 
     if inspect.isabstract(found) or any(base.__module__.split(".")[0] in _TRAINERS for base in found.__mro__):
@@ -178,10 +178,10 @@ def _is_kind(found: type) -> bool:
 
 
 def check_arguments(maker: Callable[..., Any], path: str, names: Iterable[str]) -> None:
-    """Refuse arguments that a class doesn't take, or lacks.
+    """Raise an error if a class doesn't take one of the arguments, or if a required argument is missing.
 
     Raises:
-        DescriptionError: The message names the class and what it takes.
+        DescriptionError: If an argument is unknown or missing; the message names the class and its arguments.
 
     Example:
         >>> check_arguments(find_class("neuroalign.models.Normalize"), "neuroalign.models.Normalize", ["mean", "std"])

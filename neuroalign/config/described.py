@@ -1,4 +1,4 @@
-"""Objects that keep the arguments they were made with, and what describes them in plain values."""
+"""Objects that keep their constructor arguments, and their description in plain values."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
 REGISTERED: dict[str, type] = {}
-"""Users' own classes by the name that descriptions know them by; filled by :func:`neuroalign.config.register`."""
+"""Users' classes by their name in descriptions; filled by :func:`neuroalign.config.register`."""
 
 _RECORD = "_neuroalign_record"
 _UNKNOWN = object()
-_RECORDING: weakref.WeakSet[Any] = weakref.WeakSet()  # the constructors that were wrapped here
+_RECORDING: weakref.WeakSet[Any] = weakref.WeakSet()  # the constructors that record_arguments has wrapped
 
 
 class NotPlain(Exception):
-    """Some argument has no plain description; the message says what."""
+    """A value can't be expressed in plain values; the message says why."""
 
 
 @dataclass(frozen=True)
 class _Record:
-    """What an object was made with: its class, the arguments in plain values or what none has, and who takes them."""
+    """How an object was made: its class, its arguments in plain values or why they are not plain, and its classmethod."""
 
     made: type
     arguments: dict[str, Any] | None
@@ -42,14 +42,14 @@ class _Config:
 
 
 class Described:
-    """A class whose objects keep the arguments they were made with, so that a file can rebuild them.
+    """A class whose objects keep their constructor arguments, so that they can be rebuilt from a file.
 
-    ``.config`` is then ``{"class_path": ..., "init_args": {...}}``, or None where an argument can't be said in plain
-    values, or the class is neither neuroalign's own nor registered. What counts are the arguments of the outermost
-    constructor, as they were before it ran: those that a subclass hands to its parent don't. ``.config`` can't be set: an
-    attribute of this name is only somebody's attribute, and never part of a file.
+    ``.config`` is then ``{"class_path": ..., "init_args": {...}}``, or None if an argument can't be expressed in plain values
+    or the class is neither defined in neuroalign nor registered. The arguments are those of the outermost constructor, as
+    they were before it ran, and not those that a subclass passes to its parent. ``.config`` can't be set: another attribute
+    of this name hides it, and is never written to a file.
 
-    A subclass needs nothing for it. Where other arguments than the given ones rebuild the object, it overrides
+    A subclass needs no code for this. If other arguments than the given ones rebuild the object, it overrides
     :meth:`_described`.
 
     Example:
@@ -60,7 +60,7 @@ class Described:
 
     config: Any = _Config()
     _rebuilt_by: str | None = None
-    """Name of the classmethod that takes what :meth:`_described` gives; None for the class itself."""
+    """Name of the classmethod that takes the arguments of :meth:`_described`; None for the class itself."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -68,21 +68,21 @@ class Described:
             record_arguments(cls)
 
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any] | None:
-        """The arguments that rebuild the object; None if none do.
+        """The arguments that rebuild the object; None if there are none.
 
-        Called once, when the object was made. It belongs to the constructor beside it: a subclass with a constructor of
-        its own doesn't inherit it, since that one takes other arguments.
+        Called once, after the object is made. It belongs to the constructor of the same class: a subclass with its own
+        constructor doesn't inherit it, since that constructor takes other arguments.
 
         Args:
-            arguments: Those of the constructor call by name, with defaults, as they were before it ran.
+            arguments: Arguments of the constructor call by name, with defaults, as they were before it ran.
         """
         return arguments
 
 
 def record_arguments(cls: type) -> None:
-    """Have the objects of a class keep the arguments they are made with, unless its constructor does so already.
+    """Wrap the constructor of a class, unless it is wrapped already, so that its objects keep their arguments.
 
-    Of nested constructors only the outermost counts: that which is the ``__init__`` of the object's own class. The
+    If constructors are nested, only the outermost records its arguments: the ``__init__`` of the object's own class. The
     signature, the name and the docstring of the constructor stay as they are.
     """
     made = cls.__init__  # type: ignore[misc]
@@ -96,7 +96,7 @@ def record_arguments(cls: type) -> None:
         if state is None or state.get(_RECORD, _UNKNOWN) is None or not _is_outermost(self, __init__):
             made(self, *args, **kwargs)
             return
-        state[_RECORD] = None  # being made: constructors within this one record nothing
+        state[_RECORD] = None  # being made: constructors called inside this one record nothing
         try:
             arguments = _by_name(signature, self, args, kwargs)
             made(self, *args, **kwargs)
@@ -111,7 +111,7 @@ def record_arguments(cls: type) -> None:
 
 
 def _is_outermost(self: Any, init: Callable[..., None]) -> bool:
-    """Whether a constructor is that of the object's own class, also where somebody's decorator is around it."""
+    """Whether a constructor is that of the object's own class, even if a user's decorator is around it."""
     return inspect.unwrap(type(self).__init__, stop=lambda function: function is init) is init
 
 
@@ -120,7 +120,7 @@ def _record_of(self: Any, cls: type, arguments: dict[str, Any]) -> _Record:
     changed: dict[str, Any] | None = arguments
     if isinstance(self, Described):
         owner = next(base for base in type(self).__mro__ if "_described" in vars(base))
-        if issubclass(owner, cls):  # else it knows the arguments of a parent's constructor
+        if issubclass(owner, cls):  # else _described takes a parent's arguments
             changed, constructor = self._described(arguments), vars(owner).get("_rebuilt_by")
     if changed is None:
         return _Record(type(self), None, "its values are kept in no file")
@@ -131,10 +131,10 @@ def _record_of(self: Any, cls: type, arguments: dict[str, Any]) -> _Record:
 
 
 def _by_name(signature: inspect.Signature, self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of a constructor call by name; something that is no plain value where they can't be given so."""
+    """Arguments of a constructor call by name; a value that is not plain stands for arguments without a name."""
     try:
         bound = signature.bind(self, *args, **kwargs)
-    except TypeError:  # the constructor itself will say so
+    except TypeError:  # the constructor will raise this error itself
         return {"arguments": _UNKNOWN}
     given = set(bound.arguments)
     bound.apply_defaults()
@@ -145,11 +145,11 @@ def _by_name(signature: inspect.Signature, self: Any, args: tuple[Any, ...], kwa
             found.update(value)
         elif kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY):
             found.update({key: _UNKNOWN} if value else {})
-        elif key in given or _is_plain(value):  # another default stays the default
+        elif key in given or _is_plain(value):  # a default that is not plain is left out
             found[key] = value
     try:
         return {key: _copied(value) for key, value in found.items()}
-    except RecursionError:  # holds itself
+    except RecursionError:  # a list or dict that holds itself
         return dict.fromkeys(found, _UNKNOWN)
 
 
@@ -162,7 +162,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _copied(value: Any) -> Any:
-    """Lists and dicts anew, whatever else as it is: what the constructor does to them later is no matter."""
+    """Copies of lists and dicts, so that the constructor can't change the record; other values are not copied."""
     if isinstance(value, Mapping):
         return {k: _copied(v) for k, v in value.items()}
     if type(value) in (list, tuple):
@@ -171,10 +171,10 @@ def _copied(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A value in strings, numbers, booleans, None, lists and dicts.
+    """A value as strings, numbers, booleans, None, lists and dicts.
 
     Raises:
-        NotPlain: If something in it is neither such a value nor an object that has a description.
+        NotPlain: If the value holds anything that is neither such a value nor an object with a description.
 
     Example:
         >>> plain({"sizes": (1, 2), "name": "V4"})
@@ -186,7 +186,7 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, str):
         return str.__str__(value)
-    if isinstance(value, numbers.Integral):  # numpy's, too
+    if isinstance(value, numbers.Integral):  # numpy's integers too
         return int(value)
     if isinstance(value, numbers.Real):
         return float(value)
@@ -203,10 +203,10 @@ def plain(value: Any) -> Any:
 
 
 def description_of(value: Any) -> dict[str, Any] | None:
-    """The description that rebuilds an object, None if it has none.
+    """The description that rebuilds an object; None if it has none.
 
-    Only what the object's own constructor recorded counts, and only for a class of neuroalign's or a registered one: other
-    libraries keep other things under ``.config``.
+    Uses only arguments that the object's own constructor recorded, and only for classes of neuroalign or registered classes,
+    since other libraries store other things in ``.config``.
 
     Example:
         >>> from neuroalign.losses import MMCRLoss
@@ -217,7 +217,7 @@ def description_of(value: Any) -> dict[str, Any] | None:
         >>> description_of(Mine()) is None
         True
     """
-    value = getattr(value, "_orig_mod", value)  # what torch.compile wraps
+    value = getattr(value, "_orig_mod", value)  # the module inside torch.compile's wrapper
     path, record = path_of(type(value)), _recorded(value)
     if path is None or record is None or record.arguments is None:
         return None
@@ -229,13 +229,13 @@ def _recorded(value: Any) -> _Record | None:
     record = getattr(value, "__dict__", {}).get(_RECORD)
     if isinstance(record, _Record):
         return record if record.made is type(value) else None
-    kind: Any = type(value)  # of the class itself, whatever its constructors are typed as
+    kind: Any = type(value)  # Any, so that type checkers accept the next line
     takes_none = kind.__init__ is object.__init__ and kind.__new__ is object.__new__
     return _Record(type(value), {}) if takes_none else None
 
 
 def reason_undescribed(value: Any) -> str:
-    """Why an object has no description, for a message; with the remedy where there is one.
+    """The reason why an object has no description, for an error message; with a remedy if there is one.
 
     Example:
         >>> class Mine:
@@ -261,14 +261,14 @@ def reason_undescribed(value: Any) -> str:
 
 
 def path_of(cls: type) -> str | None:
-    """The name by which descriptions know a class: where it is public in neuroalign, or as it was registered; else None.
+    """The name of a class in descriptions: its public name in neuroalign, or its registered name; None if it has neither.
 
     Example:
         >>> from neuroalign.models import NeuralPredictor
         >>> path_of(NeuralPredictor), path_of(dict)
         ('neuroalign.models.NeuralPredictor', None)
     """
-    own = getattr(sys.modules.get(cls.__module__), cls.__qualname__, None)  # a nested class's has a dot in it
+    own = getattr(sys.modules.get(cls.__module__), cls.__qualname__, None)  # None for a nested class
     if cls.__module__.startswith("neuroalign.") and own is cls and issubclass(cls, Described):
         room = cls.__module__.split(".")[1]
         return None if cls.__name__.startswith("_") else f"neuroalign.{room}.{cls.__name__}"

@@ -1,4 +1,4 @@
-"""What describes a constructor call in plain values, and how a class of one's own comes to be described."""
+"""Descriptions of constructor calls in plain values, and the registration of users' classes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _T = TypeVar("_T", bound=type)
 
 
 def describe(class_path: str, **init_args: Any) -> dict[str, Any] | None:
-    """The description of a constructor call, or None if an argument can't be put in plain values.
+    """The description of a constructor call; None if an argument can't be expressed in plain values.
 
     Args:
         class_path: Dotted path of a class (or classmethod) inside ``neuroalign``, or the name of a registered class.
-        **init_args: The arguments; modules of ours are replaced by their own ``.config``.
+        **init_args: The arguments; modules of neuroalign are replaced by their own ``.config``.
 
     Example:
         >>> describe("neuroalign.models.Normalize", mean=(0.5,), std=(0.2,))
@@ -51,22 +51,22 @@ def register(*, name: str | None = None) -> Callable[[_T], _T]: ...
 
 
 def register(cls: Any = None, /, *, name: str | None = None) -> Any:
-    """Let descriptions name a class of your own, so that files which hold one can be saved and loaded.
+    """Allow descriptions to name your own class, so that files with its objects can be saved and loaded.
 
-    Its objects then keep the arguments they were made with. Where all of these are plain values, or modules that have a
-    description themselves, whatever holds such an object can be saved, and is rebuilt in any process that registered
-    the class before. A file can name it and choose its arguments: register what may be built with any.
+    Its objects then keep their constructor arguments. If all of these are plain values, or modules that have a description
+    themselves, anything that holds such an object can be saved, and is rebuilt in any process that has registered the class.
+    A file can then name the class and choose its arguments, so only register classes that are safe with any arguments.
 
     Args:
-        cls: The class. Its constructor takes its arguments by name, and no ``*args``.
-        name: What files call it; default its module and name, ``"my_lab.Fovea"``. It must stay the same as long as
+        cls: The class. Its constructor takes all arguments by name, and no ``*args``.
+        name: Name of the class in files; None means its module and name, ``"my_lab.Fovea"``. It must stay the same as long as
             files are to be loaded.
 
     Returns:
         The class.
 
     Raises:
-        TypeError: If it is no class.
+        TypeError: If it is not a class.
         ValueError: If the name is taken by another class, or begins with ``neuroalign.``.
 
     Example:
@@ -93,7 +93,7 @@ def _register(cls: Any, *, name: str | None) -> Any:
         )
     before = REGISTERED.get(path)
     same = before is not None and (before.__module__, before.__qualname__) == (cls.__module__, cls.__qualname__)
-    if before not in (None, cls) and not same:  # a cell of a notebook is run again
+    if before not in (None, cls) and not same:  # the same class is fine: a notebook's cell was run again
         raise ValueError(
             f"{path!r} is registered already, as {before.__module__}.{before.__qualname__}: give another name"
         )

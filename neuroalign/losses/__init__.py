@@ -1,4 +1,4 @@
-"""Losses: the formulas as modules to minimise."""
+"""Losses: alignment measures and manifold terms as modules to minimise."""
 
 from neuroalign.losses import set_measures as _set_measures  # noqa: F401 - registers its measures
 from neuroalign.losses import voxel_measures as _voxel_measures  # noqa: F401 - the same

@@ -48,11 +48,11 @@ def _known(name: str) -> Measure:
 
 
 def _make(name: str, options: dict[str, Any]) -> MeasureFunction:
-    """A measure's function with its options, or a module of it."""
+    """The function of a measure; of a measure that is a class, an object with these options."""
     function = _known(name).function
     parameters = inspect.signature(function).parameters
     own = list(parameters)[0 if inspect.isclass(function) else 3 :]
-    allowed = [option for option in own if option != "stimulus"]  # which comes with the batch
+    allowed = [option for option in own if option != "stimulus"]  # stimulus comes with the batch
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for option in options:
         if option not in allowed and not takes_any:
@@ -60,13 +60,13 @@ def _make(name: str, options: dict[str, Any]) -> MeasureFunction:
             raise TypeError(message if allowed else f"measure {name!r} takes no options; got {option!r}")
     if not inspect.isclass(function):
         return function
-    kind: Any = function  # a class, whose objects are the functions
+    kind: Any = function  # a class; its objects are called as functions
     made: MeasureFunction = kind(**options)
     return made
 
 
 def _flag(valid: bool | Tensor, like: Tensor) -> Tensor:
-    # Filled on the device: a copy of a Python value to it would make the host wait.
+    # Filled on the device: copying a Python value to the device would make the host wait.
     return valid.detach() if isinstance(valid, Tensor) else like.new_full((), valid, dtype=torch.bool)
 
 
@@ -91,67 +91,68 @@ class NeuralAlignmentLoss(Described, nn.Module):
     ``"ridge"``          1 - mean held-out correlation of a ridge readout of preds       rotation, shift, scale of preds
     ===================  ==============================================================  ==============================
 
-    The first five compare voxel by voxel, so preds has the target's width; the others compare whole sets of any two widths.
-    Their options are those of the classes in ``neuroalign.losses.voxel_measures`` and ``set_measures``, given as further
-    keywords.
+    The first five compare voxel by voxel, so preds has the target's width; the others compare whole sets, whose widths may
+    differ. The options of a measure are those of its class in ``neuroalign.losses.voxel_measures`` or ``set_measures``, given
+    as further keywords.
 
     Lower is better and 0 is perfect alignment, except for "gaussian_nll" (the mean of :math:`\tfrac12\log\sigma^2`, or half
     the log of ``min_variance`` where the variance is learned), "soft_matching" (about its temperature times the log of the
     number of voxels), "ridge" (what shrinkage loses) and "cka" with ``voxel_corrected=True`` (which has no bound). The value
-    is computed in float32 or wider, also under autocast. It never detaches: gradients flow to whatever of its two arguments
+    is computed in float32 or wider, also under autocast. Neither argument is detached: gradients flow to each argument that
     requires them. NaN in ``preds`` makes the loss NaN.
 
-    **Missing values.** NaN in ``target`` marks a missing value. Voxel by voxel, the entry is left out. For sets, a voxel
-    or stimulus that is wholly missing is as if it had not been there, and of what is left each pair of stimuli
-    ("cka", "rbf_cka", "rsa"), each voxel ("ridge", "soft_matching") or each sum ("procrustes") is taken over the values there
-    are; the formula's page says how. Entries weigh alike: in a mean over entries ("mse", the likelihoods) a voxel weighs by
-    the share of its entries that are valid. Infinite targets are refused.
+    **Missing values.** NaN in ``target`` marks a missing value. Voxel-wise measures leave the entry out. Measures of sets
+    leave out a voxel or stimulus that is wholly missing; then each pair of stimuli ("cka", "rbf_cka", "rsa"), each voxel
+    ("ridge", "soft_matching") or each sum ("procrustes") is computed from the values that are present; the docstring of each
+    formula says how. All valid entries have the same weight: in a mean over entries ("mse", the likelihoods) a voxel weighs
+    by the share of its entries that are valid. Infinite targets are refused.
 
-    **Nothing to compare.** Where nothing, or too little, is valid the loss is 0 and keeps its graph, and ``last_valid``
-    tells this 0 from a perfect alignment. Too little is, for sets, fewer stimuli with a valid value than ``min_valid``.
-    "pearson" over stimuli counts the voxels with at least 3 valid stimuli: through two points every correlation is 1
-    or -1 and sends no gradient.
+    **Nothing to compare.** Where nothing, or too little, is valid the loss is 0 and keeps its graph; ``last_valid``
+    distinguishes this 0 from a perfect alignment. For sets, "too little" means fewer stimuli with a valid value than
+    ``min_valid``. "pearson" over stimuli counts the voxels with at least 3 valid stimuli: through two points every
+    correlation is 1 or -1 and sends no gradient.
 
-    An undefined similarity (a constant voxel, stimulus or set) counts as 0 and sends exactly no gradient; so a readout that
-    starts with zero weights needs a term that sees its values, such as "mse", to leave them.
+    An undefined similarity (a constant voxel, stimulus or set) counts as 0 and its gradient is exactly 0; so a readout that
+    starts with zero weights stays there unless another term, such as "mse", has a gradient.
 
-    **Repeated stimuli.** A stimulus that occurs twice in a batch is alike to itself on both sides, which a comparison of sets
-    takes for similarity of independent sides too. With the identities of the rows as a third argument ``stimulus`` it
-    isn't: "rsa" leaves out such pairs, the other comparisons of sets see the mean of a stimulus's rows. Voxel by voxel
-    they change nothing.
+    **Repeated stimuli.** A stimulus that occurs twice in a batch is similar to itself in preds and in target, so a comparison
+    of sets finds similarity even if the two are independent. The third argument ``stimulus``, the identity of each row,
+    prevents this: "rsa" leaves out such pairs, the other measures of sets see the mean of a stimulus's rows. Voxel-wise
+    measures ignore it.
 
-    **Noise ceilings** weight voxels of the target: integer weights equal repeating voxels, and 0 or NaN leaves one out.
+    **Noise ceilings** weight voxels of the target: an integer weight k is the same as repeating the voxel k times, and 0 or
+    NaN leaves it out.
 
-    In distributed training the loss is that of the global batch, exactly, ragged last batches included. Sets are gathered
-    with their gradients; "pearson" exchanges a few sums per voxel, the other voxel-wise measures one number. Every process
-    must then call it equally often; ``distributed=False`` keeps it local.
+    In distributed training the loss is exactly that of the global batch, also where the processes' last batches differ in
+    size. Sets are gathered with their gradients; "pearson" exchanges a few sums per voxel, the other voxel-wise measures one
+    number. Every process must then call the loss equally often; ``distributed=False`` uses the local batch only.
 
     Args:
-        measure: A registered name, or a callable ``(preds, target) -> scalar``. A callable that has a third parameter
-            named ``weight`` handles missing values and voxel weights itself; from one that has not, stimuli or voxels
-            with missing values are removed first (voxels that are wholly missing, then stimuli that are partly). An attribute
-            ``paired = False`` says that it compares sets of any two widths.
+        measure: A registered name, or a callable ``(preds, target) -> scalar``. A callable that has a third parameter named
+            ``weight`` handles missing values and voxel weights itself; for any other callable, voxels that are wholly missing
+            and then stimuli that have missing values are removed first. An attribute ``paired = False`` says that it compares
+            sets whose widths may differ.
         noise_ceiling: (voxel,) in [0, 1]: weights voxels, so that means become weighted means. A weight of 0 or NaN
             leaves the voxel out; the overall scale of the weights doesn't matter.
-        voxel_reduction: "mean" over voxels (the paper's guidance loss), or "sum" over voxels and mean over stimuli
-            (the paper's predictor loss): the same times the number of voxels that are not left out. With missing values
-            it is therefore the mean over valid *entries* times that number, not the sum of each voxel's own mean.
-        distributed: Whether to see the global batch where training is distributed.
-        **options: Of the measure.
+        voxel_reduction: "mean" over voxels (the paper's guidance loss), or "sum" over voxels and mean over stimuli (the
+            paper's predictor loss): "sum" is "mean" times the number of voxels that are not left out. With missing values it
+            is therefore the mean over valid *entries* times that number, not the sum of each voxel's own mean.
+        distributed: Whether to compute the loss of the global batch in distributed training.
+        **options: Options of the measure.
 
     Attributes:
         last_valid: Whether the last call had something to compare, a scalar bool tensor on the target's device; None
             before the first. In distributed training it is that of the global batch.
 
     Shapes:
-        preds (stimulus, voxel) or (stimulus, feature), target (stimulus, voxel), and if wanted integer identities
+        preds (stimulus, voxel) or (stimulus, feature), target (stimulus, voxel), and optionally integer identities
         (stimulus,) -> scalar.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor, the identities are no integers, or the measure has no such
+        TypeError: If an argument is not a floating-point tensor, the identities are not integers, or the measure has no such
             option.
-        ValueError: If the measure or the value of an option is unknown, the noise ceiling is outside [0, 1] (per cent,
-            perhaps) or of another length, the target is infinite somewhere, the two arguments differ in their number of
+        ValueError: If the measure or the value of an option is unknown, the noise ceiling is outside [0, 1] (perhaps it is in
+            percent) or has another length, the target has an infinite value, the two arguments differ in their number of
             stimuli (or, voxel by voxel, of voxels), or the stimuli are too few for the measure.
 
     Example:
@@ -165,7 +166,7 @@ class NeuralAlignmentLoss(Described, nn.Module):
         torch.Size([])
 
     Source:
-        Shao et al. 2024, arXiv 2405.02564 (neural guidance loss); each formula names its own.
+        Shao et al. 2024, arXiv 2405.02564 (neural guidance loss); the docstring of each formula names its own source.
     """
 
     higher_is_better = False
@@ -203,7 +204,7 @@ class NeuralAlignmentLoss(Described, nn.Module):
         self.distributed = distributed
         self.last_valid: Tensor | None = None
         self._traits = known
-        # Third and so named: torch's own losses have a `weight` too, further back and of another meaning.
+        # Third, and with this name: torch's own losses have a `weight` too, in another position and with another meaning.
         call: Any = getattr(measure, "forward", measure)
         self._takes_weight = isinstance(measure, str) or list(inspect.signature(call).parameters)[2:3] == ["weight"]
         function = getattr(self._function, "forward", self._function)
@@ -221,7 +222,7 @@ class NeuralAlignmentLoss(Described, nn.Module):
         return None if arguments.pop("noise_ceiling") is not None else arguments
 
     def _trait(self, name: str) -> Any:
-        """What the measure says of itself with its options, or what was said when it was registered."""
+        """A trait of the measure: its own attribute, which may depend on options, or else what was registered."""
         return getattr(self._function, name, getattr(self._traits, name))
 
     @property
@@ -231,19 +232,19 @@ class NeuralAlignmentLoss(Described, nn.Module):
 
     @property
     def stateful(self) -> bool:
-        """Whether it learns or remembers, so that each head needs one of its own."""
+        """Whether it has parameters or running averages, so that each head needs its own instance."""
         own = isinstance(self._function, nn.Module) and bool(self._function.state_dict())
         return getattr(self._function, "stateful", own)
 
     @property
     def min_valid(self) -> int:
-        """Stimuli with a valid response that it takes to compare anything."""
+        """Smallest number of stimuli with a valid response that can be compared."""
         least: int = getattr(self._function, "min_valid", self._trait("min_stimuli"))
         return least
 
     @property
     def compares_sets(self) -> bool:
-        """Whether it compares sets of stimuli, so that it matters which rows are of one stimulus."""
+        """Whether it compares sets of stimuli, so that it matters which rows belong to the same stimulus."""
         return not self._trait("paired")
 
     def forward(self, preds: Tensor, target: Tensor, stimulus: Tensor | None = None) -> Tensor:
@@ -263,7 +264,7 @@ class NeuralAlignmentLoss(Described, nn.Module):
             if spread and over == "set":
                 preds, target = gather_batch(preds), gather_batch(target)
                 stimulus = None if stimulus is None else gather_batch(stimulus.to(target.device))
-            if not len(target) and not spread:  # with others, it must still take part in what they exchange
+            if not len(target) and not spread:  # but with other processes it must still take part in their exchange
                 self.last_valid = _flag(False, target)
                 return 0 * preds.sum()
             if not self._takes_weight:
@@ -294,17 +295,17 @@ class NeuralAlignmentLoss(Described, nn.Module):
             used = ~target.isnan() & (weight > 0)
             # A missing target must not reach a product: 0 * NaN is NaN, in the gradient too.
             weight, preds, target = (torch.where(used, x, 0) for x in (weight, preds, target))
-            if self.noise_ceiling is not None and self._trait("squares"):  # whatever stands in voxels that are left out
+            if self.noise_ceiling is not None and self._trait("squares"):  # left-out voxels may hold anything
                 check_infinite(target=target, squared=True)
             valid = used.any() if missing else valid
         more = {"total": total} if spread and over == "voxel" else {}
         if missing and over != "voxel" and not bool(valid):
-            value = 0 * preds.sum()  # whatever a measure would make of nothing
+            value = 0 * preds.sum()  # a measure's own value without data may be anything
         else:
             value = self._call(preds, target, weight, **more)
             known = getattr(self._function, "last_valid", None)
             valid = (reduce_sum(weight.sum()) > 0 if more else valid) if known is None else known
-        if spread and over in ("entry", "stimulus"):  # so that the mean of the ranks' values is that of the whole batch
+        if spread and over in ("entry", "stimulus"):  # so that the ranks' mean is the global batch's value
             if over == "entry":
                 ours = weight.sum()
             else:
@@ -317,7 +318,7 @@ class NeuralAlignmentLoss(Described, nn.Module):
 
     def _sets(self, preds: Tensor, target: Tensor, stimulus: Tensor | None) -> tuple[Tensor, Tensor, bool | Tensor]:
         check_enough(len(preds), self._trait("min_stimuli"), f"the measure {self.name!r}")
-        if not all_finite(preds):  # an eigendecomposition would raise, a median hide it
+        if not all_finite(preds):  # an eigendecomposition would raise, a median would hide it
             return preds.sum() * torch.nan, torch.ones_like(target), True
         group = group_valid_rows(stimulus, target, self.noise_ceiling)
         kept_preds, target, weight = prepare(preds, target, self.noise_ceiling, checked=True)
@@ -328,7 +329,7 @@ class NeuralAlignmentLoss(Described, nn.Module):
         else:
             kept_preds, target, weight = average_repeats(kept_preds, target, weight, group)
             value = self._call(kept_preds, target, weight)
-        known = getattr(self._function, "last_valid", None)  # a measure may know better
+        known = getattr(self._function, "last_valid", None)  # a measure may find out more
         return value, weight, True if known is None else known
 
     def _call_plain(self, preds: Tensor, target: Tensor, stimulus: Tensor | None) -> Tensor:

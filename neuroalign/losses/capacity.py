@@ -1,4 +1,4 @@
-"""Train for manifold capacity: few dimensions per class that a hyperplane has to see."""
+"""The loss of manifold capacity: its minimum has classes that random hyperplanes separate easily."""
 
 from __future__ import annotations
 
@@ -19,41 +19,43 @@ from neuroalign.losses.labelled import LabelledLoss
 class CapacityLoss(LabelledLoss):
     r"""Inverse manifold capacity of a labelled batch, to be minimised.
 
-    ``"joint"``, of the manifolds together (GLUE): for random halves y of the classes present and Gaussian t, with p the
-    projection of t on the cone of all points (about the batch mean) times the sign of their class,
+    ``"joint"``, the capacity of all manifolds together (GLUE): the classes present are split at random into two halves with
+    signs y, t is Gaussian, and p is the projection of t on the cone of all points (about the batch mean), each times the sign
+    of its class,
 
     .. math:: \text{capacity} = \tfrac1P \langle |p|^2 \rangle = 1/\alpha
 
     ``"per_manifold"``, the mean-field form: the mean over classes of :math:`1/\alpha_i` of
-    :func:`neuroalign.functional.manifold_capacity`, on the points in units of their centre, plus
+    :func:`neuroalign.functional.manifold_capacity`, for points in units of the length of their centre, plus
 
     .. math:: \text{center\_correlation} = \mathrm{mean}_{i\ne j}\cos^2(c_i-\bar c, c_j-\bar c)
 
-    The mean-field capacity cannot see how centres lie to each other: centres on one line, where no classifier tells the
-    classes apart, are as good to it as those of a simplex. Minimised alone it need not go there, but it can. Keep the second
+    The mean-field capacity does not depend on how centres are placed relative to each other: centres on one line, which no
+    linear classifier separates, give the same value as those of a simplex. Minimising it alone may end there. Keep the second
     term's weight above 0, or use the joint form.
 
-    Where no hyperplane separates a half, the cone is the whole span of the points, and :math:`\langle|p|^2\rangle` would be
-    their rank k: a value of k/P, 0 for a constant embedding, lower than that of any separable one. But such a half has no
-    capacity. Its draws count as min(points - 1, features), which :math:`\langle|p|^2\rangle` never reaches where halves are
-    separable, so that a lower value never means worse separability; and they have no gradient. So the joint form has nothing
-    to say to features of far fewer dimensions than a batch has points, and leaves a constant embedding constant.
+    Where no hyperplane separates a half from the other, the cone is the whole span of the points, and
+    :math:`\langle|p|^2\rangle` would be their rank k: a value of k/P, which is 0 for a constant embedding and lower than that
+    of any separable one. But such a half has no capacity. Its draws count as min(points - 1, features), which
+    :math:`\langle|p|^2\rangle` never reaches where halves are separable, so that a lower value never means worse
+    separability; and they have no gradient. So the joint form has no gradient for features of far fewer dimensions than a
+    batch has points, and leaves a constant embedding constant.
 
-    The gradient is that of the projection with its coefficients held fixed, :math:`\partial|p|^2/\partial z_i = 2\,y_i a_i
-    (t - p)` (envelope theorem), for the part of t that lies in the points' span: outside of it the draws would add noise of
-    mean 0. Computed in float32 or wider, the projection in float64; in distributed training over the global batch, with the
-    same draws in every process.
+    The gradient is that of the projection with its coefficients held fixed, :math:`\partial|p|^2/\partial z_i = 2\,y_i a_i (t
+    - p)` (envelope theorem), for the part of t that lies in the points' span: the part outside would only add noise of mean
+    0. Computed in float32 or wider, the projection in float64; in distributed training over the global batch, with the same
+    draws in every process.
 
     Args:
         form: ``"joint"`` or ``"per_manifold"``.
-        num_samples: Draws of each step (for each class where ``"per_manifold"``).
+        num_samples: Number of draws per step (per step and class for ``"per_manifold"``).
         kappa: Margin in units of the centres' lengths, for ``"per_manifold"``.
         capacity_weight: Weight of the inverse capacity.
         center_correlation_weight: Weight of the centre-correlation term, for ``"per_manifold"``.
-        seed: Of the draws. Training draws anew at each call, counted in a buffer, so that a resumed run goes on where it
-            was; evaluation always uses the same draws.
-        resample: False uses the same draws in training too.
-        distributed: Whether to see the global batch where training is distributed.
+        seed: Seed of the draws. Each call in training uses new draws; a buffer counts the calls, so that a resumed training
+            continues with the same draws. Evaluation always uses the same draws.
+        resample: Whether each call in training uses new draws; False uses the same draws in training too.
+        distributed: Whether to compute the loss of the global batch in distributed training.
 
     Shapes:
         embedding (stimulus, feature), labels (stimulus,) -> scalar; 0 for a batch with fewer than two classes.
@@ -62,7 +64,7 @@ class CapacityLoss(LabelledLoss):
         ValueError: If an argument is out of range, or shapes don't match.
 
     Warns:
-        UserWarning: Once, if fewer than half of a batch's halves can be separated, from which alone the joint form has a
+        UserWarning: Once, if fewer than half of a batch's random halves can be separated; only these give the joint form a
             gradient.
 
     Example:
@@ -121,18 +123,18 @@ class CapacityLoss(LabelledLoss):
         return form(z, labels, len(present), generator)
 
     def _joint(self, z: Tensor, labels: Tensor, num: int, generator: torch.Generator) -> dict[str, Tensor]:
-        # The measure is free of shift and scale, and so a constant embedding is exactly 0.
+        # The measure doesn't change with shift and scale, so both are removed; a constant embedding becomes exactly 0.
         x, _, unit = unit_range(z, whole=True)
         x = x - x.mean(0)
         t = torch.randn(self.num_samples, x.shape[1], generator=generator, dtype=torch.float64).to(x.device)
         order = torch.rand(self.num_samples, num, generator=generator).argsort(1)
         signs = torch.where(order < num // 2, 1.0, -1.0).double().to(x.device)[:, labels]
         fixed = x.detach().double()
-        # What rounding of the features moves them by, relative to their own lengths: that much lies outside of their span.
+        # Rounding error of the features relative to their lengths: they lie this far outside their exact span.
         size = fixed.square().mean().sqrt().clamp_min(torch.finfo(x.dtype).tiny)
         rounding = 16 * torch.finfo(z.dtype).eps * float(z.detach().abs().amax() / unit / size)
         tolerance = max(1e-5, rounding)
-        # What t has outside of the span changes no projection, and its part of the gradient is noise of mean 0.
+        # The part of t outside the span changes no projection, and its part of the gradient is noise of mean 0.
         basis = _span(fixed, tolerance)
         if basis is not None:
             fixed, inside = fixed @ basis, t @ basis
@@ -154,10 +156,11 @@ class CapacityLoss(LabelledLoss):
         return {"capacity": torch.where(separable, value, limit).mean() / num}
 
     def _project(self, x: Tensor, t: Tensor, signs: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-        """Coefficients (draw, point) of the projections, 0 where no hyperplane separates, and whether one does (draw,).
+        """Coefficients (draw, point) of the projections, 0 where no hyperplane separates, and whether one separates (draw,).
 
-        Where it does, a projection mostly leaves something of t in the points' span, and that is proof enough. Where few
-        halves are separable it is cheaper to ask that first. The last call tells which to expect; the result is the same.
+        A projection that leaves a residual of t within the points' span proves that the half is separable. Where few halves
+        are separable it is cheaper to test separability before projecting. The share in the last call decides the order; the
+        result is the same.
         """
         gram, inner = x @ x.T, t @ x.T
         draws = torch.arange(len(t), device=x.device)
@@ -180,7 +183,7 @@ class CapacityLoss(LabelledLoss):
         return a, separable
 
     def _per_manifold(self, z: Tensor, labels: Tensor, num: int, generator: torch.Generator) -> dict[str, Tensor]:
-        z = unit_range(z, whole=True)[0]  # the measure is free of shift and scale
+        z = unit_range(z, whole=True)[0]  # the measure doesn't change with shift and scale
         centers, _ = class_centers(z, labels, num)
         about = centers - z.mean(0)
         length2 = about.square().sum(1).clamp_min(torch.finfo(z.dtype).tiny)
@@ -208,12 +211,13 @@ class CapacityLoss(LabelledLoss):
 
 
 def _span(x: Tensor, tolerance: float) -> Tensor | None:
-    """B (feature, dimension) with BB' the projection on the span of points (point, feature) about their mean, directions
-    of rounding left out; None where the span is the whole space.
+    """Orthonormal basis (feature, dimension) of the span of points (point, feature) about their mean.
+
+    Directions of rounding are left out. None where the span is the whole space.
     """
     tall = len(x) > x.shape[1]
     gram = x.T @ x if tall else x @ x.T
-    # Of points about their mean one is the others' sum; the rest is mostly independent, and a factor tells so soonest.
+    # Points about their mean sum to 0; that direction is filled in. The rest is mostly independent; Cholesky shows it fast.
     filled = gram if tall else gram + gram.diagonal().mean() / len(x)
     factor, info = torch.linalg.cholesky_ex(filled)
     pivots = factor.diagonal().square()

@@ -1,4 +1,4 @@
-"""Category manifolds: where the images of each class lie in a space of responses, how far they spread, and which way."""
+"""Category manifolds: centre, radius and principal directions of each class in a space of responses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CategoryManifolds(Described, nn.Module):
         radii: (class,).
         ranks: (class,) int64, number of directions of each class.
         padded_bases: (class, feature, largest rank): orthonormal columns, then zeros.
-        feature_map: Leads from the space of embeddings to that of the manifolds; None where they are the same.
+        feature_map: Maps embeddings to the space of the manifolds; None where the spaces are the same.
 
     Example:
         >>> manifolds = CategoryManifolds.from_features(torch.randn(60, 5), torch.arange(60) % 3)
@@ -95,9 +95,9 @@ class CategoryManifolds(Described, nn.Module):
             features: (stimulus, feature), for instance a predictor's responses to the training images.
             labels: (stimulus,), integers from 0.
             variance: Share of each class's variance that its directions must hold, in (0, 1].
-            num_classes: C; default the largest label plus one.
-            feature_map: Measure them in a kernel's space: their centres, radii and directions are then those of the mapped
-                features, and the losses map embeddings alike.
+            num_classes: Number of classes; None takes the largest label plus one.
+            feature_map: Map to a kernel's space: centres, radii and directions are then those of the mapped features, and the
+                losses map embeddings in the same way. None measures the features as they are.
 
         Raises:
             ValueError: If a class has no members, or there are no features at all, a label is out of range, features hold
@@ -152,32 +152,32 @@ class CategoryManifolds(Described, nn.Module):
 
     @property
     def num_classes(self) -> int:
-        """C."""
+        """Number of classes."""
         return self.centers.shape[0]
 
     @property
     def num_features(self) -> int:
-        """Width of the space the manifolds lie in."""
+        """Width of the space of the manifolds."""
         return self.centers.shape[1]
 
     @property
     def num_inputs(self) -> int:
-        """Width of the embeddings that are compared with them."""
+        """Width of the embeddings that are compared with the manifolds."""
         return self.num_features if self.feature_map is None else self.feature_map.num_inputs
 
     @property
     def bases(self) -> list[Tensor]:
-        """Orthonormal columns of each class: a list of (feature, rank of the class)."""
+        """Basis of each class: a list of (feature, rank of the class) with orthonormal columns."""
         return [self.padded_bases[c, :, :rank] for c, rank in enumerate(self.ranks.tolist())]
 
     def randomized(self, seed: int = 0, *, centers: bool = True, bases: bool = True) -> CategoryManifolds:
-        """The control with random geometry: the same ranks and radii, but random directions and random centres.
+        """Control with random geometry: the same ranks and radii, but random directions and random centres.
 
         Centres are drawn from a Gaussian with the total variance and mean of the real ones. (A random *rotation* of
         everything would be no control: a linear head can undo it.)
 
         Args:
-            seed: Of the generator.
+            seed: Seed of the random centres and directions.
             centers: Whether to replace the centres.
             bases: Whether to replace the directions.
         """
@@ -196,7 +196,7 @@ class CategoryManifolds(Described, nn.Module):
         return CategoryManifolds(new_centers, self.radii, *_pad(new_bases, self.centers), self.feature_map)
 
     def shared(self, *, centers: bool = False, bases: bool = False) -> CategoryManifolds:
-        """The ablations with one geometry for all classes.
+        """Ablations in which all classes share a part of their geometry.
 
         Args:
             centers: One centre (their mean) and one radius (their RMS) for all.
@@ -238,7 +238,7 @@ class CategoryManifolds(Described, nn.Module):
             weight = state.get("feature_map.weight")
             feature_map = None if weight is None else RandomFourierFeatures.from_weight(weight)
             return cls(state["centers"], state["radii"], state["padded_bases"], state["ranks"], feature_map)
-        except (ValueError, RuntimeError, IndexError) as error:  # of shapes, in a file without a checksum
+        except (ValueError, RuntimeError, IndexError) as error:  # wrong shapes in a file without a checksum
             raise damaged(path, str(error)) from error
 
     def extra_repr(self) -> str:

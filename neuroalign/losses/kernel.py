@@ -1,4 +1,4 @@
-"""A Gaussian kernel's space in finitely many dimensions."""
+"""Random Fourier features: a finite-dimensional approximation of a Gaussian kernel's space."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class RandomFourierFeatures(Described, nn.Module):
     deviation at most :math:`1/\sqrt M`, and every mapped vector has length 1 exactly.
 
     Args:
-        num_inputs: Features of x.
-        num_components: M, even.
-        bandwidth: Sigma, in units of x; see :meth:`from_features` for the median distance.
-        seed: Of W.
+        num_inputs: Number of features of x.
+        num_components: M, the number of components; even.
+        bandwidth: Sigma of the kernel, in units of x; see :meth:`from_features` for the median distance.
+        seed: Seed of W.
 
     Attributes:
-        weight: W, (component / 2, feature); a buffer, saved with what holds this map.
+        weight: W, (component / 2, feature); a buffer, saved with the module that holds this map.
 
     Shapes:
         x (stimulus, feature) -> (stimulus, component).
@@ -55,7 +55,7 @@ class RandomFourierFeatures(Described, nn.Module):
 
     @classmethod
     def from_features(cls, features: Tensor, num_components: int = 512, *, seed: int = 0) -> RandomFourierFeatures:
-        """With the median distance between features (stimulus, feature) as bandwidth; of 1,000 of them where there are more.
+        """A map whose bandwidth is the median distance between features (stimulus, feature), of at most 1,000 of them.
 
         Raises:
             ValueError: If fewer than two rows differ.
@@ -71,19 +71,19 @@ class RandomFourierFeatures(Described, nn.Module):
 
     @classmethod
     def from_weight(cls, weight: Tensor) -> RandomFourierFeatures:
-        """With a given W (component / 2, feature)."""
+        """A map with a given W (component / 2, feature)."""
         new = cls(weight.shape[1], 2 * weight.shape[0])
         new.weight.copy_(weight)
         return new
 
     @property
     def num_inputs(self) -> int:
-        """Features of x."""
+        """Number of features of x."""
         return self.weight.shape[1]
 
     @property
     def num_components(self) -> int:
-        """M."""
+        """Number of components."""
         return 2 * self.weight.shape[0]
 
     def forward(self, x: Tensor) -> Tensor:

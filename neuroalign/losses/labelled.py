@@ -1,4 +1,4 @@
-"""What losses over labelled embeddings share."""
+"""The base of losses over labelled embeddings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from neuroalign.functional.distributed import gather_batch, world_size
 
 
 class LabelledLoss(Described, nn.Module, ABC):
-    """What the losses over labelled embeddings share: the checks, float32, the global batch, the weighted sum of terms."""
+    """The base of losses over labelled embeddings: checks, float32, the global batch and the weighted sum of terms."""
 
     def __init__(self, num_features: int | None, num_classes: int | None, distributed: bool, **weights: float) -> None:
         super().__init__()
@@ -52,6 +52,6 @@ class LabelledLoss(Described, nn.Module, ABC):
 
 
 def safe_sqrt(x: Tensor, floor: Tensor | float = 0.0) -> Tensor:
-    """Square root with gradient 0 at or below the floor, where the true one is infinite or rounding."""
+    """Square root whose gradient is 0 at or below the floor, where the true gradient is infinite or mere rounding."""
     positive = x > floor
     return torch.where(positive, torch.where(positive, x, 1).sqrt(), 0 * x)

@@ -1,4 +1,4 @@
-"""Which measures can be given by name."""
+"""The names of the registered measures."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["list_measures"]
 
 
 def list_measures(filter: str = "*") -> list[str]:
-    """Names that :class:`neuroalign.NeuralAlignmentLoss` takes, in alphabetical order; registered ones of your own included.
+    """Names of measures that :class:`neuroalign.NeuralAlignmentLoss` takes, sorted; your own registered ones included.
 
     Args:
-        filter: Pattern that a name must match, with the wildcards of a shell, in upper or lower case: ``"*cka*"``.
+        filter: Pattern that a name must match, with shell wildcards, in upper or lower case: ``"*cka*"``.
 
     Example:
         >>> list_measures("*cka")

@@ -1,4 +1,4 @@
-"""Manifold guidance: match the size and the directions of a region's category manifolds, not its responses."""
+"""Manifold guidance: match the radii and directions of a region's category manifolds, not its responses."""
 
 from __future__ import annotations
 
@@ -29,28 +29,27 @@ class ManifoldGuidanceLoss(LabelledLoss):
         \text{subspace} &= 1 - \mathrm{mean}_c\, \mathrm{mean}_{i\in c} \mathrm{VAF}_i, \qquad
         \mathrm{VAF}_i = 1 - |\tilde z_i - U_cU_c^\top\tilde z_i| / |\tilde z_i|
 
-    with :math:`\tilde z_i = z_i - \mu_c`, the deviation from the manifold's own centre, about which its directions
-    :math:`U_c` were found. The radius term is 0 for members of the manifolds; the subspace term of new members is about
-    :math:`\sqrt{1 - v}`, v the share of variance that the directions hold, and 0 where every deviation lies along them.
-    Moving class centres together raises both terms; a larger spread raises the first and leaves the second as it is.
+    with :math:`\tilde z_i = z_i - \mu_c`, the deviation from the manifold's own centre, and :math:`U_c` the manifold's
+    principal directions about that centre. The radius term is 0 for members of the manifolds; the subspace term of new
+    members is about :math:`\sqrt{1 - v}`, v the share of variance that the directions hold, and 0 where every deviation lies
+    in their span. Moving class centres together raises both terms; a larger spread raises only the first.
 
     No projector :math:`UU^\top` is formed: the residual's squared norm is :math:`|\tilde z|^2 - |U^\top\tilde z|^2`, and all
     samples of a class share one product with its basis. A sample without a deviation has no direction and counts as fully
-    accounted for. Manifolds measured in a Gaussian kernel's space
-    (``CategoryManifolds.from_features(..., feature_map=...)``) give the kernel form of both terms: z is taken to that space
-    first, where a radius and a subspace can follow a curved manifold. A kernel reaches about two bandwidths far: from further
-    away both terms are noise of the random features, and descending them leads nowhere. Bring embedding and manifolds to one
-    scale first, as z-scored targets do. Computed in float32 or wider; in distributed
-    training over the global batch, whose processes must then call it equally often.
+    accounted for. Manifolds measured in a Gaussian kernel's space (``CategoryManifolds.from_features(..., feature_map=...)``)
+    give the kernel form of both terms: z is mapped to that space first, where a radius and a subspace can follow a curved
+    manifold. The kernel is nearly 0 beyond about two bandwidths: there both terms are noise of the random features, and
+    minimising them has no use. Bring embedding and manifolds to one scale first, for instance with z-scored targets. Computed
+    in float32 or wider; in distributed training over the global batch, and every process must then call it equally often.
 
     Args:
-        manifolds: The region's manifolds, in the space of the embedding or with the map that leads from there to theirs.
+        manifolds: The region's manifolds, in the space of the embedding or with a ``feature_map`` from that space to theirs.
         radius_weight: Weight of the radius term.
         subspace_weight: Weight of the subspace term.
         deviations_from: ``"center"``, as above; or ``"batch mean"``, :math:`\tilde z = z -` the mean of the batch, another
-            reading of the method. The way from there to a class's centre is (nearly) orthogonal to the class's directions
-            and counts as unexplained, so that this form is lowest where all class centres coincide: it pulls classes
-            together, and is here for comparison.
+            reading of the method. The difference between the batch mean and a class's centre is (nearly) orthogonal to the
+            class's directions and counts as unexplained, so that this form is lowest where all class centres coincide: it
+            pulls classes together, and exists for comparison only.
         distributed: Whether to see the global batch where training is distributed.
 
     Shapes:
@@ -61,7 +60,7 @@ class ManifoldGuidanceLoss(LabelledLoss):
             unknown.
 
     Warns:
-        UserWarning: At the first batch, if the kernel form's embedding is out of the kernel's reach.
+        UserWarning: At the first batch, if the kernel between the embedding and the manifolds is nearly 0 (kernel form only).
 
     Example:
         >>> labels = torch.arange(600) % 3
@@ -126,14 +125,14 @@ class ManifoldGuidanceLoss(LabelledLoss):
             deviation = deviation / power_of_two(deviation)
             squared = deviation.square().sum(1)
         explained = self._project(deviation, labels, present).square().sum(1)
-        # What is left of a difference of equals is rounding: no direction to follow.
+        # The difference of two nearly equal numbers is rounding, whose gradient means nothing.
         residual = safe_sqrt(squared - explained, 4 * torch.finfo(z.dtype).eps * squared.detach())
         has_direction = squared > 0
         ratio = torch.where(has_direction, residual / torch.where(has_direction, safe_sqrt(squared), 1), 0 * squared)
         return {"radius": radius, "subspace": mean_over_classes(ratio)}
 
     def _check_reach(self, z: Tensor, labels: Tensor) -> None:
-        """Say if mapped embeddings are hardly alike, by the kernel, to the manifolds whose members have 1 on average."""
+        """Warn if the kernel between embeddings and manifolds is nearly 0, which is 1 on average for members."""
         self._reach_checked = True
         centers = self.manifolds.centers.to(z.dtype)[labels]
         likeness = float(((z * centers).sum(1) / centers.square().sum(1)).mean())
@@ -157,7 +156,7 @@ class ManifoldGuidanceLoss(LabelledLoss):
 
 
 class NonNeuralManifoldLoss(LabelledLoss):
-    r"""The control without a brain: small, low-dimensional class manifolds of the network's own making.
+    r"""The control without a brain: make class manifolds small and low-dimensional, with no region as the target.
 
     .. math::
         \text{radius} = \mathrm{mean}_c\; \mathrm{relu}(r_c / T - R), \qquad
@@ -165,23 +164,24 @@ class NonNeuralManifoldLoss(LabelledLoss):
 
     over the classes with two members or more in the batch: :math:`r_c^2 = \sum_{i\in c}|z_i-\bar z_c|^2/(n_c-1)` about the
     batch's class mean :math:`\bar z_c`, :math:`T^2 = \sum_i|z_i-\bar z|^2/(B-1)` of all B embeddings of width d. Both terms
-    lie between 0, where every class is a point of its own, and about 1, where nothing tells classes apart; for classes
-    whose dimensions are all alike the second is :math:`r_c/T`, for low-dimensional ones less. Neither shifting nor scaling
-    the embedding changes them, so that they can't be lowered by shrinking it; an embedding without any spread counts as 1.
-    Their size hardly depends on the size of the batch and the width of the embedding.
+    lie between 0, where every class is a single point, and about 1, where classes are not separated at all; for classes with
+    equal variance in all dimensions the second is :math:`r_c/T`, for low-dimensional classes it is less. Neither shifting nor
+    scaling the embedding changes them, so that they can't be lowered by shrinking it; an embedding without any spread counts
+    as 1. Their size hardly depends on the size of the batch and the width of the embedding.
 
-    If manifold guidance by a region does not beat this, the region's geometry was not what helped. For a fair comparison
-    match the scale of the two gradients, too: :func:`neuroalign.guidance.match_gradient_scale`. Singular values at rounding
-    level send no gradient.
+    If manifold guidance by a region does no better than this, the region's geometry was not what helped. For a fair
+    comparison also match the scale of the two gradients: :func:`neuroalign.guidance.match_gradient_scale`. Singular values at
+    rounding level have no gradient.
 
     Args:
-        radius: R, at most so large a share of the spread of all embeddings a class's radius may be, in [0, 1): 0.5 leaves a
-            quarter of the variance within classes. Without ``normalized`` in units of the embedding.
+        radius: R, the largest radius of a class without a loss, as a share of the spread of all embeddings, in [0, 1): 0.5
+            leaves a quarter of the variance within classes. Without ``normalized``, in units of the embedding.
         radius_weight: Weight of the radius term.
         nuclear_weight: Weight of the nuclear-norm term.
-        normalized: Whether to divide by what the batch and the embedding's scale bring, as above. The paper's form
-            doesn't: :math:`r_c^2` is then the mean over members, T and the root are 1. It is lowest for a constant
-            embedding, grows with batch and width, and at weights near 1 takes over the training; lower its weights.
+        normalized: Whether to divide by the scale of the embedding and by the effect of batch size and width, as above. False
+            gives the paper's form: :math:`r_c^2` is the mean over members, T and the root are 1. That form is lowest for a
+            constant embedding, grows with batch size and width, and dominates the training at weights near 1; use lower
+            weights.
         distributed: Whether to see the global batch where training is distributed.
 
     Shapes:
@@ -228,7 +228,7 @@ class NonNeuralManifoldLoss(LabelledLoss):
     def _terms(self, z: Tensor, labels: Tensor) -> dict[str, Tensor]:
         present, labels = labels.unique(return_inverse=True)
         if self.normalized:
-            z = unit_range(z, whole=True)[0]  # of which only ratios are used
+            z = unit_range(z, whole=True)[0]  # only ratios are used
         else:
             unit = power_of_two(z)
             z = z / unit
@@ -246,7 +246,7 @@ class NonNeuralManifoldLoss(LabelledLoss):
         freedom = (counts - 1).clamp_min(1)
         total = safe_sqrt((z - z.mean(0)).square().sum() / max(len(z) - 1, 1))
         spread = torch.where(total > 0, total, 1)
-        # Whatever shrinks keeps its ratio: at last there is none, and nothing is told apart.
+        # Shrinking keeps the ratio, but at spread 0 there is none: it counts as 1, where classes are not separated.
         radius = torch.where(total > 0, safe_sqrt(squared / freedom) / spread, 1)
         nuclear = torch.where(total > 0, nuclear / (freedom * freedom.clamp_max(z.shape[1])).sqrt() / spread, 1)
         share = several.to(z.dtype) / several.sum().clamp_min(1)

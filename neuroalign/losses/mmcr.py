@@ -1,4 +1,4 @@
-"""Maximum manifold capacity representations: many directions between stimuli, few within."""
+"""Maximum manifold capacity representations: many directions between stimuli, few within a stimulus."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ class MMCRLoss(LabelledLoss):
     .. math:: \mathrm{loss} = -\|C\|_* + \lambda\,\mathrm{mean}_b \|Z_b\|_*
 
     C (manifold, feature) the centroids, :math:`Z_b` the points of manifold b, :math:`\|\cdot\|_*` the sum of singular values.
-    A manifold is the views of a stimulus, without labels, or the stimuli of a class, with labels.
+    Without labels a manifold is the views of one stimulus; with labels it is the stimuli of one class.
 
     Args:
         centroid_weight: Weight of the centroids' nuclear norm.
-        local_weight: Lambda, weight of the nuclear norm within manifolds; 0 leaves that to the centroids' lengths.
-        distributed: Whether to see the global batch where training is distributed.
+        local_weight: Lambda, weight of the nuclear norm within manifolds; with 0 only the lengths of the centroids act on the
+            spread within.
+        distributed: Whether to compute the loss of the global batch in distributed training.
 
     Shapes:
         embedding (stimulus, view, feature), or embedding (stimulus, feature) with labels (stimulus,) -> scalar.

@@ -1,4 +1,4 @@
-"""Alignment with a published dissimilarity matrix, where nothing but the matrix is known."""
+"""Alignment with a published dissimilarity matrix, for data of which only the matrix is known."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ from neuroalign.losses.set_measures import check_differentiable
 
 
 class RDMAlignmentLoss(Described, nn.Module):
-    """1 - the similarity of the batch's RDM to that part of a given RDM which belongs to its stimuli.
+    """1 - similarity of the batch's RDM to the part of a given RDM that belongs to the batch's stimuli.
 
-    For targets of which only the dissimilarities are known. RDMs of several subjects are averaged after each was
-    z-scored (scaled to unit root mean square where the comparison is a cosine). NaN in the RDM leaves a pair out. A
-    stimulus that occurs twice in a batch is not compared with itself; for "whitened_cosine", which needs every pair, its
-    rows are averaged first. In distributed training the batch is the global one.
+    For targets of which only the dissimilarities are known. RDMs of several subjects are averaged after each is z-scored (for
+    a cosine comparison: scaled to unit root mean square). NaN in the RDM leaves a pair out. A stimulus that occurs twice in a
+    batch is not compared with itself; for "whitened_cosine", which needs every pair, its rows are averaged first. In
+    distributed training the RDM is that of the global batch.
 
     Args:
         rdm: (pair,), (stimulus, stimulus), (subject, pair) or (subject, stimulus, stimulus).
-        stimuli: (stimulus,) identities of the RDM's rows. A batch's stimulus that is not among them has no target. Default
-            0, 1, 2, ..., and a stimulus outside is an error then: lists that count from 1 would be one row off in silence.
-        dissimilarity: Of the predictions: "sqeuclidean", "correlation" or "cosine".
-        comparison: "pearson", "soft_spearman", "whitened_cosine" or "cosine". The last is for distances that noise doesn't
-            make larger: of a model, or cross-validated. Against the distances of noisy responses a random code scores
-            above the true one.
-        temperature: Of soft ranks.
-        distributed: Whether to see the global batch where training is distributed.
+        stimuli: (stimulus,) identities of the RDM's rows. A stimulus of the batch that is not among them has no target. None
+            means 0, 1, 2, ..., and any other stimulus is then an error: otherwise lists that count from 1 would be one row
+            off without notice.
+        dissimilarity: Dissimilarity of the predictions: "sqeuclidean", "correlation" or "cosine".
+        comparison: "pearson", "soft_spearman", "whitened_cosine" or "cosine". "cosine" is for distances that noise doesn't
+            make larger: those of a model, or cross-validated ones. With the distances of noisy responses a random code scores
+            higher than the true one.
+        temperature: Temperature of the soft ranks of "soft_spearman".
+        distributed: Whether to compute the loss of the global batch in distributed training.
 
     Attributes:
         last_valid: Whether the last call had something to compare, a scalar bool tensor; None before the first.
@@ -44,12 +45,13 @@ class RDMAlignmentLoss(Described, nn.Module):
         different stimuli of the batch have a target.
 
     Warns:
-        UserWarning: For "cosine" with an RDM without negative distances, which was not cross-validated then.
+        UserWarning: For "cosine" with an RDM without negative distances, since such an RDM is not cross-validated.
 
     Raises:
-        TypeError: If the RDM or preds is not floating point, or the identities are no integers.
-        ValueError: If the RDM is not symmetric or of no number of pairs, an option is unknown, a pair is missing that
-            "whitened_cosine" needs, or a batch holds a stimulus that an RDM without ``stimuli`` has no row for.
+        TypeError: If the RDM or preds is not floating point, or the identities are not integers.
+        ValueError: If the RDM is not symmetric or its length is not a number of pairs, an option is unknown, a pair is
+            missing and the comparison is "whitened_cosine", or ``stimuli`` is None and the batch holds a stimulus without a
+            row.
 
     Example:
         >>> from neuroalign.functional import rdm
@@ -100,7 +102,7 @@ class RDMAlignmentLoss(Described, nn.Module):
         return "rsa"
 
     def forward(self, preds: Tensor, stimulus: Tensor) -> Tensor:
-        """The loss of features (stimulus, feature) of the stimuli (stimulus,)."""
+        """The loss of features (stimulus, feature) of stimuli with these identities (stimulus,)."""
         if not isinstance(preds, Tensor) or not isinstance(stimulus, Tensor):
             raise TypeError(
                 f"preds and stimulus must be tensors: torch.as_tensor(array) makes one of numbers; {NAMES_REMEDY}"
@@ -115,7 +117,7 @@ class RDMAlignmentLoss(Described, nn.Module):
                 preds, stimulus = gather_batch(preds), gather_batch(stimulus)
             row, found = find_rows(stimulus, self.rows)
             x, row = preds[found], row[found]
-            if not self._named and len(x) < len(preds):  # only then, as the comparison would make the host wait
+            if not self._named and len(x) < len(preds):  # only then: the check makes the host wait for the device
                 refuse_unnamed(stimulus, len(self.rows))
             group = group_rows(row)
             enough = count_stimuli(len(x), group) >= self.min_valid

@@ -1,4 +1,4 @@
-"""The registry of alignment measures: what NeuralAlignmentLoss knows by name, and what it must know of each."""
+"""The registry of alignment measures: the names that NeuralAlignmentLoss accepts, and the traits of each measure."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class Measure:
 
     Args:
         function: A function ``(preds, target, weight, **options) -> scalar``, or a class of modules whose constructor takes
-            the options and which are called so.
-        averages_over: See :func:`register_measure`, as all below.
+            the options and whose objects are called with the three tensors.
+        averages_over: See :func:`register_measure` for this and the following.
         paired: Whether column v of preds predicts column v of target.
-        min_stimuli: Of a measure of sets: fewer stimuli are refused.
+        min_stimuli: Smallest number of stimuli that a measure of sets accepts.
         counts: Whether the target holds counts.
         attains_zero: Whether the value is 0 at perfect alignment.
         order_matters: Whether the value depends on the order of the stimuli.
-        scale_free: Whether either side's unit plays no part.
+        scale_free: Whether the units of preds and target don't matter.
         exact_options: Options under which the gradient is the exact derivative.
-        squares: Whether the responses are squared as they are.
+        squares: Whether the responses are squared without being rescaled first.
     """
 
     function: MeasureFunction
@@ -65,42 +65,41 @@ def register_measure(
 ) -> Callable[[_F], _F]:
     """Register a measure under a name that :class:`NeuralAlignmentLoss` then accepts.
 
-    What is decorated is called as ``measure(preds, target, weight)``: preds (stimulus, feature) and target (stimulus, voxel)
-    in float32 or wider, the target without NaN, and weight (stimulus, voxel) >= 0, which is 0 where the target is missing and
-    the noise ceiling elsewhere. It returns a scalar, lower is better. It is a function, whose further parameters are options
-    that can be given to the loss, or a class of ``nn.Module`` whose constructor takes the options. Where the batch has a
-    stimulus twice and the loss is told so, a measure of sets gets the mean of its rows; or all rows, if it has a parameter
-    ``stimulus``, which then numbers their stimuli (stimulus,).
+    The decorated function or module is called as ``measure(preds, target, weight)``: preds (stimulus, feature) and target
+    (stimulus, voxel) in float32 or wider, the target without NaN, and weight (stimulus, voxel) >= 0, which is 0 where the
+    target is missing and the noise ceiling elsewhere. It returns a scalar, lower is better. Decorate a function, whose
+    further parameters are options that can be given to the loss, or a class of ``nn.Module`` whose constructor takes the
+    options. If the loss gets identities and a stimulus occurs twice, a measure of sets gets the mean of the stimulus's rows;
+    if the measure has a parameter ``stimulus``, it gets all rows and the number of each row's stimulus (stimulus,).
 
-    The tests ask every registered measure the same questions (``tests/losses/test_table.py``); the arguments below tell
-    them, and the loss, what to expect.
+    The same tests run for every registered measure (``tests/losses/test_table.py``); the arguments below tell the tests and
+    the loss which properties to expect.
 
     Args:
         name: The name; an existing one is an error.
-        averages_over: What the value is a mean of, which decides how it is made exact in distributed training. "entry"
-            (a weighted mean over entries) and "stimulus" (a mean over stimuli with a valid entry) exchange one number.
-            "voxel" (made of sums over stimuli for each voxel) is called with ``total``, a function that adds such a sum
-            (..., voxel) up over the processes. "set" (anything else) sees the gathered batches of all processes and is
-            always right.
-        paired: Whether column v of preds predicts column v of target, so that the two are of one width. If not, stimuli
+        averages_over: The units over which the value is a mean; this decides how it is made exact in distributed training.
+            "entry" (a weighted mean over entries) and "stimulus" (a mean over stimuli with a valid entry) exchange one
+            number. "voxel" (computed from sums over stimuli per voxel) is called with ``total``, a function that sums a (...,
+            voxel) tensor over all processes. "set" (anything else) gets the gathered batches of all processes and is always
+            right.
+        paired: Whether column v of preds predicts column v of target, so that both have the same width. If not, stimuli
             without any valid response are left out before the measure is called.
-        min_stimuli: Of a measure of sets: a batch of fewer stimuli is an error; a batch in which fewer have a valid response
-            counts as one without any. A module may ask for more of those by an attribute ``min_valid``; and if it
-            finds by itself that there is nothing to compare, it says so by an attribute ``last_valid``, a scalar bool tensor
-            that each call sets.
-        counts: Whether the target holds counts, never negative.
+        min_stimuli: For a measure of sets, a batch of fewer stimuli is an error; a batch in which fewer stimuli have a valid
+            response counts as a batch without any. A module may require more stimuli with a valid response by an attribute
+            ``min_valid``; and it may report whether there was something to compare by an attribute ``last_valid``, a scalar
+            bool tensor that each call sets.
+        counts: Whether the target holds counts, which are never negative.
         attains_zero: Whether the value is 0 at perfect alignment.
         order_matters: Whether the value depends on the order of the stimuli.
-        scale_free: Whether the unit of either side plays no part, and an undefined similarity sends no gradient.
-        exact_options: Options under which the gradient is the exact derivative, where by default part of the measure is
-            detached.
-        squares: Whether the responses are squared in the unit they come in: a target too large for that is refused.
+        scale_free: Whether the units of preds and target don't matter, and an undefined similarity has no gradient.
+        exact_options: Options with which the gradient is the exact derivative, for a measure that detaches a part by default.
+        squares: Whether the responses are squared without being rescaled first: a target too large for that is refused.
 
     Returns:
         A decorator.
 
     Raises:
-        TypeError: If what is decorated can't be called as ``(preds, target, weight)``.
+        TypeError: If the decorated object can't be called as ``(preds, target, weight)``.
         ValueError: If the name is taken, or ``averages_over`` unknown.
 
     Example:

@@ -1,4 +1,4 @@
-"""Measures that compare whole sets of stimuli, of any two widths: each formula of ``functional`` as something to minimise."""
+"""Measures of sets of stimuli, whose widths may differ: formulas of ``functional`` as functions to minimise."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from neuroalign.losses.registry import register_measure
 
 
 class _AveragedHSIC(nn.Module):
-    """HSICs averaged over batches before their ratio is taken: in small batches the ratio of noisy terms is far noisier.
+    """HSICs averaged over batches before their ratio is taken, since the ratio of a small batch's HSICs is far noisier.
 
-    The value is that of the bias-corrected exponential mean, this batch included. The gradient is that of the CKA at
-    these averages with this batch's terms as the variables: past batches can't be changed any more, and a factor
-    1 - momentum would only rescale the learning rate.
+    The value is the bias-corrected exponential mean, this batch included. The gradient is that of the CKA at these averages
+    with this batch's terms as the variables: past batches are constants, and a factor 1 - momentum would only rescale the
+    learning rate.
     """
 
     mean: Tensor
@@ -61,7 +61,7 @@ class _KernelMeasure(nn.Module):
         super().__init__()
         self.debiased = debiased
         self.min_stimuli = 4 if debiased else 2
-        self.min_valid = max(3, self.min_stimuli)  # any two points have the kernel of any two others
+        self.min_valid = max(3, self.min_stimuli)  # up to scale, all pairs of points have the same centred kernel
         self.average = None if momentum is None else _AveragedHSIC(momentum)
 
     def _value(self, terms: HSICTerms) -> Tensor:
@@ -73,12 +73,12 @@ class CKAMeasure(_KernelMeasure):
     """1 - linear CKA; see :func:`neuroalign.functional.linear_cka`.
 
     Args:
-        debiased: Whether to use the debiased HSIC. The biased one learns too many dimensions from batches that are not
-            several times the number of columns.
-        voxel_corrected: Whether to correct for the number of columns. A measurement more than a loss: it has no lower
-            bound, and where what a side's columns share is not positive it is 1 and has no gradient.
-        momentum: Average the three HSICs over batches with this momentum before taking their ratio; None for the
-            batch's own.
+        debiased: Whether to use the debiased HSIC. The biased HSIC learns too many dimensions unless the batch has several
+            times as many stimuli as columns.
+        voxel_corrected: Whether to correct for the number of columns. Better for measuring than for training: the value has
+            no lower bound, and where the columns of preds or of target share no positive signal it is 1 without a gradient.
+        momentum: Average the three HSICs over batches with this momentum before taking their ratio; None uses the batch
+            alone.
     """
 
     def __init__(self, debiased: bool = True, voxel_corrected: bool = False, momentum: float | None = None) -> None:
@@ -91,7 +91,7 @@ class CKAMeasure(_KernelMeasure):
         if self.voxel_corrected:
             self.last_valid = (weight > 0).all(0).any()
             if not bool(self.last_valid):
-                return 0 * preds.sum()  # it uses complete voxels, and there are none
+                return 0 * preds.sum()  # this form uses complete voxels only, and there are none
         return self._value(
             linear_terms(preds, target, weight, debiased=self.debiased, voxel_corrected=self.voxel_corrected)
         )
@@ -102,10 +102,10 @@ class RBFCKAMeasure(_KernelMeasure):
     """1 - CKA with Gaussian kernels; see :func:`neuroalign.functional.rbf_cka`.
 
     Args:
-        bandwidth: In units of the root of the median squared distance. The gradient flows through the median.
+        bandwidth: Bandwidth in units of the root of the median squared distance. The gradient flows through the median.
         debiased: Whether to use the debiased HSIC.
-        median: Medians of the two sides, if they are not to be taken from each batch.
-        momentum: As in ``"cka"``.
+        median: Medians of preds and of target; None takes them from each batch.
+        momentum: As for ``"cka"``.
     """
 
     def __init__(
@@ -134,8 +134,8 @@ class RSAMeasure(nn.Module):
     Args:
         dissimilarity: "sqeuclidean", "correlation" or "cosine".
         comparison: "pearson", "soft_spearman", "whitened_cosine" (which learns too many dimensions in small batches), or
-            "cosine": for responses without noise alone, as it ranks a random code above the truth where they are noisy.
-        temperature: Of soft ranks.
+            "cosine": only for responses without noise, since with noise it ranks a random code above the true one.
+        temperature: Temperature of the soft ranks of "soft_spearman".
 
     Warns:
         UserWarning: For "cosine".
@@ -149,11 +149,11 @@ class RSAMeasure(nn.Module):
     ) -> None:
         super().__init__()
         check_differentiable(dissimilarity, comparison)
-        warn_of_cosine(comparison, stacklevel=6)  # whoever made the NeuralAlignmentLoss
+        warn_of_cosine(comparison, stacklevel=6)  # the line that made the NeuralAlignmentLoss
         self.dissimilarity, self.comparison, self.temperature = dissimilarity, comparison, temperature
 
     def forward(self, preds: Tensor, target: Tensor, weight: Tensor, stimulus: Tensor | None = None) -> Tensor:
-        """The loss; ``stimulus`` numbers the rows' stimuli where one occurs twice."""
+        """The loss; ``stimulus`` gives the number of each row's stimulus if one occurs twice."""
         options = self.dissimilarity, self.comparison, self.temperature
         return 1 - rsa_terms(preds, target, weight, *options, group=stimulus)[0]
 
@@ -162,7 +162,7 @@ def check_differentiable(dissimilarity: str, comparison: str) -> None:
     """Refuse options of RSA that are unknown or have no gradient.
 
     Raises:
-        ValueError: Naming the one that has.
+        ValueError: If an option is unknown or has no gradient; the message names one that has.
     """
     check_options(dissimilarity, comparison)
     if comparison == "spearman":
@@ -173,19 +173,19 @@ def check_differentiable(dissimilarity: str, comparison: str) -> None:
 class ProcrustesMeasure(nn.Module):
     """1 - Procrustes similarity, or the angle; see :func:`neuroalign.functional.procrustes`.
 
-    With ``alpha`` below 1 it is a measurement more than a loss. Whitened, features that span all that the stimuli can
-    differ in are the same whatever they were: at 0 the value is constant there. And of more features than voxels it falls
-    only to where all dimensions of the features are filled, short of 0. To minimise, take ``"cka"`` or ``"ridge"``.
+    With ``alpha`` below 1 it is better for measuring than for training. At 0, whitening makes all features that fill the
+    stimuli - 1 dimensions the same, so that the value is constant there. And with more features than voxels the minimum is
+    above 0, where all dimensions of the features are filled. To minimise, take ``"cka"`` or ``"ridge"``.
 
     Args:
-        alpha: 1 for Procrustes, 0 for whitened sides, between them for partial whitening.
-        angular: Whether to minimise the angular shape distance (radians) instead of 1 - its cosine.
+        alpha: 1 for Procrustes, 0 for whitened preds and target, a number in between for partial whitening.
+        angular: Whether to minimise the angular shape distance (radians) instead of 1 - the cosine of this angle.
 
     Warns:
-        UserWarning: Once, with ``alpha`` below 1, where the features are too many for it to be minimised.
+        UserWarning: Once, with ``alpha`` below 1, if there are too many features to minimise it.
     """
 
-    min_valid = 3  # any two points can be moved onto any two others
+    min_valid = 3  # any two points can be moved onto any two others, so two say nothing
 
     def __init__(self, alpha: float = 1.0, angular: bool = False) -> None:
         super().__init__()
@@ -201,7 +201,7 @@ class ProcrustesMeasure(nn.Module):
         return angle(similarity) if self.angular else 1 - similarity
 
     def _check_width(self, stimuli: int, features: int, voxels: int) -> None:
-        """Say if whitened features can't be moved to the minimum."""
+        """Warn if whitened features can't reach the minimum."""
         most = stimuli - 1  # dimensions in which they can differ
         if self.alpha == 0 and features >= most:
             reason = f"whitened, {features} features of {stimuli} stimuli are the same whatever they were: no gradient"
@@ -224,7 +224,7 @@ class SoftMatchingMeasure(nn.Module):
     See :func:`neuroalign.functional.soft_matching`.
 
     Args:
-        temperature: In units of correlation.
+        temperature: Temperature of the soft assignment, in units of correlation.
     """
 
     def __init__(self, temperature: float = 0.05) -> None:
@@ -249,16 +249,16 @@ class SoftMatchingMeasure(nn.Module):
     exact_options={"penalty": 0.1},
 )
 class RidgeMeasure(nn.Module):
-    """1 - mean held-out correlation of ridge predictions; near 0 at perfect alignment, where only shrinkage is lost.
+    """1 - mean held-out correlation of ridge predictions; at perfect alignment near 0, above it only by the shrinkage.
 
-    Correlated within each fold, then averaged: 1 on average where preds say nothing about the target. See
+    Correlations are computed within each fold, then averaged: 1 on average if preds and target are independent. See
     :func:`neuroalign.functional.ridge_predictivity`.
 
     Args:
-        penalty: In units of the features' mean squared length; of several, each voxel's is chosen by generalised
-            cross-validation on the support, a choice without gradient.
-        num_folds: Stimulus i is in fold i modulo this number; each fold is the query of the others' support, and needs three
-            stimuli.
+        penalty: Ridge penalty in units of the features' mean squared length. If several are given, generalised
+            cross-validation on the training folds chooses one per voxel; the choice has no gradient.
+        num_folds: Number of folds; stimulus i is in fold i modulo this number. Each fold is predicted from the other folds,
+            and needs three stimuli.
     """
 
     def __init__(self, penalty: float | Sequence[float] = PENALTIES, num_folds: int = 2) -> None:

@@ -15,26 +15,28 @@ from neuroalign.functional.triplets import Similarity, check_triplets, default_t
 class OddOneOutLoss(Described, nn.Module):
     r"""Negative log probability of people's odd-one-out choices under the similarities of embeddings.
 
-    Of three objects people said which does not belong. The pair that is left is chosen with a probability proportional to
-    exp(similarity / temperature). Chance is log 3, and 0 the limit of certain, right choices, which "dot" and "sqeuclidean"
-    approach as embeddings grow. Cosines can't grow: of one triplet they leave :math:`\log(1 + 2e^{-2/T})` at temperature T,
-    .24 at 1 and below 1e-8 at .1, and more of many triplets, whose objects can't all be opposite. In distributed training
-    each process brings triplets of its own embeddings, and the mean is over all triplets.
+    People said which of three objects does not belong to the others. The model chooses the remaining pair with a probability
+    proportional to exp(similarity / temperature). The loss is log 3 for choices at random and 0 in the limit of certain,
+    right choices, which "dot" and "sqeuclidean" approach as embeddings grow. Cosines can't grow: for one triplet the smallest
+    loss is :math:`\log(1 + 2e^{-2/T})` at temperature T, .24 at 1 and below 1e-8 at .1, and it is larger for many triplets,
+    whose objects can't all be opposite. In distributed training each process has triplets of its own embeddings, and the mean
+    is over the triplets of all processes.
 
     Args:
         similarity: "dot", "cosine", or "sqeuclidean" (minus the squared distance).
-        temperature: The larger, the less a difference in similarity decides. None takes 0.1 for "cosine" and 1 for others.
+        temperature: Temperature of the choice; the larger, the smaller the effect of a difference in similarity. None takes
+            0.1 for "cosine" and 1 for others.
         distributed: Whether to take the mean over the triplets of all processes.
 
     Attributes:
         last_valid: Whether the last call had a triplet (on any process), a scalar bool tensor; None before the first.
 
     Shapes:
-        embeddings (object, feature), triplets (triplet, 3) -> scalar. Triplets index the embeddings; the odd one stands
-        in the last column. Without triplets the loss is 0 and keeps its graph.
+        embeddings (object, feature), triplets (triplet, 3) -> scalar. Triplets hold indices of embeddings, the odd one in the
+        last column. Without triplets the loss is 0 and keeps its graph.
 
     Raises:
-        TypeError: If the embeddings are not floating point or the triplets not integer.
+        TypeError: If the embeddings are not floating point or the triplets are not integers.
         ValueError: If an index is out of range, or an option is unknown.
 
     Example:
@@ -69,7 +71,7 @@ class OddOneOutLoss(Described, nn.Module):
         return "odd_one_out"
 
     def forward(self, embeddings: Tensor, triplets: Tensor) -> Tensor:
-        """The loss of embeddings (object, feature) under triplets (triplet, 3) of their indices."""
+        """The loss of embeddings (object, feature) for triplets (triplet, 3) of indices of embeddings."""
         check_triplets(embeddings, triplets, self.similarity)
         with torch.autocast(embeddings.device.type, enabled=False):
             value = odd_one_out_nll(embeddings, triplets, similarity=self.similarity, temperature=self.temperature)

@@ -1,4 +1,4 @@
-"""Measures that compare voxel by voxel: each formula of ``functional`` as something to minimise."""
+"""Measures that compare voxel by voxel: formulas of ``functional`` as functions to minimise."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def mse(preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 class PearsonMeasure(nn.Module):
     """1 - mean correlation.
 
-    Over stimuli, voxels count that have at least 3 valid ones: through two points every correlation is 1 or -1, which says
-    nothing and sends no gradient.
+    Over stimuli, only voxels with at least 3 valid stimuli count: with two points every correlation is 1 or -1 and has no
+    gradient.
 
     Args:
         over: "stimuli" correlates each voxel's responses over the stimuli, "voxels" each stimulus's pattern over the voxels.
 
     Attributes:
-        last_valid: Whether anything counted in the last call, a scalar bool tensor.
+        last_valid: Whether the last call had something to correlate, a scalar bool tensor; None before the first.
     """
 
     def __init__(self, over: Literal["stimuli", "voxels"] = "stimuli") -> None:
@@ -50,7 +50,7 @@ class PearsonMeasure(nn.Module):
         self, preds: Tensor, target: Tensor, weight: Tensor, total: Callable[[Tensor], Tensor] | None = None
     ) -> Tensor:
         """The loss."""
-        whole = uniform(weight)  # neither missing values nor a ceiling: nothing to mask
+        whole = uniform(weight)  # no missing values and no ceiling: nothing to mask
         if self.over == "voxels":
             r, _ = masked_correlation(preds, target, 1, None if whole else weight, centered=True)
             counted = self.counted_stimuli(weight)
@@ -81,16 +81,16 @@ def cosine_measure(preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     size_p, size_t = (wp * p).sum(1), (wt * t).sum(1)
     defined = some_p & some_t
     p, t = (x / torch.where(defined, s, 1).sqrt()[:, None] for x, s in ((p, size_p), (t, size_t)))
-    # 1 - cos as half the squared distance of unit vectors: of responses with a large mean it is a small difference.
+    # 1 - cos as half the squared distance of unit vectors: 1 - cos itself cancels for responses with a large mean.
     square = (p - t).square() if uniform(weight) else weight * (p - t).square()
     distance = torch.where(defined, square.sum(1) / 2, 1 + 0 * size_p * size_t)
     return weighted_mean(distance, (weight > 0).any(1).to(distance.dtype))
 
 
 class _FloorOfParameter(torch.autograd.Function):
-    """max(x, floor) of a parameter that is being minimised over: below the floor only a step upwards has a gradient.
+    """max(x, floor) of a parameter that is optimised: below the floor, only a gradient that moves it upwards passes.
 
-    With no gradient there a parameter could never come back, and with all of it one would run away downwards.
+    Without any gradient there, the parameter could never come back; with the full gradient it would fall without end.
     """
 
     @staticmethod
@@ -111,18 +111,19 @@ class GaussianNLLMeasure(nn.Module):
     """Gaussian negative log likelihood, without its constant.
 
     Its minimum is at perfect alignment: the mean of half the log of a given variance, and half the log of ``min_variance``
-    where the variance is learned. Without a floor a learned variance has no minimum: of a voxel that can be fitted exactly,
-    such as a dead one, which is 0 in all stimuli, it falls for ever, and that voxel's gradient grows over all others'.
+    where the variance is learned. Without a floor the loss has no minimum: for a voxel that can be fitted exactly, such as a
+    dead voxel (0 for all stimuli), the learned variance falls without end, and that voxel's gradient outgrows those of all
+    other voxels.
 
     Args:
-        variance: Of the noise: "learned", or a number, or one a voxel.
-        num_voxels: V for one learned variance a voxel; None learns one for all.
-        min_variance: Learned variances act as no smaller ones. In squared units of the responses, and meant for
-            standardised ones: a noise of 0.03 belongs to a voxel whose responses repeat with r = 0.97. For responses in
-            another unit give 0.03 times their variance.
+        variance: Variance of the noise: "learned", a number, or one number per voxel.
+        num_voxels: Number of voxels, to learn one variance per voxel; None learns one variance for all.
+        min_variance: Floor of learned variances, in squared units of the responses. The default is meant for standardised
+            responses: a noise variance of 0.03 is that of a voxel whose responses to repeats correlate with r = 0.97. For
+            responses in another unit give 0.03 times their variance.
 
     Warns:
-        UserWarning: Once, where responses vary by less than ``min_variance``, so that nothing is left to learn.
+        UserWarning: Once, if the responses' variance is below ``min_variance``, so that no variance can be learned.
     """
 
     variance: Tensor
@@ -164,7 +165,7 @@ class GaussianNLLMeasure(nn.Module):
         return gaussian_terms(preds, target, weight, variance.to(preds.dtype))
 
     def _check_unit(self, target: Tensor, weight: Tensor) -> None:
-        """Say, at the first batch of more than one stimulus, if the floor is above all that the responses vary by."""
+        """Warn, at the first batch of more than one stimulus, if the floor is above the variance of the responses."""
         if self._checked or len(target) < 2:
             return
         self._checked = True
@@ -181,7 +182,7 @@ class GaussianNLLMeasure(nn.Module):
 
 @register_measure("poisson_nll", averages_over="entry", counts=True)
 class PoissonNLLMeasure(nn.Module):
-    """Half the Poisson deviance: the negative log likelihood of counts, above that of rates equal to them.
+    """Half the Poisson deviance: the negative log likelihood of the counts minus its value for rates equal to the counts.
 
     Args:
         log_input: Whether preds are log rates.

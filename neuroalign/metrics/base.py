@@ -1,4 +1,4 @@
-"""What all metrics share: states that merge in order and are shared by reference, figures, and words for an empty one."""
+"""The base of all metrics: states that merge in order and are shared by reference, figures, and errors for empty metrics."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ _DTYPES = (
 
 
 class EpochMetric(Metric):
-    """A metric whose value over an epoch doesn't depend on how its data were cut into batches, objects and processes.
+    """A metric whose value over an epoch doesn't depend on how its data are split into batches, objects and processes.
 
-    Every state is a list of what came, to be joined, or a sum; nothing is changed in place. So ``metric(preds, target)``
-    batch by batch, ``merge_state``, wrappers of torchmetrics and several processes give the value of one ``update``.
+    Every state is a sum, or a list of the tensors that were added; no tensor is changed in place. So ``metric(preds,
+    target)`` batch by batch, ``merge_state``, wrappers of torchmetrics and several processes give the value of one ``update``
+    with all data.
     """
 
     full_state_update = False
@@ -36,13 +37,13 @@ class EpochMetric(Metric):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.in_forward = False  # whether the value asked for is that of one batch, which forward gives on the way
+        self.in_forward = False  # whether forward is computing the value of one batch
 
     def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
-        """Add what another metric of the same kind has seen, after what this one has.
+        """Add the data of another metric of the same class, after this metric's own data.
 
         Raises:
-            ValueError: If it is of another kind, or holds other states (made with other options, perhaps).
+            ValueError: If the other metric has another class, or other states (perhaps it was made with other options).
         """
         name = type(self).__name__
         if isinstance(incoming_state, Metric):
@@ -69,9 +70,9 @@ class EpochMetric(Metric):
         self._computed = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Add a batch, and give the value of that batch alone: NaN where it is too small to have one.
+        """Add a batch, and return the value of that batch alone; NaN where the batch is too small to have one.
 
-        A batch that is refused leaves no trace.
+        A batch that raises an error leaves the metric as it was.
         """
         state, count = self._copy_state_dict(), self._update_count
         self.in_forward = True
@@ -86,9 +87,9 @@ class EpochMetric(Metric):
             self.in_forward = False
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Remove all data."""
         for key, default in self._defaults.items():
-            if isinstance(default, list):  # torchmetrics empties the list itself, which somebody may have kept
+            if isinstance(default, list):  # torchmetrics empties the list in place, and others may hold it
                 setattr(self, key, [])
         super().reset()
 
@@ -96,7 +97,7 @@ class EpochMetric(Metric):
         """Draw values with matplotlib, as every torchmetric does.
 
         Args:
-            val: What ``compute`` or ``forward`` gave, or several of them in order; None computes it.
+            val: A value of ``compute`` or ``forward``, or a sequence of values; None calls ``compute``.
             ax: Axes to draw on; None makes a figure.
 
         Returns:
@@ -105,7 +106,7 @@ class EpochMetric(Metric):
         return self._plot(val, ax)
 
     def _copy_state_dict(self) -> dict[str, Any]:
-        # By reference: no state is changed in place, and copies of all that was seen would cost more with every batch.
+        # By reference: no tensor of a state is changed in place, and copying all data would cost more with every batch.
         return {k: list(v) if isinstance(v, list) else v for k, v in ((k, getattr(self, k)) for k in self._defaults)}
 
     def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None) -> None:
@@ -116,7 +117,7 @@ class EpochMetric(Metric):
         super()._sync_dist(_without_empty(dist_sync_fn), process_group=process_group)
 
     def _fill_where_empty(self, key: str, gather: Callable[..., Any], group: Any) -> None:
-        """Give a process that saw nothing an empty tensor of the others' kind, with which it can take part."""
+        """Give a process without data an empty tensor of the others' dtype and number of axes, so that it can take part."""
         here = getattr(self, key)
         kind = torch.tensor(
             [here[0].ndim, _DTYPES.index(here[0].dtype)] if here else [-1, -1], device=self.device, dtype=torch.int64
@@ -126,21 +127,21 @@ class EpochMetric(Metric):
             setattr(self, key, [torch.empty((0,) * ndim, dtype=_DTYPES[dtype], device=self.device)])
 
     def refuse_empty(self, count: int, what: str = "stimuli") -> None:
-        """Say that nothing was seen.
+        """Raise an error if the metric has no data.
 
         Raises:
-            ValueError: If nothing was.
+            ValueError: If ``count`` is 0.
         """
         if not count:
             raise ValueError(f"{type(self).__name__} has seen no {what}: call update before compute")
 
 
 def check_tensors(**tensors: Any) -> None:
-    """Refuse anything but tensors with a stimulus axis.
+    """Raise an error unless all arguments are tensors with a stimulus axis.
 
     Raises:
-        TypeError: Naming what is none.
-        ValueError: Naming what has no axis, or no values.
+        TypeError: If an argument is not a tensor; the message names it.
+        ValueError: If a tensor has no axis or no values; the message names it.
     """
     for name, x in tensors.items():
         if not isinstance(x, Tensor):

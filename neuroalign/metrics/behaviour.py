@@ -25,28 +25,28 @@ from neuroalign.metrics.stimuli import StimulusMetric
 
 
 class RDMSimilarity(StimulusMetric):
-    """Similarity of the features' RDM to given RDMs, and the noise ceiling that the subjects' differences put on it.
+    """Similarity of the features' RDM to given RDMs, with the noise ceiling that follows from differences between subjects.
 
     Args:
         rdms: (pair,), (stimulus, stimulus), (subject, pair) or (subject, stimulus, stimulus).
-        stimuli: (stimulus,) identities of the RDMs' rows; others are left out. Default 0, 1, 2, ..., and a stimulus outside
-            is an error then: lists that count from 1 would be one row off in silence.
-        dissimilarity: Of the features: "sqeuclidean", "correlation" or "cosine".
+        stimuli: (stimulus,) identities of the RDMs' rows; other stimuli are left out. None means 0, 1, 2, ..., and any other
+            stimulus is then an error: otherwise lists that count from 1 would be one row off without notice.
+        dissimilarity: Dissimilarity of the features: "sqeuclidean", "correlation" or "cosine".
         comparison: "pearson", "cosine", "whitened_cosine" or "spearman".
         **kwargs: Of ``torchmetrics.Metric``.
 
     Shapes:
-        update(features (stimulus, feature), stimulus (stimulus,)) -> dict: ``similarity``, the mean over subjects; of two and
-        more subjects also ``lower`` and ``upper``, the bounds of :func:`neuroalign.functional.rdm_noise_ceiling`. All
-        over the stimuli that were seen; the attribute ``num_stimuli`` counts them.
+        update(features (stimulus, feature), stimulus (stimulus,)) -> dict: ``similarity``, the mean over subjects; for two or
+        more subjects also ``lower`` and ``upper``, the bounds of :func:`neuroalign.functional.rdm_noise_ceiling`. All use the
+        stimuli that were added; the attribute ``num_stimuli`` is their number.
 
     Warns:
-        UserWarning: For "cosine" with RDMs without negative distances: it takes noise in them for structure.
+        UserWarning: For "cosine" with RDMs without negative distances: noise in such RDMs counts as structure.
 
     Raises:
         TypeError: If the RDMs are not floating point.
-        ValueError: If an RDM is not symmetric or an option unknown; on ``update``, for a stimulus that RDMs without
-            ``stimuli`` have no row for; on ``compute``, if fewer than three stimuli were seen.
+        ValueError: If an RDM is not symmetric or an option unknown; on ``update``, if ``stimuli`` is None and a stimulus has
+            no row; on ``compute``, if fewer than three stimuli were added.
 
     Example:
         >>> from neuroalign.functional import rdm
@@ -129,7 +129,7 @@ class RDMSimilarity(StimulusMetric):
 
 
 class OddOneOutAccuracy(EpochMetric):
-    """Share of people's odd-one-out choices that the most similar pair of embeddings agrees with; chance is 1/3.
+    """Share of people's odd-one-out choices for which the other two objects have the most similar embeddings; chance is 1/3.
 
     Args:
         similarity: "dot", "cosine", or "sqeuclidean" (minus the squared distance).
@@ -165,7 +165,7 @@ class OddOneOutAccuracy(EpochMetric):
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, embeddings: Tensor, triplets: Tensor) -> None:
-        """Add triplets of indices into the embeddings given with them."""
+        """Add triplets (triplet, 3) of indices of these embeddings (object, feature)."""
         right = odd_one_out_correct(embeddings, triplets, similarity=self.similarity)
         self.correct = self.correct + right.double().sum()  # not in place: the states are shared by reference
         self.total = self.total + len(right)

@@ -27,12 +27,12 @@ def _reduce(values: Tensor, reduction: str) -> Tensor:
 class VoxelCorrelation(EpochMetric):
     """Pearson correlation between predicted and measured responses over a whole data set.
 
-    NaN targets are left out of their own voxel. A voxel whose correlation is undefined (constant, or fewer than two
-    valid stimuli) is NaN, and left out of the median and mean; ``num_undefined`` counts such voxels. Over stimuli the
-    data are not kept, only sums per voxel in float64.
+    A NaN in the target is left out for its voxel only. A voxel whose correlation is undefined (constant, or fewer than two
+    valid stimuli) is NaN, and left out of the median and mean; ``num_undefined`` counts such voxels. Over stimuli the metric
+    keeps only sums per voxel in float64, not the data.
 
     Args:
-        over: "stimuli" gives one value per voxel, "voxels" one per stimulus (pattern correlation).
+        over: "stimuli" gives one value per voxel, "voxels" one value per stimulus (pattern correlation).
         reduction: "median", "mean" or "none" of these values.
         **kwargs: Of ``torchmetrics.Metric``.
 
@@ -40,9 +40,9 @@ class VoxelCorrelation(EpochMetric):
         preds (stimulus, voxel), target (stimulus, voxel) -> scalar, or (voxel,) / (stimulus,) with "none".
 
     Raises:
-        TypeError: If preds or target are no floating-point tensors.
-        ValueError: If an option is unknown, shapes don't fit, a prediction is not finite or a target infinite, or, on
-            ``compute``, nothing was seen.
+        TypeError: If preds or target are not floating-point tensors.
+        ValueError: If an option is unknown, shapes don't fit, a prediction is not finite, a target is infinite, or, on
+            ``compute``, no data were added.
 
     Example:
         >>> metric = VoxelCorrelation(reduction="none")
@@ -84,7 +84,7 @@ class VoxelCorrelation(EpochMetric):
         self.moments = self._pooled([*self.moments, correlation_moments(preds, target)[None]])
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Add a batch, and give the value of that batch alone."""
+        """Add a batch, and return the value of that batch alone."""
         value = super().forward(*args, **kwargs)
         if self.over == "stimuli":
             self.moments = self._pooled(self.moments)
@@ -103,7 +103,7 @@ class VoxelCorrelation(EpochMetric):
         return correlation_from_moments(self._total())
 
     def compute(self) -> Tensor:
-        """The correlation over all that was added."""
+        """The correlation over all stimuli that were added."""
         if self.over == "stimuli":
             values = self._per_voxel()
         else:
@@ -114,13 +114,13 @@ class VoxelCorrelation(EpochMetric):
 
 
 class NoiseNormalizedCorrelation(VoxelCorrelation):
-    r"""Correlation over stimuli as a share of what noise allows: :math:`r / \sqrt{\mathrm{NC}}` per voxel, or pooled.
+    r"""Correlation over stimuli relative to the noise ceiling: :math:`r / \sqrt{\mathrm{NC}}` per voxel, or pooled.
 
-    Pooled, the default, selects no voxel: with unclamped ceilings the true signal scores 1 in expectation
-    (:func:`neuroalign.functional.pooled_normalized_correlation`). With ceilings that were cut at 0 it scores less where many
-    were. The median and the mean over single voxels are right where ceilings are well above their standard error. Elsewhere
-    the cut at ``min_ceiling`` keeps the voxels whose ceiling came out too high by luck, and these score too low.
-    ``selection`` by other data takes away that luck, and with it most of the bias of the median.
+    "pooled", the default, does not select voxels by their ceiling: with unclamped ceilings the true signal scores 1 in
+    expectation (:func:`neuroalign.functional.pooled_normalized_correlation`). With ceilings cut at 0 the true signal scores
+    less, the more ceilings were cut. The median and the mean over voxels are right where ceilings are well above their
+    standard error. Elsewhere the threshold ``min_ceiling`` keeps voxels whose ceiling is too high because of noise, and these
+    score too low. A ``selection`` from other data is independent of this noise and removes most of the bias of the median.
 
     In simulations (1,000 voxels, 3 repeats, ceilings of the scored responses themselves, selection by as many other stimuli)
     the true signal scores:
@@ -147,21 +147,22 @@ class NoiseNormalizedCorrelation(VoxelCorrelation):
     table's median and mean.
 
     Args:
-        noise_ceiling: (voxel,) at most 1, of the responses that are the target (their average over repeats). Negative values
-            are unclamped estimates of low ceilings, as ``noise_ceiling(..., clamp=False)`` gives.
-        min_ceiling: Voxels at or below it are left out: there the ratio is noise over nearly nothing. Not used by
-            "pooled" without ``selection``.
-        selection: (voxel,) what decides which voxels are used, in place of ``noise_ceiling``: ceilings of other stimuli or
-            repeats, cut at ``min_ceiling``, or a mask.
-        reduction: "pooled", the default, for which voxels of fewer than 10 valid stimuli are left out, and which is NaN where
-            the ceilings don't sum to more than 0; or "median", "mean" or "none" over voxels.
+        noise_ceiling: (voxel,) at most 1: noise ceilings of the target's responses (of their average over repeats). Negative
+            values are unclamped estimates of low ceilings, as ``noise_ceiling(..., clamp=False)`` returns them.
+        min_ceiling: Voxels with a ceiling at or below this value are left out, since their ratio is noise divided by a number
+            near 0. Not used by "pooled" without ``selection``.
+        selection: (voxel,) a mask of the voxels to use, or ceilings from other stimuli or repeats, to which ``min_ceiling``
+            is then applied. None selects by ``noise_ceiling``.
+        reduction: "pooled", the default, which leaves out voxels with fewer than 10 valid stimuli and is NaN where the sum of
+            the ceilings is not above 0; or "median", "mean" or "none" over voxels.
         **kwargs: Of ``torchmetrics.Metric``.
 
     Raises:
-        UserWarning: With "pooled", if ceilings are exactly 0: they were clamped.
-        TypeError: As :class:`VoxelCorrelation`.
-        ValueError: As :class:`VoxelCorrelation`; or if the ceiling is above 1, nowhere above 0 or of another number of
-            voxels, or the selection of another number or empty, or the mean asked of selected voxels without a ceiling.
+        UserWarning: With "pooled", if ceilings are exactly 0, which means that they were clamped.
+        TypeError: As for :class:`VoxelCorrelation`.
+        ValueError: As for :class:`VoxelCorrelation`; or if a ceiling is above 1, no ceiling is above 0, ``noise_ceiling`` or
+            ``selection`` has another number of voxels, ``selection`` is empty, or ``reduction`` is "mean" and a selected
+            voxel has no ceiling above 0.
 
     Example:
         >>> metric = NoiseNormalizedCorrelation(torch.tensor([0.25, 0.0]), reduction="none")
@@ -198,7 +199,7 @@ class NoiseNormalizedCorrelation(VoxelCorrelation):
         self.min_ceiling = min_ceiling
         if reduction == "pooled" and bool((noise_ceiling[used] == 0).any()):
             warnings.warn(
-                f"{int((noise_ceiling[used] == 0).sum())} noise ceilings are exactly 0, so they were cut there: their sum is "
+                f"{int((noise_ceiling[used] == 0).sum())} noise ceilings are exactly 0, so they were clamped: their sum is "
                 "too large, and the pooled value too small. Estimate them with clamp=False",
                 UserWarning,
                 stacklevel=2,
@@ -216,11 +217,11 @@ class NoiseNormalizedCorrelation(VoxelCorrelation):
             raise ValueError(f"noise_ceiling has {ceiling.numel()} voxels, the responses {r.numel()}")
         if self.reduction == "pooled":
             return torch.where(self.used, r, torch.nan)
-        # A selected voxel without a ceiling is infinite, not missing: to leave it out would be a choice by luck again.
+        # A selected voxel without a ceiling is infinite, not missing: leaving it out would again select by noise.
         return torch.where(self.used, r / torch.where(self.used, ceiling, 1).clamp_min(0).sqrt(), torch.nan)
 
     def compute(self) -> Tensor:
-        """The normalised correlation over all that was added."""
+        """The normalised correlation over all stimuli that were added."""
         if self.reduction != "pooled":
             return super().compute()
         r = self._per_voxel()
@@ -229,14 +230,14 @@ class NoiseNormalizedCorrelation(VoxelCorrelation):
 
 
 def _mask(selection: Tensor, min_ceiling: float, ceiling: Tensor) -> Tensor:
-    """Which voxels the selection leaves, and have a ceiling.
+    """A mask of the voxels that are selected and have a ceiling.
 
     Raises:
-        ValueError: If it is of other voxels, or leaves none.
+        ValueError: If the selection has another number of voxels, or leaves none.
     """
     if selection.shape != ceiling.shape:
         raise ValueError(
-            f"selection is {tuple(selection.shape)}, noise_ceiling {tuple(ceiling.shape)}: one value a voxel"
+            f"selection is {tuple(selection.shape)}, noise_ceiling {tuple(ceiling.shape)}: one value per voxel"
         )
     used = selection.to(ceiling.device) if selection.dtype == torch.bool else selection.to(ceiling) > min_ceiling
     used = used & ~ceiling.isnan()

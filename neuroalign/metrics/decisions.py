@@ -1,4 +1,4 @@
-"""By which cue a classifier decides, over a data set."""
+"""Shape bias: whether a classifier decides by shape or by texture, over a data set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from neuroalign.metrics.base import EpochMetric, check_tensors
 
 
 class ShapeBias(EpochMetric):
-    """Share of shape decisions among those by shape or texture, on images whose two cues are of different classes.
+    """Share of decisions for the shape's class among those for the shape's or the texture's class, on cue-conflict images.
 
     Args:
         **kwargs: Of ``torchmetrics.Metric``.
@@ -24,8 +24,8 @@ class ShapeBias(EpochMetric):
         dict with ``shape_bias``, ``shape_rate``, ``texture_rate``, ``num_shape``, ``num_texture``, ``num_images``, and
         ``low`` and ``high``, the shape bias's 95 % interval (Wilson, over the images decided by either cue).
 
-    Logits of ImageNet's 1,000 classes are brought to the 16 categories in alphabetical order; other logits and decided
-    classes are taken as they are. Images whose cues agree are left out.
+    Logits of ImageNet's 1,000 classes are mapped to the 16 categories in alphabetical order; other logits, and predicted
+    classes, are used as they are. Images whose shape and texture have the same class are left out.
 
     Example:
         >>> metric = ShapeBias()
@@ -48,7 +48,7 @@ class ShapeBias(EpochMetric):
         check_tensors(preds=preds, shapes=shapes, textures=textures)
         check_devices(preds=preds, shapes=shapes, textures=textures)
         if preds.ndim == 2:
-            silent = preds.isnan().any(1)  # NaN logits argmax to something; a network that says nothing decides nothing
+            silent = preds.isnan().any(1)  # argmax returns a class even for NaN logits; these are no decision
             logits = sixteen_class_probabilities(preds) if preds.shape[1] == 1000 else preds
             preds = torch.where(silent, -1, logits.argmax(1))
         if not bool((shapes != textures).any()):
@@ -59,7 +59,7 @@ class ShapeBias(EpochMetric):
         """The rates, their counts and the interval.
 
         Raises:
-            ValueError: If no image in conflict was seen.
+            ValueError: If no cue-conflict image was added.
         """
         num_shape, num_texture, total = self.counts.double()
         if not total and not self.in_forward:

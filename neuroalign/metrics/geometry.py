@@ -33,41 +33,43 @@ class ManifoldGeometry(StimulusMetric):
     A dict of scalars:
 
     - ``capacity``, ``radius``, ``dimension``: mean-field, with their Monte-Carlo standard errors ``capacity_error``,
-      ``radius_error`` and ``dimension_error``, and ``center_correlation`` before any direction was removed; see
-      :func:`neuroalign.functional.manifold_capacity`. Relative to each class's centre.
+      ``radius_error`` and ``dimension_error``, and ``center_correlation`` before any direction is removed; see
+      :func:`neuroalign.functional.manifold_capacity`. In units of the length of each class's centre.
     - ``rms_radius``: :func:`neuroalign.functional.manifold_radius`, relative to the distance between classes.
     - ``participation_ratio``: :func:`neuroalign.functional.participation_ratio`, mean over classes.
     - ``separability``: :func:`neuroalign.functional.separability`.
 
-    Capacity, dimension and participation ratio depend on the number of images of a class (the documentation's page on
-    geometry has a table), so every class gives equally many, and only values of equal numbers can be compared. The choice of
+    Capacity, dimension and participation ratio depend on the number of images per class (the documentation's page on geometry
+    has a table), so all classes give the same number, and only values from equal numbers can be compared. The choice of
     classes and images depends on the seed and each image's ``index`` alone, not on batches, their order or processes. Images
-    without an index count by their order of arrival, process after process. With a number of images or classes, what is not
-    chosen is dropped as data with an index come in. Classes with a single image are left out.
+    without an index are numbered in order of arrival, process after process. If a number of images or classes is given and
+    images have an index, images that can't be chosen any more are dropped while data arrive. Classes with a single image are
+    left out.
 
     Args:
-        num_per_class: Images of a class, chosen by ``seed``: ``"equal"``, as many as the smallest class has; a number, so
-            many or as many as the smallest class has; or None, all images, however unequal the classes.
-        num_classes: Use so many classes, chosen by ``seed``; None uses all.
-        num_samples: Gaussian draws a manifold.
+        num_per_class: Number of images per class, chosen by ``seed``: ``"equal"`` takes the size of the smallest class; a
+            number takes this number, or the size of the smallest class if that is less; None takes all images, however
+            unequal the classes are.
+        num_classes: At most this number of classes, chosen by ``seed``; None means all.
+        num_samples: Number of Gaussian draws per manifold.
         center_correlation: ``"remove"`` or ``"keep"`` the directions that the centres share.
-        num_components: Project wider features to so many components at random; None keeps them. See
+        num_components: Project features that are wider than this to this number of components at random; None keeps them. See
             :func:`neuroalign.functional.random_projection` for the error.
-        seed: Of the choice, the draws and the projection.
+        seed: Seed of the choice of images, of the draws and of the projection.
         **kwargs: Of ``torchmetrics.Metric``.
 
     Shapes:
         update(features (stimulus, feature), labels (stimulus,), index (stimulus,)) -> dict of scalars. A wrapper that wants
-        one number takes ``metric["capacity"]``. ``forward`` gives NaN for a batch of fewer than two classes of two images.
+        one number takes ``metric["capacity"]``. ``forward`` gives NaN for a batch with fewer than two classes of two images.
 
     Raises:
-        ValueError: If an argument is out of range or a feature not finite; in ``compute``, if nothing was seen, fewer than
-            two classes have two images, or a choice is to be made among images of which only some have an index.
+        ValueError: If an argument is out of range or a feature is not finite; in ``compute``, if no data were added, fewer
+            than two classes have two images, or images are to be chosen and only some have an index.
 
     Warns:
-        UserWarning: In ``compute``, where classes have less than half as many images as most could give and hold all to their
-            number, and where features are constant or a class's centre lies at the mean of all: capacity, radius and
-            dimension are NaN then.
+        UserWarning: In ``compute``, if the smallest class has less than half of the images that most classes could give, so
+            that all classes are cut to its size; and if features are constant or a class's centre is the mean of all, in
+            which case capacity, radius and dimension are NaN.
 
     Example:
         >>> metric = ManifoldGeometry()
@@ -95,7 +97,7 @@ class ManifoldGeometry(StimulusMetric):
         if isinstance(num_per_class, str) and num_per_class != "equal":
             raise ValueError(f'num_per_class must be a number, "equal" or None; got {num_per_class!r}')
         if isinstance(num_per_class, int) and num_per_class < 2:
-            raise ValueError(f"a manifold needs at least 2 images a class; got num_per_class={num_per_class}")
+            raise ValueError(f"a manifold needs at least 2 images per class; got num_per_class={num_per_class}")
         if num_classes is not None and num_classes < 2:
             raise ValueError(f"the geometry of manifolds needs at least 2 classes; got num_classes={num_classes}")
         if num_components is not None and num_components < 1:
@@ -122,13 +124,13 @@ class ManifoldGeometry(StimulusMetric):
             self._drop_unchosen()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Remove all data."""
         super().reset()
         self._enough = 0
 
     @property
     def _most(self) -> int | None:
-        """Images of a class that can be needed, as far as is known before all have come."""
+        """Largest number of images per class that can be needed, known before all data have arrived; None means all."""
         return self.num_per_class if isinstance(self.num_per_class, int) else None
 
     @property
@@ -139,7 +141,7 @@ class ManifoldGeometry(StimulusMetric):
         return sum(len(labels) for labels in self.labels)
 
     def _drop_unchosen(self) -> None:
-        if self.seen().named is not True:  # the order of arrival is known when all have arrived
+        if self.seen().named is not True:  # the order of arrival over processes is known only at the end
             return
         rows, number, _ = self.seen()
         features, labels = self.joined("features")[rows], self.joined("labels")[rows]
@@ -152,10 +154,10 @@ class ManifoldGeometry(StimulusMetric):
         return sample(labels, number, num_classes=self.num_classes, num_per_class=num_per_class, seed=self.seed)
 
     def chosen(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Features, labels and numbers of the images that are chosen of those seen so far, by rising number.
+        """Features, labels and numbers of the images chosen from those added so far, by rising number.
 
         Raises:
-            ValueError: If nothing was seen, or a choice is to be made and only some images have an index.
+            ValueError: If no data were added, or images are to be chosen and only some have an index.
         """
         rows, number, named = self.seen()
         features, labels = self.joined("features")[rows], self.joined("labels")[rows]
@@ -173,7 +175,7 @@ class ManifoldGeometry(StimulusMetric):
         return features[kept], labels[kept], number[kept]
 
     def _tell_of_small_classes(self) -> None:
-        """Warn where few images of a class make all others give up theirs."""
+        """Warn if a class with few images forces all other classes to drop most of theirs."""
         if self.num_per_class is None or self.in_forward:
             return
         rows, number, _ = self.seen()
@@ -184,7 +186,7 @@ class ManifoldGeometry(StimulusMetric):
         if bool(small.any()):
             named = ", ".join(f"{c} ({n})" for c, n in zip(present[small].tolist(), sizes[small].tolist()))
             warnings.warn(
-                f"classes of few images hold all classes to {int(sizes.min())} images each, where most have "
+                f"classes with few images limit all classes to {int(sizes.min())} images each, where most have "
                 f"{int(sizes.float().quantile(0.5))}: class (images) {named}; leave them out, or pass num_per_class=None",
                 stacklevel=3,
             )
@@ -217,7 +219,7 @@ class ManifoldGeometry(StimulusMetric):
             found = manifold_capacity(
                 x, y, num_samples=self.num_samples, center_correlation=self.center_correlation, seed=self.seed
             )
-        except CenterAtMeanError as error:  # a layer that says nothing is no reason to stop a training
+        except CenterAtMeanError as error:  # a layer without information must not stop a training
             warnings.warn(f"no capacity, radius and dimension of these features: {error}", stacklevel=2)
             return dict.fromkeys(_MEAN_FIELD, x.new_tensor(torch.nan))
         values = {name: getattr(found, name) for name in _MEAN_FIELD[:-1]}

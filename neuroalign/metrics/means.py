@@ -1,4 +1,4 @@
-"""A mean over the batches of an epoch that leaves batches out without waiting to know which."""
+"""A mean over the batches of an epoch that leaves batches out without making the host wait for the device."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from neuroalign.metrics.base import EpochMetric
 
 
 class WeightedMean(EpochMetric):
-    """The weighted mean of numbers, such as a loss of each batch; NaN where no weight is positive.
+    """The weighted mean of numbers, such as a loss per batch; NaN where no weight is positive.
 
-    torchmetrics' ``MeanMetric`` asks with every batch whether its value is NaN, for which the host must wait for the device.
+    torchmetrics' ``MeanMetric`` checks every value for NaN, so that the host must wait for the device.
 
     Args:
         **kwargs: Of ``torchmetrics.Metric``.
@@ -38,7 +38,7 @@ class WeightedMean(EpochMetric):
         self.add_state("weight", torch.zeros(()), dist_reduce_fx="sum")
 
     def update(self, value: Tensor, weight: Tensor | float = 1.0) -> None:
-        """Add a number; one of weight 0 is as if it had not been there."""
+        """Add a number; a number of weight 0 is left out, even if it is NaN."""
         part = value.detach() * weight
         self.total = self.total + (torch.where(weight > 0, part, 0) if isinstance(weight, Tensor) else part)
         self.weight = self.weight + weight

@@ -13,7 +13,7 @@ from neuroalign.moved import former_keywords
 
 
 class RobustAccuracy(StimulusMetric):
-    """Share of *all* images that are classified right after a perturbation; a clean error counts as an error.
+    """Share of *all* images that are classified correctly after a perturbation; a clean error counts as an error.
 
     Args:
         **kwargs: Of ``torchmetrics.Metric``.
@@ -21,12 +21,12 @@ class RobustAccuracy(StimulusMetric):
     Shapes:
         update(logits (stimulus, class), target (stimulus,), index (stimulus,)) -> scalar in [0, 1].
 
-    An image without an ``index`` is an image of its own. An image that comes twice under one index, as distributed samplers
-    make it, counts once. The attribute ``num_images`` says how many the last value is of.
+    An image without an ``index`` counts as a separate image. Images with the same index, which distributed samplers repeat,
+    count once. The attribute ``num_images`` is the number of images in the last value.
 
     Raises:
-        TypeError: If something is no tensor, or classes or an index are no integers.
-        ValueError: If shapes don't fit, a label is none of the logits' classes, or, on ``compute``, nothing was seen.
+        TypeError: If an argument is not a tensor, or classes or an index are not integers.
+        ValueError: If shapes don't fit, a label is not a class of the logits, or, on ``compute``, no data were added.
 
     Example:
         >>> metric = RobustAccuracy()
@@ -63,7 +63,7 @@ class RobustAccuracy(StimulusMetric):
             check_labels(target, preds.shape[1])
         if preds.ndim == 1:
             right = preds == target
-        else:  # NaN logits argmax to something; a network that says nothing is not right
+        else:  # argmax returns a class even for NaN logits; these count as wrong
             right = (preds.argmax(1) == target) & ~preds.isnan().any(1)
         self.add(index, correct=right.long())
 

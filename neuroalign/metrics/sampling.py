@@ -1,4 +1,4 @@
-"""A reproducible choice of classes and images: the same whatever the batches, their order and the number of processes."""
+"""A reproducible choice of classes and images that doesn't depend on the batches, their order or the number of processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from neuroalign.functional.draws import splitmix64
 def sample(labels: Tensor, index: Tensor, *, num_classes: int | None, num_per_class: int | None, seed: int) -> Tensor:
     """Positions of the chosen rows, by rising index: the classes and images with the lowest hash values.
 
-    A part of the data keeps every row that the whole would choose, so that rows can be dropped while data stream in.
+    Any part of the data keeps every one of its rows that the whole data would choose, so that rows can be dropped while data
+    arrive.
     """
     kept = torch.arange(len(labels), device=labels.device)
     if num_classes is not None:

@@ -1,4 +1,4 @@
-"""Similarity of two representations over a whole data set: every formula of ``functional`` as a metric."""
+"""Similarity of two representations over a whole data set: formulas of ``functional`` as metrics."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from neuroalign.metrics.stimuli import StimulusMetric
 
 
 class AlignmentMetric(StimulusMetric):
-    """Any function or loss of two sets of responses, over all stimuli of an epoch instead of a batch.
+    """Any function or loss of two sets of responses, over all stimuli of an epoch instead of one batch.
 
-    Keeps the responses of every stimulus and calls the function once. A stimulus without an ``index`` is one of its own; one
-    that comes twice under one index, as distributed samplers make it, counts once. The order is that of the index; without
-    one, of arrival, process after process: a function that depends on the order (ridge, whose folds do) needs the
-    index to give the same on several processes.
+    Keeps the responses of every stimulus and calls the function once. A row without an ``index`` is a separate stimulus; rows
+    with the same index, which distributed samplers repeat, count once. Stimuli are ordered by their index, or without an
+    index by arrival, process after process: a function that depends on the order (ridge, because of its folds) needs the
+    index to give the same value on several processes.
 
     Args:
         function: ``(preds, target) -> Tensor``, for instance a ``NeuralAlignmentLoss``.
@@ -39,12 +39,12 @@ class AlignmentMetric(StimulusMetric):
 
     Shapes:
         update(preds (stimulus, feature), target (stimulus, voxel), index (stimulus,)) -> what the function returns.
-        ``forward`` gives the value of its batch, NaN where the batch is too small for the function. A ``NeuralAlignmentLoss``
-        that has nothing to compare is NaN here, not 0.
+        ``forward`` gives the value of its batch, NaN where the batch is too small for the function. Where a
+        ``NeuralAlignmentLoss`` has nothing to compare, the value is NaN, not 0.
 
     Raises:
-        TypeError: If preds or target are no floating-point tensors.
-        ValueError: If their shapes don't fit, a target is infinite, or, on ``compute``, nothing was seen.
+        TypeError: If preds or target are not floating-point tensors.
+        ValueError: If their shapes don't fit, a target is infinite, or, on ``compute``, no data were added.
 
     Example:
         >>> metric = AlignmentMetric(torch.nn.functional.mse_loss)
@@ -64,7 +64,7 @@ class AlignmentMetric(StimulusMetric):
 
     @property
     def higher_is_better(self) -> bool | None:  # type: ignore[override]
-        """What the function says of itself: False for a loss of ours, None (unknown) for one that says nothing."""
+        """The function's own attribute, False for losses of neuroalign, or None (unknown)."""
         return getattr(self.function, "higher_is_better", None)
 
     def update(self, preds: Tensor, target: Tensor, index: Tensor | None = None) -> None:
@@ -75,17 +75,17 @@ class AlignmentMetric(StimulusMetric):
 
     @torch.no_grad()
     def compute(self) -> Tensor:
-        """The function of all stimuli.
+        """The value of the function for all stimuli.
 
         Raises:
-            ValueError: If nothing was added.
+            ValueError: If no data were added.
         """
         rows = self.seen().rows
         preds, target = self.joined("preds")[rows], self.joined("target")[rows]
-        with alone():  # a loss would gather once more what the processes have gathered already
+        with alone():  # the data are gathered already; a loss must not gather them again
             if not self.in_forward:
                 return self._told(self.function(preds, target))
-            with warnings.catch_warnings():  # a batch too small to say anything: the epoch is judged when it is whole
+            with warnings.catch_warnings():  # warnings about one small batch; compute gives the epoch's
                 warnings.simplefilter("ignore")
                 try:
                     return self._told(self.function(preds, target))
@@ -93,7 +93,7 @@ class AlignmentMetric(StimulusMetric):
                     return self._undefined(target)
 
     def _told(self, value: Tensor) -> Tensor:
-        """The function's value, NaN where it is a loss that says it had nothing to compare."""
+        """The function's value; NaN if the function is a loss that had nothing to compare."""
         valid = getattr(self.function, "last_valid", None)
         return torch.where(valid, value, torch.nan) if isinstance(valid, Tensor) else value
 
@@ -102,7 +102,7 @@ class AlignmentMetric(StimulusMetric):
 
 
 class _WeightedMetric(AlignmentMetric):
-    """A set-level similarity whose target's voxels a noise ceiling may weight."""
+    """A similarity of sets, with optional weights of the target's voxels by their noise ceiling."""
 
     noise_ceiling: Tensor | None
 
@@ -114,7 +114,7 @@ class _WeightedMetric(AlignmentMetric):
 
     @property
     def higher_is_better(self) -> bool | None:  # type: ignore[override]
-        """True: a similarity."""
+        """True, since it is a similarity."""
         return True
 
     def update(self, preds: Tensor, target: Tensor, index: Tensor | None = None) -> None:
@@ -136,7 +136,7 @@ class CKA(_WeightedMetric):
         kernel: "linear" or "rbf".
         debiased: Whether to use the debiased HSIC.
         voxel_corrected: Whether to correct the linear form for the number of columns.
-        bandwidth: Of the "rbf" kernel, in units of the root of the median squared distance.
+        bandwidth: Bandwidth of the "rbf" kernel, in units of the root of the median squared distance.
         noise_ceiling: (voxel,) in [0, 1], weights the target's voxels.
 
     Raises:
@@ -183,7 +183,7 @@ class RSA(_WeightedMetric):
         noise_ceiling: (voxel,) in [0, 1], weights the target's voxels.
 
     Warns:
-        UserWarning: For "cosine", which ranks a random code above the true one where responses are noisy.
+        UserWarning: For "cosine", which ranks a random code above the true one if responses are noisy.
 
     Raises:
         ValueError: If an option is unknown.
@@ -223,8 +223,8 @@ class ProcrustesSimilarity(_WeightedMetric):
     """Procrustes similarity, or the angular shape distance, over a data set; see :func:`neuroalign.functional.procrustes`.
 
     Args:
-        alpha: 1 for Procrustes, 0 for whitened sides.
-        angular: Whether to give the angle in radians, a distance.
+        alpha: 1 for Procrustes, 0 for whitened preds and target.
+        angular: Whether to return the angle in radians, which is a distance.
         noise_ceiling: (voxel,) in [0, 1], weights the target's voxels.
 
     Raises:
@@ -247,7 +247,7 @@ class ProcrustesSimilarity(_WeightedMetric):
 
     @property
     def higher_is_better(self) -> bool | None:  # type: ignore[override]
-        """Whether it is a similarity, and not the angle."""
+        """True for the similarity, False for the angle."""
         return not self.angular
 
     def _similarity(self, preds: Tensor, target: Tensor) -> Tensor:
@@ -259,7 +259,8 @@ class SoftMatching(_WeightedMetric):
     """Soft matching of units with voxels over a data set; see :func:`neuroalign.functional.soft_matching`.
 
     Args:
-        temperature: In units of correlation; the smaller, the nearer to the exact matching, and the slower.
+        temperature: Temperature of the soft assignment, in units of correlation; smaller values are nearer to the exact
+            matching and slower.
         noise_ceiling: (voxel,) in [0, 1], weights the target's voxels.
 
     Raises:
@@ -286,18 +287,18 @@ class SoftMatching(_WeightedMetric):
 class RidgePredictivity(_WeightedMetric):
     """Held-out correlation of ridge predictions over a data set; see :func:`neuroalign.functional.ridge_predictivity`.
 
-    Correlated within each fold, then averaged over folds: 0 on average where preds say nothing about the target.
+    Correlations are computed within each fold, then averaged over folds: 0 on average if preds and target are independent.
 
     Args:
-        penalty: A number, or several among which generalised cross-validation chooses for each voxel.
-        num_folds: Number of folds, of at least three stimuli each; stimulus i of the sorted index (of the order of arrival,
-            where none was given) is in fold i modulo this.
+        penalty: Ridge penalty: a number, or several from which generalised cross-validation chooses one per voxel.
+        num_folds: Number of folds, of at least three stimuli each; stimulus i in the order of the index (or of arrival,
+            without an index) is in fold i modulo this number.
         reduction: "median", "mean" (weighted by the noise ceiling) or "none" over voxels.
         noise_ceiling: (voxel,) in [0, 1]: voxels of ceiling 0 are left out.
 
     Raises:
-        ValueError: If a penalty is not positive, the folds are fewer than two or the reduction is unknown; on ``compute``,
-            if the stimuli are too few for the folds.
+        ValueError: If a penalty is not positive, there are fewer than two folds or the reduction is unknown; on ``compute``,
+            if there are too few stimuli for the folds.
 
     Example:
         >>> metric = RidgePredictivity(num_folds=5)
@@ -342,10 +343,10 @@ class CCA(_WeightedMetric):
     Args:
         kind: "cca" (the mean canonical correlation), "svcca" or "pwcca".
         variance: Share of the variance kept by "svcca".
-        noise_ceiling: (voxel,) in [0, 1]: weights voxels ("svcca"), or leaves those of ceiling 0 out.
+        noise_ceiling: (voxel,) in [0, 1]: weights voxels for "svcca"; for the others, voxels of ceiling 0 are left out.
 
     Raises:
-        ValueError: If the kind is unknown; on ``compute``, if there are no more stimuli than columns.
+        ValueError: If the kind is unknown; on ``compute``, if the stimuli are not more than the columns.
 
     Example:
         >>> metric = CCA()

@@ -1,4 +1,4 @@
-"""What metrics that keep every stimulus share: which rows are the same stimulus, and in which order they count."""
+"""The base of metrics that keep every stimulus: which rows are the same stimulus, and their order."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from neuroalign.metrics.base import EpochMetric, check_tensors
 
 
 class Kept(NamedTuple):
-    """The rows that count, in order.
+    """The rows that are used, in order.
 
     Attributes:
-        rows: (kept,) their places among all rows.
-        number: (kept,) the index that was given, or the place in the order of arrival.
-        named: Whether each row came with an index, none did, or (None) some did.
+        rows: (kept,) positions among all rows.
+        number: (kept,) the given index, or the position in the order of arrival.
+        named: True if every row has an index, False if none has, None if only some have.
     """
 
     rows: Tensor
@@ -26,15 +26,15 @@ class Kept(NamedTuple):
 
 
 class StimulusMetric(EpochMetric):
-    """A metric that keeps rows, one for each stimulus.
+    """A metric that keeps one row per stimulus.
 
-    A stimulus that came without an ``index`` is a stimulus of its own, whatever object, batch or process saw it. Rows of
-    one given index are one stimulus: the first counts, as distributed samplers repeat images to even out.
+    A row without an ``index`` is a separate stimulus, in any object, batch or process. Rows with the same given index are one
+    stimulus, of which the first row counts, since distributed samplers repeat images to give all processes the same number.
 
-    ``compute`` sees rows by rising index, then those without, in the order in which they came (one process after the other).
+    ``compute`` gets rows by rising index, then rows without an index in order of arrival (one process after the other).
 
     Attributes:
-        kept: Names of the states that hold a row for each stimulus.
+        kept: Names of the states that hold one row per stimulus.
     """
 
     kept: tuple[str, ...] = ()
@@ -49,11 +49,11 @@ class StimulusMetric(EpochMetric):
         """Keep rows.
 
         Args:
-            index: (stimulus,) identities, or None.
-            **rows: By the state's name, (stimulus, ...).
+            index: (stimulus,) identities; None means that every row is a separate stimulus.
+            **rows: Tensors (stimulus, ...) by the name of their state.
 
         Raises:
-            TypeError: If identities are no integers.
+            TypeError: If identities are not integers.
             ValueError: If there are not as many identities as rows, or rows differ in shape from earlier ones.
         """
         first = next(iter(rows.values()))
@@ -75,15 +75,15 @@ class StimulusMetric(EpochMetric):
         self.identity = [*self.identity, torch.stack([given.to(first.device), named.to(first.device)], 1)]
 
     def joined(self, name: str) -> Tensor:
-        """All rows of a state, before or after it was synchronised over processes."""
+        """All rows of a state, before or after its synchronisation over processes."""
         state = getattr(self, name)
         return torch.cat(list(state)) if isinstance(state, list) else state
 
     def seen(self) -> Kept:
-        """The rows that count.
+        """The rows that are used.
 
         Raises:
-            ValueError: If there are none.
+            ValueError: If no rows were added.
         """
         self.refuse_empty(len(self.identity))
         index, named = self.joined("identity").unbind(1)

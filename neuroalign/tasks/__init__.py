@@ -1,4 +1,4 @@
-"""LightningModules: what is optimised, step by step, and what is logged. Made to be subclassed."""
+"""LightningModules for training: their steps, losses and logging. They are made to be subclassed."""
 
 from neuroalign.tasks.classification import GuidedClassificationTask
 from neuroalign.tasks.prediction import NeuralPredictionTask

@@ -1,4 +1,4 @@
-"""What both tasks share: steps that can be repeated, optimisers that can be replaced, and what a checkpoint holds."""
+"""The base of both tasks: repeatable training steps, replaceable optimisers, and the content of checkpoints."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
     from typing import Self
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
-# Two, for configurations: the first takes schedulers by their class, the second functions that make a factory.
+# Two types, for configurations: the first accepts a scheduler's class, the second a function that makes a factory.
 SchedulerFactory = Callable[[Optimizer], LRScheduler] | Callable[[Optimizer], Any]
 _SEED = "neuroalign_step_seed"
 
 
 class Task(EpochLog, ABC):
-    """A LightningModule whose checkpoints hold plain values only, and that goes on from them as if never interrupted.
+    """A LightningModule whose checkpoints hold plain values only; a training resumed from one is as if never interrupted.
 
-    The rule for modules given as arguments: one that was itself built from plain values is stored as its description
-    and rebuilt by ``load_from_checkpoint`` from the file alone; any other must be passed again. Weights are always in
-    the file, by the names that they have without ``torch.compile``.
+    The rule for modules given as arguments: a module that was itself built from plain values is stored as its description,
+    and ``load_from_checkpoint`` rebuilds it from the file alone; any other module must be passed again. Weights are always in
+    the file, under the names that they have without ``torch.compile``.
 
-    Whatever a training step draws (adversarial starts, noise, dropout) depends on the number of the batch, the process and
-    one seed, which is taken from torch's global generator when training starts and kept in checkpoints. So a resumed
-    training draws what it would have drawn, whatever else draws from the global generator meanwhile. In a loop without a
-    Lightning Trainer the global generator is used.
+    All random numbers of a training step (adversarial starts, noise, dropout) depend on the number of the batch, the process
+    and one seed, which is taken from torch's global generator when training starts and kept in checkpoints. So a resumed
+    training draws the same numbers as without the interruption, even if other code draws from the global generator. In a loop
+    without a Lightning Trainer the global generator is used.
 
-    Subclasses override ``default_optimizer`` and ``default_scheduler``, or a user ``configure_optimizers`` as in any
-    LightningModule. One that overrides ``training_step`` wraps what it does in :meth:`repeatable`.
+    Subclasses override ``default_optimizer`` and ``default_scheduler``; users may override ``configure_optimizers`` as in any
+    LightningModule. A subclass that overrides ``training_step`` puts its step inside :meth:`repeatable`.
     """
 
     optimizer: OptimizerFactory | None
@@ -59,7 +59,7 @@ class Task(EpochLog, ABC):
     test_metrics: MetricCollection
 
     def remember(self, *, modules: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-        """Save hyperparameters: plain values, and of each module its description where it has one."""
+        """Save hyperparameters: plain values, and the description of each module that has one."""
         described = {k: description_of(m) for k, m in modules.items()}
         self.save_hyperparameters({**values, **{k: d for k, d in described.items() if d is not None}})
 
@@ -73,26 +73,26 @@ class Task(EpochLog, ABC):
         weights_only: bool | None = None,
         **kwargs: Any,
     ) -> Self:
-        """A task from its checkpoint, as Lightning's, whose arguments these are.
+        """Load a task from its checkpoint; the arguments are those of Lightning's method.
 
-        Of the file, only data is read, and each tensor is compared with its checksum before.
+        Only data is read from the file, and each tensor is compared with its checksum first.
 
         Args:
-            checkpoint_path: A path, URL or open file; the last two are not compared.
-            map_location: Where tensors go.
-            hparams_file: A file whose hyperparameters stand in for the checkpoint's.
-            strict: Whether the weights must be exactly the network's.
-            weights_only: Default True: tensors and plain values. False lets the file run any code.
-            **kwargs: Arguments of the task in place of those in the file.
+            checkpoint_path: A path, URL or open file; checksums are compared for a path only.
+            map_location: Device of the tensors.
+            hparams_file: A file whose hyperparameters replace those of the checkpoint.
+            strict: Whether the names of the weights must be exactly those of the task.
+            weights_only: True, or None (the default), reads tensors and plain values only. False lets the file run any code.
+            **kwargs: Arguments of the task that replace those in the file.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is damaged, empty, no checkpoint of this task, holds more than data, or a description in it
-                names what none may: see :func:`neuroalign.config.build`.
+            ValueError: If the file is damaged, empty, not a checkpoint of this task, or holds more than data, or if a
+                description in it names something that descriptions may not name: see :func:`neuroalign.config.build`.
         """
         if isinstance(checkpoint_path, (str, os.PathLike)) and "://" not in str(checkpoint_path):
             check_checkpoint(checkpoint_path)
-        # Lightning would let the file name the function that builds the task, and with it any class at all.
+        # Lightning would let the file name the function that builds the task, and so any class.
         kwargs["_instantiator"] = None
         only, shown = weights_only is None or weights_only, redacted(str(checkpoint_path))
         try:
@@ -101,20 +101,20 @@ class Task(EpochLog, ABC):
             raise DescriptionError(f"{shown}: {error}") from error
         except (pickle.UnpicklingError, EOFError, RecursionError) as error:
             raise ValueError(f"{shown} is no checkpoint of {cls.__name__}: it is damaged, or holds more than "
-                             "tensors and plain values, of which nothing was run") from error  # fmt: skip
+                             "tensors and plain values; no code in it was run") from error  # fmt: skip
         except ValueError as error:
             if str(checkpoint_path) in str(error):
                 raise
             raise ValueError(f"{checkpoint_path}: {str(error)[:500]}") from error
         except (AttributeError, KeyError, IndexError, TypeError) as error:
-            if kwargs.keys() != {"_instantiator"}:  # what the caller gave may be what doesn't fit
+            if kwargs.keys() != {"_instantiator"}:  # the caller's own arguments may be wrong
                 raise
             raise ValueError(f"{shown} is no checkpoint of {cls.__name__} ({error})") from error
 
     def check_batch(self, batch: Batch, batch_idx: int) -> None:
-        """Refuse a first batch whose images are not in [0, 1]; override to let anything else through.
+        """Raise an error if images of the first batch are not in [0, 1]; override to accept other images.
 
-        A DataModule of ours that augments checked its images before: noise may carry them outside.
+        A DataModule of neuroalign with augmentation has checked its images before, since noise may move them outside.
         """
         datamodule = getattr(self._trainer, "datamodule", None)
         if batch_idx == 0 and getattr(datamodule, "augment", None) is None:
@@ -122,13 +122,13 @@ class Task(EpochLog, ABC):
 
     @contextmanager
     def repeatable(self, images: Tensor) -> Iterator[None]:
-        """A training step whose random numbers depend on the seed, the number of the batch and the process alone.
+        """A context in which random numbers depend on the seed, the number of the batch and the process only.
 
         Args:
-            images: (stimulus, channel, height, width), of the batch.
+            images: (stimulus, channel, height, width), the images of the batch.
 
         Raises:
-            ValueError: If BatchNorm refuses a batch of one image, with a remedy.
+            ValueError: If BatchNorm refuses a batch of one image; the message says what to do.
         """
         try:
             loop = getattr(self._trainer, "fit_loop", None)
@@ -137,42 +137,42 @@ class Task(EpochLog, ABC):
                 return
             if self._step_seed is None:
                 self._step_seed = int(self.trainer.strategy.broadcast(fresh_seed()))
-            # Counts every batch, and of one that an exception ended nothing.
+            # Counts every completed batch, but not one that ended in an exception.
             step = loop.epoch_loop.batch_progress.total.completed
             with drawing(step_seed(self._step_seed, step, self.global_rank), images.device):
                 yield
         except ValueError as error:
             if len(images) == 1 and "more than 1 value per channel" in str(error):
                 raise ValueError(
-                    "this training batch holds one image, of which BatchNorm can take no variance: leave it out, "
+                    "this training batch holds one image, from which BatchNorm can't compute a variance: leave it out, "
                     "drop_last=True, or use another batch size"
                 ) from error
             raise
 
     def on_fit_start(self) -> None:
-        """Forget the seed of an earlier training, unless one is resumed."""
+        """Remove the seed of an earlier training, unless a training is resumed."""
         if self.trainer.ckpt_path is None:
             self._step_seed = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the seed of the steps' random numbers, and name weights as without ``torch.compile``."""
+        """Store the seed of the steps' random numbers, and weights under their names without ``torch.compile``."""
         if self._step_seed is not None:
             checkpoint[_SEED] = self._step_seed
         if "state_dict" in checkpoint:
             checkpoint["state_dict"] = renamed(checkpoint["state_dict"], uncompiled)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the seed, and name weights as they are here: compiled or not."""
+        """Restore the seed, and rename weights to the names in this task, compiled or not."""
         self._step_seed = checkpoint.get(_SEED)
         if "state_dict" in checkpoint:
             checkpoint["state_dict"] = as_in(checkpoint["state_dict"], self.state_dict())
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """The parameters that require gradients: those of a frozen predictor don't."""
+        """The parameters that require gradients; those of a frozen predictor don't."""
         return [p for p in self.parameters() if p.requires_grad]
 
     def read(self, batch: Any) -> Batch:
-        """A batch of any step as a dict."""
+        """The batch of any step as a dict."""
         return as_batch(batch)
 
     @abstractmethod
@@ -180,9 +180,9 @@ class Task(EpochLog, ABC):
         """Log the loss of a validation or test batch as ``<stage>/...`` and update the stage's metrics."""
 
     def counted_once(self, target: Tensor) -> Tensor:
-        """Targets (stimulus, voxel) of the batch being evaluated, NaN for images that a DistributedSampler repeats.
+        """Targets (stimulus, voxel) of the batch being evaluated, with NaN for images that a DistributedSampler repeats.
 
-        It does so at its end, to even the processes' shares out.
+        The sampler repeats images at the end of an epoch, to give all processes the same number of images.
         """
         if self._trainer is None:
             return target
@@ -217,16 +217,16 @@ class Task(EpochLog, ABC):
         """The paper's optimiser."""
 
     def default_scheduler(self, optimizer: Optimizer) -> Any:
-        """The paper's schedule, None for a constant rate."""
+        """The paper's schedule; None for a constant learning rate."""
         return None
 
     def configure_optimizers(self) -> Any:
-        """The given optimiser and scheduler, or the paper's."""
+        """The given optimiser and scheduler, or the defaults."""
         parameters = self.trainable_parameters()
         optimizer = self.optimizer(parameters) if self.optimizer else self.default_optimizer(parameters)
         if self.scheduler is not None:
             scheduler, interval = self.scheduler(optimizer), self.scheduler_interval
-        else:  # a schedule in the paper's epochs would be wrong for somebody else's optimiser
+        else:  # the paper's schedule would be wrong for another optimiser
             scheduler, interval = (None if self.optimizer else self.default_scheduler(optimizer)), "epoch"
         if scheduler is None:
             return optimizer
@@ -237,7 +237,7 @@ class Task(EpochLog, ABC):
 
 
 def _loaders(loaders: Any) -> list[Any]:
-    """A Trainer's validation or test loaders, in the order of their ``dataloader_idx``."""
+    """The validation or test loaders of a Trainer, in the order of their ``dataloader_idx``."""
     loaders = getattr(loaders, "flattened", loaders)  # a CombinedLoader
     if isinstance(loaders, Mapping):
         loaders = list(loaders.values())

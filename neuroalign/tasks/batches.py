@@ -1,4 +1,4 @@
-"""What a step finds in a batch, however the loader packed it."""
+"""Images, labels and responses of a batch in any form that a loader gives."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from neuroalign.types import Batch
 
 
 def batch_of(batch: Any, second: str) -> Batch:
-    """A batch as a dict with ``image``: mappings pass through, a pair gets its names.
+    """A batch as a dict with ``image``: a mapping is returned as it is, the parts of a pair get names.
 
     Args:
-        batch: What the loader gave.
-        second: What the other half of a pair is, "label" or "response".
+        batch: The batch from the loader.
+        second: Name of the second part of a pair, "label" or "response".
 
     Raises:
-        TypeError: If it is nothing of the kind, or several loaders gave a batch each.
+        TypeError: If it is neither a mapping nor a pair, or holds one batch from each of several loaders.
         ValueError: If a mapping has no ``image``.
 
     Example:
@@ -43,13 +43,13 @@ def batch_of(batch: Any, second: str) -> Batch:
 
 
 def images_of(batch: Any) -> Tensor:
-    """The images of a batch that is predicted: of a dict, of a pair, or of a loader that gives nothing else.
+    """The images of a batch for prediction: a dict, a pair, or images alone.
 
     Returns:
         (stimulus, channel, height, width).
 
     Raises:
-        TypeError: If there are none to be found.
+        TypeError: If the batch has no images.
         ValueError: If a mapping has no ``image``.
 
     Example:
@@ -66,15 +66,15 @@ def images_of(batch: Any) -> Tensor:
 
 
 def check_soft_labels(labels: Tensor, num_images: int, num_classes: int) -> bool:
-    """Whether labels are soft, probabilities of the classes, and not whole numbers.
+    """Whether labels are soft (probabilities of the classes) instead of whole numbers.
 
     Args:
         labels: (stimulus,) whole numbers or (stimulus, class) in [0, 1].
         num_images: Number of stimuli.
-        num_classes: C.
+        num_classes: Number of classes.
 
     Raises:
-        ValueError: If they are neither.
+        ValueError: If they are neither soft labels nor whole numbers.
 
     Example:
         >>> import torch
@@ -94,7 +94,7 @@ def check_soft_labels(labels: Tensor, num_images: int, num_classes: int) -> bool
 
 
 def whole_labels(labels: Tensor) -> Tensor:
-    """(stimulus,) the class of each label, of soft ones (stimulus, class) the class of the largest probability.
+    """The class of each label (stimulus,); for soft labels (stimulus, class), the class of the largest probability.
 
     Example:
         >>> import torch
@@ -106,8 +106,8 @@ def whole_labels(labels: Tensor) -> Tensor:
 
 def _several(names: list[Any]) -> str:
     return (
-        f"{len(names)} loaders ({', '.join(map(str, names))}) give a batch each, and a step here takes one: join their data "
-        "sets in one loader (torch.utils.data.ConcatDataset), or override training_step and hand it one batch after the other"
+        f"{len(names)} loaders ({', '.join(map(str, names))}) give a batch each, but a step takes one batch: join their data "
+        "sets in one loader (torch.utils.data.ConcatDataset), or override training_step and handle the batches one by one"
     )
 
 

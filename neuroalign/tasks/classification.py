@@ -1,4 +1,4 @@
-"""Training a classifier that must also match a brain."""
+"""Training a classifier whose responses must also match a brain's."""
 
 from __future__ import annotations
 
@@ -37,51 +37,50 @@ from neuroalign.types import Batch
 class GuidedClassificationTask(Task):
     r"""Classify images while matching a brain: :math:`L = (1-\alpha)\,\mathrm{CE} + \alpha \sum \text{guidance terms}`.
 
-    Logs ``train/loss``, ``train/task_loss``, ``train/accuracy``, ``alignment/<layer>/<region>/<measure>`` for every
-    guidance term (with :class:`WeightedGuidance` also its ``alignment_weight/...``), ``train/robust_penalty`` where the
-    robust training has one, and ``val/task_loss``, ``val/accuracy`` (``test/...``). Guidance acts in training only; wherever
-    it has targets for validation or test images, how well the heads match them is logged as
-    ``val/alignment/<layer>/<region>/correlation`` (median over voxels of the correlation over images;
-    ``.../normalized_correlation`` where the responses were measured and their noise ceiling is known, ``.../cka`` for a head
-    of another width than its target), whatever the guidance's weight.
+    Logs ``train/loss``, ``train/task_loss``, ``train/accuracy``, ``alignment/<layer>/<region>/<measure>`` for every guidance
+    term (with :class:`WeightedGuidance` also its ``alignment_weight/...``), ``train/robust_penalty`` if the robust training
+    has a penalty, and ``val/task_loss``, ``val/accuracy`` (``test/...``). Guidance acts in training only. If it has targets
+    for validation or test images, the match of the heads is logged as ``val/alignment/<layer>/<region>/correlation`` (median
+    over voxels of the correlation over images; ``.../normalized_correlation`` if the responses were measured and their noise
+    ceiling is known, ``.../cka`` for a head of another width than its target), whatever the guidance's weight is.
 
     In a batch in which too many responses are missing, a guidance term has nothing to compare: it is 0 in the loss and NaN in
-    the log. Beside it stand ``alignment/.../mean``, its mean over the epoch's other batches, and ``alignment/.../empty``, the
-    share of such batches; where that is more than half, a warning says so once. Of :class:`ShuffledGuidance`,
-    ``alignment/<layer>/<region>/dropped`` is the share of images that had nobody's target to take.
+    the log. Also logged are ``alignment/.../mean``, its mean over the epoch's other batches, and ``alignment/.../empty``, the
+    share of such batches; a warning is given once if the share is above one half. For :class:`ShuffledGuidance`,
+    ``alignment/<layer>/<region>/dropped`` is the share of images for which no other image's target was available.
 
     Batches are dicts or pairs ``(images, labels)``. Labels may be soft, probabilities (stimulus, class), as torchvision's
-    ``MixUp`` and ``CutMix`` make them: the loss takes them as they are, and accuracy counts the class of the largest one. Of
-    several validation or test loaders each has its own numbers, named as Lightning does, ``val/accuracy/dataloader_idx_0``.
-
-    To change a part, override one small method: ``task_loss``, ``configure_metrics``, ``configure_optimizers``.
+    ``MixUp`` and ``CutMix`` make them: the loss uses them as they are, and accuracy uses the class of the largest
+    probability. If there are several validation or test loaders, each has its own values under Lightning's names,
+    ``val/accuracy/dataloader_idx_0``. To change a part, override one small method: ``task_loss``, ``configure_metrics``,
+    ``configure_optimizers``.
 
     Args:
         network: A :class:`GuidedNetwork` (or any module called as ``network(images, with_responses=True)``, or with a method
             ``forward_with_responses``, and with ``num_classes``), or its description.
-        guidance: Called as ``guidance(responses, batch)``, returns loss terms by name; None trains without.
-        weight: alpha, in [0, 1]: the share of guidance in the loss. Without guidance the loss is the task's alone.
-        head_reduction: ``"sum"`` (default, the formula above) adds the terms of all heads up, so that guidance weighs the
-            more the more heads there are; ``"mean"`` divides by the number of heads that are guided, which keeps alpha's
-            meaning. One head: the same.
-        robust_training: What robustness people train with, combined with any guidance: :class:`AdversarialTraining`,
-            :class:`TRADES`, :class:`GaussianNoiseTraining`, :class:`GradientRegularization` or your own
-            ``RobustTraining``; its description; or None. The target of guidance stays that of the clean image, and a
-            penalty belongs to the task's share of the loss. Training loss and accuracy are those on its images.
+        guidance: Called as ``guidance(responses, batch)``, returns loss terms by name; None trains without guidance.
+        weight: alpha, in [0, 1]: the share of guidance in the loss. Without guidance the loss is the task's loss.
+        head_reduction: ``"sum"`` (default, the formula above) adds up the terms of all heads, so that more heads give
+            guidance more weight; ``"mean"`` divides by the number of guided heads, which keeps the meaning of alpha. With one
+            head both are the same.
+        robust_training: A method of robust training, combined with any guidance: :class:`AdversarialTraining`,
+            :class:`TRADES`, :class:`GaussianNoiseTraining`, :class:`GradientRegularization` or your own ``RobustTraining``;
+            its description; or None. The target of guidance stays that of the clean image, and a penalty belongs to the
+            task's share of the loss. Training loss and accuracy are computed on the images that the method returns.
         lr: Learning rate of the default optimiser, SGD with momentum.
-        momentum: Of the default optimiser.
-        weight_decay: Of the default optimiser.
-        step_size: Epochs after which the default schedule divides the rate by ten.
-        optimizer: ``parameters -> optimizer``, in place of the default.
-        scheduler: ``optimizer -> scheduler``; in a configuration any of torch's by name, such as
-            ``torch.optim.lr_scheduler.StepLR``.
-        scheduler_interval: "epoch" or "step".
-        scheduler_monitor: What a ``ReduceLROnPlateau`` looks at.
+        momentum: Momentum of the default optimiser.
+        weight_decay: Weight decay of the default optimiser.
+        step_size: The default schedule divides the learning rate by ten every this many epochs.
+        optimizer: ``parameters -> optimizer``; None means the default.
+        scheduler: ``optimizer -> scheduler``; None means the default. In a configuration, any scheduler of torch by name,
+            such as ``torch.optim.lr_scheduler.StepLR``.
+        scheduler_interval: When the scheduler steps, every "epoch" or every "step".
+        scheduler_monitor: Name of the logged value that a ``ReduceLROnPlateau`` monitors.
 
     Raises:
-        ValueError: If the weight is outside [0, 1]; if loaded from a checkpoint that can't describe its network,
-            without passing one; or on a first batch with images outside [0, 1] or labels out of range.
-        TypeError: If several training loaders give a batch each.
+        ValueError: If the weight is outside [0, 1]; if loaded from a checkpoint that doesn't describe its network and no
+            network is passed; or on a first batch with images outside [0, 1] or labels out of range.
+        TypeError: If several training loaders give one batch each.
 
     Example:
         >>> network = GuidedNetwork("small_resnet", 10, heads={"V4": (None, 30)}, image_shape=(3, 8, 8))
@@ -129,7 +128,7 @@ class GuidedClassificationTask(Task):
         self.guidance: nn.Module | None = None if guidance is None else build(guidance, nn.Module)
         for module in [] if self.guidance is None else self.guidance.modules():
             if isinstance(module, PredictedGuidance):
-                module.checks_images = False  # check_batch does, and knows what augmentation may bring
+                module.checks_images = False  # check_batch checks them, and allows for augmentation
         if not isinstance(robust_training, (RobustTraining, Mapping, type(None))):
             raise TypeError(
                 f"robust_training must be a RobustTraining object, such as AdversarialTraining(8 / 255); got "
@@ -157,15 +156,15 @@ class GuidedClassificationTask(Task):
         self.train_metrics = as_collection(self.configure_metrics()).clone(prefix="train/")
         self.val_metrics = as_collection(self.configure_metrics()).clone(prefix="val/")
         self.test_metrics = as_collection(self.configure_metrics()).clone(prefix="test/")
-        self._terms: dict[str, str] = {}  # by what they are logged as
-        self.alignment_metrics = nn.ModuleDict()  # by stage, head and kind, as the first targets come
+        self._terms: dict[str, str] = {}  # by their name in the log
+        self.alignment_metrics = nn.ModuleDict()  # by stage, head and kind, made at the first targets
 
     def configure_metrics(self) -> MetricCollection | Metric:
-        """Metrics of (logits, labels), logged for every stage: a collection, or one."""
+        """The metrics of (logits, labels), logged for every stage: a collection or a single metric."""
         return MetricCollection({"accuracy": MulticlassAccuracy(_num_classes(self.network), average="micro")})
 
     def check_batch(self, batch: Batch, batch_idx: int) -> None:
-        """Refuse a first batch with images outside [0, 1] or labels out of range."""
+        """Raise an error if the first batch has images outside [0, 1] or labels out of range."""
         super().check_batch(batch, batch_idx)
         if "label" not in batch:
             raise ValueError(
@@ -175,7 +174,7 @@ class GuidedClassificationTask(Task):
             check_labels(batch["label"], _num_classes(self.network))
 
     def read(self, batch: Any) -> Batch:
-        """A batch as a dict, with images in the precision of the network and whole labels as int64."""
+        """The batch as a dict, with images in the precision of the network and whole labels as int64."""
         batch = batch_of(batch, "label")
         known = {"image": as_dtype_of(batch["image"], self.network)}
         if isinstance(labels := batch.get("label"), Tensor) and not labels.is_floating_point():
@@ -183,7 +182,7 @@ class GuidedClassificationTask(Task):
         return {**batch, **known}  # type: ignore[typeddict-item]
 
     def task_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss of the task itself, a scalar."""
+        """The loss of the task without guidance, a scalar."""
         return nn.functional.cross_entropy(logits, labels)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -243,20 +242,20 @@ class GuidedClassificationTask(Task):
         self.log_dict(logged, batch_size=size)
 
     def stimuli_needed(self, name: str) -> int:
-        """Stimuli with a target that a batch must hold for the guidance term that is logged as ``name``."""
+        """Number of stimuli with a target that the guidance term logged as ``name`` needs in a batch."""
         return getattr(loss_of_term(self.guidance, self._terms.get(name, "")), "min_valid", 1)
 
     def _num_heads(self, terms: Mapping[str, Tensor]) -> int:
-        """By how many the sum of the terms is divided."""
+        """The number by which the sum of the terms is divided."""
         if self.head_reduction == "sum":
             return 1
         return max(1, len({name.rpartition("/")[0] for name in terms}))
 
     def term_path(self, term: str) -> str:
-        """``<layer>/<region>/<measure>`` of a guidance term ``<head>/<measure>``, where the network tells the head's layer.
+        """``<layer>/<region>/<measure>`` of a guidance term ``<head>/<measure>``, if the network knows the head's layer.
 
         The layer of a head on the final features is called "features". A head whose name begins with its layer, such as
-        "layer3/V4", keeps it.
+        "layer3/V4", keeps its name.
         """
         head = term.rpartition("/")[0]
         layers = getattr(self.network, "head_layers", {})
@@ -266,7 +265,7 @@ class GuidedClassificationTask(Task):
         return term if head.startswith(f"{layer}/") else f"{layer}/{term}"
 
     def _forward_with_responses(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        if self._takes_responses:  # through the module's call, where parallel wrappers and hooks sit
+        if self._takes_responses:  # by calling the module, so that parallel wrappers and hooks run
             return self.network(images, with_responses=True)
         forward = getattr(self.network, "forward_with_responses", None)
         if forward is not None:
@@ -286,7 +285,7 @@ class GuidedClassificationTask(Task):
         if any(found for _, found in targets):
             logits, responses = self._forward_with_responses(images)
             if type(self).forward is not GuidedClassificationTask.forward:
-                logits = self(images)  # somebody else's idea of logits
+                logits = self(images)  # a subclass may compute logits differently
             for guidance, found in targets:
                 for head, target in found.items():
                     self._align(guidance, head, responses[head], target, stage)
@@ -298,7 +297,7 @@ class GuidedClassificationTask(Task):
         self.log_metrics(metrics, size, stage)
 
     def _align(self, guidance: TargetGuidance, head: str, preds: Tensor, target: Tensor, stage: str) -> None:
-        """Update and log the metrics of one head's alignment."""
+        """Update and log the alignment metrics of one head."""
         ceiling = guidance.ceiling_of(head)
         makers: dict[str, Callable[[], Metric]] = {"correlation": VoxelCorrelation}
         if preds.shape[1] != target.shape[1]:
@@ -315,11 +314,11 @@ class GuidedClassificationTask(Task):
             self.log_metric(name, metric, f"alignment_metrics.{key}", len(preds))
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        """Logits (stimulus, class), of batches with labels or of images alone."""
+        """Logits (stimulus, class), for batches with labels or images alone."""
         return self(as_dtype_of(images_of(batch), self.network))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Without guidance (it could not be described, and was not passed), its weights in the file are left out."""
+        """Drop the weights of guidance from the file if this task has no guidance (not described, and not passed)."""
         super().on_load_checkpoint(checkpoint)
         if self.guidance is None and "state_dict" in checkpoint:
             left_out = ("guidance.", "guidance")
@@ -329,11 +328,11 @@ class GuidedClassificationTask(Task):
             )
 
     def default_optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
-        """The paper's: SGD with momentum."""
+        """The paper's optimiser: SGD with momentum."""
         return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
 
     def default_scheduler(self, optimizer: Optimizer) -> Any:
-        """The paper's: a tenth of the rate every ``step_size`` epochs."""
+        """The paper's schedule: a tenth of the learning rate every ``step_size`` epochs."""
         return torch.optim.lr_scheduler.StepLR(optimizer, self.step_size, gamma=0.1)
 
 

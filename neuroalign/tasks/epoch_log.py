@@ -1,4 +1,4 @@
-"""What tasks log over an epoch: metrics, means over batches that had something to compare, and a warning where few had."""
+"""Logging over an epoch: metrics, means over batches with something to compare, and a warning if most had nothing."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from neuroalign.metrics.means import WeightedMean
 
 
 class EpochLog(L.LightningModule):
-    """A LightningModule that keeps what it logs of each validation or test loader apart.
+    """A LightningModule that logs each validation or test loader separately.
 
-    Of several loaders each has its own metrics, and Lightning adds ``/dataloader_idx_<number>`` to the names. Under Fabric,
-    which takes numbers only and knows no epochs, the metrics' values so far are logged.
+    If there are several loaders, each has its own metrics, and Lightning adds ``/dataloader_idx_<number>`` to the names.
+    Fabric accepts numbers only and has no epochs, so there the current values of the metrics are logged.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.epoch_means = nn.ModuleDict()  # by what they are logged as, when it first is
-        self.further_metrics = nn.ModuleDict()  # by stage and loader, those of the second loader and on
+        self.epoch_means = nn.ModuleDict()  # by their name in the log, made when it is first logged
+        self.further_metrics = nn.ModuleDict()  # by stage and loader, from the second loader on
         self._loader_idx = 0
         self._may_be_empty: set[str] = set()
         self._told_empty: set[str] = set()
 
     def metrics_of(self, stage: str, loader: int = 0) -> MetricCollection:
-        """The metrics of a stage ("val" or "test") and one of its loaders."""
+        """The metrics of a stage ("val" or "test") for one of its loaders."""
         first = getattr(self, f"{stage}_metrics")
         if not loader:
             return first
@@ -41,7 +41,7 @@ class EpochLog(L.LightningModule):
         return cast(MetricCollection, self.further_metrics[key])
 
     def log_metrics(self, metrics: MetricCollection, batch_size: int, stage: str) -> None:
-        """Log an epoch's metrics once it ends."""
+        """Log metrics at the end of the epoch."""
         path = f"further_metrics.{stage}-{self._loader_idx}" if self._loader_idx else f"{stage}_metrics"
         for (name, metric), key in zip(metrics.items(), metrics.keys(keep_base=True)):
             self.log_metric(name, metric, f"{path}.{key}", batch_size, prog_bar=stage == "val")
@@ -52,11 +52,11 @@ class EpochLog(L.LightningModule):
         """Log a metric's value over the epoch.
 
         Args:
-            name: As what.
-            metric: An attribute of this module, or of one inside it.
-            path: Its dotted name.
+            name: Name in the log.
+            metric: An attribute of this module or of a submodule.
+            path: Dotted name of the metric.
             batch_size: Number of stimuli in the batch.
-            prog_bar: Whether it stands in the progress bar.
+            prog_bar: Whether to show it in the progress bar.
         """
         if self._fabric is not None:
             self.log(name, metric.compute())
@@ -74,13 +74,13 @@ class EpochLog(L.LightningModule):
         self.log_metric(name, mean, f"epoch_means.{key}")
 
     def log_term(self, name: str, value: Tensor, valid: Tensor | None, size: int) -> None:
-        """Log a training loss of which some batches have nothing to compare.
+        """Log a training loss that has nothing to compare in some batches.
 
         Args:
-            name: What its steps are logged as, NaN where there was nothing. The mean over the epoch's other batches is
-                ``<name>/mean``, the share of batches with nothing ``<name>/empty``.
-            value: Scalar.
-            valid: Whether it had something to compare, a scalar bool tensor; None if it doesn't tell.
+            name: Name of the value per step, which is NaN where there was nothing to compare. ``<name>/mean`` is the mean
+                over the epoch's other batches, ``<name>/empty`` the share of batches with nothing to compare.
+            value: The loss, a scalar.
+            valid: Whether it had something to compare, a scalar bool tensor; None if the loss doesn't say.
             size: Number of stimuli in the batch.
         """
         value = value.detach()
@@ -90,20 +90,20 @@ class EpochLog(L.LightningModule):
             self.log_empty(name, valid)
 
     def log_empty(self, name: str, valid: Tensor) -> None:
-        """Log as ``<name>/empty`` the share of the epoch's batches in which a loss had nothing to compare."""
+        """Log the share of the epoch's batches in which a loss had nothing to compare, as ``<name>/empty``."""
         self.log_mean(f"{name}/empty", (~valid).float(), 1.0)
         if not name.startswith(("val/", "test/")):
             self._may_be_empty.add(name)
 
     def stimuli_needed(self, name: str) -> int:
-        """Stimuli with a target that a batch must hold for the loss that is logged as ``name``."""
+        """Number of stimuli with a target that the loss logged as ``name`` needs in a batch."""
         return 1
 
     def on_train_epoch_end(self) -> None:
-        """Warn once of each loss that had nothing to compare in more than half of the epoch's batches."""
+        """Warn once per loss if it had nothing to compare in more than half of the epoch's batches."""
         for name in sorted(self._may_be_empty - self._told_empty):
             mean = cast(WeightedMean, self.epoch_means[_key(f"{name}/empty")])
-            # Asked on every process: they add theirs up.
+            # Computed on every process, since the processes add up their values.
             if mean.update_called and (share := float(mean.compute())) > 0.5:
                 self._told_empty.add(name)
                 needed = self.stimuli_needed(name)
@@ -116,7 +116,7 @@ class EpochLog(L.LightningModule):
 
 
 def as_collection(metrics: Metric | MetricCollection | Mapping[str, Metric]) -> MetricCollection:
-    """Metrics as a collection: one alone goes by its class's name, a dict by its keys.
+    """Metrics as a collection: a single metric is named by its class, metrics in a dict by their keys.
 
     Example:
         >>> from torchmetrics.classification import MulticlassAccuracy
@@ -129,4 +129,4 @@ def as_collection(metrics: Metric | MetricCollection | Mapping[str, Metric]) -> 
 
 
 def _key(name: str) -> str:
-    return name.replace(".", "_")  # which names of modules may not hold
+    return name.replace(".", "_")  # names of modules may not hold a dot

@@ -1,4 +1,4 @@
-"""A further pass of a network within a training step, which leaves no trace in its statistics and repeats its masks."""
+"""A further forward pass within a training step that keeps running statistics and repeats dropout masks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 @contextmanager
 def resting_statistics(module: nn.Module) -> Iterator[None]:
-    """A state in which no running statistic moves: in train mode, BatchNorm normalises by the batch and forgets it.
+    """Context in which running statistics don't change: in train mode BatchNorm normalises by the batch only.
 
     Args:
-        module: The network; its mode stays.
+        module: The network; its mode stays as it is.
 
     Example:
         >>> norm = nn.BatchNorm1d(2)
@@ -27,7 +27,7 @@ def resting_statistics(module: nn.Module) -> Iterator[None]:
                 [ 1.,  1.]], grad_fn=<RoundBackward0>), 0)
     """
     batch = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
-    # InstanceNorm updates what it has whatever this flag says.
+    # InstanceNorm updates its statistics whatever this flag is.
     instance = [
         (m, m.running_mean, m.running_var)
         for m in module.modules()
@@ -70,15 +70,15 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def paired_logits(network: nn.Module, images: Tensor, logits: Tensor, perturbed: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits of images and of perturbed ones under the same random masks, both (stimulus, class).
+    """Logits of images and of perturbed images under the same random masks, both (stimulus, class).
 
-    A network that draws nothing, as one without dropout, keeps the logits that it gave. Of any other they were made under
-    masks that are gone: the images then pass again under the masks of the perturbed ones.
+    If the network draws no random numbers (no dropout), ``logits`` is returned as it is. Otherwise the masks of ``logits``
+    are lost, and the images pass again under the masks of the perturbed images.
 
     Args:
-        network: In the mode in which it is to be compared; its running statistics stay.
+        network: The network in the mode of the comparison; its running statistics stay as they are.
         images: (stimulus, channel, height, width).
-        logits: (stimulus, class), of the images, from an earlier pass in the same mode.
+        logits: (stimulus, class), logits of the images from an earlier pass in the same mode.
         perturbed: (stimulus, channel, height, width).
 
     Example:

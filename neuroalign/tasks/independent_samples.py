@@ -1,4 +1,4 @@
-"""Gradients by the images of a network in training, of each image's loss by that image alone."""
+"""Input gradients of a network in training: of each image's loss by that image only."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ from neuroalign.tasks.further_pass import evaluating
 
 
 def independent_gradients(network: nn.Module, images: Tensor, labels: Tensor) -> InputGradients:
-    r"""Squared input gradients of cross-entropy with a graph, of a network in training whose samples don't depend on
-    one another.
+    r"""Squared input gradients of cross-entropy, with a graph, for a network in training whose samples are independent.
 
-    Dropout is off. BatchNorm that is in train mode normalises by the batch's mean and variance, which the gradient by the
-    images takes for constants, as eval mode does with the running ones; the gradient by the parameters then sees them
-    change. In plain train mode each image's gradient also holds how it changes the other images' losses. And in plain eval
-    mode the parameters could lower the gradients against old running statistics, at no cost in the loss that is trained,
-    which uses the batch's. Running statistics don't move.
+    Dropout is off. BatchNorm in train mode normalises by the batch's mean and variance. The gradient by the images treats
+    them as constants, like the running statistics in eval mode; the gradient by the parameters treats them as variables. In
+    plain train mode each image's gradient would include its effect on the other images' losses. In plain eval mode the
+    parameters could lower the gradients for outdated running statistics without any cost in the training loss, which uses the
+    batch's statistics. Running statistics don't change.
 
     Args:
-        network: From images to logits.
+        network: Network from images to logits.
         images: (stimulus, channel, height, width).
         labels: (stimulus,) int64.
 
@@ -48,10 +47,10 @@ def independent_gradients(network: nn.Module, images: Tensor, labels: Tensor) ->
 
 
 class _BatchStatisticsAsConstants(TorchFunctionMode):
-    """BatchNorm by the batch, whose statistics have no gradient until ``differentiable`` is set.
+    """BatchNorm with the batch's statistics, which have no gradient until ``differentiable`` is set.
 
     Args:
-        running_means: Of the modules that are in training, by which their calls are known.
+        running_means: Running means of the modules in train mode, which identify the calls of these modules.
     """
 
     def __init__(self, running_means: Iterable[Tensor | None]) -> None:
@@ -85,7 +84,7 @@ class _BatchStatisticsAsConstants(TorchFunctionMode):
 
 
 class _Held(torch.autograd.Function):
-    """A number that is a constant to the first backward pass, and none to those after it."""
+    """A tensor that is a constant in the first backward pass and a variable in later ones."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, mode: _BatchStatisticsAsConstants) -> Tensor:

@@ -1,4 +1,4 @@
-"""Training a neural predictor: from images to the responses of a region."""
+"""Training a neural predictor, which maps images to the responses of a region."""
 
 from __future__ import annotations
 
@@ -22,37 +22,38 @@ from neuroalign.types import Batch
 
 
 class NeuralPredictionTask(Task):
-    """Fit a predictor to responses; logs the loss and the correlation with held-out responses.
+    """Fit a predictor to responses, and log the loss and the correlation with held-out responses.
 
     Logs ``train/loss``, and over the validation (test) set ``val/loss``, ``val/correlation`` (median over voxels of the
-    Pearson correlation over images), ``val/pattern_correlation`` (mean over images of that over voxels) and, with a
-    noise ceiling, ``val/normalized_correlation`` (median of r / sqrt(NC)).
+    Pearson correlation over images), ``val/pattern_correlation`` (mean over images of the correlation over voxels) and, with
+    a noise ceiling, ``val/normalized_correlation`` (median of r / sqrt(NC)).
 
-    In a batch in which too many responses are missing, the loss has nothing to compare: it is 0 for the optimiser and NaN
-    as ``train/loss``. ``train/loss/mean`` and ``val/loss`` are means over the epoch's other batches, ``train/loss/empty``
-    and ``val/loss/empty`` the shares of such batches; of more than half in training a warning tells once.
+    In a batch in which too many responses are missing, the loss has nothing to compare: it is 0 for the optimiser, and
+    ``train/loss`` is NaN. ``train/loss/mean`` and ``val/loss`` are means over the epoch's other batches, ``train/loss/empty``
+    and ``val/loss/empty`` the shares of such batches; a warning is given once if the share in training is above one half.
 
-    Batches are dicts with ``image`` and ``response``, or pairs ``(images, responses)``. Of several validation or test loaders
-    each has its own numbers, named as Lightning does, ``val/loss/dataloader_idx_0``.
+    Batches are dicts with ``image`` and ``response``, or pairs ``(images, responses)``. If there are several validation or
+    test loaders, each has its own values under Lightning's names, ``val/loss/dataloader_idx_0``.
 
     Args:
         predictor: A :class:`NeuralPredictor` or any module from images to (stimulus, voxel); or its description.
         lr: Learning rate of the default optimiser, Adam.
-        weight_decay: Of the default optimiser.
-        loss: A measure's name or a loss; default the paper's squared error, summed over voxels and averaged over stimuli.
-            With missing responses entries weigh alike: it is the mean squared error over the valid entries of the batch
-            times the number of voxels that have any, so a voxel weighs by the share of its entries that are valid.
+        weight_decay: Weight decay of the default optimiser.
+        loss: A measure's name or a loss; None means the paper's squared error, summed over voxels and averaged over stimuli.
+            With missing responses all valid entries have the same weight: the loss is the mean squared error over the valid
+            entries of the batch times the number of voxels that have any, so a voxel weighs by the share of its entries that
+            are valid.
         noise_ceiling: (voxel,) in [0, 1], a list, array or tensor, for the normalised correlation.
-        optimizer: ``parameters -> optimizer``, in place of the default.
-        scheduler: ``optimizer -> scheduler``; in a configuration any of torch's by name, such as
-            ``torch.optim.lr_scheduler.StepLR``.
-        scheduler_interval: "epoch" or "step".
-        scheduler_monitor: What a ``ReduceLROnPlateau`` looks at.
+        optimizer: ``parameters -> optimizer``; None means the default.
+        scheduler: ``optimizer -> scheduler``; None means the default. In a configuration, any scheduler of torch by name,
+            such as ``torch.optim.lr_scheduler.StepLR``.
+        scheduler_interval: When the scheduler steps, every "epoch" or every "step".
+        scheduler_monitor: Name of the logged value that a ``ReduceLROnPlateau`` monitors.
 
     Raises:
-        ValueError: If loaded from a checkpoint that can't describe its predictor, without passing one; or on a first
-            batch whose images are not in [0, 1], or one without responses.
-        TypeError: If several training loaders give a batch each.
+        ValueError: If loaded from a checkpoint that doesn't describe its predictor and no predictor is passed; or if the
+            first batch has images outside [0, 1], or any batch has no responses.
+        TypeError: If several training loaders give one batch each.
 
     Example:
         >>> task = NeuralPredictionTask(NeuralPredictor("small_resnet", 20, image_shape=(3, 8, 8)))
@@ -93,7 +94,7 @@ class NeuralPredictionTask(Task):
         self.scheduler_interval, self.scheduler_monitor = scheduler_interval, scheduler_monitor
         ceiling = None if noise_ceiling is None else torch.as_tensor(noise_ceiling, dtype=torch.float32)
         self.noise_ceiling = ceiling
-        noise_ceiling = None if ceiling is None else ceiling.tolist()  # Lightning compares arguments, arrays can't be
+        noise_ceiling = None if ceiling is None else ceiling.tolist()  # Lightning compares arguments with ==
         self.remember(
             modules={"predictor": self.predictor, "loss": self.loss},
             values={
@@ -106,7 +107,7 @@ class NeuralPredictionTask(Task):
         self.test_metrics = as_collection(self.configure_metrics()).clone(prefix="test/")
 
     def configure_metrics(self) -> MetricCollection | Metric:
-        """Metrics of (preds, target) over the validation and test sets: a collection, or one."""
+        """The metrics of (preds, target) over the validation and test sets: a collection or a single metric."""
         metrics: dict[str, Metric | MetricCollection] = {
             "correlation": VoxelCorrelation(reduction="median"),
             "pattern_correlation": VoxelCorrelation(over="voxels", reduction="mean"),
@@ -124,12 +125,12 @@ class NeuralPredictionTask(Task):
         return self.loss(preds, target)
 
     def read(self, batch: Any) -> Batch:
-        """A batch as a dict, with images in the precision of the predictor."""
+        """The batch as a dict, with images in the precision of the predictor."""
         batch = batch_of(batch, "response")
         return {**batch, "image": as_dtype_of(batch["image"], self.predictor)}
 
     def check_batch(self, batch: Batch, batch_idx: int) -> None:
-        """Refuse a first batch with images outside [0, 1], and any without responses."""
+        """Raise an error if the first batch has images outside [0, 1], or any batch has no responses."""
         super().check_batch(batch, batch_idx)
         if "response" not in batch:
             raise ValueError(
@@ -147,7 +148,7 @@ class NeuralPredictionTask(Task):
         return loss
 
     def stimuli_needed(self, name: str) -> int:
-        """Stimuli with a response that a batch must hold for the loss."""
+        """Number of stimuli with a response that the loss needs in a batch."""
         return getattr(self.loss, "min_valid", 1)
 
     def evaluate(self, batch: Batch, stage: str, metrics: MetricCollection) -> None:
@@ -163,9 +164,9 @@ class NeuralPredictionTask(Task):
         self.log_metrics(metrics, size, stage)
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        """Predicted responses (stimulus, voxel), of batches with responses or of images alone."""
+        """Predicted responses (stimulus, voxel), for batches with responses or images alone."""
         return self(as_dtype_of(images_of(batch), self.predictor))
 
     def default_optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
-        """The paper's: Adam."""
+        """The paper's optimiser: Adam."""
         return torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay)

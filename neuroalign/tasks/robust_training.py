@@ -1,8 +1,7 @@
-"""What robustness people train with, as parts that combine with any guidance.
+"""Robust-training methods (adversarial training, TRADES, ...) that combine with any guidance.
 
-Each is handed to a task (``GuidedClassificationTask(network, robust_training=TRADES(8 / 255))``) or called in a loop of
-your own: :meth:`RobustTraining.inputs` says on which images the network learns, :meth:`RobustTraining.penalty` what is
-added to the loss.
+Pass one to a task (``GuidedClassificationTask(network, robust_training=TRADES(8 / 255))``) or call it in your own loop:
+:meth:`RobustTraining.inputs` returns the images to train on, :meth:`RobustTraining.penalty` the term to add to the loss.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ from neuroalign.types import check_images
 
 
 class RobustTraining(Described):
-    """A way to train a classifier to be robust; the defaults train as usual.
+    """The base of robust-training methods; its own methods give normal training.
 
     Random numbers come from torch's global generator and the process's rank, so that a seeded training is reproducible and
-    no two processes draw alike. A task here seeds that generator for each step, by the number of the batch and the process:
-    a resumed training draws what it would have drawn. In a loop of your own, ``torch.manual_seed`` before each step does the
-    same. Images must be in [0, 1]: normalisation belongs into the network.
+    each process draws other numbers. Tasks of neuroalign seed that generator for each step from the number of the batch and
+    the process, so a resumed training draws the same numbers as without the interruption. In your own loop,
+    ``torch.manual_seed`` before each step does the same. Images must be in [0, 1]: normalisation belongs in the network.
     """
 
     def inputs(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -40,13 +39,13 @@ class RobustTraining(Described):
         return images
 
     def penalty(self, network: nn.Module, images: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
-        """What is added to the task's loss, a scalar.
+        """The term that is added to the task's loss, a scalar.
 
         Args:
-            network: Being trained.
-            images: (stimulus, channel, height, width), as they came.
+            network: The network being trained.
+            images: (stimulus, channel, height, width), the images of the batch.
             labels: (stimulus,).
-            logits: (stimulus, class), of the network on :meth:`inputs`.
+            logits: (stimulus, class), the network's logits on :meth:`inputs`.
         """
         return logits.new_zeros(())
 
@@ -56,7 +55,7 @@ def _rank() -> int:
 
 
 def _new_starts(num: int) -> Tensor:
-    """Identities by which each image gets a random start that it had in no step before, nor on another process."""
+    """Identities that give each image a new random start, different from earlier steps and from other processes."""
     return torch.randint(2**31, (num,)) + 2**31 * _rank()
 
 
@@ -70,15 +69,15 @@ def _budget(eps: float, norm: Norm, steps: int) -> tuple[float, Norm, int]:
 
 
 class AdversarialTraining(RobustTraining):
-    """Train on PGD's images in place of the clean ones (Madry et al. 2018, arXiv 1706.06083).
+    """Train on PGD's adversarial images instead of the clean images (Madry et al. 2018, arXiv 1706.06083).
 
-    The attack sees the network in eval mode, so that BatchNorm's statistics come from the training step alone. A guided
-    network's target stays the response to the clean image.
+    The attack sees the network in eval mode, so that BatchNorm's statistics come from the training step only. The target of
+    guidance stays the response to the clean image.
 
     Args:
         eps: Budget in pixel units of [0, 1].
         norm: "linf" or "l2".
-        steps: Of PGD with cross-entropy, each of 2.5 eps / steps, from a random start.
+        steps: Number of PGD steps on cross-entropy, each of size 2.5 eps / steps, from a random start.
 
     Raises:
         ValueError: If an argument is out of range, images are not in [0, 1], or labels are soft.
@@ -99,7 +98,7 @@ class AdversarialTraining(RobustTraining):
         return {**arguments, "eps": self.eps}
 
     def inputs(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        """Images that the network finds hard."""
+        """Adversarial images for the network."""
         check_images(images)
         if getattr(labels, "ndim", 1) != 1:
             raise ValueError(
@@ -118,17 +117,17 @@ class AdversarialTraining(RobustTraining):
 class TRADES(RobustTraining):
     r"""Clean cross-entropy plus :math:`\beta\,\mathrm{KL}(p(x)\,\|\,p(x'))` at the worst point of the ball.
 
-    As published, the search for the worst point sees the network in eval mode, and the divergence is that of the network
-    in train mode: BatchNorm normalises each of the two batches by its own statistics. In two points the authors' code says
-    nothing or does otherwise. Running statistics are moved by the clean pass alone (there by the perturbed images as well).
-    And dropout, which their networks don't have, takes the same masks for x and x', so that the divergence is 0 at a
-    budget of 0; a network that draws random numbers passes the clean images once more for it.
+    As published, the search for the worst point uses the network in eval mode, and the divergence is that of the network in
+    train mode: BatchNorm normalises each of the two batches by its own statistics. Two points differ from the authors' code
+    or are not covered by it. Running statistics are updated by the clean pass only (in their code also by the perturbed
+    images). Dropout, which their networks don't have, uses the same masks for x and x', so that the divergence is 0 at a
+    budget of 0; a network with random numbers therefore has one more pass of the clean images.
 
     Args:
         eps: Budget in pixel units of [0, 1].
         norm: "linf" or "l2".
         beta: Weight of the divergence.
-        steps: Of the ascent on the divergence, each of 2.5 eps / steps.
+        steps: Number of ascent steps on the divergence, each of size 2.5 eps / steps.
 
     Example:
         >>> network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
@@ -150,7 +149,7 @@ class TRADES(RobustTraining):
         return {**arguments, "eps": self.eps, "beta": self.beta}
 
     def penalty(self, network: nn.Module, images: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
-        """The divergence at the images where it is largest; ``logits`` must be those of ``images``."""
+        """The divergence at the images that maximise it; ``logits`` must be those of ``images``."""
         check_images(images)
         perturbed = self._worst(network, images.float()).to(images.dtype)
         return self.beta * _divergence(*paired_logits(network, images, logits, perturbed)).mean()
@@ -161,7 +160,7 @@ class TRADES(RobustTraining):
         with evaluating(network):
             classifier = Classifier(network)
             clean = classifier.logits(images)
-            # Close to the image: at the image itself the divergence has no gradient.
+            # Start close to the image, since at the image itself the divergence has no gradient.
             x = random_points(images, 0.01 * radius, self.norm, index, seed=0, stream=0)
             for _ in range(self.steps):
                 _, _, gradient = classifier.gradient(x, lambda logits: _divergence(clean, logits))
@@ -171,13 +170,13 @@ class TRADES(RobustTraining):
 
 
 def _divergence(clean: Tensor, perturbed: Tensor) -> Tensor:
-    """KL(p || q) of each sample, from logits."""
+    """KL(p || q) per sample, from logits."""
     clean, perturbed = clean.float().log_softmax(1), perturbed.float().log_softmax(1)
     return F.kl_div(perturbed, clean, reduction="none", log_target=True).sum(1)
 
 
 class GaussianNoiseTraining(RobustTraining):
-    """Train on images with Gaussian noise, kept in [0, 1].
+    """Train on images with Gaussian noise, clipped to [0, 1].
 
     Args:
         std: Standard deviation in pixel units of [0, 1].
@@ -200,7 +199,7 @@ class GaussianNoiseTraining(RobustTraining):
         check_images(images)
         if (rank := _rank()) == 0:
             noise = torch.randn_like(images)
-        else:  # the global generator is often seeded alike on all processes
+        else:  # the global generator often has the same seed on all processes
             generator = torch.Generator(images.device).manual_seed(int(torch.randint(2**62, ())) + rank)
             noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
         return (images + self.std * noise).clamp(0, 1)
@@ -209,15 +208,14 @@ class GaussianNoiseTraining(RobustTraining):
 class GradientRegularization(RobustTraining):
     r"""Penalise :math:`\lambda \|\nabla_x \mathrm{CE}\|_2^2` at the images, by double backpropagation.
 
-    Of each image's own loss by that image alone, as in eval mode: dropout is off, and the statistics by which BatchNorm
-    normalises are constants to the gradient by the images. They are the batch's, as in the pass that is trained, and the
-    running ones stay as they are. So without BatchNorm the value is lambda times that of
-    :func:`neuroalign.evaluate_smoothness` over 400; with it, what that would be if the running statistics were the
-    batch's. Differentiating through the batch's statistics would add to each image's gradient how it changes the losses
-    of the others.
+    The gradient is that of each image's own loss by that image only, as in eval mode: dropout is off, and the statistics by
+    which BatchNorm normalises are constants in the gradient by the images. They are the batch's statistics, as in the
+    training pass; running statistics stay as they are. So without BatchNorm the value is lambda times that of
+    :func:`neuroalign.evaluate_smoothness` divided by 400; with BatchNorm it is this value for running statistics equal to the
+    batch's. Differentiating through the batch's statistics would add the effect of each image on the losses of the others.
 
     Args:
-        weight: lambda.
+        weight: lambda, the weight of the penalty.
 
     Example:
         >>> network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def renamed(state: Mapping[str, Any], name: Callable[[str], str | None]) -> OrderedDict[str, Any]:
-    """A state dict with other names, which keeps the modules' versions that PyTorch stores beside it as ``_metadata``.
+    """A state dict with other names and with the modules' versions, which PyTorch stores as its ``_metadata``.
 
     Args:
         state: Tensors by name.
@@ -30,7 +30,7 @@ def renamed(state: Mapping[str, Any], name: Callable[[str], str | None]) -> Orde
 
 
 def uncompiled(key: str) -> str:
-    """The name that a weight has where ``torch.compile`` has wrapped none of the modules around it.
+    """The name of a weight without the parts that ``torch.compile`` adds.
 
     Example:
         >>> uncompiled("network._orig_mod.trunk.weight"), uncompiled("network._orig_mod")
@@ -40,11 +40,11 @@ def uncompiled(key: str) -> str:
 
 
 def as_in(state: Mapping[str, Any], own: Mapping[str, Any]) -> OrderedDict[str, Any]:
-    """A state dict by the names of another one, where compilation is all they differ in.
+    """A state dict under the names of another one, for names that differ only by ``torch.compile``.
 
     Args:
-        state: From a file.
-        own: That of the module to load it into.
+        state: The state dict from a file.
+        own: The state dict of the module that will load it.
 
     Example:
         >>> dict(as_in({"network._orig_mod.weight": 1, "extra": 2}, {"network.weight": 0}))

@@ -1,4 +1,4 @@
-"""Random numbers of a training step that depend on the training's seed, the step and the process alone."""
+"""Random numbers of a training step that depend on the training's seed, the step and the process only."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 
 @contextmanager
 def drawing(seed: int, device: torch.device) -> Iterator[None]:
-    """The global generators of the CPU and a device under a seed; the CPU's, and a CUDA device's, are as before at the end.
+    """Context that seeds the global generators of the CPU and a device, and restores those of the CPU and a CUDA device.
 
-    Numbers drawn on a device are those of its kind of generator: the same on every GPU, others than on a CPU.
+    Numbers depend on the type of the device: they are the same on every GPU, and different from those on a CPU.
 
     Args:
         seed: From 0 to 2^63 - 1.
-        device: The other device that is drawn on.
+        device: The device, beside the CPU, on which numbers are drawn.
 
     Example:
         >>> with drawing(3, torch.device("cpu")):
@@ -27,7 +27,7 @@ def drawing(seed: int, device: torch.device) -> Iterator[None]:
         True
     """
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        # Not torch.manual_seed, which would seed the generators of all devices, and those would not come back.
+        # Not torch.manual_seed: it would seed the generators of all devices, and the others would not be restored.
         torch.default_generator.manual_seed(seed)
         if device.type == "cuda":
             with torch.cuda.device(device):
@@ -38,12 +38,12 @@ def drawing(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
-    """A seed of its own for every training batch of every process.
+    """A different seed for every training batch of every process.
 
     Args:
-        seed: Of the training.
+        seed: Seed of the training.
         step: Number of training batches before this one, over all epochs.
-        rank: Of the process.
+        rank: Rank of the process.
 
     Example:
         >>> len({step_seed(0, step, rank) for step in range(100) for rank in range(4)})
@@ -53,7 +53,7 @@ def step_seed(seed: int, step: int, rank: int) -> int:
 
 
 def fresh_seed() -> int:
-    """A seed by the state of torch's global generator, which stays as it is.
+    """A seed derived from the state of torch's global generator, which stays as it is.
 
     Example:
         >>> _ = torch.manual_seed(0)

@@ -159,7 +159,7 @@ def test_features_that_say_nothing_are_told():
 
 
 def test_a_manifold_needs_two_images():
-    with pytest.raises(ValueError, match="at least 2 images a class"):
+    with pytest.raises(ValueError, match="at least 2 images per class"):
         ManifoldGeometry(num_per_class=1)
     with pytest.raises(ValueError, match='a number, "equal" or None'):
         ManifoldGeometry(num_per_class="all")

@@ -324,7 +324,7 @@ def test_a_last_batch_of_one(digits, quiet_trainer):
     def module(drop_last):
         return GuidanceDataModule(pair, pair, batch_size=20, drop_last=drop_last)
 
-    with pytest.raises(ValueError, match=r"holds one image, of which BatchNorm.*drop_last=True"):
+    with pytest.raises(ValueError, match=r"holds one image, from which BatchNorm.*drop_last=True"):
         fit(task(), module(False), quiet_trainer=quiet_trainer)
     assert "train/loss" in fit(task(), module(True), quiet_trainer=quiet_trainer)
     cka = GuidedClassificationTask(network(), PredictedGuidance({"V4": predictor()}, loss="cka"))
