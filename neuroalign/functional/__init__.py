@@ -1,4 +1,11 @@
-"""Formulas: tensors in, tensors out; torch only; no state."""
+"""Formulas: tensors in, tensors out; torch only; no state.
+
+Some exceptions stand here because users look for them among the formulas: :func:`linear_separability`,
+:func:`simulated_capacity` and :func:`error_consistency` use SciPy or scikit-learn; :func:`wilson` and :func:`tango` take
+counts; :func:`gather_batch` and :func:`reduce_sum` communicate between processes, for formulas over a batch that is spread
+over them; the functions of input smoothness take a model, and :func:`local_lipschitz` searches around each image, like an
+attack.
+"""
 
 from neuroalign.functional.canonical import cca, pwcca, svcca
 from neuroalign.functional.capacity import ManifoldCapacity, manifold_capacity
@@ -9,7 +16,7 @@ from neuroalign.functional.ceiling import (
     rescale_ceiling,
 )
 from neuroalign.functional.center_correlation import CenterDirections, center_directions
-from neuroalign.functional.cka import hsic, linear_cka, rbf_cka
+from neuroalign.functional.cka import linear_cka, rbf_cka
 from neuroalign.functional.classes import class_centers
 from neuroalign.functional.cone import ConeProjection, cone_projection
 from neuroalign.functional.correlation import cosine, pearson, pooled_normalized_correlation, spearman_brown
@@ -27,6 +34,7 @@ from neuroalign.functional.distributed import gather_batch, reduce_sum
 from neuroalign.functional.few_shot import FewShotGeometry, few_shot_error
 from neuroalign.functional.gabor import gabor_energy, gabor_filters
 from neuroalign.functional.glue_geometry import GlueGeometry, glue
+from neuroalign.functional.independence import hsic
 from neuroalign.functional.intervals import tango, wilson
 from neuroalign.functional.likelihood import gaussian_nll, poisson_nll
 from neuroalign.functional.linear_separation import SimulatedCapacity, linear_separability, simulated_capacity
@@ -40,9 +48,11 @@ from neuroalign.functional.manifold import (
 )
 from neuroalign.functional.manifold_statistics import ManifoldStatistics
 from neuroalign.functional.matching import soft_matching
+from neuroalign.functional.predictivity import ridge_predictivity
 from neuroalign.functional.projection import random_projection
-from neuroalign.functional.rdm_comparison import compare_rdms, rdm_noise_ceiling, rsa
-from neuroalign.functional.regression import ridge, ridge_gcv, ridge_predictivity
+from neuroalign.functional.rdm_comparison import compare_rdms, rdm_noise_ceiling
+from neuroalign.functional.regression import ridge, ridge_gcv
+from neuroalign.functional.representational_similarity import rsa
 from neuroalign.functional.shape_distances import procrustes, shape_distance
 from neuroalign.functional.signal_grams import signal_gram
 from neuroalign.functional.smoothness import (

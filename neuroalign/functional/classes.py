@@ -1,4 +1,4 @@
-"""Stimuli grouped by their class: means of classes, and a place for each stimulus among those of its class."""
+"""Stimuli grouped by class: the mean of each class, and the position of each stimulus within its class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def class_centers(features: Tensor, labels: Tensor, num_classes: int) -> tuple[T
     Args:
         features: (stimulus, feature).
         labels: (stimulus,), integers in ``range(num_classes)``.
-        num_classes: C.
+        num_classes: Number of classes.
 
     Returns:
         Centres (class, feature) and counts (class,).
@@ -35,7 +35,7 @@ def class_centers(features: Tensor, labels: Tensor, num_classes: int) -> tuple[T
 
 
 def group_by_class(labels: Tensor, num_classes: int) -> tuple[Tensor, int]:
-    """Where each sample goes in a (class, position) grid, and the grid's width."""
+    """Position of each sample in a (class, position) grid, (stimulus,), and the width of the grid."""
     counts = labels.bincount(minlength=num_classes)
     order = labels.argsort(stable=True)
     starts = counts.cumsum(0) - counts

@@ -1,4 +1,4 @@
-"""Whether two deciders err on the same images, and by which cue a decider decides."""
+"""Whether two observers (models or humans) err on the same images, and whether one decides by shape or by texture."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from neuroalign.functional.intervals import wilson
 
 
 class ErrorConsistency(NamedTuple):
-    """Agreement of two deciders beyond what their accuracies alone bring.
+    """Agreement of two observers beyond what their accuracies alone bring.
 
     Attributes:
         kappa: Cohen's kappa of being right: 1 the same errors, 0 independent errors, negative avoiding each other's. NaN
             where both are right always or both wrong always.
         observed: Share of images on which both are right or both are wrong.
-        expected: The same for independent deciders of these accuracies.
+        expected: The same for independent observers of these accuracies.
         num_images: Of how many.
         low: Lower end of kappa's 95 % interval over images; NaN where kappa is.
         high: Upper end.
@@ -33,11 +33,11 @@ class ErrorConsistency(NamedTuple):
 
 
 def error_consistency(correct: Tensor, other: Tensor, *, num_samples: int = 10_000, seed: int = 0) -> ErrorConsistency:
-    """Error consistency of two deciders on the same images.
+    """Error consistency of two observers, models or humans, on the same images.
 
     The interval takes the images as a random sample. It holds the central 95 % of kappa's posterior distribution, with
     Jeffreys' prior on the four probabilities (both right, one alone, the other alone, both wrong), and the estimate. In
-    simulations of deciders of accuracies .5 to .98 and kappas 0 to .9 it covers .91 to .99 with 50 images, .92 to .97 with
+    simulations of observers of accuracies .5 to .98 and kappas 0 to .9 it covers .91 to .99 with 50 images, .92 to .97 with
     500 and .87 to 1 with 10. The usual standard error covers as little as .46 with 50 images and .65 with 500, a bootstrap
     over images .48 and .65: both miss pairs of high accuracy, whose few errors may never coincide.
 
@@ -69,7 +69,7 @@ def error_consistency(correct: Tensor, other: Tensor, *, num_samples: int = 10_0
     for x in (correct, other):
         if not bool(((x == 0) | (x == 1)).all()):
             raise ValueError(
-                "both must say whether a decider was right, True or False; these look like decided classes"
+                "both must say whether an observer was right, True or False; these look like decided classes"
             )
     a, b = correct.double(), other.to(correct.device).double()
     observed = (a == b).double().mean()
@@ -126,7 +126,9 @@ class CueDecisions(NamedTuple):
 
 
 def shape_bias(decisions: Tensor, shapes: Tensor, textures: Tensor) -> CueDecisions:
-    """By which cue a decider decides where shape and texture disagree; images where they agree are left out.
+    """Shape bias: the share of decisions by shape on images whose shape and texture are of different classes.
+
+    Images whose two cues agree are left out.
 
     Args:
         decisions: (stimulus,) int64, the class decided for.

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from torch import Tensor
 
+from neuroalign.functional.checks import check_choice
+
 Norm = Literal["linf", "l2"]
-NORMS = ("linf", "l2")
+NORMS: tuple[Norm, ...] = get_args(Norm)
 
 
 def check_norm(norm: str) -> Norm:
@@ -23,9 +25,8 @@ def check_norm(norm: str) -> Norm:
         >>> check_norm("l2")
         'l2'
     """
-    if norm not in NORMS:
-        raise ValueError(f"norm must be 'linf' or 'l2'; got {norm!r}")
-    return norm  # type: ignore[return-value]
+    check_choice("norm", norm, NORMS)
+    return cast(Norm, norm)
 
 
 def length(delta: Tensor, norm: Norm) -> Tensor:

@@ -1,4 +1,4 @@
-"""Representational similarity analysis: how alike two dissimilarity matrices are."""
+"""How alike two dissimilarity matrices (RDMs) are, and how alike those of several subjects."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from neuroalign.functional.checks import check_choice, check_enough, check_infinite, widen
-from neuroalign.functional.dissimilarity import Dissimilarity, check_dissimilarity, dissimilarities, square_rdm, upper
+from neuroalign.functional.checks import check_choice, check_infinite, widen
+from neuroalign.functional.dissimilarity import check_dissimilarity, square_rdm, upper
 from neuroalign.functional.gram import double_centered
-from neuroalign.functional.missing import check_valid, prepare
-from neuroalign.functional.repeats import average_repeats, count_stimuli, group_valid_rows
 from neuroalign.functional.variation import unit_magnitude
 
 Comparison = Literal["pearson", "cosine", "whitened_cosine", "spearman", "soft_spearman"]
@@ -136,100 +134,6 @@ def compare_matrices(
     if known is not None:
         weight = weight * known
     return _correlate(a, b, weight, centered=comparison == "pearson")
-
-
-def rsa_terms(
-    preds: Tensor,
-    target: Tensor,
-    weight: Tensor,
-    dissimilarity: Dissimilarity,
-    comparison: Comparison,
-    temperature: float = 0.05,
-    group: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """RSA of prepared sets, 0 with gradient 0 where undefined, and whether it is defined.
-
-    Of rows of one stimulus, which share their number in ``group`` (row,), pairs are left out. Averages would do as well
-    where the rows are alike, but those of fewer noisy rows lie further out on both sides, which reads as similarity.
-    Whitening alone needs all pairs, and with them the average.
-    """
-    if comparison == "whitened_cosine":
-        preds, target, weight = average_repeats(preds, target, weight, group)
-        group = None
-    a, some, _ = dissimilarities(preds, None, dissimilarity)
-    b, known, _ = dissimilarities(target, weight, dissimilarity)
-    if group is not None:
-        different = group[:, None] != group
-        known = different if known is None else known & different
-    value, defined = compare_matrices(a, b, known, comparison, temperature)
-    if some is None:
-        return value, defined
-    defined = defined & (some & upper(len(a), a.device)).any()
-    return torch.where(defined, value, 0 * value), defined
-
-
-def rsa(
-    x: Tensor,
-    y: Tensor,
-    *,
-    dissimilarity: Dissimilarity = "sqeuclidean",
-    comparison: Comparison = "pearson",
-    temperature: float = 0.05,
-    weight: Tensor | None = None,
-    stimulus: Tensor | None = None,
-) -> Tensor:
-    r"""Representational similarity: the similarity of two RDMs, over pairs of different stimuli.
-
-    Comparisons: ``"pearson"``; ``"cosine"``; ``"whitened_cosine"``, the cosine after whitening by the covariance that
-    noise gives to squared distances, which equals biased linear CKA; ``"spearman"``, which has no gradient; and
-    ``"soft_spearman"``, the correlation of soft ranks :math:`\sum_j F((d_i-d_j)/\tau)` with F the distribution
-    function of the Laplace distribution and :math:`\tau` the temperature times the standard deviation of the RDM.
-
-    **When the value misleads.** Noise in responses adds to their distances. About the same to all of them, it changes
-    "pearson" and the ranks little; "cosine" takes it for structure, and ranks a random code of many dimensions above the true
-    one: in simulation from noise of 1.5 times the signal's standard deviation on, with each dissimilarity. Use it for
-    responses without noise or for cross-validated distances. "whitened_cosine" has the bias of biased CKA: upward where the
-    stimuli are not several times the columns. And where both sides are noisy with unequal numbers of trials, the
-    "sqeuclidean" distances of both are larger for the stimuli of few trials, and every comparison reads that as similarity
-    ("pearson" .92 between two sets of simulated pure noise, 64 stimuli of 200 columns, half of them averaged over one trial
-    and half over three; 0 with "correlation" or "cosine" distances).
-
-    Unchanged by what leaves the dissimilarities unchanged (see :func:`rdm`), by scaling a whole side, and by permuting
-    the stimuli of both. Missing values and weights as in :func:`rdm`; a pair without a value in y is left out. A
-    constant pattern of x has a correlation of 0 with the others.
-
-    Args:
-        x: (stimulus, feature).
-        y: (stimulus, voxel), NaN where missing.
-        dissimilarity: "sqeuclidean", "correlation" or "cosine", for both sides.
-        comparison: "pearson", "cosine", "whitened_cosine", "spearman" or "soft_spearman".
-        temperature: Of soft ranks.
-        weight: (voxel,) or (stimulus, voxel), non-negative, for y.
-        stimulus: (stimulus,) integer identities, if a stimulus may occur twice: pairs of its rows are left out, since rows
-            that are alike on both sides would read as similarity. (For "whitened_cosine" its rows are averaged first.)
-
-    Returns:
-        Scalar in [-1, 1]; NaN if an RDM is constant.
-
-    Raises:
-        TypeError: If the identities are no integers.
-        ValueError: If the number of (different) stimuli differs or is below 3, no value is valid, or an option is unknown.
-
-    Example:
-        >>> x = torch.tensor([[0.0, 0.0], [0.0, 2.0], [3.0, 2.0], [1.0, 1.0]])
-        >>> rsa(x, 2 * x.flip(1) + 1).round(decimals=4)
-        tensor(1.)
-
-    Source:
-        Kriegeskorte et al. 2008; Diedrichsen et al. 2021, arXiv 2007.02789 (whitened cosine).
-    """
-    check_options(dissimilarity, comparison)
-    preds, target, w = prepare(x, y, weight)
-    check_valid(w)
-    group = group_valid_rows(stimulus, y, weight)
-    check_enough(count_stimuli(len(preds), group), 3, "RSA, which compares pairs,")
-    value, defined = rsa_terms(preds, target, w, dissimilarity, comparison, temperature, group)
-    return torch.where(defined, value, torch.nan)
 
 
 def compare_rdms(a: Tensor, b: Tensor, *, comparison: Comparison = "pearson", temperature: float = 0.05) -> Tensor:

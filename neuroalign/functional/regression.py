@@ -8,15 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from neuroalign.functional.checks import all_finite, check_enough, check_infinite, check_sets, widen
-from neuroalign.functional.correlation import masked_correlation
+from neuroalign.functional.checks import all_finite, check_infinite, check_sets, widen
 from neuroalign.functional.gram import gram
-from neuroalign.functional.missing import check_valid, prepare, shared, uniform
-from neuroalign.functional.variation import odd_unit, unit_range
+from neuroalign.functional.variation import odd_unit
 
-PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
-"""Penalties among which generalised cross-validation chooses, in units of the features' mean squared length."""
-_LEAST = 3  # stimuli of a fold: two correlate by 1 or -1, whatever they are, and without a gradient
 _CHUNK = 1 << 24  # entries of the batch of systems that are solved at once where voxels miss different stimuli
 
 
@@ -271,120 +266,3 @@ def ridge_gcv(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor) -> Tens
             residual = shrink[:, i] ** 2 @ (vectors[i].T @ centered) ** 2
             chosen[voxels] = (residual / freedom[:, i, None] ** 2).argmin(0)
     return grid[chosen].to(dtype)
-
-
-def held_out_predictions(
-    preds: Tensor, target: Tensor, weight: Tensor, penalty: float | Sequence[float], num_folds: int
-) -> Tensor:
-    """Predictions (stimulus, voxel) of prepared sets, each stimulus from the folds that it is not in.
-
-    The penalty is in units of the mean squared length of the support's centred features; of several, each voxel's is chosen
-    by generalised cross-validation on the support.
-    """
-    fold = torch.arange(len(preds), device=preds.device) % num_folds
-    masked = target if shared(weight) else torch.where(weight > 0, target, torch.nan)
-    out = torch.zeros_like(target)
-    for i in range(num_folds):
-        query = fold == i
-        x, y = preds[~query], masked[~query]
-        unit = (x - x.mean(0)).square().sum(1).mean()
-        unit = torch.where(unit > 0, unit, 1)
-        if isinstance(penalty, (int, float)):
-            lam = penalty * unit
-        else:
-            grid = torch.as_tensor(penalty, dtype=x.dtype, device=x.device)
-            scale = unit.detach()
-            lam = ridge_gcv(x.detach(), y.detach(), grid * scale) / scale * unit
-        valid = None if shared(weight) else (weight > 0)[~query]
-        valid = None if valid is None or bool(valid.all()) else valid
-        pred = ridge_predictions(
-            x, target[~query], preds[query], torch.as_tensor(lam, dtype=x.dtype, device=x.device), valid
-        )
-        out = out.index_copy(0, query.nonzero()[:, 0], torch.where(pred.isnan(), 0, pred))
-    return out
-
-
-def predictivity_terms(
-    preds: Tensor, target: Tensor, weight: Tensor, penalty: float | Sequence[float], num_folds: int
-) -> tuple[Tensor, Tensor]:
-    """Held-out correlation of each voxel of prepared sets, 0 where undefined, and where it is defined."""
-    preds, features_vary, _ = unit_range(preds, whole=True)
-    target, voxel_varies, _ = unit_range(target, None if shared(weight) else weight > 0)
-    pred = held_out_predictions(preds, target, weight, penalty, num_folds)
-    total = freedom = target.new_zeros(target.shape[1])
-    for i in range(num_folds):
-        own = slice(i, None, num_folds)
-        used = None if uniform(weight) else (weight[own] > 0).to(target.dtype)
-        r, defined = masked_correlation(pred[own], target[own], 0, used, centered=True)
-        count = len(pred[own]) if used is None else used.sum(0)
-        share = torch.where(defined & (count >= _LEAST), count - 1, 0)
-        total, freedom = total + share * r, freedom + share
-    # Constant features or responses leave predictions that differ by rounding.
-    defined = (freedom > 0) & features_vary.any() & voxel_varies
-    return torch.where(defined, total / freedom.clamp_min(1), 0 * total), defined
-
-
-def check_folds(num_stimuli: int, num_folds: int) -> None:
-    """Refuse fewer than two folds, or folds of fewer than three stimuli, which have no correlation of their own.
-
-    Raises:
-        ValueError: Naming the numbers.
-    """
-    if num_folds < 2:
-        raise ValueError(f"num_folds must be at least 2; got {num_folds}")
-    check_enough(num_stimuli, _LEAST * num_folds, f"ridge predictivity in {num_folds} folds of {_LEAST} or more")
-
-
-def ridge_predictivity(
-    x: Tensor,
-    y: Tensor,
-    *,
-    penalty: float | Sequence[float] = PENALTIES,
-    num_folds: int = 2,
-    weight: Tensor | None = None,
-) -> Tensor:
-    r"""Correlation of each voxel with its held-out ridge predictions: within each fold, then averaged over folds.
-
-    Stimulus i belongs to fold i modulo ``num_folds``; every fold is predicted from the others (support and query). With
-    :math:`r_{fv}` the correlation of voxel v within fold f, over the :math:`n_{fv}` stimuli valid there,
-
-    .. math:: r_v = \sum_f (n_{fv} - 1)\, r_{fv} \Big/ \sum_f (n_{fv} - 1).
-
-    Folds of one size count alike. The weights are the inverse variances that the correlations have without a signal. They
-    depend on no value, so that the mean of r is 0 where x says nothing about y. Predictions pooled over folds have no such
-    guarantee: each fold is predicted about the mean of the *other* folds, which is low where its own is high, and r comes
-    out below 0 (by .25 in 5 folds of 16 simulated stimuli). A fold in which the correlation is undefined, or of which fewer
-    than three stimuli are valid, is left out of the voxel's mean.
-
-    Unchanged by rotating, shifting or scaling x as a whole and by shifting and scaling single voxels; *not* by permuting the
-    stimuli, which changes the folds. Average repeats of a stimulus first: one in the support would tell of one in the query.
-
-    Args:
-        x: (stimulus, feature).
-        y: (stimulus, voxel), NaN where missing: such a voxel is fitted to and judged on its valid stimuli.
-        penalty: A number, or several of which each voxel's is chosen by generalised cross-validation on the support; in
-            units of the mean squared length of the support's centred features.
-        num_folds: Number of folds, of at least three stimuli each.
-        weight: (voxel,) or (stimulus, voxel): a weight of 0 leaves out, others count alike.
-
-    Returns:
-        (voxel,) in [-1, 1]; NaN for a voxel that is constant or left out, or of which no fold has three valid stimuli.
-
-    Raises:
-        ValueError: If the shapes don't fit, the stimuli are too few, no value is valid or a penalty is not positive.
-
-    Example:
-        >>> x = torch.linspace(-1, 1, 12)[:, None]
-        >>> ridge_predictivity(x, torch.cat([x, x**2], 1), penalty=0.001).round(decimals=2)[0]
-        tensor(1.)
-
-    Source:
-        Schrimpf et al. 2018, bioRxiv 407007 (regression-based predictivity; its software Brain-Score correlates within
-        each split and then averages, ``CrossRegressedCorrelation``).
-    """
-    check_penalty(penalty)
-    preds, target, w = prepare(x, y, weight)
-    check_valid(w)
-    check_folds(len(preds), num_folds)
-    r, defined = predictivity_terms(preds, target, w, penalty, num_folds)
-    return torch.where(defined, r, torch.nan)

@@ -12,8 +12,10 @@ from neuroalign.functional.cka import HSICTerms, linear_terms, ratio, rbf_terms
 from neuroalign.functional.dissimilarity import Dissimilarity
 from neuroalign.functional.likelihood import weighted_mean
 from neuroalign.functional.matching import soft_matching_terms
-from neuroalign.functional.rdm_comparison import Comparison, check_options, rsa_terms, warn_of_cosine
-from neuroalign.functional.regression import PENALTIES, check_folds, check_penalty, predictivity_terms
+from neuroalign.functional.predictivity import PENALTIES, check_folds, predictivity_terms
+from neuroalign.functional.rdm_comparison import Comparison, check_options, warn_of_cosine
+from neuroalign.functional.regression import check_penalty
+from neuroalign.functional.representational_similarity import rsa_terms
 from neuroalign.functional.shape_distances import angle, check_alpha, procrustes_terms
 from neuroalign.losses.registry import register_measure
 
@@ -147,7 +149,7 @@ class RSAMeasure(nn.Module):
     ) -> None:
         super().__init__()
         check_differentiable(dissimilarity, comparison)
-        warn_of_cosine(comparison, stacklevel=5)  # whoever made the NeuralAlignmentLoss
+        warn_of_cosine(comparison, stacklevel=6)  # whoever made the NeuralAlignmentLoss
         self.dissimilarity, self.comparison, self.temperature = dissimilarity, comparison, temperature
 
     def forward(self, preds: Tensor, target: Tensor, weight: Tensor, stimulus: Tensor | None = None) -> Tensor:

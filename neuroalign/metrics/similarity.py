@@ -17,8 +17,10 @@ from neuroalign.functional.dissimilarity import Dissimilarity
 from neuroalign.functional.distributed import alone
 from neuroalign.functional.matching import soft_matching
 from neuroalign.functional.median import nanmedian
-from neuroalign.functional.rdm_comparison import Comparison, check_options, rsa, warn_of_cosine
-from neuroalign.functional.regression import PENALTIES, check_folds, check_penalty, ridge_predictivity
+from neuroalign.functional.predictivity import PENALTIES, check_folds, ridge_predictivity
+from neuroalign.functional.rdm_comparison import Comparison, check_options, warn_of_cosine
+from neuroalign.functional.regression import check_penalty
+from neuroalign.functional.representational_similarity import rsa
 from neuroalign.functional.shape_distances import check_alpha, procrustes, shape_distance
 from neuroalign.metrics.stimuli import StimulusMetric
 

@@ -1,4 +1,4 @@
-"""Error consistency and shape bias: hand-computed cases, simulated deciders, undefined cases."""
+"""Error consistency and shape bias: hand-computed cases, simulated observers, undefined cases."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_by_hand():
     assert found.num_images == 8
 
 
-def test_same_independent_and_opposite_deciders():
+def test_same_independent_and_opposite_observers():
     rng = np.random.default_rng(0)
     a, b = (torch.from_numpy(rng.random(20000) < p) for p in (0.7, 0.4))
     assert float(error_consistency(a, a).kappa) == 1
@@ -107,7 +107,7 @@ def shares_of(p, q, kappa):
     return np.array([both, p - both, q - both, 1 - p - q + both])
 
 
-def deciders(counts):
+def observers(counts):
     counts = torch.as_tensor(counts)
     return (torch.tensor(x, dtype=torch.bool).repeat_interleave(counts) for x in ([1, 1, 0, 0], [1, 0, 1, 0]))
 
@@ -121,25 +121,25 @@ def test_the_interval_of_kappa_covers(num_images):
         for counts in rng.multinomial(num_images, shares_of(p, q, kappa), 250):
             if counts[0] == num_images:
                 continue  # both right always: no kappa
-            found = error_consistency(*deciders(counts), num_samples=1000)
+            found = error_consistency(*observers(counts), num_samples=1000)
             covered.append(bool(found.low <= kappa <= found.high))
         assert 0.9 <= np.mean(covered) <= 0.99, (p, q, kappa)  # .95 within 3 standard errors and a percent
 
 
 def test_the_interval_of_kappa():
     counts = [60, 15, 10, 15]
-    found = error_consistency(*deciders(counts))
+    found = error_consistency(*observers(counts))
     rng = np.random.default_rng(0)
     drawn = rng.dirichlet(np.array(counts) + 0.5, 200_000)
     p, q = drawn[:, 0] + drawn[:, 1], drawn[:, 0] + drawn[:, 2]
     kappas = 1 - (drawn[:, 1] + drawn[:, 2]) / (p * (1 - q) + q * (1 - p))
     assert [float(found.low), float(found.high)] == pytest.approx(np.quantile(kappas, [0.025, 0.975]), abs=0.01)
-    assert found.low == error_consistency(*deciders(counts)).low  # seeded
-    same = error_consistency(*deciders([30, 0, 0, 10]))
+    assert found.low == error_consistency(*observers(counts)).low  # seeded
+    same = error_consistency(*observers([30, 0, 0, 10]))
     assert same.high == same.kappa == 1
     assert 0.7 < float(same.low) < 1
     with pytest.warns(UserWarning, match="kappa is not defined"):
-        nothing = error_consistency(*deciders([5, 0, 0, 0]))
+        nothing = error_consistency(*observers([5, 0, 0, 0]))
     assert nothing.low.isnan() and nothing.high.isnan()
 
 

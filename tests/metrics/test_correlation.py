@@ -56,6 +56,31 @@ def test_undefined_voxels_are_counted_and_left_out(constant):
     torch.testing.assert_close(value, pearson(preds, target)[1:].median(), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize(("dtype", "enough"), [(torch.float32, 1e-37), (torch.float64, 1e-140)])
+@pytest.mark.parametrize("side", ["preds", "target"])
+def test_a_voxel_whose_span_is_subnormal_is_undefined_as_in_the_formula(dtype, enough, side):
+    """Numbers below the smallest normal one have lost digits; what counts is the dtype in which they were given."""
+    preds, target = (x.to(dtype) for x in responses())
+    values = preds if side == "preds" else target
+    for voxel, span in ((0, torch.finfo(dtype).tiny / 2), (2, enough)):
+        x = values[:, voxel]
+        values[:, voxel] = (x - x.min()) / (x.max() - x.min()) * span
+    metric = VoxelCorrelation(reduction="none")
+    for part in torch.arange(60).split(13):
+        metric.update(preds[part], target[part])
+    value = metric.compute()
+    assert value.isnan().tolist() == [True, False, False, False] and metric.num_undefined == 1
+    torch.testing.assert_close(value, pearson(preds, target).float(), equal_nan=True, atol=1e-6, rtol=0)
+
+
+def test_a_voxel_whose_squares_leave_float64_is_undefined_and_not_infinite():
+    preds, target = (x.double() for x in responses())
+    preds[:, 0] *= 1e-200
+    metric = VoxelCorrelation(reduction="none")
+    metric.update(preds, target)
+    assert metric.compute().isnan().tolist() == [True, False, False, False]
+
+
 @pytest.mark.parametrize(
     "make", [VoxelCorrelation, lambda: NoiseNormalizedCorrelation(torch.full((4,), 0.5), reduction="median")]
 )

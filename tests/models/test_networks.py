@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -188,6 +189,27 @@ def test_ridge_against_scikit_learn():
     x = ((x - x.mean(0)) / x.std(0, correction=0)).numpy()
     expected = Ridge(alpha=30.0).fit(x, responses.numpy()).predict(x)
     torch.testing.assert_close(predictor(images).double(), torch.from_numpy(expected).double(), rtol=1e-3, atol=1e-3)
+
+
+def test_ridge_chooses_penalties_as_scikit_learn():
+    from sklearn.linear_model import RidgeCV
+
+    g = torch.Generator().manual_seed(0)
+    images = torch.rand(60, 3, 16, 16, generator=g)
+    features = VisualFeatures(16, wavelengths=(4,), grid=2)
+    signal = features(images) @ torch.randn(features.num_features, 6, generator=g)
+    noise = (
+        torch.logspace(-2, 2, 6) * signal.std(0) * torch.randn(60, 6, generator=g)
+    )  # from clean voxels to noisy ones
+    responses = signal + noise
+    predictor = RidgePredictor(features, 6).fit(images, responses)
+    x = features(images).double()
+    x = ((x - x.mean(0)) / x.std(0, correction=0)).numpy()
+    theirs = RidgeCV(np.logspace(1, 6, 11), alpha_per_target=True).fit(x, responses.double().numpy())
+    assert len(set(theirs.alpha_)) > 1
+    torch.testing.assert_close(predictor.alphas.double(), torch.from_numpy(theirs.alpha_), rtol=1e-6, atol=0)
+    expected = torch.from_numpy(theirs.predict(x))
+    torch.testing.assert_close(predictor(images).double(), expected, rtol=1e-4, atol=1e-4)
 
 
 class Scaled(torch.nn.Module):
