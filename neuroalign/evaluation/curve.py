@@ -36,7 +36,7 @@ class RobustnessCurve:
             on the shortest perturbation measure a length).
         seed: Seed of the global random generator, for attacks that draw from it.
         num_forward: Number of images that went through the model.
-        num_backward: Number of gradients by an image that were taken.
+        num_backward: Number of image gradients that were computed.
         num_revived: Number of images that were fooled at one budget and right at a larger one; 0 unless each budget was
             attacked on its own (``exhaustive``). Many of them are a sign of a weak attack or of masked gradients.
 

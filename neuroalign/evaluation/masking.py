@@ -227,8 +227,8 @@ def _checks(
         ("iterative attack raises the loss", not_raised <= astray, 1 - not_raised, 1 - astray,
          "Share of images whose cross-entropy PGD raised; below the bound, gradients vanish or mislead.", True),
         _at_most("unbounded attack succeeds", unbounded, astray,
-                 "Accuracy when any image in [0, 1] is allowed; above the bound, the attack is stuck and the network is not "
-                 "robust."),
+                 "Accuracy when any image in [0, 1] is allowed; above the bound, the attack is stuck, which is no sign of "
+                 "robustness."),
         _at_most("iterative beats single step", single, astray, "Share of images fooled by one step but not by many."),
         _at_most("white box beats black box", black, astray,
                  "Share of images fooled by random search but not along gradients."),

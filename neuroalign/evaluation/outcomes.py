@@ -81,6 +81,7 @@ def outcomes(
 def _sweep(
     perturbation: Perturbation, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, eps: Tensor
 ) -> Outcomes:
+    """Attack at every budget from scratch; at budget 0 an image stays right."""
     norm = perturbation.norm
     columns, distance = [], torch.full((len(images),), torch.inf, dtype=images.dtype, device=images.device)
     for budget in eps.tolist():
@@ -98,6 +99,7 @@ def _sweep(
 def _one_run(
     attack: MinimalNormAttack, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, eps: Tensor
 ) -> Outcomes:
+    """Look for the shortest perturbation once: an image resists every budget below its length."""
     found, fooled = attack.minimize(classifier, images, labels, index)
     size = torch.where(fooled, length(found - images, attack.norm)[:, 0, 0, 0], torch.inf)
     return Outcomes(size[:, None] > eps[None] + _slack(eps), size)
@@ -111,6 +113,11 @@ def _slack(eps: Tensor) -> Tensor:
 def _step_down(
     attack: Attack, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, eps: Tensor
 ) -> Outcomes:
+    """Attack each image at the largest budget that isn't known to fool it, until an attack fails or no budget is left.
+
+    ``first`` decreases with every success, so the loop ends after at most as many rounds as there are budgets; an image
+    leaves it at its first failure, because it is then assumed to resist all smaller budgets, too.
+    """
     grid = eps[eps > 0]
     num_zero = len(eps) - len(grid)
     n, device = len(images), images.device
@@ -149,7 +156,7 @@ def _shorten(
     classifier: Classifier, images: Tensor, labels: Tensor, grid: Tensor, active: Tensor, first: Tensor, delta: Tensor,
     distance: Tensor, attack: Attack, accept: Any,
 ) -> None:  # fmt: skip
-    """Bisect along each perturbation for the smallest budget of the grid at which a shorter one still fools."""
+    """Bisect along each perturbation for the smallest budget of the grid at which the shortened one still fools."""
     low = torch.zeros_like(first)
     while len(active := active[low[active] < first[active]]):
         middle = (low[active] + first[active]) // 2

@@ -38,7 +38,7 @@ class Classifier:
 
     Attributes:
         num_forward: Number of images that went through the model so far.
-        num_backward: Number of gradients by an image that were taken so far.
+        num_backward: Number of image gradients computed so far.
 
     Example:
         >>> classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)))
