@@ -99,7 +99,7 @@ def test_what_a_loss_holds_is_on_its_device():
 
 def test_evaluations_name_the_models_device():
     batches = [(torch.rand(N, 3, 2, 2), labels())]
-    with pytest.raises(ValueError, match=r"the model is on the device 'meta', where it has no weights: .* say device="):
+    with pytest.raises(ValueError, match=r"model is on the device 'meta', where it has no weights: .* pass device="):
         na.evaluate_robustness(classifier().to("meta"), batches, na.FGSM(), 0.1)
     with pytest.raises(ValueError, match="images are on the device 'meta'"):
         na.evaluate_robustness(classifier(), [(batches[0][0].to("meta"), labels())], na.FGSM(), 0.1)

@@ -1,4 +1,4 @@
-"""A finished network (or a recording) and images in, a table out."""
+"""Evaluation of a trained network, or of recorded responses: from images or responses to tables."""
 
 from neuroalign.evaluation.comparison import Comparison, PairedComparison, compare, compare_paired, mean_over_eps
 from neuroalign.evaluation.corruptions import evaluate_corruptions

@@ -1,4 +1,4 @@
-"""From per-image outcomes to the difference between two conditions, with an interval over seeds, subjects and images."""
+"""The difference between two conditions from per-image outcomes, with an interval over seeds, subjects and images."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from neuroalign.evaluation.paired_outcomes import class_of, paired_outcomes
 class Comparison:
     """The difference in accuracy between two conditions, averaged over budgets, replications and subjects.
 
-    A replication is one training of each condition (a seed, with all that it draws). The *unit* is what the conclusion is
-    drawn over: subjects where there are several, else replications. With one replication nothing is decided: the interval
-    then is over images alone (and subjects, where there are several), and says nothing about other seeds.
+    A replication is one training of each condition (a seed, with all that is drawn from it). The *unit* is what the
+    conclusion generalises over: subjects if there are several, else replications. With one replication nothing is decided:
+    the interval is then over images alone (and subjects, if there are several), and says nothing about other seeds.
 
     Attributes:
         treatment: Name of the condition.
-        control: Name of the other.
+        control: Name of the other condition.
         difference: Mean accuracy of the treatment minus that of the control, -1 to 1.
-        low: Lower end of its interval: over other units and other images; over other images alone where there is one unit.
-        high: Upper end.
-        num_positive: Units in which the treatment was higher; None where the units of the two don't belong together.
-        num_replications: Distinct replications; of the condition that has fewer, where the two have different ones.
-        num_images: Distinct images.
-        num_subjects: Distinct subjects.
-        confidence: Of the intervals.
-        standard_error: Of the difference, over the same as the interval.
-        df: Degrees of freedom: units - 1, or of images where there is one unit. The interval isn't the standard error times
-            one quantile, but adds each part's variance times its own squared quantile.
-        over_units: (low, high) over other units on these very images; None where there is one unit.
-        over_images: (low, high) over other images with these very units.
-        within: (low, high) at confidence 1 - 2 (1 - ``confidence``), as the test of equivalence takes it: 90 % for 95 %.
-        equivalence: Largest difference that counts as equal, where asked for.
-        table: A row for every perturbation and budget: ``perturbation``, ``eps``, ``accuracy``, ``other_accuracy``,
+        low: Lower end of its interval: over other units and other images, or over other images alone if there is one unit.
+        high: Upper end of its interval.
+        num_positive: Number of units in which the treatment was higher; None if the units of the two are not paired.
+        num_replications: Number of distinct replications; of the condition with fewer, if the two have different ones.
+        num_images: Number of distinct images.
+        num_subjects: Number of distinct subjects.
+        confidence: Confidence of the intervals.
+        standard_error: Standard error of the difference, over the same units and images as the interval.
+        df: Degrees of freedom: units - 1, or those of images if there is one unit. The interval isn't the standard error
+            times one quantile, but adds each part's variance times its own squared quantile.
+        over_units: (low, high) over other units with the same images; None if there is one unit.
+        over_images: (low, high) over other images with the same units.
+        within: (low, high) at confidence 1 - 2 (1 - ``confidence``), which the test of equivalence uses: 90 % for 95 %.
+        equivalence: Largest difference that counts as equal; None if none was given.
+        table: One row per perturbation and budget: ``perturbation``, ``eps``, ``accuracy``, ``other_accuracy``,
             ``difference``, its interval ``low`` and ``high``, ``only_first`` and ``only_second`` (images that one network
-            alone gets right, summed over replications), ``p_value`` (exact McNemar where there is one replication, else
+            alone gets right, summed over replications), ``p_value`` (exact McNemar test if there is one replication, else
             NaN; not corrected for the number of rows), ``num_images``, ``num_replications``.
     """
 
@@ -66,17 +66,17 @@ class Comparison:
 
     @property
     def unit(self) -> str:
-        """What the conclusion is drawn over: "subject" where there are several, else "replication"."""
+        """The unit that the conclusion generalises over: "subject" if there are several, else "replication"."""
         return "subject" if self.num_subjects > 1 else "replication"
 
     @property
     def num_units(self) -> int:
-        """How many subjects, or replications."""
+        """Number of units: of subjects, or of replications."""
         return self.num_subjects if self.num_subjects > 1 else self.num_replications
 
     @property
     def interval_over(self) -> str:
-        """What the interval is over, in words: "4 replications and 1000 images", or "1000 images of one replication"."""
+        """A text of what the interval is over: "4 replications and 1000 images", or "1000 images of one replication"."""
         several = self.num_subjects > 1
         images = f"{self.num_images} image{'s' if self.num_images != 1 else ''}"
         if self.num_replications < 2:
@@ -87,12 +87,12 @@ class Comparison:
 
     @property
     def decides(self) -> bool:
-        """Whether there are several replications: one says nothing about others, in however many subjects."""
+        """Whether there are several replications: one says nothing about others, however many subjects it has."""
         return self.num_replications > 1
 
     @property
     def equivalent(self) -> bool | None:
-        """Whether the two are shown to differ by less than ``equivalence`` (two one-sided tests); None if not asked."""
+        """Whether the two differ by less than ``equivalence`` (two one-sided tests); None if that is not given."""
         if self.equivalence is None:
             return None
         if self.within is None:
@@ -106,8 +106,9 @@ class Comparison:
 
     @property
     def outcome(self) -> str:
-        """Either "higher" or "lower" where the interval excludes 0, "equivalent" where that was asked for and shown, else
-        "undecided"; always undecided with one replication.
+        """The result: "higher" or "lower" if the interval excludes 0, "equivalent" if the test shows it, else "undecided".
+
+        With one replication it is always "undecided".
         """
         if not self.decides:
             return "undecided"
@@ -119,7 +120,7 @@ class Comparison:
 
     @property
     def mean_difference(self) -> float:
-        """The difference, by the name it had in ``PairedComparison``."""
+        """The difference, under its former name in ``PairedComparison``."""
         return self.difference
 
     def __str__(self) -> str:
@@ -134,10 +135,10 @@ class Comparison:
 
 
 def mean_over_eps(images: pd.DataFrame) -> pd.DataFrame:
-    """Robust accuracy averaged over budgets above 0, a row for each condition and replication.
+    """Robust accuracy averaged over budgets above 0, one row per condition and replication.
 
     Args:
-        images: A row an image: ``condition``, ``replication``, ``eps``, ``stimulus``, ``correct``.
+        images: One row per image and budget: ``condition``, ``replication``, ``eps``, ``stimulus``, ``correct``.
     """
     attacked = images[images["eps"] > 0]
     return attacked.groupby(["condition", "replication"], sort=False)["correct"].mean().rename("accuracy").reset_index()
@@ -167,36 +168,37 @@ def compare(
     labels: pd.Series | None = None,
     seed: int | None = None,
 ) -> Comparison:
-    """Compare two conditions: the mean difference over attacks and budgets, and each of them in a table.
+    """Compare two conditions: the mean difference over attacks and budgets, and a table with each of them.
 
-    Called ``compare(images, "treatment", "control")`` with one table of all conditions, or ``compare(first, second)`` with a
-    curve or table of each network. Images are paired by ``stimulus``, trainings by ``replication`` and ``subject``.
+    Call it as ``compare(images, "treatment", "control")`` with one table of all conditions, or as ``compare(first, second)``
+    with a curve or table per network. Images are paired by ``stimulus``, trainings by ``replication`` and ``subject``.
 
     The interval is over other trainings **and** other images. Its squared half length is the sum of two variances, each
-    times the square of its own quantile of Student's t: the spread of the replications' means over their number
-    (replications - 1 degrees of freedom), and what their common images bring all of them alike (images - 1). It holds
-    for images shared by all replications, other images in each, and anything between. With several subjects, the
-    spread is that of the subjects' means, and replications that subjects share (one control for all, say) count as common
-    images do. It never is shorter than the interval over images alone. Two replications make it long: the quantile is then
-    12.7.
+    times the square of its own quantile of Student's t: the variance of the replications' means divided by their number
+    (replications - 1 degrees of freedom), and the variance that comes from their common images (images - 1). It holds if all
+    replications share their images, if each has other images, and in between. With several subjects, the first variance is
+    that of the subjects' means, and replications that subjects share (for example one control for all) count like common
+    images. The interval is never shorter than the interval over images alone. With two replications it is long: the quantile
+    is then 12.7.
 
-    With one replication (or curve) the interval is over images alone, and nothing is decided. Of one budget it is then
-    Tango's score interval; of a mean over budgets a t interval to which two images were added, one for either network, so
-    that it has a length where the two are right on the same images.
+    With one replication (or curve) the interval is over images alone, and nothing is decided. For one budget it is then
+    Tango's score interval; for a mean over budgets it is a t interval with two more images, one in favour of each network,
+    so that its length isn't 0 if the two are right on the same images.
 
     Args:
-        first: A row an image: ``eps``, ``stimulus``, ``correct`` (0 or 1), and where there are several ``perturbation``,
-            ``condition``, ``replication``, ``subject``; as :func:`per_image_robustness` gives. Or a curve. A
+        first: A table with one row per image, as from :func:`per_image_robustness`: ``eps``, ``stimulus``, ``correct`` (0 or
+            1), and, if there are several, ``perturbation``, ``condition``, ``replication``, ``subject``. Or a curve. A
             perturbation without a budget has eps NaN.
         second: Name of the treatment in ``condition``, or the table or curve of the network that is subtracted.
-        control: Name of the control in ``condition``; with two tables, none.
-        names: Of the two networks, where two tables or curves are given; default their ``condition``, or "first", "second".
+        control: Name of the control in ``condition``; None with two tables.
+        names: Names of the two networks if two tables or curves are given; None means their ``condition``, or "first" and
+            "second".
         equivalence: Largest difference that counts as equal, above 0: see :attr:`Comparison.equivalent`.
-        confidence: Of the intervals, above 0.5 and below 1.
-        paired_replications: Whether replications of one number belong together (the same split, predictor or weights at the
-            start). False: the two conditions' replications are independent samples, perhaps of different size.
-        labels: Class by stimulus (its index): images then count as a sample within each class.
-        seed: Not used any more: nothing is drawn.
+        confidence: Confidence of the intervals, above 0.5 and below 1.
+        paired_replications: Whether replications of the same number belong together (the same split, predictor or initial
+            weights). False: the two conditions' replications are independent samples, perhaps of different size.
+        labels: Class of each stimulus (the index): images are then a sample within each class. None ignores classes.
+        seed: Not used any more, because nothing is drawn.
 
     Raises:
         ValueError: If a column or condition is missing, or the two hold different images, replications, perturbations or
@@ -262,7 +264,7 @@ def compare_paired(
     num_resamples: int | None = None,
     seed: int | None = None,
 ) -> Comparison:
-    """``compare(first, second, labels=labels)``, with a warning; ``num_resamples`` and ``seed`` do nothing any more."""
+    """``compare(first, second, labels=labels)``, with a warning; ``num_resamples`` and ``seed`` are not used any more."""
     warnings.warn(
         "compare_paired is compare(first, second) now: its intervals are computed, not drawn",
         DeprecationWarning,

@@ -37,33 +37,33 @@ def evaluate_corruptions(
     progress: bool = False,
     checkpoint: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Accuracy under every corruption at every severity.
+    """Accuracy of a classifier under every corruption at every severity.
 
     Args:
-        model: From images in [0, 1] to logits.
+        model: Classifier from images in [0, 1] to logits.
         dataloader: Batches; see :func:`evaluate_robustness`.
-        corruptions: Names; default the 15 over which the mean corruption error is taken.
-        severities: Of 1 to 5.
+        corruptions: Names; the default is the 15 over which the mean corruption error is taken.
+        severities: Severities, each from 1 to 5.
         logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
-        mean: Of the normalisation that the loader's images have had; None where they are pixels.
-        std: The same.
-        table: Side in pixels of the images whose strengths are used; None takes those of the images' own shorter side,
-            which for other sizes than squares of 32, 64 and 224 pixels are ours: see :class:`Corruption`.
-        per_image: Return a row for every image, from which :func:`corruption_errors` also takes intervals.
-        limit_batches: Use only so many batches.
-        seed: Of the corruptions.
-        device: Where to compute; default where the model is.
+        mean: Mean per channel of the normalisation that the loader's images have had; None means that they are pixels.
+        std: Standard deviation per channel of the same.
+        table: Side in pixels of the images whose strengths are used; None means the images' own shorter side. Strengths for
+            other sizes than squares of 32, 64 and 224 pixels are ours: see :class:`Corruption`.
+        per_image: Return one row per image, from which :func:`corruption_errors` also computes intervals.
+        limit_batches: Maximum number of batches; None means all.
+        seed: Seed of the corruptions.
+        device: Device to compute on; None means the model's.
         progress: Show a progress bar.
-        checkpoint: A file to which results go batch by batch; a second call goes on from there.
+        checkpoint: File to which each batch's results are added; a second call with the same arguments continues from it.
 
     Returns:
-        A row for each: ``corruption``, ``severity``, and the columns of :func:`evaluate_robustness`; with ``per_image`` a
-        row for each and every image, with the columns of :func:`per_image_robustness`. The last two columns say which
-        strengths these are: ``table``, the side in pixels they are for, and ``strengths``, "published", "published for
-        another size", "interpolated" or "scaled up" (of images of several sizes NaN, and all that occur).
+        One row per corruption and severity: ``corruption``, ``severity``, and the columns of :func:`evaluate_robustness`;
+        with ``per_image`` one row per corruption, severity and image, with the columns of :func:`per_image_robustness`. The
+        last two columns tell which strengths were used: ``table``, the side in pixels that they are for (NaN if images have
+        several sizes), and ``strengths``: "published", "published for another size", "interpolated" or "scaled up".
 
     Raises:
-        ValueError: For an unknown name, or images below 32 pixels a side without a ``table``.
+        ValueError: For an unknown name, or images below 32 pixels per side without a ``table``.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3))
@@ -103,7 +103,7 @@ def measure_corruptions(
 
 
 def _strengths(found: Measurement) -> dict[str, Any]:
-    """Which strengths a corruption had on the images that were measured."""
+    """The strengths of a corruption on the images that were measured."""
     corruption = cast(Corruption, found.perturbation)
     own = corruption.table
     tables = {min(size) if own is None else own for size in found.sizes}

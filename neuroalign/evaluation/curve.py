@@ -1,4 +1,4 @@
-"""The whole curve of accuracy against budget in one pass, with every image's threshold kept."""
+"""The whole curve of accuracy against budget in one pass, with the threshold of every image."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 
 @dataclass(frozen=True)
 class RobustnessCurve:
-    """Which budget fools which image, and with it the accuracy at every budget.
+    """The smallest budget that fools each image, and so the accuracy at every budget.
 
     Attributes:
         attack: Name of the attack.
         settings: The attack's own description.
-        norm: "linf", "l2", or None where the attack doesn't say.
+        norm: "linf", "l2", or None if the attack doesn't state a norm.
         eps: Budgets in pixel units, increasing; with ``l2_scale="rms"`` divided by the root of an image's size.
-        images: A row an image: ``stimulus``, ``label``, ``threshold`` (the smallest budget of the grid that fools it: 0 for
-            a clean error, inf if none does) and ``distance`` (length of the shortest perturbation found, always in pixel
-            units: 0 for a clean error, inf if none was; an attack on a ball mostly uses all of it, so that only attacks on
-            the shortest perturbation measure a length).
-        seed: Of what the attack draws from the global generator.
-        num_forward: Images that went through the model.
-        num_backward: Images whose gradient was taken.
-        num_revived: Images that a larger budget left right after a smaller one had fooled them, before nested balls were
-            made use of: 0 unless ``exhaustive``. Many are a sign of a weak attack or of masked gradients.
+        images: One row per image: ``stimulus``, ``label``, ``threshold`` (the smallest budget of the grid that fools it: 0
+            for a clean error, inf if none does) and ``distance`` (length of the shortest perturbation found, always in pixel
+            units: 0 for a clean error, inf if none was found; an attack on a ball mostly uses all of it, so that only attacks
+            on the shortest perturbation measure a length).
+        seed: Seed of the global random generator, for attacks that draw from it.
+        num_forward: Number of images that went through the model.
+        num_backward: Number of image gradients that were computed.
+        num_revived: Number of images that were fooled at one budget and right at a larger one; 0 unless each budget was
+            attacked on its own (``exhaustive``). Many of them are a sign of a weak attack or of masked gradients.
 
     Example:
         >>> from neuroalign import PGD, robustness_curve
@@ -69,17 +69,17 @@ class RobustnessCurve:
 
     @property
     def median_distance(self) -> float:
-        """Median over images of the shortest perturbation: inf where most resist, 0 where most are clean errors."""
+        """Median over images of the shortest perturbation: inf if most images resist, 0 if most are clean errors."""
         return float(np.median(self.images["distance"]))
 
     def table(self) -> pd.DataFrame:
-        """A row a budget, with the columns of :func:`evaluate_robustness`."""
+        """One row per budget, with the columns of :func:`evaluate_robustness`."""
         return accuracy_table(
             self.attack, self.norm, self.eps, self.correct(), (self.images["threshold"] > 0).to_numpy(), self.settings
         )
 
     def per_image(self) -> pd.DataFrame:
-        """A row for every budget and image, with the columns of :func:`per_image_robustness`."""
+        """One row per budget and image, with the columns of :func:`per_image_robustness`."""
         return per_image_table(
             self.attack, self.eps, self.images["stimulus"].to_numpy(), self.images["label"].to_numpy(), self.correct(),
             (self.images["threshold"] > 0).to_numpy(),
@@ -87,9 +87,9 @@ class RobustnessCurve:
 
     @staticmethod
     def worst_case(curves: Sequence[RobustnessCurve]) -> RobustnessCurve:
-        """The union of attacks: each image falls where the first of them fools it.
+        """The worst case over attacks: each image is fooled at the smallest budget at which any of them fools it.
 
-        Budgets may differ: at one that an attack was not run at, it takes part by what it fooled below.
+        Budgets may differ: at a budget at which an attack was not run, the images that it fooled below count as fooled.
 
         Raises:
             ValueError: If the curves differ in norm or images.
@@ -147,43 +147,44 @@ def robustness_curve(
     progress: bool = False,
     checkpoint: str | Path | None = None,
 ) -> RobustnessCurve:
-    """Accuracy at every budget of a grid, for little more than the price of one.
+    """Accuracy at every budget of a grid, at little more than the cost of one budget.
 
-    Every image is attacked at the largest budget first. What resists there is done; what falls is shortened by forward
-    passes alone, and attacked again at the next budget below, beginning from what is left of the perturbation. Attacks
-    that look for the shortest perturbation (:class:`DeepFool`, :class:`CarliniWagner`, :class:`FMN`) run once. For the
-    strongest figure at that price take :meth:`PGD.two_losses`.
+    Every image is attacked at the largest budget first. An image that resists there is done. If an image is fooled, its
+    perturbation is shortened by forward passes alone, and the image is attacked again at the next budget below, starting
+    from the shortened perturbation. Attacks that look for the shortest perturbation (:class:`DeepFool`,
+    :class:`CarliniWagner`, :class:`FMN`) run once. :meth:`PGD.two_losses` gives the strongest result at this cost.
 
-    The curve is that of the attack with the starts that this brings: the first run begins where the attack itself does (at a
-    random point, if it says so), the next ones at what fooled at a larger budget. For an attack that converges, such as
-    :meth:`PGD.two_losses`, it agrees with ``exhaustive=True``; a weak one, of few or small steps, is a stronger attack so,
-    and its accuracy lower. To get the literature's number for a weak attack, be exhaustive.
+    The curve is that of the attack with these warm starts: the first run begins where the attack itself does (at a random
+    point, for some), later runs at the perturbation that fooled at a larger budget. For an attack that converges, such as
+    :meth:`PGD.two_losses`, the curve agrees with ``exhaustive=True``; an attack of few or small steps becomes stronger, and
+    the accuracy lower. To get the literature's number for such a weak attack, use ``exhaustive=True``.
 
-    Exact in distributed training (a loader that isn't shared out among the processes is shared out here; call it on every
-    process), and the same for any batch size and order, but for images on the border.
+    Exact in distributed training (call it on every process; a loader that isn't split among the processes is split here),
+    and the same for any batch size and order, except for images on the border.
 
     Args:
-        model: From images in [0, 1] to logits, its normalisation inside; for others see ``logits`` and ``mean``. It is left
-            as it was.
-        dataloader: Batches as dicts with ``image`` and ``label`` (and ``stimulus``, the image's identity, which seeds
-            random starts; default its place in the data) or pairs.
+        model: Classifier from images in [0, 1] to logits, with its normalisation inside; for others see ``logits`` and
+            ``mean``. It is not changed.
+        dataloader: Batches as dicts with ``image`` and ``label`` (and ``stimulus``, the image's identity, which seeds random
+            starts; without it the image's place in the data) or as pairs.
         attack: An attack, or any callable ``(model, images, labels, eps) -> images``.
         eps_grid: Increasing budgets in pixel units, not negative.
-        logits: Where the logits are in the model's output, if it isn't they: a key, an index, or a function of the output.
-        mean: Per channel, of the normalisation that the loader's images have had; None where they are pixels. They are
-            brought back to pixels, so that budgets are in pixel units, and normalised again for the model.
-        std: Per channel.
+        logits: Where the logits are in the model's output: a key, an index, or a function of the output; None means that the
+            output is the logits.
+        mean: Mean per channel of the normalisation that the loader's images have had; None means that they are pixels. The
+            images are converted back to pixels, so that budgets are in pixel units, and normalised again for the model.
+        std: Standard deviation per channel of the same.
         exhaustive: Attack at every budget from scratch, as the plain sweep of other libraries does.
-        l2_scale: Unit of the budgets of an L2 attack: "absolute", the Euclidean length over channel, height and width,
-            or "rms", that divided by the root of their number.
-        limit_batches: Use only so many batches.
-        seed: Of whatever an attack draws from the global generator.
-        device: Where to compute; default where the model is.
+        l2_scale: Unit of the budgets of an L2 attack: "absolute", the Euclidean length over channel, height and width, or
+            "rms", this length divided by the root of the number of values.
+        limit_batches: Maximum number of batches; None means all.
+        seed: Seed of the global random generator, for attacks that draw from it.
+        device: Device to compute on; None means the model's.
         progress: Show a progress bar.
-        checkpoint: A file to which results go batch by batch; a second call with the same arguments goes on from there.
+        checkpoint: File to which each batch's results are added; a second call with the same arguments continues from it.
 
     Raises:
-        ValueError: If images are not in [0, 1] (normalised, perhaps), budgets are negative or not increasing, labels are
+        ValueError: If images are not in [0, 1] (perhaps normalised), budgets are negative or not increasing, labels are
             out of range, or logits are not finite.
 
     Example:
@@ -225,12 +226,12 @@ def measure_curve(
 
 
 def as_curve(found: Measurement, seed: int) -> RobustnessCurve:
-    """Thresholds from outcomes: what fools at a budget fools at every larger one."""
+    """The curve of a measurement; an image fooled at one budget counts as fooled at every larger one."""
     resists = np.logical_and.accumulate(found.correct, axis=1)
     place = resists.sum(1)
     threshold = np.where(place < len(found.eps), found.eps[np.minimum(place, len(found.eps) - 1)], np.inf)
     threshold[~found.clean] = 0.0
-    # A grid that begins at 0 asks there for the clean accuracy; a threshold of 0 is a clean error.
+    # At budget 0 a grid has the clean accuracy, so a threshold of 0 means a clean error.
     images = pd.DataFrame(
         {"stimulus": found.stimulus, "label": found.label, "threshold": threshold, "distance": found.distance}
     )

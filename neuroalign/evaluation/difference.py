@@ -1,4 +1,4 @@
-"""The difference between two conditions' outcomes, over budgets and at each of them, with its interval."""
+"""The difference between two conditions' outcomes, over budgets and at each budget, with its interval."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def mean_difference(
 def interval_of(
     first: np.ndarray, second: np.ndarray, difference: float, variance: MeanVariance, confidence: float, binary: bool
 ) -> tuple[float, float]:
-    """The interval over units and images; of one pair of networks and one budget (``binary``) the score interval."""
+    """The interval over units and images; for one pair of networks and one budget (``binary``) the score interval."""
     if len(first) == len(second) == 1 and binary:
         return tango(*_discordant(first, second), first.shape[1], confidence)
     return around(difference, variance.half_width(confidence))
 
 
 def around(difference: float, half_width: float) -> tuple[float, float]:
-    """The interval, no further than a difference of accuracies can be."""
+    """The interval around a difference of accuracies, cut at -1 and 1."""
     return float(max(difference - half_width, -1.0)), float(min(difference + half_width, 1.0))
 
 
@@ -43,14 +43,14 @@ def _discordant(first: np.ndarray, second: np.ndarray) -> tuple[int, int]:
 
 
 def num_positive(first: np.ndarray, second: np.ndarray, outcomes: PairedOutcomes) -> int | None:
-    """Units in which the first was higher; None where the units of the two don't belong together."""
+    """Number of units in which the first was higher; None if the units of the two are not paired."""
     if not outcomes.paired:
         return None
     return int((_by_unit(first - second, outcomes.subjects) > 0).sum())
 
 
 def comparison_table(outcomes: PairedOutcomes, classes: np.ndarray | None, confidence: float) -> pd.DataFrame:
-    """A row for every perturbation and budget; see :attr:`neuroalign.evaluation.Comparison.table`."""
+    """One row per perturbation and budget; see :attr:`neuroalign.evaluation.Comparison.table`."""
     from scipy.stats import binomtest
 
     rows = []
@@ -73,6 +73,6 @@ def comparison_table(outcomes: PairedOutcomes, classes: np.ndarray | None, confi
 
 
 def _by_unit(values: np.ndarray, subjects: np.ndarray | None) -> np.ndarray:
-    """(unit,) mean over images, and over the rows of a subject where there are subjects."""
+    """Mean over images, and over the rows of a subject if there are subjects: (unit,)."""
     by_row = np.nanmean(values, axis=1)
     return by_row if subjects is None else np.array([by_row[subjects == s].mean() for s in np.unique(subjects)])

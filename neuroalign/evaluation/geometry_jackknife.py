@@ -1,4 +1,4 @@
-"""Geometry of one region with categories or voxels left out: what the intervals of response geometry are made of."""
+"""Geometry of one region with categories or voxels left out, from which intervals of response geometry are computed."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from neuroalign.functional.anchor_geometry import GaussianDraws, Normals, anchor
 from neuroalign.functional.capacity import CenterAtMeanError
 from neuroalign.functional.signal_grams import shrunk
 
-_CATEGORY_GROUPS = 20  # at most; up to so many categories are left out one at a time
+_CATEGORY_GROUPS = 20  # at most; with no more categories than this, each is left out alone
 _VOXEL_GROUPS = 10
-_COARSE_GROUPS = 4  # of categories, where voxels are left out with them
-_STARTS = 10  # of the search for shared directions: few, since the subsets' searches are averaged
-_ELEMENTS = 1 << 22  # of one block of draws in float64: 32 MiB
+_COARSE_GROUPS = 4  # of categories, when voxels are left out with them
+_STARTS = 10  # of the search for shared directions: few, since results are averaged over subsets of voxels
+_ELEMENTS = 1 << 22  # in one block of draws, in float64: 32 MiB
 
 
 class Left(NamedTuple):
     """Means over categories of (inverse capacity, radius, dimension, RMS radius), with parts of the data left out.
 
     Attributes:
-        nothing: (measure,), of all data.
+        nothing: (measure,), from all data.
         categories: (group, measure), without one group of categories.
-        coarse: (coarse group, measure), without a larger one.
-        voxels: (block, measure), without a block of voxels; no blocks if voxels are fixed.
-        both: (coarse group, block, measure), without either.
+        coarse: (coarse group, measure), without one larger group of categories.
+        voxels: (block, measure), without one block of voxels; no blocks if voxels are fixed.
+        both: (coarse group, block, measure), without one larger group of categories and one block of voxels.
     """
 
     nothing: np.ndarray
@@ -40,7 +40,7 @@ class Left(NamedTuple):
 
 
 class _Sample(NamedTuple):
-    """Statistics of the categories that are left, as they are and without the shared directions."""
+    """Statistics of the categories that are kept, with and without the shared directions."""
 
     whole: ManifoldStatistics
     apart: ManifoldStatistics
@@ -58,12 +58,12 @@ def left_out(
 
     Args:
         first: (stimulus, voxel).
-        second: (stimulus, voxel), the other measurement; or the same without repeats.
+        second: (stimulus, voxel), the other measurement; the same as ``first`` if there are no repeats.
         category: (stimulus,), integers.
-        shrink: Whether the measurements are two, so that noise is to be taken out.
+        shrink: Whether there are two measurements, so that noise can be removed.
         voxels: Whether blocks of voxels are left out, too.
-        num_samples: Gaussian draws a category, the same ones whatever is left out.
-        seed: Of the draws, and of the search for the directions that centres share.
+        num_samples: Gaussian draws per category, the same whatever is left out.
+        seed: Seed of the draws, and of the search for the directions that centres share.
     """
     num, width = len(category.unique()), first.shape[1]
     blocks = _parts(width, min(_VOXEL_GROUPS, width // 2)) if voxels else []
@@ -84,7 +84,7 @@ def left_out(
     for block, product in zip(blocks, products):
         part = statistics(total - product, width - len(block))
         fewer.append(_Sample(part, _without_directions(part, coefficients), every))
-    # Neighbours in a list of categories are often alike, so a group takes one of every few.
+    # Neighbours in a list of categories are often alike, so a group takes categories at equal distances in the list.
     single, coarse = (
         [every[i :: min(num, groups)] for i in range(min(num, groups))] if num > 2 else []
         for groups in (_CATEGORY_GROUPS, _COARSE_GROUPS if fewer else 0)
@@ -104,10 +104,10 @@ def left_out(
 
 
 def variances(left: Left) -> np.ndarray:
-    """Jackknife variance of each measure, (measure,), of means as :class:`Left` holds them; NaN where nothing was left out.
+    """Jackknife variance of each measure, (measure,), from means with parts left out; NaN if nothing was left out.
 
-    By leaving out categories one sees how measures vary with categories, and with the noise; by leaving out voxels, with
-    voxels, and with the noise again. What is seen twice is what leaving out both shows beyond either alone.
+    Leaving out categories shows how measures vary with categories and with the noise; leaving out voxels shows how they vary
+    with voxels and with the noise again. The part that is counted twice is estimated from leaving out both, and subtracted.
     """
     categories, voxels = _jackknife(left.categories), _jackknife(left.voxels)
     if not left.both.size:
@@ -120,7 +120,7 @@ def variances(left: Left) -> np.ndarray:
 
 
 def _jackknife(values: np.ndarray) -> np.ndarray:
-    """Variance (measure,) of an estimate from its values (group, measure) with a group left out each."""
+    """Variance (measure,) of an estimate from its values (group, measure), each with one group left out."""
     num = len(values)
     if num < 2:
         return np.full(values.shape[1], np.nan)
@@ -128,14 +128,14 @@ def _jackknife(values: np.ndarray) -> np.ndarray:
 
 
 def _parts(num: int, groups: int) -> list[Tensor]:
-    """Runs of 0, 1, ..., num - 1, as equal as can be; none if there is only one."""
+    """Split 0, 1, ..., num - 1 into runs of nearly equal length; none if there is only one group."""
     return list(torch.arange(num).tensor_split(groups)) if groups > 1 else []
 
 
 def _without_directions(statistics: ManifoldStatistics, coefficients: Tensor) -> ManifoldStatistics:
-    """What is left of the categories without the directions that these combinations of their centres span."""
+    """The categories' statistics without the directions that these combinations of their centres span."""
     values, vectors = torch.linalg.eigh(coefficients.T @ statistics.centers @ coefficients)
-    kept = values > 1e-10 * statistics.centers.diagonal().amax()  # fewer voxels can hold fewer directions
+    kept = values > 1e-10 * statistics.centers.diagonal().amax()  # with fewer voxels there can be fewer directions
     rank = int(torch.linalg.matrix_rank(statistics.centers, hermitian=True))
     directions = (coefficients @ vectors[:, kept] / values[kept].sqrt()).flip(1)[:, : max(rank - 1, 0)]
     shared, along = statistics.to_centers @ directions, statistics.centers @ directions

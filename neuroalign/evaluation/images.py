@@ -1,4 +1,4 @@
-"""Batches as an evaluation sees them: on a device, checked, each image with its identity, shared out over processes."""
+"""Batches for evaluations: on a device, checked, each image with its identity, split among processes."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ def evaluation_batches(
 ) -> Iterator[EvaluationBatch]:
     """The batches of a loader that this process evaluates.
 
-    In distributed training a loader that gives every process the same is shared out batch by batch; one that somebody has
-    shared out already (a DistributedSampler, Accelerate, a dispatcher) is taken as it is. An image without a
-    ``stimulus`` in its batch is known by its place in the data set.
+    In distributed training a loader that gives every process the same batches is split batch by batch; a loader that is
+    split already (by a DistributedSampler, Accelerate or a dispatcher) is used as it is. Without a ``stimulus`` in its
+    batch, an image is identified by its place in the data set.
 
     Args:
         dataloader: Batches as dicts with ``image``, ``label`` (integers of any type: a tensor, an array or a list) and
             perhaps ``stimulus``, or pairs.
-        device: Where the tensors go.
-        limit_batches: At most so many.
-        progress: Text of a progress bar; None for none.
-        pixels: Whether images must be in [0, 1], and become float32; False takes them as they are.
-        interface: What the loader's images are.
+        device: Device of the tensors.
+        limit_batches: Maximum number of batches; None means all.
+        progress: Text of the progress bar; None means no bar.
+        pixels: Whether images must be in [0, 1], and become float32; False uses them as they are.
+        interface: How the loader's images are normalised.
 
     Raises:
-        ValueError: If images are not in [0, 1], labels are not integers or not one an image, or a loader whose images
-            can't be told apart (shuffled, or shared out by other means than a DistributedSampler) gives no ``stimulus``.
+        ValueError: If images are not in [0, 1], labels are not integers or not one per image, or a loader whose images can't
+            be identified (shuffled, or split by other means than a DistributedSampler) gives no ``stimulus``.
     """
     world = world_size()
     rank = torch.distributed.get_rank() if world > 1 else 0
@@ -101,19 +101,20 @@ def which_images(
 ) -> tuple[Tensor, Tensor]:
     """The identity of each image of a batch, and whether it counts.
 
-    An image is known by its ``stimulus``; without one, by its place in an unshuffled data set, of which a DistributedSampler
-    gives a process every ``num_processes``-th image. At the end the sampler repeats images so that all processes get equally
-    many; these don't count. Repeated images with a ``stimulus`` are found by it later: see :func:`gathered_once`.
+    An image is identified by its ``stimulus``; without one, by its place in an unshuffled data set, of which a
+    DistributedSampler gives a process every ``num_processes``-th image. At the end the sampler repeats images so that all
+    processes get the same number; these repeats don't count. Repeated images with a ``stimulus`` are removed later: see
+    :func:`gathered_once`.
 
     Args:
-        batch: With ``image``, and perhaps ``stimulus``.
-        num_seen: Images that this process had in earlier batches.
-        rank: Of this process, where each gets images of its own.
-        num_processes: Among which the images are shared out.
-        num_images: Of the data set, where a DistributedSampler shares it out.
+        batch: A batch with ``image``, and perhaps ``stimulus``.
+        num_seen: Number of images that this process had in earlier batches.
+        rank: Rank of this process, if each process gets other images.
+        num_processes: Number of processes among which the images are split.
+        num_images: Number of images in the data set, if a DistributedSampler splits it; None otherwise.
 
     Returns:
-        Identities (stimulus,), and (stimulus,) bool on the CPU.
+        Identities (stimulus,), and whether each counts, (stimulus,) bool on the CPU.
 
     Example:
         >>> which_images({"image": torch.rand(2, 3, 4, 4)}, 2, rank=1, num_processes=2, num_images=7)
@@ -127,20 +128,20 @@ def which_images(
 
 
 def sampled_images(dataloader: Any) -> int | None:
-    """How many images a loader's DistributedSampler shares out without repeating any; None without such a sampler."""
+    """Number of images that a loader's DistributedSampler splits, without repeats; None without such a sampler."""
     sampler = getattr(dataloader, "sampler", None)
     return len(sampler.dataset) if isinstance(sampler, DistributedSampler) else None  # type: ignore[arg-type]
 
 
 _UNKNOWN = (
-    "the processes get different images from this loader, and which these are can't be told: it is shuffled, or shared out "
-    "by other means than an unshuffled DistributedSampler (Accelerate, perhaps). Give the loader as it was before it was "
-    "prepared, which is shared out here, or 'stimulus', each image's identity, in its batches"
+    "the processes get different images from this loader, and these can't be identified: it is shuffled, or split by other "
+    "means than an unshuffled DistributedSampler (perhaps Accelerate). Give the loader as it was before it was prepared, "
+    "which is split here, or give each image's identity as 'stimulus' in its batches"
 )
 
 
 def _is_shared_out(dataloader: Iterable[Any], first: Any, device: torch.device) -> bool:
-    """Whether each process gets images of its own, told by the loader's sampler or by comparing the first batches."""
+    """Whether each process gets other images, according to the loader's sampler or a comparison of the first batches."""
     samplers = [getattr(dataloader, name, None) for name in ("sampler", "batch_sampler")]
     known = any(isinstance(s, DistributedSampler) or hasattr(s, "process_index") for s in samplers)
     content = torch.full((1, 4), -1.0, dtype=torch.float64, device=device)
@@ -154,7 +155,7 @@ def _is_shared_out(dataloader: Iterable[Any], first: Any, device: torch.device) 
 
 
 def gathered_once(index: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
-    """Rows of all processes by rising index, each image once: a sampler may have given it to two of them.
+    """Rows of all processes by increasing index, each image once: a sampler may have given it to two processes.
 
     Args:
         index: (stimulus,) int64 identities.
@@ -184,7 +185,7 @@ def device_of(model: nn.Module, device: torch.device | str | None = None) -> tor
     if parameter is not None and parameter.device.type == "meta":
         raise ValueError(
             "the model is on the device 'meta', where it has no weights: load it on a real device, or, if it fetches its "
-            "weights by itself, say device=..."
+            "weights by itself, pass device=..."
         )
     return parameter.device if parameter is not None else torch.device("cpu")
 

@@ -1,4 +1,4 @@
-"""The loss of one image over a plane: along the gradient, and along a random direction."""
+"""The loss of one image over a plane that is spanned by the gradient and a random direction."""
 
 from __future__ import annotations
 
@@ -33,32 +33,32 @@ def loss_landscape(
     seed: int = 0,
     batch_size: int = 128,
 ) -> pd.DataFrame:
-    r"""Loss and margin at :math:`x + a u + b v`, the image unclamped, with its length and what lies in [0, 1].
+    r"""Loss and margin at :math:`x + a u + b v` (not clamped), with the perturbation's length and the share in [0, 1].
 
-    u is the step of length eps that raises cross-entropy most (its gradient's sign for Linf), v a random direction at
-    right angles to it of the same Euclidean length. A plane that is smooth along v and not along u is the picture of a
-    masked gradient.
+    u is the step of length eps that raises cross-entropy most (its gradient's sign for Linf), v a random orthogonal
+    direction of the same Euclidean length. A plane that is smooth along v but not along u is typical of a masked gradient.
 
     Args:
-        model: From images in [0, 1] to logits. It is left as it was.
+        model: Classifier from images in [0, 1] to logits. It is not changed.
         image: (channel, height, width) in [0, 1].
-        label: Its class.
+        label: Class of the image.
         eps: Budget, the length of u in the norm.
         logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
-        mean: Per channel, of the normalisation that the image has had; None where it is in pixels.
-        std: Per channel.
+        mean: Mean per channel of the normalisation that the image has had; None means that it is in pixels.
+        std: Standard deviation per channel of the same.
         norm: "linf" or "l2".
-        span: The plane reaches so many times u and v to either side.
-        num_points: In each direction, odd.
-        seed: Of v.
-        batch_size: Images in one pass.
+        span: Extent of the plane to either side, in multiples of u and v.
+        num_points: Number of points in each direction, odd.
+        seed: Seed of v.
+        batch_size: Number of images per pass.
 
     Returns:
-        A row a point: ``a``, ``b``, ``loss`` (cross-entropy), ``margin`` (above 0: misclassified), ``length`` (of the
+        One row per point: ``a``, ``b``, ``loss`` (cross-entropy), ``margin`` (above 0: misclassified), ``length`` (of the
         perturbation in the norm, in eps: the ball ends at 1), ``in_box`` (share of the values that lie in [0, 1]).
 
     Raises:
-        ValueError: If the image is not in [0, 1], the label no class of the model, eps not positive, or num_points even.
+        ValueError: If the image is not in [0, 1], the label is not a class of the model, eps is not positive, or num_points
+            is even.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))

@@ -29,34 +29,34 @@ def layer_geometry(
     limit_batches: int | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Capacity, radius, dimension and simpler measures of class manifolds at each layer of a model.
+    """Capacity, radius, dimension and simpler measures of the class manifolds at each layer of a model.
 
-    All layers see the same images, in one pass, in eval mode; the model is left as it was.
+    All layers see the same images, in one pass, in eval mode; the model is not changed.
 
     Args:
-        model: Called on images (stimulus, channel, height, width).
+        model: Network that takes images (stimulus, channel, height, width).
         dataloader: Batches, dicts with ``image``, ``label`` and optionally ``stimulus`` (the image's number, by which images
             are chosen), or pairs of images and labels.
         layers: Dotted names of submodules, in the order of depth.
-        num_per_class: Images of each class, chosen by ``seed``, or as many as the smallest class has if that is fewer;
-            ``"equal"``, as many as the smallest class has; None uses all images, however unequal the classes. Capacity and
+        num_per_class: Number of images per class, chosen by ``seed``, or the size of the smallest class if that is smaller;
+            ``"equal"`` means the size of the smallest class; None uses all images, however unequal the classes. Capacity and
             dimension depend on it: compare only tables of equal numbers.
-        num_classes: Classes, chosen by ``seed``; None uses all.
-        num_samples: Gaussian draws a manifold.
+        num_classes: Number of classes, chosen by ``seed``; None uses all.
+        num_samples: Gaussian draws per manifold.
         center_correlation: ``"remove"`` or ``"keep"`` the directions that the centres share.
-        num_components: Project wider layers to so many components; None keeps them. See
+        num_components: Number of components to which wider layers are projected; None projects none. See
             :func:`neuroalign.functional.random_projection` for the error.
-        seed: Of the choice, the draws and the projection.
-        limit_batches: Only so many batches; None all.
-        progress: Show a bar.
+        seed: Seed of the choice of images and classes, of the draws and of the projection.
+        limit_batches: Maximum number of batches; None means all.
+        progress: Show a progress bar.
 
     Returns:
-        A row a layer: ``layer``, ``depth`` (0 first to 1 last), ``num_features``, ``num_classes``, ``num_images`` and the
-        quantities of :class:`neuroalign.ManifoldGeometry`.
+        One row per layer: ``layer``, ``depth`` (0 first to 1 last), ``num_features``, ``num_classes``, ``num_images`` and
+        the quantities of :class:`neuroalign.ManifoldGeometry`.
 
     Raises:
-        ValueError: If a layer doesn't exist (with near matches), there are no layers, or fewer than two classes have two
-            images.
+        ValueError: If a layer doesn't exist (the message has near matches), there are no layers, or fewer than two classes
+            have two images.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 3))

@@ -1,4 +1,4 @@
-"""Seven checks that tell a robust network from one whose gradients are masked, and whether the attack has converged."""
+"""Seven checks that distinguish a robust network from one with masked gradients, and one of the attack's convergence."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from neuroalign.perturbations.attacks.square import SquareAttack
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
 
-# An attack goes astray on a few images of a network that hides nothing; a check tolerates this share of them.
+# An attack fails on a few images even if a network masks nothing; a check tolerates this share of them.
 _ASTRAY = 0.002
-_UNCONVERGED = 0.01  # the same of images that fall to a longer attack only
-# Of networks with exactly the tolerated share of such images, so many fail a check by the choice of the images.
+_UNCONVERGED = 0.01  # the same for images that only a longer attack fools
+# Share of the networks with exactly the tolerated share of such images that fail a check because of the choice of images.
 _FALSE_ALARMS = 0.01
 _FEW_IMAGES = 16
 
 
 @dataclass(frozen=True)
 class MaskingReport:
-    """What the checks found.
+    """Results of the checks.
 
     Attributes:
-        table: A row a check: ``check``, ``passed``, ``value``, ``bound``, ``meaning``, ``verdict``. The last row tells
-            whether the attack has converged; its ``verdict`` is False, because an attack that would gain from more steps
-            is no sign of masking, and it counts neither for ``passed`` nor for ``failed``.
+        table: One row per check: ``check``, ``passed``, ``value``, ``bound``, ``meaning``, ``verdict``. The last row says
+            whether the attack has converged; its ``verdict`` is False, because an attack that would gain from more steps is
+            no sign of masking, and the row counts neither for ``passed`` nor for ``failed``.
         eps: Budget of the attacks.
-        norm: Their norm.
-        num_images: Images that the checks used: those classified right. With fewer than 16 of them, masking that
-            concerns a part of the images only is mostly missed.
+        norm: Norm of the attacks.
+        num_images: Number of images that the checks used, all classified right. With fewer than 16, masking that affects
+            only some images is mostly missed.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
@@ -70,7 +70,7 @@ class MaskingReport:
 
     @property
     def converged(self) -> bool:
-        """Whether more steps and more random starts fool next to no further image."""
+        """Whether more steps and more random starts fool almost no further image."""
         return bool(self.table.loc[~self.table["verdict"], "passed"].all())
 
     def __str__(self) -> str:
@@ -81,7 +81,7 @@ class MaskingReport:
             lines.append(f"  {word}  {row.check}: {row.value:.3g} (bound {row.bound:.3g}). {row.meaning}")
         if self.num_images < _FEW_IMAGES:
             lines.append(
-                f"  Fewer than {_FEW_IMAGES} images: masking that concerns a part of the images is mostly missed. Give more."
+                f"  Fewer than {_FEW_IMAGES} images: masking that affects only some images is mostly missed. Give more."
             )
         return "\n".join(lines)
 
@@ -102,23 +102,23 @@ def masking_report(
 ) -> MaskingReport:
     """Look for signs that a network only hides its gradients (Athalye et al. 2018; Carlini et al. 2019).
 
-    Passing is no proof of robustness; failing is a reason to distrust every figure of a gradient attack.
+    Passing is no proof of robustness; failing is a reason to distrust every result of a gradient attack.
 
     Args:
-        model: From images in [0, 1] to logits. It is left as it was.
+        model: Classifier from images in [0, 1] to logits. It is not changed.
         dataloader: Batches; the first images that are classified right are used.
-        eps: Budget of the attacks: one at which the accuracy is neither the clean one nor 0.
+        eps: Budget of the attacks. Choose one at which the accuracy is below the clean accuracy, but above 0.
         logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
-        mean: Per channel, of the normalisation that the loader's images have had; None where they are pixels.
-        std: Per channel.
+        mean: Mean per channel of the normalisation that the loader's images have had; None means that they are pixels.
+        std: Standard deviation per channel of the same.
         norm: "linf" or "l2".
-        num_images: At most so many images.
-        num_queries: Of the black-box attack, on the images that resist the white box.
-        seed: Of the random starts.
-        device: Where to compute; default where the model is.
+        num_images: Maximum number of images.
+        num_queries: Queries per image of the black-box attack, which attacks the images that resist the white box.
+        seed: Seed of the random starts.
+        device: Device to compute on; None means the model's.
 
     Raises:
-        ValueError: If no image is classified right, or the input is not what it should be.
+        ValueError: If no image is classified right, or images, labels or eps are not valid.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
@@ -189,7 +189,7 @@ def _checks(
         return int(some.sum()) / n  # in double precision, as the bounds are
 
     def falling(rows: Tensor, kind: Any) -> Tensor:
-        """Which of the images that resisted so far fall to another attack."""
+        """Whether another attack fools each of the images that resisted so far."""
         return attack(kind, rows)[1] if len(rows) else torch.zeros(0, dtype=torch.bool, device=rows.device)
 
     clean = _loss(classifier, images, labels)
@@ -204,13 +204,13 @@ def _checks(
     longer = PGD(norm, steps=50, restarts=4, loss=("margin", "ce"), random_start=True, seed=seed + 1)
     more = falling(left, longer)
     stronger = share(more)
-    # What resists all gradient attacks: an image on which the first of them had not converged is no sign of masking.
+    # The images that resist all gradient attacks: one on which only the first didn't converge is no sign of masking.
     left = left[~more]
     single = share(falling(left, FGSM(norm, loss="ce")))
     black = share(falling(left, SquareAttack(norm, num_queries=num_queries, seed=seed)))
 
     flat = torch.zeros(n, dtype=torch.bool, device=images.device)
-    for objective in (cross_entropy, margin):  # saturated logits lose the first, clipped ones the second
+    for objective in (cross_entropy, margin):  # saturated logits make the first gradient 0, clipped logits the second
         _, _, gradient = classifier.gradient(images, partial(objective, labels=labels))
         flat |= (gradient.flatten(1) == 0).all(1)
     zero = share(flat)
@@ -225,22 +225,22 @@ def _checks(
     astray, unconverged = _allowed(_ASTRAY, n), _allowed(_UNCONVERGED, n)
     return [
         ("iterative attack raises the loss", not_raised <= astray, 1 - not_raised, 1 - astray,
-         "Share of images whose cross-entropy PGD raised; less, where gradients vanish or lie.", True),
+         "Share of images whose cross-entropy PGD raised; below the bound, gradients vanish or mislead.", True),
         _at_most("unbounded attack succeeds", unbounded, astray,
-                 "Accuracy when any image in [0, 1] is allowed; above the bound, the attack is stuck, not the network "
-                 "strong."),
-        _at_most("iterative beats single step", single, astray, "Share of images that fall to one step but not to many."),
+                 "Accuracy when any image in [0, 1] is allowed; above the bound, the attack is stuck, which is no sign of "
+                 "robustness."),
+        _at_most("iterative beats single step", single, astray, "Share of images fooled by one step but not by many."),
         _at_most("white box beats black box", black, astray,
-                 "Share of images that fall to random search but not to gradients."),
+                 "Share of images fooled by random search but not along gradients."),
         _at_most("gradients are not zero", zero, astray,
                  "Share of images whose cross-entropy or margin has a gradient of exactly 0 (logits saturated or clipped, "
                  "rounding)."),
         _at_most("larger budgets fool more", revived, astray,
-                 "Share of images that fall at a budget and stand at a larger one."),
+                 "Share of images fooled at a budget but not at a larger one."),
         _at_most("outputs are the same twice", noise, 1e-5,
                  "Largest difference of two passes over the largest logit; above 0, average gradients over draws (EOT)."),
         _at_most("more steps change nothing", stronger, unconverged,
-                 "Share of images that fall only to 50 steps and 4 random starts; above the bound, PGD.two_losses shows too "
+                 "Share of images fooled only by 50 steps and 4 random starts; above the bound, PGD.two_losses gives too "
                  "high an accuracy at this budget: take more steps and restarts. Not a sign of masking.", verdict=False),
     ]  # fmt: skip
 
@@ -248,17 +248,17 @@ def _checks(
 def _at_most(
     check: str, value: float, bound: float, meaning: str, *, verdict: bool = True
 ) -> tuple[str, bool, float, float, str, bool]:
-    """A row of the table, passed where the value is no larger than the bound."""
+    """A row of the table, passed if the value is not above the bound."""
     return check, value <= bound, value, bound, meaning, verdict
 
 
 def _loss(classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy (stimulus,) in double precision: in single it is exactly 0 from a margin of 17 on, so can't rise."""
+    """Cross-entropy (stimulus,) in double precision; in single it is exactly 0 from a margin of 17 on."""
     return cross_entropy(classifier.logits(images).double(), labels)
 
 
 def _allowed(share: float, num_images: int) -> float:
-    """The share of so many images that a network of a given true share exceeds in at most 1 % of draws."""
+    """Share of ``num_images`` images that a network with the true ``share`` exceeds in at most 1 % of random choices."""
     from scipy.stats import binom
 
     return float(binom.ppf(1 - _FALSE_ALARMS, num_images, share)) / num_images

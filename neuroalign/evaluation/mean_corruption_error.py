@@ -1,4 +1,4 @@
-"""Mean error and mean corruption error, from the table of accuracies under corruptions."""
+"""Mean error and mean corruption error (mCE), from a table of accuracies under corruptions."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from neuroalign.evaluation.resampling import image_intervals
 
 
 class CorruptionErrors(NamedTuple):
-    """Errors under corruptions, averaged.
+    """Averages of the errors under corruptions.
 
     Attributes:
         mean_error: Mean over corruptions of the error averaged over severities, in [0, 1].
         mce: Mean corruption error: each corruption's error over that of the reference, averaged; NaN without a reference.
-        relative_mce: The same of the errors beyond the clean one; NaN without a reference.
-        by_corruption: A row a corruption: ``corruption``, ``error``, ``ce``, ``relative_ce``, and the 95 % intervals
+        relative_mce: The same for the increase of the error over the clean error; NaN without a reference.
+        by_corruption: One row per corruption: ``corruption``, ``error``, ``ce``, ``relative_ce``, and the 95 % intervals
             ``error_low``, ``error_high``, ``ce_low``, ``ce_high``.
-        mean_error_interval: 95 % interval over images (low, high).
-        mce_interval: The same of the mean corruption error.
-        relative_mce_interval: The same of the relative one.
+        mean_error_interval: 95 % interval (low, high) of the mean error, over images.
+        mce_interval: The same for the mean corruption error.
+        relative_mce_interval: The same for the relative mean corruption error.
 
-    Intervals are NaN where the table has no row an image.
+    Intervals are NaN if the table doesn't have one row per image.
     """
 
     mean_error: float
@@ -39,31 +39,31 @@ class CorruptionErrors(NamedTuple):
 def corruption_errors(
     table: pd.DataFrame, reference: pd.DataFrame | None = None, *, num_resamples: int = 2000, seed: int = 0
 ) -> CorruptionErrors:
-    """Mean error and mean corruption error, with intervals where each image's outcome is known.
+    """Mean error and mean corruption error, with intervals if each image's outcome is known.
 
-    Without a reference there is only the plain mean error: the mCE is relative to a network, AlexNet in the original.
-    Frost is not the published one here, so an mCE over the 15 is one "with own frost". Published errors, AlexNet's among
-    them, are of 224 x 224 pixels: a reference that doesn't say its size (no column ``table``) is taken with a warning where
-    the table's strengths are others.
+    Without a reference there is only the plain mean error: the mCE is relative to a network, AlexNet in the original. Our
+    frost is not the published one, so report an mCE over the 15 corruptions as one "with own frost". Published errors, also
+    AlexNet's, are for 224 x 224 pixels: a reference that doesn't state its size (no column ``table``) gives a warning if the
+    table's strengths are for another size.
 
-    A table with a row an image, ``evaluate_corruptions(..., per_image=True)``, brings 95 % intervals by resampling the
-    images, each with its outcomes under all corruptions and severities. They say how far an error depends on these images,
-    not on the seeds of training or of the corruptions. A reference with a row an image is resampled along with it; the
-    errors of a reference of accuracies are taken as fixed. An interval is NaN where a resample leaves its value
-    undefined: where fewer than about ten images err, say, or the reference is not worse under a corruption.
+    A table with one row per image, ``evaluate_corruptions(..., per_image=True)``, also gives 95 % intervals: images are
+    resampled, each with its outcomes under all corruptions and severities. The intervals show how far an error depends on
+    these images, not on the seeds of training or of the corruptions. A reference with one row per image is resampled with
+    the table; the errors of a reference of accuracies are fixed. An interval is NaN if its value is undefined in a resample,
+    for example if fewer than about ten images are misclassified, or the reference is not worse under a corruption.
 
-    Simulated networks that share hard images (mean errors of .40 and .23): the intervals of mean error and mCE cover .94 to
-    .97 of 200 sets of 50 images. That of a mean error of .02 covers .88 with 50 images.
+    With simulated networks that share hard images (mean errors of .40 and .23), the intervals of mean error and mCE held the
+    true value in .94 to .97 of 200 sets of 50 images; for a mean error of .02, the interval held it in .88 with 50 images.
 
     Args:
-        table: From :func:`evaluate_corruptions`: accuracies, or a row an image.
-        reference: The same of another network on the same images.
-        num_resamples: Of the bootstrap.
-        seed: Of the bootstrap.
+        table: Result of :func:`evaluate_corruptions`: accuracies, or one row per image.
+        reference: The same for another network on the same images.
+        num_resamples: Number of resamples of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Raises:
         ValueError: If the two hold different corruptions, severities or images, or strengths for different sizes, or an
-            image is missing under one.
+            image is missing under a corruption.
 
     Example:
         >>> table = pd.DataFrame({"corruption": ["fog", "fog"], "severity": [1, 2], "accuracy": [0.8, 0.6],
@@ -106,7 +106,7 @@ def corruption_errors(
 
 
 def _check_strengths(table: pd.DataFrame, reference: pd.DataFrame) -> None:
-    """Errors are only in proportion to those of a reference that met the same strengths."""
+    """Check that table and reference have the same strengths, without which their errors can't be compared."""
     if "table" not in table:
         return
     own = table["table"].iloc[0]
@@ -119,7 +119,7 @@ def _check_strengths(table: pd.DataFrame, reference: pd.DataFrame) -> None:
             )
     elif own != 224 or table["strengths"].iloc[0] != "published":
         warnings.warn(
-            "the reference doesn't say for which image size it holds, and the strengths here are "
+            "the reference doesn't state its image size, and the strengths here are "
             f"{table['strengths'].iloc[0]} ({own:g} pixels). Published errors, such as AlexNet's, are of 224 x 224 pixels: a "
             "mean corruption error relative to them means nothing at another size",
             stacklevel=3,
@@ -127,7 +127,7 @@ def _check_strengths(table: pd.DataFrame, reference: pd.DataFrame) -> None:
 
 
 def _per_image(table: pd.DataFrame) -> pd.DataFrame | None:
-    """(stimulus, corruption) errors averaged over severities, and a last column of the clean ones."""
+    """Errors (stimulus, corruption) averaged over severities, with the clean errors as the last column."""
     if "stimulus" not in table:
         return None
     keys = ["stimulus", "corruption", "severity"]
@@ -155,7 +155,7 @@ def _intervals(
     images: pd.DataFrame | None, reference_images: pd.DataFrame | None, theirs: pd.DataFrame | None,
     num_resamples: int, seed: int, num_corruptions: int,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Of the mean error, the mCE, the relative mCE, each corruption's error and each corruption's CE."""
+    """Intervals of the mean error, the mCE, the relative mCE, each corruption's error and each corruption's CE."""
     per = num_corruptions
     if images is None:
         missing = np.full(3 + 2 * per, np.nan)

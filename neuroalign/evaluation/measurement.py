@@ -1,4 +1,4 @@
-"""One pass over a loader: what became of every image under every perturbation, on one process or several."""
+"""One pass over a loader: the outcome of every image under every perturbation, on one process or several."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from neuroalign.state import evaluating
 
 @dataclass(frozen=True)
 class Measurement:
-    """What became of every image under one perturbation.
+    """Outcomes of every image under one perturbation.
 
     Attributes:
         perturbation: The perturbation.
-        name: Its name.
-        eps: (eps,) budgets; one NaN for a perturbation without.
+        name: Name of the perturbation.
+        eps: (eps,) budgets; one NaN for a perturbation without a budget.
         stimulus: (stimulus,) identity of each image, increasing.
-        label: (stimulus,) its class.
-        clean: (stimulus,) bool, right without perturbation.
-        correct: (stimulus, eps) bool, right with it.
+        label: (stimulus,) class of each image.
+        clean: (stimulus,) bool, classified right without the perturbation.
+        correct: (stimulus, eps) bool, classified right with the perturbation.
         distance: (stimulus,) length of the shortest perturbation that fooled: 0 for a clean error, inf if none did.
-        num_forward: Images that went through the model.
-        num_backward: Images whose gradient was taken.
-        sizes: Height and width in pixels of the images, each that occurs once.
+        num_forward: Number of images that went through the model.
+        num_backward: Number of image gradients that were computed.
+        sizes: Distinct sizes (height, width) of the images, in pixels.
     """
 
     perturbation: Perturbation
@@ -55,7 +55,7 @@ class Measurement:
     sizes: tuple[tuple[int, int], ...] = ()
 
     def at(self, eps: Sequence[float]) -> Measurement:
-        """The same at some of the budgets, in the order given; of a perturbation without a budget the same."""
+        """The measurement at some of its budgets, in the order given; unchanged for a perturbation without a budget."""
         if np.isnan(self.eps).all():
             return self
         order = np.searchsorted(self.eps, eps)
@@ -72,20 +72,20 @@ def measure(
     exhaustive: bool = False,
     rms: bool = False,
 ) -> list[Measurement]:
-    """Every perturbation at its budgets on every image of a loader.
+    """Measure every perturbation at its budgets on every image of a loader.
 
     Args:
-        model: From images to logits, as ``options.interface`` says.
+        model: Network from images to logits, as described by ``options.interface``.
         dataloader: Batches; see :func:`neuroalign.evaluation.images.evaluation_batches`.
-        perturbations: By name; see :func:`neuroalign.evaluation.requests.named`.
-        eps: Increasing budgets of each, by name.
-        options: Of the pass.
+        perturbations: Perturbations by name; see :func:`neuroalign.evaluation.requests.named`.
+        eps: Increasing budgets of each perturbation, by name.
+        options: Options of the pass.
         exhaustive: Attack at every budget from scratch.
         rms: Budgets of "l2" are root mean squares over an image's values, not lengths.
 
     Raises:
-        ValueError: If images, labels or logits are not what they should be, the loader is empty, or the checkpoint is of
-            another measurement.
+        ValueError: If images, labels or logits are not valid, the loader is empty, or the checkpoint belongs to another
+            measurement.
     """
     device, model = options.prepare(model)
     grids = {name: eps[name] if p.has_budget else [float("nan")] for name, p in perturbations.items()}
@@ -96,7 +96,7 @@ def measure(
     classifier = Classifier(model)
     sizes: set[tuple[int, ...]] = set()
     with evaluating(model, options.seed):
-        # Inside: starting to iterate a DataLoader draws from the global generator, shuffled or not.
+        # The loop is inside, because starting to iterate a DataLoader draws from the global generator, shuffled or not.
         text = next(iter(perturbations)) if len(perturbations) == 1 else "robustness"
         for batch in options.batches(dataloader, device, text):
             sizes.add(tuple(batch.images.shape[-2:]))
@@ -157,11 +157,11 @@ def _as_measurement(
 
 
 def warn_of_softmax(logits: Tensor) -> None:
-    """Warn where outputs look like probabilities."""
+    """Warn if outputs look like probabilities."""
     sums = logits.sum(1)
     if bool((logits >= 0).all()) and bool(((sums - 1).abs() < 1e-3).all()):
         warnings.warn(
             "the model's outputs are probabilities (rows sum to 1), not logits: a softmax inside flattens the gradients "
             "that attacks follow, and the network looks more robust than it is; take it out",
-            stacklevel=5,  # of the public function's caller
+            stacklevel=5,  # to point at the caller of the public function
         )

@@ -1,11 +1,12 @@
-"""Which images a perturbation fools at which of several budgets, by no more attack runs than that takes.
+"""The images that a perturbation fools at each of several budgets, with as few attack runs as possible.
 
-Balls are nested: what fools at a budget fools at every larger one. So an attack that searches its ball starts at the
-largest budget; where it fails, the image resists the whole grid after one run. Where it succeeds, the length of what it
-found, and what is left of it after shortening (forward passes only), tell how many budgets need no run at all; the next
-run starts from there. So what is measured is the attack *with these warm starts*: of one that converges the same as
-``exhaustive=True``, which attacks at every budget from scratch; of a weak one a stronger attack. That an image which
-resisted at one budget resists at smaller ones is a statement about the attack, not a theorem.
+Balls are nested: a perturbation that fools at one budget is allowed at every larger one. So an attack that searches its
+ball starts at the largest budget. If it fails, the image resists the whole grid after one run. If it succeeds, the
+perturbation is shortened by forward passes; its length shows which smaller budgets also fool the image, and these are
+skipped. The next run starts from the shortened perturbation. What is measured is therefore the attack *with these warm
+starts*: an attack that converges gives the same as with ``exhaustive=True``, which attacks at every budget from scratch; a
+weak attack becomes stronger. That an image which resists at one budget also resists at smaller budgets is an assumption
+about the attack, not a theorem.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from neuroalign.perturbations.base import Perturbation
 
 
 class Outcomes:
-    """What became of a batch of images.
+    """Outcomes of a batch of images.
 
     Attributes:
-        correct: (stimulus, eps) bool, still classified right.
+        correct: (stimulus, eps) bool, still classified right at each budget.
         distance: (stimulus,) length of the shortest perturbation that fooled; 0 for a clean error, inf if none did.
     """
 
@@ -48,17 +49,17 @@ def outcomes(
     """Attack a batch at every budget of a grid.
 
     Args:
-        perturbation: An attack, or another; callables are wrapped by :func:`neuroalign.evaluation.requests.named`.
+        perturbation: An attack or other perturbation; callables are wrapped by :func:`neuroalign.evaluation.requests.named`.
         classifier: The model, in eval mode.
         images: (stimulus, channel, height, width) in [0, 1], float32.
-        labels: (stimulus,).
+        labels: (stimulus,) class of each image.
         index: (stimulus,) identity of each image.
         eps: (eps,) increasing budgets.
-        right: (stimulus,) bool, classified right without any perturbation. To an attack the others are errors already,
-            and cost nothing; under a corruption they may turn right.
+        right: (stimulus,) bool, classified right without any perturbation. For an attack the other images are errors at
+            every budget, and aren't attacked; under a corruption they may become right.
         exhaustive: Attack at every budget from scratch.
     """
-    if not perturbation.needs_model:  # no adversary: an image that the change puts right is right
+    if not perturbation.needs_model:  # no adversary, so an image may be wrong without the change and right with it
         return _sweep(perturbation, classifier, images, labels, index.cpu(), eps)
     correct = right[:, None].repeat(1, len(eps))
     distance = torch.where(right, torch.inf, 0.0).to(images.dtype)
@@ -80,6 +81,7 @@ def outcomes(
 def _sweep(
     perturbation: Perturbation, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, eps: Tensor
 ) -> Outcomes:
+    """Attack at every budget from scratch; at budget 0 an image stays right."""
     norm = perturbation.norm
     columns, distance = [], torch.full((len(images),), torch.inf, dtype=images.dtype, device=images.device)
     for budget in eps.tolist():
@@ -97,24 +99,30 @@ def _sweep(
 def _one_run(
     attack: MinimalNormAttack, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, eps: Tensor
 ) -> Outcomes:
+    """Look for the shortest perturbation once: an image resists every budget below its length."""
     found, fooled = attack.minimize(classifier, images, labels, index)
     size = torch.where(fooled, length(found - images, attack.norm)[:, 0, 0, 0], torch.inf)
     return Outcomes(size[:, None] > eps[None] + _slack(eps), size)
 
 
 def _slack(eps: Tensor) -> Tensor:
-    # x + d rounds, so that a perturbation of exactly eps may measure a little more.
+    # x + d is rounded, so a perturbation of exactly eps may have a slightly larger measured length.
     return (1e-4 * eps).clamp_max(1e-6)
 
 
 def _step_down(
     attack: Attack, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, eps: Tensor
 ) -> Outcomes:
+    """Attack each image at the largest budget that isn't known to fool it, until an attack fails or no budget is left.
+
+    ``first`` decreases with every success, so the loop ends after at most as many rounds as there are budgets; an image
+    leaves it at its first failure, because it is then assumed to resist all smaller budgets, too.
+    """
     grid = eps[eps > 0]
     num_zero = len(eps) - len(grid)
     n, device = len(images), images.device
-    first = torch.full((n,), len(grid), device=device)  # smallest budget, by its place in the grid, known to fool
-    delta = torch.zeros_like(images)  # what fools there
+    first = torch.full((n,), len(grid), device=device)  # index in the grid of the smallest budget known to fool
+    delta = torch.zeros_like(images)  # the perturbation that fools at this budget
     distance = torch.full((n,), torch.inf, dtype=images.dtype, device=device)
     reach = grid + _slack(grid)
 
@@ -124,7 +132,7 @@ def _step_down(
         first[rows] = torch.minimum(first[rows], torch.searchsorted(reach, distance[rows]))
 
     active = torch.arange(n, device=device)
-    start: Tensor | None = None  # the first round begins where the attack wants to, at a random point perhaps
+    start: Tensor | None = None  # None: the first run begins where the attack itself does
     while len(active) and len(grid):
         below = first[active] - 1
         radius = grid[below][:, None, None, None]
@@ -133,7 +141,7 @@ def _step_down(
         )
         active, below = active[fooled], below[fooled]
         accept(active, perturbed[fooled])
-        # Whatever rounding makes of its length: it was found within that ball, and the search must go down.
+        # Even if the measured length is rounded up, it was found within this ball; and each round must go down.
         first[active] = torch.minimum(first[active], below)
         _shorten(classifier, images, labels, grid, active, first, delta, distance, attack, accept)
         active = active[first[active] > 0]
@@ -148,7 +156,7 @@ def _shorten(
     classifier: Classifier, images: Tensor, labels: Tensor, grid: Tensor, active: Tensor, first: Tensor, delta: Tensor,
     distance: Tensor, attack: Attack, accept: Any,
 ) -> None:  # fmt: skip
-    """Bisect along each perturbation for the smallest budget of the grid at which a shorter one still fools."""
+    """Bisect along each perturbation for the smallest budget of the grid at which the shortened one still fools."""
     low = torch.zeros_like(first)
     while len(active := active[low[active] < first[active]]):
         middle = (low[active] + first[active]) // 2

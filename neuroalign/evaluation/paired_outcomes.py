@@ -1,4 +1,4 @@
-"""Two conditions' outcomes, image by image and budget by budget, from whichever tables they come in."""
+"""Outcomes of two conditions, paired by image and budget, from any of the tables that hold them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class PairedOutcomes:
     """Outcomes of two conditions.
 
     Attributes:
-        names: Of the two.
-        keys: A row for every perturbation and budget: ``perturbation``, ``eps`` (NaN for one without a budget).
+        names: Names of the two conditions.
+        keys: One row per perturbation and budget: ``perturbation``, ``eps`` (NaN for a perturbation without a budget).
         first: (row, image, key) 0 or 1, NaN where a row wasn't measured on an image.
-        second: The same of the other condition.
-        subjects: Subject of each row of ``first``; None where the tables have no subjects, or one.
+        second: The same for the other condition.
+        subjects: Subject of each row of ``first``; None if the tables have no subjects, or one.
         replications: Replication of each row of ``first``.
         stimuli: Identity of each image.
-        paired: Whether the rows of the two belong together.
+        paired: Whether row i of ``first`` belongs together with row i of ``second``.
     """
 
     names: tuple[str, str]
@@ -40,12 +40,12 @@ class PairedOutcomes:
 
     @property
     def num_replications(self) -> int:
-        """Distinct replications; of the condition that has fewer, where the rows of the two don't belong together."""
+        """Number of distinct replications; of the condition that has fewer, if the rows of the two are not paired."""
         return len(np.unique(self.replications)) if self.paired else min(len(self.first), len(self.second))
 
     @property
     def attacked(self) -> np.ndarray:
-        """(key,) whether it is an attack or corruption, not clean accuracy; all keys where there is nothing else."""
+        """Whether each key is an attack or corruption, not clean accuracy: (key,); all keys if all are clean."""
         attacked = ~(self.keys["eps"] == 0).to_numpy()
         return attacked if attacked.any() else np.ones(len(attacked), dtype=bool)
 
@@ -58,7 +58,7 @@ def paired_outcomes(
     names: tuple[str, str] | None = None,
     paired_replications: bool = True,
 ) -> PairedOutcomes:
-    """Bring two conditions onto the same images and budgets; see :func:`neuroalign.evaluation.compare` for the arguments.
+    """Align two conditions by image, perturbation and budget; see :func:`neuroalign.evaluation.compare` for the arguments.
 
     Raises:
         ValueError: If a column or condition is missing, or the two don't fit each other.
@@ -102,10 +102,10 @@ def paired_outcomes(
 
 
 def class_of(labels: pd.Series, stimuli: pd.Index) -> np.ndarray:
-    """(image,) class of each image, from 0.
+    """Class of each image, numbered from 0: (image,).
 
     Raises:
-        ValueError: If an image has none.
+        ValueError: If an image has no class.
     """
     missing = stimuli.difference(labels.index)
     if len(missing):
@@ -139,11 +139,11 @@ def _two_tables(
 
 
 def _tidy(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns that count, checked; a perturbation without a budget has eps -1 while it is a key."""
+    """The columns that are used, checked; eps is -1 for a perturbation without a budget, since NaN can't be a key."""
     missing = {"eps", "stimulus", "correct"} - set(table)
     if missing:
         raise ValueError(
-            f"a row an image is needed, as per_image_robustness gives; {', '.join(sorted(missing))} is missing"
+            f"one row per image is needed, as from per_image_robustness; {', '.join(sorted(missing))} is missing"
         )
     if not len(table):
         raise ValueError("a table has no rows")
@@ -181,7 +181,7 @@ def _same_labels(*tables: pd.DataFrame) -> None:
 
 
 def _array(table: pd.DataFrame, rows: pd.MultiIndex, stimuli: pd.Index, keys: pd.DataFrame) -> np.ndarray:
-    """(row, image, key) outcomes, NaN where not measured."""
+    """Outcomes (row, image, key), NaN where not measured."""
     values = np.full((len(rows), len(stimuli), len(keys)), np.nan)
     row = rows.get_indexer(pd.MultiIndex.from_frame(table[_ROW]))
     key = pd.MultiIndex.from_frame(keys).get_indexer(pd.MultiIndex.from_frame(table[_KEYS]))

@@ -1,4 +1,4 @@
-"""Options of a pass of images through a model: made once by each public function, and handed down whole."""
+"""Options of a pass of images through a model: each public function makes them once and passes them on as one object."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class PassOptions:
     """How the images of a loader are passed through a model.
 
     Attributes:
-        interface: What the loader's images are, and where the model's logits stand.
-        limit_batches: At most so many batches; None means all.
-        seed: Of whatever a perturbation draws from the global generator.
-        device: Where to compute; None means where the model is.
+        interface: How the loader's images are normalised, and where the model's output holds the logits.
+        limit_batches: Maximum number of batches; None means all.
+        seed: Seed of the global random generator, for perturbations that draw from it.
+        device: Device to compute on; None means the model's.
         progress: Show a progress bar.
-        checkpoint: File to which each batch's results are added; images in it are not attacked again.
+        checkpoint: File to which each batch's results are added; images in it are not attacked again. None means no file.
 
     Example:
         >>> options = PassOptions(limit_batches=2)
@@ -55,8 +55,8 @@ class PassOptions:
 
         Args:
             dataloader: Batches.
-            device: Where the tensors go.
-            text: Of the progress bar.
+            device: Device of the tensors.
+            text: Text of the progress bar.
         """
         return evaluation_batches(
             dataloader, device, limit_batches=self.limit_batches, progress=text if self.progress else None,

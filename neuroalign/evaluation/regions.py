@@ -1,4 +1,4 @@
-"""Geometry of recorded responses: each region's category manifolds, compared on equal terms."""
+"""Geometry of recorded responses: each region's category manifolds, with voxels matched between regions."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _MEASURES = ("capacity", "radius", "dimension", "rms_radius")
 
 
 class ResponseGeometry(NamedTuple):
-    """What :func:`response_geometry` returns.
+    """The result of :func:`response_geometry`.
 
     Attributes:
-        table: A row a region: ``region``, ``num_voxels``, ``reliability`` (median of the voxels used), ``num_classes``,
+        table: One row per region: ``region``, ``num_voxels``, ``reliability`` (median of the voxels used), ``num_classes``,
             ``num_stimuli``, ``repeats`` ("cross-validated" or "none"), ``confidence``, and each measure with the ends of its
             interval, ``<measure>_low`` and ``<measure>_high``.
-        contrasts: A row for every two regions and measure: ``region``, ``other``, ``measure``, ``difference``, ``low``,
-            ``high``, with the same categories left out of both.
-        classes: A row for each region and category, with the measures.
+        contrasts: One row per pair of regions and measure: ``region``, ``other``, ``measure``, ``difference``, ``low``,
+            ``high``; the jackknife leaves the same categories out of both.
+        classes: One row per region and category, with the measures.
     """
 
     table: pd.DataFrame
@@ -52,59 +52,59 @@ def response_geometry(
     seed: int = 0,
     num_bootstrap: int | None = None,
 ) -> ResponseGeometry:
-    r"""Capacity, radius and dimension of categories in each region's responses, noise aware and matched between regions.
+    r"""Capacity, radius and dimension of categories in each region's responses, corrected for noise and matched in voxels.
 
-    Noise makes manifolds larger, and more voxels or cleaner ones make a region look better than another. Therefore
+    Noise makes manifolds larger, and a region with more or cleaner voxels looks better than another. Therefore
 
     - every stimulus with two trials or more is measured twice, by the means of its odd and its even trials, and the geometry
       is that of their shared signal (:func:`neuroalign.functional.signal_gram`); without repeats it is that of the noisy
       responses, and the column ``repeats`` says so;
-    - regions are compared on equally many voxels of equal reliability: within every tenth of the correlation between the
-      two measurements (without repeats, of the noise ceiling's square root) all regions give as many voxels as the one that
-      has fewest, chosen anew for each of ``num_subsets`` subsets, over which measures are averaged;
-    - intervals are those of another experiment of the same size, with other categories, other stimuli in them and other
-      trials. Their variance is estimated by the jackknife: categories are left out in turn (in 20 groups if there are more),
-      and the geometry of the others is computed again about their own mean, with their own distances and lengths of
-      centres. The same ones are left out of all regions, so that contrasts are paired. Limits are the estimate +- t times
-      its error. The directions that the centres share stay those of all categories: a search jumps between local minima,
-      which a jackknife would multiply. Every subset searches from other starts, so that the average over subsets hangs less
-      on one minimum.
+    - regions are compared on the same number of voxels of equal reliability: within every tenth of the correlation between
+      the two measurements (without repeats, of the noise ceiling's square root) all regions give as many voxels as the region
+      with the fewest, chosen anew for each of ``num_subsets`` subsets, over which measures are averaged;
+    - intervals are those for another experiment of the same size, with other categories, other stimuli and other trials.
+      Their variance is estimated by the jackknife: categories are left out in turn (in 20 groups if there are more), and the
+      geometry of the other categories is computed again about their own mean, with their own distances and lengths of
+      centres. The same categories are left out of all regions, so that contrasts are paired. Limits are the estimate +- t
+      times its error. The directions that the centres share remain those of all categories: a new search would jump between
+      local minima, and the jackknife would multiply these jumps. Every subset searches from other starts, so that the average
+      over subsets depends less on one minimum.
 
-    Simulated (12 categories of 8 stimuli of 3 trials, 60 voxels, one subset, all drawn anew 240 times), 95 % intervals of 480
-    regions held the mean over draws in 97 % (capacity), 99 % (radius), 96 % (dimension) and 98 % (``rms_radius``), each
-    +- 1; contrasts of two regions of equal truth excluded 0 in 2.5, 1.2, 2.5 and 6.2 %, each +- 1.5: the jackknife errs on
-    the wide side, most for the radius.
+    In simulations (12 categories of 8 stimuli of 3 trials, 60 voxels, one subset, all drawn anew 240 times), 95 % intervals
+    of 480 regions held the mean over draws in 97 % (capacity), 99 % (radius), 96 % (dimension) and 98 % (``rms_radius``),
+    each +- 1; contrasts of two regions with the same true geometry excluded 0 in 2.5, 1.2, 2.5 and 6.2 %, each +- 1.5: the
+    intervals are mostly too wide, most of all for the radius.
 
-    Capacity is the harmonic mean over categories, dimension and ``rms_radius`` arithmetic ones. ``radius`` is the mean of the
-    anchor points' radii over the mean length of the centres, that is the mean of each category's radius weighted by its
-    centre's length: without the shared directions the centre of one category can nearly vanish, and its radius relative to
-    that has no bound. Capacity and dimension depend on the number of stimuli of a category: compare equal numbers.
+    Capacity is the harmonic mean over categories; dimension and ``rms_radius`` are arithmetic means. ``radius`` is the mean
+    of the anchor points' radii divided by the mean length of the centres, that is the mean of the categories' radii weighted
+    by the lengths of their centres: without the shared directions one centre can nearly vanish, and a radius relative to it
+    has no bound. Capacity and dimension depend on the number of stimuli per category: compare equal numbers.
     ``rms_radius`` is :math:`\sqrt{\mathrm{mean}_i|x_i-\mu_c|^2}` relative to the RMS distance of all categories' centres
     from their mean.
 
     Args:
-        responses: A row a trial, or a row a stimulus; of one subject. z-score sessions first.
+        responses: Responses of one subject, one row per trial or one row per stimulus. z-score sessions first.
         labels: Category of each stimulus, by the stimulus's number; stimuli without one are left out.
-        regions: Names in the order wanted; default all, in the order of their first voxel.
-        num_voxels: At most so many voxels a region; None as many as matching leaves.
-        match_reliability: False matches the number of voxels only.
-        num_subsets: Subsets of voxels.
-        num_samples: Gaussian draws a manifold.
-        confidence: Of the intervals.
-        voxels: ``"fixed"``, intervals hold for the voxels that were measured, and for others as far as it is categories in
-            which voxels differ; or ``"random"``, blocks of neighbouring voxels are left out as well, the same places of all
-            regions, and their variance is added, less what both ways show. Wider than need be where noise rules; needed
-            where a region has few voxels and there are many categories.
-        seed: Of subsets and draws.
-        num_bootstrap: Of no use any more: intervals come from leaving out each category once.
+        regions: Names of the regions, in the order of the result; None means all, in the order of their first voxel.
+        num_voxels: Maximum number of voxels per region; None means as many as matching leaves.
+        match_reliability: Match reliability, too; False matches the number of voxels only.
+        num_subsets: Number of subsets of voxels.
+        num_samples: Gaussian draws per manifold.
+        confidence: Confidence of the intervals.
+        voxels: ``"fixed"``: intervals hold for the voxels that were measured, and for other voxels only as far as voxels
+            differ in their categories. ``"random"``: blocks of neighbouring voxels are left out as well, at the same places
+            in all regions, and their variance is added, without the part that both ways show. These intervals are wider than
+            necessary if noise dominates; use them if a region has few voxels and there are many categories.
+        seed: Seed of subsets and draws.
+        num_bootstrap: Not used any more: intervals come from leaving out each category once.
 
     Raises:
-        ValueError: If a region doesn't exist (with near matches), voxels are invalid, fewer than two categories have two
-            stimuli, no two voxels of every region share a range of reliability, or fewer than four are left for
-            ``voxels="random"``.
+        ValueError: If a region doesn't exist (the message has near matches), voxels are invalid, fewer than two categories
+            have two stimuli, the regions share fewer than two voxels of like reliability, or fewer than four voxels are left
+            for ``voxels="random"``.
 
     Warns:
-        UserWarning: If there are only two categories: no interval can be given then, and its ends are NaN.
+        UserWarning: If there are only two categories: there is no interval then, and its ends are NaN.
         DeprecationWarning: If ``num_bootstrap`` is given.
 
     Example:
@@ -130,7 +130,7 @@ def response_geometry(
         raise ValueError(f"num_subsets must be at least 1; got {num_subsets}")
     check_choice("voxels", voxels, ("random", "fixed"))
     if num_bootstrap is not None:
-        warnings.warn("num_bootstrap is of no use any more: nothing is drawn", DeprecationWarning, stacklevel=2)
+        warnings.warn("num_bootstrap isn't used any more: nothing is drawn", DeprecationWarning, stacklevel=2)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1; got {confidence}")
     bad = ~np.isfinite(responses.values).all(0) & np.isin(responses.roi, regions)
@@ -147,7 +147,7 @@ def response_geometry(
         chosen = _matched(available, reliability if match_reliability else None, num_voxels, rng)
         size = len(chosen[regions[0]])
         if voxels == "random" and size < 4:
-            raise ValueError(f'voxels="random" needs four voxels a region to leave some out; got {size}')
+            raise ValueError(f'voxels="random" needs four voxels per region to leave some out; got {size}')
         for region, index in chosen.items():
             values, left = left_out(
                 first[:, index],
@@ -163,7 +163,7 @@ def response_geometry(
             used[region].append(float(np.median(reliability[index])))
     categories = category.unique().tolist()
     if len(categories) < 3:
-        warnings.warn("no intervals from two categories: leaving one out takes three", stacklevel=2)
+        warnings.warn("no intervals from two categories: leaving one out needs three", stacklevel=2)
     common = {
         "num_voxels": size,
         "num_classes": len(categories),
@@ -182,7 +182,7 @@ def response_geometry(
 
 
 def _over_subsets(lefts: Sequence[Left]) -> Left:
-    """Means over subsets of voxels, with inverse capacities turned into capacities."""
+    """Means over subsets of voxels, with inverse capacities converted to capacities."""
     means = [np.mean(x, axis=0) for x in zip(*lefts)]
     for x in means:
         x[..., 0] = 1 / x[..., 0]
@@ -192,7 +192,7 @@ def _over_subsets(lefts: Sequence[Left]) -> Left:
 def _tables(
     found: Mapping[str, Left], rows: Mapping[str, Mapping[str, object]], confidence: float
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Measures of every region and paired contrasts, with their intervals."""
+    """Tables of the measures of every region and of paired contrasts, with their intervals."""
     table = []
     for region, left in found.items():
         low, high = _interval(left, confidence)
@@ -212,7 +212,7 @@ def _tables(
 
 
 def _interval(left: Left, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """Both ends, (measure,)."""
+    """Both ends of each measure's interval, (measure,)."""
     from scipy.stats import t
 
     reach = t.ppf((1 + confidence) / 2, max(len(left.categories) - 1, 1)) * np.sqrt(variances(left))
@@ -220,7 +220,10 @@ def _interval(left: Left, confidence: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _measurements(responses: Responses, labels: Mapping[int, int]) -> tuple[Tensor, Tensor, Tensor, bool]:
-    """Two measurements (stimulus, voxel) of every stimulus with a category, the categories, and whether they differ."""
+    """Two measurements (stimulus, voxel) of every stimulus with a category, the categories, and whether there are repeats.
+
+    Without repeats the two measurements are the same.
+    """
     stimuli, inverse, counts = np.unique(responses.stimulus, return_inverse=True, return_counts=True)
     has_label = np.array([int(s) in labels for s in stimuli])
     repeated = has_label & (counts >= 2)
@@ -239,7 +242,7 @@ def _measurements(responses: Responses, labels: Mapping[int, int]) -> tuple[Tens
             f"({int(has_label.sum())} of {len(stimuli)} stimuli have a label)"
         )
     order = np.argsort(inverse, kind="stable")
-    trial = np.empty(len(order), dtype=np.int64)  # 0, 1, 2, ... within its stimulus
+    trial = np.empty(len(order), dtype=np.int64)  # 0, 1, 2, ... within each stimulus
     trial[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
 
     def mean(rows: np.ndarray) -> Tensor:
@@ -255,7 +258,10 @@ def _measurements(responses: Responses, labels: Mapping[int, int]) -> tuple[Tens
 
 
 def _reliability(responses: Responses, first: Tensor, second: Tensor, repeated: bool) -> np.ndarray:
-    """How well each voxel repeats itself, (voxel,): correlation of the measurements, or what the noise ceiling says."""
+    """Reliability of each voxel, (voxel,): correlation of the two measurements, or the noise ceiling's square root.
+
+    Without repeats and noise ceiling it is 1.
+    """
     if repeated:
         return pearson(first, second).nan_to_num(0).numpy()
     if responses.noise_ceiling is not None:
@@ -266,7 +272,7 @@ def _reliability(responses: Responses, first: Tensor, second: Tensor, repeated: 
 def _matched(
     voxels: Mapping[str, np.ndarray], reliability: np.ndarray | None, most: int | None, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """As many voxels of every region, and as many in every tenth of reliability."""
+    """Indices of the same number of voxels of every region, also in every tenth of reliability."""
     level = {region: np.zeros(len(index), dtype=int) for region, index in voxels.items()}
     if reliability is not None:
         level = {region: np.floor(reliability[index] * 10).astype(int) for region, index in voxels.items()}

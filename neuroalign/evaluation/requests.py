@@ -1,4 +1,4 @@
-"""What a user asks for: perturbations by name, their budgets in order, and how tables call both."""
+"""Perturbations and budgets as users give them, converted to perturbations by name and lists of budgets."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Budgets = float | Iterable[float] | Mapping[str, float | Iterable[float]]
 
 
 class CallablePerturbation(Perturbation):
-    """A callable of a user's, as a perturbation.
+    """A user's callable, as a perturbation.
 
-    It is called as ``function(model, images, labels, eps)``, or ``function(images)`` if it says ``needs_model = False``,
-    with ``index=`` where its signature takes that.
+    It is called as ``function(model, images, labels, eps)``, or as ``function(images)`` if its ``needs_model`` is False;
+    ``index=`` is added if its signature has this argument.
 
     Args:
-        function: Its attributes ``name``, ``norm``, ``has_budget``, ``needs_model``, ``kind`` and ``strength``, where it has
-            any, are read here, once; ``ran`` is read when a table is made.
+        function: The callable. Its attributes ``name``, ``norm``, ``has_budget``, ``needs_model``, ``kind`` and
+            ``strength``, if it has them, are read here, once; ``ran`` is read when a table is made.
 
     Example:
         >>> def darker(model, images, labels, eps):
@@ -49,11 +49,11 @@ class CallablePerturbation(Perturbation):
 
     @property
     def ran(self) -> str | None:  # type: ignore[override]
-        """What ran, where the callable tells."""
+        """Description of what ran, if the callable has one."""
         return getattr(self.function, "ran", None)
 
     def apply(self, classifier: Classifier, images: Tensor, labels: Tensor, eps: float, *, index: Tensor) -> Tensor:
-        """What the callable gives."""
+        """The images that the callable returns."""
         keywords = {"index": index.to(images.device)} if self._takes_index else {}
         if self.needs_model:
             return self.function(classifier.model, images, labels, eps, **keywords)
@@ -64,11 +64,11 @@ class CallablePerturbation(Perturbation):
 
 
 def as_perturbation(perturbation: PerturbationLike, name: str | None = None) -> Perturbation:
-    """A perturbation as it is, any other callable wrapped.
+    """A perturbation unchanged, any other callable wrapped.
 
     Args:
-        perturbation: What a user handed in.
-        name: What messages call it; default its own name.
+        perturbation: Perturbation or callable.
+        name: Its name in messages; None means its own name.
 
     Raises:
         TypeError: If it is a class, or can't be called.
@@ -92,15 +92,15 @@ def perturbation_name(perturbation: object) -> str:
 
 
 def settings_of(perturbation: Perturbation) -> str:
-    """A perturbation's own description, with what ran where it tells."""
+    """A perturbation's own description, with what ran if that is known."""
     return repr(perturbation) + (f", which ran {perturbation.ran}" if perturbation.ran else "")
 
 
 def named(perturbations: Perturbations) -> dict[str, Perturbation]:
-    """Perturbations by name, callables wrapped.
+    """Perturbations by name, with callables wrapped.
 
     Raises:
-        ValueError: If two have one name.
+        ValueError: If two have the same name.
         TypeError: If one can't be called.
     """
     if isinstance(perturbations, Mapping):
@@ -111,7 +111,7 @@ def named(perturbations: Perturbations) -> dict[str, Perturbation]:
     for p in items:
         name = perturbation_name(p)
         if name in result:
-            raise ValueError(f"two perturbations are named {name!r}: give a dict, with a name of your own for each")
+            raise ValueError(f"two perturbations are named {name!r}: give a dict, with your own name for each")
         result[name] = as_perturbation(p)
     return result
 
@@ -120,7 +120,7 @@ def eps_values(eps: float | Iterable[float]) -> list[float]:
     """Budgets as a list of plain numbers, in the given order.
 
     Raises:
-        ValueError: If there is none or one is negative.
+        ValueError: If there is no budget, or one is negative.
     """
     values = (
         [float(e) for e in eps] if getattr(eps, "ndim", 1) and isinstance(eps, Iterable) else [float(cast(float, eps))]
@@ -131,7 +131,7 @@ def eps_values(eps: float | Iterable[float]) -> list[float]:
 
 
 def budgets_of(eps: Budgets | None, perturbations: Mapping[str, Perturbation]) -> dict[str, list[float]]:
-    """Budgets of every perturbation that takes one, in the order given: the same for all, or by name.
+    """Budgets of every perturbation that takes one, in the order given: the same for all, or given by name.
 
     Raises:
         ValueError: If a budget is negative, or a name is missing or unknown.
@@ -153,19 +153,19 @@ def budgets_of(eps: Budgets | None, perturbations: Mapping[str, Perturbation]) -
 
 
 def check_budgets(perturbation: Perturbation, eps: list[float]) -> None:
-    """Refuse budgets in which a pixel could change by more than all of its range.
+    """Refuse budgets that are larger than the range of a pixel.
 
     Raises:
         ValueError: If a budget of a "linf" perturbation is above 1.
     """
     if perturbation.norm == "linf" and max(eps) > 1:
         raise ValueError(
-            f"eps is in pixels of [0, 1], where a change of 1 is everything; got {max(eps):g}: divide by 255?"
+            f"eps is in pixel units of [0, 1], where 1 is the largest possible change; got {max(eps):g}: divide by 255?"
         )
 
 
 def check_attack(attack: Any, eps: float | None) -> None:
-    """Refuse an attack that is none, or that has no budget.
+    """Refuse an object that is not an attack, and an attack without a budget; None is accepted.
 
     Raises:
         TypeError: If it is not an :class:`Attack`.

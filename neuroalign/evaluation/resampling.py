@@ -1,4 +1,4 @@
-"""Intervals of what is computed from means over images, by resampling the images."""
+"""Intervals of quantities that are computed from means over images, by resampling the images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-_BLOCK = 2**24  # counts drawn at a time
+_BLOCK = 2**24  # number of counts drawn at a time
 
 
 def image_intervals(
@@ -14,14 +14,14 @@ def image_intervals(
 ) -> tuple[np.ndarray, np.ndarray]:
     """95 % intervals over images, by the bias-corrected and accelerated bootstrap.
 
-    An image's values are drawn together, so that what the columns share (a hard image is hard under every corruption) is in
-    the interval.
+    The values of an image are drawn together, so that the interval includes their correlation (a hard image is hard under
+    every corruption).
 
     Args:
         values: (image, column).
-        statistic: From means over images (..., column) to quantities (..., quantity), NaN where one is undefined.
-        num_resamples: Of the bootstrap.
-        seed: Of the bootstrap.
+        statistic: Function from means over images (..., column) to quantities (..., quantity), NaN where undefined.
+        num_resamples: Number of resamples of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
         Lower and upper ends (quantity,); NaN for a quantity that is undefined in some resample, or the same in all of them.
@@ -35,13 +35,13 @@ def image_intervals(
     Source:
         Efron 1987, J. Am. Stat. Assoc. 82.
     """
-    # scipy's bootstrap holds indices of images by images for the acceleration, and of resamples by images besides.
+    # Not scipy's bootstrap: it holds (image, image) indices for the acceleration, and also (resample, image) indices.
     from scipy.special import ndtr, ndtri
 
     n = len(values)
     rng = np.random.default_rng(seed)
     sizes = [min(_BLOCK // n + 1, num_resamples - i) for i in range(0, num_resamples, _BLOCK // n + 1)]
-    # How often each image is drawn: the product with the values costs no copy of them for each resample.
+    # Draw how often each image occurs: multiplying counts with the values needs no copy of the values per resample.
     means = np.concatenate([rng.multinomial(n, np.full(n, 1 / n), size) @ values / n for size in sizes])
     resampled, estimate = statistic(means), statistic(values.mean(0))
     without = statistic((values.sum(0) - values) / max(n - 1, 1))  # (image, quantity): all images but one

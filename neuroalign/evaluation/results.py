@@ -1,4 +1,4 @@
-"""What one process has measured so far of every image under every perturbation, kept in a file where one is given."""
+"""Results of one process so far: every image under every perturbation, stored in a file if one is given."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ def weights_hash(model: nn.Module) -> str:
 
 
 class Results:
-    """Results so far: those of a checkpoint that is there, and those of this run.
+    """Results so far: those of an existing checkpoint, and those of this run.
 
     Args:
-        checkpoint: The file, or None; on several processes each has its own, named after it.
-        model: From images in [0, 1] to logits.
-        perturbations: By name.
-        grids: Increasing budgets of each, by name.
-        **settings: What else the results depend on, as plain values.
+        checkpoint: The file, or None; with several processes each has its own file, with its rank in the name.
+        model: Classifier from images in [0, 1] to logits.
+        perturbations: Perturbations by name.
+        grids: Increasing budgets of each perturbation, by name.
+        **settings: Other settings on which the results depend, as plain values.
 
     Attributes:
-        num_batches: Batches that this run added.
+        num_batches: Number of batches that this run added.
 
     Raises:
-        ValueError: If the file is of other settings, perturbations or weights, or is damaged.
+        ValueError: If the file holds results of other settings, perturbations or weights, or is damaged.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Results:
         grids: Mapping[str, list[float]], **settings: bool | int,
     ) -> None:  # fmt: skip
         self.grids, self.num_batches = grids, 0
-        self._wanted: list[int] = []  # the images of this run: the file may hold more
+        self._wanted: list[int] = []  # images of this run; the file may hold others, too
         self._checked = False
         self._tables: list[pd.DataFrame] = []
         self._file: ResultsFile | None = None
@@ -69,15 +69,15 @@ class Results:
             self._file = ResultsFile(_of_this_process(Path(checkpoint)), measured_with, distances)
             if self._file.path.exists():
                 self._tables.append(self._file.read())
-        # What the file held before this run, by the images' identities.
+        # The file's content before this run, by the images' identities.
         self._before = self._tables[0].drop_duplicates("stimulus").set_index("stimulus") if self._tables else None
 
     def without_done(self, batch: EvaluationBatch, classifier: Classifier) -> EvaluationBatch:
-        """The images of a batch that are not done.
+        """The images of a batch that the checkpoint doesn't hold.
 
         Raises:
-            ValueError: If one that is done had another label, other pixels or other logits: the file is of other data or
-                of another model.
+            ValueError: If an image in the checkpoint had another label, other pixels or other logits: the checkpoint is of
+                other data or of another model.
         """
         self._wanted.extend(batch.index.tolist())
         if self._before is None:
@@ -98,7 +98,9 @@ class Results:
             raise ValueError(
                 f"{self._file.path} holds results of other images or labels: delete it, or name another checkpoint"
             )
-        if len(known) and not self._checked:  # what isn't a weight, such as a normalisation, shows in the logits alone
+        if (
+            len(known) and not self._checked
+        ):  # other changes than of weights, as in a normalisation, show in the logits only
             few = slice(0, 8)
             now = margin(classifier.logits(images[few]), labels[few]).double().cpu().numpy()
             before = known["margin"].to_numpy()[few]
@@ -113,14 +115,14 @@ class Results:
         self, batch: EvaluationBatch, margins: Tensor, right: Tensor, found: Mapping[str, Outcomes],
         counts: Mapping[str, tuple[int, int]],
     ) -> None:  # fmt: skip
-        """Keep a batch's results.
+        """Store a batch's results.
 
         Args:
             batch: The images.
-            margins: (stimulus,) how far each is from being right, without perturbation.
-            right: (stimulus,) bool, right without perturbation.
-            found: What became of them, by perturbation.
-            counts: Images that went forward and backward, by perturbation.
+            margins: (stimulus,) largest other logit minus the true one, without perturbation.
+            right: (stimulus,) bool, classified right without perturbation.
+            found: Outcomes of the images, by perturbation.
+            counts: Numbers of forward and backward passes of an image, by perturbation.
         """
         self.num_batches += 1
         columns = {
@@ -131,7 +133,7 @@ class Results:
             "margin": margins.double().cpu().numpy(),
             "clean": right.cpu().numpy().astype(np.int8),
         }
-        first = np.arange(len(batch.index)) == 0  # a batch's passes stand in its first row
+        first = np.arange(len(batch.index)) == 0  # the number of a batch's passes is in its first row
         for name, outcome in found.items():
             for kind, count in zip(("forward", "backward"), counts[name]):
                 columns[f"{name} {kind}"] = np.where(first, count, 0)
@@ -143,7 +145,7 @@ class Results:
             self._file.add(self._tables)
 
     def counts(self, name: str) -> list[int]:
-        """Images that went forward and backward under a perturbation, in this run and those it goes on from."""
+        """Numbers of forward and backward passes under a perturbation, in this run and in those before it in the file."""
         return [sum(int(t[f"{name} {kind}"].sum()) for t in self._tables) for kind in ("forward", "backward")]
 
     def arrays(self, name: str, device: torch.device) -> tuple[Tensor, ...]:
@@ -170,14 +172,15 @@ def _of_this_process(path: Path) -> Path:
 
 
 def _mean_pixel(images: Tensor) -> np.ndarray:
-    """By which an image is known again."""
+    """Mean over all values of each image (stimulus,), by which images are recognised."""
     return images.flatten(1).double().mean(1).cpu().numpy()
 
 
 def _pixel_code(images: Tensor) -> np.ndarray:
-    """Which tells images with one mean apart: the pixels' sum with Gaussian weights, by the root of their number.
+    """The sum of each image's values with fixed Gaussian weights, divided by the root of their number: (stimulus,).
 
-    A pixel that changes by one level of 255 changes it by some 1e-5 at 224 x 224; rounding of another machine by 1e-7.
+    It distinguishes images of the same mean. If one pixel changes by one level of 255, it changes by about 1e-5 at 224 x 224;
+    rounding on another machine changes it by 1e-7.
     """
     flat = images.flatten(1).double()
     return (flat @ _weights(flat.shape[1]).to(flat.device) / flat.shape[1] ** 0.5).cpu().numpy()
@@ -185,4 +188,4 @@ def _pixel_code(images: Tensor) -> np.ndarray:
 
 @functools.lru_cache(maxsize=4)
 def _weights(num: int) -> Tensor:
-    return torch.from_numpy(np.random.RandomState(0).standard_normal(num))  # a stream that NumPy keeps for good
+    return torch.from_numpy(np.random.RandomState(0).standard_normal(num))  # a stream that NumPy promises not to change

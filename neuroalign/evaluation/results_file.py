@@ -1,4 +1,4 @@
-"""The CSV file that keeps what was measured so far, a batch at a time.
+"""The CSV file to which the results of each batch are appended.
 
 A file of two batches::
 
@@ -11,8 +11,8 @@ A file of two batches::
     # 1 rows, crc32 5d1e7a08
 
 The first line holds the settings. Each batch is appended with a line that closes it: its number of rows, and the checksum of
-every byte of the file before that line, so that a batch can't be changed, left out or moved unnoticed. What follows the last
-closing line is what a killed process was writing: it is not read, and the next batch takes its place.
+every byte of the file before that line, so that a batch can't be changed, left out or moved unnoticed. Bytes after the last
+closing line are an unfinished batch of a killed process: they are not read, and the next batch replaces them.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ _COMMENT = re.compile(rb"^#.*\n", re.MULTILINE)
 
 
 class _Written(NamedTuple):
-    """What is known to be in the file.
+    """Known content of the file.
 
     Attributes:
-        size: Bytes of the file.
-        end: Bytes up to the end of the last closing line.
-        checksum: Of these.
+        size: Size of the file, in bytes.
+        end: Number of bytes up to the end of the last closing line.
+        checksum: Checksum of these bytes.
         columns: Names of the columns.
     """
 
@@ -61,8 +61,8 @@ class ResultsFile:
 
     Args:
         path: The file.
-        settings: What the rows are measured with, as plain values.
-        distances: The columns that may hold infinite values.
+        settings: Settings of the measurement, as plain values.
+        distances: Names of the columns that may hold infinite values.
 
     Example:
         >>> import tempfile
@@ -80,15 +80,15 @@ class ResultsFile:
         self._written: _Written | None = None
 
     def add(self, tables: Sequence[pd.DataFrame]) -> None:
-        """Add a batch: at the end of the file, at a cost that doesn't depend on what is in it already.
+        """Append a batch to the file, at a cost that doesn't depend on the file's size.
 
-        A file that isn't as this object left it (removed, or written by another process) is written anew, whole.
+        If the file isn't as this object left it (removed, or written by another process), it is written again as a whole.
 
         Args:
-            tables: Every batch so far, the new one last.
+            tables: All batches so far, the new one last.
 
         Raises:
-            OSError: If the disk is full, or the path leads to no file; earlier batches stay.
+            OSError: If the disk is full, or the path can't be a file; earlier batches stay.
         """
         if self._is_ours(list(map(str, tables[-1]))):
             self._append(tables[-1])
@@ -96,10 +96,10 @@ class ResultsFile:
             self._write(pd.concat(tables, ignore_index=True))
 
     def read(self) -> pd.DataFrame:
-        """The rows of all batches that are in the file whole.
+        """The rows of all complete batches in the file.
 
         Raises:
-            ValueError: If it was written with other settings or by a later version, or is damaged.
+            ValueError: If the file was written with other settings or by a later version, or is damaged.
         """
         content = check_source(self.path, "results").read_bytes()
         head, _, rest = content.partition(b"\n")
@@ -150,9 +150,9 @@ class ResultsFile:
         try:
             found = json.loads(head.decode().removeprefix("# "))
         except (ValueError, RecursionError) as error:
-            raise damaged(self.path, "its first line is none of ours", _REMEDY) from error
+            raise damaged(self.path, "its first line is not one that neuroalign writes", _REMEDY) from error
         if not isinstance(found, dict):
-            raise damaged(self.path, "its first line is none of ours", _REMEDY)
+            raise damaged(self.path, "its first line is not one that neuroalign writes", _REMEDY)
         return found
 
     def _check_settings(self, found: Mapping[str, Any]) -> None:
@@ -162,7 +162,7 @@ class ResultsFile:
             )
 
     def _batches(self, content: bytes, start: int) -> tuple[bytes, int, int, int]:
-        """Rows under the columns' names, their number, where the last batch ends, and the checksum up to there."""
+        """The header and rows as CSV, the number of rows, the end of the last batch, and the checksum up to there."""
         parts, num_rows, end, checksum = [], 0, start, crc32(content[:start])
         for closing in _CLOSING.finditer(content, start):
             rows = content[end : closing.start()]
@@ -172,13 +172,13 @@ class ResultsFile:
             checksum, end = crc32(closing[0], checksum), closing.end()
             parts.append(rows)
             num_rows += int(closing[1])
-        # An unfinished batch has no closing line yet; the first batch is written whole, or not at all.
+        # An unfinished batch has no closing line yet; the first batch is written completely or not at all.
         if not parts or _COMMENT.search(content, end):
-            raise damaged(self.path, "a line that closes a batch is none of ours", _REMEDY)
+            raise damaged(self.path, "a line that closes a batch is not one that neuroalign writes", _REMEDY)
         return b"".join(parts), num_rows, end, checksum
 
     def _earlier(self, settings: dict[str, Any], rows: bytes) -> pd.DataFrame:
-        """Rows of a file of an earlier version; of one without a checksum the cells alone are looked at."""
+        """Rows of a file of an earlier version; if it has no checksum, only the cells are checked."""
         num_rows, checksum = settings.pop("rows", None), settings.pop("crc32", None)
         self._check_settings(settings)
         if (num_rows is not None or checksum is not None) and checksum != f"{crc32(rows):08x}":
@@ -194,18 +194,18 @@ class ResultsFile:
         except (ValueError, TypeError) as error:  # pandas' own errors are ValueErrors
             raise damaged(self.path, f"its rows can't be read ({' '.join(str(error).split())})", _REMEDY) from error
         if num_rows is not None and len(table) != num_rows:
-            raise damaged(self.path, f"it has {len(table)} rows in place of {num_rows}", _REMEDY)
+            raise damaged(self.path, f"it has {len(table)} rows instead of {num_rows}", _REMEDY)
         return table
 
     def _check_cells(self, table: pd.DataFrame) -> None:
-        """Refuse cells that no measurement gives: a blank would count as fooled."""
+        """Refuse cells that no measurement writes: a blank cell would count as fooled."""
         for name in ("stimulus", "label", "clean", *self.distances):
             if name not in table:
                 raise damaged(self.path, f"it has no column {name!r}", _REMEDY)
         for name in map(str, table):
             values = table[name].to_numpy()
             if values.dtype.kind not in "iuf" or np.isnan(values).any():
-                raise damaged(self.path, f"column {name!r} has blank cells, or cells that are no numbers", _REMEDY)
+                raise damaged(self.path, f"column {name!r} has blank cells, or cells that are not numbers", _REMEDY)
             if name not in self.distances and np.isinf(values).any():
                 raise damaged(self.path, f"column {name!r} has infinite values", _REMEDY)
             last = str(name).rpartition(" ")[2]
@@ -218,7 +218,7 @@ def _csv(table: pd.DataFrame, *, header: bool = True) -> bytes:
 
 
 def _closed(rows: bytes, num_rows: int, checksum: int) -> tuple[bytes, int]:
-    """Rows with the line that closes them, and the checksum of all up to there; ``checksum`` is that of what is before."""
+    """Rows with their closing line, and the checksum up to its end; ``checksum`` is that of the bytes before the rows."""
     checksum = crc32(rows, checksum)
     closing = b"# %d rows, crc32 %08x\n" % (num_rows, checksum)
     return rows + closing, crc32(closing, checksum)

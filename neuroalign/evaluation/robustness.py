@@ -1,4 +1,4 @@
-"""Accuracy under perturbations, of any model, leaving no trace in it."""
+"""Accuracy of any classifier under perturbations, without changing the model."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def per_image_robustness(
 ) -> pd.DataFrame:
     """Whether each image is still classified right, under each perturbation at each budget.
 
-    What paired comparisons of networks need; :func:`evaluate_robustness` counts it up and has the same arguments.
+    Paired comparisons of networks need this table; :func:`evaluate_robustness` sums it up and has the same arguments.
 
     Returns:
-        A row for every perturbation, budget and image: ``perturbation``, ``eps``, ``stimulus``, ``label``,
+        One row per perturbation, budget and image: ``perturbation``, ``eps``, ``stimulus``, ``label``,
         ``correct``, ``clean_correct``.
 
     Raises:
-        ValueError: If images are not in [0, 1] (normalised, perhaps), the loader is empty, or logits are NaN.
+        ValueError: If images are not in [0, 1] (perhaps normalised), the loader is empty, or logits are NaN.
 
     Example:
         >>> from neuroalign import FGSM
@@ -74,39 +74,40 @@ def evaluate_robustness(
 ) -> pd.DataFrame:
     """Accuracy of a classifier under each perturbation at each budget. No Trainer needed.
 
-    A robust image is one that is still classified right; to an attack, clean errors count as errors. The model is left
-    as it was: modes, gradients, buffers and random generators.
+    An image is robust if it is still classified right; images that are wrong without an attack count as wrong at every
+    budget. The model's modes, gradients and buffers, and the random generators, are restored.
 
-    Attacks that search a ball measure all budgets in one pass (see :func:`robustness_curve`), where what fools at a budget
-    counts at every larger one; single steps and callables of your own are evaluated at each budget as they are.
-    Perturbations without a budget get one row; of those that know no model, such as :class:`Corruption`, it is the plain
-    accuracy on changed images, whatever the model said before.
+    Attacks that search a ball are measured at all budgets in one pass (see :func:`robustness_curve`), where an image that is
+    fooled at one budget counts as fooled at every larger one; single steps and your own callables are evaluated at each
+    budget separately. Perturbations without a budget get one row; for those that need no model, such as
+    :class:`Corruption`, it has the plain accuracy on the changed images, also of images that were wrong before.
 
     Args:
-        model: From images in [0, 1] to logits, its normalisation inside; for others see ``logits`` and ``mean``.
+        model: Classifier from images in [0, 1] to logits, its normalisation inside; for others see ``logits`` and ``mean``.
         dataloader: Batches as dicts with ``image`` and ``label`` (and ``stimulus``, the image's identity, which seeds
-            random starts; default its place in the data) or pairs.
-        perturbations: One, several, or several by name.
-        eps: Budgets in pixel units: a number or several, for all perturbations or by their name, ``{"fgsm-linf": 0.03,
-            "deepfool-l2": [0.5, 1.0]}``: one number means different things in two norms.
-        logits: Where the logits are in the model's output, if it isn't they: a key, an index, or a function of the output.
-        mean: Per channel, of the normalisation that the loader's images have had; None where they are pixels. They are
-            brought back to pixels, so that budgets are in pixel units, and normalised again for the model.
-        std: Per channel.
-        exhaustive: Attack at every budget from scratch; see :func:`robustness_curve` for what else is measured.
-        limit_batches: Use only so many batches.
-        seed: Of whatever a perturbation draws from the global generator.
-        device: Where to compute; default where the model is.
+            random starts; without it the image's place in the data) or as pairs.
+        perturbations: One perturbation, several, or several by name.
+        eps: Budgets in pixel units: one or several, for all perturbations or by their name, ``{"fgsm-linf": 0.03,
+            "deepfool-l2": [0.5, 1.0]}``, because one number means different sizes in two norms.
+        logits: Where the logits are in the model's output: a key, an index, or a function of the output; None means that the
+            output is the logits.
+        mean: Mean per channel of the normalisation that the loader's images have had; None means that they are pixels. The
+            images are converted back to pixels, so that budgets are in pixel units, and normalised again for the model.
+        std: Standard deviation per channel of the same.
+        exhaustive: Attack at every budget from scratch; see :func:`robustness_curve` for the difference.
+        limit_batches: Maximum number of batches; None means all.
+        seed: Seed of the global random generator, for perturbations that draw from it.
+        device: Device to compute on; None means the model's.
         progress: Show a progress bar.
-        checkpoint: A file to which results go batch by batch; a second call with the same arguments goes on from there.
+        checkpoint: File to which each batch's results are added; a second call with the same arguments continues from it.
 
     Returns:
-        A row for every perturbation and budget: ``perturbation``, ``norm``, ``eps`` (NaN without a budget),
+        One row per perturbation and budget: ``perturbation``, ``norm``, ``eps`` (NaN without a budget),
         ``accuracy``, ``num_images``, ``num_correct``, ``ci_low`` and ``ci_high`` (Wilson, 95 %), ``clean_accuracy``,
-        ``attack_success_rate`` (share of the clean successes that fell), ``settings``.
+        ``attack_success_rate`` (share of the images right without perturbation that were fooled), ``settings``.
 
     Raises:
-        ValueError: If images are not in [0, 1] (normalised, perhaps), the loader is empty, or logits are NaN.
+        ValueError: If images are not in [0, 1] (perhaps normalised), the loader is empty, or logits are NaN.
 
     Example:
         >>> from neuroalign import FGSM
@@ -130,7 +131,7 @@ def measure_robustness(
     *,
     exhaustive: bool = False,
 ) -> list[Measurement]:
-    """What :func:`evaluate_robustness` makes a table of: each perturbation's outcomes, at its budgets as given."""
+    """The outcomes of each perturbation at its budgets as given, from which :func:`evaluate_robustness` makes a table."""
     by_name = named(perturbations)
     given = budgets_of(eps, by_name)
     grids = {name: sorted(set(given.get(name, []))) for name in by_name}

@@ -1,4 +1,4 @@
-"""Input smoothness of a network, over a data set."""
+"""Input smoothness of a network over a data set."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from neuroalign.state import evaluating
 
 
 class Smoothness(NamedTuple):
-    """Input smoothness, lower is smoother, with what it must be read beside.
+    """Input smoothness (lower is smoother), with the losses that are needed to judge it.
 
-    On the scale of :func:`neuroalign.functional.input_smoothness`, which is not that of published numbers.
+    Values are on the scale of :func:`neuroalign.functional.input_smoothness`, which is not that of published numbers.
 
     Attributes:
-        clean: 400 times the mean squared norm of each image's own gradient, by its pixels in [0, 1].
+        clean: 400 times the mean squared norm of each image's own gradient with respect to its pixels in [0, 1].
         adversarial: The same at adversarial points; NaN without an attack.
-        clean_loss: Mean loss at the images. Gradients scale with the logits: two networks of different loss differ in
-            smoothness for that reason alone.
+        clean_loss: Mean loss at the images. Gradients scale with the logits, so two networks of different loss differ in
+            smoothness for this reason alone.
         adversarial_loss: Mean loss at adversarial points.
-        num_images: Of how many.
+        num_images: Number of images.
     """
 
     clean: float
@@ -42,16 +42,16 @@ def smoothness_of(
     model: nn.Module, images: Tensor, labels: Tensor, index: Tensor, attack: Attack | None, eps: float | None,
     loss: SmoothnessLoss = "ce",
 ) -> Tensor:  # fmt: skip
-    """Of each image: squared norm and loss at the image, then at an adversarial point (NaN without an attack).
+    """Squared gradient norm and loss of each image, at the image and at an adversarial point (NaN without an attack).
 
     Args:
-        model: In the state of :func:`evaluating`.
+        model: Classifier, within the context :func:`evaluating`.
         images: (stimulus, channel, height, width) in [0, 1].
-        labels: (stimulus,).
+        labels: (stimulus,) class of each image.
         index: (stimulus,) identity of each image.
-        attack: Makes the adversarial points.
-        eps: Its budget.
-        loss: Whose gradient is taken.
+        attack: Attack that makes the adversarial points, or None.
+        eps: Budget of the attack.
+        loss: Loss whose gradient is taken.
 
     Returns:
         (stimulus, 4) float64.
@@ -82,28 +82,28 @@ def evaluate_smoothness(
     device: torch.device | str | None = None,
     progress: bool = False,
 ) -> Smoothness:
-    """Mean squared norm of the loss's gradient by the pixels, times 400, at the images and at adversarial points.
+    """Mean squared norm of the loss's gradient with respect to pixels, times 400, at images and at adversarial points.
 
     See :func:`neuroalign.functional.input_smoothness` for the scale, and ``released_smoothness`` there for that of the
     published script.
 
     Args:
-        model: From images in [0, 1] to logits. It is left as it was.
+        model: Classifier from images in [0, 1] to logits. It is not changed.
         dataloader: Batches; see :func:`evaluate_robustness`.
-        attack: Makes the adversarial points; None leaves them out.
-        eps: Its budget.
+        attack: Attack that makes the adversarial points; None leaves them out.
+        eps: Budget of the attack.
         logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
-        mean: Per channel, of the normalisation that the loader's images have had; None where they are pixels.
-        std: Per channel.
-        loss: "ce" or "margin", which doesn't vanish for a confident network.
-        limit_batches: Use only so many batches.
-        seed: Of whatever the attack draws from the global generator.
-        device: Where to compute; default where the model is.
+        mean: Mean per channel of the normalisation that the loader's images have had; None means that they are pixels.
+        std: Standard deviation per channel of the same.
+        loss: "ce", or "margin", whose gradient doesn't vanish for a confident network.
+        limit_batches: Maximum number of batches; None means all.
+        seed: Seed of the global random generator, if the attack draws from it.
+        device: Device to compute on; None means the model's.
         progress: Show a progress bar.
 
     Raises:
-        ValueError: If no gradient reaches the images, as in a quantised network, or images, labels or logits are not what
-            they should be.
+        ValueError: If no gradient reaches the images, as in a quantised network, or images, labels or logits are not
+            valid.
 
     Example:
         >>> from neuroalign import PGD

@@ -1,4 +1,4 @@
-"""A suite run on a network, on disk as it goes: tables, every image's thresholds, and a record of what was done."""
+"""A suite run on a network, with results written to disk during the run: tables, thresholds per image, and a record."""
 
 from __future__ import annotations
 
@@ -34,16 +34,17 @@ from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 
 @dataclass(frozen=True)
 class SuiteResult:
-    """What a suite found.
+    """Results of a suite.
 
     Attributes:
-        attacks: Accuracy of every attack at every budget, and of their worst case; see :func:`evaluate_robustness`.
-        corruptions: Accuracy under every corruption; empty without any.
-        transforms: Accuracy under filters and the like, with ``kind`` and ``strength``; empty without any.
+        attacks: Accuracy under every attack at every budget, and under their worst case; see :func:`evaluate_robustness`.
+        corruptions: Accuracy under every corruption; empty if the suite has none.
+        transforms: Accuracy under filters, contrasts and rotations, with ``kind`` and ``strength``; empty if the suite has
+            none.
         curves: The curve of every attack, with each image's threshold.
         masking: The masking report.
-        smoothness: At the images and at adversarial points.
-        record: What was run, in plain values.
+        smoothness: Input smoothness at the images and at adversarial points.
+        record: Description of what was run, in plain values.
     """
 
     attacks: pd.DataFrame
@@ -55,7 +56,7 @@ class SuiteResult:
     record: dict[str, Any] = field(repr=False)
 
     def per_image(self) -> pd.DataFrame:
-        """A row an image and attack: ``perturbation``, ``stimulus``, ``label``, ``threshold``, ``distance``."""
+        """One row per image and attack: ``perturbation``, ``stimulus``, ``label``, ``threshold``, ``distance``."""
         parts = [c.images.assign(perturbation=name) for name, c in self.curves.items()]
         order = ["perturbation", "stimulus", "label", "threshold", "distance"]
         return pd.concat(parts, ignore_index=True)[order]
@@ -70,7 +71,7 @@ class SuiteResult:
         for name, table in tables.items():
             if len(table):
                 write_csv(table, out / f"{name}.csv")
-            else:  # one of an earlier run would pass for ours
+            else:  # a table of an earlier run would look like one of this run
                 (out / f"{name}.csv").unlink(missing_ok=True)
         with whole(out / "record.json") as temporary:
             temporary.write_text(json.dumps(self.record, indent=1) + "\n")
@@ -93,24 +94,24 @@ def evaluate_suite(
 ) -> SuiteResult:
     """Run a suite on a network.
 
-    With ``out`` every batch's results go to a file at once: a run that was killed goes on where it was.
+    With ``out``, the results of each batch are written at once; if a run is killed, the next call continues from there.
 
     Args:
-        model: From images in [0, 1] to logits.
-        dataloader: Batches; gone through once for each part. See :func:`evaluate_robustness`.
-        suite: From :func:`robustness_suite`, or your own.
+        model: Classifier from images in [0, 1] to logits.
+        dataloader: Batches; read once for each part. See :func:`evaluate_robustness`.
+        suite: Result of :func:`robustness_suite`, or your own.
         logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
-        mean: Per channel, of the normalisation that the loader's images have had; None where they are pixels.
-        std: Per channel.
+        mean: Mean per channel of the normalisation that the loader's images have had; None means that they are pixels.
+        std: Standard deviation per channel of the same.
         out: Folder for tables and the record; None keeps them in memory.
-        seed: Of corruptions, the masking report and the global generator.
-        device: Where to compute; default where the model is.
+        seed: Seed of corruptions, of the masking report and of the global generator.
+        device: Device to compute on; None means the model's.
         progress: Show progress bars.
-        report: Called with a line at the start of every part.
-        about: Further plain values for the record, such as where model and data come from.
+        report: Called with a line of text at the start of every part.
+        about: Further plain values for the record, such as the sources of model and data.
 
     Raises:
-        ValueError: If images, labels or logits are not what they should be, or ``out`` holds the parts of another run.
+        ValueError: If images, labels or logits are not valid, or ``out`` holds the parts of another run.
         TypeError: If the suite is a name.
 
     Example:
@@ -123,7 +124,7 @@ def evaluate_suite(
         (['pgd5-linf-margin-cosine'], True)
     """
     if not isinstance(suite, Suite):
-        raise TypeError(f"suite must be a Suite: robustness_suite('fast', image_shape), say; got {suite!r}")
+        raise TypeError(f"suite must be a Suite, such as robustness_suite('fast', image_shape); got {suite!r}")
     if out is not None:
         _check_record(output_folder(out) / "record.json", model, suite, seed)
     parts = None if out is None else Path(out) / "parts"
@@ -136,7 +137,7 @@ def evaluate_suite(
     curves = {}
     for attack, eps in suite.attacks:
         say(f"attack {attack!r}")
-        # One run of an attack on the shortest perturbation serves every budget as it is.
+        # An attack on the shortest perturbation serves every budget with one run anyway.
         exhaustive = suite.exhaustive and not isinstance(attack, MinimalNormAttack)
         curves[attack.name] = measure_curve(model, dataloader, attack, eps, kept_in(attack.name), exhaustive=exhaustive)
         if not (curves[attack.name].images["threshold"] > 0).any():
@@ -177,10 +178,10 @@ def evaluate_suite(
 
 
 def _check_record(path: Path, model: nn.Module, suite: Suite, seed: int) -> None:
-    """Refuse a folder that holds another evaluation, whose tables would stand among ours.
+    """Refuse a folder that holds another evaluation, whose tables would be mixed with those of this one.
 
     Raises:
-        ValueError: If it does, or its record is damaged.
+        ValueError: If the folder holds another evaluation, or its record is damaged.
     """
     if not path.exists():
         return
@@ -203,7 +204,7 @@ def _mean_error(corruptions: pd.DataFrame) -> float | None:
 
 
 def _normalization(mean: Sequence[float] | None, std: Sequence[float] | None) -> dict[str, Any]:
-    """What the loader's images were normalised with, for the record."""
+    """Mean and standard deviation of the loader's images, for the record."""
     return {} if mean is None or std is None else {"mean": list(map(float, mean)), "std": list(map(float, std))}
 
 
@@ -219,7 +220,7 @@ def _worst_cases(curves: dict[str, RobustnessCurve]) -> dict[str, RobustnessCurv
 
 
 def eps_text(eps: float, norm: str | None) -> str:
-    """A budget as people write it: "8/255" for Linf, a number for L2.
+    """A budget in the usual notation: "8/255" for Linf, a number for L2.
 
     Example:
         >>> eps_text(8 / 255, "linf"), eps_text(0.5, "l2")

@@ -1,4 +1,4 @@
-"""What a whole evaluation of a network consists of: attacks with their budgets, corruptions, filters."""
+"""Suites, the parts of a whole evaluation of a network: attacks with their budgets, corruptions, filters."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ from neuroalign.perturbations.base import Perturbation
 
 SuiteName = Literal["fast", "standard", "paper"]
 _LINF = (0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)  # in 1/255
-_SMALLEST = 32  # pixels a side for which corruptions have strengths
+_SMALLEST = 32  # pixels per side from which on corruptions have strengths
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What is measured.
+    """The perturbations and budgets of an evaluation.
 
     Attributes:
-        name: Of the suite.
-        attacks: Each with its increasing budgets in pixel units. A plain callable is wrapped.
+        name: Name of the suite.
+        attacks: Attacks, each with its increasing budgets in pixel units. A plain callable is wrapped.
         corruptions: Names of corruptions.
-        severities: Of each.
-        transforms: Filters, contrasts, worst-case rotation: what has no budget.
-        masking_eps: Budget of the masking report and of adversarial smoothness, Linf.
-        masking_images: Images of the masking report.
-        exhaustive: Attack at every budget on its own, as other libraries do, in place of all in one pass.
+        severities: Severities of each corruption.
+        transforms: Perturbations without a budget: filters, contrasts, worst-case rotation.
+        masking_eps: Budget of the masking report and of adversarial smoothness, Linf, in pixel units.
+        masking_images: Maximum number of images for the masking report.
+        exhaustive: Attack at every budget from scratch, as other libraries do, instead of all budgets in one pass.
 
     Raises:
-        ValueError: If two attacks or two transforms have one name: one's results would take the place of the other's.
+        ValueError: If two attacks or two transforms have the same name, or a corruption occurs twice.
     """
 
     name: str
@@ -73,10 +73,10 @@ class Suite:
 
 
 def paper_grid(norm: Literal["linf", "l2"], image_shape: Sequence[int]) -> tuple[float, ...]:
-    """The paper's budgets in pixel units: 0.001 to 0.019 in steps of 0.002, for L2 times the root of an image's size.
+    """The paper's budgets in pixel units: 0.001 to 0.019 in steps of 0.002; for L2 times the root of an image's size.
 
-    The paper gives them to an attack on *normalised* images, where a budget differs by channel and from these: here they
-    are pixels, as everywhere.
+    In the paper they are budgets of an attack on *normalised* images, so they differ by channel and from ours, which are in
+    pixel units, as everywhere in this library.
 
     Args:
         norm: "linf" or "l2".
@@ -94,29 +94,29 @@ def paper_grid(norm: Literal["linf", "l2"], image_shape: Sequence[int]) -> tuple
 
 
 def robustness_suite(name: SuiteName, image_shape: Sequence[int], *, seed: int = 0, stronger: bool = False) -> Suite:
-    """A suite by its name, for images of a shape.
+    """A suite by its name, for images of a given shape.
 
     "fast": PGD with two losses in both norms, every common corruption at severity 3, the masking report. "standard": also
     single steps, targeted APGD, AutoAttack at one budget, Square, the shortest perturbations, all severities, worst-case
-    rotation and translation, low-pass, high-pass and contrast curves. Corruptions need images of at least 32 pixels a side,
+    rotation and translation, low-pass, high-pass and contrast curves. Corruptions need images of at least 32 pixels per side,
     in colour or grey; their strengths are the published ones for squares of 32, 64 and 224 pixels, and interpolated
     otherwise (:class:`neuroalign.Corruption`).
 
-    "paper": the attacks of the script released with the paper, with its settings, each budget on its own: FGSM and PGD in
+    "paper": the attacks of the script released with the paper, with its settings, each budget from scratch: FGSM and PGD in
     Linf (40 steps of eps / 30 from a random point, cross-entropy), and in L2 the fast gradient method, Carlini & Wagner
-    (10,000 steps), DeepFool (40 steps) and, where foolbox is installed, Brendel & Bethge. Such a PGD doesn't converge, and
-    makes networks look more robust than they are. ``stronger`` takes our attacks at the same budgets. The budgets are
-    pixels here; see :func:`paper_grid`.
+    (10,000 steps), DeepFool (40 steps) and, if foolbox is installed, Brendel & Bethge. This PGD doesn't converge, and makes
+    networks look more robust than they are. ``stronger`` uses our attacks at the same budgets. The budgets are in pixel units
+    here; see :func:`paper_grid`.
 
     Args:
         name: "fast", "standard" or "paper".
         image_shape: (channel, height, width).
-        seed: Of every attack.
-        stronger: In the suite "paper", PGD with two losses in both norms in place of the published one, and all budgets
-            in one pass.
+        seed: Seed of every attack.
+        stronger: In the suite "paper", use PGD with two losses in both norms instead of the published PGD, and measure all
+            budgets in one pass.
 
     Raises:
-        ValueError: If the name is unknown, or ``stronger`` is asked of another suite than "paper".
+        ValueError: If the name is unknown, or ``stronger`` is given for another suite than "paper".
 
     Source:
         The code released with Shao et al. 2024, arXiv 2405.02564 ("paper").

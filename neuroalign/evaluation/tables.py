@@ -1,4 +1,4 @@
-"""Tables of outcomes: a row for each budget, or a row for each budget and image."""
+"""Tables of outcomes: one row per budget, or one row per budget and image."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def accuracy_table(
     clean: np.ndarray,
     settings: str,
 ) -> pd.DataFrame:
-    """A row for each budget: accuracy with its Wilson interval, and the share of clean successes that fell.
+    """One row per budget: accuracy with its Wilson interval, and the share of right images that were fooled.
 
     Args:
-        name: Of the perturbation.
-        norm: Of its budgets, or None.
+        name: Name of the perturbation.
+        norm: Norm of its budgets, or None.
         eps: (eps,) budgets.
-        correct: (stimulus, eps) bool, still right.
-        clean: (stimulus,) bool, right without perturbation.
+        correct: (stimulus, eps) bool, still classified right.
+        clean: (stimulus,) bool, classified right without perturbation.
         settings: The perturbation's own description.
     """
     rows = []
@@ -71,15 +71,15 @@ def per_image_table(
     correct: np.ndarray,
     clean: np.ndarray,
 ) -> pd.DataFrame:
-    """A row for every budget and image, budgets outermost.
+    """One row per budget and image, ordered by budget first.
 
     Args:
-        name: Of the perturbation.
+        name: Name of the perturbation.
         eps: (eps,) budgets.
         stimulus: (stimulus,) identity of each image.
-        label: (stimulus,) its class.
-        correct: (stimulus, eps) bool, still right.
-        clean: (stimulus,) bool, right without perturbation.
+        label: (stimulus,) class of each image.
+        correct: (stimulus, eps) bool, still classified right.
+        clean: (stimulus,) bool, classified right without perturbation.
     """
     num_eps, n = len(eps), len(stimulus)
     return pd.DataFrame(

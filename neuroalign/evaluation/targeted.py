@@ -1,4 +1,4 @@
-"""How many images a targeted attack brings to its target: another number than the accuracy that it leaves."""
+"""Success rate of targeted attacks: the share of images predicted as their target, unlike accuracy under the attack."""
 
 from __future__ import annotations
 
@@ -34,31 +34,32 @@ def targeted_success(
     device: torch.device | str | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Share of the images classified right that a targeted attack makes the model take for their target.
+    """Share of the images classified right that the model predicts as their target after a targeted attack.
 
-    :func:`evaluate_robustness` and :func:`robustness_curve` count with every attack, targeted or not, the images that keep
-    their label: an image taken for a third class is lost to them, and is no success here.
+    :func:`evaluate_robustness` and :func:`robustness_curve` count, for every attack, the images that keep their label: an
+    image predicted as a third class is an error there, but no success here.
 
     Args:
-        model: From images in [0, 1] to logits. It is left as it was.
+        model: Classifier from images in [0, 1] to logits. It is not changed.
         dataloader: Batches; see :func:`evaluate_robustness`.
-        attack: Made with ``targeted``: ``PGD(targeted=True)``.
-        eps: Budgets in pixel units; each is attacked on its own, but by attacks on the shortest perturbation, which run once.
+        attack: Attack made with ``targeted``, such as ``PGD(targeted=True)``.
+        eps: Budgets in pixel units. Each is attacked from scratch, except by attacks on the shortest perturbation, which run
+            once.
         logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
-        mean: Per channel, of the normalisation that the loader's images have had; None where they are pixels.
-        std: Per channel.
-        limit_batches: Use only so many batches.
-        seed: Of whatever the attack draws from the global generator.
-        device: Where to compute; default where the model is.
+        mean: Mean per channel of the normalisation that the loader's images have had; None means that they are pixels.
+        std: Standard deviation per channel of the same.
+        limit_batches: Maximum number of batches; None means all.
+        seed: Seed of the global random generator, if the attack draws from it.
+        device: Device to compute on; None means the model's.
         progress: Show a progress bar.
 
     Returns:
-        A row a budget: ``perturbation``, ``norm``, ``eps``, ``success_rate``, ``num_images`` (classified right without
+        One row per budget: ``perturbation``, ``norm``, ``eps``, ``success_rate``, ``num_images`` (classified right without
         perturbation), ``num_reached``, ``ci_low``, ``ci_high`` (Wilson, 95 %), ``settings``.
 
     Raises:
-        TypeError: If the attack is none of ours.
-        ValueError: If the attack is untargeted, no image is classified right, or the input is not what it should be.
+        TypeError: If the attack is not an :class:`Attack`.
+        ValueError: If the attack is untargeted, no image is classified right, or images, labels or budgets are not valid.
 
     Example:
         >>> from neuroalign import PGD
@@ -113,8 +114,8 @@ def targeted_success(
 def _reached(
     attack: Attack, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, eps: list[float]
 ) -> Tensor:
-    """(stimulus, eps) bool: whether each image is taken for its target."""
-    if isinstance(attack, MinimalNormAttack):  # what it finds is taken for its target, so no longer for its label
+    """Whether each image is predicted as its target at each budget: (stimulus, eps) bool."""
+    if isinstance(attack, MinimalNormAttack):  # an image that it finds is predicted as its target, so not as its label
         grid, right = torch.tensor(eps, device=images.device), torch.ones_like(labels, dtype=torch.bool)
         return ~outcomes(attack, classifier, images, labels, index, grid, right).correct
     targets, columns = attack.aim(classifier, images, labels, index, None), []

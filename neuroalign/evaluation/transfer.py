@@ -1,4 +1,4 @@
-"""Whether what fools one network fools another."""
+"""Transfer of attacks: accuracy of a network on perturbations made against another."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ def transfer_matrix(
     device: torch.device | str | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Accuracy of every network on perturbations made against every other, on the images that both get right.
+    """Accuracy of every network on perturbations made against every network, on the images that both get right.
 
     Args:
-        models: At least one, by name.
-        dataloader: Batches; see :func:`evaluate_robustness`. It is gone through once.
-        attack: Made against the source.
-        eps: Its budget.
-        logits: Where the logits are in the models' outputs; see :func:`evaluate_robustness`. Models that differ in that, or
-            in the normalisation they need, come as :class:`PixelClassifier`, each with its own.
-        mean: Per channel, of the normalisation that the loader's images have had; None where they are pixels.
-        std: Per channel.
-        limit_batches: Use only so many batches.
-        seed: Of whatever the attack draws from the global generator.
-        device: Where to compute; default where the first model is.
+        models: One or more models, by name.
+        dataloader: Batches; see :func:`evaluate_robustness`. It is read once.
+        attack: Attack on the source.
+        eps: Budget of the attack.
+        logits: Where the logits are in the models' outputs; see :func:`evaluate_robustness`. If models differ in this, or in
+            the normalisation they need, wrap each as a :class:`PixelClassifier`.
+        mean: Mean per channel of the normalisation that the loader's images have had; None means that they are pixels.
+        std: Standard deviation per channel of the same.
+        limit_batches: Maximum number of batches; None means all.
+        seed: Seed of the global random generator, if the attack draws from it.
+        device: Device to compute on; None means the first model's.
         progress: Show a progress bar.
 
     Returns:
-        A row for each pair: ``source``, ``target``, ``accuracy``, ``num_images`` (right in both without perturbation),
-        ``num_correct``, ``ci_low``, ``ci_high``. Source and target alike: the white box. NaN where no image is right in
-        both.
+        One row per pair: ``source``, ``target``, ``accuracy``, ``num_images`` (right in both without perturbation),
+        ``num_correct``, ``ci_low``, ``ci_high``. A pair of the same source and target is the white-box attack. Accuracy and
+        interval are NaN if no image is right in both.
 
     Example:
         >>> from neuroalign import PGD

@@ -1,4 +1,4 @@
-"""How far a mean difference depends on its subjects, replications and images: the variance that each of them brings."""
+"""Variance components of a mean difference: the parts that come from subjects, replications and images."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ class MeanVariance:
     """Variance of a mean difference, in parts that were estimated with different degrees of freedom.
 
     Attributes:
-        units: Of other units (subjects, or replications where there are no subjects): (variance of the mean, degrees of
-            freedom), one for each group of units that is sampled by itself; empty where a group has one unit only.
-        crossed: Of what units share: the same images, and between subjects the same replications.
-        images: Of other images, with the units held as they are.
+        units: Variance over units (subjects, or replications if there are no subjects): (variance of the mean, degrees of
+            freedom), one pair for each group of units that is sampled by itself; empty if a group has only one unit.
+        crossed: Variance of what units share: the same images, and between subjects the same replications. Pairs as in
+            ``units``.
+        images: Variance over images, with the same units: one such pair.
     """
 
     units: tuple[tuple[float, int], ...]
@@ -25,29 +26,29 @@ class MeanVariance:
 
     @property
     def total(self) -> float:
-        """Variance of the mean over other units and images; over images alone where there is one unit."""
+        """Variance of the mean over units and images; over images alone if there is one unit."""
         return max(sum(v for v, _ in (*self.units, *self.crossed)) if self.units else 0.0, self.images[0])
 
     @property
     def df(self) -> int:
-        """Degrees of freedom of the outermost part that is known: units, or images where there is one unit."""
+        """Degrees of freedom of the outermost part that is known: units, or images if there is one unit."""
         return min((df for _, df in self.units), default=self.images[1])
 
     def half_width(self, confidence: float) -> float:
-        """Half the length of the interval over units and images; over images alone where there is one unit.
+        """Half the length of the interval over units and images; over images alone if there is one unit.
 
-        Every part is multiplied by the quantile of its own degrees of freedom. The interval is never shorter than that over
-        images alone: with few units their spread may come out near 0 by chance.
+        Every part is multiplied by the squared quantile of its own degrees of freedom. The interval is never shorter than
+        that over images alone, because the variance of few units may happen to be near 0.
         """
         alone = _half_width([self.images], confidence)
         return max(_half_width((*self.units, *self.crossed), confidence), alone) if self.units else alone
 
     def half_width_over_units(self, confidence: float) -> float:
-        """The same over other units on these very images; NaN where there is one unit."""
+        """Half the length of the interval over units, with the same images; NaN if there is one unit."""
         return _half_width(self.units, confidence) if self.units else float("nan")
 
     def half_width_over_images(self, confidence: float) -> float:
-        """The same over other images with these very units."""
+        """Half the length of the interval over images, with the same units."""
         return _half_width([self.images], confidence)
 
 
@@ -59,24 +60,24 @@ def mean_variance(
     replications: np.ndarray | None = None,
     classes: np.ndarray | None = None,
 ) -> MeanVariance:
-    """Variance of a mean of means, by moments, for any overlap of images.
+    """Variance of a mean of means, estimated by moments, for any overlap of images between rows.
 
-    A row's mean varies with its unit (its seed, split, subject) and with its images. The spread of the units' means has
-    the part that is each unit's own, among it images that no other unit has; what the images that units share bring
-    all means alike is their covariance over these images. With the same images in all rows, this is a two-way analysis of
-    variance with random rows and columns; with other images in each, a t interval over rows.
+    A row's mean varies with its unit (its seed, split, subject) and with its images. The variance between the units' means
+    holds the part that is each unit's own, including images that no other unit has. The part that all means have in common,
+    from images that units share, is the rows' covariance over these images. If all rows have the same images, this is a
+    two-way analysis of variance with random rows and columns; if each row has other images, a t interval over rows.
 
     Args:
-        first: Values (row, image), NaN where a row wasn't measured on an image: paired differences; or with ``second`` one
-            condition's outcomes.
-        second: The other condition's outcomes (other row, image), where rows of the two don't belong together.
-        subjects: Subject of each row (row,), where there are several: the unit is then the subject, and rows count through
-            their subject's mean.
-        replications: Replication of each row (row,), needed with ``subjects``, which may share some.
-        classes: Class of each image (image,), from 0: images are then a sample within each class.
+        first: Values (row, image), NaN where a row wasn't measured on an image: paired differences, or with ``second`` the
+            outcomes of one condition.
+        second: Outcomes of the other condition (other row, image), if rows of the two are not paired; None otherwise.
+        subjects: Subject of each row (row,): the unit is then the subject, and rows count through their subject's mean. None
+            means that each row is a unit.
+        replications: Replication of each row (row,), needed with ``subjects``, which may share replications.
+        classes: Class of each image (image,), from 0: images are then a sample within each class. None ignores classes.
 
     Raises:
-        ValueError: If there are subjects and no replications.
+        ValueError: If there are subjects but no replications.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -131,7 +132,7 @@ def _half_width(parts: Sequence[tuple[float, int]], confidence: float) -> float:
 
 
 def _residuals(rows: np.ndarray, present: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Deviations from the row's mean in the image's class, 0 where not measured."""
+    """Deviations from the row's mean within the image's class, 0 where not measured."""
     residuals = np.zeros_like(rows)
     for of_class in np.unique(classes):
         columns = classes == of_class
@@ -143,10 +144,10 @@ def _residuals(rows: np.ndarray, present: np.ndarray, classes: np.ndarray) -> np
 
 
 def _shared_covariance(residuals: np.ndarray, present: np.ndarray, num_classes: int) -> np.ndarray:
-    """(row, other row) covariance of two rows' means that comes from the items both have; no use on the diagonal."""
+    """Covariance (row, other row) of two rows' means from the items that both have; the diagonal has no meaning."""
     there = present.astype(float)
     counts = there @ there.T
-    # Centred once more on the shared items, by the sums of each row over what it shares with the other.
+    # Residuals are centred on all items of a row; subtracting the product of sums centres them on the shared items.
     sums = residuals @ there.T
     products = residuals @ residuals.T - sums * sums.T / np.maximum(counts, 1)
     df = counts - num_classes
@@ -161,7 +162,7 @@ def _mean_off_diagonal(matrix: np.ndarray) -> float:
 
 
 def _shared_replications(means: np.ndarray, subjects: np.ndarray, replications: np.ndarray) -> list[tuple[float, int]]:
-    """What subjects share of their replications (a control that all are compared with, a split), if they share any."""
+    """Variance from replications that subjects share (for example a common control, or a split); empty if they share none."""
     subject, replication = (np.unique(x, return_inverse=True)[1] for x in (subjects, replications))
     values = np.full((subject.max() + 1, replication.max() + 1), np.nan)
     values[subject, replication] = means
@@ -181,10 +182,10 @@ def _over_images(
     num_images: int,
     num_classes: int,
 ) -> tuple[float, int]:
-    """(variance of the mean, degrees of freedom) over images, with two images more: one for, one against.
+    """Variance of the mean over images, and its degrees of freedom, with two images added: one for, one against.
 
-    The two, a difference of 1 and one of -1, keep the variance above 0 where no image tells the conditions apart (Bonett &
-    Price 2012, Statistics in Medicine 31:2370-2381, for shares); among a thousand images they don't show.
+    The two, with differences of 1 and -1, keep the variance above 0 if no image distinguishes the conditions (Bonett & Price
+    2012, Statistics in Medicine 31:2370-2381, for proportions); among a thousand images they have almost no effect.
     """
     n = num_images
     by_image = n * ((weights / present.sum(1)) @ residuals)

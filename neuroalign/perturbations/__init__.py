@@ -1,4 +1,4 @@
-"""Images in, perturbed images out, within a stated budget, in pixel space."""
+"""Perturbations of images in pixel space: attacks within a budget, corruptions, filters and rotations."""
 
 from neuroalign.moved import former_names
 from neuroalign.perturbations.attacks.apgd import APGD

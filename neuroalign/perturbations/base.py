@@ -1,4 +1,4 @@
-"""What every perturbation tells about itself, and the one way in which it is applied."""
+"""The base class of all perturbations: their attributes, and the method by which evaluations apply them."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 
 class Perturbation(ABC):
-    """Images in, perturbed images out, in pixel space.
+    """The base of all perturbations: images in, perturbed images out, in pixel space.
 
     Attacks, corruptions, filters and rotations are perturbations. A subclass has a ``name`` and implements :meth:`apply`;
-    its attributes tell evaluations what to expect of it. A plain function ``(model, images, labels, eps) -> images`` needs
+    evaluations read its attributes. A plain function ``(model, images, labels, eps) -> images`` needs
     no class: evaluations wrap it.
 
     Attributes:
-        norm: In which its budget bounds it: "linf" or "l2"; None where it has no budget or doesn't say.
-        has_budget: Whether it takes a budget. Without one it is what it is, and has one row in tables.
-        needs_model: Whether it is made against a model. Without a model there is no adversary: an image that the change
-            puts right counts as right.
-        is_nested: Whether it searches a ball, so that what fools at one budget counts at all larger ones. Of an
-            :class:`Attack` that does, evaluations begin at the largest budget.
-        ran: What ran, where that is only known afterwards; None otherwise.
-        kind: What is done, whatever its strength; None where the name says it all.
-        strength: How much is done, on the scale of its kind; NaN where there is none.
+        norm: Norm of its budget: "linf" or "l2"; None if it has no budget or its norm isn't known.
+        has_budget: Whether it takes a budget. A perturbation without one has a single row in tables.
+        needs_model: Whether it is made against a model. If not, there is no adversary: an image that is wrong without the
+            change and right with it counts as right.
+        is_nested: Whether it searches a ball, so that an image fooled at one budget counts as fooled at all larger ones.
+            Evaluations begin such an :class:`Attack` at the largest budget.
+        ran: Description of what ran, if that is only known afterwards; None otherwise.
+        kind: Kind of change, without its strength; None if the name says it all.
+        strength: Strength of the change, on the scale of its kind; NaN if it has none.
 
     Example:
         >>> from neuroalign.perturbations import Classifier, Perturbation
@@ -63,22 +63,22 @@ class Perturbation(ABC):
         """Perturbed images, (stimulus, channel, height, width) in [0, 1].
 
         Args:
-            classifier: The model, in eval mode. Perturbations that need none leave it alone.
+            classifier: The model, in eval mode. Perturbations that need no model don't use it.
             images: (stimulus, channel, height, width) in [0, 1], float32.
             labels: (stimulus,) int64.
-            eps: Budget in pixel units; NaN where the perturbation takes none.
-            index: (stimulus,) int64 identity of each image, on the CPU; seeds what is random.
+            eps: Budget in pixel units; NaN for a perturbation without a budget.
+            index: (stimulus,) int64 identity of each image, on the CPU; seeds the random numbers.
         """
 
     def attempt(
         self, classifier: Classifier, images: Tensor, labels: Tensor, eps: float, *, index: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Perturbed images, checked, and whether each is misclassified, (stimulus,) bool; see :meth:`apply`.
+        """Checked perturbed images, and whether each is misclassified, (stimulus,) bool; see :meth:`apply`.
 
-        This is what evaluations call.
+        Evaluations call this method.
 
         Raises:
-            ValueError: If what :meth:`apply` gives has another shape or lies outside [0, 1].
+            ValueError: If :meth:`apply` returns images of another shape or outside [0, 1].
         """
         found = self.apply(classifier, images, labels, eps, index=index).detach().float()
         if found.shape != images.shape:
@@ -90,7 +90,7 @@ class Perturbation(ABC):
 
 
 def repr_of(instance: object, **settings: object) -> str:
-    """A readable repr: the class, and settings as they were given.
+    """A readable repr: the name of the class, and its settings as they were given.
 
     Example:
         >>> repr_of(object(), steps=3)

@@ -1,4 +1,4 @@
-"""Which attacks there are, by name."""
+"""The listing of attacks by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any network as a classifier of pixels: whatever images its project feeds it, and wherever in its output the logits are."""
+"""Any network as a classifier of pixels, whatever normalisation it needs and wherever its output holds the logits."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ Logits = Callable[[Any], Tensor] | int | str
 
 
 class PixelClassifier(Described, nn.Module):
-    """A network as attacks and metrics want it: from pixels in [0, 1] to logits.
+    """A network as a function from pixels in [0, 1] to logits, as attacks and metrics need it.
 
     Args:
         model: Any network.
         logits: Where the logits are in its output: a key of a dict or an attribute's name, an index of a tuple or list, or
-            a function of the output; None where the output is the logits.
-        mean: Per channel, of the normalisation that the network's images need, in pixel units of [0, 1]; None for none.
-        std: Per channel.
+            a function of the output; None means that the output is the logits.
+        mean: Mean per channel of the normalisation that the network needs, in pixel units of [0, 1]; None means no
+            normalisation.
+        std: Standard deviation per channel of the same.
 
     Shapes:
         images (stimulus, channel, height, width) in [0, 1] -> logits (stimulus, class).
 
     Raises:
         ValueError: If mean and std don't fit each other, or the images.
-        TypeError: If the model is a class, or its output has no logits where they should be.
+        TypeError: If the model is a class, or its output has no tensor at the place given by ``logits``.
 
     Example:
         >>> class Task(nn.Module):
@@ -58,7 +59,7 @@ class PixelClassifier(Described, nn.Module):
         check_normalization(mean, std)
         if isinstance(model, type):
             raise TypeError(f"the model is a class: make an object of it, {model.__name__}(...)")
-        # Its wrapper would synchronise buffers in every pass, and processes attack by different numbers of passes.
+        # The wrapper would synchronise buffers in every pass, but the processes attack with different numbers of passes.
         self.model = model.module if isinstance(model, DistributedDataParallel) else model
         self.where = logits
         parameter = next(self.model.parameters(), None)
@@ -83,12 +84,12 @@ class PixelClassifier(Described, nn.Module):
 
 @dataclass(frozen=True)
 class ModelInterface:
-    """What the images of a project are and where its model's logits stand, as evaluations and callbacks are told.
+    """How the images of a project are normalised, and where its model's output holds the logits.
 
     Attributes:
         logits: See :class:`PixelClassifier`.
-        mean: Per channel, of the normalisation that the images *have had*; None where they are pixels.
-        std: Per channel.
+        mean: Mean per channel of the normalisation that the images *have had*; None means that they are pixels.
+        std: Standard deviation per channel of the same.
 
     Raises:
         ValueError: If mean and std don't fit each other.
@@ -104,7 +105,7 @@ class ModelInterface:
             raise TypeError(f"logits must be a key, an index or a function of the output; got {self.logits!r}")
 
     def classifier(self, model: nn.Module) -> nn.Module:
-        """The model as a classifier of pixels: itself where it is one."""
+        """The model as a classifier of pixels: the model itself if it is one already."""
         if self.logits is None and self.mean is None:
             return model
         return PixelClassifier(model, logits=self.logits, mean=self.mean, std=self.std)
@@ -114,10 +115,10 @@ class ModelInterface:
 
         Args:
             images: (stimulus, channel, height, width), as the project's model takes them.
-            first: Whether to ask whether they are pixels already, as the first batch should be.
+            first: Whether to check that normalised images aren't pixels already, as is done for the first batch.
 
         Raises:
-            ValueError: If they are not what they should be.
+            ValueError: If the images are not in [0, 1] as pixels, or don't fit mean and std.
         """
         if self.mean is None or self.std is None:
             check_images(images)
@@ -148,22 +149,22 @@ class ModelInterface:
 
 
 def check_normalization(mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
-    """Refuse a mean without its standard deviation, or one that can't be divided by.
+    """Refuse a mean without a standard deviation (or the reverse), and values that can't normalise images.
 
     Raises:
-        ValueError: Saying so.
+        ValueError: If only one is given, their lengths differ, or a standard deviation is not positive.
     """
     if (mean is None) != (std is None):
         raise ValueError("give both mean and std, or neither")
     if mean is not None and std is not None and (len(mean) != len(std) or not len(std) or not all(s > 0 for s in std)):
-        raise ValueError(f"mean and std must have one value a channel, std positive; got {mean} and {std}")
+        raise ValueError(f"mean and std must have one value per channel, std positive; got {mean} and {std}")
 
 
 def logits_of(output: Any, where: Logits) -> Tensor:
     """The logits in a model's output.
 
     Raises:
-        TypeError: If there are none at that place.
+        TypeError: If there is no tensor at that place.
 
     Example:
         >>> logits_of({"logits": torch.ones(1, 2), "loss": None}, "logits")
@@ -188,10 +189,10 @@ def logits_of(output: Any, where: Logits) -> Tensor:
 
 
 def asked(model: Callable[[Tensor], Any], images: Tensor) -> Any:
-    """What a model says to images; of one that is on another device, in words.
+    """The model's output for images; a plain error if the model is on another device.
 
     Raises:
-        ValueError: If the model's parameters are on another device than the images, and it can't cope.
+        ValueError: If the model's parameters are on another device than the images, and the model fails.
     """
     try:
         return model(images)
@@ -208,13 +209,13 @@ def no_logits(output: Any) -> str:
     """The error message for an output that is no tensor of logits."""
     return (
         f"the model returns {_contents(output)}, not a tensor of logits: say where they are by logits=, a key, an index or "
-        "a function of the output (of every evaluation and callback); an attack that you call yourself takes the model as "
-        "PixelClassifier(model, logits=...)"
+        "a function of the output (an argument of every evaluation and callback); for an attack that you call yourself, "
+        "wrap the model as PixelClassifier(model, logits=...)"
     )
 
 
 def _contents(output: Any) -> str:
-    """An output in words: its type and what it holds."""
+    """A description of an output: its type and what it holds."""
     kind = type(output).__name__
     if isinstance(output, Mapping):
         return f"a {kind} of {', '.join(map(repr, output)) or 'nothing'}"
@@ -233,8 +234,8 @@ def _per_channel(values: Sequence[float], device: torch.device | None = None) ->
 def _fitting(values: Tensor, images: Tensor) -> Tensor:
     if len(values) not in (1, images.shape[-3] if images.ndim == 4 else -1):
         raise ValueError(
-            f"mean and std have {len(values)} values, one a channel, but the images are {tuple(images.shape)}: they must be "
-            "(stimulus, channel, height, width)"
+            f"mean and std have {len(values)} values, one per channel, but the images are {tuple(images.shape)}: they must "
+            "be (stimulus, channel, height, width)"
         )
     return values.to(device=images.device, dtype=images.dtype)
 
@@ -244,4 +245,4 @@ def _text(values: Sequence[float]) -> str:
 
 
 PIXELS_TO_LOGITS = ModelInterface()
-"""The interface of an ordinary classifier."""
+"""The interface of a classifier from pixels to logits."""

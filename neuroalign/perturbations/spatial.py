@@ -1,4 +1,4 @@
-"""Rotation and translation, at their worst."""
+"""Worst-case rotation and translation."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class RotationTranslation(Described, Perturbation):
     Pixels that come in from outside are black. The grid always holds the unchanged image.
 
     Args:
-        max_rotation: Degrees to either side.
-        max_translation: Share of height and width to either side.
-        num_rotations: Rotations of the grid, odd.
-        num_translations: Shifts of the grid in each direction, odd.
+        max_rotation: Largest rotation to either side, in degrees.
+        max_translation: Largest shift to either side, as a share of height and width.
+        num_rotations: Number of rotations in the grid, odd.
+        num_translations: Number of shifts in the grid in each direction, odd.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(48, 3)).eval()
@@ -61,7 +61,7 @@ class RotationTranslation(Described, Perturbation):
         return "rotation-translation"
 
     def grid(self) -> list[tuple[float, float, float]]:
-        """Degrees, and shares of width and height, of every combination; the unchanged image first, then by size."""
+        """All combinations (degrees, share of width, share of height): the unchanged image first, then by size."""
         angles = torch.linspace(-self.max_rotation, self.max_rotation, self.num_rotations).tolist()
         shifts = torch.linspace(-self.max_translation, self.max_translation, self.num_translations).tolist()
         angles, shifts = (v if len(v) > 1 else [0.0] for v in (angles, shifts))
@@ -72,10 +72,12 @@ class RotationTranslation(Described, Perturbation):
     def __call__(
         self, model: nn.Module, images: Tensor, labels: Tensor, eps: float | Tensor = 0.0, *, index: Tensor | None = None
     ) -> Tensor:  # fmt: skip
-        """Each image as the first of the grid that fools; the last tried where none does. ``eps`` is not used.
+        """Each image under the first combination that fools the model, or the last one if none does.
+
+        ``eps`` is not used.
 
         Raises:
-            ValueError: If images are not in [0, 1], or labels are not classes of the model, one an image.
+            ValueError: If images are not in [0, 1], or labels are not classes of the model, one per image.
         """
         check_images(images)
         labels = as_classes(labels, len(images), images.device)
@@ -87,7 +89,7 @@ class RotationTranslation(Described, Perturbation):
     def apply(
         self, classifier: Classifier, images: Tensor, labels: Tensor, eps: float = 0.0, *, index: Tensor
     ) -> Tensor:
-        """Each image as the first of the grid that fools; the last tried where none does."""
+        """Each image under the first combination that fools the model, or the last one if none does."""
         result = images.detach().clone()
         left = torch.arange(len(images), device=images.device)
         for angle, right, down in self.grid():
@@ -109,7 +111,7 @@ def rotate_translate(images: Tensor, degrees: float, right: float, down: float) 
 
     Args:
         images: (stimulus, channel, height, width).
-        degrees: Of the rotation.
+        degrees: Angle of the rotation.
         right: Shift to the right, as a share of the width.
         down: Shift downwards, as a share of the height.
     """

@@ -1,4 +1,4 @@
-"""Perturbations that know no model and no budget: what an image becomes, and the two classic psychophysical ones."""
+"""Perturbations without model and budget: their base class, and the filters and contrast of psychophysics."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class ImageTransform(Described, Perturbation):
-    """A change of images alone, at a strength fixed when it is made. Called as ``transform(images, index=...)``.
+    """A change of images without a model, of fixed strength. Called as ``transform(images, index=...)``.
 
-    :func:`evaluate_robustness` and :class:`RobustnessCallback` take it beside attacks; it has one row, without a budget.
+    :func:`evaluate_robustness` and :class:`RobustnessCallback` accept it beside attacks; it has one row, without a budget.
 
     Attributes:
-        kind: What is done, such as "low-pass".
-        strength: How much, on the scale of its kind.
+        kind: Kind of change, such as "low-pass".
+        strength: Strength of the change, on the scale of its kind.
     """
 
     kind: str
@@ -40,10 +40,10 @@ class ImageTransform(Described, Perturbation):
 
     @abstractmethod
     def change(self, images: Tensor, index: Tensor) -> Tensor:
-        """Changed images, from checked float32 ones; may leave [0, 1]."""
+        """Changed images, which may leave [0, 1], from checked float32 images."""
 
     def apply(self, classifier: Classifier, images: Tensor, labels: Tensor, eps: float, *, index: Tensor) -> Tensor:
-        """The change of the images; nothing else plays a part."""
+        """The changed images; classifier, labels and eps are not used."""
         return self(images, index=index)
 
     def __call__(self, images: Tensor, *, index: Tensor | None = None) -> Tensor:
@@ -51,7 +51,7 @@ class ImageTransform(Described, Perturbation):
 
         Args:
             images: (stimulus, channel, height, width) in [0, 1].
-            index: (stimulus,) identity of each image, which seeds what is random; default its place in the batch.
+            index: (stimulus,) identity of each image, which seeds the random numbers; None means its place in the batch.
 
         Raises:
             ValueError: If images are not in [0, 1].
@@ -73,7 +73,7 @@ class _Filter(ImageTransform):
 
     def _low_pass(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
-        # Mirrored at the borders, which a periodic transform would otherwise join: no ringing at the edges.
+        # The Fourier transform joins opposite borders; mirroring the image avoids an edge, and ringing, there.
         doubled = torch.cat([images, images.flip(-1)], -1)
         doubled = torch.cat([doubled, doubled.flip(-2)], -2)
         fy = torch.fft.fftfreq(2 * height, device=images.device) * height
@@ -100,12 +100,12 @@ class LowPass(_Filter):
     kind = "low-pass"
 
     def change(self, images: Tensor, index: Tensor) -> Tensor:
-        """What is coarse."""
+        """The coarse structure."""
         return self._low_pass(images)
 
 
 class HighPass(_Filter):
-    """Keep fine structure: what a :class:`LowPass` takes away, about the image's mean.
+    """Keep fine structure: what a :class:`LowPass` removes, added to the mean of each channel.
 
     Args:
         cutoff: Cycles per image at which the gain is 0.5.
@@ -118,7 +118,7 @@ class HighPass(_Filter):
     kind = "high-pass"
 
     def change(self, images: Tensor, index: Tensor) -> Tensor:
-        """What is fine, on the mean of each channel."""
+        """The fine structure, added to the mean of each channel."""
         return images - self._low_pass(images) + images.mean((-2, -1), keepdim=True)
 
 
@@ -143,7 +143,7 @@ class Contrast(ImageTransform):
         self.level = self.strength = level
 
     def change(self, images: Tensor, index: Tensor) -> Tensor:
-        """Toward grey."""
+        """The images with their differences from mid-grey scaled by ``level``."""
         return 0.5 + self.level * (images - 0.5)
 
     def __repr__(self) -> str:

@@ -245,7 +245,7 @@ def test_intervals_cover_and_contrasts_of_equal_regions_hold_zero():
         ({"num_subsets": 0}, "num_subsets"),
         ({"confidence": 1.0}, "confidence"),
         ({"voxels": "some"}, "unknown voxels 'some': it must be 'random' or 'fixed'"),
-        ({"voxels": "random", "num_voxels": 3}, "needs four voxels a region"),
+        ({"voxels": "random", "num_voxels": 3}, "needs four voxels per region"),
     ],
 )
 def test_bad_input(kwargs, message):

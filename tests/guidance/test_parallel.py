@@ -186,7 +186,7 @@ def test_accelerate():
     truth = evaluate_robustness(network, [(images, labels)], FGSM(), [0.0, 0.02])
     smooth = evaluate_smoothness(network, [{key: torch.stack(value) for key, value in alone.items()}])
     for found in (one, two):
-        assert "shared out by other means than an unshuffled DistributedSampler" in found["message"].replace("\n", " ")
+        assert "split by other means than an unshuffled DistributedSampler" in found["message"].replace("\n", " ")
         assert found["num_images"] == [[N, N], [11, 11]]
         assert found["accuracy"] == pytest.approx(truth["accuracy"].tolist())
         assert found["clean"] == pytest.approx(smooth.clean, rel=1e-4)

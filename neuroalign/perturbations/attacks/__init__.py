@@ -1,1 +1,1 @@
-"""What an adversary does to an image within a budget, and how it asks a model."""
+"""Attacks: perturbations that are searched against a model, within a budget."""

@@ -21,29 +21,29 @@ from neuroalign.perturbations.attacks.targets import Targeting, check_targeting,
 from neuroalign.perturbations.base import repr_of
 
 _ALL_TARGETS = (
-    "loss='dlr-targeted' goes toward every class in turn to fool with any; toward one, take 'dlr', 'ce' or 'margin'"
+    "loss='dlr-targeted' tries several target classes of its own; toward a given class, take 'dlr', 'ce' or 'margin'"
 )
 
-_MOMENTUM, _RHO = 0.25, 0.75  # of the paper
+_MOMENTUM, _RHO = 0.25, 0.75  # as in the paper
 
 
 class APGD(RestartedAttack):
-    """Auto-PGD (Croce & Hein 2020, arXiv 2003.01690): steps halve where the loss stops rising, from the best point on.
+    """Auto-PGD (Croce & Hein 2020, arXiv 2003.01690): where the loss stops rising, steps halve from the best point on.
 
     Args:
         norm: "linf" or "l2".
-        steps: Gradient steps of a run.
-        restarts: Runs from random points; an image fooled by one is left out of the next.
-        loss: "ce", "dlr", "margin", or "dlr-targeted": a run toward each of the ``num_targets`` classes of highest logit,
-            of which any that fools will do.
-        num_targets: Targets of "dlr-targeted"; where there are fewer other classes, all of them.
-        targeted: Pull each image toward one class until it is taken for that: True or "random" for another class at
-            random, or "least-likely"; see :class:`PGD`. "dlr" is then the paper's targeted DLR, of the target's logit and
-            the label's: it doesn't ask whether a third class lies above the target, as "ce" and "margin" do.
-        seed: Of the random starts and targets.
+        steps: Gradient steps per run.
+        restarts: Number of runs from random points; an image fooled by one run is left out of the next.
+        loss: "ce", "dlr", "margin", or "dlr-targeted": one run toward each of the ``num_targets`` other classes of highest
+            logit, where any misclassification counts.
+        num_targets: Number of targets of "dlr-targeted"; all other classes if there are fewer.
+        targeted: Pull each image toward one class until it is predicted as that class: True or "random" for another class
+            at random, or "least-likely"; see :class:`PGD`. "dlr" is then the paper's targeted DLR, which compares the
+            target's logit with the label's only; "ce" and "margin" compare it with all others.
+        seed: Seed of the random starts and targets.
 
     Raises:
-        ValueError: Called with "dlr" on fewer than 3 classes, or with "dlr-targeted" or toward a target on fewer than 4.
+        ValueError: If a model has too few classes when called: "dlr" needs 3; "dlr-targeted", and "dlr" toward a target, 4.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 5)).eval()
@@ -86,7 +86,7 @@ class APGD(RestartedAttack):
     def runs(
         self, classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None = None
     ) -> list[tuple[Objective, Tensor | None]]:
-        """The loss as often as there are restarts, for each target class where it has targets."""
+        """The loss once per restart, or for "dlr-targeted" once per restart and target class."""
         if targets is not None:
             if self.loss == "dlr-targeted":
                 raise ValueError(_ALL_TARGETS)
@@ -103,7 +103,7 @@ class APGD(RestartedAttack):
         self, classifier: Classifier, images: Tensor, x: Tensor, labels: Tensor, radius: Tensor, loss: Objective,
         targets: Tensor | None, *, targeted: bool = False,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Steps that halve, until the first success."""
+        """Gradient steps of decreasing size, until each image's first success."""
         result = x.clone()
         fooled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         active = torch.arange(len(x), device=x.device)
@@ -141,7 +141,7 @@ class APGD(RestartedAttack):
 
 
 class _State:
-    """What a run knows of each image that still resists."""
+    """State of a run for each image that is not fooled yet."""
 
     def __init__(
         self, images: Tensor, x: Tensor, labels: Tensor, radius: Tensor, targets: Tensor | None, value: Tensor,
@@ -156,7 +156,7 @@ class _State:
         self.was_halved = torch.ones_like(value, dtype=torch.bool)
 
     def only(self, keep: Tensor) -> _State:
-        """The images that are kept."""
+        """Reduce the state to the images that are kept."""
         if not bool(keep.all()):
             for name, value in vars(self).items():
                 if value is not None:
@@ -164,7 +164,7 @@ class _State:
         return self
 
     def record(self, value: Tensor, gradient: Tensor) -> None:
-        """Keep the best point."""
+        """Store the loss and gradient of the current point, and keep the best point."""
         self.rises = self.rises + (value > self.value)
         better = value > self.best_value
         wide = better[:, None, None, None]
@@ -174,7 +174,10 @@ class _State:
         self.value, self.gradient = value, gradient
 
     def halve(self, window: int) -> None:
-        """Halve steps where the loss rose too seldom, or not in a window after one without halving; go back to the best."""
+        """Halve the step of images whose loss rose too seldom, and return them to their best point.
+
+        The step is also halved if the best loss didn't rise in this window and the last window ended without halving.
+        """
         seldom = self.rises < _RHO * window
         stuck = ~self.was_halved & (self.best_value <= self.value_at_check)
         halved = seldom | stuck

@@ -1,4 +1,4 @@
-"""What all attacks share: how they ask a model, and the checks at the door."""
+"""The base of all attacks: how they query a model, and the checks of their input."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from neuroalign.types import check_images
 
 NO_GRADIENT = (
     "no gradient reaches the images: the model is quantised, detaches its outputs or runs under no_grad, and can't be "
-    "attacked along gradients; Square attacks without gradients (see masking_report)"
+    "attacked along gradients; SquareAttack needs no gradients (see masking_report)"
 )
 
 
 class Classifier:
-    """A model as attacks see it: logits in float32, outside autocast, checked; gradients that touch no parameter.
+    """A model as attacks use it: checked float32 logits, outside autocast; gradients that leave the parameters unchanged.
 
     Args:
-        model: From images (stimulus, channel, height, width) in [0, 1] to logits (stimulus, class).
-        allow_no_gradient: Take a gradient of 0 where none reaches the images, in place of an error.
-        classes: Labels and targets (stimulus,) int64, by what they are called in messages; the first pass refuses those
-            that the model doesn't have.
+        model: Function from images (stimulus, channel, height, width) in [0, 1] to logits (stimulus, class).
+        allow_no_gradient: If no gradient reaches the images, use a gradient of 0 instead of raising an error.
+        classes: Labels and targets (stimulus,) int64, by their name in messages; the first pass refuses classes that the
+            model doesn't have.
 
     Attributes:
-        num_forward: Images that went through the model so far.
-        num_backward: Images whose gradient was taken.
+        num_forward: Number of images that went through the model so far.
+        num_backward: Number of image gradients computed so far.
 
     Example:
         >>> classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)))
@@ -59,15 +59,15 @@ class Classifier:
             raise TypeError(f"the model must be callable, from images to logits; got {model!r}")
         self._allow_no_gradient = allow_no_gradient
         self._range = ClassRange(classes or {})
-        # Its wrapper would synchronise buffers in every pass, and processes attack by different numbers of passes.
+        # The wrapper would synchronise buffers in every pass, but the processes attack with different numbers of passes.
         self.model = model.module if isinstance(model, DistributedDataParallel) else model
         parameters = model.parameters() if isinstance(model, nn.Module) else ()
-        # A model in half or double precision gets images of its own; what an attack keeps and measures stays float32.
+        # A model in half or double precision gets a converted copy; the images that an attack keeps stay float32.
         self._dtype = next((p.dtype for p in parameters if p.is_floating_point()), None)
         self.num_forward = self.num_backward = 0
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (stimulus, class) in float32, with a graph where gradients are enabled."""
+        """Logits (stimulus, class) in float32, with a graph if gradients are enabled."""
         self.num_forward += len(images)
         with torch.autocast(images.device.type, enabled=False):
             logits = asked(self.model, images if self._dtype is None else images.to(self._dtype))
@@ -90,11 +90,11 @@ class Classifier:
         return self.forward(images)
 
     def gradient(self, images: Tensor, objective: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, the objective's value (stimulus,) and its gradient by the images.
+        """Logits, the objective's value (stimulus,) and its gradient with respect to the images.
 
         Args:
             images: (stimulus, channel, height, width).
-            objective: From logits to one value a sample.
+            objective: Function from logits to one value per sample.
 
         Raises:
             ValueError: If the logits are not finite or no gradient reaches the images.
@@ -104,7 +104,7 @@ class Classifier:
             logits = self.forward(images)
             value = objective(logits)
             gradient = None
-            if value.requires_grad:  # which it may for the parameters' sake alone
+            if value.requires_grad:  # may be True because of the parameters alone
                 (gradient,) = torch.autograd.grad(value.sum(), images, allow_unused=True)
             if gradient is None and self._allow_no_gradient:
                 gradient = torch.zeros_like(images)
@@ -114,11 +114,11 @@ class Classifier:
         return logits.detach(), value.detach(), gradient
 
     def class_gradients(self, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and the gradient of several of them: (stimulus, class) and (stimulus, wanted, channel, height, width).
+        """Logits and the gradients of several of them: (stimulus, class) and (stimulus, wanted, channel, height, width).
 
         Args:
             images: (stimulus, channel, height, width).
-            classes: (stimulus, wanted) int64, which logits of each image.
+            classes: (stimulus, wanted) int64, the classes of each image whose logits are differentiated.
 
         Raises:
             ValueError: If the logits are not finite or no gradient reaches the images.
@@ -136,7 +136,7 @@ class Classifier:
         return logits.detach(), torch.stack(gradients, 1)
 
     def fooled(self, images: Tensor, labels: Tensor, targets: Tensor | None = None) -> Tensor:
-        """Whether each image is misclassified or, where targets are given, predicted as its target: (stimulus,) bool."""
+        """Whether each image is misclassified or, if targets are given, predicted as its target: (stimulus,) bool."""
         return reached(self.logits(images), labels, targets)
 
 
@@ -150,9 +150,9 @@ class Attack(Described, Perturbation):
 
     Attributes:
         takes_start: Whether :meth:`search` can begin at given images.
-        takes_target: Whether :meth:`search` can pull each image toward a class that it is given as ``target``.
-        targeted: How an attack that was made targeted chooses that class, "random" or "least-likely"; None: untargeted.
-        seed: Of what is random.
+        takes_target: Whether :meth:`search` can pull each image toward a class given as ``target``.
+        targeted: How a targeted attack chooses that class, "random" or "least-likely"; None means untargeted.
+        seed: Seed of the random numbers.
     """
 
     takes_start = False
@@ -167,9 +167,9 @@ class Attack(Described, Perturbation):
 
     @property
     def is_nested(self) -> bool:  # type: ignore[override]
-        """Whether what fools at one budget counts at all larger ones.
+        """Whether an image fooled at one budget counts as fooled at all larger ones.
 
-        Not so toward targets: such an attack goes on where an image has left its label for another class.
+        False for a targeted attack, which goes on when an image is predicted as a class other than label and target.
         """
         return self.targeted is None
 
@@ -183,7 +183,7 @@ class Attack(Described, Perturbation):
         index: Tensor,
         start: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Perturbed images within their budgets, and whether each is misclassified (as whatever class).
+        """Perturbed images within their budgets, and whether each is misclassified (as any class).
 
         Attacks with ``takes_target`` have a further argument ``target``, (stimulus,) int64 or None.
 
@@ -191,40 +191,42 @@ class Attack(Described, Perturbation):
             classifier: The model.
             images: (stimulus, channel, height, width) in [0, 1], float32.
             labels: (stimulus,) int64.
-            eps: (stimulus, 1, 1, 1) budgets.
-            index: (stimulus,) int64 identity of each image, on the CPU; seeds what is random.
-            start: Images in the balls to begin at, for attacks that can.
+            eps: (stimulus, 1, 1, 1) budgets in pixel units.
+            index: (stimulus,) int64 identity of each image, on the CPU; seeds the random numbers.
+            start: Images in the balls at which to begin, for attacks with ``takes_start``.
         """
 
     def apply(self, classifier: Classifier, images: Tensor, labels: Tensor, eps: float, *, index: Tensor) -> Tensor:
-        """What :meth:`search` finds at one budget."""
+        """The images that :meth:`search` finds at one budget."""
         return self.attempt(classifier, images, labels, eps, index=index)[0]
 
     def attempt(
         self, classifier: Classifier, images: Tensor, labels: Tensor, eps: float, *, index: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """What :meth:`search` finds at one budget, and its own word for whether each image is misclassified."""
+        """The images that :meth:`search` finds at one budget, and whether it reports each as misclassified."""
         return self.search(classifier, images, labels, per_sample(eps, images, self.norm), index.cpu())
 
     def aim(
         self, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, target: Tensor | None
     ) -> Tensor | None:
-        """Targets (stimulus,): those given, else those that the attack chooses; None where it is untargeted."""
+        """Targets (stimulus,): those given, else those that the attack chooses; None if it is untargeted."""
         if target is not None or self.targeted is None:
             return target
         return choose_targets(self.targeted, classifier, images, labels, index, seed=self.seed)
 
     def targets(self, model: nn.Module, images: Tensor, labels: Tensor, *, index: Tensor | None = None) -> Tensor:
-        """The classes (stimulus,) int64 toward which a targeted attack pulls these images, to count how many it reached.
+        """The classes (stimulus,) int64 toward which a targeted attack pulls these images.
+
+        Compare them with predictions to count how many images reached their target.
 
         Args:
-            model: As for a call.
+            model: As in a call of the attack.
             images: (stimulus, channel, height, width) in [0, 1].
             labels: (stimulus,) integers.
-            index: (stimulus,) identity of each image; give the same to the call.
+            index: (stimulus,) identity of each image; pass the same to the call of the attack.
 
         Raises:
-            ValueError: If the attack is untargeted, or images or labels are not what they should be.
+            ValueError: If the attack is untargeted, images are not in [0, 1], or labels are not classes of the model.
 
         Example:
             >>> from neuroalign import PGD
@@ -257,16 +259,16 @@ class Attack(Described, Perturbation):
         """Perturbed images, (stimulus, channel, height, width) in [0, 1].
 
         Args:
-            model: From images in [0, 1] to logits, its normalisation inside, in eval mode.
+            model: Function from images in [0, 1] to logits, with its normalisation inside, in eval mode.
             images: (stimulus, channel, height, width) in [0, 1].
             labels: (stimulus,) classes in 0..C-1: a tensor of any integer type, an array or a list.
-            eps: Budget in pixel units, a number or one value an image (stimulus,).
-            index: (stimulus,) identity of each image, which seeds what is random; default its place in the batch.
-            target: (stimulus,) classes toward which the images are pulled, in place of away from their labels; for FGSM,
-                PGD, APGD, Carlini & Wagner and FMN. An attack made with ``targeted`` chooses them itself.
+            eps: Budget in pixel units: a number, or one value per image (stimulus,).
+            index: (stimulus,) identity of each image, which seeds the random numbers; None means its place in the batch.
+            target: (stimulus,) classes toward which the images are pulled, instead of away from their labels; for FGSM,
+                PGD, APGD, Carlini & Wagner and FMN. If None, an attack made with ``targeted`` chooses them itself.
 
         Raises:
-            ValueError: If images are not in [0, 1] (normalised, perhaps), labels or targets are not classes of the model,
+            ValueError: If images are not in [0, 1] (perhaps normalised), labels or targets are not classes of the model,
                 a target is the image's own label, the attack has no targeted form, eps is negative, the logits are not
                 finite, or no gradient reaches the images.
         """
@@ -279,7 +281,7 @@ class Attack(Described, Perturbation):
         if isinstance(model, nn.Module) and model.training:
             warnings.warn(
                 "the model is in train mode: dropout makes its gradients noisy and BatchNorm's statistics move; call "
-                "model.eval() first, or evaluate_robustness, which does and undoes it",
+                "model.eval() first, or use evaluate_robustness, which switches to eval mode and back",
                 stacklevel=2,
             )
         with torch.inference_mode(False), torch.no_grad():
@@ -292,6 +294,6 @@ class Attack(Described, Perturbation):
             index = as_index(index, len(x))
             found, _ = self.search(Classifier(model, classes=classes), x, y, radius, index, **given)
         excess = float((length(found - x, self.norm) - radius).max())
-        if not excess <= 1e-5:  # a fault of ours, or of an attack somebody wrote: its accuracy would mean nothing
+        if not excess <= 1e-5:  # a bug in the attack, ours or a user's: its accuracy would be meaningless
             raise RuntimeError(f"{self!r} left the ball by {excess:.2g}")
         return found.to(images.dtype)

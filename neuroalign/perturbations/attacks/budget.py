@@ -1,4 +1,4 @@
-"""Budgets in pixel units of [0, 1], and their balls: projections and random points. See functional/norms.py for lengths."""
+"""Budgets in pixel units of [0, 1]: projection into their balls, and random points. Lengths are in functional/norms.py."""
 
 from __future__ import annotations
 
@@ -12,44 +12,45 @@ from neuroalign.functional.norms import Norm, length
 
 
 def per_sample(eps: float | Tensor, images: Tensor, norm: Norm) -> Tensor:
-    """Budgets as (stimulus, 1, 1, 1), from a number or one value an image; an infinite one is the whole box.
+    """Budgets as (stimulus, 1, 1, 1), from a number or one value per image; an infinite one allows the whole box.
 
     Raises:
-        ValueError: If a budget is no number, negative or NaN, there are not as many as images, or a pixel's is above 1.
+        ValueError: If a budget is not a number, negative, NaN or (linf) above 1, or there is not one budget per image.
     """
     try:
         eps = torch.as_tensor(eps, dtype=images.dtype, device=images.device)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"eps must be a number or one value an image ({len(images)}); got {eps!r}") from error
+        raise ValueError(f"eps must be a number or one value per image ({len(images)}); got {eps!r}") from error
     if eps.ndim > 1 or (eps.ndim == 1 and len(eps) != len(images)):
-        raise ValueError(f"eps must be a number or one value an image ({len(images)}); got shape {tuple(eps.shape)}")
+        raise ValueError(f"eps must be a number or one value per image ({len(images)}); got shape {tuple(eps.shape)}")
     if not bool((eps >= 0).all()):
         raise ValueError(f"eps must not be negative; got {eps.tolist()}")
     if norm == "linf" and bool((eps > 1).any()):
         raise ValueError(
-            f"eps is in pixels of [0, 1], where a change of 1 is everything; got {float(eps.max()):g}: divide by 255?"
+            f"eps is in pixel units of [0, 1], where 1 is the largest possible change; got {float(eps.max()):g}: divide by "
+            "255?"
         )
     eps = torch.where(eps.isinf(), math.sqrt(images[0].numel()), eps)
     return eps.expand(len(images))[:, None, None, None]
 
 
 def project(delta: Tensor, images: Tensor, eps: Tensor, norm: Norm) -> Tensor:
-    """Perturbed images in the ball and the box, from any perturbation; the box comes last."""
+    """The images plus ``delta``, projected into their balls and then into the box [0, 1]."""
     if norm == "linf":
         return (images + delta.clamp(-eps, eps)).clamp(0, 1)
     return (images + delta * (eps / length(delta, "l2").clamp_min(1e-30)).clamp_max(1)).clamp(0, 1)
 
 
 def random_points(images: Tensor, eps: Tensor, norm: Norm, index: Tensor, *, seed: int, stream: int) -> Tensor:
-    """A point of each image's ball and box, drawn uniformly from the ball.
+    """A random point of each image's ball and box: drawn uniformly from the ball, then clipped to [0, 1].
 
     Args:
         images: (stimulus, channel, height, width).
         eps: (stimulus, 1, 1, 1).
-        norm: Of the ball.
+        norm: Norm of the ball.
         index: (stimulus,) identity of each image.
-        seed: Of all draws.
-        stream: Which of several draws for an image.
+        seed: Seed of all draws.
+        stream: Number of this draw, if an image has several.
     """
     noise = torch.empty(images.shape)
     for row, i in enumerate(index.tolist()):

@@ -1,4 +1,4 @@
-"""Labels and targets at the door: integers of any type as (stimulus,) int64, and whether the model has these classes."""
+"""Checks of labels and targets: integers of any type become (stimulus,) int64 and must be classes of the model."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def as_classes(classes: object, num_images: int, device: torch.device, *, what: 
     """Classes as (stimulus,) int64 on a device, from integers of any type: a tensor, an array or a list.
 
     Args:
-        classes: One integer an image.
-        num_images: How many there must be.
-        device: Where the tensor goes.
-        what: What they are called in messages, "labels" or "targets".
+        classes: One integer per image.
+        num_images: Number of images.
+        device: Device of the result.
+        what: Name of the classes in messages, "labels" or "targets".
 
     Raises:
-        ValueError: If they are not integers (but floats, say, or one-hot rows) or not one an image.
+        ValueError: If they are not integers (for example floats, or one-hot rows) or not one per image.
 
     Example:
         >>> as_classes([2, 0], 2, torch.device("cpu"))
@@ -29,10 +29,10 @@ def as_classes(classes: object, num_images: int, device: torch.device, *, what: 
 
 
 def as_index(index: object | None, num_images: int) -> Tensor:
-    """Identities of images as (stimulus,) int64 on the CPU; None stands for each image's place.
+    """Identities of images as (stimulus,) int64 on the CPU; None means each image's place in the batch.
 
     Raises:
-        ValueError: If they are not integers or not one an image.
+        ValueError: If they are not integers or not one per image.
 
     Example:
         >>> as_index(None, 3)
@@ -48,7 +48,7 @@ def _integers(values: object, num_images: int, device: torch.device, what: str, 
         try:
             array = np.asarray(values)
         except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, lists of tensors on a GPU
-            raise ValueError(f"{wanted}; got a {type(values).__name__} that is no array: {error}") from error
+            raise ValueError(f"{wanted}; got a {type(values).__name__} that is not an array: {error}") from error
         if not array.ndim:
             raise ValueError(f"{wanted}; got {values!r}")
         # Through numpy, which reads every integer type and byte order; torch refuses some of them.
@@ -64,17 +64,17 @@ def _integers(values: object, num_images: int, device: torch.device, what: str, 
     if not isinstance(values, Tensor) or values.is_floating_point() or values.is_complex():
         hint = ": if these are whole numbers, make them integers first" if "float" in str(values.dtype) else ""
         raise ValueError(f"{wanted}; got values of type {values.dtype}{hint}")
-    # A copy, outside inference mode: autograd keeps labels for its way back.
+    # A copy outside inference mode, because autograd keeps labels for the backward pass.
     return values.detach().to(device, torch.int64, copy=True)
 
 
 class ClassRange:
-    """The smallest and largest of some classes, to compare with a model's number of them once it is known.
+    """The smallest and largest class in labels or targets, to be compared with a model's number of classes.
 
-    They are read once, so that on a GPU the host waits once and not at every pass through the model.
+    The values are read once, so that on a GPU the host waits once and not at every pass through the model.
 
     Args:
-        classes: (stimulus,) int64 of each kind, by what they are called in messages.
+        classes: (stimulus,) int64 tensors, by their name in messages.
 
     Example:
         >>> ClassRange({"labels": torch.tensor([0, 3])}).check(4)
@@ -89,7 +89,7 @@ class ClassRange:
         """Refuse classes that the model doesn't have.
 
         Raises:
-            ValueError: Saying from where to where they run.
+            ValueError: If there are such classes; the message names the smallest and the largest class.
         """
         for what, (low, high) in self.ends.items():
             if low >= 0 and high < num_classes:
@@ -110,7 +110,7 @@ def check_targets(targets: Tensor, labels: Tensor) -> None:
         labels: (stimulus,) int64.
 
     Raises:
-        ValueError: Naming the first such image.
+        ValueError: If there are such targets; the message names the first image.
     """
     same = (targets == labels).nonzero()[:, 0].tolist()
     if same:

@@ -1,4 +1,4 @@
-"""Attacks of other libraries, made to behave: AutoAttack by pyautoattack, Brendel & Bethge by foolbox."""
+"""Attacks of other libraries, without their side effects: AutoAttack by pyautoattack, Brendel & Bethge by foolbox."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from neuroalign.state import evaluating
 
 
 class _Shell(nn.Module):
-    """The classifier with its checks, in the form that other libraries ask for."""
+    """The classifier with its checks, as the module that other libraries require."""
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self._ask, self._dtype = classifier.forward, torch.get_default_dtype()
 
     def forward(self, images: Tensor) -> Tensor:
-        with _default_dtype(self._dtype):  # the model's surroundings, not the attack's
+        with _default_dtype(self._dtype):  # the default dtype of the caller, not the attack's
             return self._ask(images)
 
 
@@ -44,7 +44,7 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 @contextmanager
 def _undone(classifier: Classifier, seed: int) -> Iterator[_Shell]:
-    """Other people's side effects, undone: gradients of parameters, random generators, the trace function, log lines."""
+    """Undo another library's effects on parameters' gradients, random generators and the trace function; mute its log."""
     trace, logger = sys.gettrace(), logging.getLogger("auto-attack")
     level = logger.level
     model = classifier.model if isinstance(classifier.model, nn.Module) else nn.Identity()
@@ -54,7 +54,7 @@ def _undone(classifier: Classifier, seed: int) -> Iterator[_Shell]:
         with (
             evaluating(model, seed),
             _default_dtype(torch.float32),
-        ):  # theirs mix what they make with our float32 images
+        ):  # these libraries mix tensors of the default dtype with our float32 images
             yield shell
     finally:
         logger.setLevel(level)
@@ -64,15 +64,14 @@ def _undone(classifier: Classifier, seed: int) -> Iterator[_Shell]:
 class AutoAttack(Attack):
     """The standard ensemble of four parameter-free attacks (Croce & Hein 2020), run by ``pyautoattack``.
 
-    Works for any number of classes from 2 up: the attacks toward targets take as many as there are other classes, and
-    with fewer than 4 classes, where their loss is not defined, the untargeted FAB stands in for them; tables say what ran.
-    Random numbers are drawn a batch at a time, so that results may differ a little with the
-    batch size.
+    Works for any number of classes from 2 up: the targeted attacks use all other classes as targets, at most 9. With fewer
+    than 4 classes, where their loss is not defined, the untargeted FAB replaces them; tables say what ran. Random numbers
+    are drawn per batch, so that results may differ a little with the batch size.
 
     Args:
         norm: "linf" or "l2".
         version: "standard", or "fast": its first two attacks (APGD with cross-entropy and with the targeted DLR loss).
-        seed: Of all attacks.
+        seed: Seed of all attacks.
 
     Attributes:
         ran: Names of the attacks that ran, with their targets; None before the first run.
@@ -104,9 +103,9 @@ class AutoAttack(Attack):
     def search(
         self, classifier: Classifier, images: Tensor, labels: Tensor, eps: Tensor, index: Tensor, start: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """One run for each budget among those of the images."""
+        """One run for each distinct budget of the images."""
         found = images.clone()
-        # With its gradient: a model without one is told so in our words, not by autograd.
+        # Ask for a gradient, too: for a model without one, our error message is clearer than autograd's.
         logits, _, _ = classifier.gradient(images[:1], lambda z: z.sum(1))
         attacks, num_targets = self._choose(logits.shape[1])
         self.ran = f"{', '.join(attacks)} with {num_targets} targets"
@@ -127,7 +126,7 @@ class AutoAttack(Attack):
                 shell, norm={"linf": "Linf", "l2": "L2"}[self.norm], eps=eps, version="custom",
                 attacks=attacks, device=images.device, seed=self.seed,
             )  # fmt: skip
-            # The parameters of "standard", which itself fails with fewer than 10 classes.
+            # The settings of the version "standard", which itself fails with fewer than 10 classes.
             adversary.apgd.n_restarts = adversary.fab.n_restarts = adversary.apgd_targeted.n_restarts = 1
             adversary.apgd_targeted.n_target_classes = adversary.fab.n_target_classes = num_targets
             adversary.square.n_queries = 5000
@@ -139,14 +138,15 @@ class AutoAttack(Attack):
 
 
 class BrendelBethge(MinimalNormAttack):
-    """The attack of Brendel, Rauber, Kümmerer, Ustyuzhaninov & Bethge (2019) along the boundary, run by ``foolbox``.
+    """The attack along the boundary of Brendel, Rauber, Kümmerer, Ustyuzhaninov & Bethge (2019), run by ``foolbox``.
 
-    Begins at what :class:`DeepFool` finds. Its first use compiles for one to three minutes. Needs the extra "foolbox".
+    Begins at the images that :class:`DeepFool` finds. The first use compiles code for one to three minutes. Needs the extra
+    "foolbox".
 
     Args:
         norm: "linf" or "l2".
-        steps: Of the walk.
-        seed: Of the random generators.
+        steps: Number of steps along the boundary.
+        seed: Seed of the random generators.
 
     Raises:
         ImportError: If foolbox is not installed.
@@ -171,7 +171,7 @@ class BrendelBethge(MinimalNormAttack):
         """Walk along the boundary from where DeepFool reached it."""
         try:
             import foolbox
-            import numba  # noqa: F401  foolbox imports it late and fails without a word
+            import numba  # noqa: F401  foolbox imports it late and fails without a message
         except ImportError as error:
             raise ImportError("the Brendel-Bethge attack is foolbox's: pip install 'neuroalign[foolbox]'") from error
         found, fooled = DeepFool().minimize(classifier, images, labels, index)
@@ -180,7 +180,7 @@ class BrendelBethge(MinimalNormAttack):
             return found, fooled
         kinds = {"linf": "LinfinityBrendelBethgeAttack", "l2": "L2BrendelBethgeAttack"}
         attack = getattr(foolbox.attacks, kinds[self.norm])(steps=self.steps)
-        classifier.gradient(images[:1], lambda z: z.sum(1))  # refuses a model without one in our words
+        classifier.gradient(images[:1], lambda z: z.sum(1))  # raises our error for a model without a gradient
         with _undone(classifier, self.seed) as shell:
             model = foolbox.PyTorchModel(shell, bounds=(0, 1), device=images.device)
             walked = attack.run(

@@ -1,4 +1,4 @@
-"""Attacks along the gradient: FGSM and PGD, in the maximum and the Euclidean norm."""
+"""Attacks along the gradient: FGSM and PGD, in the maximum norm and the Euclidean norm."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ class FGSM(Attack):
 
     Args:
         norm: "linf" or "l2" (Euclidean over channel, height and width, in pixel units; the fast gradient method).
-        loss: What is increased: "ce", cross-entropy, as in the literature; "margin", the largest other logit minus the true
-            one, whose gradient doesn't vanish for a confident network; or "dlr".
+        loss: Objective that is increased: "ce", cross-entropy, as in the literature; "margin", the largest other logit
+            minus the true one, whose gradient doesn't vanish for a confident network; or "dlr".
         targeted: Step toward a class: True or "random" for another class at random, or "least-likely"; see :class:`PGD`.
-        seed: Of random targets.
+        seed: Seed of random targets.
 
-    Its name in tables tells the loss where it isn't cross-entropy.
+    Its name in tables includes the loss unless that is cross-entropy.
 
     Call it as ``attack(model, images, labels, eps)``: images (stimulus, channel, height, width) in [0, 1], eps a number
-    or one value an image. The model should be in eval mode; :func:`evaluate_robustness` sees to it.
+    or one value per image. The model should be in eval mode; :func:`evaluate_robustness` ensures this.
 
     Raises:
-        ValueError: If images are not in [0, 1] (normalised, perhaps), eps is negative, or the logits are not finite.
+        ValueError: If images are not in [0, 1] (perhaps normalised), eps is negative, or the logits are not finite.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
@@ -56,7 +56,7 @@ class FGSM(Attack):
     """
 
     takes_target = True
-    is_nested = False  # a single step's point is the literature's number at that very budget
+    is_nested = False  # the literature's number at a budget is that of a single step of exactly this length
 
     def __init__(
         self, norm: Norm = "linf", *, loss: AttackLoss = "ce", targeted: bool | Targeting = False, seed: int = 0
@@ -74,7 +74,7 @@ class FGSM(Attack):
         self, classifier: Classifier, images: Tensor, labels: Tensor, eps: Tensor, index: Tensor,
         start: Tensor | None = None, target: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """One step."""
+        """One step of full length."""
         targets = self.aim(classifier, images, labels, index, target)
         loss = objective(self.loss, targeted=targets is not None)
         _, _, gradient = classifier.gradient(images, of_logits(loss, labels, targets))
@@ -86,38 +86,38 @@ class FGSM(Attack):
 
 
 class PGD(RestartedAttack):
-    r"""Projected gradient descent, keeping the first perturbation that fools.
+    r"""Projected gradient descent, which keeps the first perturbation that fools the model.
 
-    With the defaults, stronger than the literature's: it increases the margin, starts at the image, and its steps shrink
+    The defaults make it stronger than the literature's: it increases the margin, starts at the image, and its steps shrink
     along a cosine, :math:`\epsilon(1+\cos(\pi t/T))/2`, so that a run can cross the ball and still settle. The attack of
     Madry et al. (cross-entropy, random start, constant steps) is :meth:`PGD.madry`. Further ``restarts`` begin at random
-    points of the ball. The name in tables tells loss and schedule where they aren't the literature's:
+    points of the ball. The name in tables includes loss and schedule where they differ from the literature's:
     "pgd20-linf-margin-cosine".
 
     Random starts come from a generator seeded by (seed, image index, restart): they don't depend on batch size or order.
 
     Args:
         norm: "linf" or "l2" (Euclidean over channel, height and width, in pixel units).
-        steps: Gradient steps of a run.
-        restarts: Runs; an image fooled by one is left out of the next.
-        loss: "margin", "ce" or "dlr"; see :class:`FGSM`. Of several, the restarts take one after the other.
-        rel_step_size: Constant step as a share of eps; None for the cosine schedule.
+        steps: Gradient steps per run.
+        restarts: Number of runs; an image fooled by one run is left out of the next.
+        loss: "margin", "ce" or "dlr"; see :class:`FGSM`. If several are given, the runs use them in turn.
+        rel_step_size: Constant step as a share of eps; None means the cosine schedule.
         random_start: Start the first run at a random point, too.
-        momentum: Share of the last move that a step keeps, as in APGD (where it is 0.25); 0 for none.
-        patience: Abandon an image after so many steps when, at three times the rate at which its margin rose in the
-            last two, the rest of the run would not fool it; None never. Not toward targets, which are often reached late.
-        early_stop: Stop at an image's first success; otherwise a run goes on raising the loss, as in adversarial training.
-        targeted: Pull each image toward a class in place of away from its label: True or "random", toward another class
+        momentum: Weight of the previous move in a step, as in APGD (where it is 0.25); 0 means none.
+        patience: From this step on, give an image up if the rest of the run would not fool it even if its margin rose three
+            times as fast as in the last two steps; None means never. Not used toward targets, which are often reached late.
+        early_stop: Stop at an image's first success; False goes on raising the loss, as in adversarial training.
+        targeted: Pull each image toward a class instead of away from its label: True or "random", toward another class
             drawn for each image from (seed, image index), as in the average case of Carlini & Wagner; "least-likely",
-            toward the one of lowest logit (Kurakin et al. 2017). The run of an image stops when it is taken for that
-            class. To choose the classes yourself, give ``target`` (stimulus,) to the call, whatever ``targeted`` is.
-        seed: Of the random starts and targets.
+            toward the one of lowest logit (Kurakin et al. 2017). The run of an image stops when it is predicted as that
+            class. To choose the classes yourself, pass ``target`` (stimulus,) to the call, whatever ``targeted`` is.
+        seed: Seed of the random starts and targets.
 
-    Call it as ``attack(model, images, labels, eps)``; ``index`` (stimulus,) identifies the images, default their place
-    in the batch.
+    Call it as ``attack(model, images, labels, eps)``; ``index`` (stimulus,) identifies the images; the default is their
+    place in the batch.
 
     Raises:
-        ValueError: If images are not in [0, 1] (normalised, perhaps), eps is negative, or the logits are not finite.
+        ValueError: If images are not in [0, 1] (perhaps normalised), eps is negative, or the logits are not finite.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
@@ -178,10 +178,10 @@ class PGD(RestartedAttack):
 
         Args:
             norm: "linf" or "l2".
-            steps: Gradient steps of a run.
-            restarts: Runs, each from a random point.
+            steps: Gradient steps per run.
+            restarts: Number of runs, each from a random point.
             targeted: See :class:`PGD`.
-            seed: Of the random points.
+            seed: Seed of the random points.
 
         Example:
             >>> PGD.madry(steps=10)
@@ -199,10 +199,10 @@ class PGD(RestartedAttack):
     def two_losses(
         cls, norm: Norm = "linf", *, steps: int = 20, targeted: bool | Targeting = False, seed: int = 0
     ) -> PGD:
-        """The attack for curves: a run with the margin from the image, then one with cross-entropy from a random point.
+        """The attack for curves: a run on the margin from the image, then one on cross-entropy from a random point.
 
-        With momentum, and abandoning images on which it gets nowhere (but for targeted attacks). A second *loss* finds what
-        a second run with the same loss does not.
+        It uses momentum, and gives images up on which it makes no progress (except in targeted attacks). A second *loss*
+        fools images that a second run with the same loss does not.
 
         Example:
             >>> PGD.two_losses().name
@@ -232,7 +232,7 @@ class PGD(RestartedAttack):
     def runs(
         self, classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None = None
     ) -> list[tuple[Objective, Tensor | None]]:
-        """The losses in turn."""
+        """The losses in turn, one per run."""
         losses = [objective(name, targeted=targets is not None) for name in self._losses]
         return [(losses[i % len(losses)], targets) for i in range(self.restarts)]
 
@@ -240,11 +240,11 @@ class PGD(RestartedAttack):
         self, classifier: Classifier, images: Tensor, x: Tensor, labels: Tensor, radius: Tensor, loss: Objective,
         targets: Tensor | None, *, targeted: bool = False,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Steps until the first success, or all of them."""
+        """Steps until each image's first success, or all steps."""
         result, before = x.clone(), x
         fooled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         active = torch.arange(len(x), device=x.device)
-        margins: list[Tensor] = []  # of the active images, the last three
+        margins: list[Tensor] = []  # of the active images, at the last three points
         best = torch.full_like(radius[:, 0, 0, 0], -torch.inf)
         for t in range(self.steps + 1):
             last = t == self.steps

@@ -1,4 +1,4 @@
-"""Attacks that look for the shortest perturbation instead of a budget's worst: DeepFool, Carlini & Wagner, FMN."""
+"""Attacks that look for the shortest perturbation, not the worst within a budget: DeepFool, Carlini & Wagner, FMN."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from neuroalign.perturbations.base import repr_of
 
 
 class MinimalNormAttack(Attack):
-    """An attack whose one run serves every budget: an image is fooled at those above the length that it found.
+    """An attack of which one run serves every budget: an image is fooled at each budget above the length that was found.
 
-    Called with a budget it returns the perturbation where it fits, and its projection into the ball elsewhere.
+    Called with a budget, it returns the perturbation if it fits, and otherwise its projection into the ball.
     """
 
     @abstractmethod
     def minimize(self, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """The closest misclassified images found, and whether one was found; see :meth:`Attack.search`.
 
-        Attacks with ``takes_target`` have a further argument ``target``, (stimulus,) int64 or None; a targeted attack's are
-        the closest images that are taken for their target.
+        Attacks with ``takes_target`` have a further argument ``target``, (stimulus,) int64 or None; a targeted attack
+        returns the closest images that are predicted as their target.
         """
 
     def search(
         self, classifier: Classifier, images: Tensor, labels: Tensor, eps: Tensor, index: Tensor,
         start: Tensor | None = None, target: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """The perturbation cut to its budget."""
+        """The shortest perturbation found, projected into the budget's ball."""
         given: dict[str, Any] = {} if target is None else {"target": target}
         found, _ = self.minimize(classifier, images, labels, index, **given)
         found = project(found - images, images, eps, self.norm)
@@ -53,9 +53,9 @@ class DeepFool(MinimalNormAttack):
     """Steps to the nearest boundary of the linearised classifier until the class changes (Moosavi-Dezfooli et al. 2016).
 
     Args:
-        steps: At most so many.
-        candidates: Classes whose boundary is looked at: the true one and the others of highest logit.
-        overshoot: By which share the sum of the steps is lengthened.
+        steps: Maximum number of steps.
+        candidates: Number of classes whose boundaries are considered: the true one and the others of highest logit.
+        overshoot: Share by which the sum of the steps is lengthened.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
@@ -79,7 +79,7 @@ class DeepFool(MinimalNormAttack):
         return "deepfool-l2"
 
     def minimize(self, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Step to the boundary."""
+        """Step to the nearest boundary until the class changes."""
         logits = classifier.logits(images)
         others = logits.scatter(1, labels[:, None], -torch.inf)
         others = others.topk(min(self.candidates, logits.shape[1]) - 1, dim=1).indices
@@ -99,7 +99,7 @@ class DeepFool(MinimalNormAttack):
             sizes = normals.norm(dim=2).clamp_min(1e-8)
             nearest = (gaps / sizes).argmin(1)
             row = torch.arange(len(active), device=x.device)
-            # The small constant takes the step over a boundary that it would only touch.
+            # The small constant takes the step across a boundary that it would otherwise only touch.
             distance = gaps[row, nearest] / sizes[row, nearest] + 1e-4
             step = (distance / sizes[row, nearest])[:, None] * normals[row, nearest]
             total = total + step.view_as(total)
@@ -115,17 +115,19 @@ class DeepFool(MinimalNormAttack):
 
 
 class CarliniWagner(MinimalNormAttack):
-    """The L2 attack of Carlini & Wagner (2017): Adam on squared length plus a hinge of the margin, weight by bisection.
+    """The L2 attack of Carlini & Wagner (2017): Adam on squared length plus a weighted hinge of the margin.
+
+    The weight is found by bisection.
 
     Args:
-        steps: Of Adam for each weight. The paper takes 10,000; an image whose loss no longer falls ends earlier.
-        search_steps: Weights that are tried.
-        lr: Of Adam, in the space of the inverse hyperbolic tangent.
+        steps: Adam steps per weight. The paper takes 10,000; an image whose loss no longer falls ends earlier.
+        search_steps: Number of weights that are tried.
+        lr: Learning rate of Adam, in the space of the inverse hyperbolic tangent.
         initial_weight: First weight of the hinge.
-        confidence: By how much the wrong logit must exceed the true one, or the target's all others.
+        confidence: Difference by which a wrong logit must exceed the true one, or the target's logit all others.
         targeted: Look for the shortest perturbation toward a class: True or "random" for another class at random, or
-            "least-likely"; see :class:`PGD`. The call takes a ``target`` of one's own.
-        seed: Of random targets.
+            "least-likely"; see :class:`PGD`. The call accepts a ``target`` of your own.
+        seed: Seed of random targets.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
@@ -164,7 +166,7 @@ class CarliniWagner(MinimalNormAttack):
     def minimize(
         self, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, target: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Bisect the weight; keep the shortest perturbation of any run."""
+        """Bisect the weight; keep the shortest perturbation of all runs."""
         targets = self.aim(classifier, images, labels, index, target)
         best, shortest = images.clone(), images.new_full((len(images),), torch.inf)
         low, high = torch.zeros_like(shortest), torch.full_like(shortest, 1e10)
@@ -185,7 +187,7 @@ class CarliniWagner(MinimalNormAttack):
     ) -> tuple[Tensor, Tensor]:
         best, shortest = images.clone(), images.new_full((len(images),), torch.inf)
         active = torch.arange(len(images), device=images.device)
-        # Just inside the box, whose border the hyperbolic tangent never reaches.
+        # Start just inside the box, because the hyperbolic tangent never reaches its border.
         w = torch.atanh((2 * images - 1) * 0.999999)
         first, second, before = torch.zeros_like(w), torch.zeros_like(w), torch.full_like(shortest, torch.inf)
         check = max(1, self.steps // 10)
@@ -229,16 +231,16 @@ def _hinge(logits: Tensor, labels: Tensor, targets: Tensor | None, confidence: f
 
 
 class FMN(MinimalNormAttack):
-    """Fast minimum-norm attack (Pintor et al. 2021): the ball shrinks while the point fools and grows while it doesn't.
+    """Fast minimum-norm attack (Pintor et al. 2021): the ball shrinks while the point fools the model, else grows.
 
     Args:
         norm: "linf" or "l2".
-        steps: Gradient steps.
-        step_size: Of the first step, in Euclidean length; it falls along a cosine to a hundredth.
-        gamma: By which share the ball changes at first; it falls along a cosine to 0.001.
+        steps: Number of gradient steps.
+        step_size: Euclidean length of the first step; it falls along a cosine to a hundredth.
+        gamma: Share by which the ball changes at first; it falls along a cosine to 0.001.
         targeted: Look for the shortest perturbation toward a class: True or "random" for another class at random, or
-            "least-likely"; see :class:`PGD`. The call takes a ``target`` of one's own.
-        seed: Of random targets.
+            "least-likely"; see :class:`PGD`. The call accepts a ``target`` of your own.
+        seed: Seed of random targets.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
@@ -275,7 +277,7 @@ class FMN(MinimalNormAttack):
     def minimize(
         self, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, target: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Alternate between the radius and the point."""
+        """Update the radius and the point in turn."""
         targets = self.aim(classifier, images, labels, index, target)
         loss = of_logits(margin if targets is None else targeted_margin, labels, targets)
         best, shortest = images.clone(), images.new_full((len(images), 1, 1, 1), torch.inf)
@@ -289,9 +291,9 @@ class FMN(MinimalNormAttack):
             size = length(x - images, self.norm)
             shorter = wrong & (size < shortest)
             best, shortest = torch.where(shorter, x, best), torch.where(shorter, size, shortest)
-            # Before anything fooled, the radius reaches to the boundary of the linearised classifier.
+            # Until a point fools the model, the radius reaches to the boundary of the linearised classifier.
             to_boundary = value.abs()[:, None, None, None] / dual_length(gradient, self.norm).clamp_min(1e-12)
-            # It also grows: steps much longer than the radius jump about inside of it, and may never reach the boundary.
+            # It also grows: steps much longer than the radius jump about inside the ball, and may never reach the boundary.
             grown = torch.where(radius < torch.inf, radius * (1 + gamma), 0.0)
             reach = torch.maximum(size + to_boundary, grown)
             outside = torch.where(shortest < torch.inf, radius * (1 + gamma), reach)

@@ -1,4 +1,4 @@
-"""What an attack increases: one value a sample, of logits and labels."""
+"""Objectives that attacks increase: one value per sample, computed from logits and labels."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 from neuroalign.functional.logits import cross_entropy, margin
 from neuroalign.types import unknown
 
-Objective = Callable[..., Tensor]  # of logits and labels, and of targets where it has any
+Objective = Callable[..., Tensor]  # function of logits and labels, and of targets if it is targeted
 
 
 def reached(logits: Tensor, labels: Tensor, targets: Tensor | None = None) -> Tensor:
-    """Whether an attack has what it wants: a class other than the label or, where targets are given, the target.
+    """Whether an attack has succeeded: the prediction is not the label or, if targets are given, it is the target.
 
     Args:
         logits: (stimulus, class).
@@ -34,7 +34,7 @@ def reached(logits: Tensor, labels: Tensor, targets: Tensor | None = None) -> Te
 
 
 def difference_of_logits_ratio(logits: Tensor, labels: Tensor) -> Tensor:
-    """The margin over the distance of the first to the third logit (Croce & Hein 2020, eq. 6): free of scale and shift.
+    """The margin divided by the first minus the third logit (Croce & Hein 2020, eq. 6): invariant to scale and shift.
 
     Raises:
         ValueError: If there are fewer than 3 classes.
@@ -46,9 +46,9 @@ def difference_of_logits_ratio(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """The target's logit minus the largest other: above 0 where the image is taken for its target.
+    """The target's logit minus the largest other: above 0 if the image is predicted as its target.
 
-    Carlini & Wagner 2017 (arXiv 1608.04644), the sixth of their functions with its sign turned. ``labels`` play no part.
+    Carlini & Wagner 2017 (arXiv 1608.04644), the sixth of their functions with the opposite sign. ``labels`` are not used.
 
     Example:
         >>> targeted_margin(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([0]), torch.tensor([2]))
@@ -58,7 +58,7 @@ def targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
 
 
 def targeted_cross_entropy(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """Minus the cross-entropy of the target, so that an attack increases it; ``labels`` play no part."""
+    """Minus the cross-entropy of the target, so that an attack increases it; ``labels`` are not used."""
     return -cross_entropy(logits, targets)
 
 
@@ -92,7 +92,7 @@ def objective(name: str, *, targeted: bool = False) -> Objective:
     """An objective by its name; a targeted one is a function of logits, labels and targets.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is no objective of this name.
     """
     if name not in OBJECTIVES:
         raise ValueError(f"{unknown('attack loss', name, OBJECTIVES)} (known: {', '.join(OBJECTIVES)})")

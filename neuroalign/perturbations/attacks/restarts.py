@@ -1,4 +1,4 @@
-"""Several runs of an attack, each on the images that resisted those before."""
+"""Several runs of an attack, each on the images that the runs before did not fool."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from neuroalign.perturbations.attacks.objectives import Objective
 
 
 class RestartedAttack(Attack):
-    """An attack of one or more runs; those after the first begin at random points of each image's own.
+    """An attack of one or more runs; runs after the first begin at random points of each image's ball.
 
     Attributes:
-        random_start: Whether the first run begins at a random point, too, where it is not told where.
-        seed: Of the random points.
+        random_start: Whether the first run begins at a random point, too, if no start is given.
+        seed: Seed of the random points.
     """
 
     takes_start = True
@@ -29,9 +29,9 @@ class RestartedAttack(Attack):
     def runs(
         self, classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None = None
     ) -> list[tuple[Objective, Tensor | None]]:
-        """What each run increases, with the class (stimulus,) that each image is pulled toward, if any.
+        """The objective of each run, with the class (stimulus,) that each image is pulled toward, or None.
 
-        Where ``targets`` are given, that is the image's target.
+        If ``targets`` are given, that class is the image's target.
         """
 
     @abstractmethod
@@ -39,13 +39,13 @@ class RestartedAttack(Attack):
         self, classifier: Classifier, images: Tensor, x: Tensor, labels: Tensor, radius: Tensor, loss: Objective,
         targets: Tensor | None, *, targeted: bool = False,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """One run from ``x``: its points, and whether each is misclassified or, if ``targeted``, taken for its target."""
+        """One run from ``x``: its points, and whether each is misclassified or, if ``targeted``, predicted as its target."""
 
     def search(
         self, classifier: Classifier, images: Tensor, labels: Tensor, eps: Tensor, index: Tensor,
         start: Tensor | None = None, target: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Runs until one succeeds; elsewhere the last point of the last run."""
+        """The point of the first run that fools each image; if none does, the last point of the last run."""
         goals = self.aim(classifier, images, labels, index, target)
         toward_goals: dict[str, Any] = {} if goals is None else {"targets": goals}
         until_there: dict[str, Any] = {} if goals is None else {"targeted": True}
@@ -65,11 +65,11 @@ class RestartedAttack(Attack):
             toward = None if targets is None else targets[left]
             best[left], fooled[left] = self.run(classifier, x, begin, labels[left], radius, loss, toward, **until_there)
             left = left[~fooled[left]]
-        # Whoever didn't get to its target may have left its label all the same.
+        # An image that didn't reach its target may still be misclassified.
         return best, fooled if goals is None else classifier.fooled(best, labels)
 
     def move(self, images: Tensor, x: Tensor, before: Tensor, step: Tensor, radius: Tensor, momentum: float) -> Tensor:
-        """The point after a step, of which a share of the last move is kept, in the ball and the box."""
+        """The point after a step mixed with the previous move, projected into the ball and the box."""
         moved = project(x + step - images, images, radius, self.norm)
         if not momentum:
             return moved

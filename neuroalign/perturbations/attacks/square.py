@@ -19,18 +19,18 @@ _HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 
 
 class SquareAttack(Attack):
-    """Square attack (Andriushchenko et al. 2020, arXiv 1912.00049): a black box, hence the control for masked gradients.
+    """Square attack (Andriushchenko et al. 2020, arXiv 1912.00049): a black box, so the control for masked gradients.
 
-    A network that resists gradients but falls to this has masked gradients, not robustness. Random numbers come from a
-    generator of each image's own.
+    A network that resists attacks along gradients but is fooled by this one has masked gradients, not robustness. Random
+    numbers come from one generator per image.
 
-    In L2 a square moves its share of the length to a new place with random signs; the paper's shaped bumps are left out.
+    In L2, a square moves its share of the length to a new place with random signs, without the shaped bumps of the paper.
 
     Args:
         norm: "linf" or "l2".
-        num_queries: Forward passes an image.
-        share: Of the pixels that the first squares cover.
-        seed: Of the search.
+        num_queries: Forward passes per image.
+        share: Share of the pixels that the first squares cover.
+        seed: Seed of the search.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(48, 5)).eval()
@@ -53,9 +53,9 @@ class SquareAttack(Attack):
     def search(
         self, classifier: Classifier, images: Tensor, labels: Tensor, eps: Tensor, index: Tensor, start: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Random search, image by image for the numbers, all together for the queries."""
+        """Random search: random numbers are drawn per image, queries are made for all images together."""
         _, channels, height, width = images.shape
-        # Drawn in blocks: all numbers of an image at once would not fit, one by one would take for ever.
+        # Numbers are drawn in blocks: all of an image at once would not fit into memory, one by one would be too slow.
         generators = [image_generator(self.seed, i, 0) for i in index.tolist()]
         draws = _Draws(generators, 4 + channels, images)
         x = project(self._stripes(generators, images) * eps, images, eps, self.norm)
@@ -99,7 +99,7 @@ class SquareAttack(Attack):
             return project(torch.where(window, eps * signs, delta), images, eps, "linf")
         elsewhere = _window(numbers[:, 2 + channels], numbers[:, 3 + channels], side, height, width)
         kept = torch.where(window | elsewhere, 0.0, delta)
-        # What is left of the budget once both windows are cleared goes into the first.
+        # The budget that is left when both windows are cleared goes into the first window.
         left = (eps.square() - length(kept, "l2").square()).clamp_min(0).sqrt()
         old = torch.where(window, delta, 0.0)
         bump = torch.where(window, signs, 0.0)
@@ -111,7 +111,7 @@ class SquareAttack(Attack):
 
 
 class _Draws:
-    """Uniform numbers for every image and query, each image's from its own generator."""
+    """Uniform numbers for every image and query, from one generator per image."""
 
     def __init__(self, generators: list[torch.Generator], width: int, like: Tensor, block: int = 256) -> None:
         self.generators, self.width, self.like, self.block = generators, width, like, block
@@ -119,7 +119,7 @@ class _Draws:
         self.numbers = like.new_empty(len(generators), block, width)
 
     def next(self, rows: Tensor) -> Tensor:
-        """(row, width) numbers of the next query."""
+        """Numbers (row, width) for the next query."""
         if self.position == self.block:
             for i in rows.tolist():
                 drawn = torch.rand(self.block, self.width, generator=self.generators[i])

@@ -1,4 +1,4 @@
-"""Toward which class a targeted attack pulls each image, where it isn't told."""
+"""The class toward which a targeted attack pulls each image, if the caller gives none."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 Targeting = Literal["random", "least-likely"]
 
-# No random start has this number: it is the last one that no draw of another image shares.
+# Above the numbers of random starts, and the largest that gives no image the numbers of the next one (see image_generator).
 _STREAM = 1_000_002
 
 
 def check_targeting(targeted: bool | str | None) -> Targeting | None:
-    """How targets are chosen, None for an untargeted attack; True is "random".
+    """How targets are chosen; None means an untargeted attack, True means "random".
 
     Raises:
-        ValueError: If it is none of these.
+        ValueError: If ``targeted`` is not a known choice.
 
     Example:
         >>> check_targeting(True), check_targeting(False)
@@ -41,12 +41,12 @@ def check_targeting(targeted: bool | str | None) -> Targeting | None:
 
 
 def targeting_name(targeted: Targeting | None) -> str:
-    """What a targeted attack's name ends in; nothing for an untargeted one."""
+    """The end of a targeted attack's name; empty for an untargeted one."""
     return "" if targeted is None else f"-targeted-{targeted}"
 
 
 def targeting_settings(targeted: Targeting | None, seed: int) -> dict[str, str | int]:
-    """What the description of an attack without other random numbers says of its targets."""
+    """Settings of the targets, for the repr of an attack that draws no other random numbers."""
     return {} if targeted is None else {"targeted": targeted, "seed": seed}
 
 
@@ -57,11 +57,11 @@ def choose_targets(
 
     Args:
         how: "random", each other class with the same probability, or "least-likely", the other class of lowest logit.
-        classifier: The model; asked about one image for "random", which needs the number of classes only.
+        classifier: The model; for "random" it sees one image only, to tell the number of classes.
         images: (stimulus, channel, height, width).
         labels: (stimulus,) int64.
         index: (stimulus,) int64 identity of each image, on the CPU: an image's random target depends on it and the seed.
-        seed: Of the random targets.
+        seed: Seed of the random targets.
 
     Returns:
         (stimulus,) int64.

@@ -1,4 +1,4 @@
-"""A corruption as an object: images in, corrupted images out."""
+"""The class of all common corruptions: images in, corrupted images out."""
 
 from __future__ import annotations
 
@@ -37,45 +37,45 @@ RANDOM: dict[str, Callable[..., Tensor]] = {
     "speckle_noise": noise.speckle_noise,
     "spatter": spatter,
 }
-COLOURED = ("frost", "spatter", "saturate")  # mean nothing on an image of one channel
+COLOURED = ("frost", "spatter", "saturate")  # not defined for an image of one channel
 
 
 class Corruption(ImageTransform):
     """One of the 19 common corruptions at one of the five published severities (Hendrycks & Dietterich 2019).
 
     Call it as ``corruption(images)``: images (stimulus, channel, height, width) in [0, 1] of one or three channels give
-    images of the same shape, dtype and device, in [0, 1]. The whole batch is worked on at once, on its device, in
+    images of the same shape, dtype and device, in [0, 1]. The whole batch is processed at once, on its device, in
     float32; no gradient passes.
 
-    What is random is drawn from a generator of each image's own, seeded by (seed, index, corruption, severity): it
-    doesn't depend on batch size, order or process, and the global generator stays as it is.
+    Random numbers come from one generator per image, seeded by (seed, index, corruption, severity): they don't depend on
+    batch size, order or process, and the global generator is not used.
 
-    Images of one channel are corrupted as they are. Frost, spatter and saturate need colour: there the image is taken as
-    a grey one of three channels, and the luma of the result is given back.
+    Images of one channel are corrupted as they are, except by frost, spatter and saturate, which need colour: these repeat
+    the channel three times and return the luma of the result.
 
-    Strengths are published for squares of 32, 64 and 224 pixels, and there they are the published ones. Images of any
-    other size of at least 32 pixels a side take strengths for their shorter side, which are ours: interpolated between
-    the tables, or above 224 pixels scaled up (:mod:`neuroalign.perturbations.corruptions.interpolation`). A warning says
-    so, once a size. Such numbers compare networks at that size, not with published ones.
+    Strengths were published for squares of 32, 64 and 224 pixels; images of these sizes use them. Images of any other size
+    of at least 32 pixels per side use strengths for their shorter side, which are ours: interpolated between the tables, or
+    above 224 pixels scaled up (:mod:`neuroalign.perturbations.corruptions.interpolation`). A warning says so, once per
+    size. Results with such strengths compare networks at that size, not with published results.
 
-    Not as published: frost (a drawn texture for photographs), the outlines of water drops (no Canny edges) and the
-    motion kernel of motion_blur and snow (ours, after ImageMagick's). Between steps nothing is rounded to 8 bits, JPEG
-    apart. The rest follows the published definitions; see each function.
+    Not as published: frost (a drawn texture instead of photographs), the outlines of water drops (no Canny edges) and the
+    motion kernel of motion_blur and snow (ours, after ImageMagick's). Between steps nothing is rounded to 8 bits, except
+    for JPEG. The rest follows the published definitions; see each function.
 
     Args:
         name: One of ``COMMON_CORRUPTIONS``, over which the mean corruption error is taken, or ``EXTRA_CORRUPTIONS``.
-        severity: 1 to 5. In the published tables a higher one is not always a larger change of the image.
-        table: Use the strengths for images of this side in pixels, at least 32, whatever the images' size. None takes
-            those of the images' own shorter side.
-        seed: Of all that is random.
+        severity: 1 to 5. In the published tables a higher severity is not always a larger change of the image.
+        table: Side in pixels, at least 32, whose strengths are used for images of any size. None means the images' own
+            shorter side.
+        seed: Seed of all random numbers.
         quantize: Round the result down to multiples of 1/255, as the published images are.
 
     Attributes:
         corruption: Name of the corruption, without its severity.
 
     Raises:
-        ValueError: For an unknown name, severity or table; when called, if images are not in [0, 1], of neither one nor
-            three channels, or below 32 pixels a side without a ``table``.
+        ValueError: For an unknown name, severity or table; when called, if images are not in [0, 1], don't have one or
+            three channels, or are below 32 pixels per side without a ``table``.
 
     Example:
         >>> images = torch.rand(4, 3, 32, 32)
@@ -101,11 +101,11 @@ class Corruption(ImageTransform):
         return self.corruption in RANDOM
 
     def parameters(self, height: int, width: int) -> tuple[float, ...]:
-        """The numbers used for images of a size; ``severities.json`` explains their order."""
+        """The numbers used for images of this size; ``severities.json`` explains their order."""
         return severities.parameters(self.corruption, self.severity, self._table_of(height, width))
 
     def strengths(self, height: int, width: int) -> str:
-        """Where these numbers come from: "published", "published for another size", "interpolated" or "scaled up"."""
+        """The origin of these numbers: "published", "published for another size", "interpolated" or "scaled up"."""
         return severities.strengths_origin(self._table_of(height, width), height, width)
 
     def _table_of(self, height: int, width: int) -> int:
@@ -139,7 +139,7 @@ class Corruption(ImageTransform):
             if channels == 1:
                 result = digital.luma(result)
             if self.quantize:
-                # a thousandth of a level, so that float32's rounding of a pixel left alone doesn't cost it a level
+                # add a thousandth of a level, so that float32 rounding can't lower an unchanged pixel by a level
                 result = (result * 255 + 1e-3).floor() / 255
             return result
 

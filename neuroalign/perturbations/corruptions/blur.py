@@ -39,9 +39,9 @@ def disk(radius: float, alias: float) -> Tensor:
     """The image of a point out of focus: a disk on the pixel grid, its edge smoothed.
 
     Args:
-        radius: In pixels. Up to 8 the grid is 17 pixels wide and the edge is smoothed over 3, as published; above, the
-            grid is as wide as the disk and 5 pixels are taken.
-        alias: Standard deviation of that smoothing, in pixels. Larger ones than published are smoothed over more pixels.
+        radius: Radius in pixels. Up to 8 the grid is 17 pixels wide and the edge is smoothed over 3 pixels, as published;
+            above, the grid is as wide as the disk and the edge is smoothed over 5 pixels.
+        alias: Standard deviation of that smoothing, in pixels. Larger values than published smooth over more pixels.
 
     Returns:
         Weights (1, 1, side, side) that sum to 1.
@@ -66,7 +66,7 @@ def defocus_blur(images: Tensor, radius: float, alias: float) -> Tensor:
 
     Args:
         images: (stimulus, channel, height, width).
-        radius: Of the disk, in pixels; a disk below 1 is one pixel.
+        radius: Radius of the disk, in pixels; a disk of a radius below 1 is one pixel.
         alias: Standard deviation in pixels of the smoothing of the disk's edge.
 
     Example:
@@ -114,7 +114,7 @@ def motion_blur(images: Tensor, radius: float, sigma: float, *, draws: Draws) ->
         images: (stimulus, channel, height, width).
         radius: Half the length of the path, in pixels.
         sigma: Standard deviation along it, in pixels.
-        draws: One generator an image.
+        draws: One generator per image.
 
     Example:
         >>> motion_blur(torch.ones(2, 3, 32, 32), 6, 1.0, draws=Draws([0, 1])).min().round(decimals=4)
@@ -128,7 +128,7 @@ def zoom_blur(images: Tensor, *factors: float) -> Tensor:
 
     Args:
         images: (stimulus, channel, height, width).
-        factors: Of the enlargements; the published ones begin with 1, so that the image itself counts twice.
+        factors: Factors of the enlargements; the published ones begin with 1, so that the image itself counts twice.
 
     Example:
         >>> images = torch.rand(2, 3, 32, 32)
@@ -142,18 +142,18 @@ def zoom_blur(images: Tensor, *factors: float) -> Tensor:
 
 
 def glass_blur(images: Tensor, sigma: float, shift: float, iterations: float, *, draws: Draws) -> Tensor:
-    """Look through frosted glass: blur, let pixels take over those of near-by places, blur again.
+    """The view through frosted glass: blur, let pixels take the values of near-by ones, blur again.
 
-    The published procedure goes through the pixels one by one from the lower right, exchanging each with one at a random
-    offset from -shift to shift - 1. Being written on views of one array, it copies instead of exchanging, and a copied
-    value may have been copied before. We do just that, but follow all chains of copies at once (:func:`taken_from`).
+    The published procedure visits the pixels one by one from the lower right, and exchanges each with the pixel at a random
+    offset from -shift to shift - 1. Because it uses views of one array, it copies instead of exchanging, and a copied value
+    may have been copied before. We do the same, but follow all chains of copies at once (:func:`taken_from`).
 
     Args:
         images: (stimulus, channel, height, width).
         sigma: Standard deviation in pixels of both blurs.
         shift: Largest offset, in pixels.
-        iterations: How often all pixels are visited.
-        draws: One generator an image.
+        iterations: Number of visits to all pixels.
+        draws: One generator per image.
 
     Example:
         >>> images = torch.rand(2, 3, 32, 32)
@@ -169,10 +169,10 @@ def glass_blur(images: Tensor, sigma: float, shift: float, iterations: float, *,
 
 
 def taken_from(offsets: Tensor, shift: int) -> Tensor:
-    """Which pixel each pixel shows, after copies made one by one from the last pixel to the first.
+    """Place of the pixel that each pixel shows, after copies made one by one from the last pixel to the first.
 
-    Pixel p takes over the value of p + offset: a new value if that pixel was visited before, else its old one. So new
-    values form chains that end at an old one; all are followed together, doubling the length at each step.
+    Pixel p takes the value of p + offset: the new value if that pixel was visited before, else its old one. So new values
+    form chains that end at an old one; all chains are followed together, with twice the length at each step.
 
     Args:
         offsets: (stimulus, iteration, 2, height, width) int64, rows before columns, from -shift to shift - 1.

@@ -14,9 +14,9 @@ from neuroalign.perturbations.corruptions.filters import box_matrix, gaussian_fi
 
 
 def luma(images: Tensor) -> Tensor:
-    """Brightness as seen, 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601): (stimulus, 1, height, width).
+    """Perceived brightness, 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601): (stimulus, 1, height, width).
 
-    An image of one channel is its own.
+    An image of one channel is returned unchanged.
 
     Example:
         >>> luma(torch.ones(1, 3, 1, 1)).item()
@@ -29,7 +29,7 @@ def luma(images: Tensor) -> Tensor:
 
 
 def brightness(images: Tensor, amount: float) -> Tensor:
-    """Raise the value (the largest channel) of each pixel in HSV, hue and saturation kept.
+    """Raise the value (the largest channel) of each pixel in HSV, with the same hue and saturation.
 
     Args:
         images: (stimulus, channel, height, width) in [0, 1].
@@ -46,11 +46,11 @@ def brightness(images: Tensor, amount: float) -> Tensor:
 
 
 def contrast(images: Tensor, factor: float) -> Tensor:
-    """Draw every pixel toward its channel's mean.
+    """Move every pixel toward its channel's mean.
 
     Args:
         images: (stimulus, channel, height, width).
-        factor: Of the distance from the mean; 1 changes nothing.
+        factor: Factor of the distance from the mean; 1 changes nothing.
 
     Example:
         >>> contrast(torch.tensor([0.0, 1.0]).view(1, 1, 1, 2), 0.5).flatten()
@@ -61,12 +61,13 @@ def contrast(images: Tensor, factor: float) -> Tensor:
 
 
 def saturate(images: Tensor, factor: float, offset: float) -> Tensor:
-    """Change the saturation of each pixel in HSV, hue and value kept.
+    """Change the saturation of each pixel in HSV, with the same hue and value.
 
     Args:
         images: (stimulus, 3, height, width) in [0, 1].
-        factor: Of the saturation.
-        offset: Added to it. A grey pixel has no hue; as published it counts as red, and a positive offset tints it.
+        factor: Factor of the saturation.
+        offset: Added to the saturation. A grey pixel has no hue; as published it counts as red, and a positive offset
+            tints it.
 
     Example:
         >>> pixel = torch.tensor([0.8, 0.4, 0.6]).view(1, 3, 1, 1)
@@ -83,7 +84,7 @@ def saturate(images: Tensor, factor: float, offset: float) -> Tensor:
 
 
 def elastic_transform(images: Tensor, alpha: float, sigma: float, jitter: float, *, draws: Draws) -> Tensor:
-    """Tilt the image by an affine map, then push its pixels about by a smooth random field.
+    """Tilt the image by an affine map, then shift its pixels by a smooth random field.
 
     The affine map takes three points around the centre to places up to ``jitter`` away. Both steps interpolate
     bilinearly, one after the other, as published; the border is mirrored.
@@ -91,9 +92,9 @@ def elastic_transform(images: Tensor, alpha: float, sigma: float, jitter: float,
     Args:
         images: (stimulus, channel, height, width).
         alpha: Factor of the field, in pixels.
-        sigma: Standard deviation in pixels of the Gaussian that smooths the field, cut at three.
-        jitter: In pixels.
-        draws: One generator an image.
+        sigma: Standard deviation in pixels of the Gaussian that smooths the field, cut at three of them.
+        jitter: Largest shift of the three points in each direction, in pixels.
+        draws: One generator per image.
 
     Source of the field: Simard, Steinkraus & Platt, ICDAR 2003.
 
@@ -119,11 +120,11 @@ def elastic_transform(images: Tensor, alpha: float, sigma: float, jitter: float,
 
 
 def pixelate(images: Tensor, scale: float) -> Tensor:
-    """Make the image smaller and large again, both with Pillow's BOX filter, without its rounding to 8 bits.
+    """Shrink the image and enlarge it again, both with Pillow's BOX filter, without its rounding to 8 bits.
 
     Args:
         images: (stimulus, channel, height, width).
-        scale: Of each side; the small side is ``int(side * scale)`` pixels.
+        scale: Factor of each side; the small side is ``int(side * scale)`` pixels.
 
     Example:
         >>> pixelate(torch.eye(4)[None, None], 0.5)[0, 0, 0]
@@ -131,7 +132,7 @@ def pixelate(images: Tensor, scale: float) -> Tensor:
     """
     small = [max(int(n * scale), 1) for n in images.shape[-2:]]
     reduced = separable(images, *(box_matrix(n, m) for n, m in zip(images.shape[-2:], small)))
-    # enlarged, every pixel is one of the small ones
+    # each pixel of the enlarged image is a copy of a small one
     rows, columns = (box_matrix(m, n).argmax(1).to(images.device) for n, m in zip(images.shape[-2:], small))
     return reduced.index_select(-1, columns).index_select(-2, rows)
 
@@ -139,12 +140,12 @@ def pixelate(images: Tensor, scale: float) -> Tensor:
 def jpeg_compression(images: Tensor, quality: float) -> Tensor:
     """Encode as JPEG and decode, on the CPU, by the codec that comes with torchvision.
 
-    Pixels are rounded to 8 bits, and colour is stored at half the resolution (4:2:0): what Pillow does by default, from
-    the same library.
+    Pixels are rounded to 8 bits, and colour is stored at half the resolution (4:2:0), as Pillow does by default with the
+    same library.
 
     Args:
         images: (stimulus, 1 or 3, height, width) in [0, 1].
-        quality: 1 to 100.
+        quality: JPEG quality, 1 to 100.
 
     Example:
         >>> bool((jpeg_compression(torch.full((1, 3, 16, 16), 0.5), 25) - 0.5).abs().max() < 1 / 255)

@@ -1,4 +1,4 @@
-"""A generator per image, from which all images of a batch draw together."""
+"""Random numbers for a batch of images, from one generator per image."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 class Draws:
-    """One generator an image; every method draws for all images and stacks the results.
+    """One generator per image; every method draws for all images and stacks the results.
 
     Generators live on the CPU, so that a GPU gets the same numbers.
 
     Args:
-        seeds: One an image.
-        device: Where the numbers go.
+        seeds: One seed per image.
+        device: Device of the numbers that are returned.
 
     Example:
         >>> both, second = Draws([1, 2]).normal(3, 8, 8), Draws([2]).normal(3, 8, 8)
@@ -46,7 +46,7 @@ class Draws:
         return self._each(lambda own, generator: own.random_(low, high, generator=generator), *shape).long()
 
     def poisson(self, rates: Tensor) -> Tensor:
-        """Counts of the given means: (stimulus, ...) of the rates' shape. Drawn on the CPU, where the generators are."""
+        """Poisson counts with means ``rates`` (stimulus, ...), of the same shape; drawn on the CPU like all others."""
         rates = rates.cpu()
         counts = [torch.poisson(own, generator=generator) for own, generator in zip(rates, self.generators)]
         return torch.stack(counts).to(self.device)

@@ -1,4 +1,4 @@
-"""Linear operations on batches that several corruptions share: borders, filters, convolution, zoom, sampling.
+"""Linear operations on batches, which several corruptions share: borders, filters, convolution, zoom, sampling.
 
 Images are (stimulus, channel, height, width), float32. Filters along one axis are matrices, since two products of
 matrices are faster than a convolution and take any border.
@@ -19,11 +19,11 @@ Border = Literal["edge", "reflect", "symmetric"]
 
 
 def border_index(size: int, margin: int, border: Border) -> Tensor:
-    """Which pixel stands at each place of a row padded by ``margin`` on both sides: (size + 2 margin,) int64.
+    """Index of the pixel at each place of a row padded by ``margin`` on both sides: (size + 2 margin,) int64.
 
     Args:
-        size: Pixels of the row.
-        margin: Pixels added on each side, of any number.
+        size: Number of pixels of the row.
+        margin: Number of pixels added on each side, however large.
         border: As in ``numpy.pad``: "edge" repeats the last pixel, "reflect" mirrors about its centre, "symmetric" about
             its outer edge.
 
@@ -41,7 +41,7 @@ def border_index(size: int, margin: int, border: Border) -> Tensor:
 
 
 def pad(images: Tensor, margin: tuple[int, int], border: Literal["edge", "reflect"]) -> Tensor:
-    """Images with ``margin`` rows and columns added on each side, of any number; see :func:`border_index`."""
+    """Images with ``margin`` (rows, columns) added on each side, however many; see :func:`border_index`."""
     if border == "reflect" and any(m >= n for m, n in zip(margin, images.shape[-2:])):  # more than F.pad reflects
         rows, columns = (border_index(n, m, border).to(images.device) for n, m in zip(images.shape[-2:], margin))
         return images.index_select(-2, rows).index_select(-1, columns)
@@ -85,7 +85,7 @@ def box_matrix(size: int, new: int) -> Tensor:
     """
     scale = size / new
     centre = (torch.arange(new, dtype=torch.float64) + 0.5) * scale
-    # times the reciprocal, as Pillow does, so that an offset of one half is rounded alike
+    # multiplied by the reciprocal, as Pillow does, so that an offset of one half is rounded alike
     offset = (torch.arange(size, dtype=torch.float64) - centre[:, None] + 0.5) * (1 / max(scale, 1.0))
     under = ((offset > -0.5) & (offset <= 0.5)).double()
     return (under / under.sum(1, keepdim=True)).float()
@@ -117,7 +117,7 @@ def correlate(images: Tensor, kernels: Tensor, border: Literal["edge", "reflect"
     Args:
         images: (stimulus, channel, height, width).
         kernels: (stimulus or 1, 1, odd, odd), whose middle is the pixel itself.
-        border: What lies outside the image.
+        border: How the image continues outside; see :func:`border_index`.
 
     Returns:
         (stimulus, channel, height, width).
@@ -135,9 +135,9 @@ def correlate(images: Tensor, kernels: Tensor, border: Literal["edge", "reflect"
 
 
 def central_zoom(images: Tensor, factor: float) -> Tensor:
-    """Enlarge the middle of each image, at the same size: bilinear, first and last pixel of the crop kept in place.
+    """Enlarge the middle of each image to the image's size: bilinear, with the outer pixels of the crop kept in place.
 
-    The crop is ``ceil(side / factor)`` pixels, the rounding that of ``scipy.ndimage.zoom``.
+    The crop is ``ceil(side / factor)`` pixels, rounded as in ``scipy.ndimage.zoom``.
 
     Example:
         >>> central_zoom(torch.rand(2, 3, 32, 32), 1.5).shape
@@ -162,7 +162,7 @@ def sample(images: Tensor, y: Tensor, x: Tensor, border: Literal["reflect", "sym
         images: (stimulus, channel, height, width).
         y: (stimulus, height', width') rows; 0 is the centre of the first.
         x: (stimulus, height', width') columns.
-        border: What lies outside the image.
+        border: How the image continues outside; see :func:`border_index`.
 
     Example:
         >>> ramp = torch.arange(4.0).view(1, 1, 1, 4)

@@ -1,4 +1,4 @@
-"""A drawn picture of frost on a window, in place of the published photographs, which we don't ship.
+"""A drawn picture of frost on a window, instead of the published photographs, which we don't ship.
 
 The design is ours: six-armed crystals with side branches grow from random seeds, on a haze of ice.
 """
@@ -18,18 +18,18 @@ DARK, WHITE = (0.16, 0.26, 0.38), (0.93, 0.97, 1.0)  # glass between crystals, a
 
 
 def crystals(y: Tensor, x: Tensor, seeds: Tensor, turn: Tensor, length: Tensor) -> Tensor:
-    """How much ice a crystal has at each point, 0 to 1.
+    """Amount of ice at each point, 0 to 1.
 
     A crystal grows until it meets the next, so that each point belongs to its nearest seed. It has six arms 60 degrees
-    apart, and side branches that leave an arm at 60 degrees at equal distances, shorter toward its tip. A point is
-    turned into the sector around its nearest arm: one arm is drawn for all six.
+    apart, and side branches that leave an arm at 60 degrees at equal distances, shorter toward its tip. Each point is
+    rotated into the sector around its nearest arm, so that one arm is computed for all six.
 
     Args:
         y: (stimulus, height, width), in units of the image's shorter side.
-        x: As y.
-        seeds: (stimulus, crystal, 2) where they grow from, y before x.
+        x: The same for x.
+        seeds: (stimulus, crystal, 2) points from which the crystals grow, y before x.
         turn: (stimulus, crystal) angle of an arm, in radians.
-        length: (stimulus, crystal) of the arms, in the same units.
+        length: (stimulus, crystal) length of the arms, in the same units.
 
     Returns:
         (stimulus, height, width).
@@ -40,7 +40,7 @@ def crystals(y: Tensor, x: Tensor, seeds: Tensor, turn: Tensor, length: Tensor) 
         torch.Size([1, 8, 8])
     """
     points = torch.stack([y, x], dim=-1).flatten(1, 2)
-    # squared distances to all seeds, less |p|^2, which they share; crystals last, since min is slow along other axes
+    # squared distances to all seeds without |p|^2, which they share; crystals last, since min is slow along other axes
     distance = torch.baddbmm(seeds.square().sum(2)[:, None], points, seeds.mT, alpha=-2)
     nearest = distance.min(-1).indices
     own = torch.cat([seeds, turn.cos()[..., None], turn.sin()[..., None], length[..., None]], dim=2)
@@ -48,7 +48,7 @@ def crystals(y: Tensor, x: Tensor, seeds: Tensor, turn: Tensor, length: Tensor) 
     seed_y, seed_x, cos, sin, length = own.unbind(1)
     dy, dx = (y - seed_y) / length, (x - seed_x) / length
     along, across = (cos * dx + sin * dy).abs(), (cos * dy - sin * dx).abs()
-    sector = across * math.sqrt(3) > along  # more than 30 degrees off: turned back by 60
+    sector = across * math.sqrt(3) > along  # more than 30 degrees from the arm: rotate back by 60
     along, across = (
         torch.where(sector, along / 2 + across * math.sqrt(3) / 2, along),
         torch.where(sector, (along * math.sqrt(3) / 2 - across / 2).abs(), across),
@@ -65,22 +65,22 @@ def frost_texture(draws: Draws, height: int, width: int, num: int = 14) -> Tenso
     """Frost: (stimulus, 3, height, width) in [0, 1], bluish white.
 
     Args:
-        draws: One generator an image.
-        height: In pixels.
-        width: In pixels.
-        num: Crystals in a square image; a longer one has more, so that they keep size and shape.
+        draws: One generator per image.
+        height: Height in pixels.
+        width: Width in pixels.
+        num: Number of crystals in a square image; a longer image has more, so that they keep their size and shape.
 
     Example:
         >>> frost_texture(Draws([0, 1]), 32, 32).shape
         torch.Size([2, 3, 32, 32])
     """
     haze = plasma(draws, height, width, decay=1.4)[:, None]
-    bend = draws.uniform(2, 9, 9, low=-0.03, high=0.03)  # of the lines, so that no two branches are parallel
+    bend = draws.uniform(2, 9, 9, low=-0.03, high=0.03)  # bends the lines, so that no two branches are parallel
     bend = F.interpolate(bend, size=(height, width), mode="bicubic", align_corners=True)
     sides = [n / min(height, width) for n in (height, width)]
     y, x = (torch.linspace(0, side, n).to(bend) for side, n in zip(sides, (height, width)))
     y, x = y[:, None] + bend[:, 0], x + bend[:, 1]
-    num = round(num * min(max(sides), 10.0))  # each pixel looks at every crystal
+    num = round(num * min(max(sides), 10.0))  # limited, because each pixel is compared with every crystal
     seeds = draws.uniform(num, 2, low=-0.1, high=1.1) * torch.tensor(sides).to(bend)
     turn, length = draws.uniform(num, high=math.pi / 3), draws.uniform(num, low=0.25, high=0.6)
     ice = (0.55 * crystals(y, x, seeds, turn, length)[:, None] + 1.2 * haze - 0.35).clamp(0, 1)

@@ -1,16 +1,16 @@
 """Strengths of corruptions for image sizes that have no published table. The rules are ours, not Hendrycks & Dietterich's.
 
 Between two published sizes every number is a power of the side: a straight line through both tables on logarithmic axes.
-So noise counted in photons and noise given as a standard deviation are interpolated to the same images, and what grows in
-proportion from one table to the next grows in proportion between them. Above the largest published size, numbers that are
-lengths in pixels grow with the side, so that the picture looks as it does at that size; all others stay.
+So noise counted in photons and noise given as a standard deviation are interpolated to the same images, and numbers that
+grow in proportion to the side from one table to the next do so between them. Above the largest published size, numbers that
+are lengths in pixels grow with the side, so that the picture looks as it does at that size; all others stay the same.
 """
 
 from __future__ import annotations
 
 import math
 
-# The power of the side with which each number grows above the largest table, where it is no constant.
+# The power of the side with which each number grows above the largest table; corruptions without an entry keep theirs.
 GROWTH: dict[str, tuple[int, ...]] = {
     "gaussian_blur": (1,),
     "glass_blur": (1, 1, 0),
@@ -23,7 +23,7 @@ GROWTH: dict[str, tuple[int, ...]] = {
     "elastic_transform": (2, 1, 1),
     "pixelate": (-1,),  # 1 / scale is the side of a large pixel
 }
-WHOLE = {"glass_blur": (1, 2), "jpeg_compression": (0,)}  # places of numbers that must be whole
+WHOLE = {"glass_blur": (1, 2), "jpeg_compression": (0,)}  # positions of the numbers that must be whole
 
 
 def between(
@@ -35,13 +35,13 @@ def between(
     must be whole are rounded.
 
     Args:
-        name: Of the corruption.
+        name: Name of the corruption.
         smaller: A published side in pixels, and the numbers there.
         larger: The next published side, and the numbers there.
-        side: In pixels, between the two.
+        side: Side in pixels, between the two.
 
     Returns:
-        As many numbers as published; of the zoom blur, a list of factors whose length and largest value are interpolated.
+        As many numbers as published; for the zoom blur, a list of factors whose length and largest value are interpolated.
 
     Example:
         >>> between("shot_noise", (64, (100,)), (256, (25,)), 128)
@@ -53,8 +53,8 @@ def between(
         return _zoom_factors(a, b, share)
     found = [_between(x, y, share) for x, y in zip(a, b)]
     if name == "defocus_blur" and found[0] < 1:
-        # A disk below 1 is a single pixel. It grows at half the way, and until then alias is the whole blur: it must not
-        # fall before the disk has grown.
+        # A disk of a radius below 1 is a single pixel. The radius becomes 1 at half the way; until then alias is the whole
+        # blur, so alias must not fall before the disk has grown.
         if b[0] >= 1 and share >= 0.5:
             found[0] = 1.0
         else:
@@ -66,7 +66,7 @@ def scaled(name: str, numbers: tuple[float, ...], factor: float) -> tuple[float,
     """The numbers of a corruption for images larger by a factor than those they were published for.
 
     Args:
-        name: Of the corruption.
+        name: Name of the corruption.
         numbers: Published for the largest size.
         factor: Ratio of the sides.
 
@@ -77,7 +77,7 @@ def scaled(name: str, numbers: tuple[float, ...], factor: float) -> tuple[float,
     growth = GROWTH.get(name, (0,) * len(numbers))
     found = [x * factor**power for x, power in zip(numbers, growth)]
     if name == "spatter" and numbers[-1] == 1:
-        found[4] *= factor  # of mud, the strength is a length: it smooths the outlines
+        found[4] *= factor  # for mud, the strength is a length: it smooths the outlines
     return _rounded(name, found)
 
 

@@ -18,7 +18,7 @@ def gaussian_noise(images: Tensor, sd: float, *, draws: Draws) -> Tensor:
     Args:
         images: (stimulus, channel, height, width) in [0, 1].
         sd: Standard deviation, in pixel units of [0, 1].
-        draws: One generator an image.
+        draws: One generator per image.
 
     Example:
         >>> (gaussian_noise(torch.zeros(1, 3, 64, 64), 0.5, draws=Draws([0])).std() - 0.5).abs() < 0.01
@@ -32,8 +32,8 @@ def shot_noise(images: Tensor, photons: float, *, draws: Draws) -> Tensor:
 
     Args:
         images: (stimulus, channel, height, width) in [0, 1].
-        photons: Mean count of a white pixel; fewer are noisier.
-        draws: One generator an image.
+        photons: Mean count of a white pixel; fewer photons mean more noise.
+        draws: One generator per image.
 
     Example:
         >>> (shot_noise(torch.ones(1, 3, 64, 64), 100, draws=Draws([0])).std() - 0.1).abs() < 0.01
@@ -43,12 +43,12 @@ def shot_noise(images: Tensor, photons: float, *, draws: Draws) -> Tensor:
 
 
 def impulse_noise(images: Tensor, share: float, *, draws: Draws) -> Tensor:
-    """Set a share of all channel values to 0 or 1, either with equal chance: salt and pepper.
+    """Set a share of all channel values to 0 or 1, each with the same probability: salt and pepper.
 
     Args:
         images: (stimulus, channel, height, width) in [0, 1].
-        share: Of channel values hit, on average.
-        draws: One generator an image.
+        share: Expected share of channel values that are changed.
+        draws: One generator per image.
 
     Example:
         >>> hit = impulse_noise(torch.full((1, 3, 64, 64), 0.5), 0.2, draws=Draws([0])) != 0.5
@@ -65,7 +65,7 @@ def speckle_noise(images: Tensor, sd: float, *, draws: Draws) -> Tensor:
     Args:
         images: (stimulus, channel, height, width) in [0, 1].
         sd: Standard deviation at a white pixel, in pixel units.
-        draws: One generator an image.
+        draws: One generator per image.
 
     Example:
         >>> speckle_noise(torch.zeros(1, 3, 8, 8), 0.5, draws=Draws([0])).count_nonzero()

@@ -11,14 +11,14 @@ from neuroalign.perturbations.corruptions.draws import Draws
 def plasma(draws: Draws, height: int, width: int, decay: float) -> Tensor:
     """Clouds by midpoint displacement on a torus, the diamond-square algorithm.
 
-    Each new point is the mean of its four neighbours and a uniform displacement, whose range falls by the square of
+    Each new point is the mean of its four neighbours plus a uniform displacement, whose range is divided by the square of
     ``decay`` from level to level, as in the published code.
 
     Args:
-        draws: One generator an image.
-        height: In pixels; a part is cut from a square of the next power of two, as published.
-        width: In pixels.
-        decay: The larger, the smoother.
+        draws: One generator per image.
+        height: Height in pixels; the result is cut from a square of the next power of two, as published.
+        width: Width in pixels.
+        decay: Larger values give smoother clouds.
 
     Returns:
         (stimulus, height, width), from 0 to 1 over the whole square.
@@ -31,7 +31,7 @@ def plasma(draws: Draws, height: int, width: int, decay: float) -> Tensor:
         (torch.Size([2, 32, 32]), tensor([0., 0.]), tensor([1., 1.]))
     """
     size = 1 << (max(height, width, 2) - 1).bit_length()
-    displacement = draws.uniform(size, size, low=-1.0, high=1.0)  # one a point: every point is new at one level only
+    displacement = draws.uniform(size, size, low=-1.0, high=1.0)  # one per point: each point is set at one level only
     points = torch.zeros_like(displacement)
     step, reach = size, 1.0
     while step >= 2:

@@ -1,8 +1,8 @@
-"""The strengths of the corruptions: one published table for each of three image sizes, and what lies between them.
+"""The strengths of the corruptions: a published table for each of three image sizes, and strengths for other sizes.
 
 Source: severity parameters of Hendrycks & Dietterich, ICLR 2019, arXiv 1903.12261 (their scripts for CIFAR-10-C,
-Tiny ImageNet-C and ImageNet-C). ``severities.json`` beside this file holds the numbers, and what each of them means. How
-they are interpolated is ours: :mod:`neuroalign.perturbations.corruptions.interpolation`.
+Tiny ImageNet-C and ImageNet-C). ``severities.json`` beside this file holds the numbers and their meaning. The
+interpolation is ours: :mod:`neuroalign.perturbations.corruptions.interpolation`.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def _tables() -> dict[str, Any]:
 
 
 def check_corruption(name: str) -> str:
-    """A known name.
+    """The name of a corruption, checked.
 
     Raises:
-        ValueError: If it is none of the 19, with the nearest that are.
+        ValueError: If it is none of the 19; the message names the nearest.
     """
     if name not in COMMON_CORRUPTIONS + EXTRA_CORRUPTIONS:
         raise ValueError(unknown("corruption", name, COMMON_CORRUPTIONS + EXTRA_CORRUPTIONS))
@@ -44,7 +44,7 @@ def check_corruption(name: str) -> str:
 
 
 def check_severity(severity: int) -> int:
-    """A severity, 1 to 5.
+    """A severity, checked: 1 to 5.
 
     Raises:
         ValueError: If it is another number.
@@ -55,10 +55,10 @@ def check_severity(severity: int) -> int:
 
 
 def check_table(table: int | None) -> int | None:
-    """A size that has strengths, or None.
+    """A size in pixels that has strengths, or None; checked.
 
     Raises:
-        ValueError: If it is no whole number of pixels, or below the smallest published size.
+        ValueError: If it is not a whole number of pixels, or below the smallest published size.
     """
     if table is None:
         return None
@@ -71,7 +71,7 @@ def check_table(table: int | None) -> int | None:
 
 
 def table_of(height: int, width: int) -> int:
-    """The size whose strengths belong to images: their shorter side, in pixels.
+    """The size whose strengths images of (height, width) pixels use: their shorter side.
 
     A photograph that isn't square shows more of a scene, not larger things.
 
@@ -94,7 +94,7 @@ def table_of(height: int, width: int) -> int:
 
 
 def strengths_origin(table: int, height: int, width: int) -> str:
-    """Where the strengths of a size come from, in a few words, for images of (height, width) pixels.
+    """The origin of a table's strengths, in a few words, for images of (height, width) pixels.
 
     "published": the images are squares of a published size. "published for another size": the numbers of a published
     table, on images it wasn't made for. "interpolated": between two tables. "scaled up": from the largest one.
@@ -112,7 +112,7 @@ def parameters(name: str, severity: int, table: int) -> tuple[float, ...]:
     """The numbers of a corruption at a severity.
 
     Args:
-        name: Of the corruption.
+        name: Name of the corruption.
         severity: 1 to 5.
         table: Side of the images in pixels, at least 32. For 32, 64 and 224 the numbers are the published ones; between
             them they are interpolated, above 224 lengths grow with the side.

@@ -19,20 +19,20 @@ BROWN = (63 / 255, 42 / 255, 20 / 255)
 def spatter(
     images: Tensor, mean: float, sd: float, sigma: float, threshold: float, strength: float, mud: float, *, draws: Draws
 ) -> Tensor:
-    """Cover the image with drops, where smooth noise exceeds a threshold.
+    """Cover the image with drops, which are where smooth noise exceeds a threshold.
 
-    Water brightens toward a pale turquoise, most along one side of each drop; mud replaces the image by brown.
+    Water brightens the image toward a pale turquoise, most along one side of each drop; mud replaces the image by brown.
 
     Args:
         images: (stimulus, 3, height, width).
-        mean: Of the noise.
-        sd: Its standard deviation before smoothing.
-        sigma: Standard deviation in pixels of the Gaussian that smooths it.
-        threshold: Noise above it is a drop.
-        strength: Of water, the largest change in pixel units (before the colour); of mud, the standard deviation in
+        mean: Mean of the noise.
+        sd: Standard deviation of the noise before smoothing.
+        sigma: Standard deviation in pixels of the Gaussian that smooths the noise.
+        threshold: Noise above this value is a drop.
+        strength: For water, the largest change in pixel units (before the colour); for mud, the standard deviation in
             pixels of the Gaussian that smooths the outlines.
         mud: 0 for water, 1 for mud.
-        draws: One generator an image.
+        draws: One generator per image.
 
     Example:
         >>> spatter(torch.zeros(2, 3, 32, 32), 0.62, 0.1, 0.7, 0.7, 0.5, 0, draws=Draws([0, 1])).shape
@@ -52,12 +52,12 @@ def relief(drops: Tensor, reach: int = 20) -> Tensor:
     """Light on drops: the slope of the distance from their outlines, seen from the upper left.
 
     Steps as published: distance up to 20 pixels, 3 x 3 mean, histogram equalised, slope along the diagonal where
-    positive, 3 x 3 mean. Outlines are the pixels of a drop that touch another outside it, where the original takes
-    Canny's edges of the liquid, and distances are exact where OpenCV's are approximate.
+    positive, 3 x 3 mean. Two steps differ: outlines are the pixels of a drop that touch a pixel outside it (the original
+    uses Canny edges of the liquid), and distances are exact (OpenCV's are approximate).
 
     Args:
         drops: (stimulus, 1, height, width) bool.
-        reach: Distances beyond it, in pixels, count as this.
+        reach: Largest distance in pixels; longer distances count as this one.
 
     Returns:
         (stimulus, 1, height, width), 0 to 255.
@@ -67,7 +67,7 @@ def relief(drops: Tensor, reach: int = 20) -> Tensor:
         >>> light.shape, bool((light >= 0).all() and (light <= 255).all())
         (torch.Size([1, 1, 8, 8]), True)
     """
-    outlines = drops & (box_filter(drops.float()) < 0.99)  # one of nine neighbours is no drop
+    outlines = drops & (box_filter(drops.float()) < 0.99)  # a pixel of the 3 x 3 around it is outside the drop
     distance = box_filter(distance_to(outlines, reach)).floor()
     equal = pad(equalize(distance.long(), reach + 1), (1, 1), "reflect")
     # slope: the weights [-2 -1 0, -1 0 1, 0 1 2] are i + j for i, j = -1, 0, 1, a difference of rows and one of columns
@@ -80,13 +80,13 @@ def relief(drops: Tensor, reach: int = 20) -> Tensor:
 def distance_to(marks: Tensor, reach: int) -> Tensor:
     """Euclidean distance to the nearest marked pixel, at most ``reach``, in pixels.
 
-    Squared distances along rows first, then the least over rows of theirs plus the rows' distance squared
-    (Felzenszwalb & Huttenlocher, Theory of Computing 2012). k steps add k^2 = 1 + 3 + ... + (2k - 1), so one step at a
-    time, each dearer by 2 than the last, finds the least over all of them.
+    Squared distances are found along rows first; then, for each pixel, the minimum over rows of a row's squared distance
+    plus the squared distance to that row (Felzenszwalb & Huttenlocher, Theory of Computing 2012). Since k^2 = 1 + 3 + ... +
+    (2k - 1), steps of one pixel at costs 1, 3, 5, ... find the minimum over all distances along an axis.
 
     Args:
         marks: (stimulus, 1, height, width) bool.
-        reach: In pixels.
+        reach: Largest distance, in pixels.
 
     Example:
         >>> marks = torch.zeros(1, 1, 4, 4, dtype=torch.bool)

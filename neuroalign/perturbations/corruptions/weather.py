@@ -29,21 +29,21 @@ def snow(
     *,
     draws: Draws,
 ) -> Tensor:
-    """Whiten the image and let flakes fall: bright points of noise, enlarged and blurred along a steep line.
+    """Whiten the image and add falling flakes: bright points of noise, enlarged and blurred along a steep line.
 
-    A second layer of flakes is the first turned by 180 degrees, as published; the motion kernel is our own
+    A second layer of flakes is the first rotated by 180 degrees, as published; the motion kernel is our own
     (:func:`motion_kernel`).
 
     Args:
         images: (stimulus, channel, height, width).
-        mean: Of the noise from which flakes come, in pixel units.
-        sd: Its standard deviation.
-        zoom: How much flakes are enlarged.
-        threshold: Noise below it is no flake.
+        mean: Mean of the noise from which the flakes come, in pixel units.
+        sd: Standard deviation of the noise.
+        zoom: Factor by which the flakes are enlarged.
+        threshold: Noise below this value is no flake.
         radius: Half the length of a falling flake's path, in pixels.
         sigma: Standard deviation along the path, in pixels.
         kept: Weight of the image; the rest goes to the image whitened by ``max(x, 1.5 luma + 0.5)``.
-        draws: One generator an image.
+        draws: One generator per image.
 
     Example:
         >>> snow(torch.zeros(2, 3, 32, 32), 0.1, 0.2, 1.0, 0.6, 8, 3.0, 0.95, draws=Draws([0, 1])).shape
@@ -57,7 +57,7 @@ def snow(
 
 
 def frost(images: Tensor, kept: float, amount: float, *, draws: Draws) -> Tensor:
-    """Lay ice crystals over the image: ``kept x + amount texture``.
+    """Add ice crystals to the image: ``kept x + amount texture``.
 
     The published corruption adds crops of five photographs. Ours adds a drawn texture, :func:`frost_texture`, so that
     numbers for frost, and means over corruptions that include it, are not those of published tables.
@@ -66,7 +66,7 @@ def frost(images: Tensor, kept: float, amount: float, *, draws: Draws) -> Tensor
         images: (stimulus, 3, height, width).
         kept: Weight of the image.
         amount: Weight of the texture.
-        draws: One generator an image.
+        draws: One generator per image.
 
     Example:
         >>> frost(torch.zeros(2, 3, 32, 32), 1.0, 0.2, draws=Draws([0, 1])).shape
@@ -83,8 +83,8 @@ def fog(images: Tensor, amount: float, decay: float, *, draws: Draws) -> Tensor:
     Args:
         images: (stimulus, channel, height, width).
         amount: Weight of the cloud, in pixel units.
-        decay: How fast fine structure fades in it; see :func:`plasma`.
-        draws: One generator an image.
+        decay: How fast fine structure fades in the cloud; see :func:`plasma`.
+        draws: One generator per image.
 
     Example:
         >>> images = torch.rand(2, 3, 32, 32)

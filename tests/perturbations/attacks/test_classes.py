@@ -66,7 +66,7 @@ BAD = {
     "numpy float": (LABELS.numpy() + 0.5, "got values of type float64: if these are whole numbers"),
     "complex": (LABELS.cfloat(), "got values of type torch.complex64"),
     "names": (["a", "b", "c", "d"], "got values of type <U1"),
-    "ragged": ([[0], [1, 2], [3], [4]], "got a list that is no array"),
+    "ragged": ([[0], [1, 2], [3], [4]], "got a list that is not an array"),
     "one above": (LABELS + 1, r"labels run from 1 to 5, but there are 5 classes \(0 to 4\).*do they count from 1\?"),
     "far above": ([0, 1, 2, 2**40], "labels run from 0 to 1099511627776, but there are 5 classes"),
     "unlabelled": (LABELS - 1, "labels run from -1 to 3, but there are 5 classes.*leave images without a label out"),
@@ -191,8 +191,8 @@ def test_identities_of_any_integer_type(index):
         ({"images": images(4)[0]}, ValueError, r"must be \(stimulus, channel, height, width\)"),
         ({"index": [1, 2]}, ValueError, r"4 images but 2 index values: index must be \(stimulus,\) int64, one"),
         ({"index": torch.rand(4)}, ValueError, "index must be .*got values of type torch.float32"),
-        ({"eps": None}, ValueError, r"eps must be a number or one value an image \(4\); got None"),
-        ({"eps": "8/255"}, ValueError, "eps must be a number or one value an image .*got '8/255'"),
+        ({"eps": None}, ValueError, r"eps must be a number or one value per image \(4\); got None"),
+        ({"eps": "8/255"}, ValueError, "eps must be a number or one value per image .*got '8/255'"),
         ({"eps": [0.1, float("nan"), 0.1, 0.1]}, ValueError, "eps must not be negative"),
         ({"model": "resnet18"}, TypeError, "model must be callable, from images to logits; got 'resnet18'"),
     ],
@@ -293,7 +293,7 @@ WITHOUT_GRADIENT = {
 def test_a_model_without_a_gradient_is_told_so(attack, make):
     model, x = make().eval(), images(6)
     right = model(x).argmax(1).clone()
-    message = "no gradient reaches the images: .*quantised.*no_grad.*Square attacks without gradients"
+    message = "no gradient reaches the images: .*quantised.*no_grad.*SquareAttack needs no gradients"
     with pytest.raises(ValueError, match=message):
         attack(model, x, right, 0.01)
     with pytest.raises(ValueError, match=message):

@@ -155,7 +155,7 @@ def test_gradients_of_parameters_are_left_alone():
         (lambda m: FGSM()(m, 2 * images(2) - 1, torch.zeros(2, dtype=torch.long), 0.1), "normalised"),
         (lambda m: PGD()(m, images(2), torch.zeros(3, dtype=torch.long), 0.1), "2 images but 3 labels"),
         (lambda m: PGD()(m, images(2), torch.zeros(2, dtype=torch.long), -0.1), "must not be negative"),
-        (lambda m: PGD()(m, images(2), torch.zeros(2, dtype=torch.long), torch.ones(3)), "one value an image"),
+        (lambda m: PGD()(m, images(2), torch.zeros(2, dtype=torch.long), torch.ones(3)), "one value per image"),
         (lambda m: PGD("l1"), "must be 'linf' or 'l2'"),
         (lambda m: PGD(loss="dlrr"), "unknown attack loss 'dlrr'"),
         (lambda m: PGD(steps=0), "at least 1"),
