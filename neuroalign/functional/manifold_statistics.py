@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from neuroalign.functional.checks import check_features, check_finite
@@ -183,7 +184,7 @@ Manifolds = Tensor | Sequence[Tensor] | ManifoldStatistics
 """What the measures of manifolds take: features with labels, a list of manifolds, or their statistics."""
 
 
-def statistics_of(manifolds: Manifolds, labels: Tensor | None) -> ManifoldStatistics:
+def statistics_of(manifolds: Manifolds, labels: Int[Tensor, " stimulus"] | None) -> ManifoldStatistics:
     """The statistics of whatever the caller holds.
 
     Raises:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
-def nanmedian(values: Tensor) -> Tensor:
+def nanmedian(values: Float[Tensor, ...]) -> Float[Tensor, ""]:
     """Median of the numbers that are not NaN; of an even number the mean of the middle two, as numpy's and pandas'.
 
     torch's own takes the lower of the two, which reads low (a correlation of two voxels as the worse one), and
