@@ -49,7 +49,7 @@ from neuroalign.models import VisualFeatures, untrained
 from neuroalign.plot import plot_robustness
 from neuroalign.study import Recipe, correlation_on, run_replications, train_classifier, train_predictor, verdict
 from neuroalign.study.training import write_table
-from neuroalign.study.verdict import interval_meaning
+from neuroalign.study.verdicts import interval_meaning
 
 SIZE = 32  # predictors get all images at the size of a CIFAR image, in pixels
 EPS = (1 / 255, 2 / 255, 4 / 255)

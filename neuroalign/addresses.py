@@ -1,4 +1,4 @@
-"""URLs as they may be shown and stored: without the password, token or signature in them."""
+"""URLs in a form that may be shown and stored: without passwords, tokens or signatures."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ HIDDEN = "***"
 
 
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:
-    """A text whose URLs have lost user, password and the values of their query; known secrets are hidden anywhere.
+    """Hide user, password and query values of all URLs in a text, and known secrets anywhere in it.
 
     Args:
-        text: A URL, or a message in which there are some.
-        secrets: As :func:`secrets_of` finds them.
+        text: A URL, or a message that contains URLs.
+        secrets: The secrets that :func:`secrets_of` found.
 
     Example:
         >>> redacted("can't open https://me:pw@host/nsd?token=abc&page=2")
@@ -32,7 +32,7 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def without_secrets(value: Any) -> Any:
-    """Settings (dicts and lists of plain values) whose URLs are redacted, and whose passwords and keys are hidden.
+    """Hide passwords and keys in settings (dicts and lists of plain values), in URLs too.
 
     Example:
         >>> without_secrets({"root": "https://me:pw@host/nsd", "storage_options": {"secret": "abc", "anon": False}})
@@ -50,7 +50,7 @@ def _is_secret(name: Any, value: Any) -> bool:
 
 
 def secrets_of(url: str, options: Mapping[str, Any] | None = None) -> frozenset[str]:
-    """What must not be shown of a URL and of the options of its file system, as written and decoded.
+    """The secrets in a URL and in the options of its file system, each as it is written and decoded.
 
     Example:
         >>> sorted(secrets_of("https://me:p%40w@host/nsd?token=abcd", {"secret": "efgh"}))

@@ -1,4 +1,4 @@
-"""What NumPy's files promise in their headers, compared with what they hold before anything is read."""
+"""The headers of NumPy's files, compared with the size of their content before anything is read."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 
 def array_headers(path: str | os.PathLike[str]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Shape and type of each array of an .npy or .npz file, by name; that of an .npy is "".
+    """Shape and type of each array of an .npy or .npz file, by name; the array of an .npy has the name "".
 
-    Nothing is decompressed but the headers. Afterwards NumPy reads no more bytes, and takes no more memory, than the file
-    holds in that array, and unpickles nothing.
+    Only headers are decompressed. After this check NumPy reads no more bytes, and needs no more memory, than the file holds
+    in that array, and unpickles nothing.
 
     Args:
         path: The file.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no such file or damaged, an array is larger or smaller than its header says, or an .npy holds
-            Python objects. (In an .npz NumPy refuses them when they are asked for.)
+        ValueError: If it is another kind of file or damaged, an array is larger or smaller than its header says, or an .npy
+            holds Python objects. (In an .npz NumPy refuses them when they are read.)
 
     Example:
         >>> import tempfile
@@ -37,7 +37,7 @@ def array_headers(path: str | os.PathLike[str]) -> dict[str, tuple[tuple[int, ..
         raise FileNotFoundError(f"there is no file {path}")
     try:
         with path.open("rb") as file:
-            is_archive = file.read(2) == b"PK"  # as NumPy tells them apart
+            is_archive = file.read(2) == b"PK"  # the way NumPy distinguishes them
             if not is_archive:
                 file.seek(0)
                 return {"": _header(file, path.stat().st_size, exact=False)}
@@ -51,7 +51,7 @@ def array_headers(path: str | os.PathLike[str]) -> dict[str, tuple[tuple[int, ..
         return found
     except OSError:
         raise
-    except Exception as error:  # of damage NumPy says what its reader stumbled over: anything
+    except Exception as error:  # on damage NumPy raises errors of many kinds
         raise ValueError(f"{path} can't be read: {' '.join(str(error).split())[:300] or 'damaged'}") from error
 
 

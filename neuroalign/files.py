@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written under a temporary name, then renamed."""
+"""Files that are complete or absent: they are written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-_ABANDONED = 7 * 24 * 3600  # seconds after which what a process of another machine began is taken for left behind
+_ABANDONED = 7 * 24 * 3600  # seconds after which a temporary file of another machine counts as left behind
 
 
 @contextmanager
 def whole(path: str | os.PathLike[str], *, needs: int = 0) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; renamed to ``path`` at the end, removed if anything goes wrong.
 
-    The name is this writer's own, so two processes that write one file don't meet: the last to finish wins, whole. What
-    a killed process left of the same file is removed.
+    Each writer has its own temporary file, so concurrent writers can't mix; the last to finish replaces the file. Temporary
+    files that a killed process left of the same file are removed.
 
     Args:
-        path: The file to write; its folder is made. A link to a file of the same folder is followed and stays.
-        needs: Bytes that will be written, where known: too little space is told before anything is.
+        path: The file to write; its folder is made. A link to a file of the same folder is followed and kept.
+        needs: Bytes that will be written, if known: too little space is then an error before anything is written.
 
     Raises:
         OSError: If the disk is full, the folder can't be written to, or ``path`` is a folder, a device, a pipe, or a link
-            that leads out of its folder; the message names it.
+            to a file outside its folder; the message names it.
 
     Example:
         >>> import tempfile
@@ -46,12 +46,12 @@ def whole(path: str | os.PathLike[str], *, needs: int = 0) -> Iterator[Path]:
     output_folder(path.parent)
     remove_leftovers(path)
     check_space(path.parent, needs)
-    # The suffix stays the last one: writers such as np.save and nibabel choose the format by it.
+    # The temporary name keeps the suffix: writers such as np.save and nibabel choose the format by it.
     temporary = path.with_name(f".{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.part.{path.name}")
     try:
         yield temporary
         temporary.replace(path)
-    except Exception as error:  # not every writer tells a full disk by an OSError
+    except Exception as error:  # not every writer reports a full disk as an OSError
         if is_full(error):
             raise OSError(errno.ENOSPC, f"no space left while writing {path}; nothing was left behind") from error
         raise
@@ -60,13 +60,13 @@ def whole(path: str | os.PathLike[str], *, needs: int = 0) -> Iterator[Path]:
 
 
 def write_csv(table: Any, path: str | os.PathLike[str]) -> None:
-    """Write a pandas table as CSV, without its index: whole, or not at all."""
+    """Write a pandas table as CSV without its index; the file appears only when it is complete."""
     with whole(path) as temporary:
         table.to_csv(temporary, index=False)
 
 
 def write_png(figure: Any, path: str | os.PathLike[str], *, dpi: int = 150) -> None:
-    """Write a matplotlib figure as PNG, with so many pixels an inch: whole, or not at all."""
+    """Write a matplotlib figure as PNG with ``dpi`` pixels per inch; the file appears only when it is complete."""
     with whole(path) as temporary:
         figure.savefig(temporary, format="png", dpi=dpi)
 
@@ -75,14 +75,14 @@ def check_target(path: str | os.PathLike[str]) -> Path:
     """The file that writing to ``path`` makes or replaces.
 
     Raises:
-        OSError: If it is a folder, a device or a pipe, or a link that leads out of its folder (which a stranger may have
-            laid in a shared one).
+        OSError: If it is a folder, a device or a pipe, or a link to a file outside its folder (in a shared folder another
+            user may have put it there).
     """
     path = Path(path)
     if path.is_symlink():
         try:
             target, folder = path.resolve(), path.parent.resolve()
-        except (OSError, RuntimeError):  # of a circle, before Python 3.13
+        except (OSError, RuntimeError):  # raised for a circle of links before Python 3.13
             target, folder = path, path.parent
         if target.is_symlink():
             raise OSError(errno.ELOOP, f"{path} is a link that leads in a circle: remove it")
@@ -98,15 +98,15 @@ def check_target(path: str | os.PathLike[str]) -> Path:
 
 
 def check_source(path: str | os.PathLike[str], what: str = "file") -> Path:
-    """A file that can be read: there, and neither a folder nor a device or a pipe, which might never end.
+    """Check that a file exists, and is no folder, device or pipe: reading from these might never end.
 
     Args:
         path: The file; links are followed.
-        what: What it should be, for the message.
+        what: What the file should hold, for the message.
 
     Raises:
-        FileNotFoundError: If there is none.
-        OSError: If it is something else than a file.
+        FileNotFoundError: If there is no such file.
+        OSError: If it is not a regular file.
 
     Example:
         >>> check_source("no/such/file.h5", "responses")
@@ -124,10 +124,10 @@ def check_source(path: str | os.PathLike[str], what: str = "file") -> Path:
 
 
 def check_output_folder(path: str | os.PathLike[str]) -> Path:
-    """A folder for results, that is there or can be made; it is not made yet.
+    """Check that a folder for results exists or can be made. It is not made yet.
 
     Raises:
-        NotADirectoryError: If it, or one above it, is a file or a device; the message names that.
+        NotADirectoryError: If the folder, or one above it, is a file or a device; the message names which.
 
     Example:
         >>> import tempfile
@@ -144,10 +144,10 @@ def check_output_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def output_folder(path: str | os.PathLike[str]) -> Path:
-    """Make a folder for results, unless it is there.
+    """Make a folder for results if it doesn't exist.
 
     Raises:
-        NotADirectoryError: If it, or one above it, is a file or a device; the message names that.
+        NotADirectoryError: If the folder, or one above it, is a file or a device; the message names which.
 
     Example:
         >>> import tempfile
@@ -160,7 +160,7 @@ def output_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def check_folder(path: str | os.PathLike[str]) -> Path:
-    """A folder whose content we may remove: not a link, behind which somebody else's files may lie.
+    """Check that the content of a folder may be removed: a link could lead to somebody else's files.
 
     Raises:
         OSError: If it is a link, or not a folder.
@@ -177,7 +177,7 @@ _swept: set[tuple[int, Path]] = set()
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what killed processes left of a file that they were writing; once for each file in a process."""
+    """Remove the temporary files that killed processes left of a file; done once per file and process."""
     if (os.getpid(), path) in _swept or not path.parent.is_dir():
         return
     _swept.add((os.getpid(), path))
@@ -187,7 +187,7 @@ def remove_leftovers(path: Path) -> None:
             found = pattern.fullmatch(entry.name)
             if found is None:
                 continue
-            with suppress(OSError):  # another process was faster
+            with suppress(OSError):  # another process removed it first
                 here = found[1] == _machine() and os.name == "posix"
                 old = time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED
                 if old or (here and not _lives(int(found[2]))):
@@ -196,7 +196,7 @@ def remove_leftovers(path: Path) -> None:
 
 @functools.cache
 def _machine() -> str:
-    """Where a process number means something: this machine, and this container on it."""
+    """A name of this machine and of the container on it, in which process numbers are unique."""
     try:
         space = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
@@ -215,7 +215,7 @@ def _lives(pid: int) -> bool:
 
 
 def check_space(folder: Path, needs: int) -> None:
-    """Raise OSError where ``needs`` bytes don't fit on the folder's disk."""
+    """Raise OSError if ``needs`` bytes don't fit on the folder's disk."""
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
@@ -226,9 +226,9 @@ def check_space(folder: Path, needs: int) -> None:
 
 
 def is_full(error: Exception) -> bool:
-    """Whether an error says that no more fits (disk full, quota, largest file size).
+    """Whether an error means that no more can be written (disk full, quota, largest file size).
 
-    HDF5 and safetensors give the number in words, and NumPy only how much it wrote.
+    HDF5 and safetensors write the error number into their message; NumPy says only how much it wrote.
     """
     codes, text = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), str(error)
     told = isinstance(error, OSError) and (error.errno in codes or " requested and " in text)
@@ -236,7 +236,7 @@ def is_full(error: Exception) -> bool:
 
 
 def readable_size(num_bytes: float) -> str:
-    """Bytes in decimal units, as disks are sold: 1.05 GB."""
+    """Bytes as a text in decimal units, such as "1.05 GB"."""
     for unit in ("B", "kB", "MB", "GB"):
         if num_bytes < 1000:
             return f"{num_bytes:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""HDF5 files that somebody else made: what lies in the file itself is read, and nothing that it points to."""
+"""HDF5 files from others: only what lies in the file itself is read; links to other files are refused."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import h5py
 
-_RATIO = 1100  # of plain to stored bytes; deflate reaches 1032
-_PLAIN = 4  # times a file's size that are believed unseen
-_SMALL = 2**30  # bytes that may be promised by less
-_LINKS = 40  # followed for one name, as in a file system
-# What h5py makes of damage, after where it lies; MemoryError where a length is.
+_RATIO = 1100  # largest ratio of uncompressed to stored bytes; deflate reaches 1032
+_PLAIN = 4  # an array of up to this many times the file's size is accepted without a look at its storage
+_SMALL = 2**30  # bytes; a smaller array is accepted without a look at its storage
+_LINKS = 40  # links followed for one name, as in a file system
+# The errors h5py raises on damage, which depend on its place; MemoryError if a length is damaged.
 _DAMAGE = (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError)
 
 
 class HDF5Error(ValueError):
-    """An HDF5 file can't be read, or shouldn't be.
+    """An HDF5 file can't be read, or must not be read.
 
     Example:
         >>> issubclass(HDF5Error, ValueError)
@@ -32,7 +32,7 @@ class HDF5Error(ValueError):
 
 @contextmanager
 def open_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
-    """Open an HDF5 file to read; errors inside name it.
+    """Open an HDF5 file for reading; errors raised inside the context name the file.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -60,7 +60,7 @@ def open_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     except PermissionError as error:
         raise PermissionError(errno.EACCES, f"{path} must not be read by you") from error
     except _DAMAGE as error:
-        if str(path) in str(error):  # said already
+        if str(path) in str(error):  # the message names the file already
             raise
         raise HDF5Error(f"{path} can't be read: cut short, damaged, or not an HDF5 file ({_short(error)})") from error
 
@@ -74,8 +74,8 @@ def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
 
     Raises:
         KeyError: If there is none of this name.
-        HDF5Error: If it lies in another file (an external link, external storage, a virtual data set), if it is a group, or
-            if it promises far more than the file holds.
+        HDF5Error: If its values lie in another file (an external link, external storage, a virtual data set), if it is a
+            group, or if its header declares far more than the file holds.
     """
     import h5py
 
@@ -90,7 +90,7 @@ def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
             f"{where} takes its values from other files, which is not followed: store the values themselves"
         )
     promised = found.size * found.dtype.itemsize if found.size else 0
-    # The size of the file first: that of a data set's chunks takes longer than reading a thousand of 700,000 of them.
+    # The file's size is asked first: the size of a data set of 700,000 chunks takes longer than reading a thousand of them.
     if promised > max(_SMALL, _PLAIN * group.file.id.get_filesize()):
         stored = found.id.get_storage_size()
         if promised > _RATIO * stored:
@@ -100,7 +100,7 @@ def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
 
 
 def member(group: h5py.Group, name: str) -> Any:
-    """A data set or group by name, followed through links inside the file only.
+    """A data set or group by name; only links inside the file are followed.
 
     Raises:
         KeyError: If there is none of this name.

@@ -1,4 +1,4 @@
-"""Names that are found where they were before they moved or were renamed."""
+"""Names that still work where they were before they moved or were renamed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 def former_names(
     module: str, moved: Mapping[str, str], renamed: Mapping[str, str] | None = None, *, stacklevel: int = 2
 ) -> Callable[[str], object]:
-    """A module's ``__getattr__`` (PEP 562) for names that live elsewhere now; nothing is loaded before one is asked for.
+    """A module's ``__getattr__`` (PEP 562) for names that are defined elsewhere now; modules are loaded on first use.
 
     Args:
         module: Dotted name of the module.
-        moved: Names that stay valid here, and the module in which each is defined.
-        renamed: Former names, and the dotted path of what each is now; using one warns.
-        stacklevel: Of the warning; 3 where the module's own ``__getattr__`` calls this one.
+        moved: Names that stay valid here, each with the module that defines it.
+        renamed: Former names, each with the dotted path of its present name; using one warns.
+        stacklevel: Stack level of the warning; 3 where the module's own ``__getattr__`` calls this one.
 
     Example:
         >>> find = former_names("neuroalign.old", {"pearson": "neuroalign.functional"})
@@ -42,13 +42,13 @@ def former_names(
 
 
 def former_keywords(**renamed: str) -> Callable[[_F], _F]:
-    """A decorator for a function some of whose arguments were renamed: the former names are still taken, and warn.
+    """A decorator for a function whose arguments were renamed: the former names still work, and warn.
 
     Args:
-        **renamed: The present name by each former one.
+        **renamed: Each former name, with the present name as its value.
 
     Raises:
-        TypeError: On a call that gives an argument by both names.
+        TypeError: If a call gives an argument by both names.
 
     Example:
         >>> @former_keywords(penalty="C")

@@ -1,4 +1,4 @@
-"""Processes beside each other: children that leave an interrupt to their parent, and one writer at a time."""
+"""Several processes: child processes that leave Ctrl-C to their parent, and one writer at a time."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from typing import Any
 _log = logging.getLogger(__name__)
 
 PATIENCE = 3600.0
-"""Seconds that one process waits for another that writes nothing."""
+"""Seconds that one process waits for another one that writes nothing."""
 
 
 @contextmanager
 def deaf_to_interrupts() -> Iterator[None]:
-    """Processes started here never see Ctrl-C, which a terminal sends to all: their parent answers it, in one line.
+    """A context in which started processes ignore Ctrl-C, which a terminal sends to all; only the parent answers it.
 
-    An interrupt that comes meanwhile reaches the parent at the end. Without effect in a thread other than the main one,
-    and on Windows.
+    An interrupt that comes inside the context reaches the parent at its end. The context has no effect in a thread other
+    than the main one, nor on Windows.
 
     Example:
         >>> with deaf_to_interrupts():
@@ -33,7 +33,7 @@ def deaf_to_interrupts() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which children inherit
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # child processes inherit this
     try:
         yield
     finally:
@@ -42,7 +42,7 @@ def deaf_to_interrupts() -> Iterator[None]:
 
 @contextmanager
 def ended_by_interrupt() -> Iterator[None]:
-    """On Ctrl-C, end the processes that were started here at once: else pools wait until what has begun is done.
+    """A context that ends the processes started in it on Ctrl-C; without it pools wait until running tasks are done.
 
     Example:
         >>> with ended_by_interrupt():
@@ -59,18 +59,18 @@ def ended_by_interrupt() -> Iterator[None]:
 
 @contextmanager
 def locked(lock: str | os.PathLike[str], what: str, *, watch: str, patience: float = PATIENCE) -> Iterator[None]:
-    """Hold a lock file, so that one process at a time makes something.
+    """Hold a lock file, so that only one process at a time makes something.
 
-    Another process is waited for as long as it makes progress. The lock goes with the process that holds it.
+    A process waits for another one as long as that makes progress. The lock ends with the process that holds it.
 
     Args:
         lock: The lock file; its folder exists.
-        what: What is made, for messages.
-        watch: Pattern of the files beside the lock that grow or change while it is made; of folders, what they hold.
-        patience: Seconds without any change after which the other process is given up.
+        what: The thing that is made, for messages.
+        watch: Pattern of the files beside the lock that change while it is made; for a folder, the files in it.
+        patience: Seconds without any change after which waiting for the other process ends.
 
     Raises:
-        OSError: At once, if nothing can be locked there.
+        OSError: If nothing can be locked there; this is raised without waiting.
         TimeoutError: If another process holds the lock, and has changed nothing for ``patience`` seconds.
 
     Example:
@@ -82,7 +82,7 @@ def locked(lock: str | os.PathLike[str], what: str, *, watch: str, patience: flo
     import filelock
 
     lock = Path(lock)
-    try:  # the lock's own attempt can't tell "never" from "not yet"
+    try:  # filelock can't distinguish a lock that is impossible from one that is held
         os.close(os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644))
     except OSError as error:
         raise OSError(
@@ -124,12 +124,12 @@ def _wait(held: Any, lock: Path, what: str, watch: str, patience: float) -> None
 
 
 def _state(lock: Path, watch: str) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of what is being written."""
+    """Names, sizes and times of the files that are being written."""
     found = []
     for path in [*lock.parent.glob(watch), *lock.parent.glob(f"{watch}/*")]:
         try:
             stat = path.stat()
-        except OSError:  # renamed or removed meanwhile: the next look tells
+        except OSError:  # renamed or removed in the meantime; the next call sees the change
             continue
         if path != lock:
             found.append((str(path), stat.st_size, stat.st_mtime_ns))

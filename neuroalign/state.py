@@ -1,4 +1,4 @@
-"""The state in which a model is evaluated, and its return to the one it was in."""
+"""The state in which a model is evaluated; its former state is restored afterwards."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import nn
 
 @contextmanager
 def evaluating(module: nn.Module, seed: int = 0) -> Iterator[None]:
-    """A state in which a module can be evaluated and attacked, restored on leaving: eval mode, gradients to images only.
+    """A context in which a module can be evaluated and attacked: eval mode, and gradients with respect to images only.
 
-    Restored are the mode of every submodule, every ``requires_grad`` and the random generators; ``.grad`` and buffers
-    don't move. Works inside Lightning's validation, whose inference mode would block autograd. On a GPU, products are
-    computed in full float32: TF32 turns the sign of small gradients.
+    On leaving, the mode of every submodule, every ``requires_grad`` and the random generators are restored; ``.grad`` and
+    buffers are never changed. It works inside Lightning's validation, whose inference mode would block autograd. On a GPU,
+    products are computed in full float32, because TF32 can change the sign of small gradients.
 
     Args:
         module: The model.
-        seed: Of the random generator inside the context.
+        seed: Seed of the random generator inside the context.
 
     Example:
         >>> net = nn.Dropout()

@@ -1,4 +1,4 @@
-"""The vocabulary between rooms: what a batch is, and the checks that every room shares."""
+"""Types and checks that all subpackages share: what a batch is, and whether images are pixels in [0, 1]."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 
 
 class Batch(TypedDict, total=False):
-    """What our DataModules yield and our tasks and guidance read.
+    """A batch, as our DataModules yield it and our tasks and guidance read it.
 
     Keys: ``image`` (stimulus, channel, height, width) in [0, 1]; ``label`` (stimulus,) int64; ``response``
     (stimulus, voxel), NaN where a response is missing; ``stimulus`` (stimulus,) int64, the image's identity;
-    ``subject`` (stimulus,) int64, whose response it is where subjects share a batch.
+    ``subject`` (stimulus,) int64, the subject that responded, if several subjects share a batch.
     """
 
     image: Tensor
@@ -26,7 +26,7 @@ class Batch(TypedDict, total=False):
 
 
 def __getattr__(name: str) -> Any:
-    """``Perturbation`` has moved to its room, and stays importable from here."""
+    """``Perturbation`` has moved to its subpackage, and stays importable from here."""
     if name == "Perturbation":
         return importlib.import_module("neuroalign.perturbations.base").Perturbation
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -54,7 +54,7 @@ _NORMALIZED = (
 
 
 def check_images(images: Tensor, tolerance: float = 1e-6, *, if_normalized: str = _NORMALIZED) -> None:
-    """Refuse images that are not in [0, 1], the field's most frequent mistake under attack.
+    """Refuse images that are not in [0, 1], the most frequent mistake in attacks.
 
     Args:
         images: (stimulus, channel, height, width), float.
@@ -88,7 +88,8 @@ def check_images(images: Tensor, tolerance: float = 1e-6, *, if_normalized: str 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """An error message for a name that is not known, with the nearest names that are."""
-    known, name = sorted(map(str, known)), name[:100] if isinstance(name, str) else name  # it may come from a file
+    # The name may come from a file, and be long.
+    known, name = sorted(map(str, known)), name[:100] if isinstance(name, str) else name
     lower = {k.lower(): k for k in known}
     near = [lower[k] for k in difflib.get_close_matches(str(name).lower(), lower, n=3, cutoff=0.4)]
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known[:20])}"

@@ -14,18 +14,8 @@ PACKAGE = Path(neuroalign.__file__).parent
 # fmt: off
 ROWS = [
     {"moved"},
-    {
-        "types",
-        "addresses",
-        "array_headers",
-        "checksums",
-        "config",
-        "files",
-        "hdf5",
-        "processes",
-        "state",
-        "functional",
-    },
+    {"types", "addresses", "array_headers", "checksums", "files", "hdf5", "processes", "state"},
+    {"config", "functional", "tensor_files"},
     {"losses", "metrics", "models", "perturbations", "data", "plot"},
     {"guidance", "evaluation"},
     {"tasks", "callbacks"},

@@ -128,7 +128,7 @@ def test_two_devices_are_both_named():
         na.CKA().update(preds, target.as_subclass(Elsewhere))
     with pytest.raises(ValueError, match="embedding is on cpu, labels on cuda:1"):
         na.CapacityLoss()(preds, labels().as_subclass(Elsewhere))
-    with pytest.raises(ValueError, match="preds is on cpu, labels on cuda:1"):
+    with pytest.raises(ValueError, match="preds is on cpu, target on cuda:1"):
         na.RobustAccuracy().update(preds, labels().as_subclass(Elsewhere))
     check_devices(a=preds, b=None, c=target)
 

@@ -4,6 +4,7 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,15 @@ def test_public_name(name):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'NeuralLoss'"):
         _ = neuroalign.NeuralLoss
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_name_hides_a_module(name):
+    """``package.module`` is the module for everyone, also where a function would like to be called the same."""
+    package, _, module = name.rpartition(".")
+    importlib.import_module(name)
+    assert isinstance(getattr(importlib.import_module(package), module), ModuleType)
+    assert module not in getattr(importlib.import_module(package), "__all__", ())
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -18,7 +18,7 @@ import neuroalign.callbacks
 import neuroalign.data
 import neuroalign.tasks  # noqa: F401 - imported so that a configuration can name classes without their module
 from neuroalign.addresses import without_secrets
-from neuroalign.checksums import check_checkpoint
+from neuroalign.tensor_files import check_checkpoint
 
 
 class SavedConfiguration(SaveConfigCallback):

@@ -77,7 +77,9 @@ def add_parser(commands: Any) -> None:
 def _add_access(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accept-terms", action="store_true",
                         help="for a URL: you accepted NSD's Data Access Agreement (naturalscenesdataset.org)")  # fmt: skip
-    parser.add_argument("--cache", type=Path, help="for a URL: folder for downloaded files")
+    parser.add_argument(
+        "--download-folder", "--cache", type=Path, help="for a URL: folder for downloaded files (formerly --cache)"
+    )
     parser.add_argument("--yes", action="store_true", help="for a URL: don't ask before a transfer")
     parser.add_argument("--transfer", choices=("voxels", "files"), default="voxels",
                         help="for a URL: read only the wanted voxels of HDF5 betas, or download whole files")  # fmt: skip
@@ -117,7 +119,7 @@ def run(args: argparse.Namespace) -> None:
 def _access(args: argparse.Namespace) -> dict[str, Any]:
     options: dict[str, Any] = {
         "accept_terms": args.accept_terms,
-        "cache": args.cache,
+        "download_folder": args.download_folder,
         "transfer": args.transfer,
         "retries": args.retries,
     }

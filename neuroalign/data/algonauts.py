@@ -1,4 +1,4 @@
-"""The Algonauts 2023 challenge's release of NSD: averaged, z-scored responses of fsaverage vertices."""
+"""NSD as the Algonauts 2023 challenge published it: averaged, z-scored responses of fsaverage vertices."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def read_algonauts(
     """Training responses of one subject, and the images that evoked them.
 
     A file ``train-0001_nsd-00013.png`` belongs to the first row (the first number counts from 1) and shows NSD's image 13
-    (the second counts from 0, as rows of the brick do). The responses were z-scored within sessions and averaged over
-    repeats by the challenge; doing either again is refused.
+    (the second number counts from 0, like rows of the stimulus set). The challenge z-scored the responses within sessions
+    and averaged them over repeats; both steps are refused a second time.
 
     Args:
         root: The folder that holds ``subj01`` to ``subj08``.
         subject: 1 to 8.
         roi: A region or several, as in :func:`neuroalign.read_nsd`, of the challenge's atlases: "prf-visualrois:V1v|V1d",
-            "streams:ventral", "floc-faces", ...; default every vertex.
+            "streams:ventral", "floc-faces", ...; None means every vertex.
 
     Returns:
-        Responses whose ``stimulus`` is the row of NSD's image brick, and the images, indexed by it.
+        Responses whose ``stimulus`` is the row of NSD's stimulus set, and the images, indexed by that row.
 
     Raises:
-        FileNotFoundError: If the folder lacks something (named).
+        FileNotFoundError: If a file is missing; the message names it.
         ValueError: If names, rows and vertices don't fit together, a file is damaged, or a region is unknown.
 
     Example:
@@ -88,7 +88,7 @@ def read_algonauts(
 
 
 def image_names(folder: Path) -> dict[int, Path]:
-    """The image files by their NSD number (0-based), in the order of their rows.
+    """A mapping from the NSD number (0-based) of each image to its file, in the order of rows.
 
     Raises:
         FileNotFoundError: If there are none.
@@ -111,9 +111,9 @@ def image_names(folder: Path) -> dict[int, Path]:
 
 
 def _mask(folder: Path, roi: str, sizes: tuple[int, ...]) -> np.ndarray:
-    """(vertex,) whether each is in the region, left hemisphere first."""
-    atlases = {}
-    for name in dict.fromkeys(term.atlas for term in terms_of(parse(roi))):
+    """(vertex,) whether each vertex is in the region, left hemisphere first."""
+    expression, atlases = parse(roi), {}
+    for name in dict.fromkeys(term.atlas for term in terms_of(expression)):
         if name in REGIONS:
             raise ValueError(f"{name} is defined by Kastner2015, which the challenge lacks; with hand-drawn regions say, for "
                              "example, 'prf-visualrois:V1v|V1d'")  # fmt: skip
@@ -126,7 +126,7 @@ def _mask(folder: Path, roi: str, sizes: tuple[int, ...]) -> np.ndarray:
         if tuple(len(p) for p in parts) != sizes:
             raise ValueError(f"{name} has {[len(p) for p in parts]} vertices, the responses {list(sizes)}")
         atlases[name] = Atlas(np.concatenate(parts), sizes, None, ATLASES.get(name, {}))
-    mask = evaluate(parse(roi), atlases)
+    mask = evaluate(expression, atlases)
     if not mask.any():
         raise ValueError(f"{folder.name} has no vertex of {roi}")
     return mask

@@ -1,4 +1,4 @@
-"""NumPy's .npy and .npz files that somebody else wrote: nothing is unpickled, and every error names the file."""
+"""NumPy's .npy and .npz files from others: nothing is unpickled, and every error names the file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def load_numpy(path: Path, *, mapped: bool = False) -> Any:
 
     Args:
         path: The file.
-        mapped: Leave an array on disk and read it by the page.
+        mapped: Leave an array on disk and read its values when they are needed.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -36,7 +36,7 @@ def load_numpy(path: Path, *, mapped: bool = False) -> Any:
         raise damaged(path, "NumPy", error.__cause__ or error) from error
     try:
         return np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None)
-    except Exception as error:  # of damage NumPy says what its reader stumbled over: anything
+    except Exception as error:  # on damage NumPy raises errors of many kinds
         raise damaged(path, "NumPy", error) from error
 
 
@@ -48,12 +48,12 @@ def load_member(path: Path, archive: Any, name: str) -> np.ndarray:
     """
     try:
         return archive[name]
-    except Exception as error:  # of damage NumPy says what its reader stumbled over: anything
+    except Exception as error:  # on damage NumPy raises errors of many kinds
         raise ValueError(f"{path}: its array {name!r} can't be read ({_reason(error)})") from error
 
 
 def member_shape(path: Path, archive: Any, name: str) -> tuple[int, ...]:
-    """The shape of an array of an open .npz, without its values; () of anything else.
+    """The shape of an array of an open .npz, without reading its values.
 
     Raises:
         ValueError: If it is damaged.
@@ -64,12 +64,12 @@ def member_shape(path: Path, archive: Any, name: str) -> tuple[int, ...]:
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             return read(file)[0]
-    except Exception as error:  # of damage NumPy says what its reader stumbled over: anything
+    except Exception as error:  # on damage NumPy raises errors of many kinds
         raise ValueError(f"{path}: its array {name!r} can't be read ({_reason(error)})") from error
 
 
 def damaged(path: Path, kind: str, error: BaseException) -> ValueError:
-    """The error of a file that its reader stumbled over."""
+    """The error of a file that its reader can't read."""
     return ValueError(
         f"{path} can't be read as a file of {kind}: cut short, damaged, or something else ({_reason(error)})"
     )

@@ -1,4 +1,4 @@
-"""Responses to and from xarray, the form in which Brain-Score and others pass recordings on (extra ``xarray``)."""
+"""Responses to and from xarray, the form in which Brain-Score and others share recordings (extra ``xarray``)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from neuroalign.data.fields import as_identities, as_values, number_names
 
 
 def read_assembly(assembly: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The fields of a recording from an assembly, as :meth:`neuroalign.data.Responses.from_xarray` takes it.
+    """The fields of a recording from the assembly that :meth:`neuroalign.data.Responses.from_xarray` is given.
 
     Returns:
         Arguments of :meth:`neuroalign.data.Responses.from_arrays`, and further fields: repeats, behaviour and maps.

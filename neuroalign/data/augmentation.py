@@ -1,4 +1,4 @@
-"""Augmentation that every image gets for itself: a seed for each batch of each process, and transforms that know no batch."""
+"""Augmentation of each image by itself: seeds per batch and process, and transforms that would treat a batch as one image."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _COPIES, _DRAWS = 8, 6
 
 
 def batch_seed(seed: int, batch: int, rank: int) -> int:
-    """A seed of its own for every training batch of every process."""
+    """A different seed for every training batch of every process."""
     return ((seed * 1_000_003 + batch) * 1_000_003 + rank) % 2**63
 
 
 def augmented(augment: Augment, images: Tensor, seed: int, *, image_by_image: bool) -> Tensor:
-    """Images after an augmentation whose random numbers come from the seed; the global generator is left alone.
+    """Augment images with random numbers from a seed; the global generator is not changed.
 
     Args:
-        augment: From images (stimulus, channel, height, width) to the same, or to another size.
+        augment: From images (stimulus, channel, height, width) to images of the same or another size.
         images: (stimulus, channel, height, width).
-        seed: Of the random numbers.
-        image_by_image: Whether to call it with one image after the other.
+        seed: Seed of the random numbers.
+        image_by_image: Whether to call the augmentation with one image after the other.
 
     Raises:
         ValueError: If it returns another number of images.
@@ -41,14 +41,14 @@ def augmented(augment: Augment, images: Tensor, seed: int, *, image_by_image: bo
 
 
 def treats_batches_alike(augment: Augment, image: Tensor) -> bool:
-    """Whether an augmentation draws once for a whole batch, so that all of its images would get the same crop or flip.
+    """Whether an augmentation draws once per batch, so that all images of a batch would get the same crop or flip.
 
-    torchvision's transforms do, when they are given a batch. Of anything else it is tried out on copies of an image: they
-    come back alike, though another draw gives something else.
+    torchvision's transforms do this when they are given a batch. Others are tried out on copies of one image: they draw once
+    per batch if all copies come back equal, although another draw gives something else.
 
     Args:
         augment: The augmentation.
-        image: (channel, height, width), some image.
+        image: (channel, height, width), any image.
 
     Example:
         >>> flip_all = lambda images: images.flip(3) if torch.rand(()) < 0.5 else images
@@ -69,7 +69,7 @@ def refuse_normalising(augment: Augment | None) -> None:
     """Refuse torchvision's Normalize among the transforms: networks here normalise in their first layer.
 
     Raises:
-        ValueError: Saying so.
+        ValueError: If there is one.
     """
     if any(type(part).__name__ == "Normalize" for part in _torchvisions(augment)):
         raise ValueError(
@@ -80,5 +80,5 @@ def refuse_normalising(augment: Augment | None) -> None:
 
 def _torchvisions(augment: Augment | None) -> list[Any]:
     parts: list[Any] = list(augment.modules()) if isinstance(augment, nn.Module) else [augment]
-    parts += getattr(augment, "transforms", [])  # torchvision's older Compose is no module
+    parts += getattr(augment, "transforms", [])  # torchvision's older Compose is not an nn.Module
     return [part for part in parts if type(part).__module__.startswith("torchvision.transforms")]

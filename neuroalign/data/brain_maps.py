@@ -1,4 +1,4 @@
-"""Back to the brain: any value a voxel as a NIfTI volume in the subject's space, or as a map on its surface."""
+"""Back to the brain: one value per voxel as a NIfTI volume in the subject's space, or as a map on its surface."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 def to_volume(responses: Responses, values: np.ndarray | torch.Tensor) -> Nifti1Image:
-    """Values of voxels at their places in the volume, NaN elsewhere.
+    """Place values of voxels in their volume, with NaN elsewhere; like ``inverse_transform`` of a nilearn masker.
 
     Args:
-        responses: Whose voxels they are; its ``voxel_index`` says where, its ``info`` the volume's ``shape`` and ``affine``.
+        responses: The responses of these voxels. ``voxel_index`` holds their places, ``info`` the volume's ``shape`` and
+            ``affine``.
         values: (voxel,), such as a noise ceiling or a correlation.
 
     Returns:
@@ -54,10 +55,11 @@ def to_volume(responses: Responses, values: np.ndarray | torch.Tensor) -> Nifti1
 
 
 def to_surface(responses: Responses, values: np.ndarray | torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Values of vertices on the left and the right hemisphere, NaN elsewhere.
+    """Place values of vertices on the left and the right hemisphere, with NaN elsewhere.
 
     Args:
-        responses: Whose vertices they are; its ``vertex_index`` says where, ``shape`` in its ``info`` how many there are.
+        responses: The responses of these vertices. ``vertex_index`` holds their places, ``shape`` in ``info`` the number of
+            vertices of each hemisphere.
         values: (voxel,).
 
     Returns:
@@ -88,10 +90,10 @@ def to_surface(responses: Responses, values: np.ndarray | torch.Tensor) -> tuple
 
 
 def save_map(responses: Responses, values: np.ndarray | torch.Tensor, path: str | os.PathLike[str]) -> list[Path]:
-    """Write a map: one NIfTI file for a volume, a GIFTI file a hemisphere for a surface.
+    """Write a map: one NIfTI file for a volume, or one GIFTI file per hemisphere for a surface.
 
     Args:
-        responses: Whose voxels they are.
+        responses: The responses of these voxels.
         values: (voxel,).
         path: ``name.nii.gz`` or ``name.nii`` for a volume; for a surface ``name.gii``, which becomes ``lh.name.gii`` and
             ``rh.name.gii``.

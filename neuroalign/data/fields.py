@@ -1,4 +1,4 @@
-"""What the fields of a recording may hold: real values, whole identities, flags, names of regions, ceilings up to 1."""
+"""Checks and conversions of the fields of a recording: real values, whole identities, flags, regions, noise ceilings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from neuroalign.functional.identities import NAMES_REMEDY
 
 
 def as_values(values: Any, what: str) -> np.ndarray:
-    """Recorded numbers as float32; integers, other floats, true and false become so.
+    """Recorded numbers as float32, from integers, other floats, or true and false.
 
     Args:
         values: An array, a tensor or nested sequences, of any shape.
@@ -33,14 +33,14 @@ def as_values(values: Any, what: str) -> np.ndarray:
     array = _array(values, what)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{what} must be real numbers, NaN where missing; got {_kind(array)}")
-    with np.errstate(over="ignore"):  # told in words
+    with np.errstate(over="ignore"):  # refuse_infinite says it in words
         array = array.astype(np.float32, copy=False)
     refuse_infinite(array, what)
     return array
 
 
 def as_identities(values: Any, what: str) -> np.ndarray:
-    """Whole numbers as (row,) int64; floats will do where they are whole.
+    """Whole numbers as (row,) int64, also from floats that are whole.
 
     Args:
         values: An array, a tensor or a sequence.
@@ -56,7 +56,7 @@ def as_identities(values: Any, what: str) -> np.ndarray:
     """
     array = _array(values, what)
     if array.ndim != 1:
-        raise ValueError(f"{what} must be one whole number a row; got shape {array.shape}")
+        raise ValueError(f"{what} must be one whole number per row; got shape {array.shape}")
     if array.dtype.kind == "O" and not has_names(array):
         array = _numbers(array)
     if array.dtype.kind not in "fiu":
@@ -94,14 +94,14 @@ def as_places(values: Any, what: str = "places of voxels") -> np.ndarray:
 
 
 def number_names(names: Any, what: str) -> tuple[np.ndarray, list[str] | None]:
-    """Whole numbers for whatever rows are called: numbers stay, names are numbered in sorted order.
+    """Number the names of rows in sorted order; numbers stay as they are.
 
     Args:
         names: (row,) numbers, or texts such as file names.
         what: Their name in an error.
 
     Returns:
-        (row,) int64, and the names in their order; None where they were numbers.
+        (row,) int64, and the names in the order of their numbers; None in place of names if rows had numbers.
 
     Raises:
         TypeError: If they are neither.
@@ -163,8 +163,43 @@ def as_regions(names: Sequence[str] | np.ndarray, what: str) -> np.ndarray:
     return array if array.dtype.kind == "U" else array.astype(str)
 
 
+def recorded_fields(
+    values: Any,
+    stimulus: Any = None,
+    session: Any = None,
+    roi: Sequence[str] | np.ndarray | str = "unknown",
+    noise_ceiling: Any = None,
+    shared: Any = None,
+    voxel_index: Any = None,
+) -> dict[str, Any]:
+    """The fields of single trials by name, each in its type, with defaults for what is None.
+
+    Arguments and errors as in :meth:`neuroalign.data.Responses.from_arrays`.
+
+    Example:
+        >>> recorded_fields([[1, 2], [3, 4]])["stimulus"]
+        array([0, 1])
+    """
+    values = as_values(values, "values")
+    if values.ndim != 2:
+        raise ValueError(f"values must be (trial, voxel); got shape {values.shape}")
+    n, v = values.shape
+    if not n or not v:
+        raise ValueError(f"values are ({n}, {v}), (trial, voxel): nothing was recorded. Is the region empty?")
+    return {
+        "values": values,
+        "stimulus": np.arange(n) if stimulus is None else as_identities(stimulus, "stimulus"),
+        "session": np.ones(n, dtype=np.int64) if session is None else as_identities(session, "session"),
+        "roi": np.full(v, roi) if isinstance(roi, str) else as_regions(roi, "roi"),
+        "noise_ceiling": None if noise_ceiling is None else as_values(noise_ceiling, "noise_ceiling"),
+        "shared": np.zeros(n, dtype=bool) if shared is None else as_flags(shared, "shared"),
+        "voxel_index": None if voxel_index is None else as_places(voxel_index),
+        "repeats": np.ones(n, dtype=np.int64),
+    }
+
+
 def check_ceilings(ceiling: np.ndarray) -> None:
-    """Refuse noise ceilings above 1; below 0 an unclamped estimate may be, and NaN is an unknown one.
+    """Refuse noise ceilings above 1. An unclamped estimate may be below 0, and NaN is an unknown ceiling.
 
     Raises:
         ValueError: Saying which is out of range.
@@ -189,7 +224,7 @@ def _array(values: Any, what: str) -> np.ndarray:
 
 
 def _numbers(array: np.ndarray) -> np.ndarray:
-    """Objects as numbers, where they all are: pandas keeps columns with gaps so."""
+    """Objects as numbers, if all of them are: pandas stores columns with gaps as objects."""
     try:
         return array.astype(np.int64) if all(isinstance(v, (int, np.integer)) for v in array) else array.astype(float)
     except (TypeError, ValueError, OverflowError):

@@ -1,6 +1,6 @@
-"""Volumes and surfaces read to the last byte: the checksum and length at the end of a gzip file are always compared.
+"""Volumes and surfaces read to the last byte, so that the checksum and length at the end of a gzip file are compared.
 
-A reader that takes as many bytes as an image's header promises stops before that end, and sees damage by chance only.
+A reader that stops after the bytes that an image's header names never reaches that end, and can miss damage.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 from neuroalign.checksums import damaged
 
 _BLOCK = 2**20  # bytes read at once
-_RATIO = 1100  # of plain to gzip's bytes; deflate reaches 1032
-_FOOTER = 2**24  # bytes that may follow the values of an MGH file, which keeps scan parameters there
+_RATIO = 1100  # largest ratio of uncompressed to compressed bytes; deflate reaches 1032
+_FOOTER = 2**24  # bytes that may follow the values of an MGH file: scan parameters
 
 
 @contextmanager
@@ -28,12 +28,12 @@ def opened_image(path: str | os.PathLike[str]) -> Iterator[Any]:
         path: ``.nii``, ``.nii.gz``, ``.mgh`` or ``.mgz``. gzip is decompressed by isal, twice as fast as zlib.
 
     Yields:
-        A nibabel image; its ``dataobj`` gives values, from first to last.
+        A nibabel image; read the values of its ``dataobj`` from first to last.
 
     Raises:
         OSError: If the file is cut short, its checksum is wrong, or it isn't a gzip file.
-        ValueError: If it holds less or more than its header says, or has another ending. What nibabel raises on a damaged
-            header comes as it is: :func:`load_image` gives all of it one form.
+        ValueError: If it holds less or more than its header says, or has another suffix. Errors of nibabel on a damaged
+            header are passed on; :func:`load_image` turns all of them into one.
 
     Example:
         >>> import nibabel, tempfile
@@ -50,15 +50,15 @@ def opened_image(path: str | os.PathLike[str]) -> Iterator[Any]:
     name = path.name.lower()
     if not name.endswith((".nii", ".nii.gz", ".mgh", ".mgz")):
         raise ValueError(f"{path} is no .nii, .nii.gz, .mgh or .mgz")
-    if path.exists() and not path.is_file():  # a pipe would be waited for
+    if path.exists() and not path.is_file():  # reading from a pipe would wait
         raise ValueError(f"{path} is a folder, a device or a pipe")
     allowed = _FOOTER if name.endswith((".mgh", ".mgz")) else 0
     with path.open("rb") as file:
-        compressed = file.read(2) == b"\x1f\x8b" or name.endswith("z")  # whatever it is called
+        compressed = file.read(2) == b"\x1f\x8b" or name.endswith("z")  # whatever its name says
     if not compressed:
         image = nibabel.load(path)
         _check_length(path.stat().st_size, _end(image), allowed)
-        yield image  # its values stay on disk, and those that are asked for are read
+        yield image  # values stay on disk; only those that are used are read
         return
     try:
         with igzip.open(path) as file:
@@ -68,7 +68,7 @@ def opened_image(path: str | os.PathLike[str]) -> Iterator[Any]:
                 raise ValueError(f"its header promises {end} bytes, more than it can hold")
             yield image
             length = file.tell()
-            while block := file.read(_BLOCK):  # to the checksum
+            while block := file.read(_BLOCK):  # up to the checksum
                 length += len(block)
                 if length > end + allowed:
                     break
@@ -78,13 +78,13 @@ def opened_image(path: str | os.PathLike[str]) -> Iterator[Any]:
 
 
 def load_image(path: str | os.PathLike[str]) -> Any:
-    """A NIfTI or MGH image with its values in memory, read to the end of its file.
+    """Read a NIfTI or MGH image into memory, to the end of its file.
 
     Args:
         path: ``.nii``, ``.nii.gz``, ``.mgh`` or ``.mgz``.
 
     Returns:
-        A nibabel image of the same kind. Values are scaled where the header says so, else of the stored type.
+        A nibabel image of the same kind. Values are scaled if the header says so; otherwise they have the stored type.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -104,7 +104,7 @@ def load_image(path: str | os.PathLike[str]) -> Any:
         return type(image)(values, image.affine, image.header)
     except (FileNotFoundError, PermissionError, Warning):
         raise
-    except Exception as error:  # nibabel meets damage with errors of a dozen kinds
+    except Exception as error:  # on damage nibabel raises errors of many kinds
         raise damaged(path, f"cut short, changed, or of another format ({' '.join(str(error).split())})") from error
 
 

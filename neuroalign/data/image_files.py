@@ -1,4 +1,4 @@
-"""Image files as a person sees them: any usual format as 8-bit RGB, upright, or refused by the file's name."""
+"""Image files of any usual format as upright 8-bit RGB; an error names the file."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from PIL import Image
 
 EXTENSIONS = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-_ORIENTED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # where an orientation may be told
+_ORIENTED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # entries that may hold an orientation
 # Pillow's other formats need programs of their own (EPS runs Ghostscript) or are no pictures.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "PPM", "TIFF", "WEBP", "MPO")
 
 
 def read_image(path: str | os.PathLike[str]) -> Image.Image:
-    """A picture as 8-bit RGB, turned upright by its EXIF orientation.
+    """Read a picture as 8-bit RGB, turned upright by its EXIF orientation.
 
-    16-bit grey is scaled to 8 bits, what is transparent is laid over white, and of several frames the first is taken, with a
-    warning. PNG keeps checksums; a JPEG with a wrong byte in it is read as what it decodes to, which no reader can tell.
+    16-bit grey is scaled to 8 bits, transparent pixels are laid over white, and the first of several frames is taken, with a
+    warning. PNG has checksums; a wrong byte in a JPEG changes the picture, and no reader can detect it.
 
     Raises:
         FileNotFoundError: If there is no such file, or it is no regular one (a broken link, a pipe).
-        ValueError: If it is cut short, damaged, no image of a usual format, larger than Pillow takes for safe, or holds
-            32-bit numbers, of which nobody knows what is white.
+        ValueError: If it is cut short, damaged, no image of a usual format, larger than Pillow considers safe, or holds
+            32-bit numbers, whose value for white is unknown.
 
     Warns:
         UserWarning: If it has several frames.
@@ -52,7 +52,7 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         with Image.open(path, formats=_FORMATS) as image:
             # A telephone's JPEG may hold a preview as a second frame.
             several = image.format not in ("JPEG", "MPO") and getattr(image, "is_animated", False)
-            image.load()  # a PNG may say its orientation behind the picture
+            image.load()  # a PNG may store its orientation after the pixels
             if image.format == "TIFF" or not _ORIENTED.isdisjoint(image.info):
                 ImageOps.exif_transpose(image, in_place=True)
             picture = _as_rgb(image)
@@ -61,8 +61,8 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
             f"{os.fspath(path)} is larger than Pillow takes for safe ({error}): make it smaller, or raise "
             "PIL.Image.MAX_IMAGE_PIXELS if you trust it"
         ) from error
-    except Exception as error:  # of damage Pillow says what its decoder stumbled over: anything
-        # Pillow looks up plugins by name and stumbles over a format that it has not loaded.
+    except Exception as error:  # on damage Pillow raises errors of many kinds
+        # Pillow looks up plugins by name; a format that it has not loaded is a KeyError.
         reason = "no image that Pillow knows" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
         reason = reason or type(error).__name__
         raise ValueError(
@@ -77,7 +77,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     from PIL import Image
 
     if image.mode == "RGB" and "transparency" not in image.info:
-        return image  # loaded already; a conversion would copy it
+        return image  # loaded already; converting would copy it
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         grey = np.asarray(image)
         levels = np.round(grey / 257).astype(np.uint8)
@@ -94,14 +94,14 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 class ImageFiles:
-    """Image files that are read when asked: ``images[numbers]`` gives uint8 (stimulus, height, width, channel).
+    """Image files that are read when they are needed: ``images[numbers]`` is uint8 (stimulus, height, width, channel).
 
     Args:
-        files: By the image's number, its file; or files in the order of their numbers 0, 1, 2, ... Images must have one size.
-            They are read by :func:`neuroalign.data.image_files.read_image`.
+        files: A mapping from each image's number to its file; or files in the order of their numbers 0, 1, 2, ... All images
+            must have the same size. They are read by :func:`neuroalign.data.image_files.read_image`.
 
     Raises:
-        ValueError: If there are none, or a number is not whole; when read, if an image is damaged or sizes differ.
+        ValueError: If there are no files, or a number is not whole; when images are read, if one is damaged or sizes differ.
 
     Example:
         >>> import tempfile

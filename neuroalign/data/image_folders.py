@@ -1,4 +1,4 @@
-"""Folders with a folder a class, as torchvision reads them, but for what a person would not take for an image."""
+"""Images in one folder per class, read as torchvision does, but without hidden files and files that are no images."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _PARTS = {"train", "val", "valid", "validation", "test"}
 
 
 class ClassFolders(ImageFolder):
-    """Images in a folder a class, deeper folders included; labels in the order of the classes' names.
+    """Images in one folder per class, with the folders inside it; labels are in the order of the classes' names.
 
-    Hidden files and folders, such as those that macOS and notebooks leave behind, and files that are no images by their
-    names are passed over. Images are read by :func:`neuroalign.data.image_files.read_image`.
+    Hidden files and folders, such as those that macOS and notebooks leave behind, and files whose names are not those of
+    images are ignored. Images are read by :func:`neuroalign.data.image_files.read_image`.
 
     Args:
-        root: Folder of the classes' folders.
-        transform: On each image.
-        classes: Names of the classes in the order of their labels, such as those of the training images: a class that is
-            missing here then moves no label. Default the folders found.
+        root: The folder that holds one folder per class.
+        transform: Applied to each image; None leaves images as they are.
+        classes: Names of the classes in the order of their labels, such as those of the training images, so that a class
+            that is missing here changes no label. None means the folders found, in sorted order.
 
     Raises:
         FileNotFoundError: If there is no such folder, no folder of a class, or a class without images.
@@ -74,7 +74,7 @@ class ClassFolders(ImageFolder):
         classes = found if self._wanted is None else self._wanted
         return classes, {name: label for label, name in enumerate(classes)}
 
-    def make_dataset(  # type: ignore[override]
+    def make_dataset(
         self, directory: str | Path, class_to_idx: dict[str, int], *_: Any, **__: Any
     ) -> list[tuple[str, int]]:
         """Paths and labels, by class, folder and name."""
@@ -89,7 +89,7 @@ class ClassFolders(ImageFolder):
 
 
 def _images(folder: str, root: str | Path) -> Iterator[tuple[str, list[str]]]:
-    """Folders below one, itself included, with the paths of their images; links to folders are followed, but not round."""
+    """A folder and all folders below it, each with the paths of its images. Links are followed, but not in circles."""
     open_folders: list[tuple[str, tuple[str, ...]]] = [(folder, (os.path.realpath(root),))]
     while open_folders:
         place, above = open_folders.pop()
@@ -114,6 +114,6 @@ def _visible(folder: str | Path) -> list[os.DirEntry[str]]:
 
 
 def _refuse_broken(entry: os.DirEntry[str]) -> None:
-    """A link to nothing may have been a folder of images."""
+    """Refuse a link to nothing: it may have led to a folder of images."""
     if entry.is_symlink() and not Path(entry.path).exists():
         raise ValueError(f"{entry.path} is a link to nothing, or to itself: remove it")

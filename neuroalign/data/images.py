@@ -1,4 +1,4 @@
-"""Images for training: arrays and data sets as batches of [0, 1] pixels, and random shifts and flips."""
+"""Images for training: batches of pixels in [0, 1] from arrays and data sets, and random shifts and flips."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
 
-from neuroalign.data.image_files import ImageFiles as ImageFiles  # its place of old
+from neuroalign.data.image_files import ImageFiles as ImageFiles  # its former place
 from neuroalign.types import Batch, unknown
 
 
@@ -21,11 +21,12 @@ def as_pixels(images: np.ndarray | Tensor) -> Tensor:
     """Images as (stimulus, channel, height, width) uint8 or float32 in [0, 1].
 
     Args:
-        images: uint8 (stimulus, height, width, channel) or (stimulus, channel, height, width), or float the latter.
+        images: uint8 (stimulus, height, width, channel) or (stimulus, channel, height, width); or float (stimulus, channel,
+            height, width).
 
     Raises:
-        TypeError: If they are no numbers.
-        ValueError: If they are none of these, or floats outside [0, 1].
+        TypeError: If images are no numbers.
+        ValueError: If they have another shape, or are floats outside [0, 1].
     """
     if isinstance(images, np.ndarray):
         if images.dtype.kind not in "fiub":
@@ -49,7 +50,7 @@ def as_pixels(images: np.ndarray | Tensor) -> Tensor:
 
 
 def resize(images: Tensor, size: int | Sequence[int]) -> Tensor:
-    """Float images (stimulus, channel, height, width) resized with antialiasing; stays in [0, 1]."""
+    """Resize float images (stimulus, channel, height, width) with antialiasing; pixels stay in [0, 1]."""
     size = (size, size) if isinstance(size, int) else tuple(size)
     if images.shape[-2:] == size:
         return images
@@ -57,7 +58,7 @@ def resize(images: Tensor, size: int | Sequence[int]) -> Tensor:
 
 
 def collate(batch: Any) -> Batch:
-    """For a DataLoader: a batch that the dataset's ``__getitems__`` gave whole, or one made of single items."""
+    """The ``collate_fn`` of our DataLoaders: passes a whole batch from ``__getitems__`` on, and joins single items."""
     return cast(Batch, batch) if isinstance(batch, Mapping) else default_collate(batch)
 
 
@@ -66,15 +67,15 @@ def _first(batch: Mapping[str, Any]) -> Batch:
 
 
 class ArrayDataset(Dataset[Batch]):
-    """Columns of equal length, read a batch at a time: one indexing for the whole batch, no loop over samples.
+    """A dataset of columns of equal length that is read batch by batch: one indexing per batch, no loop over samples.
 
     Use it in a DataLoader with ``collate_fn=neuroalign.data.images.collate``.
 
     Args:
-        image: (stimulus, channel, height, width), uint8 or float in [0, 1]; or an object indexed by an array of rows
-            that gives uint8 (stimulus, height, width, channel), such as :class:`neuroalign.data.nsd.NSDImages`.
-        image_rows: (stimulus,) the row of ``image`` that belongs to each sample; default its own place.
-        image_size: Resize to this height and width.
+        image: (stimulus, channel, height, width), uint8 or float in [0, 1]; or an object that returns uint8 (stimulus,
+            height, width, channel) when it is indexed by an array of rows, such as :class:`neuroalign.data.nsd.NSDImages`.
+        image_rows: (stimulus,) the row of ``image`` that belongs to each sample; None means 0, 1, 2, ...
+        image_size: Height and width in pixels to resize to; None leaves images as they are.
         **columns: Tensors (stimulus, ...), such as ``label``, ``response``, ``stimulus``.
 
     Raises:
@@ -122,10 +123,10 @@ class ArrayDataset(Dataset[Batch]):
 
 
 class LabelledDataset(Dataset[Batch]):
-    """A dataset of (image, label) pairs, such as torchvision's, as our batches; read an image at a time.
+    """Our batches from a dataset of (image, label) pairs, such as torchvision's; images are read one at a time.
 
     Args:
-        dataset: Gives pairs of an image tensor (channel, height, width) in [0, 1] and an integer.
+        dataset: Returns pairs of an image tensor (channel, height, width) in [0, 1] and an integer.
 
     Example:
         >>> data = LabelledDataset([(torch.rand(3, 4, 4), 1), (torch.rand(3, 4, 4), 0)])
@@ -152,11 +153,11 @@ class LabelledDataset(Dataset[Batch]):
 
 
 class ShiftFlip(nn.Module):
-    """Random shifts and horizontal flips, drawn for every image by itself.
+    """Random shifts and horizontal flips, drawn independently for every image.
 
     Args:
         shift: Largest shift in pixels, in either direction; the border is filled by repeating the edge.
-        flip: Whether to flip half of the images.
+        flip: Whether to flip each image with probability 1/2.
 
     Example:
         >>> ShiftFlip(1)(torch.rand(4, 3, 8, 8)).shape
@@ -170,7 +171,7 @@ class ShiftFlip(nn.Module):
         self.shift, self.flip = shift, flip
 
     def forward(self, images: Tensor) -> Tensor:
-        """Shifted and flipped images, (stimulus, channel, height, width)."""
+        """Shift and flip images (stimulus, channel, height, width)."""
         n, _, height, width = images.shape
         device = images.device
         rows = torch.arange(height, device=device).expand(n, -1)
@@ -186,12 +187,12 @@ class ShiftFlip(nn.Module):
         return images[samples, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
 
     def extra_repr(self) -> str:
-        """Shown in ``repr``."""
+        """The options, for ``repr``."""
         return f"shift={self.shift}, flip={self.flip}"
 
 
 def load_digits() -> tuple[Tensor, Tensor]:
-    """The 1,797 handwritten digits that scikit-learn ships: images (1797, 3, 8, 8) in [0, 1] and labels (1797,).
+    """The 1,797 handwritten digits of scikit-learn: images (1797, 3, 8, 8) in [0, 1] and labels (1797,).
 
     Source:
         UCI "Optical Recognition of Handwritten Digits" (Alpaydin & Kaynak 1998).
@@ -206,14 +207,14 @@ def load_digits() -> tuple[Tensor, Tensor]:
 def load_named(
     name: str, root: str | os.PathLike[str] | None = None, image_size: int | None = None
 ) -> Mapping[str, Dataset[Batch]]:
-    """Training, validation and test sets of a data set given by name.
+    """Training, validation and test sets of a data set that is given by name.
 
     Args:
-        name: "digits" (shipped with scikit-learn, split 1000 / 297 / 500), "cifar10", "cifar100" (files of torchvision
+        name: "digits" (part of scikit-learn, split 1000 / 297 / 500), "cifar10", "cifar100" (files of torchvision
             under ``root``; the last 5,000 training images are validation) or "folder" (``root/train``, ``root/val`` and,
-            where it exists, ``root/test``, each with a folder a class; labels are those of the classes in ``train``).
-        root: Where the files are.
-        image_size: Height and width to resize to; needed for "folder".
+            if it exists, ``root/test``, each with one folder per class; labels are those of the classes in ``train``).
+        root: Folder of the files.
+        image_size: Height and width in pixels to resize to; None leaves images as they are. "folder" needs it.
 
     Raises:
         ValueError: If the name is unknown (with near matches), or root or image_size is needed.
@@ -253,12 +254,12 @@ def _array(images: Tensor, labels: Tensor, stimulus: Tensor, image_size: int | N
 
 
 def class_folders(root: str | Path, image_size: int, classes: Sequence[str] | None = None) -> LabelledDataset:
-    """Images in a folder a class, the shorter side resized with antialiasing and the middle square cut out.
+    """Images in one folder per class; the shorter side is resized with antialiasing, and the central square is cut out.
 
     Args:
-        root: Folder of the classes' folders.
-        image_size: Height and width.
-        classes: Names of the classes in the order of their labels; default the folders found.
+        root: The folder that holds one folder per class.
+        image_size: Height and width in pixels.
+        classes: Names of the classes in the order of their labels; None means the folders found, in sorted order.
 
     Raises:
         FileNotFoundError: If there is no such folder, no folder of a class, or a class without images.
@@ -278,7 +279,7 @@ def _folders(root: Path, image_size: int | None) -> dict[str, Dataset[Batch]]:
         raise ValueError("dataset 'folder' needs image_size: its images may differ in size")
     names = [n for n in ("train", "val", "test") if (root / n).is_dir()]
     if "train" not in names or "val" not in names:
-        raise FileNotFoundError(f"{root} must hold the folders 'train' and 'val', each with a folder a class")
+        raise FileNotFoundError(f"{root} must hold the folders 'train' and 'val', each with one folder per class")
     train = class_folders(root / "train", image_size)
     others = {n: class_folders(root / n, image_size, train.dataset.classes) for n in names if n != "train"}
     return {"train": train, **others}

@@ -1,4 +1,4 @@
-"""An order of the images in which every batch holds enough of those that have responses."""
+"""An order of the images in which every batch holds enough images that have responses."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch.utils.data import DistributedSampler
 
 
 def check_min_valid(min_valid: int, batch_size: int, valid: np.ndarray, num_processes: int = 1) -> None:
-    """Refuse a number of valid images that no batch can hold.
+    """Refuse a number of images with responses that a batch can't hold.
 
     Raises:
-        ValueError: Saying what is in the way.
+        ValueError: If it can't; the message says why.
     """
     there, others = int(valid.sum()), int((~valid).sum())
     if not 1 <= min_valid <= batch_size:
@@ -34,26 +34,26 @@ def check_min_valid(min_valid: int, batch_size: int, valid: np.ndarray, num_proc
 
 
 class MinValidSampler(DistributedSampler):
-    """Shuffles so that every batch of a DataLoader holds at least so many images with responses.
+    """A random order in which every batch of a DataLoader holds at least ``min_valid`` images with responses.
 
-    Give it to a DataLoader as ``sampler``, with the same ``batch_size``. Every image comes once an epoch, as long as enough
-    of them have responses for all batches. If not, those come again, as often as it takes and about equally often, while the
-    others come once; the epoch then has more batches. No image comes twice in a batch, nor in those of several processes
-    that belong to one step, if there is any other.
+    Give it to a DataLoader as ``sampler``, with the same ``batch_size``. Every image comes once per epoch, as long as enough
+    images have responses for all batches. If not, images with responses are repeated as often as necessary, and about
+    equally often, while the others come once; the epoch then has more batches. An image comes twice in a batch, or in the
+    batches of several processes that belong to one step, only if no other image with responses is left.
 
-    The order depends on the seed and the epoch alone. Under a distributed strategy each process gets its share, as from
-    torch's ``DistributedSampler``, which this is, so that Lightning leaves it in place and tells it the epoch.
+    The order depends on the seed and the epoch alone. Under a distributed strategy each process gets its share. The class is
+    a torch ``DistributedSampler``, so that Lightning keeps it and sets its epoch.
 
     Args:
         valid: (stimulus,) bool, which images have responses.
-        min_valid: So many of them in every batch (of each process).
-        batch_size: That of the DataLoader.
+        min_valid: Smallest number of images with responses in a batch (of each process).
+        batch_size: Batch size of the DataLoader.
         num_replicas: Number of processes.
         rank: Number of this process.
-        seed: Of the order.
+        seed: Seed of the order.
 
     Raises:
-        ValueError: If more are asked for than there are, or than a batch holds.
+        ValueError: If ``min_valid`` is larger than the number of images with responses, or than a batch.
 
     Example:
         >>> valid = torch.arange(100) < 10  # one in ten
@@ -91,7 +91,7 @@ class MinValidSampler(DistributedSampler):
             return rows[torch.randperm(len(rows), generator=generator).numpy()]
 
         measured, world, k = shuffled(np.flatnonzero(self.valid)), self.num_replicas, self.num_batches
-        # First the places that are kept for images with responses, as evenly as there are images; then all that is left.
+        # Reserved places are filled first, evenly over the batches, with images that have responses; then the others.
         kept = np.full(k * world * self.min_valid, -1)
         first = min(len(measured), len(kept))
         place = np.arange(first) * len(kept) // first
@@ -100,7 +100,7 @@ class MinValidSampler(DistributedSampler):
         free = self.total_size - len(kept)
         rest = np.concatenate([rest, np.full(free - len(rest), -1)])
         kept_places = kept.reshape(k, world, self.min_valid)
-        # By how often it came again, then by lot.
+        # Images to repeat, ordered by how often they were repeated, then at random.
         lots = iter(torch.rand(len(measured) + self.total_size - len(self.valid), generator=generator).tolist())
         again = [(0, next(lots), image) for image in measured.tolist()]
         heapq.heapify(again)
@@ -114,7 +114,7 @@ class MinValidSampler(DistributedSampler):
             for w, i in open_places:
                 while again and again[0][2] in present:
                     back.append(heapq.heappop(again))
-                times, _, image = heapq.heappop(again) if again else back.pop(0)  # the others are all in this batch
+                times, _, image = heapq.heappop(again) if again else back.pop(0)  # all others are in this batch already
                 batches[w, i] = image
                 back.append((times + 1, next(lots), image))
                 present.add(image)

@@ -1,4 +1,4 @@
-"""Any fMRI experiment's volumes, a folder of NIfTI files and a mask, through nilearn's masker."""
+"""Volumes of any fMRI experiment: NIfTI files and a mask, read by nilearn's masker."""
 
 from __future__ import annotations
 
@@ -24,26 +24,27 @@ def read_nifti(
     labels: Mapping[int, str] | None = None,
     history: Sequence[str] = (),
 ) -> Responses:
-    """Responses from NIfTI volumes, a row a volume; files in the order of their names, numbers in them by value.
+    """Read responses from NIfTI volumes: one row per volume, files in the order of their names.
 
     Args:
         images: A folder (its ``.nii`` and ``.nii.gz`` files; ``beta_2`` comes before ``beta_10``), a file, or files. A file
-            of four axes is many rows.
-        mask: NIfTI image or path in the same space; every voxel above 0 is kept, as small as it may be: threshold a map of
+            of four axes has one row per volume.
+        mask: NIfTI image or path in the same space. Every voxel above 0 is kept, however small its value: threshold a map of
             probabilities yourself.
-        stimulus: (row,) what each volume is the response to, numbers or names; default each its own.
-        session: (row,) 1-based; default one a file of four axes, or one for all files of three.
-        labels: Names of the mask's values, where it is an atlas of whole numbers; other values are left out.
-        history: "average_repeats" or "zscore_sessions", if that was done already.
+        stimulus: (row,) the stimulus of each volume, numbers or names; None gives each volume its own.
+        session: (row,) 1-based; None means one session per file of four axes, and one for all files of three axes.
+        labels: Names of the values of a mask that is an atlas of whole numbers; voxels of other values are left out.
+        history: "average_repeats" or "zscore_sessions", if these steps were done already.
 
     Returns:
-        Responses with places of voxels, shape and affine, so that maps go back into the same space. A value that is NaN in
-        the file stays so.
+        Responses with places of voxels, shape and affine, so that maps can be written in the same space. NaN in a file
+        stays NaN.
 
     Raises:
         FileNotFoundError: If there are no such files.
-        ValueError: If a file is cut short, damaged (gzip's checksum counts) or no NIfTI, files differ in shape or place from
-            the mask, rows and stimuli in number, a value in the mask is infinite, or labels meet fractions.
+        ValueError: If a file is cut short, damaged (gzip's checksum is compared) or no NIfTI, files differ from the mask in
+            shape or place, rows and stimuli differ in number, a value inside the mask is infinite, or labels are given for
+            a mask of fractions.
 
     Example:
         >>> import tempfile, nibabel
@@ -74,9 +75,9 @@ def read_nifti(
             what = f"shape {image.shape[:3]}, the mask {inside.shape}" if image.shape[:3] != inside.shape else (
                 "another affine than the mask, so another place")  # fmt: skip
             raise ValueError(f"{file} has {what}: resample one of them first (nilearn.image.resample_to_img)")
-        as_values(data[inside], f"{file}, in the mask,")  # the masker would make infinite ones 0
+        as_values(data[inside], f"{file}, in the mask,")  # the masker would turn infinite values into 0
         values = np.atleast_2d(masker.transform(image))
-        if np.issubdtype(data.dtype, np.floating):  # the masker makes NaN 0, which would pass for a response
+        if np.issubdtype(data.dtype, np.floating):  # the masker turns NaN into 0, which would look like a response
             values[np.isnan(data[inside].T.reshape(values.shape))] = np.nan
         parts.append(values)
         sessions += [number if image.ndim == 4 else 1] * len(values)
@@ -103,7 +104,7 @@ def read_nifti(
 
 
 def _inside(mask: Any, labels: Mapping[int, str] | None) -> tuple[Any, np.ndarray, np.ndarray]:
-    """The mask as an image, its whole numbers, and which voxels are kept; all (x, y, z)."""
+    """The mask as an image, its values as whole numbers, and which voxels are kept; arrays are (x, y, z)."""
     import nibabel
 
     what = "the mask" if not isinstance(mask, (str, os.PathLike)) else f"the mask {mask}"
@@ -134,7 +135,7 @@ def _inside(mask: Any, labels: Mapping[int, str] | None) -> tuple[Any, np.ndarra
 
 
 def _natural(path: Path) -> list[Any]:
-    """Sorts numbers in a name by their value."""
+    """A sorting key by which numbers in a name are compared by value."""
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.name)]
 
 
@@ -148,7 +149,7 @@ def _files(images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) ->
         )
     else:
         files = [Path(p) for p in images]
-    missing = [str(p) for p in files if not p.is_file()]  # a pipe would be waited for
+    missing = [str(p) for p in files if not p.is_file()]  # reading from a pipe would wait
     if missing or not files:
         raise FileNotFoundError(f"no NIfTI file {missing[0] if missing else 'in ' + str(images)}")
     return files

@@ -1,4 +1,4 @@
-"""Recordings of any kind from the files in which labs keep arrays: npy, npz, mat, CSV, HDF5."""
+"""Recordings of any kind from common files of arrays: npy, npz, mat, CSV, HDF5."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from neuroalign.data.tables import numbers_of, read_table
 from neuroalign.files import readable_size
 from neuroalign.hdf5 import dataset, open_hdf5
 
-_LARGEST = 2**33  # bytes of a sparse matrix when it is filled up
+_LARGEST = 2**33  # bytes of a sparse matrix when it is made dense
 _AXES = {"stimulus", "repeat", "voxel"}
 _ABOUT_ROWS = {
     "category", "class", "condition", "filename", "id", "image", "image_id", "image_name", "index", "label",
@@ -35,26 +35,27 @@ def read_recording(
     roi: Sequence[str] | str = "unknown",
     averaged: bool = False,
 ) -> Responses:
-    """Responses from an array in a file, a row a trial.
+    """Read responses from an array in a file: one row per trial.
 
     Args:
-        path: .npy, .npz, .mat (of any version), .h5 or .hdf5 (other than our own), .csv or .tsv. Of a table every column is
-            a voxel, but "stimulus" and "session", which say what the rows are; see :func:`neuroalign.data.tables.read_table`.
-        axes: What the array's axes are, in their order: "stimulus voxel", "voxel stimulus", "voxel stimulus repeat", ... With
-            repeats every repeat becomes a row; those that are NaN throughout are left out.
-        key: Name of the array, where the file holds several.
-        stimulus: (stimulus,) the images' identity; default what a table says, else 0, 1, 2, ... Names, such as those of image
-            files, are numbered in sorted order, and kept in ``info["stimulus_id"]``.
-        roi: Region of each voxel, or of all.
-        averaged: Whether the values are means over repeats already; averaging again is then refused.
+        path: .npy, .npz, .mat (of any version), .h5 or .hdf5 (other than our own), .csv or .tsv. In a table every column is
+            a voxel, except "stimulus" and "session", which describe the rows; see :func:`neuroalign.data.tables.read_table`.
+        axes: Names of the array's axes, in order: "stimulus voxel", "voxel stimulus", "voxel stimulus repeat", ... With
+            repeats every repeat becomes a row; repeats in which every voxel is NaN are left out.
+        key: Name of the array, if the file holds several.
+        stimulus: (stimulus,) the images' identity; None means a table's column "stimulus", or 0, 1, 2, ... Names, such as
+            those of image files, are numbered in sorted order, and kept in ``info["stimulus_id"]``.
+        roi: Region of each voxel, or one region of all.
+        averaged: Whether the values are already means over repeats; averaging again is then refused.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file holds no such array (the message lists what it holds), is damaged, its axes are others, its
-            values no real numbers or all missing, or stimuli are no whole numbers or names. The message names the file.
+        ValueError: If the file holds no such array (the message lists its arrays) or is damaged, the array has other axes,
+            its values are no real numbers or all missing, or stimuli are neither whole numbers nor names. The message names
+            the file.
 
     Warns:
-        UserWarning: Where the first column of a table was the index that ``DataFrame.to_csv`` writes.
+        UserWarning: If the first column of a table is the index that ``DataFrame.to_csv`` writes.
 
     Example:
         >>> import tempfile
@@ -93,17 +94,17 @@ def read_recording(
 def from_axes(
     values: np.ndarray, axes: str, *, stimulus: Sequence[int] | np.ndarray | None = None, **fields: Any
 ) -> Responses:
-    """Responses from an array whose axes are named, a row a trial.
+    """Make responses from an array whose axes are named: one row per trial.
 
     Args:
-        values: With two or three axes.
-        axes: Their names in order, of "stimulus", "voxel" and, if there is a third, "repeat".
-        stimulus: (stimulus,) the images' identity, numbers or names; default 0, 1, 2, ...
+        values: An array of two or three axes.
+        axes: Names of the axes in order: "stimulus", "voxel" and, if there is a third, "repeat".
+        stimulus: (stimulus,) the images' identity, numbers or names; None means 0, 1, 2, ...
         **fields: As in :meth:`Responses.from_arrays`.
 
     Raises:
         TypeError: If values are no real numbers.
-        ValueError: If the names are not these, or not as many as there are axes; if nothing but NaN was recorded.
+        ValueError: If an axis has another name, the number of names is not that of the axes, or every value is NaN.
 
     Example:
         >>> from_axes(np.random.randn(4, 10, 3), "voxel stimulus repeat")
@@ -187,7 +188,7 @@ def _matlab(path: Path, key: str | None) -> Any:
         if str(path) in str(error):
             raise
         raise damaged(path, "MATLAB", error) from error
-    except Exception as error:  # of damage scipy says what its reader stumbled over: anything
+    except Exception as error:  # on damage scipy raises errors of many kinds
         raise damaged(path, "MATLAB", error) from error
     if not issparse(values):
         return values
@@ -208,7 +209,7 @@ def _hdf5(path: Path, key: str | None) -> np.ndarray:
         arrays: dict[str, tuple[int, ...]] = {}
 
         def note(name: str, item: Any) -> None:
-            if isinstance(item, h5py.Dataset) and not name.startswith("#"):  # MATLAB's own
+            if isinstance(item, h5py.Dataset) and not name.startswith("#"):  # MATLAB's own entries
                 arrays[name] = item.shape or ()
 
         file.visititems(note)

@@ -1,26 +1,84 @@
-"""How many trials there are behind each value of averages, where trials hold missing values."""
+"""Averages over the repeats of a stimulus, how many trials each value is the mean of, and the averages' noise ceiling."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from neuroalign.data.standardization import column_blocks
+import numpy as np
+import torch
+
+from neuroalign.data.standardization import column_blocks, group_means
+from neuroalign.functional import rescale_ceiling
+
+if TYPE_CHECKING:
+    from neuroalign.data.responses import Responses
+
+
+def average_rows(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """Average the rows of each stimulus; the averages are in the order of the stimuli.
+
+    Args:
+        rows: The fields of responses that have one entry per row: ``values``, ``stimulus``, ``session``, ``shared``,
+            ``repeats``, ``behaviour`` (a mapping) and ``valid_repeats`` (None where nothing is missing).
+
+    Returns:
+        The same fields of the averages. The session of an average over several sessions is -1.
+
+    Raises:
+        ValueError: If a stimulus is shared in one row and not in another.
+    """
+    order = np.argsort(rows["stimulus"], kind="stable")
+    stimuli, starts = np.unique(rows["stimulus"][order], return_index=True)
+    session, shared = rows["session"][order], rows["shared"][order]
+    one_session = np.minimum.reduceat(session, starts) == np.maximum.reduceat(session, starts)
+    some_shared = np.logical_or.reduceat(shared, starts)
+    if (np.logical_and.reduceat(shared, starts) != some_shared).any():
+        raise ValueError("some stimulus is marked shared in one trial and not in another")
+    return {
+        "values": group_means(rows["values"], order, starts),
+        "stimulus": stimuli,
+        "session": np.where(one_session, session[starts], -1),
+        "shared": some_shared,
+        "repeats": np.add.reduceat(rows["repeats"][order], starts),
+        "behaviour": {name: group_means(values, order, starts) for name, values in rows["behaviour"].items()},
+        "valid_repeats": valid_counts(rows["values"], rows["repeats"], rows["valid_repeats"], order, starts),
+    }
+
+
+def averaged_ceiling(responses: Responses, repeats: np.ndarray, valid: np.ndarray | None) -> np.ndarray | None:
+    """The noise ceiling of responses if their rows were averages over other numbers of trials.
+
+    Args:
+        responses: With the noise ceiling of the current rows, which are averages over ``responses.repeats`` trials.
+        repeats: (row,) how many trials each new row is the mean of.
+        valid: (row, voxel) the same for each value; None means ``repeats`` in every voxel.
+
+    Returns:
+        (voxel,) float32. Without new rows, the present ceiling; None if it is unknown.
+    """
+    if responses.noise_ceiling is None or not len(repeats):
+        return responses.noise_ceiling
+    # Averaging multiplies the noise variance by the mean of 1/repeats; what counts is the change of this factor.
+    noise = mean_inverse(repeats, valid) / mean_inverse(responses.repeats, responses.valid_repeats)
+    wide = torch.from_numpy(responses.noise_ceiling.astype(np.float64))
+    return rescale_ceiling(wide, torch.from_numpy(np.asarray(noise))).numpy().astype(np.float32)
 
 
 def valid_counts(
     values: np.ndarray, repeats: np.ndarray, valid: np.ndarray | None, order: np.ndarray, starts: np.ndarray
 ) -> np.ndarray | None:
-    """Trials that are not missing, summed over groups of rows.
+    """How many trials are not missing, summed over groups of rows.
 
     Args:
         values: (row, column), NaN where missing.
         repeats: (row,) how many trials a row is the mean of.
-        valid: (row, column) the same for each value, or None where that is ``repeats``.
+        valid: (row, column) how many trials each value is the mean of; None means ``repeats`` in every column.
         order: (row,) rows in the order of their groups.
         starts: (group,) where each group begins in that order.
 
     Returns:
-        (group, column) of the smallest unsigned integers that hold them, or None where nothing is missing.
+        (group, column) in the smallest unsigned integer type that holds the counts, or None if nothing is missing.
 
     Example:
         >>> values = np.array([[1.0, np.nan], [2.0, 3.0], [4.0, 5.0]])
@@ -38,14 +96,14 @@ def valid_counts(
 
 
 def mean_inverse(repeats: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
-    """Mean over rows of 1/repeats, the noise variance of averages over that of a trial.
+    """Mean over rows of 1/repeats: the noise variance of averages divided by that of a trial.
 
     Args:
         repeats: (row,).
         valid: (row, column) or None, as for :func:`valid_counts`.
 
     Returns:
-        A scalar, or (column,) with ``valid``: there over the rows that have a trial, NaN where none has.
+        A scalar; with ``valid`` (column,), the mean over the rows that have a trial, and NaN where no row has one.
 
     Example:
         >>> mean_inverse(np.array([2, 2]), np.array([[2, 1], [1, 0]], dtype=np.uint8))

@@ -1,4 +1,4 @@
-"""The container of recorded responses, and what is done to them before a network sees them."""
+"""The container of recorded responses, and the steps that prepare them for training."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from neuroalign.data.assemblies import make_assembly, read_assembly
-from neuroalign.data.fields import as_flags, as_identities, as_places, as_regions, as_values, has_names
-from neuroalign.data.repeats import mean_inverse, valid_counts
-from neuroalign.data.responses_checks import check_fields, convert_fields
+from neuroalign.data.components import on_components, principal_components
+from neuroalign.data.fields import as_places, recorded_fields
+from neuroalign.data.repeats import average_rows, averaged_ceiling
+from neuroalign.data.responses_checks import check_fields, check_same_voxels, convert_fields, refuse_again
 from neuroalign.data.responses_file import damage_named, load_fields, save_fields
-from neuroalign.data.standardization import constant_columns, group_means, moments, zscore
-from neuroalign.functional import noise_ceiling_of_trials, rescale_ceiling
-from neuroalign.functional.directions import num_leading
-from neuroalign.types import unknown
+from neuroalign.data.selection import exchange_within, in_regions, stimulus_numbers
+from neuroalign.data.standardization import constant_columns, in_standard_deviations, moments, zscore, zscore_within
+from neuroalign.functional import noise_ceiling_of_trials
 
 _ROW_FIELDS = ("values", "stimulus", "session", "shared", "repeats")
 _VOXEL_FIELDS = ("roi", "noise_ceiling", "voxel_index", "vertex_index")
@@ -26,9 +26,9 @@ _VOXEL_FIELDS = ("roi", "noise_ceiling", "voxel_index", "vertex_index")
 
 @dataclass(frozen=True, eq=False)
 class Responses:
-    """Responses of voxels (or neurons) to stimuli: a row a trial, or a row a stimulus once averaged.
+    """Responses of voxels (or neurons) to stimuli: one row per trial, or one row per stimulus after averaging.
 
-    Every method returns a new container. The usual way, in this order::
+    Every method returns a new container. The usual steps, in this order::
 
         trials = read_nsd(root, subject=1, roi="V4")
         held_out = np.unique(trials.stimulus[trials.shared])
@@ -39,22 +39,22 @@ class Responses:
 
     Attributes:
         values: (trial, voxel) float32, NaN where missing.
-        stimulus: (trial,) int64, the image's identity; for NSD the 0-based row of the image brick (``nsdId``).
+        stimulus: (trial,) int64, the image's identity; for NSD the 0-based row of the stimulus set (``nsdId``).
         session: (trial,) int64, 1-based; -1 where trials of several sessions were averaged.
         roi: (voxel,) str, the region of each voxel.
-        noise_ceiling: (voxel,) float32 in [0, 1] of rows as they stand (a single trial's, or the average's), or None. May
-            be negative where it was estimated so, unclamped.
+        noise_ceiling: (voxel,) float32 in [0, 1], the noise ceiling of the current rows (of single trials, or of averages),
+            or None. An estimate that was not clamped may be negative.
         shared: (trial,) bool, whether the image was shown to every subject.
         voxel_index: (voxel, 3) int64, place in the volume (x, y, z), or None.
-        repeats: (trial,) int64, how many trials a row is the mean of, missing values counted.
+        repeats: (trial,) int64, how many trials a row is the mean of; trials with a missing value count.
         vertex_index: (voxel, 2) int64, hemisphere (0 left, 1 right) and vertex of a surface, or None.
-        behaviour: By name (trial,) float32: what the subject did, NaN where it did nothing.
-        maps: By name (voxel,) float32: what else is known of each voxel, such as "R2".
-        info: Where the responses come from; plain values that JSON can hold. For a volume ``shape`` and ``affine``; where
-            stimuli have names, these under ``stimulus_id``, in the order of their numbers.
-        valid_repeats: (trial, voxel) integers, how many trials each value is the mean of, or None where that is ``repeats``
-            in every voxel: averages of trials that hold missing values have it.
-        history: What was done already, "zscore_sessions" or "average_repeats", and is refused a second time.
+        behaviour: By name, (trial,) float32: what the subject did, NaN where the subject did nothing.
+        maps: By name, (voxel,) float32: further values of each voxel, such as "R2".
+        info: Where the responses come from, in plain values that JSON can hold: ``shape`` and ``affine`` of a volume, and
+            under ``stimulus_id`` the names of the stimuli, if they have any, in the order of their numbers.
+        valid_repeats: (trial, voxel) integers, how many trials each value is the mean of. None means ``repeats`` in every
+            voxel; only averages of trials with missing values have an array here.
+        history: The steps that were done, "zscore_sessions" and "average_repeats"; each is refused a second time.
 
     Raises:
         TypeError: If values are no real numbers, or identities are names.
@@ -95,42 +95,26 @@ class Responses:
         info: Mapping[str, Any] | None = None,
         history: Sequence[str] = (),
     ) -> Responses:
-        """Any recording: values (trial, voxel), with what is known about its rows and columns.
+        """Make a container from arrays of any recording. The arguments are the attributes of the class.
 
         Args:
             values: (trial, voxel).
-            stimulus: (trial,), default each row its own stimulus, 0, 1, 2, ...
-            session: (trial,), default one session.
-            roi: Region of each voxel, or of all.
-            noise_ceiling: (voxel,) in [0, 1], of rows as they stand.
-            shared: (trial,), default none.
+            stimulus: (trial,); None gives each row a stimulus of its own, 0, 1, 2, ...
+            session: (trial,); None means one session.
+            roi: Region of each voxel, or one region of all.
+            noise_ceiling: (voxel,) in [0, 1], of the current rows.
+            shared: (trial,); None means no shared image.
             voxel_index: (voxel, 3).
-            info: Where they come from.
-            history: "average_repeats" if rows are averages already, "zscore_sessions" if they were z-scored.
+            info: Where the responses come from.
+            history: "average_repeats" if rows are averages, "zscore_sessions" if they were z-scored.
 
         Raises:
             TypeError: If values are no real numbers, or stimuli are names: number them first, as the message says.
             ValueError: If lengths don't fit together, nothing was recorded, a value is infinite, a stimulus or session is no
                 whole number, or a ceiling is above 1.
         """
-        values = as_values(values, "values")
-        if values.ndim != 2:
-            raise ValueError(f"values must be (trial, voxel); got shape {values.shape}")
-        n, v = values.shape
-        if not n or not v:
-            raise ValueError(f"values are ({n}, {v}), (trial, voxel): nothing was recorded. Is the region empty?")
-        return cls(
-            values=values,
-            stimulus=np.arange(n) if stimulus is None else as_identities(stimulus, "stimulus"),
-            session=np.ones(n, dtype=np.int64) if session is None else as_identities(session, "session"),
-            roi=np.full(v, roi) if isinstance(roi, str) else as_regions(roi, "roi"),
-            noise_ceiling=None if noise_ceiling is None else as_values(noise_ceiling, "noise_ceiling"),
-            shared=np.zeros(n, dtype=bool) if shared is None else as_flags(shared, "shared"),
-            voxel_index=None if voxel_index is None else as_places(voxel_index),
-            repeats=np.ones(n, dtype=np.int64),
-            info=dict(info or {}),
-            history=tuple(history),
-        )
+        fields = recorded_fields(values, stimulus, session, roi, noise_ceiling, shared, voxel_index)
+        return cls(**fields, info=dict(info or {}), history=tuple(history))
 
     def __post_init__(self) -> None:
         convert_fields(self)
@@ -141,28 +125,28 @@ class Responses:
 
     def __repr__(self) -> str:
         rois = ", ".join(dict.fromkeys(map(str, self.roi)))
-        rois = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in rois)  # a file's names may command a terminal
+        rois = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in rois)  # names may hold control characters
         stimuli = len(np.unique(self.stimulus))
         return f"Responses({len(self)} rows, {self.num_voxels} voxels, {stimuli} stimuli, roi: {rois})"
 
     @property
     def num_voxels(self) -> int:
-        """V."""
+        """Number of voxels."""
         return self.values.shape[1]
 
     def rows(self, index: np.ndarray) -> Responses:
-        """Some rows, by index or mask. The noise ceiling of averages becomes that of these rows' repeats."""
+        """Select rows by index or mask. The noise ceiling becomes that of averages over these rows' repeats."""
         valid = None if self.valid_repeats is None else self.valid_repeats[index]
         return replace(
             self,
             **{k: getattr(self, k)[index] for k in _ROW_FIELDS},
-            noise_ceiling=self._averaged_ceiling(self.repeats[index], valid),
+            noise_ceiling=averaged_ceiling(self, self.repeats[index], valid),
             valid_repeats=valid,
             behaviour={k: v[index] for k, v in self.behaviour.items()},
         )
 
     def select(self, *, roi: str | Sequence[str] | None = None, voxels: np.ndarray | None = None) -> Responses:
-        """Some voxels: those of a region (or several), or by index or mask.
+        """Select voxels by region (one or several), or by index or mask.
 
         Raises:
             ValueError: If no voxel has that region; the message lists near matches.
@@ -170,12 +154,7 @@ class Responses:
         if (roi is None) == (voxels is None):
             raise ValueError("give either roi or voxels")
         if roi is not None:
-            wanted = [roi] if isinstance(roi, str) else list(roi)
-            known = sorted(set(map(str, self.roi)))
-            for name in wanted:
-                if name not in known:
-                    raise ValueError(unknown("roi", name, known))
-            voxels = np.isin(self.roi, wanted)
+            voxels = in_regions(self.roi, [roi] if isinstance(roi, str) else list(roi))
         fields: dict[str, Any] = {k: None if (v := getattr(self, k)) is None else v[voxels] for k in _VOXEL_FIELDS}
         return replace(
             self,
@@ -186,97 +165,64 @@ class Responses:
         )
 
     def on_vertices(self, vertex_index: np.ndarray) -> Responses:
-        """With the place of each voxel on a surface: (voxel, 2), hemisphere (0 left, 1 right) and vertex."""
+        """Set the place of each voxel on a surface: (voxel, 2), hemisphere (0 left, 1 right) and vertex."""
         return replace(self, vertex_index=as_places(vertex_index), voxel_index=None)
 
     def drop_invalid(self) -> Responses:
-        """Without the voxels that are NaN in every row or constant over rows: nothing can be learned from them."""
+        """Drop the voxels that are NaN in every row or constant over rows: nothing can be learned from them."""
         return self.select(voxels=~constant_columns(self.values))
 
     def zscore_sessions(self, *, without: Sequence[int] | np.ndarray = ()) -> Responses:
-        """Each voxel to mean 0 and standard deviation 1 (ddof 0) within each session.
+        """Scale each voxel to mean 0 and standard deviation 1 (ddof 0) within each session.
 
-        Removes drifts of baseline and gain between sessions; do it before averaging. Missing values are left out; a
-        voxel that is constant in a session, but for one unit in the last place of float32, is NaN there.
+        This removes drifts of baseline and gain between sessions; do it before averaging. Missing values are left out. A
+        voxel that is constant in a session (up to one unit in the last place of float32) becomes NaN there.
 
         Args:
-            without: Stimuli, by number or name, whose trials don't enter means and standard deviations (they are z-scored by
-                the others'): the test images, so that nothing of them reaches training.
+            without: Stimuli, by number or name, whose trials don't enter means and standard deviations; they are scaled with
+                those of the other trials. Give the test images, so that nothing of them reaches training.
 
         Raises:
-            ValueError: If rows were z-scored, or averaged over sessions, already, or a session has no other trials.
+            ValueError: If rows were already z-scored or averaged over sessions, or a session has no other trials.
         """
-        self._refuse_again("zscore_sessions", "z-scored within sessions")
+        refuse_again(self.history, "zscore_sessions", "z-scored within sessions")
         if (self.session < 0).any() or "average_repeats" in self.history:
             raise ValueError("rows are averages over sessions already: z-score sessions before average_repeats")
         left_out = self.numbers_of(without) if len(without) else np.zeros(0, dtype=np.int64)
-        values = np.empty_like(self.values)
-        for session in np.unique(self.session):
-            rows = self.session == session
-            reference = rows & ~np.isin(self.stimulus, left_out) if len(left_out) else rows
-            if not reference.any():
-                raise ValueError(
-                    f"session {session} shows only stimuli that are left out: nothing is left to z-score by"
-                )
-            values[rows] = zscore(self.values[rows], *moments(self.values[reference]))
+        values = zscore_within(self.values, self.session, ~np.isin(self.stimulus, left_out))
         return replace(
-            self, values=values, history=(*self.history, "zscore_sessions"), info=self._in("standard deviations")
+            self, values=values, history=(*self.history, "zscore_sessions"), info=in_standard_deviations(self.info)
         )
 
     def average_repeats(self) -> Responses:
-        """Mean over the trials of each stimulus (missing values left out), rows in the order of ``stimulus``.
+        """Average the trials of each stimulus without missing values; rows are then in the order of ``stimulus``.
 
-        The noise ceiling becomes that of the averages, with 1/n the mean of 1/repeats over stimuli; where trials hold missing
-        values, each voxel's valid ones are counted, and ``valid_repeats`` keeps the counts.
+        The noise ceiling becomes that of the averages, with 1/n the mean of 1/repeats over stimuli. Where trials have missing
+        values, n counts each voxel's valid trials, and ``valid_repeats`` keeps these counts.
 
         Raises:
-            ValueError: If rows are averages already, or a stimulus is shared in one trial and not in another.
+            ValueError: If rows are already averages, or a stimulus is shared in one trial and not in another.
         """
-        self._refuse_again("average_repeats", "averaged over repeats")
-        order = np.argsort(self.stimulus, kind="stable")
-        stimuli, starts = np.unique(self.stimulus[order], return_index=True)
-        session = self.session[order]
-        one_session = np.minimum.reduceat(session, starts) == np.maximum.reduceat(session, starts)
-        repeats = np.add.reduceat(self.repeats[order], starts)
-        valid = valid_counts(self.values, self.repeats, self.valid_repeats, order, starts)
-        shared = np.logical_or.reduceat(self.shared[order], starts)
-        if (np.logical_and.reduceat(self.shared[order], starts) != shared).any():
-            raise ValueError("some stimulus is marked shared in one trial and not in another")
+        refuse_again(self.history, "average_repeats", "averaged over repeats")
+        averages = average_rows({name: getattr(self, name) for name in (*_ROW_FIELDS, "behaviour", "valid_repeats")})
         return replace(
             self,
-            values=group_means(self.values, order, starts),
-            behaviour={k: group_means(v, order, starts) for k, v in self.behaviour.items()},
-            stimulus=stimuli,
-            session=np.where(one_session, session[starts], -1),
-            repeats=repeats,
-            shared=shared,
-            valid_repeats=valid,
-            noise_ceiling=self._averaged_ceiling(repeats, valid),
+            **averages,
+            noise_ceiling=averaged_ceiling(self, averages["repeats"], averages["valid_repeats"]),
             history=(*self.history, "average_repeats"),
         )
 
-    def _refuse_again(self, step: str, words: str) -> None:
-        if step in self.history:
-            raise ValueError(f"these responses were {words} already; doing it again would change their scale and noise")
-
-    def _averaged_ceiling(self, repeats: np.ndarray, valid: np.ndarray | None) -> np.ndarray | None:
-        if self.noise_ceiling is None or not len(repeats):
-            return self.noise_ceiling
-        noise = mean_inverse(repeats, valid) / mean_inverse(self.repeats, self.valid_repeats)
-        nc = torch.from_numpy(self.noise_ceiling.astype(np.float64))
-        return rescale_ceiling(nc, torch.from_numpy(np.asarray(noise))).numpy().astype(np.float32)
-
     def estimate_noise_ceiling(self, *, clamp: bool = True) -> Responses:
-        """The noise ceiling of single rows from repeated ones; for NSD z-score the sessions first.
+        """Estimate the noise ceiling of single rows from repeated stimuli; for NSD z-score the sessions first.
 
         The formula is that of :func:`neuroalign.functional.noise_ceiling`, which also says how large its bias is.
 
         Args:
-            clamp: Whether to raise negative estimates to 0. Sums and means over voxels, and so the pooled normalised
-                correlation, are unbiased only without; losses and weights want [0, 1].
+            clamp: Whether to raise negative estimates to 0. Only unclamped estimates have unbiased sums and means over
+                voxels, and so an unbiased pooled normalised correlation; losses and weights need values in [0, 1].
 
         Raises:
-            ValueError: If no stimulus comes twice.
+            ValueError: If no stimulus has two rows.
         """
         values, stimulus = (
             torch.from_numpy(np.require(x, requirements=["C", "W"])) for x in (self.values, self.stimulus)
@@ -285,73 +231,60 @@ class Responses:
         return replace(self, noise_ceiling=ceiling.numpy())
 
     def split_shared(self) -> tuple[Responses, Responses]:
-        """The rest and the shared images: training and validation.
+        """Split into the other images (training) and the shared images (validation).
 
         Raises:
             ValueError: If one of the two would be empty.
         """
-        if self.shared.all() or not self.shared.any():
-            raise ValueError(
-                f"{int(self.shared.sum())} of {len(self)} rows are shared images: a split needs some of each"
-            )
-        return self.rows(~self.shared), self.rows(self.shared)
+        return self._divide(self.shared, "are shared images")
 
     def split(self, test: Sequence[int] | np.ndarray) -> tuple[Responses, Responses]:
-        """The rest, and the rows of the given stimuli, such as :func:`neuroalign.data.read_nsd_split` names them.
+        """Split into the other rows and the rows of the given stimuli.
 
-        They are numbers, or names of ``info["stimulus_id"]``.
+        Stimuli are given by number, as :func:`neuroalign.data.read_nsd_split` returns them, or by their names in
+        ``info["stimulus_id"]``.
 
         Raises:
             ValueError: If one of the two would be empty.
         """
-        inside = np.isin(self.stimulus, self.numbers_of(test))
+        return self._divide(np.isin(self.stimulus, self.numbers_of(test)), "show a test stimulus")
+
+    def _divide(self, inside: np.ndarray, what: str) -> tuple[Responses, Responses]:
         if inside.all() or not inside.any():
-            raise ValueError(
-                f"{int(inside.sum())} of {len(self)} rows show a test stimulus: a split needs some of each"
-            )
+            raise ValueError(f"{int(inside.sum())} of {len(self)} rows {what}: a split needs some of each")
         return self.rows(~inside), self.rows(inside)
 
     def standardize(self, reference: Responses) -> Responses:
-        """Each voxel minus the mean, over the standard deviation (ddof 0), of the reference: the training rows.
+        """Subtract the reference's mean from each voxel, and divide by the reference's standard deviation (ddof 0).
 
-        A voxel that is constant (but for one unit in the last place of float32) or missing in the reference becomes NaN.
+        The reference is usually the training rows. A voxel that is constant (up to one unit in the last place of float32) or
+        missing in the reference becomes NaN.
 
         Raises:
             ValueError: If the reference has other voxels.
         """
-        self._check_same_voxels(reference)
-        values = zscore(self.values, *moments(reference.values))
-        return replace(self, values=values, info=self._in("standard deviations"))
-
-    def _in(self, unit: str) -> dict[str, Any]:
-        return {**self.info, "unit": unit} if "unit" in self.info else dict(self.info)
+        return standardize_parts(self, reference=reference)[0]
 
     def pca(self, variance: float = 0.95, *, reference: Responses | None = None) -> Responses:
-        """Principal components that hold a share of the variance, in place of voxels.
+        """Replace voxels by the principal components that hold a share of the variance.
 
         Args:
             variance: Share to keep, in (0, 1].
-            reference: Rows that the components are fitted on (the training rows); default these.
+            reference: Rows that the components are fitted on (the training rows); None means these rows.
 
         Raises:
             ValueError: If values are missing (drop those voxels first), or the reference has other voxels.
         """
-        if not 0 < variance <= 1:
-            raise ValueError(f"variance must be in (0, 1]; got {variance}")
         reference = reference or self
-        self._check_same_voxels(reference)
+        check_same_voxels(self, reference)
         if np.isnan(self.values).any() or np.isnan(reference.values).any():
             raise ValueError("values are missing, which a PCA can't take: drop those voxels or rows first")
-        mean = reference.values.mean(0, dtype=np.float64)
-        _, s, vh = np.linalg.svd(reference.values - mean, full_matrices=False)
-        rank = max(1, num_leading(torch.from_numpy(s), variance))
-        # The sign of a component is arbitrary; its largest loading is made positive, so that runs agree.
-        vh = vh[:rank] * np.sign(vh[np.arange(rank), np.abs(vh[:rank]).argmax(1)])[:, None]
+        values = on_components(self.values, *principal_components(reference.values, variance))
         rois = "+".join(dict.fromkeys(map(str, self.roi)))
         return replace(
             self,
-            values=((self.values - mean) @ vh.T).astype(np.float32),
-            roi=np.full(rank, f"pca:{rois}"),
+            values=values,
+            roi=np.full(values.shape[1], f"pca:{rois}"),
             noise_ceiling=None,
             valid_repeats=None,
             voxel_index=None,
@@ -360,29 +293,20 @@ class Responses:
         )
 
     def shuffled(self, seed: int = 0) -> Responses:
-        """The control of wrong responses: every stimulus gets another stimulus's responses, all repeats together.
+        """Give every stimulus the responses of another one, all repeats together: the control of wrong responses.
 
-        Shared images exchange among themselves, and so do the rest: a split keeps its stimuli, voxels keep their
-        reliability, nothing keeps its image.
+        Shared images exchange responses among themselves, and so do the others. So a split keeps its stimuli, voxels keep
+        their reliability, and no response keeps its image.
 
         Raises:
             ValueError: If there are fewer than two stimuli to exchange.
         """
-        rng = np.random.default_rng(seed)
-        stimulus = self.stimulus.copy()
-        for group in (self.shared, ~self.shared):
-            names, inverse = np.unique(self.stimulus[group], return_inverse=True)
-            if len(names) == 1:
-                raise ValueError("a single stimulus can't exchange responses with another")
-            cycle = rng.permutation(len(names))
-            partner = np.empty(len(names), dtype=np.int64)
-            partner[cycle] = np.roll(cycle, -1)
-            stimulus[group] = names[partner[inverse]]
+        stimulus = exchange_within(self.stimulus, self.shared, seed)
         order = np.argsort(stimulus, kind="stable")
         return replace(self.rows(order), stimulus=stimulus[order])
 
     def numbers_of(self, stimuli: Sequence[int] | Sequence[str] | np.ndarray) -> np.ndarray:
-        """The identities of some stimuli, given by number or by the names in ``info["stimulus_id"]``.
+        """The identities of stimuli that are given by number or by their names in ``info["stimulus_id"]``.
 
         Raises:
             TypeError: If they are names, and these responses know none.
@@ -393,22 +317,10 @@ class Responses:
             >>> responses.numbers_of(["cat.png"])
             array([1])
         """
-        given = np.asarray(stimuli)
-        known = self.info.get("stimulus_id")
-        if known is None or not has_names(given):
-            return as_identities(given, "stimuli")
-        numbers = {name: number for number, name in enumerate(known)}
-        for name in given.tolist():
-            if name not in numbers:
-                raise ValueError(unknown("stimulus", name, numbers))
-        return np.array([numbers[name] for name in given.tolist()], dtype=np.int64)
-
-    def _check_same_voxels(self, other: Responses) -> None:
-        if other.num_voxels != self.num_voxels or (other.roi != self.roi).any():
-            raise ValueError(f"the reference has other voxels: {other} against {self}")
+        return stimulus_numbers(stimuli, self.info.get("stimulus_id"))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write an HDF5 file: whole, or not at all."""
+        """Write an HDF5 file; it appears only when it is complete."""
         save_fields(vars(self), path)
 
     @classmethod
@@ -417,8 +329,8 @@ class Responses:
 
         Args:
             path: The file.
-            verify: Compare the file with its checksum; False takes it as it is, where somebody changed it on purpose.
-            mapped: Leave the values on disk and read them by the page: processes on one machine then share them.
+            verify: Compare the file with its checksum. False accepts a file that somebody changed on purpose.
+            mapped: Leave the values on disk and read them when they are needed; processes on one machine then share them.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -431,14 +343,14 @@ class Responses:
 
     @classmethod
     def from_xarray(cls, assembly: Any) -> Responses:
-        """From an xarray assembly, as Brain-Score keeps recordings; extra ``xarray``.
+        """Read an xarray assembly, the form of Brain-Score's recordings (extra ``xarray``).
 
-        Its axes are presentation and neuroid (and time_bin, if there is only one). Coordinates that are used where there are
-        any: ``stimulus_id``, ``session`` and ``shared`` of presentations, ``region`` and ``noise_ceiling`` of neuroids. Ids
-        that are names are numbered in sorted order, and kept in ``info["stimulus_id"]``.
+        Its axes are presentation and neuroid (and time_bin, if there is only one). ``stimulus_id`` is required; ``session``
+        and ``shared`` of presentations, ``region`` and ``noise_ceiling`` of neuroids are used where they exist. Ids that are
+        names are numbered in sorted order, and the names are kept in ``info["stimulus_id"]``.
 
         Args:
-            assembly: A DataArray, such as ``xarray.open_dataarray(path)`` gives from NetCDF.
+            assembly: A DataArray, such as ``xarray.open_dataarray(path)`` reads from NetCDF.
 
         Raises:
             TypeError: If it is no DataArray, its values are no real numbers, or sessions are names.
@@ -458,7 +370,7 @@ class Responses:
         return replace(cls.from_arrays(**recorded), **further)
 
     def to_xarray(self) -> Any:
-        """As an xarray assembly (presentation, neuroid) that :meth:`from_xarray` reads, and that NetCDF can hold.
+        """Make an xarray assembly (presentation, neuroid) that :meth:`from_xarray` reads, and that NetCDF can hold.
 
         Example:
             >>> responses = Responses.from_arrays(np.random.randn(6, 2), stimulus=[0, 0, 1, 1, 2, 2], roi="V4")
@@ -467,3 +379,21 @@ class Responses:
             (('presentation', 'neuroid'), ['V4', 'V4'])
         """
         return make_assembly(vars(self))
+
+
+def standardize_parts(*parts: Responses, reference: Responses) -> tuple[Responses, ...]:
+    """Standardize several sets of rows with the mean and standard deviation (ddof 0) of one reference, computed once.
+
+    Args:
+        *parts: Responses of the same voxels, such as training and validation.
+        reference: The training rows.
+
+    Raises:
+        ValueError: If the reference has other voxels than a part.
+    """
+    for part in parts:
+        check_same_voxels(part, reference)
+    mean, std = moments(reference.values)
+    return tuple(
+        replace(part, values=zscore(part.values, mean, std), info=in_standard_deviations(part.info)) for part in parts
+    )

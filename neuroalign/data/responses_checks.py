@@ -1,8 +1,8 @@
-"""Whether the fields of a container of responses are of the right kind, and fit together."""
+"""Checks of the fields of responses: their types, and whether they fit together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,14 +26,14 @@ _OPTIONAL = ("noise_ceiling", "voxel_index", "vertex_index")
 
 
 def convert_fields(responses: Responses) -> None:
-    """Give every field its type: what a file of another machine holds in another width or byte order becomes ours.
+    """Convert every field to its type; a file from another machine may hold another width or byte order.
 
     Raises:
         TypeError: If a field is of another kind.
         ValueError: If a number is not whole where it must be, or infinite.
     """
     values = responses.values
-    # Values of the right type are not read: they may be a map of a large file.
+    # Values of the right type are not touched: they may be mapped from a large file.
     if not isinstance(values, np.ndarray) or values.dtype != np.float32 or not values.dtype.isnative:
         object.__setattr__(responses, "values", as_values(values, "values"))
     for name, convert in _CONVERT.items():
@@ -86,3 +86,23 @@ def check_fields(responses: Responses) -> None:
         for name, value in fields.items():
             if value.shape != (length,):
                 raise ValueError(f"values have {length} {kind}, {name!r} {value.shape}")
+
+
+def check_same_voxels(responses: Responses, reference: Responses) -> None:
+    """Refuse a reference whose voxels are not those of the responses.
+
+    Raises:
+        ValueError: If their number or their regions differ.
+    """
+    if reference.num_voxels != responses.num_voxels or (reference.roi != responses.roi).any():
+        raise ValueError(f"the reference has other voxels: {reference} against {responses}")
+
+
+def refuse_again(history: Sequence[str], step: str, words: str) -> None:
+    """Refuse a step that the history of responses already names.
+
+    Raises:
+        ValueError: If it does.
+    """
+    if step in history:
+        raise ValueError(f"these responses were {words} already; doing it again would change their scale and noise")

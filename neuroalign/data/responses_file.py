@@ -1,4 +1,4 @@
-"""The HDF5 file that keeps responses: every field, and where they come from."""
+"""The HDF5 file of responses: every field, and where the responses come from."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REMEDY = "make or fetch it again, or load it with verify=False if you changed i
 
 
 def save_fields(fields: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """Write the fields of responses, by name, to an HDF5 file: whole, or not at all."""
+    """Write the fields of responses, by name, to an HDF5 file that appears only when it is complete."""
     with whole(path, needs=fields["values"].nbytes) as temporary:
         with create(temporary) as file:
             file["values"] = fields["values"]
@@ -39,14 +39,14 @@ def save_fields(fields: Mapping[str, Any], path: str | os.PathLike[str]) -> None
 
 
 def create(path: Path) -> h5py.File:
-    """A new file with room for a checksum in front, which ``stamp_hdf5`` writes when the file is closed."""
+    """A new HDF5 file with room for a checksum at its beginning; ``stamp_hdf5`` writes it after the file is closed."""
     import h5py
 
     return h5py.File(path, "w", userblock_size=USERBLOCK)
 
 
 def write_fields(file: Any, fields: Mapping[str, Any]) -> None:
-    """Every field but the values, to an open file."""
+    """Write every field except the values to an open file."""
     import h5py
 
     file.attrs["format"] = FORMAT
@@ -63,13 +63,13 @@ def write_fields(file: Any, fields: Mapping[str, Any]) -> None:
 
 
 def load_fields(path: str | os.PathLike[str], *, mapped: bool = False, verify: bool = True) -> dict[str, Any]:
-    """Read the fields of responses, by name; that they fit together is for :class:`neuroalign.data.Responses` to check.
+    """Read the fields of responses, by name. :class:`neuroalign.data.Responses` checks whether they fit together.
 
     Args:
         path: The file.
-        mapped: Leave the values on disk and read them by the page: processes on one machine then share them.
-        verify: Compare the file with its checksum; False takes it as it is, where somebody changed it on purpose. With
-            ``mapped`` this reads the whole file once, as the first epoch would; False then maps it at once.
+        mapped: Leave the values on disk and read them when they are needed; processes on one machine then share them.
+        verify: Compare the file with its checksum. False accepts a file that somebody changed on purpose. With ``mapped``
+            the comparison reads the whole file once, as the first epoch would; False maps it without reading.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -86,14 +86,14 @@ def load_fields(path: str | os.PathLike[str], *, mapped: bool = False, verify: b
                 raise damaged(path, "its checksum is gone", _REMEDY)
             values = _values(file, path, mapped, offset, content)
             fields = {"values": values, **_fields(file, values.shape)}
-    if not mapped:  # which would read every page
+    if not mapped:  # the search for infinite values would read the whole file
         refuse_infinite(values, str(path))
     return fields
 
 
 @contextmanager
 def damage_named(path: str | os.PathLike[str]) -> Iterator[None]:
-    """A context in which a field that can't be read, or doesn't fit the others, is damage of the file."""
+    """A context in which a field that can't be read, or doesn't fit the others, is reported as damage of the file."""
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -103,16 +103,18 @@ def damage_named(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _values(file: h5py.File, path: Path, mapped: bool, begin: int, content: memoryview | None) -> np.ndarray:
-    """The values: mapped, or from the bytes that were kept when they were compared, or read."""
+    """The values: mapped, or from the bytes that the comparison with the checksum kept, or read."""
     stored = dataset(file, "values")
     if stored.dtype.kind not in "fiu" or stored.ndim != 2:
         raise damaged(
             path, f"values have shape {stored.shape} and type {stored.dtype}, and should be numbers (row, voxel)"
         )
-    offset = stored.id.get_offset() if stored.size else None  # nothing lies anywhere
+    offset = stored.id.get_offset() if stored.size else None  # an empty data set has no place in the file
     if offset is not None and offset + stored.nbytes > path.stat().st_size:
         raise damaged(path, "it is cut short, or says that it holds more than it does")
-    if mapped and offset is not None and stored.dtype == np.float32:  # copy on write: torch wants memory to write to
+    if (
+        mapped and offset is not None and stored.dtype == np.float32
+    ):  # mapped copy-on-write: torch wants writable memory
         return np.memmap(path, stored.dtype, "c", offset, stored.shape)
     if content is not None and (begin, len(content)) == (offset, stored.nbytes):
         values = np.frombuffer(content, stored.dtype).reshape(stored.shape)
@@ -122,11 +124,11 @@ def _values(file: h5py.File, path: Path, mapped: bool, begin: int, content: memo
 
 
 def _fields(file: h5py.File, shape: tuple[int, ...]) -> dict[str, Any]:
-    present = set(file)  # by name: whether a link leads anywhere is not asked
+    present = set(file)  # names only: a link is not followed here
 
     def read(name: str, most: int) -> Any:
         stored = dataset(file, name)
-        if stored.size > most:  # before memory is taken for it
+        if stored.size > most:  # checked before memory is allocated
             raise ValueError(f"{name!r} has {stored.size} values, too many for {shape[0]} rows of {shape[1]} voxels")
         return stored[()]
 
@@ -138,7 +140,7 @@ def _fields(file: h5py.File, shape: tuple[int, ...]) -> dict[str, Any]:
         names = member(file, group) if group in present else ()
         fields[group] = {name: read(f"{group}/{name}", max(shape)) for name in names}
     regions = [r.decode() if isinstance(r, bytes) else r for r in fields["roi"]]
-    if any(len(r) > _LONGEST for r in regions):  # every name takes as much room as the longest
+    if any(len(r) > _LONGEST for r in regions):  # numpy gives every name as much room as the longest needs
         raise ValueError(f"the name of a region has more than {_LONGEST} characters")
     fields["roi"] = np.array(regions, dtype=str)
     fields["info"] = read_info(file)
@@ -147,7 +149,7 @@ def _fields(file: h5py.File, shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 def read_info(file: Any) -> Mapping[str, Any]:
-    """Where the responses of an open file come from."""
+    """The ``info`` of an open file: where its responses come from."""
     info = json.loads(file.attrs.get("info", "{}"))
     if not isinstance(info, dict):
         raise TypeError(f"info holds {type(info).__name__}, not names and values")

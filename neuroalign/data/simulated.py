@@ -1,7 +1,7 @@
-"""A known brain: a simulated subject whose responses are written as files in NSD's layout.
+"""A simulated subject whose responses are written as files in NSD's layout.
 
-Nothing here was recorded. Whatever is computed from such a tree is simulated and must be called so; ``SIMULATED`` in the
-tree's root says it too. What makes it useful: its noise ceilings, its images and its stages are known.
+Nothing here was recorded. All results from such a folder are simulated and must be called so; the file ``SIMULATED`` in the
+folder says it too. The subject is useful because its noise ceilings, images and processing stages are known.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ STAGES: dict[str, dict[str, float]] = {
     "LO": {"texture": 0.25, "object": 0.75},
     "TO": {"object": 1.0},
 }
-"""Share of each region's voxels that read from each stage."""
+"""Share of each region's voxels that respond to the features of each stage."""
 
 NCSNR = {"V1": 0.8, "V2": 0.75, "V3": 0.7, "V4": 0.7, "VO": 0.6, "PHC": 0.6, "LO": 0.6, "TO": 0.6}
-"""Signal over noise (standard deviations, one trial) around which each region's voxels lie."""
+"""Typical ratio of signal to noise (standard deviations, one trial) of each region's voxels."""
 
 
 @dataclass(frozen=True)
 class SimulatedSubject:
-    """What is known of a simulated subject.
+    """The truth about a simulated subject.
 
     Attributes:
-        root: The tree.
-        subject: Its number.
-        stimulus: (image,) int64, row of the image brick of each image, in the order they were given.
+        root: The folder in NSD's layout.
+        subject: Number of the subject.
+        stimulus: (image,) int64, row of each image in the stimulus set, in the order in which images were given.
         signals: By region, (image, voxel) noise-free responses, z-scored over images.
-        ncsnr: By region, (voxel,) true signal over noise of one trial.
+        ncsnr: By region, (voxel,) true ratio of signal to noise of one trial.
     """
 
     root: Path
@@ -64,7 +64,7 @@ class SimulatedSubject:
     ncsnr: Mapping[str, np.ndarray] = field(repr=False)
 
     def index_of(self, stimulus: np.ndarray) -> np.ndarray:
-        """Which of the given images a row of the brick is: (trial,) brick rows to positions in the original order."""
+        """Positions (trial,) of images in the order in which they were given, from their rows in the stimulus set."""
         order = np.argsort(self.stimulus)
         return order[np.searchsorted(self.stimulus[order], stimulus)]
 
@@ -83,7 +83,7 @@ def texture_stage(images: Tensor) -> Tensor:
 
 
 def discriminant_stage(images: Tensor, labels: np.ndarray) -> Tensor:
-    """A default object level: rectified linear discriminants of the texture stage, one a category."""
+    """A default object level: rectified linear discriminants of the texture stage, one per category."""
     from sklearn.linear_model import RidgeClassifier
 
     x = torch.cat([F.adaptive_avg_pool2d(energy_stage(images), 4).flatten(1), texture_stage(images)], 1).double()
@@ -108,34 +108,35 @@ def write_simulated_nsd(
     betas: str = "betas_fithrf_GLMdenoise_RR",
     seed: int = 0,
 ) -> SimulatedSubject:
-    """Show images to a simulated subject and write its responses in the exact layout of NSD.
+    """Show images to a simulated subject, and write its responses in the exact layout of NSD.
 
-    Linear-nonlinear stages: Gabor energy with small receptive fields (V1), second-order texture, object level (TO);
-    each region's voxels mix the features of its stages at random. Each trial adds Gaussian noise of standard deviation
-    1 / ncsnr to the z-scored signal; each session has a baseline and a gain of its own for every voxel. Written are the
-    image brick, the design file, betas, ncsnr, region files, brain mask and behaviour table, 750 trials a session,
-    with NSD's index bases. The volume is small and the brick holds images of the given size; nothing else differs.
+    The subject has linear-nonlinear stages: Gabor energy with small receptive fields (V1), second-order texture, and an
+    object level (TO). Each region's voxels mix the features of its stages at random. Each trial adds Gaussian noise of
+    standard deviation 1 / ncsnr to the z-scored signal; each session has its own baseline and gain for every voxel. The
+    files are the stimulus set, the design file, betas, ncsnr, region files, brain mask and behaviour table, with 750 trials
+    per session and NSD's index bases. Only the volume and the images are smaller than in NSD.
 
     Args:
         root: Folder to write to; must be empty or absent.
         images: (image, channel, height, width), in [0, 1] or uint8, with 1 or 3 channels, at most 10,000.
         labels: (image,) integers, categories for the object level.
-        regions: Of ``STAGES``.
-        num_voxels: Voxels a region.
-        num_shared: The first so many images are "shared" (validation), at most 1,000; default a quarter.
-        sessions: Of 750 trials; default enough for three trials an image. Images come equally often, give or take one.
+        regions: Names of regions in ``STAGES``.
+        num_voxels: Number of voxels per region.
+        num_shared: Number of "shared" images (validation), at most 1,000: the first ones. None means a quarter.
+        sessions: Number of sessions of 750 trials; None means enough for three trials per image. The numbers of trials of
+            two images differ by at most one.
         subject: 1 to 8.
-        object_stage: Images (image, 3, height, width) to features (image, feature); default discriminants of texture.
+        object_stage: Maps images (image, 3, height, width) to features (image, feature); None means discriminants of texture.
         ncsnr: By region, in place of ``NCSNR``.
         container: "hdf5" or "nii.gz".
         betas: Name of the version to write.
-        seed: Of everything random.
+        seed: Seed of all random numbers.
 
     Returns:
         The known truth about the subject.
 
     Raises:
-        FileExistsError: If ``root`` holds something already.
+        FileExistsError: If ``root`` is not empty.
         ValueError: If a region is unknown, or images and labels don't fit the layout.
 
     Example:
@@ -182,7 +183,9 @@ def write_simulated_nsd(
         rows = shown[(session - 1) * TRIALS_PER_SESSION : session * TRIALS_PER_SESSION]
         trial = signal[rows] + noise * rng.standard_normal((TRIALS_PER_SESSION, signal.shape[1]))
         gain, baseline = np.exp(0.2 * rng.standard_normal(len(noise))), 0.5 * rng.standard_normal(len(noise))
-        volume = rng.normal(0, 1, (TRIALS_PER_SESSION, *shape)).astype(np.float32)  # voxels of no region are noise
+        volume = rng.normal(0, 1, (TRIALS_PER_SESSION, *shape)).astype(
+            np.float32
+        )  # voxels outside all regions are noise
         volume[:, places[:, 0], places[:, 1], places[:, 2]] = 0.7 * gain * trial + baseline
         write_session(paths, session, np.clip(np.rint(volume * PSC_SCALE), -32767, 32767).astype(np.int16), container)
     write_behaviour(paths, sessions, ten_k, stimulus, shown)
@@ -191,7 +194,7 @@ def write_simulated_nsd(
 
 
 def _as_uint8(images: np.ndarray | Tensor) -> np.ndarray:
-    """(image, height, width, 3) uint8, as the brick stores them."""
+    """(image, height, width, 3) uint8, as the stimulus set stores images."""
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ValueError(f"images must be (image, 1 or 3, height, width); got {images.shape}")
@@ -237,7 +240,7 @@ def _scaled(x: np.ndarray) -> np.ndarray:
 
 
 def _voxels(features: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Voxels that mix features at random; features with space are read through a small Gaussian receptive field."""
+    """Voxels that mix features at random; spatial features are weighted by a small Gaussian receptive field."""
     if features.ndim == 2:
         return features @ (rng.standard_normal((features.shape[1], count)) / np.sqrt(features.shape[1]))
     _, channels, height, width = features.shape

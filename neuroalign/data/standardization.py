@@ -1,12 +1,13 @@
-"""Mean and standard deviation of columns with missing values, z-scores by them, and means of groups of rows."""
+"""Mean and standard deviation of columns with missing values, z-scores, and means of groups of rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
-_BLOCK = 2**24  # numbers worked on at once in float64, so that memory doesn't grow with the number of voxels
+_BLOCK = 2**24  # numbers converted to float64 at once, so that memory doesn't grow with the number of voxels
 
 
 def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -27,8 +28,9 @@ def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def constant_columns(values: np.ndarray) -> np.ndarray:
     """Which columns don't vary, or hold nothing but NaN.
 
-    They vary from two units in the last place on: what was measured in steps of that size, 10,000,000 to 10,000,003 say, is
-    data. (Of what a network computes, :func:`neuroalign.functional.variation.is_constant` takes a few for rounding.)
+    A column varies if its range is larger than one unit in the last place of float32: values that were measured in steps of
+    that size, such as 10,000,000 to 10,000,003, are data. (For what a network computes,
+    :func:`neuroalign.functional.variation.is_constant` takes a few units for rounding.)
     """
     constant = np.empty(values.shape[1], dtype=bool)
     for columns in column_blocks(values):
@@ -37,7 +39,7 @@ def constant_columns(values: np.ndarray) -> np.ndarray:
         low, high = (np.where(valid, x, fill) for fill in (np.inf, -np.inf))
         low = low.min(0, initial=np.inf).astype(np.float64)
         high = high.max(0, initial=-np.inf).astype(np.float64)
-        with np.errstate(invalid="ignore"):  # of a column without numbers
+        with np.errstate(invalid="ignore"):  # in a column without numbers
             step = np.finfo(np.float32).eps * np.maximum(np.abs(low), np.abs(high))
             constant[columns] = (high - low <= step) & (high - low < np.inf)
     return constant
@@ -47,7 +49,7 @@ def refuse_infinite(values: np.ndarray, what: str) -> None:
     """Refuse infinite values, which a mean would spread over a whole voxel.
 
     Raises:
-        ValueError: Saying what holds how many, where the first is, and what to do.
+        ValueError: If there are any; the message says how many, where the first is, and what to do.
     """
     for start in range(0, len(values), step := max(1, _BLOCK // max(1, values[:1].size))):
         infinite = np.isinf(values[start : start + step])
@@ -60,15 +62,49 @@ def refuse_infinite(values: np.ndarray, what: str) -> None:
 
 
 def zscore(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Each column minus its mean, over its standard deviation; float32."""
+    """Subtract the mean from each column, and divide by the standard deviation: float32."""
     out = np.empty(values.shape, dtype=np.float32)
     for columns in column_blocks(values):
         out[:, columns] = (values[:, columns] - mean[columns]) / std[columns]
     return out
 
 
+def in_standard_deviations(info: Mapping[str, Any]) -> dict[str, Any]:
+    """The description of responses after a z-score: the unit, if it names one, is now standard deviations."""
+    return {**info, "unit": "standard deviations"} if "unit" in info else dict(info)
+
+
+def zscore_within(values: np.ndarray, groups: np.ndarray, is_reference: np.ndarray) -> np.ndarray:
+    """Z-score each column within each group of rows, with the mean and standard deviation of the group's reference rows.
+
+    Args:
+        values: (row, column), NaN where missing.
+        groups: (row,) the session of each row.
+        is_reference: (row,) whether a row enters the mean and the standard deviation.
+
+    Returns:
+        (row, column) float32, NaN where a column doesn't vary within a group.
+
+    Raises:
+        ValueError: If a group has no reference row.
+
+    Example:
+        >>> values = np.array([[1.0], [3.0], [10.0], [30.0]])
+        >>> zscore_within(values, np.array([1, 1, 2, 2]), np.ones(4, dtype=bool)).ravel()
+        array([-1.,  1., -1.,  1.], dtype=float32)
+    """
+    out = np.empty(values.shape, dtype=np.float32)
+    for group in np.unique(groups):
+        rows = groups == group
+        reference = rows & is_reference
+        if not reference.any():
+            raise ValueError(f"session {group} shows only stimuli that are left out: nothing is left to z-score by")
+        out[rows] = zscore(values[rows], *moments(values[reference]))
+    return out
+
+
 def group_means(values: np.ndarray, order: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Means over groups of rows, without missing values; NaN where a group has none.
+    """Means over groups of rows without missing values; NaN where all values of a group are missing.
 
     Args:
         values: (row, column), or (row,).
@@ -88,6 +124,6 @@ def group_means(values: np.ndarray, order: np.ndarray, starts: np.ndarray) -> np
 
 
 def column_blocks(values: np.ndarray) -> Iterator[slice]:
-    """The columns in blocks of few enough numbers to be worked on in float64."""
+    """The columns in blocks that are small enough to be copied to float64."""
     width = max(1, _BLOCK // max(1, len(values)))
     return (slice(start, min(start + width, values.shape[1])) for start in range(0, values.shape[1], width))

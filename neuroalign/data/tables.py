@@ -1,4 +1,4 @@
-"""Tables that somebody else wrote: CSV and TSV of any encoding and separator, read right or refused in one sentence."""
+"""CSV and TSV tables from others, of any encoding and separator: read correctly, or refused with one sentence."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _UNNAMED = re.compile(r"(Unnamed: \d+)?")
 
 
 def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
-    r"""A table with named columns, each of numbers or of text; NaN where a cell is empty.
+    r"""Read a table with named columns, each of numbers or of text; an empty cell becomes NaN.
 
-    The separator is told by the first row: comma, semicolon (numbers then have a decimal comma, as spreadsheets of many
-    countries write them) or tab. A first column without a name that counts the rows, which is the index that
-    ``DataFrame.to_csv`` writes by default, is left out with a warning.
+    The first row decides the separator: comma, semicolon (numbers then have a decimal comma, as spreadsheets of many
+    countries write them) or tab. A first column without a name that counts the rows is left out with a warning: it is the
+    index that ``DataFrame.to_csv`` writes by default.
 
     Args:
-        path: UTF-8 text, or UTF-16 and UTF-32 that begin with their mark.
+        path: A file of UTF-8 text, or of UTF-16 or UTF-32 that begins with a byte order mark.
 
     Returns:
-        Columns named as in the file, without blanks around the name.
+        A table with the names of the file, without blanks around them.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -74,11 +74,11 @@ def numbers_of(path: Path, table: pd.DataFrame, what: str) -> np.ndarray:
 
     Args:
         path: For the message.
-        table: As :func:`read_table` gives it.
+        table: A table from :func:`read_table`.
         what: What every column should be, for the message.
 
     Raises:
-        ValueError: If a column holds text; the message says which and where.
+        ValueError: If a column holds text; the message names the column and a row.
     """
     import pandas as pd
 
@@ -97,7 +97,7 @@ def numbers_of(path: Path, table: pd.DataFrame, what: str) -> np.ndarray:
             f"{path}: columns {list(wrong)} are not numbers; {what} ({wrong[first]}; numbers are written like 1.5, missing "
             "ones are empty)"
         )
-    with np.errstate(over="ignore"):  # as_values tells it in words
+    with np.errstate(over="ignore"):  # as_values refuses infinite values in words
         values = np.empty(table.shape, dtype=np.float32) if columns else table.to_numpy(dtype=np.float32)
         if columns:
             for place in range(table.shape[1]):
@@ -125,7 +125,7 @@ def _open(path: Path, encoding: str) -> TextIO:
 
 
 def _head(path: Path, encoding: str) -> tuple[list[str], list[str] | None, str]:
-    """Cells of the first row and of the second, where there is one, and the separator."""
+    """Cells of the first row and of the second one (None if there is none), and the separator."""
     with _open(path, encoding) as file:
         lines = [line for line, _ in zip((line for line in file if line.strip()), range(2))]
     if not lines:
@@ -140,7 +140,7 @@ def _head(path: Path, encoding: str) -> tuple[list[str], list[str] | None, str]:
 def _parse(path: Path, encoding: str, separator: str, identities: list[str]) -> pd.DataFrame:
     import pandas as pd
 
-    # Of identities as text first: as numbers, "001" and "1" would be one image.
+    # Identities are read as text first: as numbers, "001" and "1" would be the same image.
     options: dict[str, Any] = {
         "sep": separator,
         "encoding": encoding,
@@ -169,13 +169,13 @@ def _numbers_or_texts(texts: pd.Series, decimal: str) -> pd.Series:
 
 
 def _refuse_short_rows(path: Path, encoding: str, separator: str, table: pd.DataFrame) -> None:
-    """A row of too few cells is filled up with missing ones by pandas; only those that end so need a look."""
+    """Refuse a row with too few cells: pandas fills it with missing ones, so only rows that end in NaN are checked."""
     suspects = set(np.flatnonzero(table.iloc[:, -1].isna().to_numpy()).tolist()) if table.shape[1] > 1 else set()
     if not suspects:
         return
     with _open(path, encoding) as file:
         for row, (number, line) in enumerate(_rows(file), -1):
-            if line.count('"') % 2:  # a cell goes on in the next line: lines are no rows from here on
+            if line.count('"') % 2:  # a cell continues in the next line: from here on lines are not rows
                 return
             if row in suspects and '"' not in line and line.count(separator) != table.shape[1] - 1:
                 raise ValueError(f"{path}: line {number} has {line.count(separator) + 1} cells, where others have "

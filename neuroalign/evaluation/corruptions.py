@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -104,7 +104,8 @@ def measure_corruptions(
 
 def _strengths(found: Measurement) -> dict[str, Any]:
     """Which strengths a corruption had on the images that were measured."""
-    own = found.perturbation.table
+    corruption = cast(Corruption, found.perturbation)
+    own = corruption.table
     tables = {min(size) if own is None else own for size in found.sizes}
-    origins = sorted({found.perturbation.strengths(*size) for size in found.sizes})
+    origins = sorted({corruption.strengths(*size) for size in found.sizes})
     return {"table": float(tables.pop()) if len(tables) == 1 else np.nan, "strengths": " and ".join(origins)}

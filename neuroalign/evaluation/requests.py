@@ -107,7 +107,8 @@ def named(perturbations: Perturbations) -> dict[str, Perturbation]:
         return {name: as_perturbation(p, name) for name, p in perturbations.items()}
     alone = isinstance(perturbations, Perturbation | str) or callable(perturbations)
     result: dict[str, Perturbation] = {}
-    for p in [perturbations] if alone else list(cast(Iterable[Any], perturbations)):
+    items: list[Any] = [perturbations] if alone else list(cast(Iterable[Any], perturbations))
+    for p in items:
         name = perturbation_name(p)
         if name in result:
             raise ValueError(f"two perturbations are named {name!r}: give a dict, with a name of your own for each")

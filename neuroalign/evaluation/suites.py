@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from neuroalign.evaluation.requests import PerturbationLike, named
+from neuroalign.evaluation.requests import named
 from neuroalign.functional.checks import check_choice
 from neuroalign.perturbations import (
     APGD,
@@ -29,6 +29,7 @@ from neuroalign.perturbations import (
     RotationTranslation,
     SquareAttack,
 )
+from neuroalign.perturbations.base import Perturbation
 
 SuiteName = Literal["fast", "standard", "paper"]
 _LINF = (0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)  # in 1/255
@@ -41,7 +42,7 @@ class Suite:
 
     Attributes:
         name: Of the suite.
-        attacks: Each with its increasing budgets in pixel units.
+        attacks: Each with its increasing budgets in pixel units. A plain callable is wrapped.
         corruptions: Names of corruptions.
         severities: Of each.
         transforms: Filters, contrasts, worst-case rotation: what has no budget.
@@ -54,10 +55,10 @@ class Suite:
     """
 
     name: str
-    attacks: tuple[tuple[PerturbationLike, tuple[float, ...]], ...]
+    attacks: tuple[tuple[Perturbation, tuple[float, ...]], ...]
     corruptions: tuple[str, ...] = ()
     severities: tuple[int, ...] = ()
-    transforms: tuple[PerturbationLike, ...] = ()
+    transforms: tuple[Perturbation, ...] = ()
     masking_eps: float = 2 / 255
     masking_images: int = 64
     exhaustive: bool = False
@@ -136,7 +137,7 @@ def robustness_suite(name: SuiteName, image_shape: Sequence[int], *, seed: int =
         (PGD.two_losses("l2", seed=seed), l2),
     ]
     if name == "paper":
-        linf, l2 = (paper_grid(norm, image_shape) for norm in ("linf", "l2"))  # type: ignore[arg-type]
+        linf, l2 = (paper_grid(norm, image_shape) for norm in ("linf", "l2"))
         attacks: list[tuple[Attack, tuple[float, ...]]] = [(FGSM("linf"), linf)]
         if stronger:
             attacks += [
@@ -163,7 +164,7 @@ def robustness_suite(name: SuiteName, image_shape: Sequence[int], *, seed: int =
         (DeepFool(), l2), (FMN("l2"), l2), (CarliniWagner(steps=200), l2),
     ]  # fmt: skip
     cutoffs = [c for c in (1, 2, 4, 8, 16, 32, 64) if c <= min(height, width) / 2]
-    transforms: Any = (
+    transforms: tuple[Perturbation, ...] = (
         RotationTranslation(),
         *(LowPass(c) for c in cutoffs),
         *(HighPass(c) for c in cutoffs),

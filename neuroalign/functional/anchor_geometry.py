@@ -1,4 +1,4 @@
-"""Where Gaussian vectors, projected on the cone of a manifold's points, touch it: the anchors and their statistics."""
+"""Anchor points, where Gaussian vectors projected on the cone of a manifold's points touch it, and their statistics."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from neuroalign.functional.control_variates import FEWEST_DRAWS, Estimator
 
 
 class GaussianDraws(NamedTuple):
-    """Gaussian vectors t, as far as inner products see them.
+    """Gaussian vectors t, stored only as the inner products that are needed.
 
     Attributes:
-        inner: (manifold, draw, point), of the shape part of t with each point.
+        inner: (manifold, draw, point), inner products of the shape part of t (all but its last coordinate) with each point.
         center: (manifold, draw), the last coordinate of t.
         squared: (manifold, draw), squared length of the shape part.
-        size: (manifold,), D: the number of its coordinates.
+        size: (manifold,), D: number of coordinates of the shape part.
     """
 
     inner: Tensor
@@ -34,7 +34,7 @@ class Normals(NamedTuple):
     Attributes:
         point: (manifold, draw, point).
         center: (manifold, draw).
-        rest: (dimension, manifold, draw), squared: of the dimensions that the points do not reach.
+        rest: (dimension, manifold, draw), squared numbers of the dimensions that the points do not span.
     """
 
     point: Tensor
@@ -43,7 +43,15 @@ class Normals(NamedTuple):
 
     @classmethod
     def sample(cls, num: int, num_samples: int, num_points: int, num_rest: int, seed: int) -> Normals:
-        """Of manifolds, draws and points; more dimensions in ``num_rest`` leave the other numbers as they are."""
+        """Draw the numbers; a larger ``num_rest`` leaves all other numbers as they are.
+
+        Args:
+            num: Number of manifolds.
+            num_samples: Number of draws per manifold.
+            num_points: Number of points per manifold.
+            num_rest: Number of dimensions that the points do not span.
+            seed: Seed of the numbers.
+        """
         generator = torch.Generator().manual_seed(seed)
 
         def normal(*shape: int) -> Tensor:
@@ -54,18 +62,19 @@ class Normals(NamedTuple):
         return cls(point, center, torch.stack(rest) if rest else point.new_zeros(0, num, num_samples))
 
     def select(self, manifolds: Tensor) -> Normals:
-        """Those of some manifolds."""
+        """The numbers of the given manifolds alone."""
         return Normals(self.point[manifolds], self.center[manifolds], self.rest[:, manifolds])
 
 
 def draw(
     shape: Float[Tensor, "manifold point point"], size: Float[Tensor, " manifold"], normals: Normals
 ) -> GaussianDraws:
-    """Draws from the points' inner products alone.
+    """Draw Gaussian vectors, using only the inner products of the points.
 
     The inner products of t with the points have covariance G, so they are :math:`G^{1/2}z`; the symmetric root makes them
-    independent of the choice of eigenvectors. An entry of z goes with a point by its distance from the centre, so that the
-    order in which points are given plays no part. The rest of t is seen only through its length.
+    independent of the choice of eigenvectors. The entries of z are assigned to the points in the order of their
+    distance from the centre, so that the order in which points are given plays no part. Of the rest of t only the length
+    is needed.
     """
     points = shape.shape[2]
     values, vectors = torch.linalg.eigh(shape)
@@ -80,7 +89,7 @@ def draw(
 
 
 class AnchorGeometry(NamedTuple):
-    """Estimates of one value a manifold, and the standard error of each."""
+    """Estimates with one value per manifold, and the standard error of each."""
 
     inverse_capacity: Tensor
     radius: Tensor
@@ -102,10 +111,10 @@ def anchor_geometry(
     """Inverse capacity, radius and dimension of every manifold from given draws; see :func:`manifold_capacity`.
 
     Args:
-        shape: Inner products of the points about their centre in units of its length, (manifold, point, point).
+        shape: (manifold, point, point), inner products of the points about their centre, in units of the centre's length.
         draws: Gaussian vectors.
-        exists: (manifold, point), whether there is such a point.
-        kappa: Margin.
+        exists: (manifold, point) bool, False for the padding of smaller manifolds.
+        kappa: Margin of the hyperplane, in units of the length of each centre.
         variance_reduction: Whether to use control variates.
     """
     both = exists[:, :, None] & exists[:, None, :]
@@ -136,7 +145,7 @@ def anchor_geometry(
     mean_length2 = (mean * (shape @ mean[:, :, None])[:, :, 0]).sum(1)
     variance = estimator.mean(length2) - mean_length2
     if controls:
-        # The mean anchor's own noise makes its length too large, and the variance about it too small.
+        # The noise of the mean anchor makes its length too large, and the variance about it too small.
         explained = estimator.basis.mT @ anchor
         unexplained = length2.sum(1) - (explained @ shape * explained).sum((1, 2))
         variance = variance + estimator.spread * unexplained / estimator.freedom
@@ -155,5 +164,5 @@ def anchor_geometry(
 
 
 def rank_of(values: Float[Tensor, "manifold point"]) -> Int[Tensor, " manifold"]:
-    """Dimensions of each cloud, from the rising eigenvalues of its inner products (manifold, point)."""
+    """Number of dimensions of each cloud, from the eigenvalues of its inner products (manifold, point), in rising order."""
     return (values > values[:, -1:] * values.shape[1] * 1e-14).sum(1)

@@ -1,4 +1,4 @@
-"""The CCA family: correlations between the best-matched directions of two representations. For measuring, not training."""
+"""Canonical correlation analysis (CCA) and its variants, for measuring; they have no gradient."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from neuroalign.functional.missing import check_valid, prepare
 
 
 def _complete(x: Tensor, y: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Centred float64 sets of complete stimuli and used voxels, and the voxels' weights."""
+    """Centred float64 responses to the complete stimuli in the used voxels, and the weights of these voxels."""
     preds, target, w = prepare(x.detach(), y.detach(), weight)
     check_valid(w)
     voxels = (w > 0).any(0)
@@ -40,7 +40,7 @@ def _check_width(n: int, p: int, v: int, remedy: str) -> None:
 
 
 def _directions(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Orthonormal directions over stimuli that span the columns, and the singular values, rank-revealing."""
+    """Orthonormal directions over stimuli that span the columns, and their singular values, without rounding."""
     u, s, _ = torch.linalg.svd(z, full_matrices=False)
     kept = s > s.max() * max(z.shape) * torch.finfo(z.dtype).eps * 10
     return u[:, kept], s[kept]
@@ -57,10 +57,10 @@ def cca(
     *,
     weight: Float[Tensor, " voxel"] | None = None,
 ) -> Float[Tensor, " direction"]:
-    """Canonical correlations: correlations of the best-matched pairs of directions, one after the other.
+    """Canonical correlations: the correlations of the best-matched pairs of directions, the highest first.
 
-    Unchanged by any invertible linear map of either side, by shifts, and by permuting the stimuli of both. No gradient: it is
-    a measurement, biased upward where columns are not far fewer than stimuli.
+    Unchanged by any invertible linear map of either side, by shifts, and by permuting the stimuli of both. It has no
+    gradient, and is biased upward unless there are far fewer columns than stimuli.
 
     Args:
         x: (stimulus, feature).
@@ -68,7 +68,8 @@ def cca(
         weight: (voxel,): a weight of 0 leaves a voxel out; otherwise weights change nothing.
 
     Returns:
-        (direction,) in [0, 1], descending, as many as the smaller rank, in the dtype of the wider argument.
+        (direction,) in [0, 1], descending; one per dimension of the side of smaller rank, in float32 or the
+            dtype of ``x``, whichever is wider.
 
     Raises:
         ValueError: If there are no more stimuli than features or voxels.
@@ -105,7 +106,7 @@ def svcca(
     Args:
         x: (stimulus, feature).
         y: (stimulus, voxel); stimuli with a missing value in a used voxel are left out.
-        variance: Share of the variance that the kept components explain, on each side.
+        variance: Share of the variance that the kept components of each side explain, in (0, 1].
         weight: (voxel,): integer weights equal repeating voxels.
 
     Returns:

@@ -17,25 +17,25 @@ from neuroalign.functional.manifold_statistics import Manifolds, ManifoldStatist
 
 
 class CenterAtMeanError(ValueError):
-    """A manifold's centre lies at the mean of all points, as with constant features: nothing has a size relative to it."""
+    """Raised if the centre of a manifold lies at the mean of all points: sizes relative to its length are undefined."""
 
 
 class ManifoldCapacity(NamedTuple):
-    """What :func:`manifold_capacity` returns; one value a manifold stands in the order of the manifolds or labels.
+    """Result of :func:`manifold_capacity`; values per manifold stand in the order of the manifolds or labels.
 
     Attributes:
         capacity: Manifolds that a hyperplane can separate into two random groups, per dimension of the space: harmonic
             mean over manifolds. 2 for points.
-        radius: Of the anchor points relative to the length of the manifold's centre, mean over manifolds.
-        dimension: Of the anchor points, mean over manifolds.
+        radius: Radius of the anchor points relative to the length of the manifold's centre, mean over manifolds.
+        dimension: Dimension of the anchor points, mean over manifolds.
         capacity_per_manifold: (manifold,).
         radius_per_manifold: (manifold,).
         dimension_per_manifold: (manifold,).
-        capacity_error: Monte-Carlo standard error of ``capacity``: of the draws, which are all that ``seed`` changes. That
-            other images would give other values, and perhaps other removed directions, is not in it.
-        radius_error: Of ``radius``.
-        dimension_error: Of ``dimension``.
-        num_removed: Directions shared by the centres that were removed.
+        capacity_error: Monte-Carlo standard error of ``capacity``, from the Gaussian draws alone. It does not include that
+            other images would give other values, and perhaps other removed directions.
+        radius_error: The same of ``radius``.
+        dimension_error: The same of ``dimension``.
+        num_removed: Number of directions shared by the centres that were removed.
         center_correlation: Mean absolute cosine between the centres that were analysed.
         initial_center_correlation: The same before any direction was removed.
         residual: Largest violation of the optimality conditions over all projections; see
@@ -71,8 +71,8 @@ def manifold_capacity(
 ) -> ManifoldCapacity:
     r"""Mean-field capacity, radius and dimension of class manifolds.
 
-    Of manifold i, centred on the mean of all points and without the directions that the centres share, take the points in
-    units of its centre, :math:`s_m = (x_m - c_i)/|c_i|`, with a last coordinate of 1. For Gaussian draws
+    The mean of all points, and the directions that the centres share, are taken out first. The points of manifold i are
+    expressed relative to its centre, :math:`s_m = (x_m - c_i)/|c_i|`, with a last coordinate of 1. For Gaussian draws
     :math:`t \in \mathbb R^{D+1}` let p be the projection of :math:`t + \kappa e` (e the last axis) on the cone of these
     points and :math:`\tilde s = p / p_{D+1}` the anchor point. Then
 
@@ -95,19 +95,19 @@ def manifold_capacity(
             :class:`ManifoldStatistics`. Sizes may differ.
         labels: (stimulus,), integers, beside features.
         kappa: Margin of the separating hyperplane in units of the centres' lengths, not negative.
-        num_samples: Gaussian draws a manifold.
-        center_correlation: ``"remove"`` the directions that the centres share, which the theory asks for, or ``"keep"``
-            them. At least one direction is removed from four or more manifolds, none from two or three, and none where the
-            centres span a single direction; see :func:`center_directions`.
-        select: Which of several local minima of the removal to take: largest ``"stability"`` as published, or the lowest
-            ``"cost"``.
+        num_samples: Number of Gaussian draws per manifold.
+        center_correlation: ``"remove"`` takes out the directions that the centres share, as the theory asks for;
+            ``"keep"`` leaves them in. At least one direction is removed from four or more manifolds, none from two or
+            three, and none where the centres span a single direction; see :func:`center_directions`.
+        select: Which of several local minima of the removal to take: the one of the largest ``"stability"``, as published,
+            or of the lowest ``"cost"``.
         frame: D in the dimension: ``"padded"``, the smaller of features and points, as published; or ``"rank"``, the number
             of dimensions the points span, with which a line segment has dimension 1.
         variance_reduction: Regress every estimate on quantities whose mean is known: Stein's identity
             :math:`\langle|p|^2\rangle = \langle k + \kappa\sum a\rangle` with k points in use and coefficients a, and the
-            moments of t; and take out the bias of R by the finite number of draws. Needs 50 draws; with fewer, or False,
-            the estimates are plain averages as published.
-        seed: Of the draws. The removal is searched from starts that are always the same.
+            moments of t; and take out the bias of R by the finite number of draws. Needs 50 draws. With fewer draws, or
+            False, the estimates are plain averages, as published.
+        seed: Seed of the draws. The search for shared directions always begins from the same starts.
 
     Raises:
         TypeError: If features are not floating point.
@@ -165,7 +165,12 @@ def manifold_capacity(
 def without_directions(
     statistics: ManifoldStatistics, coefficients: Float[Tensor, "manifold direction"]
 ) -> tuple[Tensor, Tensor]:
-    """``within`` and the centres' inner products about the grand mean, without directions of the centres' span."""
+    """``within`` and the inner products of the centres about the grand mean, once the given directions are taken out.
+
+    Args:
+        statistics: Inner products of the points and centres.
+        coefficients: (manifold, direction): the directions are the centred centres times these.
+    """
     coefficients = coefficients.to(statistics.within)
     shared = statistics.to_centers @ coefficients
     weights = statistics.sizes.double() / statistics.sizes.sum()
@@ -180,7 +185,7 @@ def without_directions(
 def _summary(
     estimates: AnchorGeometry, num_removed: int, correlation: Tensor, initial: Tensor, dtype: torch.dtype
 ) -> ManifoldCapacity:
-    """Averages over manifolds, with their errors."""
+    """Averages over manifolds, with their standard errors."""
     num = len(estimates.radius)
     inverse = estimates.inverse_capacity.mean()
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from neuroalign.functional.checks import check_infinite, widen
 from neuroalign.functional.variation import is_constant
 
-_BLOCK = 2**24  # numbers of float64 worked on at once, so that memory doesn't grow with the number of voxels
-_LOWEST = -1e12  # stands for minus infinity: repeats differ, and the averages are all equal
+_BLOCK = 2**24  # float64 numbers per block, so that memory doesn't grow with the number of voxels
+_LOWEST = -1e12  # in place of minus infinity, where repeats differ but all averages are equal
 
 _Repeat = tuple[Tensor | slice, Tensor, Tensor | slice]
 
@@ -44,17 +44,17 @@ def noise_ceiling(
     the same, unclamped              -.011  .002  .000 -.001 -.001
     ================================ ===== ===== ===== ===== =====
 
-    Signals with heavy tails are read lower where stimuli are few: Poisson counts of log-normal rates, truth .863, as .827
-    from 20 stimuli and .852 from 100.
+    For signals with heavy tails and few stimuli the estimate is too low: for Poisson counts of log-normal rates, truth
+    .863, it is .827 from 20 stimuli and .852 from 100.
 
     Args:
-        responses: (stimulus, repeat, voxel), NaN where a repeat is missing. Repeats are counted for each voxel.
-        num_averaged: How many repeats will be averaged, k. Default: as many as each stimulus has; where that differs,
-            1/k is the mean of 1/n over stimuli.
-        clamp: Whether to raise negative estimates to 0. Sums and means over voxels are unbiased only without.
+        responses: (stimulus, repeat, voxel), NaN where a repeat is missing. Repeats are counted per voxel.
+        num_averaged: Number of repeats that will be averaged, k. None means as many as each stimulus has; where that
+            differs, 1/k is the mean of 1/n over stimuli.
+        clamp: Whether to raise negative estimates to 0. Sums and means over voxels are unbiased only with ``clamp=False``.
 
     Returns:
-        (voxel,) in [0, 1], or without ``clamp`` at most 1; NaN for a voxel without repeats, without variance, or with
+        (voxel,) in [0, 1], or with ``clamp=False`` at most 1; NaN for a voxel without repeats, without variance, or with
         fewer than two stimuli.
 
     Raises:
@@ -78,15 +78,15 @@ def noise_ceiling_error(
     """Standard error of the unclamped :func:`noise_ceiling`, by the jackknife over stimuli.
 
     Each stimulus is left out in turn, and the spread of the S estimates times :math:`(S-1)^2/S` is the squared error. It
-    assumes nothing of the distribution of responses, only that stimuli are independent. In simulations (ceilings 0 and .6,
-    3 repeats) its mean is within 2 % of the standard deviation of the estimates from 20 stimuli on.
+    assumes only that stimuli are independent, and nothing about the distribution of responses. In simulations (ceilings 0
+    and .6, 3 repeats) its mean is within 2 % of the standard deviation of the estimates from 20 stimuli on.
 
     Args:
         responses: (stimulus, repeat, voxel), NaN where a repeat is missing.
         num_averaged: As in :func:`noise_ceiling`.
 
     Returns:
-        (voxel,); NaN where the ceiling is, and for fewer than five stimuli.
+        (voxel,); NaN where the ceiling is NaN, and for fewer than five stimuli.
 
     Raises:
         ValueError: As :func:`noise_ceiling`.
@@ -108,11 +108,11 @@ def noise_ceiling_of_trials(
     num_averaged: int | None = None,
     clamp: bool = True,
 ) -> Float[Tensor, " voxel"]:
-    """:func:`noise_ceiling` of trials in any order, without a tensor that has room for every repeat of every stimulus.
+    """:func:`noise_ceiling` from a list of trials in any order, without a padded (stimulus, repeat, voxel) tensor.
 
     Args:
         values: (trial, voxel), NaN where missing.
-        stimulus: (trial,) integers, the identity of each trial's stimulus.
+        stimulus: (trial,) integers, the identity of the stimulus of each trial.
         num_averaged: As in :func:`noise_ceiling`.
         clamp: As in :func:`noise_ceiling`.
 
@@ -147,13 +147,13 @@ def noise_ceiling_of_trials(
 
 
 def rescale_ceiling(ceiling: Float[Tensor, " voxel"], ratio: Tensor | float) -> Float[Tensor, " voxel"]:
-    r"""The noise ceiling once the noise variance is multiplied, as averaging over more or fewer repeats does.
+    r"""The noise ceiling for another noise variance, as after averaging more or fewer repeats.
 
     .. math:: \mathrm{NC}' = \frac{\mathrm{NC}}{\mathrm{NC} + \mathrm{ratio} \cdot (1 - \mathrm{NC})}
 
     Args:
         ceiling: (voxel,) at most 1, negative where it is an unclamped estimate.
-        ratio: New over old noise variance, positive: from a single trial to the average of n it is 1/n.
+        ratio: New noise variance over the old one, positive: 1/n from a single trial to the average of n.
 
     Returns:
         (voxel,), at most 1.
@@ -164,13 +164,13 @@ def rescale_ceiling(ceiling: Float[Tensor, " voxel"], ratio: Tensor | float) -> 
     """
     ratio = torch.as_tensor(ratio, dtype=ceiling.dtype, device=ceiling.device)
     whole = ceiling + ratio * (1 - ceiling)
-    # A ceiling far below 0 has no average of many more repeats: its whole variance would be negative.
+    # A ceiling far below 0 can't be rescaled to many more repeats: the whole variance would be negative.
     whole = torch.where(ceiling < 0, torch.maximum(whole, ratio / 4), whole)
     return ceiling / whole
 
 
 class _Summary:
-    """Of a block of voxels, for each stimulus (stimulus, voxel): count of valid repeats, mean, and squares about it."""
+    """Sums over the repeats of each stimulus for a block of voxels, (stimulus, voxel): count, mean and squares about it."""
 
     def __init__(self, repeats: Sequence[_Repeat], num_stimuli: int, columns: slice) -> None:
         first = repeats[0][1][:, columns]
@@ -237,7 +237,7 @@ def _ceiling(s: _Summary, num_averaged: int | None, clamp: bool) -> Tensor:
 
 
 def _jackknife(s: _Summary, num_averaged: int | None) -> Tensor:
-    """The spread of the ceilings that every stimulus in turn is left out of; each sum loses that stimulus's part."""
+    """Standard error from the ceilings without each stimulus in turn; its part is subtracted from every sum."""
     size, trials = s.seen.sum(0).double(), s.count.sum(0)
     part = s.count * s.deviation**2
     without = _from_sums(
@@ -266,7 +266,7 @@ def _from_sums(
 ) -> Tensor:
     """The ceiling from the sums of squares within and between stimuli, and sums over stimuli of n, n² and 1/n."""
     ratio = (within / (trials - size)) / (between / (size - 1))
-    # 1 / (mean square between) is too large by this much in expectation; of three or fewer stimuli it has none.
+    # 1 / (mean square between) is too large by this factor in expectation, which exists only for more than three stimuli.
     ratio = ratio * torch.where(size > 3, (size - 3) / (size - 1), 1)
     num_repeats = (trials - squared_counts / trials) / (size - 1)
     averaged = size / inverse_counts if num_averaged is None else num_averaged

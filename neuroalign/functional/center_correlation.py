@@ -1,4 +1,4 @@
-"""The directions that class centres share, found on the Stiefel manifold and taken out before a mean-field analysis."""
+"""Directions that class centres share: found on the Stiefel manifold, and removed before a mean-field analysis."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor
 
 from neuroalign.functional.checks import check_choice
 
-_COARSE = 150  # steps in which the starts are compared; only the chosen solution goes on to convergence
+_COARSE = 150  # steps after which the starts are compared; only the chosen solution goes on to convergence
 
 
 class CenterDirections(NamedTuple):
-    """What :func:`center_directions` returns.
+    """Result of :func:`center_directions`.
 
     Attributes:
         coefficients: (manifold, direction): the directions are the centred centres times these, and orthonormal.
         num_removed: K, the number of directions.
         correlation: Mean absolute cosine between the centres without these directions.
-        initial_correlation: The same with them.
+        initial_correlation: Mean absolute cosine between the centres as given.
         costs: Cost f of the solution kept for 1, 2, ... directions.
         correlations: Mean absolute cosine left by 1, 2, ... directions.
     """
@@ -57,29 +57,29 @@ def center_directions(
     .. math:: f(V) = \tfrac12 \sum_{ij} A_{ij}^2 / (A_{ii}A_{jj}), \qquad A = XX^\top - (XV)(XV)^\top
 
     with X the centres about their mean in an orthonormal basis of their span (rank r), and keep the K that leaves the
-    smallest mean absolute cosine. The search ends once K > 4 and that has risen three times in a row, at the published
+    smallest mean absolute cosine. The search ends once K > 4 and this cosine has risen three times in a row, at the published
     largest K (11 more than directions with less than 95 % of the variance of the centres) or at r - 1, so that every centre
     keeps a direction. At least one direction is removed from four or more manifolds, as in the published procedure, even
     where that raises the correlation; from two or three, none.
 
-    There are many local minima, and singular ones in which a centre nearly vanishes; the largest stability keeps away from
-    those. All starts descend at once, by Barzilai-Borwein steps with a non-monotone line search and the closed-form gradient.
+    There are many local minima, and in some a centre nearly vanishes; choosing by the largest stability avoids those.
+    All starts descend at once, by Barzilai-Borwein steps with a non-monotone line search and the closed-form gradient.
 
-    Which minimum a start reaches can hang on the last digit of a number, where the centres' variance falls steeply from
-    direction to direction. The search therefore sees the centres in the order of their lengths and their inner products in
-    units of the mean squared length, rounded to single precision (7 digits): the order of the classes plays no part, and
-    smaller changes than that hardly ever choose another minimum. Larger ones can: another sample of images may lead to
-    other directions, or to more or fewer of them.
+    Where the variance of the centres falls steeply from direction to direction, the last digit of a number can decide which
+    minimum a start reaches. The search therefore sorts the centres by length and rounds their inner products, in units of
+    the mean squared length, to single precision (7 digits). The order of the classes then plays no part, and changes below
+    that precision hardly ever lead to another minimum. Larger changes can: another sample of images may lead to other
+    directions, or to more or fewer of them.
 
     Args:
         gram: Inner products of the centres about their mean, (manifold, manifold).
-        select: Which of the starts to keep for each K: the largest ``"stability"``
-            :math:`\min_i |x_i^\text{residual}|/|x_i|` (published), or the lowest ``"cost"``.
-        num_starts: Starts for each K. None takes 300 over the number of centres, and at least the published 10: of few
-            centres, 10 starts often miss the most stable minimum.
-        seed: Of the starts.
-        max_steps: Most steps of the chosen solution's descent; the starts are compared after 150.
-        tolerance: Norm of the Riemannian gradient at which a descent ends.
+        select: Which start to keep for each K: the one of the largest ``"stability"``,
+            :math:`\min_i |x_i^\text{residual}|/|x_i|`, as published, or of the lowest ``"cost"``.
+        num_starts: Number of starts for each K. None means 300 divided by the number of centres, and at least the published
+            10: with few centres, 10 starts often miss the most stable minimum.
+        seed: Seed of the starts.
+        max_steps: Maximum number of descent steps of the chosen solution; the starts are compared after 150.
+        tolerance: A descent ends once the norm of the Riemannian gradient is below this.
 
     Raises:
         ValueError: If ``select`` is unknown, ``num_starts`` is below 1, or an inner product is not finite.
@@ -152,9 +152,9 @@ def center_directions(
 
 
 def _coordinates(gram: Tensor, rounding: float) -> tuple[Tensor, Tensor]:
-    """Vectors (vector, r) in an orthonormal basis of their span, from inner products rounded to single precision.
+    """Coordinates (vector, r) in an orthonormal basis of the span, from inner products rounded to single precision.
 
-    Also the basis, as coefficients (vector, r) of the vectors.
+    The second result is the basis, as coefficients (vector, r) of the vectors.
     """
     num, unit = len(gram), gram.diagonal().mean().clamp_min(torch.finfo(gram.dtype).tiny)
     values, vectors = torch.linalg.eigh((gram / unit).float().double())
@@ -173,7 +173,7 @@ def _orthonormal_in(gram: Tensor, coefficients: Tensor) -> Tensor:
 
 
 def _left(gram: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
-    """Cost and mean absolute cosine of vectors without orthonormal directions."""
+    """Cost and mean absolute cosine of the vectors once the given orthonormal directions are taken out."""
     along = gram @ coefficients
     a = gram - along @ along.T
     r = a.diagonal().clamp_min(torch.finfo(a.dtype).tiny)
@@ -193,7 +193,7 @@ def _cost_and_gradient(x: Tensor, gram: Tensor, v: Tensor) -> tuple[Tensor, Tens
 
 
 def _orthonormal(v: Tensor) -> Tensor:
-    """The same span with orthonormal columns, next to V when V is nearly orthonormal."""
+    """Orthonormal columns of the same span, close to V when V is nearly orthonormal."""
     factor = torch.linalg.cholesky(v.mT @ v)
     result: Tensor = torch.linalg.solve_triangular(factor, v.mT, upper=False).mT
     return result
@@ -205,6 +205,8 @@ def _descend(x: Tensor, v: Tensor, max_steps: int, tolerance: float) -> tuple[Te
     cost, gradient = _cost_and_gradient(x, gram, v)
     final_cost, final = cost.clone(), v.clone()
     todo = torch.arange(len(v), device=v.device)
+    # Barzilai-Borwein steps are fast because they may raise the cost for a while. So a step is accepted below the largest
+    # of the last 8 costs, and divided by 4 until it is.
     memory = cost[:, None].expand(-1, 8).clone()
     step = 0.1 / gradient.flatten(1).norm(dim=1).clamp_min(1)
     for i in range(max_steps):

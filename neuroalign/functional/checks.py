@@ -1,4 +1,4 @@
-"""What formulas refuse: arguments that don't fit, told by name with the remedy. And questions about single tensors."""
+"""Checks of the arguments of formulas: errors that name the argument and the remedy. And questions about single tensors."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def check_choice(what: str, value: object, choices: Iterable[str], *, or_else: s
 
     Args:
         what: Name of the option, for the error.
-        value: What was given.
-        choices: What may be given.
-        or_else: What else the caller takes, for the error: "a tensor", say.
+        value: The given value.
+        choices: The allowed values.
+        or_else: Anything else that the caller allows, for the error, for instance "a tensor"; None means nothing else.
 
     Raises:
         ValueError: Listing the choices, with the nearest one if the value looks like it.
@@ -37,10 +37,10 @@ def check_choice(what: str, value: object, choices: Iterable[str], *, or_else: s
 
 
 def check_devices(**tensors: Tensor | None) -> None:
-    """Refuse tensors on different devices, and such as hold no values. Looks at attributes alone.
+    """Refuse tensors on different devices, and tensors without values (on "meta"). Looks at attributes alone.
 
     Args:
-        **tensors: By the name that the error gives them; None is passed over.
+        **tensors: Tensors by the name that the error gives them; None is skipped.
 
     Raises:
         ValueError: Naming the devices.
@@ -67,7 +67,7 @@ def check_devices(**tensors: Tensor | None) -> None:
 
 
 def check_sets(preds: Tensor, target: Tensor) -> None:
-    """Refuse anything but two floating-point tensors (stimulus, feature) and (stimulus, voxel) of as many stimuli.
+    """Refuse anything but two floating-point tensors, (stimulus, feature) and (stimulus, voxel), of the same stimuli.
 
     Raises:
         TypeError: If one is no tensor, or not floating point.
@@ -159,12 +159,12 @@ _REMEDIES = {
 
 
 def check_infinite(*, squared: bool = False, **tensors: Tensor | None) -> None:
-    """Refuse infinite values, which a mean would spread and a mask would hide.
+    """Refuse infinite values: a mean would spread them, and a mask would hide them.
 
     Args:
-        squared: Whether the values will be squared and summed: such as are too large for that are refused too, unless they
+        squared: Whether the values will be squared and summed: values too large for that are refused too, unless they
             cancel out in a plain sum.
-        **tensors: By the name that the error gives them; None is passed over.
+        **tensors: Tensors by the name that the error gives them; None is skipped.
 
     Raises:
         ValueError: Saying which tensor, how many, where the first is, and what to do.
@@ -172,7 +172,7 @@ def check_infinite(*, squared: bool = False, **tensors: Tensor | None) -> None:
     for name, x in tensors.items():
         if x is None:
             continue
-        dtype = torch.promote_types(x.dtype, torch.float32)  # in which it is computed
+        dtype = torch.promote_types(x.dtype, torch.float32)  # the dtype of the computation
         largest = (torch.finfo(dtype).max / max(x.numel(), 1)) ** 0.5 if squared else math.inf
         total = float(x.detach().nansum())
         if math.isfinite(total) and abs(total) <= largest:
@@ -234,13 +234,13 @@ def widen(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 def has_nan(x: Tensor) -> bool:
-    """Whether any entry is NaN: sums, and a mask only where infinite or huge entries leave it open."""
+    """Whether any entry is NaN. Decided by sums; a mask is made only if infinite or huge entries leave it open."""
     x = x.detach()
     return bool(x.sum().isnan()) and (bool(x.nansum().isfinite()) or bool(x.isnan().any()))
 
 
 def all_finite(x: Tensor) -> bool:
-    """Whether no entry is NaN or infinite: sums, and a mask only where infinite or huge entries leave it open."""
+    """Whether no entry is NaN or infinite. Decided by sums; a mask is made only if these leave it open."""
     x = x.detach()
     total = x.sum()
     if bool(total.isfinite()):

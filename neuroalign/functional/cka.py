@@ -18,7 +18,7 @@ from neuroalign.functional.variation import unit_range
 
 
 class HSICTerms(NamedTuple):
-    """The three numbers that CKA is made of, and whether neither side is constant."""
+    """The three HSICs of CKA (cross, preds with itself, target with itself), and whether neither side is constant."""
 
     cross: Tensor
     preds: Tensor
@@ -43,7 +43,7 @@ def linear_terms(
     debiased: bool,
     voxel_corrected: bool,
 ) -> HSICTerms:
-    """HSICs of prepared sets with the linear kernel, up to the scale of each side."""
+    """HSICs of prepared sets with the linear kernel, up to a factor per side."""
     if voxel_corrected and not shared(weight):
         complete = (weight > 0).all(0)
         if not bool(complete.any()):
@@ -52,12 +52,12 @@ def linear_terms(
                 "most missing values, or use voxel_corrected=False, which compares pairs over their common voxels"
             )
         target, weight = target[:, complete], weight[:1, complete].expand(len(weight), int(complete.sum()))
-    if voxel_corrected:  # which needs the very columns that the matrices are of
+    if voxel_corrected:  # its same-voxel terms need exactly the columns from which the matrices are computed
         preds, target = unit_range(preds, whole=True)[0], unit_range(target, whole=True)[0]
     k, varies_x, _ = centered_gram(preds)
     l, varies_y = target_gram(target, weight)  # noqa: E741
     defined = varies_x & varies_y
-    # To unit variance: averaged over batches, terms of all scales count alike.
+    # Scaled to unit variance, so that batches of different scale count alike in an average.
     size_x, size_y = (torch.where(defined, m.diagonal().mean(), 1) for m in (k, l))
     cross, xx, yy = hsic_terms(k, l, debiased)
     cross, xx, yy = cross / size_x / size_y, xx / size_x**2, yy / size_y**2
@@ -74,14 +74,14 @@ def linear_terms(
 def _median(d: Tensor, inside: Tensor) -> Tensor:
     """Mean of the two middle entries inside the mask, with their gradient; 0 without entries.
 
-    They are found first and read out then, so that the gradient is of two entries and not of a sorted copy of all.
+    Their places are found first, without gradient, so that autograd sees two entries and not a sorted copy of all.
     """
     places = inside.flatten().nonzero()[:, 0]
     m = len(places)
     if not m:
         return d.new_zeros(())
     flat = d.flatten()
-    order = flat.detach()[places].sort(stable=True).indices  # of equal entries the first, on every device
+    order = flat.detach()[places].sort(stable=True).indices  # the first of equal entries, on every device
     return flat[places[order[[(m - 1) // 2, m // 2]]]].sum() / 2
 
 
@@ -111,7 +111,7 @@ def rbf_terms(
 
 
 def ratio(terms: HSICTerms) -> tuple[Float[Tensor, ""], Bool[Tensor, ""]]:
-    """CKA of HSICs, 0 with gradient 0 where undefined, and whether it is defined."""
+    """CKA from its HSICs, 0 with gradient 0 where undefined, and whether it is defined."""
     defined = terms.defined & (terms.preds > 0) & (terms.target > 0)
     scale = torch.where(defined, terms.preds, 1).sqrt() * torch.where(defined, terms.target, 1).sqrt()
     return torch.where(defined, terms.cross / scale, 0 * terms.cross), defined
@@ -136,23 +136,23 @@ def linear_cka(
     Debiased (the default) it is near 0 for independent sides; it may be negative and is not clamped. Biased, it
     reads .96 for independent data of 512 and 2,000 columns and 32 stimuli: use it only to compare with others' numbers.
     Voxel-corrected, the terms of a voxel with itself drop out of the self-HSICs, so that regions of different size can
-    be compared. It is for measuring: it may exceed 1 (also of a side with itself), and where the columns of a side
-    share little it is erratic or has no value.
+    be compared. It is meant for measuring, not training: it may exceed 1 (also for a side with itself), and where the
+    columns of a side share little it is erratic or undefined.
 
     Missing values: columns are centred over their valid stimuli, and :math:`L_{ij}` is the mean over the voxels
-    valid in both i and j; a voxel or stimulus that is wholly missing is as if it had not been there. (The
+    valid in both i and j; a voxel or stimulus that is wholly missing changes nothing. (The
     voxel-corrected form leaves out a voxel with any value missing.) Weights make that mean a weighted one: integer
-    weights equal repeating voxels. (Not in the voxel-corrected form, to which a repeated voxel is still one: terms of v
-    and v' count :math:`w_v w_{v'}`, of v and v nothing.)
+    weights equal repeating voxels. (Not in the voxel-corrected form, where a repeated voxel still counts as one: the terms
+    of two voxels v and v' count :math:`w_v w_{v'}`, those of a voxel with itself 0.)
 
     Args:
         x: (stimulus, feature).
         y: (stimulus, voxel), NaN where missing.
         debiased: Whether to use the debiased HSIC, which needs 4 stimuli.
         voxel_corrected: Whether to correct for the number of columns, on both sides. Implies the debiased HSIC.
-        weight: (voxel,) or (stimulus, voxel), non-negative; a noise ceiling, for instance.
-        stimulus: (stimulus,) integer identities, if a stimulus may occur twice: its rows are averaged first, since rows that
-            are alike on both sides would read as similarity.
+        weight: (voxel,) or (stimulus, voxel), non-negative, for instance a noise ceiling; None means 1 everywhere.
+        stimulus: (stimulus,) integer identities, if a stimulus may occur twice: its rows are averaged first, since rows of
+            the same image are alike on both sides, which would count as similarity.
 
     Returns:
         Scalar, at most 1 (but for the voxel-corrected form); NaN if a side is constant, or, voxel-corrected, if what its
@@ -193,8 +193,8 @@ def rbf_cka(
     r"""Centred kernel alignment with Gaussian kernels :math:`\exp(-d_{ij} / (2 b^2 m))`.
 
     Here d is the squared Euclidean distance and m its median over pairs of stimuli, separately for each side. The gradient
-    flows through the median too, so that it is that of a scale-free function: orthogonal to the side that it moves. (With
-    medians that are given, scale matters, and the gradient is not orthogonal.)
+    flows through the median too, so that the value does not depend on scale and its gradient is orthogonal to the side that
+    it moves. (With given medians scale matters, and the gradient is not orthogonal.)
 
     Unchanged by rotating, shifting or scaling either side and by permuting the stimuli of both; *not* by scaling single
     columns. Missing values and weights as in :func:`linear_cka`: :math:`d_{ij}` is the (weighted) mean over voxels valid
@@ -205,8 +205,8 @@ def rbf_cka(
         y: (stimulus, voxel), NaN where missing.
         bandwidth: b, in units of the root of the median squared distance.
         debiased: Whether to use the debiased HSIC.
-        median: The medians of the two sides, if they are not to be taken from the data; in the unit of the mean squared
-            difference over columns.
+        median: Medians of the two sides, in the unit of the mean squared difference over columns; None takes them from the
+            data.
         weight: (voxel,) or (stimulus, voxel), non-negative.
         stimulus: (stimulus,) integer identities, if a stimulus may occur twice: as in :func:`linear_cka`.
 

@@ -1,4 +1,4 @@
-"""Stimuli grouped by their class: means of classes, and a place for each stimulus among those of its class."""
+"""Stimuli grouped by class: the mean of each class, and the position of each stimulus within its class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def class_centers(
     Args:
         features: (stimulus, feature).
         labels: (stimulus,), integers in ``range(num_classes)``.
-        num_classes: C.
+        num_classes: Number of classes.
 
     Returns:
         Centres (class, feature) and counts (class,).
@@ -38,7 +38,7 @@ def class_centers(
 
 
 def group_by_class(labels: Int[Tensor, " stimulus"], num_classes: int) -> tuple[Tensor, int]:
-    """Where each sample goes in a (class, position) grid, and the grid's width."""
+    """Position of each sample in a (class, position) grid, (stimulus,), and the width of the grid."""
     counts = labels.bincount(minlength=num_classes)
     order = labels.argsort(stable=True)
     starts = counts.cumsum(0) - counts

@@ -1,4 +1,4 @@
-"""Projection on the cone that a set of points spans: many non-negative least-squares problems solved at once."""
+"""Projection on the cone of a set of points: many non-negative least-squares problems solved at once."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-_ELEMENTS = 1 << 17  # of one slice's (problem, point) block: small enough for the processor's caches
-_UNROLLED = 24  # slots up to which the small systems are factored by whole-batch operations
+_ELEMENTS = 1 << 17  # entries of a slice's (problem, point) block: small enough for the processor's caches
+_UNROLLED = 24  # largest number of slots for which the small systems are factored by whole-batch operations
 
 
 class ConeProjection(NamedTuple):
-    """What :func:`cone_projection` returns.
+    """Result of :func:`cone_projection`.
 
     Attributes:
-        coefficients: a, (group, draw, point), not negative.
-        squared_norm: :math:`|Sa|^2` of the projection, (group, draw).
-        num_active: Points with a positive coefficient, (group, draw) int64; they are linearly independent, so this is the
-            dimension of the face the projection lies on.
-        residual: Certificate, (group, draw): the largest violation of the optimality conditions, in units of the length
+        coefficients: (group, draw, point), a, not negative.
+        squared_norm: (group, draw), squared length :math:`|Sa|^2` of the projection.
+        num_active: (group, draw) int64, number of points with a positive coefficient. They are linearly independent, so this
+            is the dimension of the face on which the projection lies.
+        residual: (group, draw), the largest violation of the optimality conditions, in units of the length
             of the point concerned times the largest inner product of the target with a normalised point. 0 is exact;
             rounding leaves about 1e-14 in float64 and 1e-5 in float32.
     """
@@ -43,16 +43,16 @@ def cone_projection(
     Only inner products enter: :math:`G = S^\top S` of the points (columns of S) and :math:`b = S^\top t`, so the width of
     the space costs nothing. At the minimum :math:`a \ge 0`, :math:`b - Ga \le 0` and the two are orthogonal.
 
-    An active-set method in the manner of Lawson and Hanson, on all problems in step: the points that are violated most
-    enter together, those whose coefficient would turn negative leave, and the small systems of the points in use are
-    solved as one batch. The points in use stay linearly independent, so that repeated points and more points than
+    An active-set method after Lawson and Hanson, on all problems at the same time: the points that violate the conditions
+    most enter together, those whose coefficient would become negative leave, and the small systems of the points in use
+    are solved as one batch. The points in use stay linearly independent, so that repeated points and more points than
     dimensions are no special case. Not differentiable: see :class:`neuroalign.CapacityLoss` for the gradient.
 
     Args:
-        gram: G, (group, point, point), positive semidefinite; a zero row and column stands for no point.
+        gram: G, (group, point, point), positive semidefinite; a row and column of zeros means that there is no such point.
         target: b, (group, draw, point); negative where there is no point.
-        signs: (draw, point) of +-1: the cone of each draw is that of the points times their signs. The coefficients are
-            those of the signed points; G and b are given without signs.
+        signs: (draw, point) of +-1: the cone of each draw is spanned by the points times their signs. The coefficients belong
+            to the signed points; G and b are given without signs. None means +1 everywhere.
 
     Raises:
         ValueError: If shapes don't match, or values are NaN or infinite.
@@ -88,7 +88,7 @@ def cone_projection(
         b = b if y is None else b * y
         length = gram.diagonal(dim1=1, dim2=2).clamp_min(0).sqrt()
         inverse = pad(torch.where(length > 0, 1 / length, 0), (0, 1))
-        # Points of length 1, and a last one that is none, for free slots to point at.
+        # Points scaled to length 1, plus one zero dummy point, which unused slots refer to.
         gram = pad(gram, (0, 1, 0, 1)) * inverse[:, :, None] * inverse[:, None, :]
         b = b * inverse.repeat_interleave(draws, 0)
         parts, size = [], max(1, _ELEMENTS // (points + 1))
@@ -114,13 +114,13 @@ def fills_span(
 ) -> Bool[Tensor, " draw"]:
     r"""Whether the cone of signed points is the whole space that they span, so that no hyperplane has all on one side.
 
-    The points' sum s, each of length 1, lies inside of the cone. So the cone is the whole span exactly where it holds
-    :math:`-s`, too: where :math:`-s` is its own projection.
+    The sum s of the points, each scaled to length 1, lies inside the cone. So the cone is the whole span exactly if it also
+    contains :math:`-s`, that is, if :math:`-s` is its own projection.
 
     Args:
         gram: (point, point), inner products of the points without signs; float64.
         signs: (draw, point) of +-1.
-        tolerance: Length of :math:`-s` minus its projection, over the root of the number of points, up to which it is 0.
+        tolerance: Largest length of :math:`-s` minus its projection that counts as 0, over the root of the number of points.
 
     Returns:
         (draw,) bool; True for points that are all 0.
@@ -141,15 +141,20 @@ def fills_span(
 
 
 def _solve(gram: Tensor, group: Tensor, b: Tensor, y: Tensor | None) -> Tensor:
-    """Coefficients of one slice's problems, (problem, point), each with its group's number in rising order.
+    """Coefficients (problem, point) of the problems of one slice; ``group`` is the group of each, in rising order.
 
-    All points have length 1. Those in use of each problem stand in slots, ``index`` and ``value`` (slot, problem); a free
-    slot points at the last point, which is none. Only problems that are not done yet are carried from step to step.
+    All points have length 1. The points in use of each problem are kept in slots, ``index`` and ``value`` (slot, problem);
+    an unused slot refers to the last point, the dummy. Only unfinished problems are carried from step to step.
+
+    A step solves the least squares on the points in use without a constraint (the trial). If some of its coefficients are
+    not positive, points leave, so that all stay non-negative. Otherwise the points with the largest dual b - Ga enter,
+    because they would shorten the distance; where no dual is positive, the conditions of optimality hold.
     """
     total, points = b.shape
     none = points - 1
-    blocked = (gram.diagonal(dim1=1, dim2=2) == 0)[group]  # no point; later also points that depend on those in use
-    # A dual value below this is rounding.
+    # Points that do not exist, and later also those that depend linearly on points in use.
+    blocked = (gram.diagonal(dim1=1, dim2=2) == 0)[group]
+    # A dual below this is rounding error.
     tolerance = 8 * torch.finfo(b.dtype).eps * points**0.5 * b.abs().amax(1)
 
     coefficients = torch.zeros_like(b)
@@ -162,7 +167,7 @@ def _solve(gram: Tensor, group: Tensor, b: Tensor, y: Tensor | None) -> Tensor:
         used = index != none
         trial, dependent, factor = _solve_slots(gram, g, b[todo], sign, index, used)
         if bool(dependent.any()):
-            # Of points that entered together, keep half; a single dependent one was violated by rounding alone.
+            # Keep half of the points that entered together; a single dependent point seemed violated by rounding alone.
             columns = dependent.nonzero()[:, 0]
             fresh = (used & (value == 0))[:, columns]
             several = fresh.sum(0) > 1
@@ -174,13 +179,13 @@ def _solve(gram: Tensor, group: Tensor, b: Tensor, y: Tensor | None) -> Tensor:
             continue
         falls = used & (trial <= 0)
         bad = falls.any(0)
-        # Walk toward the trial until a coefficient reaches 0; that point leaves.
+        # Move towards the trial until a coefficient reaches 0; that point leaves.
         ratio = torch.where(falls, value / (value - trial), torch.inf)
         step = ratio.amin(0) if len(index) else ratio.sum(0)
         leaves = falls & (ratio <= step)
         value = torch.where(bad, value + step * (trial - value), trial)
         if factor is not None:
-            # Of many points, all that fall may leave at once where that is nearer to the trial than the walk is.
+            # With many points, all whose coefficient falls to 0 or below may leave at once, if that ends nearer to the trial.
             clipped = torch.where(falls, 0, trial)
             turn = 1 if sign is None else sign.T.gather(0, index)
             nearer = _distance(factor, turn * (clipped - trial)) < _distance(factor, turn * (value - trial))
@@ -206,14 +211,14 @@ def _solve(gram: Tensor, group: Tensor, b: Tensor, y: Tensor | None) -> Tensor:
         if not len(todo):
             break
         index, value = _pack(index, value, none)
-    else:  # rounding alone can keep it going; the residual says how good what was reached is
+    else:  # only rounding can prevent the end; the residual says how good the solution is
         coefficients[todo, index] = value
     coefficients[:, none] = 0
     return coefficients
 
 
 def _pack(index: Tensor, value: Tensor, none: int) -> tuple[Tensor, Tensor]:
-    """Move free slots to the end and cut those that no problem uses."""
+    """Move unused slots to the end and drop those that no problem uses."""
     used = index != none
     place = used.cumsum(0)
     width = int(place[-1].max())
@@ -227,8 +232,8 @@ def _pack(index: Tensor, value: Tensor, none: int) -> tuple[Tensor, Tensor]:
 def _solve_slots(
     gram: Tensor, group: Tensor, b: Tensor, y: Tensor | None, index: Tensor, used: Tensor
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Least squares on the points in use, (slot, problem), which problems' points are linearly dependent, Cholesky factors
-    if the systems are large.
+    """Least squares on the points in use, (slot, problem); whether the points of each problem are linearly dependent; and
+    the Cholesky factors if the systems are large, else None.
     """
     width, points = len(index), gram.shape[1]
     if not width:
@@ -240,14 +245,14 @@ def _solve_slots(
     floor = 64 * width * torch.finfo(b.dtype).eps
     if width > _UNROLLED:
         matrix = gram.view(-1)[row.T[:, :, None] * points + index.T[:, None]]
-        matrix.diagonal(dim1=1, dim2=2).fill_(1)  # a free slot is an equation of its own, 1 x = 0
+        matrix.diagonal(dim1=1, dim2=2).fill_(1)  # an unused slot is an equation of its own, 1 x = 0
         factor, info = torch.linalg.cholesky_ex(matrix)
         dependent = (info > 0) | (factor.diagonal(dim1=1, dim2=2).square().amin(1) < floor)
         x = torch.cholesky_solve(right.T[:, :, None], factor)[:, :, 0].T.contiguous()
         return x if sign is None else x * sign, dependent, factor
     matrix = gram.view(-1)[row[:, None] * points + index]
     matrix.diagonal().copy_(torch.ones_like(right.T))
-    # Many small systems: the factor L D L' column by column, every operation on all problems at once.
+    # Many small systems: the factors L D L' are computed column by column, each operation on all problems at once.
     dependent = torch.zeros(len(b), dtype=torch.bool, device=b.device)
     x = right
     for j in range(width):
@@ -270,7 +275,7 @@ def _distance(factor: Tensor, difference: Tensor) -> Tensor:
 
 
 def _dual(gram: Tensor, group: Tensor, b: Tensor, y: Tensor | None, index: Tensor, a: Tensor) -> Tensor:
-    """B - Ga, (problem, point)."""
+    """The dual b - Ga, (problem, point)."""
     width = len(index)
     if not width:
         return b.clone()
@@ -278,7 +283,7 @@ def _dual(gram: Tensor, group: Tensor, b: Tensor, y: Tensor | None, index: Tenso
         a = a * y.T.gather(0, index)
     if len(gram) == 1 or b.shape[1] < 16 * width:
         product = _by_group(gram, group, torch.zeros_like(b).scatter_(1, index.T, a.T))
-    else:  # few points of many: their rows alone
+    else:  # few of many points are in use: only their rows are read
         product = torch.bmm(a.T[:, None, :], gram[group[:, None], index.T])[:, 0]
     return b - (product if y is None else y * product)
 

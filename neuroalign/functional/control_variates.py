@@ -1,4 +1,4 @@
-"""Monte-Carlo means made more precise by quantities whose mean is known."""
+"""Monte-Carlo means with less variance, by regression on quantities whose mean is known (control variates)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ class Estimator:
 
     Attributes:
         weights: (group, draw), summing to 1.
-        spread: (group,), variance of an estimate in units of the variance that the controls leave in one draw.
+        spread: (group,), variance of an estimate over the variance that the controls leave in one draw.
         basis: (group, draw, control), orthonormal, spanning the constant and the controls.
-        freedom: Draws less regressors.
+        freedom: Number of draws minus number of regressors.
     """
 
     def __init__(self, template: Tensor, controls: list[Tensor]) -> None:
-        """Of draws like ``template`` (group, draw), with controls of the same shape."""
+        """Prepare the weights.
+
+        Args:
+            template: (group, draw), any tensor of the shape, dtype and device of the draws.
+            controls: Quantities of mean zero, of the same shape.
+        """
         columns = [torch.ones_like(template)]
         for control in controls:
             scale = control.square().mean(1, keepdim=True).sqrt()

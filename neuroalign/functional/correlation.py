@@ -1,4 +1,4 @@
-"""Correlations between two sets of responses, and the share of them that noise allows."""
+"""Correlations between two sets of responses, also as a share of what noise allows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from neuroalign.functional.checks import check_infinite, check_pair, has_nan, wi
 from neuroalign.functional.variation import unit_magnitude, unit_range
 
 _FEWEST = 10  # stimuli; with fewer the series of an unbiased squared correlation converges slowly
-_TERMS = 100  # of that series: enough for 5 digits of 10 stimuli, and for all digits of 30
+_TERMS = 100  # terms of that series: enough for 5 digits with 10 stimuli, and for all digits with 30
 _CLEARLY = 4.0  # standard errors of r = 0 beyond which a voxel counts as predicted the wrong way round
 
 
@@ -23,7 +23,7 @@ def pearson(
     dim: int = 0,
     weight: Float[Tensor, "stimulus voxel"] | None = None,
 ) -> Float[Tensor, " _"]:
-    r"""Pearson correlation over stimuli (one value a voxel) or over voxels (one value a stimulus).
+    r"""Pearson correlation over stimuli (one value per voxel) or over voxels (one value per stimulus).
 
     .. math:: r = \frac{\sum_i w_i (p_i-\bar p)(t_i-\bar t)}{\sqrt{\sum_i w_i (p_i-\bar p)^2 \sum_i w_i (t_i-\bar t)^2}}
 
@@ -35,7 +35,7 @@ def pearson(
         preds: (stimulus, voxel).
         target: (stimulus, voxel), NaN where missing.
         dim: 0 correlates over stimuli, 1 over voxels.
-        weight: (stimulus, voxel), non-negative; default 1 everywhere.
+        weight: (stimulus, voxel), non-negative; None means 1 everywhere.
 
     Returns:
         (voxel,) for ``dim=0``, (stimulus,) for ``dim=1``, in [-1, 1] or NaN.
@@ -61,7 +61,7 @@ def cosine(
     dim: int = 1,
     weight: Float[Tensor, "stimulus voxel"] | None = None,
 ) -> Float[Tensor, " _"]:
-    r"""Cosine similarity over voxels (one value a stimulus) or over stimuli: a correlation that does not centre.
+    r"""Cosine similarity over voxels (one value per stimulus) or over stimuli (one per voxel), without centring.
 
     Invariant to positively scaling either side; *not* to shifting. NaN in ``target`` is left out.
 
@@ -69,7 +69,7 @@ def cosine(
         preds: (stimulus, voxel).
         target: (stimulus, voxel), NaN where missing.
         dim: 1 compares patterns over voxels, 0 time courses over stimuli.
-        weight: (stimulus, voxel), non-negative; default 1 everywhere.
+        weight: (stimulus, voxel), non-negative; None means 1 everywhere.
 
     Returns:
         (stimulus,) for ``dim=1``, (voxel,) for ``dim=0``, in [-1, 1]; NaN where a side is zero.
@@ -98,9 +98,9 @@ def masked_correlation(
 ) -> tuple[Float[Tensor, " _"], Bool[Tensor, " _"]]:
     """The correlation, 0 with gradient 0 where undefined, and where it is defined.
 
-    Both sides are brought to the unit range first (see :mod:`neuroalign.functional.variation`), which no correlation
-    notices. ``weight`` is 0 where the target is missing; None has the target's NaN left out. ``total`` adds sums
-    (..., voxel) over stimuli up over processes, so that a correlation over all their stimuli needs no exchange of responses.
+    Both sides are brought to the unit range first (see :mod:`neuroalign.functional.variation`), which changes no
+    correlation. ``weight`` is 0 where the target is missing; None leaves out the NaN of the target. ``total`` sums a
+    (..., voxel) tensor over all processes, so that a correlation over all their stimuli needs no exchange of responses.
     """
     preds, target = widen(preds, target)
     used, w = None, weight
@@ -145,25 +145,25 @@ def _centered(
 def pooled_normalized_correlation(
     r: Float[Tensor, " voxel"], noise_ceiling: Float[Tensor, " voxel"], num_stimuli: Real[Tensor, " voxel"] | float
 ) -> Float[Tensor, ""]:
-    r"""Correlation as a share of what noise allows, pooled over voxels: none is left out for a low ceiling.
+    r"""Correlation as a share of what noise allows, pooled over all voxels, also those of low noise ceiling.
 
     .. math:: \pm\sqrt{\textstyle\sum_v \hat\rho^2_v \,/\, \sum_v \mathrm{NC}_v}
 
     Each voxel's squared correlation is estimated without bias (Olkin and Pratt 1958), so with *unclamped* ceilings both sums
     are unbiased however noisy single voxels are. It is the root mean square of :math:`r/\sqrt{\mathrm{NC}}`, with weight
     NC. The sign is that of the summed correlations; voxels that are clearly predicted the other way round, by more than
-    4 standard errors, are subtracted. Near 0 the root spreads noise: read small values with care.
+    4 standard errors, are subtracted. Near 0 the root enlarges noise: small values are unreliable.
 
     Args:
         r: (voxel,) correlations with averages over repeats; NaN leaves a voxel out of both sums.
         noise_ceiling: (voxel,) of the same averages, unclamped; NaN leaves a voxel out.
-        num_stimuli: How many stimuli each correlation is over: a number, or (voxel,). Voxels of fewer than 10 are left out.
+        num_stimuli: Number of stimuli of each correlation: a number, or (voxel,). Voxels with fewer than 10 are left out.
 
     Returns:
         Scalar of the dtype of ``r``, NaN where the ceilings don't sum to more than 0. Expectation 1 for the true signal.
 
     Raises:
-        ValueError: If there is not one ceiling a correlation.
+        ValueError: If there is not one ceiling per correlation.
 
     Example:
         >>> pooled_normalized_correlation(torch.tensor([0.5, 0.5]), torch.tensor([0.3, 0.2]), 10_000).round(decimals=2)

@@ -1,6 +1,6 @@
-"""Pearson correlation from sums over stimuli that can be pooled, so that an epoch or several processes keep no responses.
+"""Pearson correlation from sums over stimuli that can be pooled over batches and processes, so that no responses are kept.
 
-What counts as constant is what :func:`neuroalign.functional.pearson` takes for it.
+A voxel counts as constant by the rule of :func:`neuroalign.functional.pearson`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from neuroalign.functional.variation import extremes, is_constant
 def correlation_moments(
     preds: Float[Tensor, "stimulus voxel"], target: Float[Tensor, "stimulus voxel"]
 ) -> Float[Tensor, "11 voxel"]:
-    """What the correlation of each voxel's valid stimuli is computed from, (11, voxel) in float64.
+    """Moments of the valid stimuli of each voxel, from which its correlation is computed: (11, voxel) in float64.
 
-    Count; the two means, the two sums of squares about them and the sum of products; minus the smallest and the largest
-    prediction, the same of the responses, and the rounding of their dtype.
+    In order: the count; the means of predictions and responses; their sums of squares about the means; the sum of products;
+    minus the smallest and the largest prediction; the same of the responses; and the machine epsilon of their dtype.
     """
     eps = torch.finfo(widen(preds, target)[0].dtype).eps
     x, y = preds.detach().double(), target.detach().double()
@@ -72,7 +72,7 @@ def correlation_from_moments(moments: Float[Tensor, "11 voxel"]) -> Float[Tensor
     """
     n, _, _, xx, yy, xy, low_x, high_x, low_y, high_y, eps = moments
     defined = (n >= 2) & _varies(-low_x, high_x, eps) & _varies(-low_y, high_y, eps)
-    # Of float64 numbers below about 1e-154 the squares are lost.
+    # The squares of float64 numbers below about 1e-154 underflow.
     defined = defined & (xx >= torch.finfo(xx.dtype).tiny) & (yy >= torch.finfo(yy.dtype).tiny)
     xx, yy = torch.where(defined, xx, 1), torch.where(defined, yy, 1)
     return torch.where(defined, xy / xx.sqrt() / yy.sqrt(), torch.nan)
@@ -80,7 +80,7 @@ def correlation_from_moments(moments: Float[Tensor, "11 voxel"]) -> Float[Tensor
 
 def _varies(low: Tensor, high: Tensor, eps: Tensor) -> Tensor:
     single, double = torch.finfo(torch.float32), torch.finfo(torch.float64)
-    # Below it numbers have lost their digits. Doubles: of two Python numbers `where` makes float32, where double.tiny is 0.
+    # Smaller numbers have lost digits. (torch.where of two Python numbers is float32, in which double.tiny is 0.)
     tiny = torch.where(eps > double.eps, eps.new_tensor(single.tiny), eps.new_tensor(double.tiny))
     precision: Any = eps  # for each number, where they come of several dtypes
     varies: Tensor = ~is_constant(low, high, precision) & ~(high - low < tiny)

@@ -1,4 +1,4 @@
-"""Ridge regression with a cross-validated penalty for each voxel, at the price of one decomposition.
+"""Ridge regression with a cross-validated penalty per voxel, from one matrix decomposition.
 
 :func:`ridge_cv` leaves out folds, for trials that belong together in time, and needs complete responses;
 :func:`ridge_loo` leaves out one stimulus at a time and takes missing responses;
@@ -21,7 +21,7 @@ from neuroalign.functional.variation import power_of_two
 
 
 class RidgeFit(NamedTuple):
-    """A ridge regression with a penalty for each voxel."""
+    """A fitted ridge regression with one penalty per voxel."""
 
     penalty: Tensor
     """(voxel,), the chosen penalties."""
@@ -39,10 +39,10 @@ def ridge_cv(
     *,
     num_folds: int = 5,
 ) -> RidgeFit:
-    r"""Ridge regression whose penalty each voxel gets by cross-validation: least mean squared error over contiguous folds.
+    r"""Ridge regression with the penalty per voxel that has the least mean squared error in cross-validation.
 
-    One eigendecomposition serves all folds and penalties. With q a fold's rows of the centred x, and
-    :math:`A = x^\top x + \lambda`, leaving the fold out changes its predictions by a system of the fold's size only:
+    Folds are contiguous. One eigendecomposition serves all folds and penalties. With q a fold's rows of the centred x, and
+    :math:`A = x^\top x + \lambda`, the predictions without the fold need only a system of the fold's size:
 
     .. math:: q_c (x_f^\top x_f + \lambda)^{-1} = (1 - \tfrac{1}{n} \mathbf{1}\mathbf{1}^\top - q A^{-1} q^\top)^{-1} q A^{-1}
 
@@ -51,7 +51,7 @@ def ridge_cv(
     Args:
         x: (stimulus, feature).
         y: (stimulus, voxel), complete.
-        penalties: Candidates, positive.
+        penalties: Candidate penalties, positive.
         num_folds: Number of contiguous, nearly equal parts.
 
     Returns:
@@ -80,7 +80,7 @@ def ridge_cv(
         )
     if not 2 <= num_folds <= len(x):
         raise ValueError(f"num_folds must be from 2 to the number of stimuli, {len(x)}; got {num_folds}")
-    # Near 1 no square leaves the dtype; divided by powers of two, nothing is rounded.
+    # Numbers near 1 have squares inside the dtype; division by powers of two rounds nothing.
     unit, unit_y = power_of_two(x), power_of_two(y)
     x, y = x / unit, y / unit_y
     grid = (given / unit.double() ** 2).clamp_max(torch.finfo(x.dtype).max ** 0.75).to(x.dtype)
@@ -112,7 +112,7 @@ def ridge_cv(
             error[:, block] += pred.sub_(centered[:, block]).square_().sum(1) / size
     chosen = error.argmin(0)
     solution = shrink.T.index_select(1, chosen).mul_(product)
-    if dual:  # from the rotated features back to those given
+    if dual:  # from the rotated features back to the given ones
         root = values.sqrt()
         back = torch.where(root > root[-1] * 1e-6, 1 / torch.where(root > 0, root, 1), 0)
         coefficients = x.T @ ((vectors * back) @ solution)
@@ -123,11 +123,11 @@ def ridge_cv(
 
 
 def _left_out(a: Tensor, shrink: Tensor, n: int) -> Tensor:
-    """What maps a fold's right-hand side to its predictions, (penalty, stimulus, feature)."""
+    """Matrices (penalty, stimulus, feature) that map the right-hand side of a fold to its predictions."""
     scaled = a * shrink[:, None]
     eye = torch.eye(len(a), dtype=a.dtype, device=a.device) - 1 / n
     factor, info = torch.linalg.cholesky_ex(eye - scaled @ a.T)
-    # Where a fold nearly decides its own predictions the difference above has lost its digits.
+    # If a fold's leverage is near 1 the difference above cancels; redo it in float64.
     if bool((info > 0).any()) or float(factor.diagonal(dim1=1, dim2=2).amin()) ** 2 < 1e-3:
         wide = a.double() * shrink.double()[:, None]
         factor = torch.linalg.cholesky(eye.double() - wide @ a.double().T)
@@ -139,16 +139,16 @@ def _left_out(a: Tensor, shrink: Tensor, n: int) -> Tensor:
 def ridge_loo(
     x: Float[Tensor, "stimulus feature"], y: Float[Tensor, "stimulus voxel"], penalties: Sequence[float] | Tensor
 ) -> RidgeFit:
-    r"""Ridge regression whose penalty each voxel gets by leaving out one stimulus at a time: least mean squared error.
+    r"""Ridge regression with the penalty per voxel that has the least mean squared leave-one-out error.
 
-    With H the hat matrix of a fit, the intercept's :math:`1/n` in it, the error of a stimulus that was left out is
+    With H the hat matrix of a fit, including :math:`1/n` for the intercept, the error of a stimulus that was left out is
     :math:`(y_i - \hat y_i) / (1 - H_{ii})`: one singular value decomposition serves all penalties. Voxels that miss the same
-    stimuli share one. The same choice as scikit-learn's ``RidgeCV(alpha_per_target=True)`` makes on complete responses.
+    stimuli share one. It makes the same choice as scikit-learn's ``RidgeCV(alpha_per_target=True)`` on complete responses.
 
     Args:
         x: (stimulus, feature).
         y: (stimulus, voxel), NaN where missing: such a voxel is fitted to its valid stimuli.
-        penalties: Candidates, positive.
+        penalties: Candidate penalties, positive.
 
     Returns:
         The penalties, and the fit under them: predictions are ``query @ fit.coefficients + fit.intercept``.
@@ -191,7 +191,7 @@ def _leave_one_out(x: Tensor, y: Tensor, grid: Tensor) -> tuple[Tensor, Tensor, 
     u = u * (s > 0)
     inside = u.T @ y
     outside = y - u @ inside
-    beyond = (1 - 1 / n - u.square().sum(1)).clamp_min(0)  # what no penalty changes, without the rounding of 1 - H
+    beyond = (1 - 1 / n - u.square().sum(1)).clamp_min(0)  # what no penalty changes; 1 - H itself would cancel
     error = []
     for penalty in grid:
         shrink = penalty / (s**2 + penalty)

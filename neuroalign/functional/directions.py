@@ -1,4 +1,4 @@
-"""Principal directions: how many hold a share of the variance, and which."""
+"""Principal directions that hold a share of the variance: their number, and the directions."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_WIDE = 1e-12  # of the variance: what rounding moves sums of float64 squares by, with room to spare
-_SINGLE = 1e-6  # the same of float32
+_WIDE = 1e-12  # share of the variance, well above the rounding error of sums of float64 squares
+_SINGLE = 1e-6  # the same for float32
 
 
 def num_leading(s: Float[Tensor, " direction"], variance: float) -> int:
-    """How many leading directions hold a share of the variance.
+    """Number of leading directions that hold a share of the variance.
 
     Sums of squares are rounded, so that directions which hold the share exactly may come out just below it, and one
-    direction of noise would be added. A shortfall at rounding level is forgiven: 1e-6 of the variance for float32 numbers,
-    whose squares summed over thousands of directions are wrong by less, and 1e-12 for float64.
+    direction of noise would be added. A shortfall at rounding level is therefore allowed: 1e-6 of the variance for float32,
+    which is above the rounding error of squares summed over thousands of directions, and 1e-12 for float64.
 
     Args:
         s: (direction,) singular values, descending.
@@ -40,13 +40,13 @@ def leading_directions(
 ) -> Float[Tensor, "direction feature"]:
     """Orthonormal directions that hold a share of the variance of centred numbers.
 
-    By the thin singular value decomposition: the smaller Gram matrix would square the condition number.
+    Computed by the thin singular value decomposition; a Gram matrix would square the condition number.
 
     Args:
         x: (stimulus, feature), centred.
         variance: Share to hold, in (0, 1].
-        size: Scalar, the magnitude of the numbers before they were centred, whose rounding is left in ``x``; None takes
-            the largest singular value. Directions at that rounding level don't count.
+        size: Scalar, the magnitude of the numbers before they were centred, whose rounding error is still in ``x``; None
+            means the largest singular value. Directions at the level of this rounding error don't count.
 
     Returns:
         (direction, feature), the strongest first; no rows where nothing varies.

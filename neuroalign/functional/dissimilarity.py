@@ -1,4 +1,4 @@
-"""Representational dissimilarity matrices: how different a region's responses are to each pair of stimuli."""
+"""Representational dissimilarity matrices (RDMs): how different the responses to each pair of stimuli are."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def check_dissimilarity(dissimilarity: str) -> None:
 
 
 class Dissimilarities(NamedTuple):
-    """How different each pair of stimuli is.
+    """Dissimilarities of all pairs of stimuli.
 
     Attributes:
-        matrix: (stimulus, stimulus), of columns divided by ``unit``.
-        known: (stimulus, stimulus) bool, which pairs have a common column; None where every pair has.
-        unit: Scalar, 1 unless the matrix of the columns as they are would leave its dtype.
+        matrix: (stimulus, stimulus), computed from columns divided by ``unit``.
+        known: (stimulus, stimulus) bool, which pairs have a common column; None means all.
+        unit: Scalar, 1 unless the matrix of the columns as given would leave its dtype.
     """
 
     matrix: Tensor
@@ -44,10 +44,10 @@ def squared_distances(
 ) -> Dissimilarities:
     """Mean squared difference between stimuli over common columns.
 
-    Nothing of size (stimulus, stimulus, column) is formed.
+    No tensor of size (stimulus, stimulus, column) is formed.
     """
     if weight is None or shared(weight):
-        # Distances don't change by centring; in float32 the products that they are made of need it.
+        # Centring does not change distances, but in float32 the products from which they are computed need it.
         if weight is None or uniform(weight):
             total: Tensor | int = x.shape[1]
             k, _, unit = centered_gram(x)
@@ -66,7 +66,10 @@ def squared_distances(
 
 
 def _unit_rows(x: Tensor, weight: Tensor | None, centered: bool) -> tuple[Tensor, Tensor]:
-    """Rows of unit length under shared weights, 0 where a row is constant (zero), and which rows are neither."""
+    """Rows scaled to unit length under shared weights; 0 where a row has none; and which rows have a length.
+
+    A row has no length where it is constant (``centered``) or zero.
+    """
     used = None if weight is None or uniform(weight) else weight > 0
     w = x.new_full((x.shape[1],), 1 / x.shape[1]) if weight is None else weight[0] / weight[0].sum()
     x, defined = _normalized_rows(x, used, centered)
@@ -86,12 +89,12 @@ def _cosine_over_common(x: Tensor, weight: Tensor, centered: bool) -> tuple[Tens
     """Weighted cosines (correlations) of all pairs of rows, each over the pair's common columns; and which exist."""
     dtype, root = x.dtype, weight.double().sqrt()
     x = _normalized_rows(x, weight > 0, centered)[0].double()
-    if centered:  # a common shift of the row changes nothing but the rounding
+    if centered:  # shifting a row by a constant changes only the rounding
         x = torch.where(root > 0, x - (root * x).sum(1, keepdim=True) / root.sum(1, keepdim=True), 0)
     total = gram(root)
     square = (root * x * x) @ root.T  # sum over common columns of x_i^2
     product = gram(root * x)
-    # A row may be constant over what it shares with another one; that difference of sums is known to so many digits.
+    # A row may be constant over the columns that it shares with another; below this, the difference of sums is rounding.
     rounding = total * max(4 * torch.finfo(dtype).eps ** 2, 64 * torch.finfo(torch.float64).eps)
     if centered:
         some = torch.where(total > 0, total, 1)
@@ -108,7 +111,7 @@ def _cosine_over_common(x: Tensor, weight: Tensor, centered: bool) -> tuple[Tens
 def dissimilarities(
     x: Float[Tensor, "stimulus column"], weight: Float[Tensor, "stimulus column"] | None, dissimilarity: Dissimilarity
 ) -> Dissimilarities:
-    """All pairs (stimulus, stimulus) of prepared responses, with which are defined as ``known``.
+    """Dissimilarities of all pairs of prepared responses; ``known`` says which pairs are defined.
 
     An undefined correlation or cosine counts as 0, a dissimilarity of 1, and sends no gradient.
     """
@@ -136,14 +139,14 @@ def rdm(
     ``"sqeuclidean"``: mean over voxels of the squared difference (the field's main toolbox calls it euclidean);
     unchanged by rotations and by adding one pattern to all. ``"correlation"``: 1 - Pearson correlation over voxels;
     unchanged by shifting and scaling each stimulus. ``"cosine"``: 1 - cosine; unchanged by scaling each stimulus and by
-    rotations. None is unchanged by scaling single voxels.
+    rotations. Scaling single voxels changes each of them.
 
     Missing values: a pair is compared over the voxels valid in both. Weights make the mean, correlation or cosine a
     weighted one: integer weights equal repeating voxels.
 
     Args:
         x: (stimulus, voxel), NaN where missing.
-        dissimilarity: How two stimuli are compared.
+        dissimilarity: "sqeuclidean", "correlation" or "cosine".
         weight: (voxel,) or (stimulus, voxel), non-negative.
 
     Returns:
@@ -199,7 +202,7 @@ def upper(n: int, device: torch.device | None = None) -> Bool[Tensor, "{n} {n}"]
 
 
 def square_rdm(d: Float[Tensor, "*rdm pair"]) -> Float[Tensor, "*rdm stimulus stimulus"]:
-    """The symmetric matrix (..., stimulus, stimulus) of RDM vectors (..., pair), with 0 on the diagonal.
+    """Symmetric matrices (..., stimulus, stimulus) from RDM vectors (..., pair), with 0 on the diagonal.
 
     Raises:
         ValueError: If the length is no n(n-1)/2.

@@ -1,4 +1,4 @@
-"""What a loss over the whole batch needs when the batch is spread over processes."""
+"""Communication between processes, for losses over a batch that is spread over them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ALONE: ContextVar[bool] = ContextVar("alone", default=False)
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Within it this process exchanges nothing here: for values whose data were gathered already.
+    """Context in which the functions of this module communicate nothing: for data that were gathered before.
 
     Example:
         >>> with alone():
@@ -37,7 +37,7 @@ def world_size() -> int:
 
 
 class _GatherRows(torch.autograd.Function):
-    """All rows of all processes, in rank order; the backward pass sums over ranks what each asks of our rows."""
+    """All rows of all processes, in rank order; the backward pass sums the gradients of our rows over ranks."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, counts: tuple[int, ...]) -> Tensor:
@@ -50,7 +50,7 @@ class _GatherRows(torch.autograd.Function):
         return torch.cat([part[:n] for part, n in zip(parts, counts)])
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
         counts, rank = ctx.counts, dist.get_rank()  # type: ignore[attr-defined]
         grad = grad.contiguous().clone()
         dist.all_reduce(grad)
@@ -85,7 +85,7 @@ def gather_batch(x: Tensor) -> Tensor:
 
 
 class _Total(torch.autograd.Function):
-    """A sum over processes; each process's share of the gradient is what all of them ask of it."""
+    """A sum over processes; the backward pass sums the gradient over processes."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
@@ -94,14 +94,14 @@ class _Total(torch.autograd.Function):
         return x
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:
         grad = grad.contiguous().clone()
         dist.all_reduce(grad)
         return grad
 
 
 def total(x: Tensor) -> Tensor:
-    """The sum of ``x`` over processes, differentiable; ``x`` itself on one process. Factors as in :func:`gather_batch`.
+    """The sum of ``x`` over processes, differentiable; ``x`` itself on one process. No factor, as in :func:`gather_batch`.
 
     Example:
         >>> total(torch.tensor(2.0))
@@ -134,5 +134,5 @@ def reduce_max(x: Tensor) -> Tensor:
     if world_size() == 1:
         return x
     parts = [torch.empty_like(x) for _ in range(world_size())]
-    dist.all_gather(parts, x.detach().contiguous())  # not a reduction, which may lose NaN
+    dist.all_gather(parts, x.detach().contiguous())  # gathered and not reduced: a reduction may lose NaN
     return torch.stack(parts).amax(0)

@@ -43,7 +43,7 @@ class _CenteredGram(torch.autograd.Function):
         return double_centered(out) if centered else out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         x, scale = ctx.saved_tensors
         z = _relative(x, scale, ctx.centered, slice(None))
         grad = grad + grad.T

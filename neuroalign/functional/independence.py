@@ -27,7 +27,7 @@ def hsic(
     Args:
         k: (stimulus, stimulus), symmetric. Its diagonal plays no part in the debiased form.
         l: (stimulus, stimulus), symmetric.
-        debiased: Which form.
+        debiased: Whether to compute the debiased form.
 
     Returns:
         Scalar. Unchanged by permuting the stimuli of both together; scales with each matrix.
@@ -59,7 +59,7 @@ def hsic(
     for name, matrix in (("k", k), ("l", l)):
         if not all_finite(matrix):
             raise ValueError(f"the kernel matrix {name} has NaN or infinite values")
-    unit_k, unit_l = power_of_two(k), power_of_two(l)  # so that no product leaves the dtype on the way
+    unit_k, unit_l = power_of_two(k), power_of_two(l)  # so that no intermediate product leaves the dtype
     value = (centered(k / unit_k) * centered(l / unit_l)).sum() / count * unit_k * unit_l
     if not bool(value.detach().isfinite()):
         raise ValueError(f"HSIC leaves {value.dtype}: divide the matrices by a number, or give float64 ones")
@@ -82,7 +82,7 @@ def _u_center_in_place(k: Tensor) -> Tensor:
 
 
 class _DebiasedTerms(torch.autograd.Function):
-    """Inner products of U-centred symmetric matrices from sums alone; the gradient is U-centred too, made in one piece."""
+    """Inner products of U-centred symmetric matrices from sums alone; the gradient, U-centred too, is formed in one pass."""
 
     @staticmethod
     def forward(ctx: Any, k: Tensor, l: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: E741
@@ -102,9 +102,7 @@ class _DebiasedTerms(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(  # type: ignore[override]
-        ctx: Any, cross: Tensor, own_k: Tensor, own_l: Tensor
-    ) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, cross: Tensor, own_k: Tensor, own_l: Tensor) -> tuple[Tensor | None, Tensor | None]:
         k, l = ctx.saved_tensors  # noqa: E741
         n = len(k)
         scale = 1 / (n * (n - 3))
@@ -121,7 +119,7 @@ def hsic_terms(
     l: Float[Tensor, "stimulus stimulus"],  # noqa: E741
     debiased: bool,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
-    """HSIC of (k, l), (k, k) and (l, l) for matrices whose large common part is gone already."""
+    """HSIC of (k, l), (k, k) and (l, l), for matrices of centred data: a large common part would cost digits."""
     n = len(k)
     if not debiased:
         k, l = double_centered(k).flatten(), double_centered(l).flatten()  # noqa: E741

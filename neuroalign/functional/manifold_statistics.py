@@ -135,7 +135,7 @@ class ManifoldStatistics(NamedTuple):
         about = centers - centers.mean(0) - centers.mean(1, keepdim=True) + centers.mean()
         return cls(within, to_centers, about, sizes, len(k) if num_features is None else num_features)
 
-    def __add__(self, other: object) -> ManifoldStatistics:  # type: ignore[override]
+    def __add__(self, other: object) -> ManifoldStatistics:
         """Those of more features of the same points."""
         if not isinstance(other, ManifoldStatistics) or not torch.equal(self.sizes, other.sizes):
             raise ValueError("only statistics of the same points in other features can be added")

@@ -23,7 +23,7 @@ def nuclear_norms(
         (matrix,).
 
     Example:
-        >>> nuclear_norms(torch.stack([torch.eye(2), torch.ones(2, 2)]))
+        >>> nuclear_norms(torch.stack([torch.eye(2), torch.ones(2, 2)])).round(decimals=4)
         tensor([2., 2.])
     """
     s = torch.linalg.svdvals(matrices)
@@ -74,7 +74,7 @@ class _NuclearNorm(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         need_a, need_b = ctx.needs_input_grad[::-1] if ctx.swap else ctx.needs_input_grad
         a, b, *rest = ctx.saved_tensors
         grad_a = grad_b = None

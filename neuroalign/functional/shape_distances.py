@@ -29,7 +29,7 @@ class _InverseRoot(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         root, vectors = ctx.saved_tensors
         inner = vectors.T @ ((grad + grad.T).double() / 2) @ vectors
         square = root**2

@@ -1,7 +1,7 @@
 """Guidance, which makes a network more like a brain, and controls that show whether it was the brain that helped."""
 
 from neuroalign.guidance.controls import LabelOnlyGuidance, ShuffledGuidance
-from neuroalign.guidance.gradient_scale import gradient_scale, match_gradient_scale
+from neuroalign.guidance.gradient_scales import gradient_scale, match_gradient_scale
 from neuroalign.guidance.manifold import ManifoldGuidance
 from neuroalign.guidance.relations import OddOneOutGuidance, RDMGuidance
 from neuroalign.guidance.responses import MeasuredGuidance, PredictedGuidance, TargetGuidance

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuroalign.checksums import damaged, load_tensors, stamp_tensors
+from neuroalign.checksums import damaged
 from neuroalign.config import Described, refuse_if_described
 from neuroalign.files import whole
 from neuroalign.functional.checks import check_devices, check_features, check_labels
@@ -16,6 +16,7 @@ from neuroalign.functional.classes import class_centers
 from neuroalign.functional.directions import leading_directions
 from neuroalign.functional.variation import power_of_two
 from neuroalign.losses.kernel import RandomFourierFeatures
+from neuroalign.tensor_files import load_tensors, stamp_tensors
 
 
 class CategoryManifolds(Described, nn.Module):

@@ -11,14 +11,14 @@ from neuroalign.losses.registry import MEASURES
 __all__ = ["list_measures"]
 
 
-def list_measures(pattern: str = "*") -> list[str]:
+def list_measures(filter: str = "*") -> list[str]:
     """Names that :class:`neuroalign.NeuralAlignmentLoss` takes, in alphabetical order; registered ones of your own included.
 
     Args:
-        pattern: What the names match, with the wildcards of a shell: ``"*cka*"``.
+        filter: Pattern that a name must match, with the wildcards of a shell, in upper or lower case: ``"*cka*"``.
 
     Example:
         >>> list_measures("*cka")
         ['cka', 'rbf_cka']
     """
-    return sorted(name for name in MEASURES if fnmatchcase(name, pattern))
+    return sorted(name for name in MEASURES if fnmatchcase(name.lower(), filter.lower()))

@@ -81,7 +81,7 @@ class RDMAlignmentLoss(Described, nn.Module):
         super().__init__()
         check_differentiable(dissimilarity, comparison)
         vectors = rdm_vectors(rdm)
-        warn_of_cosine(comparison, vectors)
+        warn_of_cosine(comparison, vectors, stacklevel=4)
         vector = vectors[0] if len(vectors) == 1 else normalized_rdms(vectors, comparison).nanmean(0)
         if comparison == "whitened_cosine" and has_nan(vector):
             raise ValueError(

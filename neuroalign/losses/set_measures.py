@@ -160,7 +160,7 @@ class RSAMeasure(nn.Module):
     ) -> None:
         super().__init__()
         check_differentiable(dissimilarity, comparison)
-        warn_of_cosine(comparison, stacklevel=5)  # whoever made the NeuralAlignmentLoss
+        warn_of_cosine(comparison, stacklevel=6)  # whoever made the NeuralAlignmentLoss
         self.dissimilarity, self.comparison, self.temperature = dissimilarity, comparison, temperature
 
     def forward(

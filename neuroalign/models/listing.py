@@ -9,14 +9,14 @@ from neuroalign.models.heads import HEADS
 __all__ = ["list_heads"]
 
 
-def list_heads(pattern: str = "*") -> list[str]:
+def list_heads(filter: str = "*") -> list[str]:
     """Names that ``ResponseHead(head=)`` takes, in alphabetical order.
 
     Args:
-        pattern: What the names match, with the wildcards of a shell: ``"*linear"``.
+        filter: Pattern that a name must match, with the wildcards of a shell, in upper or lower case: ``"*linear"``.
 
     Example:
         >>> list_heads("*linear")
         ['linear', 'pooled_linear']
     """
-    return sorted(name for name in HEADS if fnmatchcase(name, pattern))
+    return sorted(name for name in HEADS if fnmatchcase(name.lower(), filter.lower()))

@@ -12,7 +12,6 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor, nn
 
-from neuroalign.checksums import check_checkpoint, load_tensors, stamp_tensors
 from neuroalign.config import (
     Described,
     DescriptionError,
@@ -26,6 +25,7 @@ from neuroalign.files import check_source, whole
 from neuroalign.models.backbones import Trunk
 from neuroalign.models.heads import HeadBuilder, ResponseHead
 from neuroalign.models.normalization import PerChannel
+from neuroalign.tensor_files import check_checkpoint, load_tensors, stamp_tensors
 
 
 class NeuralPredictor(Described, nn.Module):

@@ -5,7 +5,6 @@ from neuroalign.perturbations.attacks.apgd import APGD
 from neuroalign.perturbations.attacks.base import Attack, Classifier
 from neuroalign.perturbations.attacks.delegated import AutoAttack, BrendelBethge
 from neuroalign.perturbations.attacks.gradient import FGSM, PGD
-from neuroalign.perturbations.attacks.listing import list_attacks
 from neuroalign.perturbations.attacks.minimal import FMN, CarliniWagner, DeepFool
 from neuroalign.perturbations.attacks.square import SquareAttack
 from neuroalign.perturbations.base import Perturbation

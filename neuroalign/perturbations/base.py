@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from neuroalign.functional.norms import Norm
+
 if TYPE_CHECKING:
     from neuroalign.perturbations.attacks.base import Classifier
 
@@ -43,7 +45,7 @@ class Perturbation(ABC):
         (0.5, torch.Size([2]))
     """
 
-    norm: str | None = None
+    norm: Norm | None = None
     has_budget: bool = True
     needs_model: bool = True
     is_nested: bool = False

@@ -1,29 +1,32 @@
-"""Which attacks there are."""
+"""Which attacks there are, by name."""
 
 from __future__ import annotations
 
-import sys
 from fnmatch import fnmatchcase
 
+from neuroalign.perturbations.attacks.apgd import APGD
 from neuroalign.perturbations.attacks.base import Attack
+from neuroalign.perturbations.attacks.delegated import AutoAttack, BrendelBethge
+from neuroalign.perturbations.attacks.gradient import FGSM, PGD
+from neuroalign.perturbations.attacks.minimal import FMN, CarliniWagner, DeepFool
+from neuroalign.perturbations.attacks.square import SquareAttack
 
 __all__ = ["list_attacks"]
 
+ATTACKS: tuple[type[Attack], ...] = (
+    APGD, AutoAttack, BrendelBethge, CarliniWagner, DeepFool, FGSM, FMN, PGD, SquareAttack,
+)  # fmt: skip
 
-def list_attacks(pattern: str = "*") -> list[str]:
+
+def list_attacks(filter: str = "*") -> list[str]:
     """Names of the attack classes in :mod:`neuroalign.perturbations`, in alphabetical order.
 
     Args:
-        pattern: What the names match, with the wildcards of a shell: ``"*PGD"``.
+        filter: Pattern that a name must match, with the wildcards of a shell, in upper or lower case.
 
     Example:
-        >>> list_attacks("*PGD")
+        >>> list_attacks("*pgd")
         ['APGD', 'PGD']
     """
-    face = sys.modules["neuroalign.perturbations"]  # it imports this module, which can't import it too
-    found = {name: getattr(face, name) for name in face.__all__}
-    return sorted(
-        name
-        for name, value in found.items()
-        if isinstance(value, type) and issubclass(value, Attack) and value is not Attack and fnmatchcase(name, pattern)
-    )
+    names = sorted((attack.__name__ for attack in ATTACKS), key=str.lower)
+    return [name for name in names if fnmatchcase(name.lower(), filter.lower())]

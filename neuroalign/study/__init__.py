@@ -4,7 +4,7 @@ from neuroalign.moved import former_names
 from neuroalign.study.replication import Progress, run_replications
 from neuroalign.study.smoothness_matching import SmoothnessMatch, match_smoothness
 from neuroalign.study.training import Recipe, correlation_on, matched_control, train_classifier, train_predictor
-from neuroalign.study.verdict import verdict
+from neuroalign.study.verdicts import verdict
 
 __all__ = [
     "Progress",

@@ -19,7 +19,7 @@ from neuroalign.files import write_csv, write_png
 from neuroalign.plot import plot_bars, plot_prediction, plot_robustness
 from neuroalign.study.demo import DemoResult, DemoSettings
 from neuroalign.study.report import accuracy_by_condition, rich_table, summary_table, write_html
-from neuroalign.study.verdict import interval_meaning, verdict
+from neuroalign.study.verdicts import interval_meaning, verdict
 
 METHODS = (
     "Real digit images (scikit-learn's, 8x8 pixels, at half contrast on grey) were shown, as shifted copies under pixel "

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from neuroalign.evaluation.comparison import Comparison
 from neuroalign.files import whole, write_png
-from neuroalign.study.verdict import interval_meaning
+from neuroalign.study.verdicts import interval_meaning
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,11 +17,11 @@ from torch.utils.data import DistributedSampler
 from torchmetrics import MetricCollection
 
 from neuroalign.addresses import redacted
-from neuroalign.checksums import check_checkpoint
 from neuroalign.config import DescriptionError, description_of
 from neuroalign.tasks.epoch_log import EpochLog
 from neuroalign.tasks.state_dicts import as_in, renamed, uncompiled
 from neuroalign.tasks.step_draws import drawing, fresh_seed, step_seed
+from neuroalign.tensor_files import check_checkpoint
 from neuroalign.types import Batch, as_batch, check_images
 
 if TYPE_CHECKING:

@@ -221,7 +221,7 @@ def test_any_dataset_of_single_items(kind):
             TypeError,
             r"train: labels must be whole numbers; got text, such as 'cat' \(number them",
         ),
-        (np.eye(3), ValueError, r"one whole number a row; got shape \(3, 3\)"),
+        (np.eye(3), ValueError, r"one whole number per row; got shape \(3, 3\)"),
         ([0, -1, 2], ValueError, "train: labels count classes from 0; found -1"),
         ([True, False, True], TypeError, "got true and false"),
     ],

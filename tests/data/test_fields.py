@@ -53,7 +53,7 @@ def test_identities_that_are_taken(given, expected):
         ([0, 1, 1e17], ValueError, "row 2"),
         ([True, False, True], TypeError, "got true and false"),
         ([1j, 0, 0], TypeError, "got complex numbers"),
-        ([[0], [1], [2]], ValueError, r"one whole number a row; got shape \(3, 1\)"),
+        ([[0], [1], [2]], ValueError, r"one whole number per row; got shape \(3, 1\)"),
         ([0, [1, 2], 3], ValueError, "must be an array of numbers"),
         (np.array(["2020-01-01"] * 3, dtype="M8[D]"), TypeError, "datetime64"),
         ([0, 1], ValueError, r"values are \(3, 2\), so .* must be \(3,\); got \(2,\)"),

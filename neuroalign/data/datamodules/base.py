@@ -1,4 +1,4 @@
-"""Loaders over datasets that give whole batches, and resume exactly."""
+"""Loaders over datasets that return whole batches, with exact resumption."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from neuroalign.types import Batch, as_batch
 
 
 class BatchDataModule(L.LightningDataModule):
-    """Loaders over datasets that give whole batches, shuffled so that a resumed run goes on as it would have.
+    """Loaders over datasets that return whole batches; a resumed run continues exactly like an uninterrupted one.
 
-    Subclasses fill ``self.datasets`` ("train", "val" and, where there is one, "test") in ``setup``.
+    Subclasses fill ``self.datasets`` ("train", "val" and, if there is one, "test") in ``setup``.
 
-    The order of an epoch depends on ``seed`` and the epoch alone, and augmentation on ``seed``, the number of the batch and
-    the process alone; under a distributed strategy each process gets its share. A training that is resumed within an epoch
-    goes on with the epoch's next batch.
+    The order of an epoch depends only on ``seed`` and the epoch; augmentation depends only on ``seed``, the number of the
+    batch and the process. Under a distributed strategy each process gets its share. A training that is resumed within an
+    epoch continues with the epoch's next batch.
 
     Args:
-        batch_size: Images a batch (of each process).
-        num_workers: Loader processes.
-        augment: From float images (stimulus, channel, height, width) to the same, on training batches, after they are
-            on the device. What would treat all images of a batch alike, as torchvision's random crops and flips do, is
-            called image by image; :class:`neuroalign.data.images.ShiftFlip` draws for each image in one go. It acts inside a
-            Lightning Trainer only.
-        seed: Of the order and the augmentation.
-        drop_last: Leave out an incomplete last training batch.
+        batch_size: Images per batch (of each process).
+        num_workers: Number of loader processes.
+        augment: Applied to training batches on their device, from float images (stimulus, channel, height, width) to images
+            of the same form. An augmentation that would treat all images of a batch alike, such as torchvision's random
+            crops and flips, is called image by image; :class:`neuroalign.data.images.ShiftFlip` draws for each image in one
+            call. It acts only inside a Lightning Trainer. None means none.
+        seed: Seed of the order and of the augmentation.
+        drop_last: Whether to leave out an incomplete last training batch.
 
     Raises:
-        ValueError: If an argument is out of range, ``augment`` normalises, a set that is asked for is not there, or
+        ValueError: If an argument is out of range, ``augment`` normalises, a requested set doesn't exist, or
             ``drop_last`` leaves no training batch.
     """
 
@@ -56,7 +56,7 @@ class BatchDataModule(L.LightningDataModule):
         self.batch_size, self.num_workers, self.augment = batch_size, num_workers, augment
         self.seed, self.drop_last = seed, drop_last
         self.datasets: dict[str, Dataset[Batch]] = {}
-        self._alike: tuple[Any, bool] | None = None  # the augmentation that was tried out, and what came of it
+        self._alike: tuple[Any, bool] | None = None  # the augmentation that was tried out, and the result
 
     def _loader(self, stage: str) -> DataLoader[Batch]:
         if not self.datasets:
@@ -80,7 +80,7 @@ class BatchDataModule(L.LightningDataModule):
         make = ResumableLoader if stage == "train" else DataLoader
         loader = make(
             self.datasets[stage],
-            batch_size=self.batch_size,  # by name: Lightning looks for it when it rebuilds a loader
+            batch_size=self.batch_size,  # passed by name: Lightning looks for it when it rebuilds a loader
             sampler=sampler,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
@@ -92,21 +92,21 @@ class BatchDataModule(L.LightningDataModule):
         return loader
 
     def _num_done(self) -> int:
-        """Batches of the epoch that were done before training was resumed within it."""
+        """Number of batches of the epoch that were done before training was resumed within it."""
         loop = getattr(self.trainer, "fit_loop", None)
-        # The loop counts as restarting until it has had its first batch.
+        # The loop is "restarting" until it has done its first batch.
         return loop.epoch_loop.batch_progress.current.ready if loop is not None and loop.epoch_loop.restarting else 0
 
     def train_sampler(self, dataset: Dataset[Batch], num_replicas: int, rank: int) -> DistributedSampler[Batch]:
-        """The order of the training images, and this process's share of it."""
-        return DistributedSampler(dataset, num_replicas, rank, seed=self.seed)  # type: ignore[arg-type]
+        """The sampler of this process's share of the training images."""
+        return DistributedSampler(dataset, num_replicas, rank, seed=self.seed)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled training batches."""
         return self._loader("train")
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
-        """Validation batches, in order; none while fitting without a validation set."""
+        """Validation batches, in order; an empty list while fitting without a validation set."""
         if not self.datasets:
             self.setup("fit")
         fitting = self.trainer is not None and self.trainer.state.fn == "fit"
@@ -117,11 +117,11 @@ class BatchDataModule(L.LightningDataModule):
         return self._loader("test" if "test" in self.datasets or not self.datasets else "val")
 
     def predict_dataloader(self) -> DataLoader[Batch]:
-        """Batches of the test set (the validation set, where there is no other), in order."""
+        """Batches of the test set, or of the validation set if there is no test set, in order."""
         return self.test_dataloader()
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Augment training batches, with random numbers of each batch's own: see :mod:`neuroalign.data.augmentation`."""
+        """Augment training batches, each with its own random numbers: see :mod:`neuroalign.data.augmentation`."""
         trainer = self.trainer
         if self.augment is None or trainer is None or not trainer.training:
             return batch
@@ -129,7 +129,8 @@ class BatchDataModule(L.LightningDataModule):
         images = batch["image"]
         if self._alike is None or self._alike[0] is not self.augment:
             self._alike = self.augment, treats_batches_alike(self.augment, images[0])
-        # Not the optimiser's step, which stands still while gradients are accumulated; a resumed run goes on counting.
+        # The batch counter, not the optimiser's step, which doesn't advance while gradients are accumulated. A resumed run
+        # continues the count.
         number = trainer.fit_loop.epoch_loop.batch_progress.total.completed
         seed = batch_seed(self.seed, number, trainer.global_rank)
         return {**batch, "image": augmented(self.augment, images, seed, image_by_image=self._alike[1])}

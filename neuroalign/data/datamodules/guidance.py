@@ -1,4 +1,4 @@
-"""Labelled images, with measured responses where there are any."""
+"""Labelled images for a guided classifier, with measured responses for some of them."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from neuroalign.types import Batch
 
 
 class GuidanceDataModule(BatchDataModule):
-    """Labelled images for a guided classifier, with measured responses where there are any.
+    """Labelled images for a guided classifier, with measured responses for some of them.
 
     Args:
-        train: (images, labels), or a dataset that gives our batches; images are uint8 or float in [0, 1].
-        val: The same, for validation.
-        test: The same, for test.
-        responses: (stimulus, voxel) for the training images, NaN rows where none was measured.
-        min_valid: So many images with responses (a row that isn't all NaN) in every training batch of each process, where
-            measures of sets would else find too few; None for whatever chance brings. Every image comes once an epoch; if
-            those with responses are too few for all batches they come again, and the epoch has more batches: see
-            :class:`neuroalign.data.MinValidSampler`. An image that comes again counts again in the task's own loss, too.
-        dataset: In place of the above, a data set by name: "digits", "cifar10", "cifar100", "folder".
-        root: Where a named data set's files are.
-        image_size: Height and width to resize to.
-        batch_size: Images a batch; the paper's is 256.
-        num_workers: Loader processes.
-        augment: On training batches, such as :class:`neuroalign.data.images.ShiftFlip`.
-        seed: Of the order and the augmentation.
-        drop_last: Leave out an incomplete last training batch.
+        train: (images, labels), or a dataset that returns our batches; images are uint8 or float in [0, 1].
+        val: The same for validation.
+        test: The same for the test set.
+        responses: (stimulus, voxel) for the training images, with NaN rows for images without responses.
+        min_valid: Smallest number of images with responses (rows that are not all NaN) in every training batch of each
+            process, for measures of sets that need several; None means no minimum. Every image comes once per epoch; if
+            images with responses are too few for all batches they are repeated, and the epoch has more batches: see
+            :class:`neuroalign.data.MinValidSampler`. A repeated image also counts again in the task's own loss.
+        dataset: In place of the above, the name of a data set: "digits", "cifar10", "cifar100", "folder".
+        root: Folder of a named data set's files.
+        image_size: Height and width in pixels to resize to; None leaves images as they are.
+        batch_size: Images per batch; the paper's is 256.
+        num_workers: Number of loader processes.
+        augment: Augmentation of training batches, such as :class:`neuroalign.data.images.ShiftFlip`; None means none.
+        seed: Seed of the order and of the augmentation.
+        drop_last: Whether to leave out an incomplete last training batch.
 
     Yields batches with ``image``, ``label``, ``stimulus`` and, in training, ``response`` if there are any.
 
     Raises:
         TypeError: If responses are no real numbers, or labels are names.
         ValueError: If images and labels (or responses) differ in number, images are not in [0, 1], a response is infinite, a
-            label is no whole number from 0 on, neither arrays nor a name are given, or ``min_valid`` asks for more than there
-            are or than a batch holds.
+            label is no whole number from 0 on, neither arrays nor a name are given, or ``min_valid`` is larger than the
+            number of images with responses, or than a batch.
 
     Example:
         >>> data = GuidanceDataModule(dataset="digits", batch_size=64)
@@ -102,7 +102,7 @@ class GuidanceDataModule(BatchDataModule):
         return (~self._responses.isnan()).any(1).numpy()
 
     def train_sampler(self, dataset: Dataset[Batch], num_replicas: int, rank: int) -> DistributedSampler[Batch]:
-        """The order of the training images, and this process's share of it."""
+        """The sampler of this process's share of the training images."""
         if self.min_valid is None:
             return super().train_sampler(dataset, num_replicas, rank)
         options = {"num_replicas": num_replicas, "rank": rank, "seed": self.seed}

@@ -1,4 +1,4 @@
-"""A DataLoader that goes on within an epoch where a checkpoint was saved."""
+"""A DataLoader that continues within an epoch from the batch at which a checkpoint was saved."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from neuroalign.types import Batch
 
 
 class ResumableLoader(DataLoader[Batch]):
-    """A DataLoader that leaves out the batches of an epoch that are done, without loading them.
+    """A DataLoader that skips the batches of an epoch that are done, without loading them.
 
-    Its order must depend on the epoch alone, as that of torch's ``DistributedSampler`` with a seed does. Lightning restores
-    how many batches of an epoch are done, but begins every loader at its first batch unless it has a ``state_dict``.
+    Its order must depend on the epoch alone, like that of torch's ``DistributedSampler`` with a seed. Lightning restores
+    the number of batches that are done, but starts every loader at its first batch unless the loader has a ``state_dict``.
 
     Attributes:
-        num_done: Asked when the first batch of an epoch is wanted: how many of its batches are left out; None, the default,
-            for as many as a loaded state says, which is wrong with ``Trainer(limit_train_batches=...)``. Our DataModules ask
-            the Trainer.
+        num_done: A function that is called before the first batch of an epoch and returns how many batches to skip. None,
+            the default, skips as many as a loaded state says, which is wrong with ``Trainer(limit_train_batches=...)``. Our
+            DataModules ask the Trainer.
 
     Example:
         >>> first, second = (ResumableLoader(range(10), batch_size=2) for _ in range(2))
@@ -36,8 +36,8 @@ class ResumableLoader(DataLoader[Batch]):
     _loaded = _given = 0
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch promises a private class
-        # A generator: nothing happens before the first batch is wanted. Lightning makes the iterator before it tells the
-        # sampler the epoch, and worker processes would begin with the order of another one.
+        # A generator does nothing before its first batch is requested. Lightning makes the iterator before it sets the
+        # sampler's epoch, and worker processes would start with the order of another epoch.
         done = self._loaded if self.num_done is None else self.num_done()
         self._loaded, self._given = 0, done
         for batch in self._after(done) if done and self.batch_sampler is not None else super().__iter__():
@@ -50,7 +50,7 @@ class ResumableLoader(DataLoader[Batch]):
         try:
             self.batch_sampler.sampler = _Rest(sampler, start)  # type: ignore[union-attr]
             batches = super().__iter__()
-            first = next(batches, None)  # which makes the batch sampler begin
+            first = next(batches, None)  # this starts the batch sampler
         finally:
             self.batch_sampler.sampler = sampler  # type: ignore[union-attr]
         if first is not None:
@@ -58,11 +58,11 @@ class ResumableLoader(DataLoader[Batch]):
             yield from batches
 
     def state_dict(self) -> dict[str, Any]:
-        """How many batches of the epoch were given."""
+        """The number of batches of the epoch that were returned."""
         return {"batches": self._given}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Leave so many batches out, once; none where the epoch was complete."""
+        """Skip the batches that the state counts, once; none if the epoch was complete."""
         self._loaded = state_dict["batches"] if state_dict["batches"] < len(self) else 0
 
 

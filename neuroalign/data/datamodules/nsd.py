@@ -1,9 +1,9 @@
-"""The paper's neural data: from the files of NSD to batches, for one subject or several."""
+"""The paper's neural data: batches from the files of NSD, for one subject or several."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -16,68 +16,71 @@ from torch import Tensor, nn
 
 from neuroalign.addresses import redacted
 from neuroalign.data.datamodules.base import BatchDataModule
+from neuroalign.data.datamodules.cache_names import plain, short_hash, source_states
+from neuroalign.data.datamodules.joined import JoinedResponses, columns_of_heads
 from neuroalign.data.datamodules.responses import responses_dataset
-from neuroalign.data.images import ArrayDataset
-from neuroalign.data.nsd.extraction import extract_nsd
+from neuroalign.data.nsd.extraction import extract_request
 from neuroalign.data.nsd.layout import NSDError, NSDPaths
-from neuroalign.data.nsd.opening import open_nsd
-from neuroalign.data.nsd.reader import read_nsd, side_files
-from neuroalign.data.nsd.regions import is_file, named
+from neuroalign.data.nsd.opening import Access, FormerAccess, open_nsd, with_present_names
+from neuroalign.data.nsd.reader import Request
+from neuroalign.data.nsd.regions import Region, named
 from neuroalign.data.nsd.stimuli import NSDImages
 from neuroalign.data.nsd.stimulus_cache import CachedImages, cache_nsd_stimuli
 from neuroalign.data.nsd.tree import Tree
-from neuroalign.data.nsd.trials import SPLITS, read_nsd_split
-from neuroalign.data.responses import Responses
-from neuroalign.data.standardization import moments
-from neuroalign.types import Batch, unknown
+from neuroalign.data.nsd.trials import SPLITS
+from neuroalign.data.responses import Responses, standardize_parts
+from neuroalign.data.standardization import constant_columns
+from neuroalign.types import unknown
 
 _log = logging.getLogger(__name__)
 
 
 class NSDDataModule(BatchDataModule):
-    """The paper's neural data: regions of one subject or several, from the files of NSD to batches.
+    """The paper's neural data: batches of images and responses of one subject or several, from the files of NSD.
 
-    Reads single trials, z-scores every voxel within each session (by the training images' trials), averages repeats, and
-    z-scores with mean and standard deviation of the training images. Test images enter no statistic. Images are read from
-    the brick, or from a cache, when a batch needs them, so under DDP every process reads its own part.
+    The module reads single trials, z-scores every voxel within each session (with statistics of the training images'
+    trials), averages repeats, and z-scores with the mean and standard deviation of the training images. Test images enter no
+    statistic. Images are read from the stimulus set, or from a cache, when a batch needs them, so under DDP every process
+    reads its own part.
 
-    With several subjects a batch has a row an image and all subjects' voxels side by side, NaN where a subject didn't see the
-    image; losses and metrics leave those out, and ``columns`` tells whose is what.
+    With several subjects a batch has one row per image, with all subjects' voxels side by side, and NaN for a subject that
+    didn't see the image. Losses and metrics leave out NaN, and ``columns`` names the columns of each subject and region.
 
     Args:
         root: The folder that holds ``nsddata``, ``nsddata_betas`` and ``nsddata_stimuli``, or a URL.
         subject: 1 to 8, or several.
-        roi: A region or several, expressions as in :func:`neuroalign.read_nsd`, or a mapping that names them.
+        roi: A region or several, expressions as in :func:`neuroalign.read_nsd`, or a mapping from names to them.
         betas: Version of the betas.
         space: A volume or surface space.
-        sessions: 1-based session numbers; default all there are.
-        split: The test images: "shared1000", "shared515", "algonauts2023", or rows of the image brick.
+        sessions: 1-based session numbers; None means all that are there.
+        split: The test images: "shared1000", "shared515", "algonauts2023", or rows of the stimulus set.
         zscore_sessions: Whether to z-score within sessions. The paper's script doesn't; NSD's authors do.
-        pca_variance: Replace voxels by principal components that hold this share of the variance, fitted on training;
-            voxels with missing averages are left out then.
-        shuffle_seed: The control of wrong responses: give every image another's, by :meth:`Responses.shuffled`, in
-            training only; validation stays right, so that its correlation tells what such a predictor knows.
-        labels: By image (row of the brick) its category, for a classifier that the responses guide; batches then have
-            ``label``. Every image must have one.
-        image_size: Height and width to resize to; default that of the brick.
-        cache: A folder for prepared responses and resized images: written once, by one process a machine, and memory-mapped
-            by all. Default none: everything is read anew, and images are resized when they are needed.
-        cache_workers: Processes that resize images for the cache.
-        accept_terms: For a URL, that NSD's Data Access Agreement is accepted.
-        access: For a URL, other options of :func:`neuroalign.data.open_nsd`, such as ``cache`` and ``confirm``.
-        batch_size: Images a batch; the paper's is 200.
-        num_workers: Loader processes.
-        augment: On training batches.
-        seed: Of the order and the augmentation.
-        drop_last: Leave out an incomplete last training batch.
+        pca_variance: Replace voxels by the principal components that hold this share of the variance, fitted on training
+            images; voxels with missing averages are then left out. None keeps voxels.
+        shuffle_seed: Seed of the control of wrong responses: in training every image gets the responses of another one, by
+            :meth:`Responses.shuffled`. Validation keeps the right responses, so its correlation shows what a predictor
+            learns without them. None keeps the right responses.
+        labels: The category of each image by its row in the stimulus set, for a classifier that the responses guide;
+            batches then have ``label``. Every image needs one. None means no labels.
+        image_size: Height and width in pixels to resize to; None means those of the stimulus set.
+        cache: A folder for prepared responses and resized images. One process per machine writes them once, and all processes
+            memory-map them. None means no cache: everything is read again, and images are resized when they are needed.
+        cache_workers: Number of processes that resize images for the cache; 0 resizes in this one.
+        accept_terms: For a URL, whether you accept NSD's Data Access Agreement.
+        access: For a URL, other options of :func:`neuroalign.data.open_nsd`, such as ``download_folder`` and ``confirm``.
+        batch_size: Images per batch; the paper's is 200.
+        num_workers: Number of loader processes.
+        augment: Augmentation of training batches; None means none.
+        seed: Seed of the order and of the augmentation.
+        drop_last: Whether to leave out an incomplete last training batch.
 
     Attributes:
-        responses: By subject (training, validation) :class:`Responses`, once set up.
-        columns: By head, such as "V4", or "subj01/V4" with several subjects, the columns of ``response`` that belong to it:
-            what :class:`neuroalign.MeasuredGuidance` takes.
+        responses: By subject, the (training, validation) :class:`Responses`; available after ``setup``.
+        columns: By head, such as "V4", or "subj01/V4" with several subjects, the columns of ``response`` that belong to it,
+            as :class:`neuroalign.MeasuredGuidance` takes them; available after ``setup``.
 
     Raises:
-        FileNotFoundError: If files are missing (named).
+        FileNotFoundError: If a file is missing; the message names it.
         NSDError: If files are damaged or contradict each other.
         ValueError: If a region or split is unknown; the message lists near matches.
         PermissionError: If the root is a URL and NSD's terms were not accepted.
@@ -118,7 +121,7 @@ class NSDDataModule(BatchDataModule):
         cache: str | os.PathLike[str] | None = None,
         cache_workers: int = 0,
         accept_terms: bool = False,
-        access: dict[str, Any] | None = None,
+        access: Access | FormerAccess | None = None,
         batch_size: int = 200,
         num_workers: int = 0,
         augment: nn.Module | Callable[[Tensor], Tensor] | None = None,
@@ -141,24 +144,24 @@ class NSDDataModule(BatchDataModule):
         self.shuffle_seed, self.image_size = shuffle_seed, image_size
         self.cache = None if cache is None else Path(cache)
         self.cache_workers = cache_workers
-        self.access = {**(access or {}), "accept_terms": accept_terms}
+        self.access: Access = {**with_present_names(access or {}), "accept_terms": accept_terms}
         self._opened: Tree | None = None
         self._states: dict[int, list[Any]] = {}
 
     @property
     def num_voxels(self) -> int:
-        """V, of all subjects together, known once set up."""
+        """Number of voxels of all subjects together; reads the data if necessary."""
         self.setup()
         return sum(train.num_voxels for train, _ in self.responses.values())
 
     @property
     def train_responses(self) -> Responses:
-        """To the training images, of the one subject, once set up."""
+        """Responses of the only subject to the training images, after ``setup``."""
         return self._only()[0]
 
     @property
     def val_responses(self) -> Responses:
-        """To the test images, of the one subject, once set up."""
+        """Responses of the only subject to the test images, after ``setup``."""
         return self._only()[1]
 
     def _only(self) -> tuple[Responses, Responses]:
@@ -167,7 +170,7 @@ class NSDDataModule(BatchDataModule):
         return self.responses[self.subjects[0]]
 
     def prepare_data(self) -> None:
-        """Fill the cache, where there is one; Lightning calls this in one process a machine."""
+        """Fill the cache, if there is one. Lightning calls this in one process per machine."""
         if self.cache is None:
             return
         shown = self._shown({subject: self._prepared_parts(subject) for subject in self.subjects})
@@ -176,7 +179,7 @@ class NSDDataModule(BatchDataModule):
         )
 
     def _prepared_parts(self, subject: int) -> Sequence[Responses]:
-        """Prepared responses from the cache; what is missing there, or damaged, is made."""
+        """Prepared responses from the cache; those that are missing or damaged are made again."""
         assert self.cache is not None
         paths = self._prepared(subject)
         try:
@@ -186,26 +189,26 @@ class NSDDataModule(BatchDataModule):
         except ValueError as error:
             _log.warning("%s: making it again", error)
         trials = self.cache / f"subj{subject:02d}-{self._key(subject, reading=True)}.h5"
+        request = self._request(subject)
         try:
-            extract_nsd(self._tree(), trials, subject, overwrite=True, **self._reading())
-        except FileExistsError as error:  # damaged beyond recognition, in a folder of ours
+            extract_request(request, trials, overwrite=True)
+        except FileExistsError as error:  # the damaged file is not recognised as ours, but lies in our folder
             _log.warning("%s: making it again", error)
             trials.unlink()
-            extract_nsd(self._tree(), trials, subject, **self._reading())
-        parts = self._prepare(subject, Responses.load(trials))
+            extract_request(request, trials)
+        parts = self._prepare(Responses.load(trials), self._test_images(request))
         for path, part in zip(paths, parts):
             part.save(path)
         return parts
 
     def setup(self, stage: str | None = None) -> None:
-        """Read and prepare, or map what was prepared, once."""
+        """Read and prepare the responses, or map those of the cache; done once."""
         if self.datasets:
             return
         images: Any
         if self.cache is None:
-            tree = self._tree()
-            self.responses = {s: self._prepare(s, read_nsd(tree, s, **self._reading())) for s in self.subjects}
-            images = NSDImages(tree)
+            self.responses = {s: self._read(s) for s in self.subjects}
+            images = NSDImages(self._tree())
         else:
             prepared = [path for subject in self.subjects for path in self._prepared(subject)]
             if not all(path.exists() for path in [*prepared, self._image_cache() / "index.json"]):
@@ -220,16 +223,16 @@ class NSDDataModule(BatchDataModule):
                     f"the cache is damaged: {error}. Remove {self.cache} and it will be made again"
                 ) from error
             images = CachedImages(self._image_cache())
-        self.columns = self._columns()
+        self.columns = columns_of_heads({s: self.responses[s][0].roi for s in self.subjects})
         for place, name in enumerate(("train", "val")):
             parts = [self.responses[s][place] for s in self.subjects]
-            size = self.image_size  # a no-op on cached images
+            size = self.image_size  # cached images have this size already
             stimulus = np.unique(np.concatenate([part.stimulus for part in parts]))
             columns = {} if self.labels is None else {"label": self._labels_of(stimulus)}
             self.datasets[name] = (
                 responses_dataset(images, parts[0], size, **columns)
                 if len(parts) == 1
-                else _Several(images, parts, size, **columns)
+                else JoinedResponses(images, parts, size, **columns)
             )
 
     def _labels_of(self, stimulus: np.ndarray) -> Tensor:
@@ -239,47 +242,58 @@ class NSDDataModule(BatchDataModule):
             raise ValueError(f"{len(missing)} of {len(stimulus)} images have no label, image {missing[0]} for one")
         return torch.tensor([int(self.labels[s]) for s in stimulus.tolist()])
 
-    def _prepare(self, subject: int, responses: Responses) -> tuple[Responses, Responses]:
-        test = self.split if not isinstance(self.split, str) else read_nsd_split(self._tree(), subject, self.split)
+    def _read(self, subject: int) -> tuple[Responses, Responses]:
+        request = self._request(subject)
+        return self._prepare(request.read_all(), self._test_images(request))
+
+    def _test_images(self, request: Request) -> Sequence[int] | np.ndarray:
+        return request.split(self.split) if isinstance(self.split, str) else self.split
+
+    def _prepare(self, responses: Responses, test: Sequence[int] | np.ndarray) -> tuple[Responses, Responses]:
         if self.zscore_sessions:
             responses = responses.zscore_sessions(without=test)
         train, val = responses.average_repeats().split(test)
-        kept = np.isfinite(moments(train.values)[1])  # the others say nothing in training
+        kept = ~constant_columns(train.values)  # nothing can be learned from a voxel that doesn't vary in training
         train, val = train.select(voxels=kept), val.select(voxels=kept)
         if self.pca_variance is not None:
             whole = np.isfinite(train.values).all(0) & np.isfinite(val.values).all(0)
             train, val = train.select(voxels=whole), val.select(voxels=whole)
             val, train = val.pca(self.pca_variance, reference=train), train.pca(self.pca_variance)
-        train, val = train.standardize(train), val.standardize(train)
+        train, val = standardize_parts(train, val, reference=train)
         return (train if self.shuffle_seed is None else train.shuffled(self.shuffle_seed)), val
 
     def _tree(self) -> Tree:
-        if self._opened is None:  # once: behind a URL every new one would ask the server again what there is
+        if self._opened is None:  # opened once: a second one would ask the server for the same listings again
             self._opened = open_nsd(self.root, **self.access)
         return self._opened
+
+    @functools.cached_property
+    def _regions(self) -> dict[str, Region]:
+        return named(self.roi)
+
+    def _request(self, subject: int) -> Request:
+        return Request.plan(self._tree(), subject, regions=self._regions, **self._reading())
 
     def _reading(self) -> dict[str, Any]:
         return {"roi": self.roi, "betas": self.betas, "space": self.space, "sessions": self.sessions}
 
     def _key(self, subject: int, *, reading: bool = False) -> str:
-        """A name for what was asked for: other options, or changed sources, are other files of the cache."""
-        options: dict[str, Any] = {"root": redacted(str(self.root)), **self._reading(), "roi": _plain(self.roi)}
+        """A name for the cache files of these options and source files; other options or changed files get another name."""
+        options: dict[str, Any] = {"root": redacted(str(self.root)), **self._reading(), "roi": plain(self.roi)}
         options["sources"] = self._sources(subject)
         if not reading:
             split = self.split if isinstance(self.split, str) else sorted(map(int, self.split))
             options |= {"split": split, "zscore": self.zscore_sessions, "pca": self.pca_variance}
-            options |= {"shuffle": self.shuffle_seed, "repeats": "valid"}  # files with ceilings by rows are made again
-        return hashlib.sha256(json.dumps(options, sort_keys=True, default=_plain).encode()).hexdigest()[:12]
+            # "repeats" gives files of older versions, whose ceilings ignored missing trials, another name.
+            options |= {"shuffle": self.shuffle_seed, "repeats": "valid"}
+        return short_hash(options)
 
     def _sources(self, subject: int) -> list[Any]:
-        """What tells this subject's files from changed ones; looked at once."""
+        """The subject's files, each with the values that differ once it has changed; looked up once."""
         if subject not in self._states:
             tree = self._tree()
             paths = NSDPaths(tree.root, subject, self.betas, self.space)
-            betas = [file for number in tree.sessions(paths) for file in tree.session_files(paths, number) or []]
-            side = [file for file in side_files(tree, paths, named(self.roi)) if tree.exists(file)]
-            self._states[subject] = [(file.name, tree.state(file)) for file in betas]
-            self._states[subject] += [(file.name, tree.state(file, whole=not tree.is_remote)) for file in side]
+            self._states[subject] = source_states(tree, paths, self._regions)
         return self._states[subject]
 
     def _prepared(self, subject: int) -> list[Path]:
@@ -297,53 +311,3 @@ class NSDDataModule(BatchDataModule):
 
     def _shown(self, responses: Mapping[int, Sequence[Responses]]) -> np.ndarray:
         return np.unique(np.concatenate([part.stimulus for parts in responses.values() for part in parts]))
-
-    def _columns(self) -> dict[str, list[int]]:
-        columns: dict[str, list[int]] = {}
-        start = 0
-        for subject in self.subjects:
-            roi = self.responses[subject][0].roi
-            for name in dict.fromkeys(map(str, roi)):
-                head = name if len(self.subjects) == 1 else f"subj{subject:02d}/{name}"
-                columns[head] = (np.flatnonzero(roi == name) + start).tolist()
-            start += len(roi)
-        return columns
-
-
-def _plain(value: Any) -> Any:
-    """What tells one region from another: a mask's values stand for it, whether it came as an array or a file."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple, range)):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.ndarray):
-        return hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()
-    if isinstance(value, os.PathLike) or (isinstance(value, str) and is_file(value)):
-        return hashlib.sha256(Path(value).read_bytes()).hexdigest()
-    return value
-
-
-class _Several(ArrayDataset):
-    """A row an image, with the responses of every subject that saw it; put together a batch at a time."""
-
-    def __init__(self, images: Any, parts: Sequence[Responses], image_size: int | None, **columns: Tensor) -> None:
-        stimulus = np.unique(np.concatenate([part.stimulus for part in parts]))
-        columns["stimulus"] = torch.from_numpy(stimulus)
-        super().__init__(images, image_rows=stimulus, image_size=image_size, **columns)
-        self.values = [part.values for part in parts]
-        self.rows = [_rows_of(part.stimulus, stimulus) for part in parts]
-
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        blocks = []
-        for values, rows in zip(self.values, self.rows):
-            place = rows[np.asarray(indices)]
-            blocks.append(np.where((place >= 0)[:, None], values[place], np.float32(np.nan)))
-        return {**super().__getitems__(indices), "response": torch.from_numpy(np.concatenate(blocks, 1))}
-
-
-def _rows_of(have: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """(wanted,) the row of each wanted stimulus, -1 where there is none."""
-    order = np.argsort(have)
-    place = np.searchsorted(have[order], wanted).clip(max=len(have) - 1)
-    rows = order[place]
-    return np.where(have[rows] == wanted, rows, -1)

@@ -1,4 +1,4 @@
-"""Any images with any responses to them."""
+"""Batches of any images with any responses to them."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from torch import Tensor, nn
 from neuroalign.data.datamodules.base import BatchDataModule
 from neuroalign.data.fields import as_identities
 from neuroalign.data.images import ArrayDataset, as_pixels
-from neuroalign.data.responses import Responses
+from neuroalign.data.responses import Responses, standardize_parts
 
 
 class ResponsesDataModule(BatchDataModule):
     """Any images with any responses to them, for a neural predictor.
 
     Args:
-        images: (image, channel, height, width), uint8 or float in [0, 1]; or anything that gives uint8 (stimulus, height,
-            width, channel) for an array of stimuli, such as :class:`neuroalign.data.CachedImages`,
-            :class:`neuroalign.data.NSDImages` or :class:`neuroalign.data.ImageFiles`: read when a batch needs them.
-        responses: (image, voxel), a row for each image, or a :class:`Responses`, averaged over repeats, whose
+        images: (image, channel, height, width), uint8 or float in [0, 1]; or an object that returns uint8 (stimulus, height,
+            width, channel) when it is indexed by an array of stimuli, such as :class:`neuroalign.data.CachedImages`,
+            :class:`neuroalign.data.NSDImages` or :class:`neuroalign.data.ImageFiles`: these are read when a batch needs them.
+        responses: (image, voxel), one row per image, or a :class:`Responses` that is averaged over repeats, whose
             ``stimulus`` are rows of ``images``.
-        val: Rows of the responses for validation; default the shared images of a :class:`Responses`, where it has any,
-            else a random ``val_fraction``.
+        val: Rows of the responses for validation; None means the shared images of a :class:`Responses`, if it has any, and
+            otherwise a random ``val_fraction``.
         val_fraction: Share of the stimuli for validation.
-        standardize: Z-score every voxel with the mean and standard deviation of the training rows.
-        image_size: Height and width to resize to.
-        batch_size: Images a batch; the paper's is 200.
-        num_workers: Loader processes.
-        augment: On training batches.
-        seed: Of the split, the order and the augmentation.
-        drop_last: Leave out an incomplete last training batch.
+        standardize: Whether to z-score every voxel with the mean and standard deviation of the training rows.
+        image_size: Height and width in pixels to resize to; None leaves images as they are.
+        batch_size: Images per batch; the paper's is 200.
+        num_workers: Number of loader processes.
+        augment: Augmentation of training batches; None means none.
+        seed: Seed of the split, the order and the augmentation.
+        drop_last: Whether to leave out an incomplete last training batch.
 
     Yields batches with ``image``, ``response``, ``stimulus``.
 
@@ -78,17 +78,17 @@ class ResponsesDataModule(BatchDataModule):
         self.images, self.image_size = images if lazy else as_pixels(images), image_size
         self.train_responses, self.val_responses = _split(responses, val, val_fraction, seed)
         if lazy:
-            images[np.unique(responses.stimulus)[[0, -1]]]  # an image that isn't there is told now
+            images[np.unique(responses.stimulus)[[0, -1]]]  # raise here, not mid-epoch, if an image is missing
         else:
             _check_stimuli(responses.stimulus, len(images))
         if standardize:
-            self.train_responses, self.val_responses = (
-                part.standardize(self.train_responses) for part in (self.train_responses, self.val_responses)
+            self.train_responses, self.val_responses = standardize_parts(
+                self.train_responses, self.val_responses, reference=self.train_responses
             )
 
     @property
     def num_voxels(self) -> int:
-        """V."""
+        """Number of voxels."""
         return self.train_responses.num_voxels
 
     def setup(self, stage: str | None = None) -> None:
@@ -138,7 +138,7 @@ def _check_stimuli(stimulus: np.ndarray, num_images: int) -> None:
 
 
 def responses_dataset(images: Any, responses: Responses, image_size: int | None, **columns: Tensor) -> ArrayDataset:
-    """Images with their responses, a batch at a time."""
+    """A dataset of images with their responses, read batch by batch."""
     return ArrayDataset(
         images,
         image_rows=responses.stimulus,

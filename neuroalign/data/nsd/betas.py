@@ -1,4 +1,4 @@
-"""Reading one session's betas: four spaces, four containers, their units and their marks of invalid voxels."""
+"""Reading one session's betas from four spaces and four kinds of file, with their units and marks of invalid voxels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from neuroalign.data.standardization import refuse_infinite
 
 
 def read_session(tree: Tree, paths: NSDPaths, session: int, voxels: Voxels) -> np.ndarray:
-    """One session's responses (750, voxel) in percent signal change; NaN throughout where a voxel is invalid.
+    """One session's responses (750, voxel) in percent signal change; an invalid voxel is NaN in all trials.
 
     Raises:
         NSDError: If the file is damaged, was replaced while it was read, or has another shape, type or scale.
@@ -34,7 +34,7 @@ def read_session(tree: Tree, paths: NSDPaths, session: int, voxels: Voxels) -> n
 
 
 def _percent(raw: np.ndarray) -> np.ndarray:
-    """int16 betas to percent signal change. They hold no NaN: an invalid voxel is 0 in all trials of the session."""
+    """Percent signal change from int16 betas. These have no NaN: an invalid voxel is 0 in all trials of the session."""
     values = raw.astype(np.float32)
     values /= np.float32(PSC_SCALE)
     values[:, ~raw.any(0)] = np.nan

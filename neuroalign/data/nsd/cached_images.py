@@ -1,4 +1,4 @@
-"""Images of the brick in a memory-mapped file, compared with checksums when they are opened."""
+"""Images of the stimulus set in a memory-mapped file, compared with checksums when it is opened."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ import numpy as np
 from neuroalign.checksums import crc32
 from neuroalign.data.nsd.layout import NSDError
 
-BLOCK = 256  # images a checksum
+BLOCK = 256  # images per checksum
 _AGAIN = "Call cache_nsd_stimuli (neuroalign nsd stimuli) again, which makes it again"
 
 
 class CachedImages:
-    """Images in a memory-mapped file: ``images[rows]`` gives uint8 (stimulus, height, width, channel), as the brick does.
+    """Images in a memory-mapped file: ``images[rows]`` is uint8 (stimulus, height, width, channel), as from NSDImages.
 
-    The file is mapped once in each process, and read by the page: many workers share one copy. When the cache is opened it is
-    read once and compared with its checksums; copies for other processes are not compared again.
+    The file is mapped once in each process, and all workers share one copy in memory. When the cache is opened it is read
+    once and compared with its checksums; copies for other processes are not compared again.
 
     Args:
         path: The folder that :func:`cache_nsd_stimuli` made.
         verify: Whether to compare all images with their checksums.
 
     Attributes:
-        rows: (image,) rows of the brick that are cached, increasing.
+        rows: (image,) rows of the stimulus set that are cached, increasing.
         shape: (image, height, width, channel).
 
     Raises:
@@ -50,7 +50,7 @@ class CachedImages:
     def __init__(self, path: str | os.PathLike[str], *, verify: bool = True) -> None:
         self.path = Path(path)
         index, rows = self.path / "index.json", self.path / "rows.npy"
-        if not index.is_file():  # nor a pipe, which would be waited for
+        if not index.is_file():  # a pipe is refused as well: reading from it would wait
             raise FileNotFoundError(f"no complete cache of stimuli at {self.path}: make it with cache_nsd_stimuli")
         with _undamaged(index):
             self.index: dict[str, Any] = json.loads(index.read_text())
@@ -69,7 +69,7 @@ class CachedImages:
 
     @property
     def _kind(self) -> str:
-        """Which checksums the cache has: an older version wrote SHA-256."""
+        """The kind of checksums in the cache; an older version wrote SHA-256."""
         return "sha256" if "sha256" in self.index else "crc32"
 
     def __len__(self) -> int:
@@ -79,7 +79,7 @@ class CachedImages:
         return {**self.__dict__, "_mapped": None}
 
     def _images(self) -> np.ndarray:
-        if self._mapped is None:  # a map stays valid across a fork: nothing in it is a handle with a position
+        if self._mapped is None:  # a memory map stays valid after a fork, because it has no file position
             path = self.path / "images.npy"
             with _undamaged(path):
                 images = np.load(path, mmap_mode="r")
@@ -99,7 +99,7 @@ class CachedImages:
         return self._images()[places]
 
     def verify(self) -> None:
-        """Read everything and compare checksums.
+        """Read all images and compare their checksums.
 
         Raises:
             NSDError: If a block of images is not what was written; the message names it.
@@ -126,15 +126,15 @@ def sha256_of(values: np.ndarray) -> str:
 
 
 def num_blocks(rows: np.ndarray) -> int:
-    """How many blocks so many images make."""
+    """Number of blocks of images."""
     return -(-len(rows) // BLOCK)
 
 
 @contextmanager
 def _undamaged(path: Path) -> Iterator[None]:
-    """Errors of a file of the cache as one that names it."""
+    """A context in which every error of a file becomes an NSDError that names it."""
     try:
         yield
-    except Exception as error:  # of a damaged header NumPy says what its reader stumbled over: anything
+    except Exception as error:  # on a damaged header NumPy raises errors of many kinds
         said = f"it has no {error}" if isinstance(error, KeyError) else error
         raise NSDError(f"{path} is missing, cut short or damaged ({said}). {_AGAIN}") from error

@@ -1,4 +1,4 @@
-"""Whether an extracted file is whole, and still what its tree holds; and the parts that a killed run left."""
+"""Whether an extracted file is complete and agrees with the NSD folder, and the parts that a killed run left."""
 
 from __future__ import annotations
 
@@ -21,25 +21,30 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _FILES = ("sources", "side_files")
-_RESULTS = ("neuroalign", "ncsnr_difference", "ncsnr_voxels", "root")  # a tree may be elsewhere, or behind a URL
+_RESULTS = (
+    "neuroalign",
+    "ncsnr_difference",
+    "ncsnr_voxels",
+    "root",
+)  # the same folder may have moved, or be behind a URL
 
 
 def differences(request: Request, out: Path) -> list[str]:
-    """In what an extracted file differs from what a request would extract; nothing where it can be used as it is.
+    """The differences between an extracted file and what a request would extract; an empty list if it can be used.
 
-    A file of the tree counts as unchanged if its checksum is the same (regions, design, behaviour, maps), or its ETag, or its
-    size, time and sampled checksum. Where size and samples are the same but the time isn't (a copied tree), the session is
-    read and compared value by value.
+    A file of the NSD folder counts as unchanged if its checksum is the same (regions, design, behaviour, maps), or its ETag,
+    or its size, time and sampled checksum. If size and samples are the same but the time is not (a copied folder), the
+    session is read and compared value by value.
 
     Returns:
         Names of options, or of files, that differ.
 
     Raises:
-        DamagedFileError: If it was written by neuroalign, and changed since.
-        FileExistsError: If it is another file.
+        DamagedFileError: If the file was written by neuroalign, and has changed since.
+        FileExistsError: If it is another kind of file.
     """
     try:
-        checked = out.is_file() and check_hdf5(out)  # before HDF5, which may never come back from a damaged file
+        checked = out.is_file() and check_hdf5(out)  # before HDF5 opens it: on a damaged file HDF5 may hang
         with open_hdf5(out) as file:
             if file.attrs.get("format") != FORMAT:
                 raise KeyError("its format is another")
@@ -55,7 +60,7 @@ def differences(request: Request, out: Path) -> list[str]:
         raise FileExistsError(f"{out} is not a file of extracted responses, or damaged ({error}): remove it") from error
     here = json.loads(json.dumps(request.info()))
     if not set(_FILES) <= set(there):
-        return ["the version of neuroalign, which kept no checksums of the tree's files,"]
+        return ["the version of neuroalign, which kept no checksums of NSD's files,"]
     options = sorted(k for k in (there.keys() | here.keys()) - {*_FILES, *_RESULTS} if there.get(k) != here.get(k))
     if not options and (history or shape != (len(rows), len(request.voxels.index))):
         options = ["what was done to the responses"]
@@ -90,7 +95,7 @@ def _changed_files(request: Request, out: Path, there: Mapping[str, Any], here: 
 
 
 def _same(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool | None:
-    """Whether a file is the same, by what is known of it; None where that doesn't say."""
+    """Whether a file is the same according to its recorded values; None if these don't decide it."""
     if before["bytes"] != now["bytes"]:
         return False
     for name in ("crc32", "etag"):
@@ -102,14 +107,14 @@ def _same(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool | None:
 
 
 def save_part(path: Path, values: np.ndarray) -> None:
-    """Write a session's responses (750, voxel), and their checksum after them."""
+    """Write a session's responses (750, voxel), followed by their checksum."""
     with whole(path, needs=values.nbytes) as temporary, temporary.open("wb") as file:
         np.save(file, values)
         file.write(_sum(values))
 
 
 def load_part(path: Path, num_voxels: int) -> np.ndarray | None:
-    """A session's responses, or None where the file is not what was written."""
+    """A session's responses, or None if the file is not what was written."""
     try:
         with path.open("rb") as file:
             values = np.lib.format.read_array(file)

@@ -1,4 +1,4 @@
-"""From a tree of NSD to one file with everything needed to train: session by session, so that memory stays bounded."""
+"""One file with everything needed for training from an NSD folder, read session by session to bound memory."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from neuroalign.data.nsd.reliability import compare_ncsnr
 from neuroalign.data.nsd.tree import Tree
 from neuroalign.data.responses_file import create, write_fields
 from neuroalign.files import check_folder, check_space, readable_size, remove_leftovers, whole
+from neuroalign.moved import former_keywords
 from neuroalign.processes import locked
 
 _log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ _TOLERANCE = 1e-3  # a stored ncsnr is float32 and computed from the same int16 
 _CHECKED = 200  # voxels whose ncsnr is computed again
 
 
+@former_keywords(cache="download_folder")
 def extract_nsd(
     root: str | os.PathLike[str] | Tree,
     out: str | os.PathLike[str],
@@ -51,12 +53,12 @@ def extract_nsd(
 ) -> Path:
     """Write the single trials of one subject's regions to a file that :meth:`Responses.load` reads.
 
-    One session is in memory at a time. A run that was killed left the sessions it had finished in a hidden folder beside
-    ``out``, each with a checksum, and the next one goes on from there; ``out`` itself appears when it is complete. Nothing is
-    written in the tree. A second process that wants the same file waits for the first and uses its result.
+    One session is in memory at a time. A run that is killed leaves its finished sessions in a hidden folder beside ``out``,
+    each with a checksum, and the next run continues from there; ``out`` itself appears when it is complete. Nothing is
+    written in the NSD folder. A second process that needs the same file waits for the first and uses its result.
 
-    An ``out`` that is there is used if its checksum is right, options are the same and no file of the tree has changed since
-    (by its content; in a copied tree, whose times are others, the sessions are read and compared).
+    An existing ``out`` is used if its checksum is right, options are the same and no file of the NSD folder has changed since
+    (judged by content: in a copied folder, whose times differ, sessions are read and compared).
 
     Args:
         root: A folder or URL.
@@ -65,25 +67,25 @@ def extract_nsd(
         roi: Regions, as in :func:`read_nsd`.
         betas: Version of the betas.
         space: A volume or surface space.
-        sessions: 1-based session numbers; default all on disk.
-        behaviour: Join the behaviour table; default where it is there.
-        maps: Maps to include, a value a voxel; default those that exist.
-        overwrite: Replace a file that was extracted with other options or from other files, or that is damaged.
-        progress: Show a progress bar at a terminal.
-        **access: ``accept_terms``, ``cache`` and others, for a URL, as in :func:`open_nsd`.
+        sessions: 1-based session numbers; None means all that are there.
+        behaviour: Whether to join the behaviour table; None joins it if it exists.
+        maps: Maps to include, with one value per voxel; None means those that exist.
+        overwrite: Whether to replace a file that was extracted with other options or from other files, or that is damaged.
+        progress: Whether to show a progress bar at a terminal.
+        **access: ``accept_terms``, ``download_folder`` and others, for a URL, as in :func:`open_nsd`.
 
     Returns:
-        ``out``. Its ``info`` names files of the tree, with sizes and checksums, and options.
+        ``out``. Its ``info`` names the source files, with sizes and checksums, and the options.
 
     Raises:
         FileExistsError: If ``out`` holds something else, is damaged, or was made from files that changed since, and
             ``overwrite`` is not set; the message says what differs.
-        OSError: If the disk is full; told before anything is written where it can be.
+        OSError: If the disk is full. This is checked before writing, if the size is known.
         FileNotFoundError: If files are missing, as in :func:`read_nsd`.
-        NSDError: If files are damaged, replaced meanwhile, or contradict each other, as in :func:`read_nsd`.
+        NSDError: If files are damaged, replaced in the meantime, or contradict each other, as in :func:`read_nsd`.
 
     Warns:
-        UserWarning: If all sessions on disk were read, and the stored ncsnr is not that of their betas; or if two sessions
+        UserWarning: If all sessions were read and the stored ncsnr differs from that of their betas; or if two sessions
             hold the same responses.
 
     Example:
@@ -101,9 +103,15 @@ def extract_nsd(
     request = Request.plan(
         tree, subject, roi=roi, betas=betas, space=space, sessions=sessions, behaviour=behaviour, maps=maps
     )
+    extract_request(request, out, overwrite=overwrite, progress=progress)
+    return out
+
+
+def extract_request(request: Request, out: Path, *, overwrite: bool = False, progress: bool = True) -> None:
+    """Write the single trials of a planned request to a file, in the way of :func:`extract_nsd`."""
+    out.parent.mkdir(parents=True, exist_ok=True)
     with locked(out.with_name(f".{out.name}.lock"), str(out), watch=f".*{glob.escape(out.name)}*"):
         _extract(request, out, overwrite, progress)
-    return out
 
 
 def _extract(request: Request, out: Path, overwrite: bool, progress: bool) -> None:
@@ -113,7 +121,7 @@ def _extract(request: Request, out: Path, overwrite: bool, progress: bool) -> No
     if out.exists():
         different = _why_not(request, out, overwrite)
         if not different:
-            if folder.is_dir():  # of a run that was killed after its last step
+            if folder.is_dir():  # left by a run that was killed after its last step
                 shutil.rmtree(folder)
             return
         if not overwrite:
@@ -140,7 +148,7 @@ def _extract(request: Request, out: Path, overwrite: bool, progress: bool) -> No
 
 
 def _why_not(request: Request, out: Path, overwrite: bool) -> list[str]:
-    """Why a file can't be used as it is."""
+    """The reasons why an existing file can't be used."""
     try:
         return differences(request, out)
     except DamagedFileError as error:
@@ -158,7 +166,7 @@ def _read(request: Request, session: int, name: str, plan: str) -> np.ndarray:
 
 
 def _assemble(request: Request, parts: Mapping[int, Path], out: Path, info: dict[str, Any]) -> None:
-    """One file of all sessions."""
+    """Write one file from the parts of all sessions."""
     num_voxels = len(request.voxels.index)
     some = np.linspace(0, num_voxels - 1, min(num_voxels, _CHECKED)).astype(int)
     checked = np.empty((len(request.stimulus), len(some)), dtype=np.float32)
@@ -205,7 +213,7 @@ def _check_ncsnr(request: Request, values: np.ndarray, some: np.ndarray, session
 
 
 def _part_names(request: Request, plan: str) -> dict[int, str]:
-    """A file a session, named after what it holds: another choice of voxels, or a changed source, has another name."""
+    """One file name per session; other voxels, or a changed source file, give another name."""
     tree, names = request.tree, {}
     for session in request.sessions:
         state = [(tree.name(f), tree.state(f) if tree.is_remote else fingerprint(f)) for f in request.files(session)]

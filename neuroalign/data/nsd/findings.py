@@ -1,4 +1,4 @@
-"""What a check of a tree has found, thing by thing."""
+"""The findings of a check of an NSD folder."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from neuroalign.data.nsd.layout import NSDError
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
         level: "ok", "missing" (something is not there; the rest can be used), "warning" (can be used, but look at it) or
-            "error" (damaged, inconsistent, or without it nothing can be read).
-        subject: 1 to 8, or None for what all share.
-        what: What was looked at, such as "func1pt8mm b3 betas".
-        message: What was found.
+            "error" (damaged or inconsistent, or nothing can be read without it).
+        subject: 1 to 8, or None for files that all subjects share.
+        what: The thing that was checked, such as "func1pt8mm b3 betas".
+        message: The result in words.
     """
 
     level: str
@@ -32,9 +32,9 @@ class CheckReport:
     """Findings of :func:`check_nsd`.
 
     Attributes:
-        root: The tree.
+        root: The NSD folder.
         simulated: Whether it was written by :func:`neuroalign.write_simulated_nsd`.
-        findings: In the order of subjects.
+        findings: All findings, in the order of subjects.
     """
 
     root: str
@@ -43,15 +43,15 @@ class CheckReport:
 
     @property
     def usable(self) -> bool:
-        """Whether something can be read, and nothing is damaged or contradictory."""
+        """Whether some subject can be read, and nothing is damaged or contradictory."""
         return not self.of("error") and any(f.subject is not None for f in self.of("ok"))
 
     def of(self, level: str) -> list[Finding]:
-        """Findings of a level."""
+        """The findings of one level."""
         return [f for f in self.findings if f.level == level]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """The report in plain values, for JSON."""
         return {
             "root": self.root,
             "simulated": self.simulated,
@@ -61,11 +61,11 @@ class CheckReport:
 
 
 class Doubtful(Exception):
-    """Raised by a check that found something to look at."""
+    """Raised by a check whose result is a warning."""
 
 
 def attempt(subject: int | None, what: str, check: Callable[[], str]) -> Finding:
-    """Run a check that returns what it found; its errors become findings."""
+    """Run a check that returns its result in words; its errors become findings."""
     try:
         return Finding("ok", subject, what, check())
     except Doubtful as doubt:

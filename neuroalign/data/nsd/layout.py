@@ -23,7 +23,7 @@ FSAVERAGE = (163842, 163842)  # vertices of either hemisphere
 
 
 class SubjectFacts(NamedTuple):
-    """What is published about a subject: the func1pt8mm volume, its sessions, and the voxels of nsdgeneral."""
+    """Published facts of a subject: shape of the func1pt8mm volume, number of sessions, number of voxels in nsdgeneral."""
 
     shape: tuple[int, int, int]
     sessions: int
@@ -40,11 +40,11 @@ FACTS = {
     7: SubjectFacts((78, 95, 81), 40, 12682),
     8: SubjectFacts((80, 103, 78), 30, 14386),
 }
-"""Facts of the eight subjects, to hold a tree against."""
+"""Published facts of the eight subjects, for checks of an NSD folder."""
 
 
 class NSDError(ValueError):
-    """A tree of NSD files that is incomplete, damaged or inconsistent."""
+    """An NSD folder is incomplete, damaged or inconsistent."""
 
 
 @dataclass(frozen=True)
@@ -84,36 +84,36 @@ class NSDPaths:
 
     @property
     def expdesign(self) -> Path:
-        """Which image was shown when."""
+        """The design file: which image was shown when."""
         return self.root / "nsddata/experiments/nsd/nsd_expdesign.mat"
 
     @property
     def stimuli(self) -> Path:
-        """The image brick."""
+        """The stimulus set: all images in one HDF5 file."""
         return self.root / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
 
     @property
     def behaviour(self) -> Path:
-        """What the subject pressed, a row a trial."""
+        """The behaviour table: the subject's button presses, one row per trial."""
         return self.root / f"nsddata/ppdata/{self._name}/behav/responses.tsv"
 
     @property
     def anatomy(self) -> Path:
-        """Masks and maps of the subject in a volume space."""
+        """The folder of the subject's masks and maps in a volume space."""
         return self.root / f"nsddata/ppdata/{self._name}/{self.space}"
 
     @property
     def freesurfer(self) -> Path:
-        """Surfaces and their labels: fsaverage's own for that space, else the subject's."""
+        """The folder of surfaces and their labels: fsaverage's for that space, otherwise the subject's."""
         return self.root / "nsddata/freesurfer" / ("fsaverage" if self.space == "fsaverage" else self._name)
 
     @property
     def beta_folder(self) -> Path:
-        """Responses, and their noise ceiling."""
+        """The folder of the betas and their maps."""
         return self.root / f"nsddata_betas/ppdata/{self._name}/{self.space}/{self.betas}"
 
     def roi(self, atlas: str) -> Path:
-        """A volume's region file, both hemispheres in one."""
+        """A volume's region file, with both hemispheres."""
         return self.anatomy / f"roi/{atlas}.nii.gz"
 
     def label(self, atlas: str, hemisphere: str) -> Path:
@@ -130,16 +130,16 @@ class NSDPaths:
         return [self.label(atlas, h) for h in HEMISPHERES] if self.is_surface else [self.roi(atlas)]
 
     def colour_tables(self, atlas: str) -> list[Path]:
-        """Where the names of an atlas's labels may stand, best first."""
+        """Files that may hold the names of an atlas's labels, in order of preference."""
         folders = dict.fromkeys((self._name, "fsaverage") if self.space != "fsaverage" else ("fsaverage", self._name))
         return [self.root / f"nsddata/freesurfer/{folder}/label/{atlas}.mgz.ctab" for folder in folders]
 
     def session(self, number: int, suffix: str, hemisphere: str = "") -> Path:
-        """One session's responses; ``suffix`` "hdf5", "nii.gz" or "mgh", a hemisphere for surfaces."""
+        """The file of one session's betas; ``suffix`` is "hdf5", "nii.gz" or "mgh", and surfaces need a hemisphere."""
         return self.beta_folder / f"{hemisphere and hemisphere + '.'}betas_session{number:02d}.{suffix}"
 
     def session_files(self, number: int) -> list[list[Path]]:
-        """What may hold a session, best first; a surface's is a pair of files."""
+        """Files that may hold a session, in order of preference; a surface has a pair of files."""
         if self.space == "fsaverage":
             return [[self.session(number, "mgh", h) for h in HEMISPHERES]]
         if self.space == "nativesurface":
@@ -147,7 +147,7 @@ class NSDPaths:
         return [[self.session(number, suffix)] for suffix in ("hdf5", "nii.gz")]
 
     def map_files(self, name: str) -> list[Path]:
-        """Where a map lies, a value a voxel: "ncsnr", "R2", "meanbeta", "valid" and others beside them."""
+        """Files of a map, with one value per voxel: "ncsnr", "R2", "meanbeta", "valid" and others."""
         if self.is_surface:
             return [self.beta_folder / f"{h}.{name}.mgh" for h in HEMISPHERES]
         anatomical = name.startswith(("valid", "brainmask", "mean_session", "onoffbeta", "aseg")) or name == "mean"
@@ -156,13 +156,13 @@ class NSDPaths:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn whatever libraries raise on a damaged file into an error that names it; notice a file replaced meanwhile."""
+    """A context in which every error of a damaged file becomes an NSDError that names it; detects a replaced file, too."""
     before = fingerprint(path)
     try:
         yield
     except (NSDError, FileNotFoundError, PermissionError, Warning):
         raise
-    except Exception as error:  # nibabel, SciPy, h5py and isal meet damage with errors of two dozen kinds
+    except Exception as error:  # nibabel, SciPy, h5py and isal raise errors of many kinds on damage
         said = " ".join(str(error).split()) or type(error).__name__
         raise NSDError(
             f"{path} can't be read: truncated, damaged or of another format ({said[:300]}). Fetch it again"
@@ -172,7 +172,7 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def fingerprint(path: Path) -> tuple[int, int, int]:
-    """Size, time of change and inode: what differs when a file was replaced."""
+    """Size, time of change and inode of a file, which differ once it was replaced."""
     try:
         stat = path.stat()
     except FileNotFoundError:

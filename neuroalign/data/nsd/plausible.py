@@ -1,4 +1,4 @@
-"""Files that are whole but hold something else: a map in another's place, a session copied over another."""
+"""Files that are complete but hold something else: another map, or a copy of another session."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from neuroalign.checksums import crc32
 from neuroalign.data.nsd.layout import NSDError
 from neuroalign.data.nsd.regions import ATLASES
 
-_COLUMNS = 200  # voxels that tell two sessions apart
-_NCSNR = 30  # a single trial's noise ceiling is .999 there; NSD's best voxels lie below 3
+_COLUMNS = 200  # voxels that are compared between two sessions
+_NCSNR = 30  # the noise ceiling of a single trial would be .999; NSD's best voxels lie below 3
 _PERCENT = 100.1
 
 
@@ -20,13 +20,13 @@ def check_labels(values: np.ndarray, atlas: str, names: Mapping[str, int], path:
     """Labels as whole numbers.
 
     Args:
-        values: As they are stored, any shape.
-        atlas: Its name.
-        names: The numbers of its labels by name, from the tree's colour table or built in.
+        values: Labels as they are stored, of any shape.
+        atlas: Name of the atlas.
+        names: Numbers of the atlas's labels by name, from the colour table or built in.
         path: The file, for messages.
 
     Raises:
-        NSDError: If a value is no whole number from -1 on, or, in an atlas of NSD's own, a label that it doesn't have.
+        NSDError: If a value is no whole number from -1 on, or if an atlas of NSD's own holds a label that it doesn't have.
 
     Example:
         >>> check_labels(np.array([0.0, 1.0, -1.0]), "nsdgeneral", {"nsdgeneral": 1}, Path("nsdgeneral.nii.gz"))
@@ -49,10 +49,10 @@ def check_labels(values: np.ndarray, atlas: str, names: Mapping[str, int], path:
 
 
 def check_distinct(labels: Mapping[str, np.ndarray], files: Mapping[str, Path]) -> None:
-    """Compare atlases of NSD's own with each other.
+    """Compare the atlases of NSD's own with each other.
 
     Raises:
-        NSDError: If two are the same, so that one file was copied over the other.
+        NSDError: If two of them are equal: then one file was copied over the other.
     """
     seen: dict[int, str] = {}
     for name in labels:
@@ -66,7 +66,7 @@ def check_distinct(labels: Mapping[str, np.ndarray], files: Mapping[str, Path]) 
 
 
 def check_map(values: np.ndarray, name: str, path: Path) -> None:
-    """Hold a map against what its values can be.
+    """Check whether the values of a map are possible.
 
     Raises:
         NSDError: If ncsnr is negative, above 30 or holds whole numbers only, or R2 is above 100 %.
@@ -87,14 +87,14 @@ def check_map(values: np.ndarray, name: str, path: Path) -> None:
 
 
 def session_sum(values: np.ndarray) -> int | None:
-    """A checksum of some voxels of a session (trial, voxel), None where all are invalid."""
+    """A checksum of some voxels of a session (trial, voxel); None if all of them are invalid."""
     step = -(-values.shape[1] // _COLUMNS) or 1
     some = np.ascontiguousarray(values[:, ::step])
     return crc32(some) if np.isfinite(some).any() else None
 
 
 def same_sessions(sums: Mapping[int, int | None]) -> str:
-    """Which sessions hold the same responses, in words; nothing where all differ.
+    """Which sessions hold the same responses, in words; an empty text if all differ.
 
     Example:
         >>> same_sessions({1: 17, 2: 4, 3: 17})

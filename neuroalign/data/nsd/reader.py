@@ -1,4 +1,4 @@
-"""From NSD's files to single-trial responses of the wanted voxels."""
+"""Reading single-trial responses of the wanted voxels from NSD's files."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ import numpy as np
 
 from neuroalign import __version__
 from neuroalign.data.nsd.betas import read_session
-from neuroalign.data.nsd.layout import PSC_SCALE, TRIALS_PER_SESSION, NSDError, NSDPaths
+from neuroalign.data.nsd.layout import FACTS, NUM_SHARED, TRIALS_PER_SESSION, NSDPaths
+from neuroalign.data.nsd.maps import MAPS as MAPS  # its former place
+from neuroalign.data.nsd.maps import map_names, read_maps
+from neuroalign.data.nsd.maps import read_map as read_map
 from neuroalign.data.nsd.opening import Access, open_nsd
-from neuroalign.data.nsd.plausible import check_map, same_sessions, session_sum
+from neuroalign.data.nsd.plausible import same_sessions, session_sum
 from neuroalign.data.nsd.regions import Region, Roi, atlases_of, named
 from neuroalign.data.nsd.tree import Tree, check_sessions
 from neuroalign.data.nsd.trials import Design, read_behaviour
-from neuroalign.data.nsd.voxels import Voxels, find_voxels, load_map
+from neuroalign.data.nsd.voxels import Voxels, find_voxels
 from neuroalign.data.responses import Responses
-from neuroalign.types import unknown
-
-MAPS = ("ncsnr", "R2", "meanbeta", "valid")
-"""Maps that are read where they exist; :func:`read_nsd` can be asked for others, such as "R2_session01"."""
+from neuroalign.moved import former_keywords
 
 
+@former_keywords(cache="download_folder")
 def read_nsd(
     root: str | os.PathLike[str] | Tree,
     subject: int,
@@ -40,11 +41,11 @@ def read_nsd(
     maps: Sequence[str] | None = None,
     **access: Unpack[Access],
 ) -> Responses:
-    """Single-trial responses of one subject's regions, in percent signal change.
+    """Read single-trial responses of one subject's regions, in percent signal change.
 
-    One row per trial; nothing is averaged or z-scored. A voxel that is invalid in a session (stored as 0 in all its 750
-    trials; NaN on fsaverage) is NaN there. Only the wanted voxels are read from HDF5 files; of a nii.gz one volume is in
-    memory at a time.
+    There is one row per trial; nothing is averaged or z-scored. A voxel that is invalid in a session (stored as 0 in all its
+    750 trials; as NaN on fsaverage) is NaN there. From HDF5 files only the wanted voxels are read; of a nii.gz file one
+    volume is in memory at a time.
 
     Args:
         root: The folder that holds ``nsddata``, ``nsddata_betas`` and ``nsddata_stimuli``, or a URL such as
@@ -53,22 +54,22 @@ def read_nsd(
         roi: A region or several: V1, V2, V3, V4, VO, PHC, LO, TO (of Kastner2015, within nsdgeneral); an atlas
             ("nsdgeneral"); labels of one ("prf-visualrois:V1v|V1d", "floc-faces:FFA-1"), by name or number; unions with
             "|" and intersections with "&" ("streams:ventral & nsdgeneral"); the path of a mask (NIfTI, mgz, npy), or a
-            mask as an array. A mapping gives names of one's own.
+            mask as an array. A mapping gives regions your own names.
         betas: Version of the betas, by its folder's name, or "b1", "b2", "b3".
         space: "func1pt8mm", "func1mm", "fsaverage" or "nativesurface". On surfaces both hemispheres are read.
-        sessions: 1-based session numbers, such as ``range(1, 11)``; default all on disk, which must have no gap.
-        behaviour: Join the behaviour table (reaction time in ms, memory, ...); default where it is in the tree.
-        maps: Maps to read, a value a voxel, in percent where NSD stores percent; default those of ``MAPS`` that exist (of
-            a URL only ncsnr).
-        **access: ``accept_terms``, ``cache``, ``confirm`` and others, for a URL, as in :func:`open_nsd`.
+        sessions: 1-based session numbers, such as ``range(1, 11)``; None means all that are there, without a gap.
+        behaviour: Whether to join the behaviour table (reaction time in ms, memory, ...); None joins it if it exists.
+        maps: Maps to read, with one value per voxel, in percent where NSD stores percent; None means those of ``MAPS`` that
+            exist (behind a URL only ncsnr).
+        **access: ``accept_terms``, ``download_folder``, ``confirm`` and others, for a URL, as in :func:`open_nsd`.
 
     Returns:
-        Responses with ``stimulus`` the 0-based row of the image brick, and ``noise_ceiling`` that of a single trial
-        (from ncsnr, where the file exists).
+        Responses whose ``stimulus`` is the 0-based row of the stimulus set, and whose ``noise_ceiling`` is that of a single
+        trial (from ncsnr, if the file exists).
 
     Raises:
-        FileNotFoundError: If the root is no NSD tree, or a file is missing (named).
-        NSDError: If a session is missing in the middle, a file is truncated or replaced meanwhile, or files contradict
+        FileNotFoundError: If the root is no NSD folder, or a file is missing; the message names it.
+        NSDError: If a session is missing in the middle, a file is truncated or replaced in the meantime, or files contradict
             each other.
         ValueError: If a region, atlas, label or space is unknown; the message lists near matches.
         PermissionError: If the root is a URL and NSD's terms were not accepted.
@@ -93,32 +94,32 @@ def read_nsd(
     request = Request.plan(
         tree, subject, roi=roi, betas=betas, space=space, sessions=sessions, behaviour=behaviour, maps=maps
     )
-    parts = {session: request.read(session) for session in request.sessions}
-    request.warn_of_copies({session: session_sum(part) for session, part in parts.items()})
-    return request.responses(np.concatenate(list(parts.values())))
+    return request.read_all()
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be read: everything settled and checked but the betas themselves.
+    """A planned reading: everything is checked, and read, except the betas themselves.
 
     Attributes:
-        tree: Where the files are.
-        paths: Their names.
+        tree: The open NSD folder.
+        paths: Paths of its files.
         voxels: The wanted voxels.
+        design: Which image the subject saw when.
         sessions: The wanted sessions.
-        stimulus: (trial,) row of the image brick, 0-based.
-        shared: (trial,) whether it is one of the thousand shared images.
+        stimulus: (trial,) row of the stimulus set, 0-based.
+        shared: (trial,) whether the image is one of the thousand shared ones.
         behaviour: By name, (trial,).
         maps: By name, (voxel,).
-        roi: The regions as they were asked for.
-        sources: The files of the betas, with what tells them from changed ones.
-        side_files: The others: regions, design, behaviour and maps.
+        roi: The regions as the caller gave them.
+        sources: The files of the betas, each with the values that differ once it has changed.
+        side_files: The same for the other files: regions, design, behaviour and maps.
     """
 
     tree: Tree
     paths: NSDPaths
     voxels: Voxels
+    design: Design
     sessions: list[int]
     stimulus: np.ndarray
     shared: np.ndarray
@@ -140,16 +141,20 @@ class Request:
         sessions: Sequence[int] | None = None,
         behaviour: bool | None = None,
         maps: Sequence[str] | None = None,
+        regions: Mapping[str, Region] | None = None,
     ) -> Request:
-        """Check what was asked for, and read all but the betas. Arguments and errors as in :func:`read_nsd`."""
+        """Check what was asked for, and read everything but the betas. Arguments and errors as in :func:`read_nsd`.
+
+        ``regions`` is ``roi`` as :func:`neuroalign.data.nsd.regions.named` has read it; None means to read it here.
+        """
         paths = NSDPaths(tree.root, subject, betas, space)
         wanted = check_sessions(tree, paths, sessions)
         join = tree.exists(paths.behaviour) if behaviour is None else behaviour
-        names = _map_names(tree, paths, maps)
-        regions = named(roi)
+        names = map_names(tree, paths, maps)
+        regions = named(roi) if regions is None else regions
         side = side_files(tree, paths, regions, behaviour=join, maps=names)
         tree.fetch((file for file in side if tree.exists(file)), "region, design and behaviour files")
-        # Before anything is read: a file that is replaced meanwhile then differs from its record later.
+        # Recorded before anything is read, so that a file that is replaced in the meantime differs from its record.
         records = [_record(tree, file, whole=True) for file in side if tree.exists(file)]
         voxels = find_voxels(tree, paths, regions)
         design = Design.read(tree, paths)
@@ -160,27 +165,38 @@ class Request:
         tree.prepare(files, len(voxels.index))
         sources = [_record(tree, file) for file in files]
         return cls(
-            tree,
-            paths,
-            voxels,
-            wanted,
-            stimulus,
-            design.ten_k[trials] <= 1000,
-            read_behaviour(tree, paths, wanted, stimulus) if join else {},
-            _read_maps(tree, paths, voxels, names),
-            roi if isinstance(roi, (str, list)) else [str(name) for name in dict.fromkeys(voxels.roi)],
-            sources,
-            records,
+            tree=tree,
+            paths=paths,
+            voxels=voxels,
+            design=design,
+            sessions=wanted,
+            stimulus=stimulus,
+            shared=design.ten_k[trials] <= NUM_SHARED,
+            behaviour=read_behaviour(tree, paths, wanted, stimulus) if join else {},
+            maps=read_maps(tree, paths, voxels, names),
+            roi=roi if isinstance(roi, (str, list)) else [str(name) for name in dict.fromkeys(voxels.roi)],
+            sources=sources,
+            side_files=records,
         )
 
     def read(self, session: int) -> np.ndarray:
         """One session's responses, (750, voxel) in percent signal change."""
         return read_session(self.tree, self.paths, session, self.voxels)
 
-    def warn_of_copies(self, sums: Mapping[int, int | None]) -> None:
+    def read_all(self) -> Responses:
+        """The single trials of all wanted sessions."""
+        parts = {session: self.read(session) for session in self.sessions}
+        self.warn_of_copies({session: session_sum(part) for session, part in parts.items()}, stacklevel=4)
+        return self.responses(np.concatenate(list(parts.values())))
+
+    def split(self, name: str) -> np.ndarray:
+        """The test images of a published split, as :func:`neuroalign.data.read_nsd_split` returns them."""
+        return self.design.split(name, FACTS[self.paths.subject].sessions)
+
+    def warn_of_copies(self, sums: Mapping[int, int | None], *, stacklevel: int = 3) -> None:
         """Warn if sessions hold the same responses, by their :func:`session_sum`."""
         if same := same_sessions(sums):
-            warnings.warn(f"{self.tree.name(self.paths.beta_folder)}: {same}. Fetch them again", stacklevel=3)
+            warnings.warn(f"{self.tree.name(self.paths.beta_folder)}: {same}. Fetch them again", stacklevel=stacklevel)
 
     def files(self, session: int) -> list[Path]:
         """The files of a session."""
@@ -207,7 +223,7 @@ class Request:
         )  # fmt: skip
 
     def info(self) -> dict[str, Any]:
-        """Where the responses come from: files, with what tells them from changed ones, and options."""
+        """Where the responses come from: the source files, with the values that differ once they change, and the options."""
         affine = self.voxels.affine
         return {
             "dataset": "simulated subject in NSD's layout" if self.tree.simulated else "Natural Scenes Dataset",
@@ -238,55 +254,15 @@ def side_files(
     behaviour: bool | None = None,
     maps: Sequence[str] | None = None,
 ) -> list[Path]:
-    """All files but the betas that reading looks at: regions, design, behaviour and maps; some may not be there."""
+    """All files that are read, except the betas: regions, design, behaviour and maps. Some of them may not exist."""
     labels = [f for atlas in atlases_of(regions) for f in paths.label_files(atlas) + paths.colour_tables(atlas)]
     join = tree.exists(paths.behaviour) if behaviour is None else behaviour
-    found = [file for name in _map_names(tree, paths, maps) for file in paths.map_files(name)]
+    found = [file for name in map_names(tree, paths, maps) for file in paths.map_files(name)]
     return list(dict.fromkeys([*labels, paths.expdesign, *([paths.behaviour] if join else []), *found]))
 
 
 def _record(tree: Tree, file: Path, *, whole: bool = False) -> dict[str, Any]:
     state = tree.state(file, whole=whole)
-    if whole:  # then the time says nothing more
+    if whole:  # the checksum decides, so the time is not recorded
         state.pop("modified", None)
     return {"file": file.relative_to(tree.root).as_posix(), **state}
-
-
-def read_map(tree: Tree, paths: NSDPaths, name: str) -> np.ndarray:
-    """A map of the whole space in its unit: a volume, or left and right vertices one after the other.
-
-    ``meanbeta`` volumes hold percent signal change times 300, as the betas do, and are divided; ncsnr and R2 are not.
-
-    Raises:
-        FileNotFoundError: If the map isn't there; the message lists those that are.
-    """
-    files = paths.map_files(name)
-    if not all(tree.exists(file) for file in files):
-        here = {n.removeprefix("lh.").removeprefix("rh.").rpartition(".mgh")[0] or n.rpartition(".nii.gz")[0]
-                for folder in {paths.beta_folder, paths.anatomy} for n in tree.names(folder)}  # fmt: skip
-        have = sorted(n for n in here if n and not n.startswith("betas_"))
-        raise FileNotFoundError(f"no file {tree.name(files[0])}. {unknown('map', name, have)}")
-    tree.fetch(files)
-    values = [load_map(file) for file in files]
-    whole = np.concatenate([v.ravel() for v in values]) if paths.is_surface else values[0]
-    whole = whole.astype(np.float32)
-    return whole / np.float32(PSC_SCALE) if name.startswith("meanbeta") and not paths.is_surface else whole
-
-
-def _map_names(tree: Tree, paths: NSDPaths, maps: Sequence[str] | None) -> list[str]:
-    if maps is not None:
-        return list(maps)
-    default = MAPS[:1] if tree.is_remote else MAPS
-    return [name for name in default if all(tree.exists(file) for file in paths.map_files(name))]
-
-
-def _read_maps(tree: Tree, paths: NSDPaths, voxels: Voxels, names: Sequence[str]) -> dict[str, np.ndarray]:
-    result = {}
-    for name in names:
-        whole = read_map(tree, paths, name)
-        expected = (sum(voxels.shape),) if paths.is_surface else voxels.shape
-        if whole.shape != expected:
-            raise NSDError(f"{paths.map_files(name)[0]} has shape {whole.shape}, the region files {expected}")
-        check_map(whole, name, paths.map_files(name)[0])
-        result[name] = voxels.of(whole)
-    return result

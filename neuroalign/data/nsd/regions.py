@@ -31,7 +31,7 @@ def _numbered(names: str) -> dict[str, int]:
 
 
 ATLASES: dict[str, dict[str, int]] = {
-    # TO2 before TO1, LO2 before LO1, V3B before V3A: as the files have it
+    # the files have TO2 before TO1, LO2 before LO1, V3B before V3A
     "Kastner2015": _numbered(
         "V1v V1d V2v V2d V3v V3d hV4 VO1 VO2 PHC1 PHC2 TO2 TO1 LO2 LO1 V3B V3A IPS0 IPS1 IPS2 IPS3 IPS4 IPS5 SPL1 FEF"
     ),
@@ -45,14 +45,14 @@ ATLASES: dict[str, dict[str, int]] = {
     "nsdgeneral": {"nsdgeneral": 1},
     "HCP_MMP1": {},  # 180 names, read from its colour table
 }
-"""Labels of NSD's atlases; a colour table in the tree comes before these."""
+"""Labels of NSD's atlases; a colour table among NSD's files takes precedence."""
 
 Roi = str | os.PathLike[str] | np.ndarray
 """A region: a name or expression, the path of a mask, or a mask."""
 
 
 class Term(NamedTuple):
-    """Labels of an atlas, or a named region; without labels, all of it."""
+    """Labels of an atlas, or a named region; no labels mean the whole atlas."""
 
     atlas: str
     labels: tuple[str, ...]
@@ -70,23 +70,23 @@ Expression = Term | Combination
 
 
 class RegionText(NamedTuple):
-    """A region in words, as it was written, and what was read from that."""
+    """A region in words: the text, and the expression that was read from it."""
 
     text: str
     expression: Expression
 
 
 Region = RegionText | str | os.PathLike[str] | np.ndarray
-"""A region that was understood: words that were read, the path of a mask, or a mask."""
+"""A region after reading: its text and expression, the path of a mask, or a mask."""
 
 
 def parse(expression: str) -> Expression:
     """Read an expression: ``"streams:ventral & nsdgeneral"``, ``"(V1 | V2) & streams:early"``.
 
-    ``atlas:label|label`` is one region. Where "|" and "&" meet otherwise, brackets say which comes first.
+    ``atlas:label|label`` is one region. If "|" and "&" are mixed otherwise, brackets must say which comes first.
 
     Raises:
-        ValueError: If it can't be read; the message lists near matches where a name is unknown.
+        ValueError: If the expression can't be read; the message lists near matches of an unknown name.
     """
     tokens = [token.strip() for token in re.split(r"([()&|])", expression)]
     tokens = [token for token in tokens if token]
@@ -145,7 +145,7 @@ def _continues(atlas: str, name: str) -> bool:
 
 
 def terms_of(expression: Expression) -> list[Term]:
-    """The regions that an expression is made of, in order."""
+    """The terms of an expression, in order."""
     if isinstance(expression, Term):
         return [expression]
     return [term for part in expression.parts for term in terms_of(part)]
@@ -165,7 +165,9 @@ def _bare(name: str) -> Term:
 
 
 def named(roi: Roi | Sequence[str] | Mapping[str, Roi]) -> dict[str, Region]:
-    """What was asked for, by name, expressions read: one names itself, a mask's file its stem, an array is "mask".
+    """The wanted regions by name, with their expressions read.
+
+    An expression is its own name, the file of a mask has its stem as a name, and an array is called "mask".
 
     Raises:
         ValueError: If an expression can't be read.
@@ -193,7 +195,7 @@ def _read(roi: Roi) -> Region:
 
 
 def atlases_of(wanted: Mapping[str, Region]) -> list[str]:
-    """The atlases whose files the regions need."""
+    """Names of the atlases that the regions need."""
     need: dict[str, None] = {}
     for value in wanted.values():
         if isinstance(value, RegionText):
@@ -203,7 +205,7 @@ def atlases_of(wanted: Mapping[str, Region]) -> list[str]:
 
 
 class Atlas(NamedTuple):
-    """Labels of a volume, or of both hemispheres' vertices one after the other; its geometry; and the labels' names."""
+    """Labels of a volume, or of the left and then the right vertices, with its geometry and the names of the labels."""
 
     labels: np.ndarray
     shape: tuple[int, ...]
@@ -211,7 +213,7 @@ class Atlas(NamedTuple):
     names: Mapping[str, int]
 
     def number(self, atlas: str, label: str) -> int:
-        """The number of a label, given by name or number."""
+        """The number of a label that is given by name or number."""
         if label.lstrip("-").isdigit() and label not in self.names:
             if int(label) < 1:
                 raise ValueError(
@@ -221,19 +223,19 @@ class Atlas(NamedTuple):
         if label in self.names:
             return self.names[label]
         if not self.names:
-            raise ValueError(f"the names of {atlas}'s labels stand in {atlas}.mgz.ctab, which this tree lacks: fetch it, "
+            raise ValueError(f"the names of {atlas}'s labels are in {atlas}.mgz.ctab, which is missing here: fetch it, "
                              f"or give numbers, such as '{atlas}:1|2'")  # fmt: skip
         raise ValueError(unknown(f"label of {atlas}", label, list(self.names)))
 
 
 def read_colour_table(text: str) -> dict[str, int]:
-    """Names and numbers of a colour table: lines of a number and a name; 0, "Unknown", is left out."""
+    """Numbers by name of a colour table, whose lines hold a number and a name; 0, "Unknown", is left out."""
     pairs = [line.split()[:2] for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     return {pair[1]: int(pair[0]) for pair in pairs if len(pair) == 2 and pair[0].isdigit() and int(pair[0]) > 0}
 
 
 def evaluate(expression: Expression, atlases: Mapping[str, Atlas]) -> np.ndarray:
-    """Which voxels an expression takes in."""
+    """A mask of the voxels of an expression."""
     if isinstance(expression, Combination):
         combine = np.logical_or if expression.operator == "|" else np.logical_and
         return combine.reduce([evaluate(part, atlases) for part in expression.parts])
@@ -253,12 +255,12 @@ def _name(roi: Roi) -> str:
 
 
 def is_file(text: str) -> bool:
-    """Whether a region is the path of a mask."""
+    """Whether the text of a region is the path of a mask."""
     return text.endswith((".nii", ".nii.gz", ".mgz", ".mgh", ".npy"))
 
 
 def stem_of(name: str) -> str:
-    """An atlas's name from its file's: V1 of lh.V1.mgz or V1.nii.gz; "" of other files."""
+    """The atlas's name from a file's name: V1 from lh.V1.mgz or V1.nii.gz, and "" from other files."""
     for suffix in (".nii.gz", ".nii", ".mgz", ".mgh", ".npy"):
         if name.endswith(suffix):
             stem = name.removesuffix(suffix)

@@ -1,4 +1,4 @@
-"""NSD's own measure of reliability, ncsnr, computed from betas: what the stored one must agree with."""
+"""NSD's own measure of reliability, ncsnr, computed from betas and compared with the stored one."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import numpy as np
 
 
 def ncsnr_of(values: np.ndarray, stimulus: np.ndarray, session: np.ndarray) -> np.ndarray:
-    """Signal over noise of one trial, as NSD's authors compute it.
+    """The ratio of signal to noise of one trial, as NSD's authors compute it.
 
     Each voxel is z-scored (ddof 1) within each session; the noise variance is the mean, over images shown exactly three
-    times, of the variance (ddof 1) of their trials; what is left of a variance of 1 is signal. Kept as it is, because stored
-    values must agree with it. :func:`neuroalign.functional.noise_ceiling` takes all repeats, and corrects what is lost with
-    few images: in simulations of S = 100 images of three trials the ceiling of their averages by this formula is lower by
-    .019, .012 and .005 where it is .1, .5 and .8, and by a tenth of that with S = 1,000.
+    times, of the variance (ddof 1) of their trials; the signal variance is 1 minus the noise variance. The formula is NSD's
+    because stored values must agree with it. :func:`neuroalign.functional.noise_ceiling` uses all repeats, and corrects the
+    bias for few images: in simulations of S = 100 images of three trials, the ceiling of their averages by this formula is
+    too low by .019, .012 and .005 if the true one is .1, .5 and .8, and by a tenth of that with S = 1,000.
 
     Args:
         values: (trial, voxel); NaN where missing.
@@ -53,9 +53,9 @@ def ncsnr_of(values: np.ndarray, stimulus: np.ndarray, session: np.ndarray) -> n
 def compare_ncsnr(
     stored: np.ndarray, values: np.ndarray, stimulus: np.ndarray, session: np.ndarray
 ) -> tuple[float, int] | None:
-    """Largest difference of a stored ncsnr from that of the betas, and the number of voxels it was compared in.
+    """The largest difference between the stored ncsnr and that of the betas, and the number of compared voxels.
 
-    Voxels without a value on either side are left out; None where nothing can be compared.
+    Voxels without a value on either side are left out. None means that nothing can be compared.
     """
     try:
         computed = ncsnr_of(values, stimulus, session)

@@ -1,16 +1,14 @@
-"""NSD from a bucket or server: only what is asked for is transferred, after its size was shown and confirmed."""
+"""NSD from a bucket or server: only the needed data is downloaded, after its size was shown and confirmed."""
 
 from __future__ import annotations
 
 import functools
 import glob
 import hashlib
-import json
 import logging
 import os
 import re
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,11 +16,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from neuroalign.addresses import HIDDEN, redacted, secrets_of
+from neuroalign.addresses import HIDDEN, redacted
 from neuroalign.checksums import crc32_of_file
 from neuroalign.data.nsd.layout import FACTS, TRIALS_PER_SESSION, NSDError, NSDPaths
+from neuroalign.data.nsd.server import Server
+from neuroalign.data.nsd.transfers import add_transfer, read_transfers
 from neuroalign.data.nsd.tree import Check, Confirm, Tree, dataset_of, read_columns
-from neuroalign.files import check_space, readable_size, whole
+from neuroalign.files import check_space, readable_size
+from neuroalign.moved import former_keywords
 from neuroalign.processes import locked
 from neuroalign.types import unknown
 
@@ -33,28 +34,29 @@ TERMS = (
     "NSD is used under its Data Access Agreement (naturalscenesdataset.org: research and education only, no passing on, "
     "cite Allen et al. 2022). Fill in its form, then say so with accept_terms=True (--accept-terms)"
 )
-BLOCK = 8 * 2**20  # bytes a request
+BLOCK = 8 * 2**20  # bytes per request
 
 
 class RemoteTree(Tree):
-    """A tree behind a URL, with a local cache of the files that were fetched whole.
+    """An NSD folder behind a URL, with a local folder of the files that were downloaded as a whole.
 
-    A transfer that breaks off is tried again, waiting longer each time, and goes on where it stopped, in a later run too.
-    A file is kept once its size, and its MD5 where the server's ETag is one, are right; ``transfers.json`` in the cache
-    records size, ETag and SHA-256 of each.
+    A failed request is repeated with growing waits, and an incomplete file is continued, also in a later run. A file is
+    complete if its size, and its MD5 if the server's ETag is one, are right; ``transfers.json`` in the download folder
+    records size, ETag and SHA-256 of each file.
 
-    A password or token in the URL, or among the storage options, is used for the transfer alone: names, messages, the cache
-    and what is stored of the source have ``***`` in its place.
+    A password or token in the URL or in the storage options is used for requests alone; names, messages, downloaded files and
+    stored descriptions of the source have ``***`` in its place.
 
     Args:
         url: Such as ``s3://natural-scenes-dataset``.
-        cache: Folder of fetched files, in NSD's layout; default one in the user's cache folder.
-        accept_terms: That NSD's Data Access Agreement is accepted.
-        confirm: None asks at the terminal, True doesn't ask, a function gets the question and answers it.
-        transfer: "voxels" reads betas in HDF5 voxel by voxel, "files" fetches whole files.
-        storage_options: Of the fsspec file system; for s3 default ``{"anon": True}``.
-        retries: How often a request is tried again.
-        wait: Seconds before the first new try; doubles with each.
+        download_folder: Folder of downloaded files, in NSD's layout; None means one in the user's cache folder.
+        accept_terms: Whether you accept NSD's Data Access Agreement.
+        confirm: None asks at the terminal, True doesn't ask, and a function receives the question and returns whether to go
+            on.
+        transfer: "voxels" reads betas in HDF5 voxel by voxel, "files" downloads whole files.
+        storage_options: Options of the fsspec file system; for s3 None means ``{"anon": True}``.
+        retries: How often a failed request is repeated.
+        wait: Seconds before the first repetition; each further one waits twice as long.
 
     Raises:
         PermissionError: If the terms are not accepted.
@@ -64,11 +66,12 @@ class RemoteTree(Tree):
 
     is_remote = True
 
+    @former_keywords(cache="download_folder")
     def __init__(
         self,
         url: str,
         *,
-        cache: str | os.PathLike[str] | None = None,
+        download_folder: str | os.PathLike[str] | None = None,
         accept_terms: bool = False,
         confirm: Confirm = None,
         transfer: str = "voxels",
@@ -80,19 +83,10 @@ class RemoteTree(Tree):
             raise PermissionError(f"{redacted(url)}: {TERMS}")
         if transfer not in ("voxels", "files"):
             raise ValueError(unknown("transfer", transfer, ("voxels", "files")))
-        address, _, query = url.partition("?")
-        address, self._query = address.rstrip("/"), f"?{query}" if query else ""
-        self._secrets = secrets_of(url, storage_options)
-        self.url = redacted(address)
-        self.confirm, self.transfer, self.retries, self.wait = confirm, transfer, retries, wait
-        protocol = address.partition("://")[0]
-        _check_packages(self.url)
-        self._options = dict(storage_options or ({"anon": True} if protocol == "s3" else {}))
-        if protocol == "s3":  # tries are counted here, not twice
-            self._options.setdefault("config_kwargs", {"retries": {"max_attempts": 1}, "connect_timeout": 10})
-        self._protocol, self._base = protocol, address if protocol.startswith("http") else address.split("://", 1)[1]
-        self.root = Path(cache).expanduser() if cache is not None else _default_cache(self.url)
-        self._filesystem: tuple[int, Any] | None = None
+        self.server = Server(url, storage_options=storage_options, retries=retries, wait=wait)
+        self.url = self.server.url
+        self.confirm, self.transfer = confirm, transfer
+        self.root = Path(download_folder).expanduser() if download_folder is not None else _default_folder(self.url)
         self._info: dict[Path, dict[str, Any] | None] = {}
         self._names: dict[Path, list[str]] = {}
         self.transferred = 0  # bytes, so far
@@ -100,52 +94,16 @@ class RemoteTree(Tree):
     def __str__(self) -> str:
         return self.url
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_filesystem": None}
-
-    def _fs(self) -> Any:
-        """The file system of this process: connections don't survive a fork."""
-        import fsspec
-
-        if self._filesystem is None or self._filesystem[0] != os.getpid():
-            self._filesystem = (os.getpid(), fsspec.filesystem(self._protocol, **self._options))
-        return self._filesystem[1]
-
     def _remote(self, path: Path) -> str:
-        return f"{self._base}/{path.relative_to(self.root).as_posix()}{self._query}"
-
-    def _told(self, error: BaseException) -> str:
-        """An error in words, without the credentials that file systems quote."""
-        return redacted(repr(error), self._secrets)
+        return self.server.address(path.relative_to(self.root).as_posix())
 
     def _try(self, action: Callable[[], _T], path: Path) -> _T:
-        """Do a request; again, after a wait, where the connection failed."""
-        for attempt in range(self.retries + 1):
-            try:
-                return action()
-            except NSDError:
-                raise
-            except Exception as error:
-                # Without the cause, here and below: it names the whole URL.
-                if isinstance(error, FileNotFoundError) and not _is_connection(error.__cause__):
-                    raise FileNotFoundError(f"no file {self.name(path)}") from None
-                if getattr(error, "status", None) == 403 or isinstance(error, PermissionError):
-                    raise PermissionError(
-                        f"{self.name(path)}: access denied (403). The file may be withheld, or not exist in a bucket that "
-                        "doesn't list its files; check subject, session and space"
-                    ) from None
-                if attempt == self.retries:
-                    raise NSDError(f"{self.url}: {path.name} can't be fetched after {attempt + 1} tries "
-                                   f"({self._told(error)}). What arrived is kept; run again to go on") from None  # fmt: skip
-                delay = self.wait * 2**attempt
-                _log.warning("%s: %s; trying again in %.3g s", path.name, self._told(error), delay)
-                time.sleep(delay)
-        raise AssertionError
+        return self.server.attempt(action, path.relative_to(self.root).as_posix())
 
     def _stat(self, path: Path) -> dict[str, Any] | None:
         if path not in self._info:
             try:
-                info = self._try(lambda: self._fs().info(self._remote(path)), path)
+                info = self._try(lambda: self.server.filesystem().info(self._remote(path)), path)
                 tag = str(info.get("ETag") or info.get("etag") or "").strip('"')
                 modified = info.get("LastModified") or info.get("mtime") or info.get("updated") or ""
                 self._info[path] = (
@@ -170,17 +128,17 @@ class RemoteTree(Tree):
         return stat["size"]
 
     def state(self, path: Path, *, whole: bool = False) -> dict[str, Any]:
-        """What tells a file from a changed one: its size, and its ETag or when it changed, as far as the server tells."""
+        """Values that differ once a file has changed: its size, and its ETag and time of change if the server names them."""
         if whole and self._is_here(path):
             return {"bytes": self.size(path), "crc32": crc32_of_file(path)}
         size, stat = self.size(path), self._stat(path) or {}
         return {"bytes": size, **{name: stat[name] for name in ("etag", "modified") if stat.get(name)}}
 
     def names(self, folder: Path) -> list[str]:
-        """Names in a folder; none where the server doesn't list."""
+        """Names in a folder; an empty list if the server doesn't list folders."""
         if folder not in self._names:
             try:
-                listed = self._try(lambda: self._fs().ls(self._remote(folder), detail=False), folder)
+                listed = self._try(lambda: self.server.filesystem().ls(self._remote(folder), detail=False), folder)
                 self._names[folder] = sorted({name.rstrip("/").partition("?")[0].rpartition("/")[2] for name in listed})
             except (FileNotFoundError, PermissionError, NotADirectoryError):
                 self._names[folder] = []
@@ -190,11 +148,11 @@ class RemoteTree(Tree):
         found = super().sessions(paths)
         if found:
             return found
-        # A server without listings is asked for each session.
+        # A server that doesn't list folders is asked for each session.
         return [n for n in range(1, FACTS[paths.subject].sessions + 1) if self.session_files(paths, n)]
 
     def fetch(self, paths: Iterable[Path], what: str = "files") -> None:
-        """Bring whole files into the cache, those that are not there yet."""
+        """Download whole files that are not in the download folder yet."""
         missing = [path for path in dict.fromkeys(paths) if not self._is_here(path)]
         if not missing:
             return
@@ -225,30 +183,11 @@ class RemoteTree(Tree):
             raise NSDError(f"{question} Declined; nothing was transferred")
 
     def _is_here(self, path: Path) -> bool:
-        record = self._records().get(path.relative_to(self.root).as_posix())
+        record = read_transfers(self.root).get(path.relative_to(self.root).as_posix())
         if record is None or not path.is_file() or path.stat().st_size != record["size"]:
             return False
         stat = self._stat(path)
         return stat is None or (stat["size"], stat["etag"]) == (record["size"], record["etag"])
-
-    def _records(self) -> dict[str, Any]:
-        path = self.root / "transfers.json"
-        if not path.is_file():
-            return {}
-        try:
-            records = json.loads(path.read_text())
-            if all({"size", "etag"} <= set(record) for record in records.values()):
-                return records
-        except (ValueError, AttributeError, TypeError):
-            pass
-        raise NSDError(f"{path} is damaged: remove it, and what was fetched is fetched again")
-
-    def _record(self, path: Path, entry: Mapping[str, Any]) -> None:
-        with locked(self.root / ".transfers.lock", "transfers.json", watch="*transfers.json"):
-            records = self._records()
-            records[path.relative_to(self.root).as_posix()] = dict(entry)
-            with whole(self.root / "transfers.json") as temporary:
-                temporary.write_text(json.dumps(records, indent=1, sort_keys=True))
 
     def _download(self, path: Path, advance: Callable[[int], None]) -> None:
         import pooch
@@ -259,7 +198,7 @@ class RemoteTree(Tree):
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         pooch.get_logger().setLevel("WARNING")
-        # Two processes fetch a file once.
+        # With the lock, two processes download a file once.
         with locked(path.with_name(f".{path.name}.lock"), str(path), watch=f".{glob.escape(path.name)}.*"):
             if self._is_here(path):
                 return
@@ -268,25 +207,25 @@ class RemoteTree(Tree):
             try:
                 pooch.retrieve(
                     self.name(path),
-                    known_hash=f"md5:{stat['etag']}" if is_md5 and self._protocol == "s3" else None,
+                    known_hash=f"md5:{stat['etag']}" if is_md5 and self.server.protocol == "s3" else None,
                     fname=path.name,
                     path=path.parent,
                     downloader=lambda url, out, _: self._resume(path, stat, Path(out), advance),
                 )
-            except ValueError as error:  # pooch's word for a wrong hash
+            except ValueError as error:  # pooch raises this for a wrong hash
                 if isinstance(error, NSDError):
                     raise
                 raise NSDError(f"{path.name} arrived damaged: {error}") from error
-            for partial in path.parent.glob(
-                f".{glob.escape(path.name)}.*.part"
-            ):  # of versions that the server no longer has
+            # Incomplete files of versions that the server no longer has.
+            for partial in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
                 partial.unlink(missing_ok=True)
-            self._record(path, {**stat, "sha256": _sha256(path), "url": self.url})
+            digest = pooch.file_hash(str(path), alg="sha256")
+            add_transfer(self.root, path, {**stat, "sha256": digest, "url": self.url})
 
     def _resume(self, path: Path, stat: Mapping[str, Any], out: Path, advance: Callable[[int], None]) -> None:
-        """Fetch a file block by block to a partial file that a later run goes on with."""
+        """Download a file block by block to a partial file, which a later run can continue."""
         tag = hashlib.sha256(f"{stat['etag']}{stat['size']}".encode()).hexdigest()[:12]
-        partial = path.with_name(f".{path.name}.{tag}.part")  # of this version of the file
+        partial = path.with_name(f".{path.name}.{tag}.part")  # named after this version of the file
         done = partial.stat().st_size if partial.exists() else 0
         advance(done)
         remote = self._remote(path)
@@ -306,7 +245,7 @@ class RemoteTree(Tree):
         partial.replace(out)
 
     def _block(self, remote: str, start: int, end: int) -> bytes:
-        block = self._fs().cat_file(remote, start=start, end=end)
+        block = self.server.filesystem().cat_file(remote, start=start, end=end)
         if len(block) != end - start:
             raise ConnectionError(f"{len(block)} bytes arrived of {end - start}")
         return block
@@ -318,25 +257,25 @@ class RemoteTree(Tree):
         except NSDError:
             raise
         except (FileNotFoundError, PermissionError) as error:
-            raise type(error)(redacted(str(error), self._secrets)) from None
+            raise type(error)(self.server.without_secrets(str(error))) from None
         except OSError as error:
             raise NSDError(f"{self.url}: {path.name} can't be read: damaged, or the connection failed "
-                           f"({self._told(error)})") from None  # fmt: skip
+                           f"({self.server.told(error)})") from None  # fmt: skip
 
     def open(self, path: Path) -> Any:
         """A file on the server as a binary file that is read in parts."""
-        # Small blocks: what is read lies scattered, a chunk of 1.5 kB here and a node of the file's index there.
+        # Small blocks, because reads are scattered: chunks of 1.5 kB and nodes of the file's index.
         options = {"cache_type": "blockcache", "block_size": 2**15, "cache_options": {"maxblocks": 512}}
-        return self._try(lambda: self._fs().open(self._remote(path), **options), path)
+        return self._try(lambda: self.server.filesystem().open(self._remote(path), **options), path)
 
     def columns(self, path: Path, dataset: str, places: np.ndarray, *, check: Check) -> np.ndarray:
-        """Columns of an HDF5 dataset on the server: only the blocks of the file that hold them, or their index."""
+        """Read columns of an HDF5 dataset on the server: only blocks of the file that hold these columns or their index."""
         if self.transfer == "files" or self._is_here(path):
             self.fetch([path])
             return super().columns(path, dataset, places, check=check)
         import h5py
 
-        order = np.lexsort(places.T[::-1])  # as they lie in the file, so that neighbours come in one block
+        order = np.lexsort(places.T[::-1])  # in the order of the file, so that neighbours come in one block
 
         def read() -> np.ndarray:
             with self.open(path) as remote, h5py.File(remote) as file:
@@ -359,29 +298,7 @@ class RemoteTree(Tree):
             )
 
 
-def _is_connection(error: BaseException | None) -> bool:
-    """Whether fsspec's "no such file" hides a server that couldn't be reached."""
-    return isinstance(error, (ConnectionError, TimeoutError)) or "Connect" in type(error).__name__
-
-
-def _check_packages(url: str) -> None:
-    try:
-        import fsspec
-        import pooch  # noqa: F401
-
-        fsspec.get_filesystem_class(url.partition("://")[0])
-    except ImportError as error:
-        raise ImportError(f"{redacted(url)} needs the extra 'cloud': pip install 'neuroalign[cloud]' (protocols other than "
-                          f"s3 and https need fsspec's package for them, too): {error}") from error  # fmt: skip
-
-
-def _sha256(path: Path) -> str:
-    import pooch
-
-    return pooch.file_hash(str(path), alg="sha256")
-
-
-def _default_cache(url: str) -> Path:
+def _default_folder(url: str) -> Path:
     import pooch
 
     address = redacted(url.partition("?")[0]).replace(f"{HIDDEN}@", "").rstrip("/")

@@ -1,4 +1,4 @@
-"""The image brick: 73,000 images in one HDF5 file of 37 GB, read when they are asked for."""
+"""NSD's stimulus set: 73,000 images in one HDF5 file of 37 GB, read when they are needed."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ import numpy as np
 from neuroalign.data.nsd.layout import NSDError, NSDPaths
 from neuroalign.data.nsd.opening import Access, open_nsd
 from neuroalign.data.nsd.tree import Tree, dataset_of
+from neuroalign.moved import former_keywords
 
 
 class NSDImages:
-    """The image brick, read when asked: ``images[rows]`` gives uint8 (stimulus, height, width, channel).
+    """NSD's stimulus set, read when it is needed: ``images[rows]`` is uint8 (stimulus, height, width, channel).
 
-    The file is opened once in each process and never travels between them.
+    The file is opened once in each process; an open file is never passed to another process.
 
     Args:
         root: The folder that holds ``nsddata_stimuli``, or a URL.
-        **access: For a URL, as in :func:`open_nsd`; images are then read one by one through the network.
+        **access: For a URL, options of :func:`open_nsd`; images are then read one by one through the network.
 
     Raises:
-        FileNotFoundError: If the brick is not there.
-        NSDError: If it can't be read, or doesn't have the brick's layout.
+        FileNotFoundError: If the file of the stimulus set is missing.
+        NSDError: If it can't be read, or has another layout.
     """
 
+    @former_keywords(cache="download_folder")
     def __init__(self, root: str | os.PathLike[str] | Tree, **access: Unpack[Access]) -> None:
         self.tree = open_nsd(root, **access)
         self.path = NSDPaths(self.tree.root, 1).stimuli
@@ -46,7 +48,7 @@ class NSDImages:
 
         if self._open is None or self._open[0] != os.getpid():
             with self.tree.reading(self.path):
-                # Room for a chunk of many images, should the brick have such.
+                # Room for a chunk of many images, in case the file has such chunks.
                 file = h5py.File(self.tree.open(self.path), rdcc_nbytes=64 * 2**20)
                 self._open = (os.getpid(), dataset_of(file, "imgBrick", self.path))
         return self._open[1]
@@ -62,7 +64,7 @@ class NSDImages:
         images = np.empty((len(unique), *self.shape[1:]), dtype=np.uint8)
         with self.tree.reading(self.path):
             brick = self._brick()
-            for i, row in enumerate(unique.tolist()):  # one list of rows takes HDF5 nine times as long as this
+            for i, row in enumerate(unique.tolist()):  # HDF5 takes nine times as long with one list of rows
                 brick.read_direct(images, np.s_[row], np.s_[i])
         return images[inverse]
 

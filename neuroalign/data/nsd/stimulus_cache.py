@@ -1,4 +1,4 @@
-"""The images that are needed, resized once into a memory-mapped file: random reads for shuffled epochs at full speed."""
+"""Images of the stimulus set, resized once into a memory-mapped file, so that shuffled epochs read them fast."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ from neuroalign.data.nsd.opening import Access, open_nsd
 from neuroalign.data.nsd.stimuli import NSDImages
 from neuroalign.data.nsd.tree import Tree
 from neuroalign.files import check_space, check_target, whole
+from neuroalign.moved import former_keywords
 from neuroalign.processes import deaf_to_interrupts, ended_by_interrupt, locked
 
 _log = logging.getLogger(__name__)
 _NAMES = {"index.json", "rows.npy", "images.npy", "progress.json", ".lock"}
 
 
+@former_keywords(cache="download_folder")
 def cache_nsd_stimuli(
     root: str | os.PathLike[str] | Tree,
     path: str | os.PathLike[str],
@@ -37,28 +39,28 @@ def cache_nsd_stimuli(
     progress: bool = True,
     **access: Unpack[Access],
 ) -> CachedImages:
-    """Resize images of the brick once, with antialiasing, into a memory-mapped file of uint8.
+    """Resize images of NSD's stimulus set once, with antialiasing, into a memory-mapped file of uint8.
 
-    A run that was killed or interrupted is taken up where it was; the cache is usable once it is complete. A complete cache
-    of the same images and size is used if its checksums are right: blocks of images that are damaged are made again.
+    After a run that was killed or interrupted, the next one continues; the cache can be used once it is complete. A complete
+    cache of the same images and size is used again if its checksums are right; damaged blocks of images are made again.
 
     Args:
         root: A folder or URL.
         path: Folder of the cache; 224-pixel images of one subject take 1.5 GB, all 73,000 take 11 GB.
-        image_size: Height and width; default that of the brick.
-        rows: Rows of the brick, 0-based (``Responses.stimulus``); default all.
-        workers: Processes that read and resize; 0 works in this one.
-        progress: Show a progress bar at a terminal.
-        **access: ``accept_terms``, ``cache`` and others, for a URL, as in :func:`open_nsd`.
+        image_size: Height and width in pixels; None means those of the stimulus set.
+        rows: Rows of the stimulus set, 0-based (``Responses.stimulus``); None means all.
+        workers: Number of processes that read and resize; 0 resizes in this one.
+        progress: Whether to show a progress bar at a terminal.
+        **access: ``accept_terms``, ``download_folder`` and others, for a URL, as in :func:`open_nsd`.
 
     Returns:
-        The cache, to be indexed by rows of the brick.
+        The cache, indexed by rows of the stimulus set.
 
     Raises:
-        FileNotFoundError: If the brick is not there.
-        FileExistsError: If ``path`` holds a cache of other images, of another size, or from a brick that has changed since
-            (by its size and by samples of its bytes), or other files.
-        IndexError: If a row is not in the brick.
+        FileNotFoundError: If the file of the stimulus set is missing.
+        FileExistsError: If ``path`` holds other files, or a cache of other images, of another size, or of a stimulus set that
+            has changed since (its size, or samples of its bytes).
+        IndexError: If a row is not in the stimulus set.
         ValueError: If the size is not positive.
         OSError: If the disk is too full.
 
@@ -79,7 +81,7 @@ def cache_nsd_stimuli(
     if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < len(images):
         raise IndexError(f"images are 0 to {len(images) - 1}; got {wanted[0]} to {wanted[-1]}")
     source = tree.state(images.path)
-    if "samples" in source or "etag" in source:  # then the time says nothing more
+    if "samples" in source or "etag" in source:  # these decide, so the time is not recorded
         source.pop("modified", None)
     shape = tuple(images.shape[1:]) if image_size is None else (image_size, image_size, 3)
     settings = {
@@ -98,7 +100,7 @@ def cache_nsd_stimuli(
 
 
 def _usable(path: Path, settings: dict[str, Any]) -> CachedImages | None:
-    """A cache that is there; None where it must be made, or made again in part or whole."""
+    """The existing cache; None if it must be made, or made again in part or completely."""
     index = path / "index.json"
     if not index.exists():
         return None
@@ -116,7 +118,7 @@ def _usable(path: Path, settings: dict[str, Any]) -> CachedImages | None:
     different = [name for name in settings if there.index.get(name) != settings[name]]
     if different:
         raise FileExistsError(
-            f"{path} is a cache of other images, of another size or from another brick ({', '.join(different)} differ): "
+            f"{path} is a cache of other images, of another size or of another stimulus set ({', '.join(different)} differ): "
             "remove it, or choose another folder"
         )
     damaged = set(there.damaged_blocks())
@@ -146,16 +148,16 @@ def _fill(
     sums = _done(file, journal, (len(rows), *shape), settings)
     if sums is None:
         check_space(path, int(len(rows) * np.prod(shape)))
-        file.unlink(missing_ok=True)  # whoever has mapped an older one keeps it
+        file.unlink(missing_ok=True)  # a process that has mapped the older file keeps it
         try:
             np.lib.format.open_memmap(file, "w+", np.uint8, (len(rows), *shape)).flush()
-        except OSError as error:  # which doesn't say of what file
+        except OSError as error:  # this error doesn't name the file
             raise OSError(error.errno, f"{file} can't be written: {error.strerror}") from error
         sums = {}
     with whole(path / "rows.npy") as temporary:
         np.save(temporary, rows)
     blocks = [i for i in range(num_blocks(rows)) if str(i) not in sums]
-    # Spawned: a forked copy of an open HDF5 file, or of a pool of threads, can't be used.
+    # Processes are spawned: after a fork, open HDF5 files and pools of threads can't be used.
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers else None
     with pool or nullcontext(), ended_by_interrupt():
         if pool is None:
@@ -174,7 +176,7 @@ def _fill(
 
 
 def _done(file: Path, journal: Path, shape: tuple[int, ...], settings: dict[str, Any]) -> dict[str, int] | None:
-    """Checksums of the blocks that an earlier run wrote and that are whole still; None where it is to be begun anew."""
+    """Checksums of the intact blocks that an earlier run wrote; None if the file must be made from the beginning."""
     try:
         started = json.loads(journal.read_text())
         if started["settings"] != settings:
@@ -192,7 +194,7 @@ def _done(file: Path, journal: Path, shape: tuple[int, ...], settings: dict[str,
 
 
 def _write_block(images: NSDImages, file: Path, rows: np.ndarray, block: int) -> int:
-    """Read, resize and write one block of images; returns its checksum."""
+    """Read, resize and write one block of images, and return its checksum."""
     import torch
 
     from neuroalign.data.images import resize

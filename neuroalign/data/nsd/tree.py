@@ -1,4 +1,4 @@
-"""Where a tree of NSD files lives: a folder here, or a bucket or server whose files come when they are asked for."""
+"""An NSD folder on this machine, and what reading NSD needs from one, whether it is here or behind a URL."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from neuroalign.data.nsd.layout import FACTS, NSDError, NSDPaths, fingerprint, r
 from neuroalign.moved import former_names
 
 Confirm = bool | Callable[[str], bool] | None
-"""How a transfer is confirmed: asked for at a terminal (None), settled (True), or by a function of the question."""
+"""How a download is confirmed: by a question at the terminal (None), in advance (True), or by a function of the question."""
 
 Check = Callable[[tuple[int, ...], Any], None]
-"""Raises where a dataset's shape and dtype are not what they should be."""
+"""Raises if a dataset's shape and dtype are not the expected ones."""
 
 
 class Tree:
-    """A tree in a local folder.
+    """An NSD folder on this machine.
 
     Args:
         root: The folder that holds ``nsddata``, ``nsddata_betas`` and ``nsddata_stimuli``.
 
     Raises:
-        FileNotFoundError: If the folder is absent, or is no NSD tree.
+        FileNotFoundError: If there is no such folder, or it is no NSD folder.
     """
 
     is_remote = False
@@ -42,7 +42,7 @@ class Tree:
             raise FileNotFoundError(f"no folder {self.root}")
         if not (self.root / "nsddata").is_dir():
             raise FileNotFoundError(
-                f"{self.root} is not the root of an NSD tree: it holds no folder 'nsddata' (next to 'nsddata_betas' and "
+                f"{self.root} is not an NSD folder: it holds no folder 'nsddata' (next to 'nsddata_betas' and "
                 "'nsddata_stimuli')"
             )
 
@@ -51,60 +51,60 @@ class Tree:
 
     @property
     def simulated(self) -> bool:
-        """Whether the tree was written by :func:`neuroalign.write_simulated_nsd`."""
+        """Whether the folder was written by :func:`neuroalign.write_simulated_nsd`."""
         return self.exists(self.root / "SIMULATED")
 
     def exists(self, path: Path) -> bool:
-        """Whether the tree holds a file."""
+        """Whether there is such a file."""
         return path.is_file()
 
     def size(self, path: Path) -> int:
-        """Bytes of a file."""
+        """Size of a file in bytes."""
         return path.stat().st_size
 
     def state(self, path: Path, *, whole: bool = False) -> dict[str, Any]:
-        """What tells a file from a changed one: its size, when it changed, and a checksum of it all or of samples."""
+        """Values that differ once a file has changed: size, time of change, and a checksum of all or of samples."""
         before = fingerprint(path)
         total = {"crc32": crc32_of_file(path)} if whole else {"samples": crc32_of_samples(path)}
         return {"bytes": before[0], "modified": before[1], **total}
 
     def names(self, folder: Path) -> list[str]:
-        """Names in a folder, in order; none where there is no such folder."""
+        """Names in a folder, sorted; an empty list if there is no such folder."""
         return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
 
     def name(self, path: Path) -> str:
-        """A file's name for messages, as the user knows it."""
+        """A file's name in messages, as the user knows it."""
         return str(path)
 
     def fetch(self, paths: Iterable[Path], what: str = "files") -> None:
-        """Have files here to read; a missing one is an error that names it."""
+        """Make files available on this machine; the error of a missing file names it."""
         for path in paths:
             if not self.exists(path):
                 raise FileNotFoundError(f"no file {self.name(path)}")
 
     def reading(self, path: Path) -> AbstractContextManager[None]:
-        """A context that names the file in errors of damage, and notices if it was replaced meanwhile."""
+        """A context whose errors of damage name the file, and that detects if the file was replaced in the meantime."""
         return readable(path)
 
     def open(self, path: Path) -> Any:
-        """What h5py opens to read a file."""
+        """The path or file object that h5py opens."""
         return path
 
     def prepare(self, paths: Sequence[Path], num_voxels: int) -> None:
-        """Have betas ready to read so many voxels of; behind a URL, shown and confirmed first."""
+        """Make betas ready for reading ``num_voxels`` voxels; behind a URL, the size is shown and confirmed first."""
         self.fetch(paths)
 
     def columns(self, path: Path, dataset: str, places: np.ndarray, *, check: Check) -> np.ndarray:
-        """Some columns of an HDF5 dataset (trial, ...), one at each place: (trial, voxel).
+        """Read columns (trial, voxel) of an HDF5 dataset (trial, ...), one column per place.
 
         Args:
             path: The file.
             dataset: The dataset's name.
             places: (voxel, axis), in the order of the dataset's axes after the first.
-            check: Gets the dataset's shape and dtype, and raises where they are not what they should be.
+            check: Receives the dataset's shape and dtype, and raises if they are not the expected ones.
 
         Raises:
-            NSDError: If the file is damaged or replaced meanwhile, or holds no such dataset.
+            NSDError: If the file is damaged or replaced in the meantime, or holds no such dataset.
         """
         with readable(path), hdf5.open_hdf5(path) as file:
             data = dataset_of(file, dataset, path)
@@ -112,14 +112,14 @@ class Tree:
             return read_columns(data, places)
 
     def session_files(self, paths: NSDPaths, number: int) -> list[Path] | None:
-        """The files of a session, hdf5 before nii.gz, or None where they are not all there."""
+        """The files of a session, HDF5 rather than nii.gz, or None if some are missing."""
         for files in paths.session_files(number):
             if all(self.exists(file) for file in files):
                 return files
         return None
 
     def sessions(self, paths: NSDPaths) -> list[int]:
-        """Numbers of the sessions that are there, in order."""
+        """Numbers of the complete sessions, in order."""
         names = (re.fullmatch(r"(?:[lr]h\.)?betas_session(\d+)\.(?:hdf5|nii\.gz|mgh)", n)
                  for n in self.names(paths.beta_folder))  # fmt: skip
         found = sorted({int(m[1]) for m in names if m})
@@ -127,7 +127,7 @@ class Tree:
 
 
 def dataset_of(file: Any, name: str, path: Path) -> Any:
-    """A dataset that lies in an open HDF5 file itself, or an error that names both."""
+    """A dataset of an open HDF5 file, whose values must lie in this file; errors name both."""
     try:
         return hdf5.dataset(file, name)
     except KeyError as error:
@@ -137,7 +137,7 @@ def dataset_of(file: Any, name: str, path: Path) -> Any:
 
 
 def read_columns(dataset: Any, places: np.ndarray) -> np.ndarray:
-    """Columns of an open dataset; each is one chunk of NSD's files, so that nothing else is read."""
+    """Columns of an open dataset. In NSD's files each column is one chunk, so nothing else is read."""
     out = np.empty((dataset.shape[0], len(places)), dtype=dataset.dtype)
     for i, place in enumerate(map(tuple, places.tolist())):
         out[:, i] = dataset[(slice(None), *place)]
@@ -145,7 +145,7 @@ def read_columns(dataset: Any, places: np.ndarray) -> np.ndarray:
 
 
 def half_sessions(tree: Tree, paths: NSDPaths) -> str:
-    """Which sessions of a surface have one hemisphere only, in words; nothing where none has."""
+    """Files of hemispheres that are missing beside the other one, in words; an empty text if there are none."""
     names = tree.names(paths.beta_folder) if paths.is_surface else []
     numbers = range(1, FACTS[paths.subject].sessions + 1) if names else ()
     pairs = [paths.session_files(number)[0] for number in numbers]
@@ -156,13 +156,13 @@ def half_sessions(tree: Tree, paths: NSDPaths) -> str:
 
 
 def check_sessions(tree: Tree, paths: NSDPaths, sessions: Sequence[int] | None) -> list[int]:
-    """The sessions wanted, or all there are; each must be there.
+    """The wanted sessions, or all that are there. Each wanted session must be complete.
 
     Raises:
         TypeError: If a number is given in place of a sequence.
-        FileNotFoundError: If the tree has no betas of this subject, space and version; the message says what it has.
-        NSDError: If a session is missing, or one in the middle of those there are.
-        ValueError: If numbers are not 1-based, or come twice.
+        FileNotFoundError: If there are no betas of this subject, space and version; the message lists those that exist.
+        NSDError: If a wanted session is missing, or one before the last that is there.
+        ValueError: If numbers are not 1-based, or one comes twice.
     """
     if isinstance(sessions, int):
         raise TypeError(f"sessions is a sequence of 1-based numbers: range(1, {sessions + 1}) for the first {sessions}")
@@ -175,7 +175,7 @@ def check_sessions(tree: Tree, paths: NSDPaths, sessions: Sequence[int] | None) 
         near = f" (did you mean {close[0]!r}?)" if close and close[0] != paths.betas else ""
         subjects = [n for n in tree.names(paths.root / "nsddata_betas/ppdata") if n.startswith("subj")] or "none"
         raise FileNotFoundError(
-            f"no betas at {tree.name(paths.beta_folder)}{near}; versions there: {have}; subjects in the tree: {subjects}"
+            f"no betas at {tree.name(paths.beta_folder)}{near}; versions there: {have}; subjects there: {subjects}"
             + half_sessions(tree, paths)
         )
     if sessions is None:
@@ -197,4 +197,4 @@ def check_sessions(tree: Tree, paths: NSDPaths, sessions: Sequence[int] | None) 
     return wanted
 
 
-__getattr__ = former_names(__name__, {"open_nsd": "neuroalign.data.nsd.opening"})
+__getattr__ = former_names(__name__, {}, {"open_tree": "neuroalign.data.nsd.opening.open_nsd"})

@@ -1,7 +1,7 @@
-"""Which image every trial showed, what the subject pressed, and the splits into training and test images.
+"""The image of every trial, the subject's button presses, and the splits into training and test images.
 
-Index bases, where most misreadings of NSD come from: sessions are 1-based; trials run through all sessions, 750 each;
-``masterordering`` and ``subjectim`` hold 1-based ids; rows of the image brick, and so ``Responses.stimulus``, are
+Most misreadings of NSD come from index bases: sessions are 1-based; trials are counted through all sessions, 750 each;
+``masterordering`` and ``subjectim`` hold 1-based ids; rows of the stimulus set, and so ``Responses.stimulus``, are
 0-based.
 """
 
@@ -27,6 +27,7 @@ from neuroalign.data.nsd.layout import (
 )
 from neuroalign.data.nsd.opening import Access, open_nsd
 from neuroalign.data.nsd.tree import Tree
+from neuroalign.moved import former_keywords
 from neuroalign.types import unknown
 
 SPLITS = ("shared1000", "shared515", "algonauts2023")
@@ -41,17 +42,17 @@ COLUMNS = {
 """Columns of the behaviour table that are joined, and the names they get."""
 
 _REAL_SHARED = (2950, 72948)  # the first and last of the thousand shared images, 0-based
-_ANCHOR = 46003  # 73k id (1-based) of subject 1's first trial there
-_ORDER = {28: 48618, 35: 44981, 44: 32626}  # and of some later trials
+_ANCHOR = 46003  # 73k id (1-based) of subject 1's first trial in NSD
+_ORDER = {28: 48618, 35: 44981, 44: 32626}  # 73k ids of some later trials of subject 1
 
 
 @dataclass(frozen=True)
 class Design:
-    """Which image was shown when, of one subject.
+    """Which image was shown when to one subject.
 
     Attributes:
-        stimulus: (30000,) row of the image brick, 0-based, of every trial that was planned.
-        ten_k: (30000,) its number among the subject's 10,000 images, 1-based; the first thousand are shared.
+        stimulus: (30000,) row of the stimulus set, 0-based, of every planned trial.
+        ten_k: (30000,) number of the image among the subject's 10,000 images, 1-based; the first thousand are shared.
     """
 
     stimulus: np.ndarray
@@ -82,7 +83,7 @@ class Design:
                 raise NSDError(
                     f"{path} can't be read: damaged, as its {name} is no list of whole numbers. Fetch it again"
                 )
-        # MATLAB stores the smallest unsigned type; subtracting from that would wrap.
+        # MATLAB stores the smallest unsigned type; a subtraction in that type would wrap around.
         ten_k, every = design["masterordering"].ravel().astype(np.int64), design["subjectim"].astype(np.int64)
         if every.ndim != 2 or len(every) < paths.subject:
             raise NSDError(
@@ -101,10 +102,10 @@ class Design:
         return cls(shown - 1, ten_k)
 
     def check_anchors(self, paths: NSDPaths, shape: tuple[int, ...]) -> None:
-        """Hold subject 1's first trials against what is known of NSD, where the shared images and the space are NSD's own.
+        """Compare subject 1's first trials with the published ones, if the shared images and the space are NSD's own.
 
         Raises:
-            NSDError: If they show other images.
+            NSDError: If the trials show other images.
         """
         real = {"func1pt8mm": FACTS[1].shape, "fsaverage": FSAVERAGE}
         shared = self.stimulus[self.ten_k <= NUM_SHARED]
@@ -114,14 +115,14 @@ class Design:
         if first != _ANCHOR:
             raise NSDError(f"{path}: subject 1's first trial shows image {first} (1-based); in NSD it is {_ANCHOR}")
         later = {trial: int(self.stimulus[trial]) for trial in _ORDER}
-        # Published for these trials are numbers whose base the source leaves open; either base fixes the order.
+        # The source of these numbers doesn't say whether they count from 0 or 1; the order is checked for both.
         if not any(all(later[t] == number - base for t, number in _ORDER.items()) for base in (0, 1)):
             raise NSDError(
                 f"{path}: subject 1's trials {sorted(_ORDER)} show {later}; in NSD they are {_ORDER} (1-based)"
             )
 
     def trials(self, sessions: Sequence[int]) -> np.ndarray:
-        """Places (trial,) of the sessions' trials, one session after the other."""
+        """Positions (trial,) of the trials of sessions, one session after the other."""
         first = (np.asarray(sessions) - 1) * TRIALS_PER_SESSION
         places = (first[:, None] + np.arange(TRIALS_PER_SESSION)).ravel()
         if places.max() >= len(self.ten_k):
@@ -129,11 +130,11 @@ class Design:
         return places
 
     def split(self, name: str, num_sessions: int) -> np.ndarray:
-        """Rows of the brick of a split's test images, in order."""
+        """Rows of a split's test images in the stimulus set, in order."""
         if name == "shared1000":
             return np.unique(self.stimulus[self.ten_k <= NUM_SHARED])
         if name == "shared515":
-            # Thirty sessions are what every subject completed.
+            # Every subject completed thirty sessions.
             counts = np.bincount(self.ten_k[: 30 * TRIALS_PER_SESSION], minlength=NUM_SHARED + 1)[1 : NUM_SHARED + 1]
             wanted = np.flatnonzero(counts == 3) + 1
             return np.unique(self.stimulus[np.isin(self.ten_k, wanted)])
@@ -144,9 +145,9 @@ class Design:
 
 
 def _check_sums(path: Path) -> None:
-    """Compare the checksums of a MATLAB file's compressed variables, which SciPy reads past.
+    """Compare the checksums of a MATLAB file's compressed variables, which SciPy ignores.
 
-    A variable that isn't compressed has none.
+    A variable that isn't compressed has no checksum.
     """
     from isal import isal_zlib
 
@@ -170,19 +171,20 @@ def _check_sums(path: Path) -> None:
                 raise ValueError("a variable is cut short")
 
 
+@former_keywords(cache="download_folder")
 def read_nsd_split(
     root: str | os.PathLike[str] | Tree, subject: int, split: str = "shared1000", **access: Unpack[Access]
 ) -> np.ndarray:
-    """The test images of a published split, as rows of the image brick (``Responses.stimulus``), 0-based.
+    """The test images of a published split, as 0-based rows of NSD's stimulus set (``Responses.stimulus``).
 
     Args:
         root: A folder or URL.
         subject: 1 to 8.
-        split: "shared1000", the images that all subjects were to see; "shared515", those of them that every subject saw
-            three times (three times within the 30 sessions that all completed); "algonauts2023", the images that came
-            only in the subject's last three sessions. For the subjects with 40 sessions these are the challenge's 159
-            test images; of the others the challenge left out some 36 more.
-        **access: ``accept_terms``, ``cache`` and others, for a URL, as in :func:`open_nsd`.
+        split: "shared1000", the images that were planned for all subjects; "shared515", those of them that every subject saw
+            three times within the 30 sessions that all completed; "algonauts2023", the images that came only in the
+            subject's last three sessions. For the subjects with 40 sessions these are the challenge's 159 test images; for
+            the others the challenge left out some 36 more.
+        **access: ``accept_terms``, ``download_folder`` and others, for a URL, as in :func:`open_nsd`.
 
     Returns:
         (image,) int64, increasing.
@@ -206,11 +208,11 @@ def read_nsd_split(
 
 
 def read_behaviour(tree: Tree, paths: NSDPaths, sessions: Sequence[int], stimulus: np.ndarray) -> dict[str, np.ndarray]:
-    """What was pressed in each trial of the sessions: (trial,) float32 a column, NaN where no button was.
+    """The behaviour in each trial of the sessions: one (trial,) float32 array per column, NaN if no button was pressed.
 
     Raises:
         FileNotFoundError: If the table is missing.
-        NSDError: If it is damaged, lacks trials, or names other images than the design does.
+        NSDError: If the table is damaged, lacks trials, or names other images than the design.
     """
     import pandas as pd
 
@@ -251,7 +253,7 @@ def read_behaviour(tree: Tree, paths: NSDPaths, sessions: Sequence[int], stimulu
 
 
 def _numbers(column: Any, path: Path, *, ids: bool) -> Any:
-    """A column as numbers; an entry that is none names its line."""
+    """A column as numbers; the error of an entry that is no number names its line."""
     import pandas as pd
 
     numbers = pd.to_numeric(column, errors="coerce").astype(np.float64)

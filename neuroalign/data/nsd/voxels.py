@@ -1,4 +1,4 @@
-"""Where the voxels of regions lie: atlases of a tree, masks of one's own, and the space that they share."""
+"""The places of the voxels of regions, from NSD's atlases and the user's own masks."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from neuroalign.types import unknown
 
 @dataclass(frozen=True)
 class Voxels:
-    """Which voxels are wanted, and where they lie.
+    """The wanted voxels and their places.
 
     Attributes:
         index: (voxel, 3) places x, y, z in a volume, or (voxel, 2) hemisphere (0 left, 1 right) and vertex of a surface.
-        roi: (voxel,) name of the region that each was chosen for.
+        roi: (voxel,) the region of each voxel.
         shape: The volume's (x, y, z), or the (left, right) numbers of vertices.
-        affine: (4, 4) from places to millimetres, or None for a surface.
+        affine: (4, 4) from places to millimetres, or None on a surface.
     """
 
     index: np.ndarray
@@ -47,21 +47,20 @@ class Voxels:
     affine: np.ndarray | None
 
     def of(self, values: np.ndarray) -> np.ndarray:
-        """The wanted voxels of a map, a volume or both hemispheres' vertices one after the other."""
+        """Values of the wanted voxels from a map: a volume, or the left and then the right vertices."""
         if self.affine is None:
             return values[self.index[:, 1] + self.index[:, 0] * self.shape[0]]
         return values[tuple(self.index.T)]
 
 
 def find_voxels(tree: Tree, paths: NSDPaths, wanted: Mapping[str, Region]) -> Voxels:
-    """The voxels of the regions, each region's in the order of the volume (x slowest), one region after the other.
+    """The voxels of the regions, one region after the other, each in the order of the volume (x slowest).
 
-    ``wanted`` is by name what :func:`neuroalign.data.nsd.regions.named` understood.
-
-    A voxel of two regions comes twice, once under each name.
+    ``wanted`` holds the regions by name, as :func:`neuroalign.data.nsd.regions.named` returns them. A voxel of two regions
+    comes twice, once under each name.
 
     Raises:
-        FileNotFoundError: If an atlas's file is missing; the message lists what is there.
+        FileNotFoundError: If an atlas's file is missing; the message lists the atlases that exist.
         NSDError: If a region has no voxel in this subject, or files differ in shape.
         ValueError: If a region, atlas or label is unknown; the message lists near matches.
     """
@@ -89,7 +88,7 @@ def find_voxels(tree: Tree, paths: NSDPaths, wanted: Mapping[str, Region]) -> Vo
 
 
 def load_atlas(tree: Tree, paths: NSDPaths, name: str) -> Atlas:
-    """Read an atlas of a tree."""
+    """Read an atlas of NSD."""
     files = paths.label_files(name)
     if any(not tree.exists(file) for file in files):
         have = sorted({stem_of(n) for n in tree.names(files[0].parent)} - {""}) or "none"
@@ -154,7 +153,7 @@ def _own_mask(
     if expected and values.shape != expected:
         raise NSDError(f"{where} has shape {values.shape}; in this subject and space it must be {expected}")
     if values.dtype.kind not in "fiub":
-        raise NSDError(f"{where} holds {values.dtype}, not a number a voxel")
+        raise NSDError(f"{where} holds {values.dtype}, not one number per voxel")
     values = values.astype(np.float64)
     refuse_infinite(values, where)
     inside = np.nan_to_num(values) > 0
@@ -169,7 +168,7 @@ def _load_array(path: Path) -> np.ndarray:
 
 
 def _geometry(tree: Tree, paths: NSDPaths, atlases: Mapping[str, Atlas]) -> tuple[tuple[int, ...], np.ndarray | None]:
-    """Shape and affine of the space: of the atlases in use, or of whichever other file of the space there is."""
+    """Shape and affine of the space, from the atlases in use or from any other file of the space."""
     for atlas in atlases.values():
         return atlas.shape, atlas.affine
     others = [*(paths.label_files(a) for a in ("nsdgeneral", "Kastner2015", "streams")), paths.map_files("ncsnr")]
@@ -185,7 +184,7 @@ def _geometry(tree: Tree, paths: NSDPaths, atlases: Mapping[str, Atlas]) -> tupl
 
 
 def load_map(path: str | os.PathLike[str]) -> np.ndarray:
-    """A volume or surface map as it is stored, read to the end of its file.
+    """Read a volume or surface map as it is stored, to the end of its file.
 
     Raises:
         NSDError: If the file is damaged, or holds no numbers.
@@ -194,7 +193,7 @@ def load_map(path: str | os.PathLike[str]) -> np.ndarray:
     with readable(path), opened_image(path) as image:
         values = np.asanyarray(image.dataobj)
     if values.dtype.kind not in "fiub":
-        raise NSDError(f"{path} holds {values.dtype}, not a number a voxel")
+        raise NSDError(f"{path} holds {values.dtype}, not one number per voxel")
     return values
 
 

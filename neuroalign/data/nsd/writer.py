@@ -1,4 +1,4 @@
-"""Writing files in NSD's layout: what the reader reads, piece by piece, for a simulated subject."""
+"""Writing files in NSD's layout for a simulated subject."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from neuroalign.data.nsd.regions import REGIONS
 
 
 def write_design(paths: NSDPaths, sessions: int, ten_k: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The design file of all subjects; returns subjectim (8, 10000), 1-based."""
+    """Write the design file of all subjects, and return subjectim (8, 10000), 1-based."""
     from scipy.io import savemat
 
     trials = sessions * TRIALS_PER_SESSION
@@ -45,7 +45,7 @@ def write_design(paths: NSDPaths, sessions: int, ten_k: np.ndarray, rng: np.rand
 
 
 def shown_images(paths: NSDPaths, sessions: int, ten_k: np.ndarray) -> np.ndarray:
-    """Which image (position in the given order) each trial shows."""
+    """The image that each trial shows, as its position in the given order."""
     from scipy.io import loadmat
 
     ordering = loadmat(paths.expdesign)["masterordering"].ravel().astype(int) - 1
@@ -55,7 +55,7 @@ def shown_images(paths: NSDPaths, sessions: int, ten_k: np.ndarray) -> np.ndarra
 
 
 def write_brick(paths: NSDPaths, brick: np.ndarray, stimulus: np.ndarray) -> None:
-    """Images (image, height, width, 3) at the rows of the brick that they belong to."""
+    """Write images (image, height, width, 3) at their rows of the stimulus set."""
     import h5py
 
     paths.stimuli.parent.mkdir(parents=True)
@@ -72,11 +72,11 @@ def write_anatomy(
     snr: Mapping[str, np.ndarray],
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """Region files, brain mask and ncsnr; returns the places of all regions' voxels, in turn, and the volume's shape."""
-    outside = 5  # voxels a region that carry its label but lie outside nsdgeneral
+    """Write region files, brain mask and ncsnr; return the places of the voxels, region by region, and the volume's shape."""
+    outside = 5  # voxels per region that have its label but lie outside nsdgeneral
     need = len(regions) * (num_voxels + outside) * 1.5
     x = int(np.ceil(need ** (1 / 3)))
-    shape = (x, x + 2, x + 1)  # three different lengths, so that no mix-up of axes goes unseen
+    shape = (x, x + 2, x + 1)  # three different lengths, so that exchanged axes are detected
     labels, general = np.full(shape, -1.0), np.full(shape, -1.0)
     inner = np.argwhere(np.ones(shape, dtype=bool))
     inner = inner[rng.permutation(len(inner))]
@@ -86,7 +86,7 @@ def write_anatomy(
     places, start = [], 0
     for region in regions:
         place = inner[start : start + num_voxels]
-        # argwhere order, in which readers meet the voxels of a region
+        # the order of argwhere, in which the reader finds the voxels of a region
         place = place[np.lexsort(place.T[::-1])]
         extra = inner[start + num_voxels : start + num_voxels + outside]
         start += num_voxels + outside
@@ -113,7 +113,7 @@ def _save_volume(path: Path, volume: np.ndarray) -> None:
 
 
 def write_session(paths: NSDPaths, session: int, volume: np.ndarray, container: str) -> None:
-    """One session (750, x, y, z) int16."""
+    """Write one session (750, x, y, z) int16."""
     path = paths.session(session, container)
     if container == "nii.gz":
         _save_volume(path, np.moveaxis(volume, 0, -1))
@@ -125,7 +125,7 @@ def write_session(paths: NSDPaths, session: int, volume: np.ndarray, container: 
 
 
 def write_behaviour(paths: NSDPaths, sessions: int, ten_k: np.ndarray, stimulus: np.ndarray, shown: np.ndarray) -> None:
-    """The behaviour table: which image each trial showed; what a subject would have pressed is missing."""
+    """Write the behaviour table: the image of each trial; button presses are missing."""
     import pandas as pd
 
     columns = ["SUBJECT", "SESSION", "RUN", "TRIAL", "73KID", "10KID", "TIME", "ISOLD", "ISCORRECT", "RT", "CHANGEMIND"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from neuroalign.data import NSDError, check_nsd, read_nsd
-from neuroalign.data.nsd import FACTS, NSDPaths, check
+from neuroalign.data.nsd import FACTS, NSDPaths, check, check_betas
 from tests.data.nsd.conftest import B2
 from tests.data.nsd.tree_writer import write_tree
 
@@ -19,7 +19,8 @@ SMALL_FACTS = {s: f._replace(shape=(11, 10, 9), sessions=3) for s, f in FACTS.it
 @pytest.fixture
 def facts(monkeypatch):
     """Subjects whose published facts are those of the small trees."""
-    monkeypatch.setattr(check, "FACTS", SMALL_FACTS)
+    for module in (check, check_betas):
+        monkeypatch.setattr(module, "FACTS", SMALL_FACTS)
     monkeypatch.setattr(check, "NSDImages", lambda tree: type("Brick", (), {"shape": (73_000, 425, 425, 3)}))
 
 

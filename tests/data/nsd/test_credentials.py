@@ -15,7 +15,7 @@ pytest.importorskip("aiohttp", reason="aiohttp (of the extra 'cloud') is not ins
 pytest.importorskip("pooch", reason="pooch (of the extra 'cloud') is not installed")
 
 from neuroalign.data import NSDDataModule, NSDError, extract_nsd, open_nsd, read_nsd
-from neuroalign.data.nsd.remote import _default_cache
+from neuroalign.data.nsd.remote import _default_folder
 from tests.data.nsd.tree_writer import write_tree
 
 PASSWORD, TOKEN = "s3cret-PW", "t0ken-VALUE"
@@ -91,7 +91,7 @@ def check_files(folder):
 
 
 def test_a_transfer_uses_them_and_keeps_none(server, url, tmp_path, caplog):
-    access = {"accept_terms": True, "confirm": True, "cache": tmp_path / "cache", "retries": 1}
+    access = {"accept_terms": True, "confirm": True, "download_folder": tmp_path / "cache", "retries": 1}
     with caplog.at_level(logging.DEBUG, "neuroalign"):
         out = extract_nsd(url, tmp_path / "x.h5", 2, roi="V1", transfer="files", **access)
         read = read_nsd(url, 2, roi="V1", **access)
@@ -116,7 +116,7 @@ def test_a_transfer_uses_them_and_keeps_none(server, url, tmp_path, caplog):
 )  # fmt: skip
 def test_no_error_shows_them(what, kind, server, url, tmp_path, caplog):
     access = {"accept_terms": what != "terms", "confirm": what != "declined" or (lambda question: check_hidden(question)),
-              "cache": tmp_path / "cache", "retries": 1}  # fmt: skip
+              "download_folder": tmp_path / "cache", "retries": 1}  # fmt: skip
     server.broken = {"broken": "nsddata", "broken betas": "betas_session02"}.get(what)
     if what == "wrong password":
         url = url.replace(PASSWORD, f"x{PASSWORD}")
@@ -132,11 +132,11 @@ def test_no_error_shows_them(what, kind, server, url, tmp_path, caplog):
 def test_options_of_the_file_system(server, tmp_path):
     url = f"http://127.0.0.1:{server.server_port}/nsd"
     options = {"headers": {"Authorization": f"Bearer {PASSWORD}"}}
-    tree = open_nsd(url, accept_terms=True, storage_options=options, cache=tmp_path, retries=0)
-    assert PASSWORD not in tree._told(ValueError(f"headers {options}"))
+    tree = open_nsd(url, accept_terms=True, storage_options=options, download_folder=tmp_path, retries=0)
+    assert PASSWORD not in tree.server.told(ValueError(f"headers {options}"))
 
 
 def test_the_folder_of_the_cache_is_that_of_the_host(monkeypatch):
-    names = {_default_cache(f"https://{user}host/nsd{query}").name
+    names = {_default_folder(f"https://{user}host/nsd{query}").name
              for user in ("", "me:PW@", "TOKEN@") for query in ("", "?token=PW", "/")}  # fmt: skip
     assert names == {"https_host_nsd"}

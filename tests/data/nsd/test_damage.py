@@ -210,7 +210,7 @@ def test_a_mask_that_is_no_mask(small, tmp_path):
         with pytest.raises(NSDError, match=r"mask\.npy can't be read"):
             read_nsd(small.root, 2, roi=str(tmp_path / "mask.npy"))
     np.save(tmp_path / "mask.npy", np.full((11, 10, 9), "yes"))
-    with pytest.raises(NSDError, match="not a number a voxel"):
+    with pytest.raises(NSDError, match="not one number per voxel"):
         read_nsd(small.root, 2, roi=str(tmp_path / "mask.npy"))
     data = gzip.compress(b"no image")
     (tmp_path / "mask.nii.gz").write_bytes(data)

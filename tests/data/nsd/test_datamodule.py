@@ -23,7 +23,8 @@ from neuroalign import (
 )
 from neuroalign.__main__ import main
 from neuroalign.data import NSDError, NSDImages, cache_nsd_stimuli, extract_nsd, read_nsd, read_nsd_split
-from neuroalign.data.nsd import NSDPaths
+from neuroalign.data.nsd import NSDPaths, regions
+from neuroalign.data.nsd.trials import Design
 from tests.data.nsd.conftest import weights_of
 
 
@@ -74,8 +75,19 @@ def test_test_images_enter_no_statistic(planted):
     from dataclasses import replace
 
     data = NSDDataModule(planted.root, 1, "V4", pca_variance=0.9)
-    a, b = (data._prepare(1, r)[0] for r in (trials, replace(trials, values=changed)))
+    a, b = (data._prepare(r, test)[0] for r in (trials, replace(trials, values=changed)))
     np.testing.assert_array_equal(a.values, b.values)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_design_and_regions_are_read_once(planted, tmp_path, monkeypatch, cached):
+    reads, parses, read, parse = [], [], Design.read, regions.parse
+    monkeypatch.setattr(Design, "read", lambda *args: reads.append(args) or read(*args))
+    monkeypatch.setattr(regions, "parse", lambda text: parses.append(text) or parse(text))
+    data = NSDDataModule(planted.root, [1, 2], ["V1", "V4"], cache=tmp_path / "cache" if cached else None)
+    data.setup()
+    assert len(reads) == 2, "once per subject"
+    assert parses == ["V1", "V4"]
 
 
 @pytest.mark.parametrize("split", ["shared1000", "shared515", "own"])

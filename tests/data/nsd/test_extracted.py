@@ -158,7 +158,7 @@ def test_a_file_of_an_older_version(small, tmp_path):
         file.attrs["info"] = json.dumps(info)
         del file.attrs["checksum"]
     out.write_bytes(bytes(20) + out.read_bytes()[20:])
-    with pytest.raises(FileExistsError, match="the version of neuroalign, which kept no checksums of the tree's files"):
+    with pytest.raises(FileExistsError, match="the version of neuroalign, which kept no checksums of NSD's files"):
         extract_nsd(small.root, out, 2, roi="V1")
 
 

@@ -236,9 +236,9 @@ def test_a_scaled_nifti_is_refused(nifti_subject, tmp_path):
 def test_wrong_roots_and_names(subject, tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder"):
         read_nsd(tmp_path / "absent", 1, roi="V1")
-    with pytest.raises(FileNotFoundError, match="not the root of an NSD tree"):
+    with pytest.raises(FileNotFoundError, match="is not an NSD folder"):
         read_nsd(tmp_path, 1, roi="V1")
-    with pytest.raises(FileNotFoundError, match=r"subj02.*versions there: none; subjects in the tree: \['subj01'\]"):
+    with pytest.raises(FileNotFoundError, match=r"subj02.*versions there: none; subjects there: \['subj01'\]"):
         read_nsd(subject.root, 2, roi="V1")
     with pytest.raises(FileNotFoundError, match=r"did you mean 'betas_fithrf_GLMdenoise_RR'"):
         read_nsd(subject.root, 1, roi="V1", betas="betas_fithrf_GLMdenoise")

@@ -138,7 +138,7 @@ def test_names_come_from_the_colour_table(small):
     np.testing.assert_array_equal(
         mask_of(small, "floc-places:OPA", 2), small.labels[2, "func1pt8mm", "floc-places"] == 1
     )
-    with pytest.raises(ValueError, match=r"HCP_MMP1.mgz.ctab, which this tree lacks: fetch it, or give numbers"):
+    with pytest.raises(ValueError, match=r"HCP_MMP1.mgz.ctab, which is missing here: fetch it, or give numbers"):
         read_nsd(small.root, 2, roi="HCP_MMP1:FFC")
     np.testing.assert_array_equal(mask_of(small, "HCP_MMP1:18", 2), small.labels[2, "func1pt8mm", "HCP_MMP1"] == 18)
 

@@ -35,7 +35,7 @@ def remote(store, tmp_path):
     faults.sent = 0
     return {
         "accept_terms": True,
-        "cache": tmp_path / "cache",
+        "download_folder": tmp_path / "cache",
         "confirm": True,
         "storage_options": {"anon": True, "client_kwargs": {"endpoint_url": endpoint}},
     }
@@ -54,14 +54,14 @@ def test_the_same_as_from_a_folder(store, remote, transfer):
     np.testing.assert_array_equal(r.values, local.values)
     np.testing.assert_array_equal(r.noise_ceiling, local.noise_ceiling)
     assert set(r.behaviour) == set(local.behaviour) and r.info["root"] == URL
-    betas = list(remote["cache"].rglob("betas_session*"))
+    betas = list(remote["download_folder"].rglob("betas_session*"))
     assert len(betas) == (3 if transfer == "files" else 0)
 
 
 def test_a_server_without_listings(store, remote):
     """Plain http, as https://natural-scenes-dataset.s3.amazonaws.com is read."""
     url = f"{store[1]}/{BUCKET}"
-    r = read_nsd(url, 2, roi="V1", accept_terms=True, confirm=True, cache=remote["cache"])
+    r = read_nsd(url, 2, roi="V1", accept_terms=True, confirm=True, download_folder=remote["download_folder"])
     np.testing.assert_array_equal(r.values, read_nsd(store[0].root, 2, roi="V1").values)
 
 
@@ -75,14 +75,22 @@ def test_sizes_are_shown_and_confirmed_first(store, remote):
     read_nsd(URL, 2, roi="V1", **{**remote, "confirm": ask})
     assert len(questions) == 2
     assert (
-        questions[0].startswith("Fetch 9 region, design and behaviour files, ") and str(remote["cache"]) in questions[0]
+        questions[0].startswith("Fetch 9 region, design and behaviour files, ")
+        and str(remote["download_folder"]) in questions[0]
     )
     assert questions[1] == f"Read 16 voxels from 3 files, 72 kB and the files' indices, at {URL}?"
     with pytest.raises(NSDError, match="Declined; nothing was transferred"):
-        read_nsd(URL, 2, roi="V1", **{**remote, "confirm": lambda q: False, "cache": remote["cache"] / "other"})
+        read_nsd(
+            URL,
+            2,
+            roi="V1",
+            **{**remote, "confirm": lambda q: False, "download_folder": remote["download_folder"] / "other"},
+        )
     with pytest.raises(NSDError, match=r"Nothing was transferred: confirm with confirm=True \(--yes\)"):
-        read_nsd(URL, 2, roi="V1", **{**remote, "confirm": None, "cache": remote["cache"] / "other"})
-    assert not list((remote["cache"] / "other").rglob("*.nii.gz"))
+        read_nsd(
+            URL, 2, roi="V1", **{**remote, "confirm": None, "download_folder": remote["download_folder"] / "other"}
+        )
+    assert not list((remote["download_folder"] / "other").rglob("*.nii.gz"))
 
 
 def test_nothing_is_fetched_twice(store, remote):
@@ -92,7 +100,7 @@ def test_nothing_is_fetched_twice(store, remote):
     assert first > 4e6
     read_nsd(URL, 2, roi="V1", transfer="files", **remote)
     assert faults.sent - first < 10_000, "only listings"
-    records = json.loads((remote["cache"] / "transfers.json").read_text())
+    records = json.loads((remote["download_folder"] / "transfers.json").read_text())
     name = "nsddata_betas/ppdata/subj02/func1pt8mm/betas_fithrf_GLMdenoise_RR/betas_session01.hdf5"
     assert records[name]["size"] == (store[0].root / name).stat().st_size and len(records[name]["sha256"]) == 64
 
@@ -125,7 +133,7 @@ def test_broken_connections(store, remote, monkeypatch):
     local = read_nsd(tree.root, 2, roi="V1")
     for transfer in ("files", "voxels"):
         faults.cut = (r"session02\.hdf5", 3)
-        options = {**remote, "cache": remote["cache"] / transfer}
+        options = {**remote, "download_folder": remote["download_folder"] / transfer}
         r = read_nsd(URL, 2, roi="V1", transfer=transfer, **options)
         np.testing.assert_array_equal(r.values, local.values)
         assert faults.cut[1] == 0
@@ -187,20 +195,20 @@ def test_a_file_replaced_on_the_server(store, remote, monkeypatch):
     tree.fetch([tree.root / key])
     client.put_object(Bucket=BUCKET, Key=key, Body=b"second" * 100, ACL="public-read")
     fresh = open_nsd(URL, **remote)
-    fresh._fs().invalidate_cache()
+    fresh.server.filesystem().invalidate_cache()
     fresh.fetch([fresh.root / key])
     assert (fresh.root / key).read_bytes() == b"second" * 100
     block = RemoteTree._block
 
     def replaced(self, remote, start, end):
         client.put_object(Bucket=BUCKET, Key=key, Body=b"third!" * 100, ACL="public-read")
-        self._fs().invalidate_cache()
+        self.server.filesystem().invalidate_cache()
         return block(self, remote, start, end)
 
     client.put_object(Bucket=BUCKET, Key=key, Body=b"again" * 100, ACL="public-read")
     monkeypatch.setattr(RemoteTree, "_block", replaced)
     again = open_nsd(URL, **remote)
-    again._fs().invalidate_cache()
+    again.server.filesystem().invalidate_cache()
     with pytest.raises(NSDError, match="was replaced on the server while it was fetched"):
         again.fetch([again.root / key])
 
@@ -236,7 +244,7 @@ def test_a_server_that_cannot_be_reached(tmp_path, monkeypatch):
     endpoint = {"anon": True, "client_kwargs": {"endpoint_url": "http://127.0.0.1:9"}}
     for url, options in (("http://127.0.0.1:9/nsd", None), (URL, endpoint)):
         with pytest.raises(NSDError, match="can't be fetched after 2 tries"):
-            read_nsd(url, 2, roi="V1", accept_terms=True, cache=tmp_path, retries=1, storage_options=options)
+            read_nsd(url, 2, roi="V1", accept_terms=True, download_folder=tmp_path, retries=1, storage_options=options)
 
 
 def test_the_extra_is_named(monkeypatch):

@@ -196,7 +196,7 @@ def test_a_changed_brick_is_another_source(small, tmp_path):
     cache_nsd_stimuli(small.root, tmp_path / "c", image_size=5, rows=rows)  # a new time alone is no change
     with h5py.File(brick, "r+") as file:
         file["imgBrick"][int(rows[0])] = 7  # of the same size
-    with pytest.raises(FileExistsError, match=r"from another brick \(source differ\)"):
+    with pytest.raises(FileExistsError, match=r"of another stimulus set \(source differ\)"):
         cache_nsd_stimuli(small.root, tmp_path / "c", image_size=5, rows=rows)
 
 

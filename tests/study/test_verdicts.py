@@ -4,7 +4,7 @@ import pytest
 
 from neuroalign.evaluation import Comparison
 from neuroalign.study import verdict
-from neuroalign.study.verdict import interval_meaning
+from neuroalign.study.verdicts import interval_meaning
 
 
 def case(control, difference, outcome, replications=4, **options):
