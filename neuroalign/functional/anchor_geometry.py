@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neuroalign.functional.cone import cone_projection
@@ -65,7 +66,9 @@ class Normals(NamedTuple):
         return Normals(self.point[manifolds], self.center[manifolds], self.rest[:, manifolds])
 
 
-def draw(shape: Tensor, size: Tensor, normals: Normals) -> GaussianDraws:
+def draw(
+    shape: Float[Tensor, "manifold point point"], size: Float[Tensor, " manifold"], normals: Normals
+) -> GaussianDraws:
     """Draw Gaussian vectors, using only the inner products of the points.
 
     The inner products of t with the points have covariance G, so they are :math:`G^{1/2}z`; the symmetric root makes them
@@ -98,7 +101,12 @@ class AnchorGeometry(NamedTuple):
 
 
 def anchor_geometry(
-    shape: Tensor, draws: GaussianDraws, exists: Tensor, *, kappa: float, variance_reduction: bool
+    shape: Float[Tensor, "manifold point point"],
+    draws: GaussianDraws,
+    exists: Bool[Tensor, "manifold point"],
+    *,
+    kappa: float,
+    variance_reduction: bool,
 ) -> AnchorGeometry:
     """Inverse capacity, radius and dimension of every manifold from given draws; see :func:`manifold_capacity`.
 
@@ -155,6 +163,6 @@ def anchor_geometry(
     )
 
 
-def rank_of(values: Tensor) -> Tensor:
+def rank_of(values: Float[Tensor, "manifold point"]) -> Int[Tensor, " manifold"]:
     """Number of dimensions of each cloud, from the eigenvalues of its inner products (manifold, point), in rising order."""
     return (values > values[:, -1:] * values.shape[1] * 1e-14).sum(1)

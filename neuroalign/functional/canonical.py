@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from neuroalign.functional.directions import num_leading
@@ -50,7 +51,12 @@ _REMEDY = (
 )
 
 
-def cca(x: Tensor, y: Tensor, *, weight: Tensor | None = None) -> Tensor:
+def cca(
+    x: Float[Tensor, "stimulus feature"],
+    y: Float[Tensor, "stimulus voxel"],
+    *,
+    weight: Float[Tensor, " voxel"] | None = None,
+) -> Float[Tensor, " direction"]:
     """Canonical correlations: the correlations of the best-matched pairs of directions, the highest first.
 
     Unchanged by any invertible linear map of either side, by shifts, and by permuting the stimuli of both. It has no
@@ -86,7 +92,13 @@ def _correlations(a: Tensor, b: Tensor) -> Tensor:
     return result
 
 
-def svcca(x: Tensor, y: Tensor, *, variance: float = 0.99, weight: Tensor | None = None) -> Tensor:
+def svcca(
+    x: Float[Tensor, "stimulus feature"],
+    y: Float[Tensor, "stimulus voxel"],
+    *,
+    variance: float = 0.99,
+    weight: Float[Tensor, " voxel"] | None = None,
+) -> Float[Tensor, ""]:
     """Mean canonical correlation of the leading principal components of both sides.
 
     Unchanged by rotating, shifting or scaling a side as a whole; *not* by scaling single columns.
@@ -124,7 +136,12 @@ def svcca(x: Tensor, y: Tensor, *, variance: float = 0.99, weight: Tensor | None
     return result
 
 
-def pwcca(x: Tensor, y: Tensor, *, weight: Tensor | None = None) -> Tensor:
+def pwcca(
+    x: Float[Tensor, "stimulus feature"],
+    y: Float[Tensor, "stimulus voxel"],
+    *,
+    weight: Float[Tensor, " voxel"] | None = None,
+) -> Float[Tensor, ""]:
     r"""Canonical correlations weighted by how much of x each direction carries (projection weighted).
 
     .. math:: \sum_i \alpha_i \rho_i / \sum_i \alpha_i, \quad \alpha_i = \sum_j |\langle h_i, x_j\rangle|

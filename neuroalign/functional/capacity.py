@@ -6,6 +6,7 @@ import math
 from typing import Literal, NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuroalign.functional.anchor_geometry import AnchorGeometry, Normals, anchor_geometry, draw, rank_of
@@ -58,7 +59,7 @@ class ManifoldCapacity(NamedTuple):
 
 def manifold_capacity(
     manifolds: Manifolds,
-    labels: Tensor | None = None,
+    labels: Int[Tensor, " stimulus"] | None = None,
     *,
     kappa: float = 0.0,
     num_samples: int = 200,
@@ -161,7 +162,9 @@ def manifold_capacity(
     return _summary(estimates, num_removed, left, initial, dtype)
 
 
-def without_directions(statistics: ManifoldStatistics, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+def without_directions(
+    statistics: ManifoldStatistics, coefficients: Float[Tensor, "manifold direction"]
+) -> tuple[Tensor, Tensor]:
     """``within`` and the inner products of the centres about the grand mean, once the given directions are taken out.
 
     Args:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuroalign.functional.checks import check_infinite, widen
@@ -17,7 +18,9 @@ _LOWEST = -1e12  # in place of minus infinity, where repeats differ but all aver
 _Repeat = tuple[Tensor | slice, Tensor, Tensor | slice]
 
 
-def noise_ceiling(responses: Tensor, *, num_averaged: int | None = None, clamp: bool = True) -> Tensor:
+def noise_ceiling(
+    responses: Float[Tensor, "stimulus repeat voxel"], *, num_averaged: int | None = None, clamp: bool = True
+) -> Float[Tensor, " voxel"]:
     r"""Share of the variance of the trial average that any model could explain, from repeated trials.
 
     .. math:: \mathrm{NC} = 1 - \frac{S-3}{S-1} \cdot \frac{\mathrm{MS}_\mathrm{within}}{\mathrm{MS}_\mathrm{between}}
@@ -69,7 +72,9 @@ def noise_ceiling(responses: Tensor, *, num_averaged: int | None = None, clamp: 
     return _over_blocks(_grid(responses), responses.shape[0], num_averaged, partial(_ceiling, clamp=clamp))
 
 
-def noise_ceiling_error(responses: Tensor, *, num_averaged: int | None = None) -> Tensor:
+def noise_ceiling_error(
+    responses: Float[Tensor, "stimulus repeat voxel"], *, num_averaged: int | None = None
+) -> Float[Tensor, " voxel"]:
     """Standard error of the unclamped :func:`noise_ceiling`, by the jackknife over stimuli.
 
     Each stimulus is left out in turn, and the spread of the S estimates times :math:`(S-1)^2/S` is the squared error. It
@@ -97,8 +102,12 @@ def noise_ceiling_error(responses: Tensor, *, num_averaged: int | None = None) -
 
 
 def noise_ceiling_of_trials(
-    values: Tensor, stimulus: Tensor, *, num_averaged: int | None = None, clamp: bool = True
-) -> Tensor:
+    values: Float[Tensor, "trial voxel"],
+    stimulus: Int[Tensor, " trial"],
+    *,
+    num_averaged: int | None = None,
+    clamp: bool = True,
+) -> Float[Tensor, " voxel"]:
     """:func:`noise_ceiling` from a list of trials in any order, without a padded (stimulus, repeat, voxel) tensor.
 
     Args:
@@ -137,7 +146,7 @@ def noise_ceiling_of_trials(
     return _over_blocks(repeats, len(counts), num_averaged, partial(_ceiling, clamp=clamp))
 
 
-def rescale_ceiling(ceiling: Tensor, ratio: Tensor | float) -> Tensor:
+def rescale_ceiling(ceiling: Float[Tensor, " voxel"], ratio: Tensor | float) -> Float[Tensor, " voxel"]:
     r"""The noise ceiling for another noise variance, as after averaging more or fewer repeats.
 
     .. math:: \mathrm{NC}' = \frac{\mathrm{NC}}{\mathrm{NC} + \mathrm{ratio} \cdot (1 - \mathrm{NC})}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from neuroalign.functional.checks import check_choice
@@ -32,7 +33,7 @@ class CenterDirections(NamedTuple):
     correlations: Tensor
 
 
-def mean_absolute_cosine(gram: Tensor) -> Tensor:
+def mean_absolute_cosine(gram: Float[Tensor, "vector vector"]) -> Float[Tensor, ""]:
     """Mean over pairs of the absolute cosine, from inner products (vector, vector); a zero vector has cosine 0."""
     length = gram.diagonal().clamp_min(0).sqrt()
     cosine = gram / (length[:, None] * length).clamp_min(torch.finfo(gram.dtype).tiny)
@@ -41,7 +42,7 @@ def mean_absolute_cosine(gram: Tensor) -> Tensor:
 
 
 def center_directions(
-    gram: Tensor,
+    gram: Float[Tensor, "manifold manifold"],
     *,
     select: Literal["stability", "cost"] = "stability",
     num_starts: int | None = None,

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -192,7 +193,7 @@ def check_infinite(*, squared: bool = False, **tensors: Tensor | None) -> None:
             )
 
 
-def check_ceiling(ceiling: Tensor) -> Tensor:
+def check_ceiling(ceiling: Tensor) -> Float[Tensor, " voxel"]:
     """A noise ceiling as voxel weights, (voxel,) float32, 0 where it is NaN.
 
     Raises:

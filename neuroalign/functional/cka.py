@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neuroalign.functional.checks import check_enough
@@ -34,7 +35,14 @@ def _same_voxel(x: Tensor) -> Tensor:
     return pairs / (n * (n - 3))
 
 
-def linear_terms(preds: Tensor, target: Tensor, weight: Tensor, *, debiased: bool, voxel_corrected: bool) -> HSICTerms:
+def linear_terms(
+    preds: Float[Tensor, "stimulus feature"],
+    target: Float[Tensor, "stimulus voxel"],
+    weight: Float[Tensor, "stimulus voxel"],
+    *,
+    debiased: bool,
+    voxel_corrected: bool,
+) -> HSICTerms:
     """HSICs of prepared sets with the linear kernel, up to a factor per side."""
     if voxel_corrected and not shared(weight):
         complete = (weight > 0).all(0)
@@ -78,9 +86,9 @@ def _median(d: Tensor, inside: Tensor) -> Tensor:
 
 
 def rbf_terms(
-    preds: Tensor,
-    target: Tensor,
-    weight: Tensor,
+    preds: Float[Tensor, "stimulus feature"],
+    target: Float[Tensor, "stimulus voxel"],
+    weight: Float[Tensor, "stimulus voxel"],
     *,
     debiased: bool,
     bandwidth: float,
@@ -102,7 +110,7 @@ def rbf_terms(
     return HSICTerms(*hsic_terms(kernels[0], kernels[1], debiased), varies[0] & varies[1])
 
 
-def ratio(terms: HSICTerms) -> tuple[Tensor, Tensor]:
+def ratio(terms: HSICTerms) -> tuple[Float[Tensor, ""], Bool[Tensor, ""]]:
     """CKA from its HSICs, 0 with gradient 0 where undefined, and whether it is defined."""
     defined = terms.defined & (terms.preds > 0) & (terms.target > 0)
     scale = torch.where(defined, terms.preds, 1).sqrt() * torch.where(defined, terms.target, 1).sqrt()
@@ -110,14 +118,14 @@ def ratio(terms: HSICTerms) -> tuple[Tensor, Tensor]:
 
 
 def linear_cka(
-    x: Tensor,
-    y: Tensor,
+    x: Float[Tensor, "stimulus feature"],
+    y: Float[Tensor, "stimulus voxel"],
     *,
     debiased: bool = True,
     voxel_corrected: bool = False,
-    weight: Tensor | None = None,
-    stimulus: Tensor | None = None,
-) -> Tensor:
+    weight: Float[Tensor, " voxel"] | Float[Tensor, "stimulus voxel"] | None = None,
+    stimulus: Int[Tensor, " stimulus"] | None = None,
+) -> Float[Tensor, ""]:
     r"""Centred kernel alignment with the linear kernel.
 
     .. math:: \mathrm{CKA} = \mathrm{HSIC}(K,L) / \sqrt{\mathrm{HSIC}(K,K)\,\mathrm{HSIC}(L,L)}
@@ -173,15 +181,15 @@ def linear_cka(
 
 
 def rbf_cka(
-    x: Tensor,
-    y: Tensor,
+    x: Float[Tensor, "stimulus feature"],
+    y: Float[Tensor, "stimulus voxel"],
     *,
     bandwidth: float = 1.0,
     debiased: bool = True,
     median: tuple[float, float] | None = None,
-    weight: Tensor | None = None,
-    stimulus: Tensor | None = None,
-) -> Tensor:
+    weight: Float[Tensor, " voxel"] | Float[Tensor, "stimulus voxel"] | None = None,
+    stimulus: Int[Tensor, " stimulus"] | None = None,
+) -> Float[Tensor, ""]:
     r"""Centred kernel alignment with Gaussian kernels :math:`\exp(-d_{ij} / (2 b^2 m))`.
 
     Here d is the squared Euclidean distance and m its median over pairs of stimuli, separately for each side. The gradient

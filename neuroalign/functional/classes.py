@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuroalign.functional.checks import check_features, check_labels
 
 
-def class_centers(features: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+def class_centers(
+    features: Float[Tensor, "stimulus feature"], labels: Int[Tensor, " stimulus"], num_classes: int
+) -> tuple[Float[Tensor, "class feature"], Float[Tensor, " class"]]:
     """Mean of each class and number of its members; the mean of an absent class is 0.
 
     Args:
@@ -34,7 +37,7 @@ def class_centers(features: Tensor, labels: Tensor, num_classes: int) -> tuple[T
     return sums / counts.clamp_min(1)[:, None], counts
 
 
-def group_by_class(labels: Tensor, num_classes: int) -> tuple[Tensor, int]:
+def group_by_class(labels: Int[Tensor, " stimulus"], num_classes: int) -> tuple[Tensor, int]:
     """Position of each sample in a (class, position) grid, (stimulus,), and the width of the grid."""
     counts = labels.bincount(minlength=num_classes)
     order = labels.argsort(stable=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -31,7 +32,12 @@ class ConeProjection(NamedTuple):
     residual: Tensor
 
 
-def cone_projection(gram: Tensor, target: Tensor, *, signs: Tensor | None = None) -> ConeProjection:
+def cone_projection(
+    gram: Float[Tensor, "group point point"],
+    target: Float[Tensor, "group draw point"],
+    *,
+    signs: Float[Tensor, "draw point"] | None = None,
+) -> ConeProjection:
     r"""Project every target on its group's cone: :math:`\min_{a \ge 0} |Sa - t|^2` for many t at once.
 
     Only inner products enter: :math:`G = S^\top S` of the points (columns of S) and :math:`b = S^\top t`, so the width of
@@ -103,7 +109,9 @@ def cone_projection(gram: Tensor, target: Tensor, *, signs: Tensor | None = None
         return ConeProjection(a, norm.view(shape), active.view(shape), residual.view(shape))
 
 
-def fills_span(gram: Tensor, signs: Tensor, *, tolerance: float = 1e-5) -> Tensor:
+def fills_span(
+    gram: Float[Tensor, "point point"], signs: Float[Tensor, "draw point"], *, tolerance: float = 1e-5
+) -> Bool[Tensor, " draw"]:
     r"""Whether the cone of signed points is the whole space that they span, so that no hyperplane has all on one side.
 
     The sum s of the points, each scaled to length 1, lies inside the cone. So the cone is the whole span exactly if it also

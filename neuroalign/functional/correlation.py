@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Bool, Float, Real
 from torch import Tensor
 
 from neuroalign.functional.checks import check_infinite, check_pair, has_nan, widen
@@ -15,7 +16,13 @@ _TERMS = 100  # terms of that series: enough for 5 digits with 10 stimuli, and f
 _CLEARLY = 4.0  # standard errors of r = 0 beyond which a voxel counts as predicted the wrong way round
 
 
-def pearson(preds: Tensor, target: Tensor, *, dim: int = 0, weight: Tensor | None = None) -> Tensor:
+def pearson(
+    preds: Float[Tensor, "stimulus voxel"],
+    target: Float[Tensor, "stimulus voxel"],
+    *,
+    dim: int = 0,
+    weight: Float[Tensor, "stimulus voxel"] | None = None,
+) -> Float[Tensor, " _"]:
     r"""Pearson correlation over stimuli (one value per voxel) or over voxels (one value per stimulus).
 
     .. math:: r = \frac{\sum_i w_i (p_i-\bar p)(t_i-\bar t)}{\sqrt{\sum_i w_i (p_i-\bar p)^2 \sum_i w_i (t_i-\bar t)^2}}
@@ -47,7 +54,13 @@ def pearson(preds: Tensor, target: Tensor, *, dim: int = 0, weight: Tensor | Non
     return torch.where(defined, r, torch.nan)
 
 
-def cosine(preds: Tensor, target: Tensor, *, dim: int = 1, weight: Tensor | None = None) -> Tensor:
+def cosine(
+    preds: Float[Tensor, "stimulus voxel"],
+    target: Float[Tensor, "stimulus voxel"],
+    *,
+    dim: int = 1,
+    weight: Float[Tensor, "stimulus voxel"] | None = None,
+) -> Float[Tensor, " _"]:
     r"""Cosine similarity over voxels (one value per stimulus) or over stimuli (one per voxel), without centring.
 
     Invariant to positively scaling either side; *not* to shifting. NaN in ``target`` is left out.
@@ -75,14 +88,14 @@ def cosine(preds: Tensor, target: Tensor, *, dim: int = 1, weight: Tensor | None
 
 
 def masked_correlation(
-    preds: Tensor,
-    target: Tensor,
+    preds: Float[Tensor, "stimulus voxel"],
+    target: Float[Tensor, "stimulus voxel"],
     dim: int,
     weight: Tensor | None,
     *,
     centered: bool,
     total: Callable[[Tensor], Tensor] | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Float[Tensor, " _"], Bool[Tensor, " _"]]:
     """The correlation, 0 with gradient 0 where undefined, and where it is defined.
 
     Both sides are brought to the unit range first (see :mod:`neuroalign.functional.variation`), which changes no
@@ -129,7 +142,9 @@ def _centered(
     return (p, t) if used is None else (torch.where(used, p, 0), torch.where(used, t, 0))
 
 
-def pooled_normalized_correlation(r: Tensor, noise_ceiling: Tensor, num_stimuli: Tensor | float) -> Tensor:
+def pooled_normalized_correlation(
+    r: Float[Tensor, " voxel"], noise_ceiling: Float[Tensor, " voxel"], num_stimuli: Real[Tensor, " voxel"] | float
+) -> Float[Tensor, ""]:
     r"""Correlation as a share of what noise allows, pooled over all voxels, also those of low noise ceiling.
 
     .. math:: \pm\sqrt{\textstyle\sum_v \hat\rho^2_v \,/\, \sum_v \mathrm{NC}_v}
@@ -184,7 +199,7 @@ def _unbiased_square(r: Tensor, n: Tensor) -> Tensor:
     return 1 - (n - 3) / (n - 2) * rest * series
 
 
-def spearman_brown(r: Tensor, factor: float = 2.0) -> Tensor:
+def spearman_brown(r: Float[Tensor, ...], factor: float = 2.0) -> Float[Tensor, ...]:
     r"""Reliability of a measurement that is ``factor`` times as long: :math:`kr / (1 + (k-1) |r|)`.
 
     For reliabilities from 0 to 1 this is the formula of Spearman and Brown. A negative one is an estimate below its range,

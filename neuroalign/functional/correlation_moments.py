@@ -8,13 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from neuroalign.functional.checks import widen
 from neuroalign.functional.variation import extremes, is_constant
 
 
-def correlation_moments(preds: Tensor, target: Tensor) -> Tensor:
+def correlation_moments(
+    preds: Float[Tensor, "stimulus voxel"], target: Float[Tensor, "stimulus voxel"]
+) -> Float[Tensor, "11 voxel"]:
     """Moments of the valid stimuli of each voxel, from which its correlation is computed: (11, voxel) in float64.
 
     In order: the count; the means of predictions and responses; their sums of squares about the means; the sum of products;
@@ -32,7 +35,7 @@ def correlation_moments(preds: Tensor, target: Tensor) -> Tensor:
     return torch.stack([*sums, -low_x, high_x, -low_y, high_y, torch.full_like(n, eps)])
 
 
-def pool_moments(parts: Tensor) -> Tensor:
+def pool_moments(parts: Float[Tensor, "part 11 voxel"]) -> Float[Tensor, "11 voxel"]:
     """Moments (11, voxel) of all stimuli from those of several parts of them, (part, 11, voxel) (Chan et al. 1979)."""
     total = parts[0]
     for part in parts[1:]:
@@ -58,7 +61,7 @@ def pool_moments(parts: Tensor) -> Tensor:
     return total
 
 
-def correlation_from_moments(moments: Tensor) -> Tensor:
+def correlation_from_moments(moments: Float[Tensor, "11 voxel"]) -> Float[Tensor, " voxel"]:
     """Correlation (voxel,) from moments (11, voxel).
 
     NaN for a constant side, for fewer than two valid stimuli, and where sums of squares leave float64.

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from neuroalign.functional.checks import all_finite, check_infinite, check_sets, has_nan, widen
@@ -31,7 +32,13 @@ class RidgeFit(NamedTuple):
 
 
 @torch.no_grad()
-def ridge_cv(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor, *, num_folds: int = 5) -> RidgeFit:
+def ridge_cv(
+    x: Float[Tensor, "stimulus feature"],
+    y: Float[Tensor, "stimulus voxel"],
+    penalties: Sequence[float] | Tensor,
+    *,
+    num_folds: int = 5,
+) -> RidgeFit:
     r"""Ridge regression with the penalty per voxel that has the least mean squared error in cross-validation.
 
     Folds are contiguous. One eigendecomposition serves all folds and penalties. With q a fold's rows of the centred x, and
@@ -129,7 +136,9 @@ def _left_out(a: Tensor, shrink: Tensor, n: int) -> Tensor:
 
 
 @torch.no_grad()
-def ridge_loo(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor) -> RidgeFit:
+def ridge_loo(
+    x: Float[Tensor, "stimulus feature"], y: Float[Tensor, "stimulus voxel"], penalties: Sequence[float] | Tensor
+) -> RidgeFit:
     r"""Ridge regression with the penalty per voxel that has the least mean squared leave-one-out error.
 
     With H the hat matrix of a fit, including :math:`1/n` for the intercept, the error of a stimulus that was left out is

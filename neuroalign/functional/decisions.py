@@ -6,6 +6,7 @@ import warnings
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neuroalign.functional.intervals import wilson
@@ -32,7 +33,9 @@ class ErrorConsistency(NamedTuple):
     high: Tensor
 
 
-def error_consistency(correct: Tensor, other: Tensor, *, num_samples: int = 10_000, seed: int = 0) -> ErrorConsistency:
+def error_consistency(
+    correct: Bool[Tensor, " stimulus"], other: Bool[Tensor, " stimulus"], *, num_samples: int = 10_000, seed: int = 0
+) -> ErrorConsistency:
     """Error consistency of two observers, models or humans, on the same images.
 
     The interval treats the images as a random sample. It holds the central 95 % of kappa's posterior distribution, with
@@ -126,7 +129,9 @@ class CueDecisions(NamedTuple):
     high: Tensor
 
 
-def shape_bias(decisions: Tensor, shapes: Tensor, textures: Tensor) -> CueDecisions:
+def shape_bias(
+    decisions: Int[Tensor, " stimulus"], shapes: Int[Tensor, " stimulus"], textures: Int[Tensor, " stimulus"]
+) -> CueDecisions:
     """Shape bias: the share of decisions by shape on images whose shape and texture are of different classes.
 
     Images whose two cues agree are left out.
@@ -166,7 +171,9 @@ def shape_bias(decisions: Tensor, shapes: Tensor, textures: Tensor) -> CueDecisi
     )
 
 
-def count_cues(decisions: Tensor, shapes: Tensor, textures: Tensor) -> tuple[int, int, int]:
+def count_cues(
+    decisions: Int[Tensor, " stimulus"], shapes: Int[Tensor, " stimulus"], textures: Int[Tensor, " stimulus"]
+) -> tuple[int, int, int]:
     """Decisions by shape, decisions by texture, and images in conflict; see :func:`shape_bias`.
 
     Raises:
@@ -222,7 +229,7 @@ SIXTEEN_CLASSES: dict[str, tuple[int, ...]] = {
 }  # fmt: skip
 
 
-def sixteen_class_probabilities(logits: Tensor) -> Tensor:
+def sixteen_class_probabilities(logits: Float[Tensor, "stimulus 1000"]) -> Float[Tensor, "stimulus 16"]:
     """Probabilities of the 16 categories of model-vs-human from logits of ImageNet's 1,000 classes.
 
     The mean softmax probability of the classes of a category: not the sum, which would favour dog with its 109 classes over

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 _WIDE = 1e-12  # share of the variance, well above the rounding error of sums of float64 squares
 _SINGLE = 1e-6  # the same for float32
 
 
-def num_leading(s: Tensor, variance: float) -> int:
+def num_leading(s: Float[Tensor, " direction"], variance: float) -> int:
     """Number of leading directions that hold a share of the variance.
 
     Sums of squares are rounded, so that directions which hold the share exactly may come out just below it, and one
@@ -34,7 +35,9 @@ def num_leading(s: Tensor, variance: float) -> int:
     return int((energy < variance * energy[-1] * (1 - forgiven)).sum()) + 1
 
 
-def leading_directions(x: Tensor, variance: float, *, size: Tensor | None = None) -> Tensor:
+def leading_directions(
+    x: Float[Tensor, "stimulus feature"], variance: float, *, size: Float[Tensor, ""] | None = None
+) -> Float[Tensor, "direction feature"]:
     """Orthonormal directions that hold a share of the variance of centred numbers.
 
     Computed by the thin singular value decomposition; a Gram matrix would square the condition number.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, get_args
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from neuroalign.functional.checks import check_choice, check_infinite, check_sets, widen
@@ -38,7 +39,9 @@ class Dissimilarities(NamedTuple):
     unit: Tensor
 
 
-def squared_distances(x: Tensor, weight: Tensor | None = None) -> Dissimilarities:
+def squared_distances(
+    x: Float[Tensor, "stimulus column"], weight: Float[Tensor, "stimulus column"] | None = None
+) -> Dissimilarities:
     """Mean squared difference between stimuli over common columns.
 
     No tensor of size (stimulus, stimulus, column) is formed.
@@ -105,7 +108,9 @@ def _cosine_over_common(x: Tensor, weight: Tensor, centered: bool) -> tuple[Tens
     return torch.where(defined, product / scale, 0 * product).to(dtype), defined
 
 
-def dissimilarities(x: Tensor, weight: Tensor | None, dissimilarity: Dissimilarity) -> Dissimilarities:
+def dissimilarities(
+    x: Float[Tensor, "stimulus column"], weight: Float[Tensor, "stimulus column"] | None, dissimilarity: Dissimilarity
+) -> Dissimilarities:
     """Dissimilarities of all pairs of prepared responses; ``known`` says which pairs are defined.
 
     An undefined correlation or cosine counts as 0, a dissimilarity of 1, and sends no gradient.
@@ -123,7 +128,12 @@ def dissimilarities(x: Tensor, weight: Tensor | None, dissimilarity: Dissimilari
     return Dissimilarities(torch.where(defined, d * scale**2 / 2, 1).fill_diagonal_(0), defined, x.new_ones(()))
 
 
-def rdm(x: Tensor, *, dissimilarity: Dissimilarity = "sqeuclidean", weight: Tensor | None = None) -> Tensor:
+def rdm(
+    x: Float[Tensor, "stimulus voxel"],
+    *,
+    dissimilarity: Dissimilarity = "sqeuclidean",
+    weight: Float[Tensor, " voxel"] | Float[Tensor, "stimulus voxel"] | None = None,
+) -> Float[Tensor, " pair"]:
     r"""Representational dissimilarity matrix: the upper triangle, row by row.
 
     ``"sqeuclidean"``: mean over voxels of the squared difference (the field's main toolbox calls it euclidean);
@@ -186,12 +196,12 @@ def _check_distances(d: Tensor, unit: Tensor) -> None:
         )
 
 
-def upper(n: int, device: torch.device | None = None) -> Tensor:
+def upper(n: int, device: torch.device | None = None) -> Bool[Tensor, "{n} {n}"]:
     """Mask (stimulus, stimulus) of the pairs above the diagonal."""
     return torch.ones(n, n, dtype=torch.bool, device=device).triu(1)
 
 
-def square_rdm(d: Tensor) -> Tensor:
+def square_rdm(d: Float[Tensor, "*rdm pair"]) -> Float[Tensor, "*rdm stimulus stimulus"]:
     """Symmetric matrices (..., stimulus, stimulus) from RDM vectors (..., pair), with 0 on the diagonal.
 
     Raises:
@@ -212,7 +222,7 @@ def square_rdm(d: Tensor) -> Tensor:
     return out + out.mT
 
 
-def rdm_vectors(rdm: Tensor) -> Tensor:
+def rdm_vectors(rdm: Float[Tensor, ...]) -> Float[Tensor, "subject pair"]:
     """RDMs (subject, pair) from any of the forms in which they are published.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuroalign.functional.checks import check_choice, check_features
@@ -26,7 +27,11 @@ class FewShotGeometry(NamedTuple):
 
 
 def few_shot_error(
-    features: Tensor, labels: Tensor, *, num_shots: int = 5, terms: Literal["published", "all"] = "all"
+    features: Float[Tensor, "stimulus feature"],
+    labels: Int[Tensor, " stimulus"],
+    *,
+    num_shots: int = 5,
+    terms: Literal["published", "all"] = "all",
 ) -> FewShotGeometry:
     r"""Predict the error of a prototype rule learned from m examples of each of two classes.
 

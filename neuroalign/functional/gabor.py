@@ -6,12 +6,13 @@ import math
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 
 def gabor_filters(
     size: int, wavelength: float, num_orientations: int = 4, *, bandwidth: float = 0.5, aspect: float = 1.0
-) -> Tensor:
+) -> Float[Tensor, "{num_orientations} 2 {size} {size}"]:
     """Quadrature pairs of Gabor filters, zero mean and unit norm.
 
     Args:
@@ -49,7 +50,12 @@ def gabor_filters(
     return result
 
 
-def gabor_energy(images: Tensor, filters: Tensor, *, normalize: float | None = None) -> Tensor:
+def gabor_energy(
+    images: Float[Tensor, "stimulus channel height width"],
+    filters: Float[Tensor, "orientation 2 size size"],
+    *,
+    normalize: float | None = None,
+) -> Float[Tensor, "stimulus orientation height width"]:
     r"""Phase-invariant energy :math:`\sqrt{e^2+o^2}` of every orientation at every position.
 
     Args:

@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import Literal, NamedTuple
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neuroalign.functional.checks import check_choice, check_finite
@@ -54,7 +55,7 @@ class GlueGeometry(NamedTuple):
 
 def glue(
     manifolds: Sequence[Tensor] | Tensor,
-    labels: Tensor | None = None,
+    labels: Int[Tensor, " stimulus"] | None = None,
     *,
     dichotomies: Literal["random", "one_vs_rest", "pairs"] | Tensor = "random",
     num_samples: int = 200,
@@ -169,7 +170,12 @@ def _coordinates(points: Tensor, exists: Tensor) -> Tensor:
 
 
 def joint_geometry(
-    points: Tensor, exists: Tensor, t: Tensor, signs: Tensor, alignment: str, variance_reduction: bool
+    points: Float[Tensor, "group manifold point feature"],
+    exists: Bool[Tensor, "group manifold point"],
+    t: Float[Tensor, "group draw feature"],
+    signs: Float[Tensor, "draw manifold"],
+    alignment: str,
+    variance_reduction: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Means of a, b, c, standard errors, alignments and residual of each group.
 

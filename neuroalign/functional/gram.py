@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from neuroalign.functional.missing import center, shared, uniform
@@ -59,13 +60,13 @@ def _relative(x: Tensor, scale: Tensor | None, centered: bool, columns: slice) -
     return x if scale is None else x * scale[columns]
 
 
-def double_centered(k: Tensor) -> Tensor:
+def double_centered(k: Float[Tensor, "stimulus stimulus"]) -> Float[Tensor, "stimulus stimulus"]:
     """A symmetric matrix minus the means of its rows and columns."""
     mean = k.mean(0)
     return k - mean - mean[:, None] + mean.mean()
 
 
-def gram(x: Tensor) -> Tensor:
+def gram(x: Float[Tensor, "stimulus feature"]) -> Float[Tensor, "stimulus stimulus"]:
     """The Gram matrix x x' (stimulus, stimulus) of features (stimulus, feature), differentiable twice.
 
     Example:
@@ -91,7 +92,9 @@ class CenteredGram(NamedTuple):
     unit: Tensor
 
 
-def centered_gram(x: Tensor, weight: Tensor | None = None) -> CenteredGram:
+def centered_gram(
+    x: Float[Tensor, "stimulus feature"], weight: Float[Tensor, " feature"] | None = None
+) -> CenteredGram:
     """The Gram matrix of columns minus their means.
 
     Args:
@@ -117,7 +120,9 @@ def centered_gram(x: Tensor, weight: Tensor | None = None) -> CenteredGram:
     return CenteredGram(_CenteredGram.apply(x, root, True), varies.any(), unit)
 
 
-def target_gram(target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+def target_gram(
+    target: Float[Tensor, "stimulus voxel"], weight: Float[Tensor, "stimulus voxel"]
+) -> tuple[Float[Tensor, "stimulus stimulus"], Bool[Tensor, ""]]:
     r"""Weighted mean over voxels of products of centred responses, for each pair of stimuli over its common voxels.
 
     .. math:: K_{ij} = \sum_v \sqrt{w_{iv} w_{jv}}\, y_{iv} y_{jv} \Big/ \sum_v \sqrt{w_{iv} w_{jv}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 NAMES_REMEDY = "number them first: names, numbers = numpy.unique(names, return_inverse=True)"
@@ -41,7 +42,7 @@ def as_identities(values: Sequence[int] | Tensor, what: str) -> Tensor:
     return identities.long()
 
 
-def row_identities(stimuli: Sequence[int] | Tensor | None, num_rows: int) -> Tensor:
+def row_identities(stimuli: Sequence[int] | Tensor | None, num_rows: int) -> Int[Tensor, " {num_rows}"]:
     """The identity of each row, (row,) int64; without ``stimuli`` 0, 1, 2, ...
 
     Raises:
@@ -78,7 +79,7 @@ def refuse_unnamed(stimulus: Tensor, num_rows: int) -> None:
         )
 
 
-def first_of_each(identities: Tensor) -> Tensor:
+def first_of_each(identities: Int[Tensor, " row"]) -> Int[Tensor, " stimulus"]:
     """Position of the first occurrence of each identity, in rising order of identity (distributed samplers repeat images).
 
     Args:
@@ -97,7 +98,9 @@ def first_of_each(identities: Tensor) -> Tensor:
     return first.scatter_reduce(0, inverse, positions, "amin")
 
 
-def find_rows(wanted: Tensor, identities: Tensor) -> tuple[Tensor, Tensor]:
+def find_rows(
+    wanted: Int[Tensor, " wanted"], identities: Int[Tensor, " row"]
+) -> tuple[Int[Tensor, " wanted"], Bool[Tensor, " wanted"]]:
     """The row of each wanted identity, and whether there is one (if not, the row has no meaning).
 
     Args:

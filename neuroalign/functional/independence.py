@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from neuroalign.functional.checks import all_finite, check_enough, widen
@@ -12,7 +13,12 @@ from neuroalign.functional.gram import double_centered
 from neuroalign.functional.variation import power_of_two
 
 
-def hsic(k: Tensor, l: Tensor, *, debiased: bool = True) -> Tensor:  # noqa: E741 - the literature's names
+def hsic(
+    k: Float[Tensor, "stimulus stimulus"],
+    l: Float[Tensor, "stimulus stimulus"],  # noqa: E741 - the literature's names
+    *,
+    debiased: bool = True,
+) -> Float[Tensor, ""]:
     r"""Hilbert-Schmidt independence criterion of two kernel matrices.
 
     Biased: :math:`\mathrm{tr}(KHLH)/(n-1)^2`. Debiased (the default): :math:`\langle\hat K,\hat L\rangle/(n(n-3))` of the
@@ -108,7 +114,11 @@ class _DebiasedTerms(torch.autograd.Function):
         return grad_k, grad_l
 
 
-def hsic_terms(k: Tensor, l: Tensor, debiased: bool) -> tuple[Tensor, Tensor, Tensor]:  # noqa: E741
+def hsic_terms(
+    k: Float[Tensor, "stimulus stimulus"],
+    l: Float[Tensor, "stimulus stimulus"],  # noqa: E741
+    debiased: bool,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
     """HSIC of (k, l), (k, k) and (l, l), for matrices of centred data: a large common part would cost digits."""
     n = len(k)
     if not debiased:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from neuroalign.functional.checks import check_infinite, check_pair, widen
 
 
-def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+def weighted_mean(values: Float[Tensor, ...], weight: Float[Tensor, ...]) -> Float[Tensor, ""]:
     """Weighted mean of all values; 0 where all weights are 0."""
     return (weight * values).sum() / weight.sum().clamp_min(torch.finfo(values.dtype).tiny)
 
@@ -43,8 +44,12 @@ def check_counts(target: Tensor, weight: Tensor) -> None:
 
 
 def gaussian_nll(
-    preds: Tensor, target: Tensor, variance: float | Tensor = 1.0, *, weight: Tensor | None = None
-) -> Tensor:
+    preds: Float[Tensor, "stimulus voxel"],
+    target: Float[Tensor, "stimulus voxel"],
+    variance: Float[Tensor, ""] | Float[Tensor, " voxel"] | Float[Tensor, "stimulus voxel"] | float = 1.0,
+    *,
+    weight: Float[Tensor, " voxel"] | Float[Tensor, "stimulus voxel"] | None = None,
+) -> Float[Tensor, ""]:
     r"""Negative log likelihood of responses with Gaussian noise, averaged over valid entries.
 
     .. math:: \frac{(\hat y - y)^2}{2\sigma^2} + \tfrac12 \log \sigma^2
@@ -77,12 +82,23 @@ def gaussian_nll(
     return gaussian_terms(preds, target, w, variance)
 
 
-def gaussian_terms(preds: Tensor, target: Tensor, weight: Tensor, variance: Tensor) -> Tensor:
+def gaussian_terms(
+    preds: Float[Tensor, "stimulus voxel"],
+    target: Float[Tensor, "stimulus voxel"],
+    weight: Float[Tensor, "stimulus voxel"],
+    variance: Float[Tensor, ...],
+) -> Float[Tensor, ""]:
     """The Gaussian negative log likelihood of responses without NaN."""
     return weighted_mean(((preds - target).square() / variance + variance.log()) / 2, weight)
 
 
-def poisson_nll(preds: Tensor, target: Tensor, *, log_input: bool = True, weight: Tensor | None = None) -> Tensor:
+def poisson_nll(
+    preds: Float[Tensor, "stimulus neuron"],
+    target: Float[Tensor, "stimulus neuron"],
+    *,
+    log_input: bool = True,
+    weight: Float[Tensor, " neuron"] | Float[Tensor, "stimulus neuron"] | None = None,
+) -> Float[Tensor, ""]:
     r"""Negative log likelihood of spike counts minus that of rates equal to the counts: half the Poisson deviance.
 
     .. math:: \lambda - y + y \log(y/\lambda)
@@ -111,7 +127,12 @@ def poisson_nll(preds: Tensor, target: Tensor, *, log_input: bool = True, weight
     return poisson_terms(preds, target, w, log_input)
 
 
-def poisson_terms(preds: Tensor, target: Tensor, weight: Tensor, log_input: bool) -> Tensor:
+def poisson_terms(
+    preds: Float[Tensor, "stimulus voxel"],
+    target: Float[Tensor, "stimulus voxel"],
+    weight: Float[Tensor, "stimulus voxel"],
+    log_input: bool,
+) -> Float[Tensor, ""]:
     """Half the Poisson deviance of counts without NaN."""
     if log_input:
         rate, log_rate = preds.exp(), preds

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuroalign.functional.checks import check_features, check_finite
@@ -16,8 +17,13 @@ from neuroalign.moved import former_keywords
 
 @former_keywords(penalty="C")
 def linear_separability(
-    features: Tensor, labels: Tensor, *, num_folds: int = 5, C: float = 1.0, seed: int = 0
-) -> Tensor:
+    features: Float[Tensor, "stimulus feature"],
+    labels: Int[Tensor, " stimulus"],
+    *,
+    num_folds: int = 5,
+    C: float = 1.0,
+    seed: int = 0,
+) -> Float[Tensor, ""]:
     """Cross-validated accuracy of a linear support vector machine, averaged over folds.
 
     Features are centred and scaled by one number, so that the value is invariant to rotation, translation and scale. If
@@ -95,7 +101,7 @@ class SimulatedCapacity(NamedTuple):
 
 def simulated_capacity(
     manifolds: Sequence[Tensor] | Tensor,
-    labels: Tensor | None = None,
+    labels: Int[Tensor, " stimulus"] | None = None,
     *,
     num_projections: int = 10,
     num_dichotomies: int = 10,

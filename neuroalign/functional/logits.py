@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
-def margin(logits: Tensor, labels: Tensor) -> Tensor:
+def margin(logits: Float[Tensor, "stimulus class"], labels: Int[Tensor, " stimulus"]) -> Float[Tensor, " stimulus"]:
     """Largest other logit minus the true one: above 0 where the image is misclassified.
 
     Its gradient does not vanish for a confident network, as that of cross-entropy does.
@@ -27,7 +28,9 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.scatter(1, labels[:, None], -torch.inf).amax(1) - own
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def cross_entropy(
+    logits: Float[Tensor, "stimulus class"], labels: Int[Tensor, " stimulus"]
+) -> Float[Tensor, " stimulus"]:
     """Cross-entropy of each image; see :func:`margin` for shapes.
 
     Example:

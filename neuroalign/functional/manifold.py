@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuroalign.functional.checks import check_choice, check_features
@@ -19,7 +20,9 @@ def _compact(labels: Tensor) -> tuple[Tensor, int]:
     return inverse, len(present)
 
 
-def manifold_radius(features: Tensor, labels: Tensor, *, relative: bool = True) -> Tensor:
+def manifold_radius(
+    features: Float[Tensor, "stimulus feature"], labels: Int[Tensor, " stimulus"], *, relative: bool = True
+) -> Float[Tensor, " class"]:
     r"""RMS distance of the members of a class from its centre, one value per class that is present, in label order.
 
     .. math:: R_c = \sqrt{\tfrac1{n_c}\sum_{i \in c} |x_i-\mu_c|^2} \Big/ \sqrt{\tfrac1C \sum_k |\mu_k-\bar\mu|^2}
@@ -73,7 +76,12 @@ def _clouds(features: Tensor, labels: Tensor | None) -> Sequence[Tensor]:
     return [center(unit_range(group, whole=True)[0]) for group in groups]
 
 
-def participation_ratio(features: Tensor, labels: Tensor | None = None, *, corrected: bool = False) -> Tensor:
+def participation_ratio(
+    features: Float[Tensor, "stimulus feature"],
+    labels: Int[Tensor, " stimulus"] | None = None,
+    *,
+    corrected: bool = False,
+) -> Float[Tensor, " class"] | Float[Tensor, ""]:
     r"""Effective number of dimensions of a cloud: :math:`(\sum\lambda)^2/\sum\lambda^2` of its covariance eigenvalues.
 
     k equal directions give k; invariant to rotation, translation and scale. A cloud without variance gives NaN.
@@ -116,8 +124,11 @@ def participation_ratio(features: Tensor, labels: Tensor | None = None, *, corre
 
 
 def effective_rank(
-    features: Tensor, labels: Tensor | None = None, *, spectrum: Literal["singular", "variance"] = "singular"
-) -> Tensor:
+    features: Float[Tensor, "stimulus feature"],
+    labels: Int[Tensor, " stimulus"] | None = None,
+    *,
+    spectrum: Literal["singular", "variance"] = "singular",
+) -> Float[Tensor, " class"] | Float[Tensor, ""]:
     r"""Effective number of dimensions of a cloud by the entropy of its spectrum: :math:`\exp(-\sum_i p_i\log p_i)`.
 
     k equal directions give k; invariant to rotation, translation and scale. Directions of small variance count
@@ -152,7 +163,9 @@ def effective_rank(
     return torch.stack(values) if labels is not None else values[0]
 
 
-def nearest_center_signal(features: Tensor, labels: Tensor) -> Tensor:
+def nearest_center_signal(
+    features: Float[Tensor, "stimulus feature"], labels: Int[Tensor, " stimulus"]
+) -> Float[Tensor, " class"]:
     r"""Distance to the nearest other class, in units of the class's own radius: :math:`\min_k |\mu_c-\mu_k| / R_c`.
 
     :math:`R_c` is the RMS distance of the members from their centre. Invariant to rotation, translation and scale; infinite
@@ -186,7 +199,7 @@ def nearest_center_signal(features: Tensor, labels: Tensor) -> Tensor:
     return squared.amin(1).clamp_min(0).sqrt() / radius
 
 
-def variance_ratio(features: Tensor, labels: Tensor) -> Tensor:
+def variance_ratio(features: Float[Tensor, "stimulus feature"], labels: Int[Tensor, " stimulus"]) -> Float[Tensor, ""]:
     r"""Variance within classes over variance between them: :math:`\mathrm{tr} S_W / \mathrm{tr} S_B`.
 
     0 where the members of every class are equal; :func:`separability` is 1 / (1 + this). Every sample has the same weight.
@@ -211,7 +224,7 @@ def variance_ratio(features: Tensor, labels: Tensor) -> Tensor:
     return within / between
 
 
-def separability(features: Tensor, labels: Tensor) -> Tensor:
+def separability(features: Float[Tensor, "stimulus feature"], labels: Int[Tensor, " stimulus"]) -> Float[Tensor, ""]:
     r"""Share of the variance that lies between classes: :math:`\mathrm{tr} S_B / \mathrm{tr} S_T`, in [0, 1].
 
     1 where the members of every class are equal, about :math:`(C-1)/(n-1)` for random labels. Invariant to rotation,

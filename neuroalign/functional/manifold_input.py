@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from neuroalign.functional.checks import check_features
 
 
-def stack_manifolds(manifolds: Sequence[Tensor] | Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor, int]:
+def stack_manifolds(
+    manifolds: Sequence[Tensor] | Tensor, labels: Int[Tensor, " stimulus"] | None
+) -> tuple[Tensor, Tensor, int]:
     """Features (stimulus, feature), the number of the manifold of each row, from 0, and the number of manifolds.
 
     Raises:

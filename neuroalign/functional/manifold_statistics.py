@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from neuroalign.functional.checks import check_features, check_finite
@@ -184,7 +185,7 @@ Manifolds = Tensor | Sequence[Tensor] | ManifoldStatistics
 """Input of the measures of manifolds: features with labels, a list of manifolds, or their statistics."""
 
 
-def statistics_of(manifolds: Manifolds, labels: Tensor | None) -> ManifoldStatistics:
+def statistics_of(manifolds: Manifolds, labels: Int[Tensor, " stimulus"] | None) -> ManifoldStatistics:
     """The statistics of manifolds in any of the three forms of input.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from neuroalign.functional.checks import check_enough
@@ -12,7 +13,11 @@ from neuroalign.functional.missing import center, check_valid, prepare, shared
 from neuroalign.functional.variation import unit_range
 
 
-def unit_correlations(preds: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+def unit_correlations(
+    preds: Float[Tensor, "stimulus feature"],
+    target: Float[Tensor, "stimulus voxel"],
+    weight: Float[Tensor, "stimulus voxel"],
+) -> tuple[Tensor, Tensor]:
     """Correlations (feature, voxel) over stimuli of all pairs of columns of prepared sets, 0 where undefined.
 
     Each voxel is correlated over its valid stimuli. The second result says whether both sides vary.
@@ -70,7 +75,12 @@ def _transport(r: Tensor, a: Tensor, b: Tensor, temperature: float, tolerance: f
     return plan, a @ f + b @ g
 
 
-def soft_matching_terms(preds: Tensor, target: Tensor, weight: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def soft_matching_terms(
+    preds: Float[Tensor, "stimulus feature"],
+    target: Float[Tensor, "stimulus voxel"],
+    weight: Float[Tensor, "stimulus voxel"],
+    temperature: float,
+) -> tuple[Float[Tensor, ""], Bool[Tensor, ""]]:
     """Soft matching similarity of prepared sets, and whether both sides vary."""
     r, defined = unit_correlations(preds, target, weight)
     voxel = weight.amax(0)
@@ -83,7 +93,13 @@ def soft_matching_terms(preds: Tensor, target: Tensor, weight: Tensor, temperatu
     return paid + (value.to(r.dtype) - paid).detach(), defined
 
 
-def soft_matching(x: Tensor, y: Tensor, *, temperature: float = 0.05, weight: Tensor | None = None) -> Tensor:
+def soft_matching(
+    x: Float[Tensor, "stimulus feature"],
+    y: Float[Tensor, "stimulus voxel"],
+    *,
+    temperature: float = 0.05,
+    weight: Float[Tensor, " voxel"] | Float[Tensor, "stimulus voxel"] | None = None,
+) -> Float[Tensor, ""]:
     r"""Soft matching: the best pairing of units with voxels, by the correlation of their responses over stimuli.
 
     .. math:: \max_P \sum_{fv} P_{fv} r_{fv} - \tau\,\mathrm{KL}(P \,\|\, ab^\top)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
-def nanmedian(values: Tensor) -> Tensor:
+def nanmedian(values: Float[Tensor, ...]) -> Float[Tensor, ""]:
     """Median of the numbers that are not NaN; of an even number of them the mean of the middle two, as in numpy and pandas.
 
     ``torch.nanmedian`` takes the lower of the two, which is too low (for two voxels, the worse correlation), and

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from neuroalign.functional.checks import all_finite, check_infinite, check_sets, widen
 
 
 def prepare(
-    preds: Tensor, target: Tensor, weight: Tensor | None, *, checked: bool = False
-) -> tuple[Tensor, Tensor, Tensor]:
+    preds: Float[Tensor, "stimulus feature"],
+    target: Float[Tensor, "stimulus voxel"],
+    weight: Float[Tensor, " voxel"] | Float[Tensor, "stimulus voxel"] | None,
+    *,
+    checked: bool = False,
+) -> tuple[Float[Tensor, "kept feature"], Float[Tensor, "kept voxel"], Float[Tensor, "kept voxel"]]:
     """Bring two sets to one dtype, give missing values of the target the weight 0, and drop stimuli without any valid value.
 
     Args:
@@ -72,7 +77,9 @@ def uniform(weight: Tensor) -> bool:
     return shared(weight) and weight.stride(1) == 0
 
 
-def center(x: Tensor, weight: Tensor | None = None) -> Tensor:
+def center(
+    x: Float[Tensor, "stimulus column"], weight: Float[Tensor, "stimulus column"] | None = None
+) -> Float[Tensor, "stimulus column"]:
     """Columns minus their (weighted) mean over stimuli; exactly 0 for a constant column, and where the weight is 0.
 
     To be used before numbers are multiplied: in float32 a large mean takes most digits of a Gram matrix. It has two steps,

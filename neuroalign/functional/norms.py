@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, cast, get_args
 
+from jaxtyping import Float
 from torch import Tensor
 
 from neuroalign.functional.checks import check_choice
@@ -29,7 +30,7 @@ def check_norm(norm: str) -> Norm:
     return cast(Norm, norm)
 
 
-def length(delta: Tensor, norm: Norm) -> Tensor:
+def length(delta: Float[Tensor, "stimulus channel height width"], norm: Norm) -> Float[Tensor, "stimulus 1 1 1"]:
     """Length of each perturbation: (stimulus, channel, height, width) -> (stimulus, 1, 1, 1).
 
     Example:
@@ -42,7 +43,9 @@ def length(delta: Tensor, norm: Norm) -> Tensor:
     return size[:, None, None, None]
 
 
-def dual_length(gradient: Tensor, norm: Norm) -> Tensor:
+def dual_length(
+    gradient: Float[Tensor, "stimulus channel height width"], norm: Norm
+) -> Float[Tensor, "stimulus 1 1 1"]:
     """Length of each gradient in the dual norm: the first-order increase of the loss by the best step of length 1.
 
     Args:
@@ -61,7 +64,9 @@ def dual_length(gradient: Tensor, norm: Norm) -> Tensor:
     return size[:, None, None, None]
 
 
-def steepest(gradient: Tensor, norm: Norm) -> Tensor:
+def steepest(
+    gradient: Float[Tensor, "stimulus channel height width"], norm: Norm
+) -> Float[Tensor, "stimulus channel height width"]:
     """The step of length 1 that raises the loss of each image most; 0 where the gradient is 0.
 
     Args:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
-def nuclear_norms(matrices: Tensor, *, size: Tensor | None = None) -> Tensor:
+def nuclear_norms(
+    matrices: Float[Tensor, "matrix row column"], *, size: Float[Tensor, ""] | None = None
+) -> Float[Tensor, " matrix"]:
     """The sum of the singular values of each matrix; those at rounding level count as 0 and have no gradient.
 
     Args:
@@ -90,7 +93,7 @@ class _NuclearNorm(torch.autograd.Function):
         return (grad_b, grad_a) if ctx.swap else (grad_a, grad_b)
 
 
-def nuclear_norm(x: Tensor, y: Tensor) -> Tensor:
+def nuclear_norm(x: Float[Tensor, "stimulus feature"], y: Float[Tensor, "stimulus voxel"]) -> Float[Tensor, ""]:
     """The sum of the singular values of x'y, with finite gradients at any rank.
 
     Args:

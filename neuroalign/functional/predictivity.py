@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from neuroalign.functional.checks import check_enough
@@ -19,8 +20,12 @@ _LEAST = 3  # stimuli per fold: the correlation of two is always 1 or -1, withou
 
 
 def held_out_predictions(
-    preds: Tensor, target: Tensor, weight: Tensor, penalty: float | Sequence[float], num_folds: int
-) -> Tensor:
+    preds: Float[Tensor, "stimulus feature"],
+    target: Float[Tensor, "stimulus voxel"],
+    weight: Float[Tensor, "stimulus voxel"],
+    penalty: float | Sequence[float],
+    num_folds: int,
+) -> Float[Tensor, "stimulus voxel"]:
     """Predictions (stimulus, voxel) of prepared sets; each stimulus is predicted from the folds that do not hold it.
 
     The penalty is in units of the mean squared length of the centred features of the support. Of several penalties, the one
@@ -50,8 +55,12 @@ def held_out_predictions(
 
 
 def predictivity_terms(
-    preds: Tensor, target: Tensor, weight: Tensor, penalty: float | Sequence[float], num_folds: int
-) -> tuple[Tensor, Tensor]:
+    preds: Float[Tensor, "stimulus feature"],
+    target: Float[Tensor, "stimulus voxel"],
+    weight: Float[Tensor, "stimulus voxel"],
+    penalty: float | Sequence[float],
+    num_folds: int,
+) -> tuple[Float[Tensor, " voxel"], Bool[Tensor, " voxel"]]:
     """Held-out correlation per voxel of prepared sets, 0 where undefined, and in which voxels it is defined."""
     preds, features_vary, _ = unit_range(preds, whole=True)
     target, voxel_varies, _ = unit_range(target, None if shared(weight) else weight > 0)
@@ -81,13 +90,13 @@ def check_folds(num_stimuli: int, num_folds: int) -> None:
 
 
 def ridge_predictivity(
-    x: Tensor,
-    y: Tensor,
+    x: Float[Tensor, "stimulus feature"],
+    y: Float[Tensor, "stimulus voxel"],
     *,
     penalty: float | Sequence[float] = PENALTIES,
     num_folds: int = 2,
-    weight: Tensor | None = None,
-) -> Tensor:
+    weight: Float[Tensor, " voxel"] | Float[Tensor, "stimulus voxel"] | None = None,
+) -> Float[Tensor, " voxel"]:
     r"""Correlation of each voxel with its held-out ridge predictions: within each fold, then averaged over folds.
 
     Stimulus i belongs to fold i modulo ``num_folds``; every fold is predicted from the others (support and query). With

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
-def random_projection(features: Tensor, num_components: int, *, seed: int = 0) -> Tensor:
+def random_projection(
+    features: Float[Tensor, "stimulus feature"], num_components: int, *, seed: int = 0
+) -> Float[Tensor, "stimulus {num_components}"]:
     r"""Project features at random so that inner products are kept on average.
 
     Every feature is added, with a random sign, to one random component (a count sketch): one pass over the features and no

@@ -6,6 +6,7 @@ import warnings
 from typing import Literal, get_args
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from neuroalign.functional.checks import check_choice, check_infinite, widen
@@ -107,8 +108,12 @@ def _correlate(a: Tensor, b: Tensor, weight: Tensor | None, centered: bool) -> t
 
 
 def compare_matrices(
-    a: Tensor, b: Tensor, known: Tensor | None, comparison: Comparison, temperature: float = 0.05
-) -> tuple[Tensor, Tensor]:
+    a: Float[Tensor, "stimulus stimulus"],
+    b: Float[Tensor, "stimulus stimulus"],
+    known: Bool[Tensor, "stimulus stimulus"] | None,
+    comparison: Comparison,
+    temperature: float = 0.05,
+) -> tuple[Float[Tensor, ""], Bool[Tensor, ""]]:
     """Similarity of two dissimilarity matrices (stimulus, stimulus) over the known pairs, and whether it is defined."""
     n = len(a)
     if comparison in ("spearman", "soft_spearman"):
@@ -137,7 +142,13 @@ def compare_matrices(
     return _correlate(a, b, weight, centered=comparison == "pearson")
 
 
-def compare_rdms(a: Tensor, b: Tensor, *, comparison: Comparison = "pearson", temperature: float = 0.05) -> Tensor:
+def compare_rdms(
+    a: Float[Tensor, "*rdm pair"],
+    b: Float[Tensor, " pair"],
+    *,
+    comparison: Comparison = "pearson",
+    temperature: float = 0.05,
+) -> Float[Tensor, "*rdm"]:
     """Similarity of RDMs, given as vectors of :func:`rdm`; pairs that are NaN in either are left out.
 
     Args:
@@ -173,7 +184,9 @@ def compare_rdms(a: Tensor, b: Tensor, *, comparison: Comparison = "pearson", te
     return torch.where(defined, value, torch.nan)
 
 
-def rdm_noise_ceiling(rdms: Tensor, *, comparison: Comparison = "pearson") -> tuple[Tensor, Tensor]:
+def rdm_noise_ceiling(
+    rdms: Float[Tensor, "subject pair"], *, comparison: Comparison = "pearson"
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Lower and upper bound of the average over subjects that any RDM could reach.
 
     Each subject's RDM is compared with the mean of the others' (lower) and of all (upper), after each was
@@ -211,7 +224,7 @@ def rdm_noise_ceiling(rdms: Tensor, *, comparison: Comparison = "pearson") -> tu
     return torch.stack(lower).nanmean(), torch.stack(upper_bound).nanmean()
 
 
-def normalized_rdms(rdms: Tensor, comparison: Comparison) -> Tensor:
+def normalized_rdms(rdms: Float[Tensor, "subject pair"], comparison: Comparison) -> Float[Tensor, "subject pair"]:
     """RDMs (subject, pair) in the form that a comparison needs for averaging; NaN stays NaN."""
     (rdms,) = widen(rdms)
     if comparison in ("spearman", "soft_spearman"):

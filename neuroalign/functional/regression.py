@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from neuroalign.functional.checks import all_finite, check_infinite, check_sets, widen
@@ -44,7 +45,13 @@ def check_penalty(penalty: float | Sequence[float] | Tensor, num_voxels: int | N
         raise ValueError(f"penalty must be a number or ({num_voxels},), one per voxel; got {tuple(p.shape)}")
 
 
-def ridge(x: Tensor, y: Tensor, query: Tensor, *, penalty: float | Tensor = 1.0) -> Tensor:
+def ridge(
+    x: Float[Tensor, "stimulus feature"],
+    y: Float[Tensor, "stimulus voxel"],
+    query: Float[Tensor, "query feature"],
+    *,
+    penalty: Float[Tensor, ""] | Float[Tensor, " voxel"] | float = 1.0,
+) -> Float[Tensor, "query voxel"]:
     r"""Fit :math:`\min_\beta \|y - x\beta\|^2 + \lambda\|\beta\|^2` per voxel and predict other stimuli.
 
     Both sides are centred, so there is an unpenalised intercept. Solved by Cholesky's method on the smaller side
@@ -97,7 +104,13 @@ def ridge(x: Tensor, y: Tensor, query: Tensor, *, penalty: float | Tensor = 1.0)
     return pred if unit_y == 1 else pred * unit_y
 
 
-def ridge_predictions(x: Tensor, y: Tensor, query: Tensor, penalty: Tensor, valid: Tensor | None = None) -> Tensor:
+def ridge_predictions(
+    x: Float[Tensor, "stimulus feature"],
+    y: Float[Tensor, "stimulus voxel"],
+    query: Float[Tensor, "query feature"],
+    penalty: Float[Tensor, ...],
+    valid: Bool[Tensor, "stimulus voxel"] | None = None,
+) -> Float[Tensor, "query voxel"]:
     """Predictions as of :func:`ridge`, for checked tensors in one dtype with magnitudes near 1.
 
     Args:
@@ -196,7 +209,9 @@ def _predict_masked(x: Tensor, y: Tensor, valid: Tensor, query: Tensor, penalty:
 
 
 @torch.no_grad()
-def ridge_gcv(x: Tensor, y: Tensor, penalties: Sequence[float] | Tensor) -> Tensor:
+def ridge_gcv(
+    x: Float[Tensor, "stimulus feature"], y: Float[Tensor, "stimulus voxel"], penalties: Sequence[float] | Tensor
+) -> Float[Tensor, " voxel"]:
     r"""The penalty of each voxel by generalised cross-validation, from one eigendecomposition.
 
     The cheapest way to a penalty, for use inside a measure. To fit a model, take :func:`ridge_cv` or

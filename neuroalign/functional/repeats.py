@@ -7,6 +7,7 @@ all pairs of stimuli, pairs of such rows must be left out.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuroalign.functional.checks import check_devices
@@ -31,7 +32,7 @@ def check_identities(stimulus: Tensor, num_rows: int) -> None:
         raise ValueError(f"preds has {num_rows} stimuli, but {len(stimulus)} identities were given")
 
 
-def group_rows(stimulus: Tensor) -> Tensor | None:
+def group_rows(stimulus: Int[Tensor, " row"]) -> Int[Tensor, " row"] | None:
     """The number of each row's stimulus, counted from 0 in order of first occurrence; None if none occurs twice.
 
     Args:
@@ -54,7 +55,11 @@ def group_rows(stimulus: Tensor) -> Tensor | None:
     return first.argsort().argsort()[which]
 
 
-def group_valid_rows(stimulus: Tensor | None, target: Tensor, weight: Tensor | None = None) -> Tensor | None:
+def group_valid_rows(
+    stimulus: Int[Tensor, " row"] | None,
+    target: Float[Tensor, "row voxel"],
+    weight: Float[Tensor, " voxel"] | Float[Tensor, "row voxel"] | None = None,
+) -> Int[Tensor, " kept"] | None:
     """As :func:`group_rows`, but only of the rows that :func:`neuroalign.functional.missing.prepare` keeps.
 
     Args:
@@ -94,7 +99,7 @@ def _sum_rows(x: Tensor, group: Tensor) -> Tensor:
     return x.new_zeros(count_stimuli(len(x), group), x.shape[1]).index_add(0, group, x)
 
 
-def mean_rows(x: Tensor, group: Tensor) -> Tensor:
+def mean_rows(x: Float[Tensor, "row column"], group: Int[Tensor, " row"]) -> Float[Tensor, "stimulus column"]:
     """The mean of the rows of each stimulus.
 
     Args:
@@ -113,8 +118,11 @@ def mean_rows(x: Tensor, group: Tensor) -> Tensor:
 
 
 def average_repeats(
-    preds: Tensor, target: Tensor, weight: Tensor, group: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
+    preds: Float[Tensor, "row feature"],
+    target: Float[Tensor, "row voxel"],
+    weight: Float[Tensor, "row voxel"],
+    group: Int[Tensor, " row"] | None,
+) -> tuple[Float[Tensor, "stimulus feature"], Float[Tensor, "stimulus voxel"], Float[Tensor, "stimulus voxel"]]:
     """Prepared sets with one row per stimulus: the mean of its rows.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neuroalign.functional.checks import check_enough
@@ -13,14 +14,14 @@ from neuroalign.functional.repeats import average_repeats, count_stimuli, group_
 
 
 def rsa_terms(
-    preds: Tensor,
-    target: Tensor,
-    weight: Tensor,
+    preds: Float[Tensor, "stimulus feature"],
+    target: Float[Tensor, "stimulus voxel"],
+    weight: Float[Tensor, "stimulus voxel"],
     dissimilarity: Dissimilarity,
     comparison: Comparison,
     temperature: float = 0.05,
-    group: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
+    group: Int[Tensor, " stimulus"] | None = None,
+) -> tuple[Float[Tensor, ""], Bool[Tensor, ""]]:
     """RSA of prepared sets, 0 with gradient 0 where undefined, and whether it is defined.
 
     Pairs of rows of the same stimulus, which have the same number in ``group`` (row,), are left out. Averaging the rows would
@@ -43,15 +44,15 @@ def rsa_terms(
 
 
 def rsa(
-    x: Tensor,
-    y: Tensor,
+    x: Float[Tensor, "stimulus feature"],
+    y: Float[Tensor, "stimulus voxel"],
     *,
     dissimilarity: Dissimilarity = "sqeuclidean",
     comparison: Comparison = "pearson",
     temperature: float = 0.05,
-    weight: Tensor | None = None,
-    stimulus: Tensor | None = None,
-) -> Tensor:
+    weight: Float[Tensor, " voxel"] | Float[Tensor, "stimulus voxel"] | None = None,
+    stimulus: Int[Tensor, " stimulus"] | None = None,
+) -> Float[Tensor, ""]:
     r"""Representational similarity: the similarity of two RDMs, over pairs of different stimuli.
 
     Comparisons: ``"pearson"``; ``"cosine"``; ``"whitened_cosine"``, the cosine after whitening by the covariance that

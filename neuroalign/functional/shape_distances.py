@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from neuroalign.functional.checks import check_enough
@@ -46,7 +47,12 @@ def _partly_whitened(z: Tensor, alpha: float) -> Tensor:
     return result
 
 
-def procrustes_terms(preds: Tensor, target: Tensor, weight: Tensor, alpha: float = 1.0) -> tuple[Tensor, Tensor]:
+def procrustes_terms(
+    preds: Float[Tensor, "stimulus feature"],
+    target: Float[Tensor, "stimulus voxel"],
+    weight: Float[Tensor, "stimulus voxel"],
+    alpha: float = 1.0,
+) -> tuple[Float[Tensor, ""], Bool[Tensor, ""]]:
     """Procrustes similarity of prepared sets, 0 with gradient 0 where undefined, and whether it is defined."""
     used = None if shared(weight) else weight > 0
     x, varies_x, _ = unit_range(preds, whole=True)
@@ -75,7 +81,13 @@ def check_alpha(alpha: float) -> None:
         raise ValueError(f"alpha must be in [0, 1], from 0 (whitened, as CCA) to 1 (not whitened); got {alpha}")
 
 
-def procrustes(x: Tensor, y: Tensor, *, alpha: float = 1.0, weight: Tensor | None = None) -> Tensor:
+def procrustes(
+    x: Float[Tensor, "stimulus feature"],
+    y: Float[Tensor, "stimulus voxel"],
+    *,
+    alpha: float = 1.0,
+    weight: Float[Tensor, " voxel"] | Float[Tensor, "stimulus voxel"] | None = None,
+) -> Float[Tensor, ""]:
     r"""Procrustes similarity: the cosine between two representations after the best rotation of one onto the other.
 
     .. math:: \|X^\top Y\|_* / (\|X\|_F \|Y\|_F)
@@ -120,7 +132,7 @@ def procrustes(x: Tensor, y: Tensor, *, alpha: float = 1.0, weight: Tensor | Non
     return torch.where(defined, value, torch.nan)
 
 
-def angle(similarity: Tensor) -> Tensor:
+def angle(similarity: Float[Tensor, ...]) -> Float[Tensor, ...]:
     """The arc cosine of a similarity, in radians; its gradient is set to 0 at 1, where it would be infinite.
 
     Example:
@@ -131,7 +143,13 @@ def angle(similarity: Tensor) -> Tensor:
     return torch.where(inside, torch.where(inside, similarity, 0).arccos(), similarity.detach().clamp(-1, 1).arccos())
 
 
-def shape_distance(x: Tensor, y: Tensor, *, alpha: float = 1.0, weight: Tensor | None = None) -> Tensor:
+def shape_distance(
+    x: Float[Tensor, "stimulus feature"],
+    y: Float[Tensor, "stimulus voxel"],
+    *,
+    alpha: float = 1.0,
+    weight: Float[Tensor, " voxel"] | Float[Tensor, "stimulus voxel"] | None = None,
+) -> Float[Tensor, ""]:
     """Angular shape distance: the angle that is left after the best rotation, in radians. It is a metric.
 
     Args:

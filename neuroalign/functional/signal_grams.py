@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
-def signal_gram(first: Tensor, second: Tensor, *, shrink: bool = True) -> Tensor:
+def signal_gram(
+    first: Float[Tensor, "stimulus voxel"], second: Float[Tensor, "stimulus voxel"], *, shrink: bool = True
+) -> Float[Tensor, "stimulus stimulus"]:
     r"""Inner products between stimuli of the signal that two noisy measurements share, about the mean over stimuli.
 
     The noise of independent measurements has no inner product on average, so that
@@ -50,7 +53,7 @@ def signal_gram(first: Tensor, second: Tensor, *, shrink: bool = True) -> Tensor
     return shrunk(k) if shrink else k
 
 
-def shrunk(gram: Tensor) -> Tensor:
+def shrunk(gram: Float[Tensor, "stimulus stimulus"]) -> Float[Tensor, "stimulus stimulus"]:
     """Shrink the eigenvalues of a symmetric cross product (stimulus, stimulus) as :func:`signal_gram` does."""
     values, vectors = torch.linalg.eigh(gram)
     edge = values[0].clamp_max(0)

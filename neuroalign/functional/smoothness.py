@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuroalign.functional.checks import check_choice
@@ -60,9 +61,13 @@ class InputGradients(NamedTuple):
 
 
 def input_gradient_norm(
-    model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, *, loss: SmoothnessLoss = "ce",
+    model: Callable[[Tensor], Tensor],
+    images: Float[Tensor, "stimulus channel height width"],
+    labels: Int[Tensor, " stimulus"],
+    *,
+    loss: SmoothnessLoss = "ce",
     create_graph: bool = False,
-) -> InputGradients:  # fmt: skip
+) -> InputGradients:
     r"""Squared norm of each sample's input gradient, :math:`\|\nabla_x \ell(x_i)\|_2^2`.
 
     :func:`input_smoothness` is 400 times its mean over images.
@@ -94,7 +99,7 @@ def input_gradient_norm(
     return InputGradients(_wide(gradient).flatten(1).square().sum(1), value if create_graph else value.detach())
 
 
-def input_smoothness(squared_norm: Tensor) -> Tensor:
+def input_smoothness(squared_norm: Float[Tensor, " stimulus"]) -> Float[Tensor, ""]:
     r"""Input smoothness, :math:`400\,\langle\|\nabla_x \ell(x_i)\|_2^2\rangle_i`; lower is smoother.
 
     The gradient is that of each image's own loss with respect to its pixels in [0, 1]. This is the quantity that the paper
@@ -119,8 +124,12 @@ def input_smoothness(squared_norm: Tensor) -> Tensor:
 
 
 def released_smoothness(
-    model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, *, std: Sequence[float]
-) -> Tensor:
+    model: Callable[[Tensor], Tensor],
+    images: Float[Tensor, "stimulus channel height width"],
+    labels: Int[Tensor, " stimulus"],
+    *,
+    std: Sequence[float],
+) -> Float[Tensor, ""]:
     r"""The number that the script released with the paper gives for one batch.
 
     .. math:: 400\,\Big\langle \big\| \nabla_{z_i} \tfrac1B \textstyle\sum_j \mathrm{CE}(z_j) \big\|_2^2 \Big\rangle_i
@@ -163,13 +172,13 @@ def released_smoothness(
 
 def local_lipschitz(
     model: Callable[[Tensor], Tensor],
-    images: Tensor,
+    images: Float[Tensor, "stimulus channel height width"],
     eps: float,
     *,
     norm: Norm = "linf",
     steps: int = 10,
     seed: int = 0,
-) -> Tensor:
+) -> Float[Tensor, " stimulus"]:
     r"""A lower bound of the local Lipschitz constant, :math:`\max_{\|x'-x\|\le\epsilon} \|f(x)-f(x')\|_1/\|x-x'\|`.
 
     Found by gradient ascent from a random point of the ball; the value of an image does not depend on its batch.

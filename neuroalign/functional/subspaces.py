@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuroalign.functional.checks import check_features
@@ -10,7 +11,9 @@ from neuroalign.functional.directions import leading_directions
 from neuroalign.functional.variation import power_of_two
 
 
-def principal_angles(u: Tensor, v: Tensor) -> Tensor:
+def principal_angles(
+    u: Float[Tensor, "feature direction"], v: Float[Tensor, "feature other_direction"]
+) -> Float[Tensor, " angle"]:
     """Angles between the column spans of two matrices, smallest first, in radians between 0 and pi / 2.
 
     Args:
@@ -53,7 +56,9 @@ def _basis(matrix: Tensor) -> Tensor:
     return result
 
 
-def subspace_overlap(features: Tensor, labels: Tensor, *, variance: float = 0.9) -> Tensor:
+def subspace_overlap(
+    features: Float[Tensor, "stimulus feature"], labels: Int[Tensor, " stimulus"], *, variance: float = 0.9
+) -> Float[Tensor, "class class"]:
     r"""Overlap of the principal directions of two classes: :math:`\mathrm{mean}\cos^2` of their principal angles.
 
     The directions of a class are those that hold ``variance`` of the variance about its centre; the mean runs over as many

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuroalign.functional.checks import all_finite, check_choice, check_devices, widen
@@ -48,7 +49,9 @@ def default_temperature(similarity: Similarity) -> float:
     return 0.1 if similarity == "cosine" else 1.0
 
 
-def pair_similarities(embeddings: Tensor, triplets: Tensor, similarity: Similarity = "dot") -> Tensor:
+def pair_similarities(
+    embeddings: Float[Tensor, "object feature"], triplets: Int[Tensor, "triplet 3"], similarity: Similarity = "dot"
+) -> Float[Tensor, "triplet 3"]:
     """Similarity of each triplet's three pairs.
 
     Args:
@@ -80,8 +83,12 @@ def pair_similarities(embeddings: Tensor, triplets: Tensor, similarity: Similari
 
 
 def odd_one_out_nll(
-    embeddings: Tensor, triplets: Tensor, *, similarity: Similarity = "dot", temperature: float | None = None
-) -> Tensor:
+    embeddings: Float[Tensor, "object feature"],
+    triplets: Int[Tensor, "triplet 3"],
+    *,
+    similarity: Similarity = "dot",
+    temperature: float | None = None,
+) -> Float[Tensor, ""]:
     r"""Negative log probability of people's choices, given that a pair is chosen in proportion to exp(similarity).
 
     .. math:: -\log \frac{e^{s_{01}/T}}{e^{s_{01}/T} + e^{s_{02}/T} + e^{s_{12}/T}}
@@ -124,7 +131,9 @@ def odd_one_out_nll(
     return -(s / temperature).log_softmax(1)[:, 0].mean()
 
 
-def odd_one_out_correct(embeddings: Tensor, triplets: Tensor, *, similarity: Similarity = "dot") -> Tensor:
+def odd_one_out_correct(
+    embeddings: Float[Tensor, "object feature"], triplets: Int[Tensor, "triplet 3"], *, similarity: Similarity = "dot"
+) -> Float[Tensor, " triplet"]:
     """Whether the most similar pair is the one that people chose.
 
     Args:

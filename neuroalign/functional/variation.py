@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from neuroalign.functional.distributed import reduce_max
@@ -91,7 +92,7 @@ def unit_range(
     return (x if used is None else torch.where(used, x, 0)), varies, scale
 
 
-def power_of_two(x: Tensor) -> Tensor:
+def power_of_two(x: Float[Tensor, ...]) -> Float[Tensor, ""]:
     """The largest power of two not above the largest magnitude, detached; 1 where all numbers are 0, or there are none.
 
     For formulas in which squares would leave the dtype although the result would not: divided by this power, numbers are
@@ -129,7 +130,7 @@ def odd_unit(x: Tensor) -> float:
     return max(2.0 ** math.floor(math.log2(top)), 2 * torch.finfo(x.dtype).tiny) if math.isfinite(top) else top
 
 
-def unit_magnitude(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+def unit_magnitude(x: Float[Tensor, "stimulus column"], dim: int) -> tuple[Tensor, Tensor]:
     """Numbers divided by the largest magnitude along a dimension, and whether that isn't 0: for formulas without a mean.
 
     Args:

@@ -6,6 +6,7 @@ import inspect
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from neuroalign.config import Described
@@ -247,7 +248,12 @@ class NeuralAlignmentLoss(Described, nn.Module):
         """Whether it compares sets of stimuli, so that it matters which rows belong to the same stimulus."""
         return not self._trait("paired")
 
-    def forward(self, preds: Tensor, target: Tensor, stimulus: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        preds: Float[Tensor, "stimulus feature"],
+        target: Float[Tensor, "stimulus voxel"],
+        stimulus: Int[Tensor, " stimulus"] | None = None,
+    ) -> Float[Tensor, ""]:
         """The loss of predicted responses (stimulus, voxel) against target responses (stimulus, voxel)."""
         paired = self._trait("paired")
         check_pair(preds, target) if paired else check_sets(preds, target)

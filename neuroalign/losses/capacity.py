@@ -7,6 +7,7 @@ import warnings
 from typing import Literal
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuroalign.functional.checks import check_choice
@@ -114,7 +115,7 @@ class CapacityLoss(LabelledLoss):
             draw = int(self.calls)
         return torch.Generator().manual_seed((self.seed * 1_000_003 + draw) % 2**63)
 
-    def _terms(self, z: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def _terms(self, z: Float[Tensor, "stimulus feature"], labels: Int[Tensor, " stimulus"]) -> dict[str, Tensor]:
         generator = self._generator()
         present, labels = labels.unique(return_inverse=True)
         if len(present) < 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from neuroalign.config import Described
@@ -86,7 +87,7 @@ class RandomFourierFeatures(Described, nn.Module):
         """Number of components."""
         return 2 * self.weight.shape[0]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "*stimulus feature"]) -> Float[Tensor, "*stimulus component"]:
         """Map (stimulus, feature) to (stimulus, component)."""
         if x.shape[-1] != self.num_inputs:
             raise ValueError(f"the map takes {self.num_inputs} features; got {x.shape[-1]}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from neuroalign.config import Described
@@ -23,12 +24,16 @@ class LabelledLoss(Described, nn.Module, ABC):
         self.num_features, self.num_classes, self.distributed = num_features, num_classes, distributed
         self.weights = weights
 
-    def forward(self, embedding: Tensor, labels: Tensor) -> Tensor:
+    def forward(
+        self, embedding: Float[Tensor, "stimulus feature"], labels: Int[Tensor, " stimulus"]
+    ) -> Float[Tensor, ""]:
         """The weighted sum of the terms, for an embedding (stimulus, feature) and labels (stimulus,)."""
         terms = self.terms(embedding, labels)
         return sum((self.weights[name] * value for name, value in terms.items()), 0 * embedding.float().sum())
 
-    def terms(self, embedding: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def terms(
+        self, embedding: Float[Tensor, "stimulus feature"], labels: Int[Tensor, " stimulus"]
+    ) -> dict[str, Float[Tensor, ""]]:
         """The terms by name, unweighted scalars."""
         check_features(embedding, labels)
         held = next(self.named_buffers(), None)
@@ -44,7 +49,7 @@ class LabelledLoss(Described, nn.Module, ABC):
             return self._terms(z, labels) if len(z) else dict.fromkeys(self.weights, 0 * z.sum())
 
     @abstractmethod
-    def _terms(self, z: Tensor, labels: Tensor) -> dict[str, Tensor]: ...
+    def _terms(self, z: Float[Tensor, "stimulus feature"], labels: Int[Tensor, " stimulus"]) -> dict[str, Tensor]: ...
 
     def extra_repr(self) -> str:
         """Shown in ``repr``."""

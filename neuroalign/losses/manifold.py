@@ -6,6 +6,7 @@ import warnings
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuroalign.config import build
@@ -100,7 +101,7 @@ class ManifoldGuidanceLoss(LabelledLoss):
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return {**arguments, "manifolds": self.manifolds}
 
-    def _terms(self, z: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def _terms(self, z: Float[Tensor, "stimulus feature"], labels: Int[Tensor, " stimulus"]) -> dict[str, Tensor]:
         m, num_classes = self.manifolds, self.manifolds.num_classes
         z = z if m.feature_map is None else m.feature_map(z)
         if not self._reach_checked:
@@ -225,7 +226,7 @@ class NonNeuralManifoldLoss(LabelledLoss):
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return {**arguments, "radius": self.radius}
 
-    def _terms(self, z: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def _terms(self, z: Float[Tensor, "stimulus feature"], labels: Int[Tensor, " stimulus"]) -> dict[str, Tensor]:
         present, labels = labels.unique(return_inverse=True)
         if self.normalized:
             z = unit_range(z, whole=True)[0]  # only ratios are used

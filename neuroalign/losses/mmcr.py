@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuroalign.functional.classes import class_centers, group_by_class
@@ -46,12 +47,20 @@ class MMCRLoss(LabelledLoss):
     def __init__(self, *, centroid_weight: float = 1.0, local_weight: float = 0.0, distributed: bool = True) -> None:
         super().__init__(None, None, distributed, centroid=float(centroid_weight), local=float(local_weight))
 
-    def forward(self, embedding: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        embedding: Float[Tensor, "stimulus feature"] | Float[Tensor, "stimulus view feature"],
+        labels: Int[Tensor, " stimulus"] | None = None,
+    ) -> Float[Tensor, ""]:
         """The weighted sum of the terms."""
         terms = self.terms(embedding, labels)
         return sum((self.weights[name] * value for name, value in terms.items()), 0 * embedding.float().sum())
 
-    def terms(self, embedding: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+    def terms(
+        self,
+        embedding: Float[Tensor, "stimulus feature"] | Float[Tensor, "stimulus view feature"],
+        labels: Int[Tensor, " stimulus"] | None = None,
+    ) -> dict[str, Float[Tensor, ""]]:
         """``centroid`` and ``local``, unweighted scalars."""
         if labels is not None:
             return super().terms(embedding, labels)
@@ -66,7 +75,7 @@ class MMCRLoss(LabelledLoss):
             z = embedding.flatten(0, 1)
             return self._terms(z if z.dtype == torch.float64 else z.float(), stimuli)
 
-    def _terms(self, z: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def _terms(self, z: Float[Tensor, "stimulus feature"], labels: Int[Tensor, " stimulus"]) -> dict[str, Tensor]:
         present, labels = labels.unique(return_inverse=True)
         z = torch.nn.functional.normalize(unit_magnitude(z, 1)[0], dim=1)
         centers, _ = class_centers(z, labels, len(present))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from neuroalign.config import Described
@@ -101,7 +102,9 @@ class RDMAlignmentLoss(Described, nn.Module):
         """Name of the measure, as it appears in logs."""
         return "rsa"
 
-    def forward(self, preds: Tensor, stimulus: Tensor) -> Tensor:
+    def forward(
+        self, preds: Float[Tensor, "stimulus feature"], stimulus: Int[Tensor, " stimulus"]
+    ) -> Float[Tensor, ""]:
         """The loss of features (stimulus, feature) of stimuli with these identities (stimulus,)."""
         if not isinstance(preds, Tensor) or not isinstance(stimulus, Tensor):
             raise TypeError(

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from neuroalign.functional.cka import HSICTerms, linear_terms, ratio, rbf_terms
@@ -86,7 +87,12 @@ class CKAMeasure(_KernelMeasure):
         self.voxel_corrected = voxel_corrected
         self.last_valid: Tensor | None = None
 
-    def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    def forward(
+        self,
+        preds: Float[Tensor, "stimulus feature"],
+        target: Float[Tensor, "stimulus voxel"],
+        weight: Float[Tensor, "stimulus voxel"],
+    ) -> Float[Tensor, ""]:
         """The loss."""
         if self.voxel_corrected:
             self.last_valid = (weight > 0).all(0).any()
@@ -121,7 +127,12 @@ class RBFCKAMeasure(_KernelMeasure):
         self.bandwidth = bandwidth
         self.median = None if median is None else (float(median[0]), float(median[1]))
 
-    def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    def forward(
+        self,
+        preds: Float[Tensor, "stimulus feature"],
+        target: Float[Tensor, "stimulus voxel"],
+        weight: Float[Tensor, "stimulus voxel"],
+    ) -> Float[Tensor, ""]:
         """The loss."""
         terms = rbf_terms(preds, target, weight, debiased=self.debiased, bandwidth=self.bandwidth, median=self.median)
         return self._value(terms)
@@ -152,7 +163,13 @@ class RSAMeasure(nn.Module):
         warn_of_cosine(comparison, stacklevel=6)  # the line that made the NeuralAlignmentLoss
         self.dissimilarity, self.comparison, self.temperature = dissimilarity, comparison, temperature
 
-    def forward(self, preds: Tensor, target: Tensor, weight: Tensor, stimulus: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        preds: Float[Tensor, "stimulus feature"],
+        target: Float[Tensor, "stimulus voxel"],
+        weight: Float[Tensor, "stimulus voxel"],
+        stimulus: Int[Tensor, " stimulus"] | None = None,
+    ) -> Float[Tensor, ""]:
         """The loss; ``stimulus`` gives the number of each row's stimulus if one occurs twice."""
         options = self.dissimilarity, self.comparison, self.temperature
         return 1 - rsa_terms(preds, target, weight, *options, group=stimulus)[0]
@@ -193,7 +210,12 @@ class ProcrustesMeasure(nn.Module):
         self.alpha, self.angular = alpha, angular
         self._warned = alpha == 1
 
-    def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    def forward(
+        self,
+        preds: Float[Tensor, "stimulus feature"],
+        target: Float[Tensor, "stimulus voxel"],
+        weight: Float[Tensor, "stimulus voxel"],
+    ) -> Float[Tensor, ""]:
         """The loss."""
         if not self._warned and preds.requires_grad:
             self._check_width(preds.shape[0], preds.shape[1], target.shape[1])
@@ -233,7 +255,12 @@ class SoftMatchingMeasure(nn.Module):
             raise ValueError(f"temperature must be positive; got {temperature}")
         self.temperature = temperature
 
-    def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    def forward(
+        self,
+        preds: Float[Tensor, "stimulus feature"],
+        target: Float[Tensor, "stimulus voxel"],
+        weight: Float[Tensor, "stimulus voxel"],
+    ) -> Float[Tensor, ""]:
         """The loss."""
         value, defined = soft_matching_terms(preds, target, weight, self.temperature)
         return 1 - torch.where(defined, value, 0 * value)
@@ -269,7 +296,12 @@ class RidgeMeasure(nn.Module):
         self.num_folds = num_folds
         self.min_stimuli = 3 * num_folds
 
-    def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    def forward(
+        self,
+        preds: Float[Tensor, "stimulus feature"],
+        target: Float[Tensor, "stimulus voxel"],
+        weight: Float[Tensor, "stimulus voxel"],
+    ) -> Float[Tensor, ""]:
         """The loss."""
         r, _ = predictivity_terms(preds, target, weight, self.penalty, self.num_folds)
         return weighted_mean(1 - r, weight.amax(0))

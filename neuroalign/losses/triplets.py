@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from neuroalign.config import Described
@@ -70,7 +71,9 @@ class OddOneOutLoss(Described, nn.Module):
         """Name of the measure, as it appears in logs."""
         return "odd_one_out"
 
-    def forward(self, embeddings: Tensor, triplets: Tensor) -> Tensor:
+    def forward(
+        self, embeddings: Float[Tensor, "object feature"], triplets: Int[Tensor, "triplet 3"]
+    ) -> Float[Tensor, ""]:
         """The loss of embeddings (object, feature) for triplets (triplet, 3) of indices of embeddings."""
         check_triplets(embeddings, triplets, self.similarity)
         with torch.autocast(embeddings.device.type, enabled=False):

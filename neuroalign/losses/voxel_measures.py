@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from neuroalign.functional.checks import check_choice, check_infinite
@@ -47,8 +48,12 @@ class PearsonMeasure(nn.Module):
         self.last_valid: Tensor | None = None
 
     def forward(
-        self, preds: Tensor, target: Tensor, weight: Tensor, total: Callable[[Tensor], Tensor] | None = None
-    ) -> Tensor:
+        self,
+        preds: Float[Tensor, "stimulus voxel"],
+        target: Float[Tensor, "stimulus voxel"],
+        weight: Float[Tensor, "stimulus voxel"],
+        total: Callable[[Tensor], Tensor] | None = None,
+    ) -> Float[Tensor, ""]:
         """The loss."""
         whole = uniform(weight)  # no missing values and no ceiling: nothing to mask
         if self.over == "voxels":
@@ -153,7 +158,12 @@ class GaussianNLLMeasure(nn.Module):
                              f"{float(given.min()):.3g}")  # fmt: skip
         self.register_buffer("variance", given)
 
-    def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    def forward(
+        self,
+        preds: Float[Tensor, "stimulus voxel"],
+        target: Float[Tensor, "stimulus voxel"],
+        weight: Float[Tensor, "stimulus voxel"],
+    ) -> Float[Tensor, ""]:
         """The loss."""
         if self.log_variance is None:
             variance = self.variance
@@ -192,7 +202,12 @@ class PoissonNLLMeasure(nn.Module):
         super().__init__()
         self.log_input = log_input
 
-    def forward(self, preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    def forward(
+        self,
+        preds: Float[Tensor, "stimulus voxel"],
+        target: Float[Tensor, "stimulus voxel"],
+        weight: Float[Tensor, "stimulus voxel"],
+    ) -> Float[Tensor, ""]:
         """The loss."""
         check_counts(target, weight)
         return poisson_terms(preds, target, weight, self.log_input)
