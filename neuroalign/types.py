@@ -9,6 +9,8 @@ from typing import Any, TypedDict, cast
 
 from torch import Tensor
 
+__all__ = ["Batch", "as_batch"]
+
 
 class Batch(TypedDict, total=False):
     """A batch, as our DataModules yield it and our tasks and guidance read it.

@@ -14,6 +14,8 @@ from neuroalign.functional import rescale_ceiling
 if TYPE_CHECKING:
     from neuroalign.data.responses import Responses
 
+__all__: list[str] = []
+
 
 def average_rows(rows: Mapping[str, Any]) -> dict[str, Any]:
     """Average the rows of each stimulus; the averages are in the order of the stimuli.

@@ -12,6 +12,8 @@ from neuroalign.data.fields import as_flags, as_identities, as_places, as_region
 if TYPE_CHECKING:
     from neuroalign.data.responses import Responses
 
+__all__: list[str] = []
+
 _CONVERT: dict[str, Callable[[Any, str], np.ndarray]] = {
     "stimulus": as_identities,
     "session": as_identities,

@@ -23,6 +23,8 @@ from neuroalign.perturbations.attacks.base import Classifier
 from neuroalign.perturbations.base import Perturbation
 from neuroalign.state import evaluating
 
+__all__: list[str] = []
+
 
 @dataclass(frozen=True)
 class Measurement:

@@ -22,6 +22,8 @@ from neuroalign.perturbations.attacks.budget import project
 from neuroalign.perturbations.attacks.minimal import MinimalNormAttack
 from neuroalign.perturbations.base import Perturbation
 
+__all__: list[str] = []
+
 
 class Outcomes:
     """Outcomes of a batch of images.

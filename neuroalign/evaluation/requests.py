@@ -12,6 +12,8 @@ from neuroalign.perturbations.attacks.base import Attack, Classifier
 from neuroalign.perturbations.base import Perturbation
 from neuroalign.types import unknown
 
+__all__ = ["perturbation_name"]
+
 PerturbationLike = Perturbation | Callable[..., Tensor]
 Perturbations = PerturbationLike | Sequence[PerturbationLike] | Mapping[str, PerturbationLike]
 Budgets = float | Iterable[float] | Mapping[str, float | Iterable[float]]

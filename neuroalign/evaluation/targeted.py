@@ -19,6 +19,8 @@ from neuroalign.perturbations.attacks.minimal import MinimalNormAttack
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
 
+__all__ = ["targeted_success"]
+
 
 def targeted_success(
     model: nn.Module,

@@ -12,6 +12,8 @@ from neuroalign.functional.norms import Norm
 if TYPE_CHECKING:
     from neuroalign.perturbations.attacks.base import Classifier
 
+__all__ = ["Perturbation"]
+
 
 class Perturbation(ABC):
     """The base of all perturbations: images in, perturbed images out, in pixel space.

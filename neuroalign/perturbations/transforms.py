@@ -16,6 +16,8 @@ from neuroalign.types import check_images
 if TYPE_CHECKING:
     from neuroalign.perturbations.attacks.base import Classifier
 
+__all__ = ["Contrast", "HighPass", "ImageTransform", "LowPass"]
+
 
 class ImageTransform(Described, Perturbation):
     """A change of images without a model, of fixed strength. Called as ``transform(images, index=...)``.

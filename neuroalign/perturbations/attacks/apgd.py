@@ -20,6 +20,8 @@ from neuroalign.perturbations.attacks.restarts import RestartedAttack
 from neuroalign.perturbations.attacks.targets import Targeting, check_targeting, targeting_name
 from neuroalign.perturbations.base import repr_of
 
+__all__ = ["APGD"]
+
 _ALL_TARGETS = (
     "loss='dlr-targeted' tries several target classes of its own; toward a given class, take 'dlr', 'ce' or 'margin'"
 )

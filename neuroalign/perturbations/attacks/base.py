@@ -21,6 +21,8 @@ from neuroalign.perturbations.base import Perturbation
 from neuroalign.perturbations.pixel_classifier import asked, no_logits
 from neuroalign.types import check_images
 
+__all__ = ["Attack", "Classifier"]
+
 NO_GRADIENT = (
     "no gradient reaches the images: the model is quantised, detaches its outputs or runs under no_grad, and can't be "
     "attacked along gradients; SquareAttack needs no gradients (see masking_report)"

@@ -19,6 +19,8 @@ from neuroalign.perturbations.attacks.minimal import DeepFool, MinimalNormAttack
 from neuroalign.perturbations.base import repr_of
 from neuroalign.state import evaluating
 
+__all__ = ["AutoAttack", "BrendelBethge"]
+
 
 class _Shell(nn.Module):
     """The classifier with its checks, as the module that other libraries require."""

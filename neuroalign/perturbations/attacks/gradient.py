@@ -23,6 +23,8 @@ from neuroalign.perturbations.attacks.restarts import RestartedAttack
 from neuroalign.perturbations.attacks.targets import Targeting, check_targeting, targeting_name, targeting_settings
 from neuroalign.perturbations.base import repr_of
 
+__all__ = ["FGSM", "PGD"]
+
 AttackLoss = Literal["margin", "ce", "dlr"]
 
 

@@ -23,6 +23,8 @@ from neuroalign.perturbations.attacks.targets import (
 )
 from neuroalign.perturbations.base import repr_of
 
+__all__ = ["CarliniWagner", "DeepFool", "FMN"]
+
 
 class MinimalNormAttack(Attack):
     """An attack of which one run serves every budget: an image is fooled at each budget above the length that was found.

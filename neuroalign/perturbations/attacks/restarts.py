@@ -12,6 +12,8 @@ from neuroalign.perturbations.attacks.base import Attack, Classifier
 from neuroalign.perturbations.attacks.budget import project, random_points
 from neuroalign.perturbations.attacks.objectives import Objective
 
+__all__: list[str] = []
+
 
 class RestartedAttack(Attack):
     """An attack of one or more runs; runs after the first begin at random points of each image's ball.

@@ -12,6 +12,8 @@ from neuroalign.functional.draws import image_generator
 if TYPE_CHECKING:
     from neuroalign.perturbations.attacks.base import Classifier
 
+__all__: list[str] = []
+
 Targeting = Literal["random", "least-likely"]
 
 # Above the numbers of random starts, and the largest that gives no image the numbers of the next one (see image_generator).
