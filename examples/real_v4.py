@@ -42,14 +42,21 @@ from neuroalign import (
     ShuffledGuidance,
     StandardizedPredictor,
 )
-from neuroalign.data.images import ShiftFlip, resize
+from neuroalign.data import ShiftFlip, resize
 from neuroalign.evaluation import compare, mean_over_eps, per_image_robustness
+from neuroalign.files import write_csv
 from neuroalign.functional import noise_ceiling
 from neuroalign.models import VisualFeatures, untrained
 from neuroalign.plot import plot_robustness
-from neuroalign.study import Recipe, correlation_on, run_replications, train_classifier, train_predictor, verdict
-from neuroalign.study.training import write_table
-from neuroalign.study.verdicts import interval_meaning
+from neuroalign.study import (
+    Recipe,
+    correlation_on,
+    interval_meaning,
+    run_replications,
+    train_classifier,
+    train_predictor,
+    verdict,
+)
 
 SIZE = 32  # predictors get all images at the size of a CIFAR image, in pixels
 EPS = (1 / 255, 2 / 255, 4 / 255)
@@ -265,7 +272,7 @@ def replicate(seed: int, settings: Settings, progress) -> pd.DataFrame:
         parts.append(images.assign(condition=condition, replication=seed))
         progress(condition, 3)
     images = pd.concat(parts, ignore_index=True)
-    write_table(images, done)
+    write_csv(images, done)
     return images
 
 
@@ -293,7 +300,7 @@ def main(argv: list[str] | None = None) -> pd.DataFrame:
     out.mkdir(parents=True, exist_ok=True)
 
     predictors, correlations = fit_predictors(Path(args.data), args.predictor, args.seeds, args.fast)
-    write_table(correlations, out / "predictors.csv")
+    write_csv(correlations, out / "predictors.csv")
     print(
         "Predictors of real recordings: correlation with held-out responses, mean over neurons (shuffled fits: and seeds)"
     )
@@ -315,7 +322,7 @@ def main(argv: list[str] | None = None) -> pd.DataFrame:
     accuracy = (
         images.groupby(["condition", "replication", "eps"], sort=False)["correct"].mean().reset_index(name="accuracy")
     )
-    write_table(accuracy, out / "accuracy.csv")
+    write_csv(accuracy, out / "accuracy.csv")
 
     table = accuracy.groupby(["condition", "eps"], sort=False)["accuracy"].agg(["mean", "std"]).unstack("eps")
     table.columns = [f"{stat} {'clean' if e == 0 else f'{round(e * 255)}/255'}" for stat, e in table.columns]

@@ -23,7 +23,7 @@ from PIL import Image
 
 from neuroalign import RidgePredictor
 from neuroalign.data import Responses, ResponsesDataModule, from_axes, read_nifti, read_recording, save_map
-from neuroalign.files import whole
+from neuroalign.files import write_png
 from neuroalign.functional import pearson
 from neuroalign.models import VisualFeatures
 from neuroalign.plot import plot_volume
@@ -84,8 +84,7 @@ def human_slice(folder: Path, out: Path | None) -> None:
         (path,) = save_map(shown, r, out / "haxby_reliability.nii.gz")
         figure = plot_volume(path, title="Haxby et al. 2001, one slice: do responses to 8 categories repeat?",
                              unit="split-half correlation r")  # fmt: skip
-        with whole(out / "haxby_reliability.png") as temporary:
-            figure.savefig(temporary, dpi=150, format="png")
+        write_png(figure, out / "haxby_reliability.png")
         print(f"  map and figure in {out}")
 
 

@@ -44,14 +44,13 @@ from neuroalign import (
     StandardizedPredictor,
     transfer_matrix,
 )
-from neuroalign.data.images import ArrayDataset, ShiftFlip, collate
+from neuroalign.data import ArrayDataset, ShiftFlip, collate
 from neuroalign.evaluation import Suite, compare, evaluate_suite, loss_landscape
-from neuroalign.files import whole
+from neuroalign.files import whole, write_csv, write_png
 from neuroalign.functional import error_consistency
 from neuroalign.perturbations import COMMON_CORRUPTIONS
 from neuroalign.plot import plot_accuracy, plot_corruptions, plot_landscape, plot_transforms
 from neuroalign.study import Recipe, train_classifier
-from neuroalign.study.training import write_table
 
 sys.path.insert(0, str(Path(__file__).parent))
 from real_v4 import as_small_images, fit_ridge, read_cifar, read_v1, read_v4, unzip_images
@@ -171,7 +170,7 @@ def write(results: dict, networks: dict, test: ArrayDataset, loader: DataLoader,
 
     attacks, corruptions, transforms = (joined(kind) for kind in ("attacks", "corruptions", "transforms"))
     for name, table in (("attacks", attacks), ("corruptions", corruptions), ("transforms", transforms)):
-        write_table(table, out / f"{name}.csv")
+        write_csv(table, out / f"{name}.csv")
     worst = "worst case, linf"
     pairs = []
     for condition, result in results.items():
@@ -181,20 +180,20 @@ def write(results: dict, networks: dict, test: ArrayDataset, loader: DataLoader,
                 pairs.append(found.table.assign(treatment=condition, control=control, mean=str(found)))
                 print(found)
     if pairs:
-        write_table(pd.concat(pairs), out / "paired.csv")
+        write_csv(pd.concat(pairs), out / "paired.csv")
     rows = [{"model": c, "clean": r.attacks["clean_accuracy"].iloc[0], **r.smoothness._asdict(),
              "masking": "passed" if r.masking.passed else "failed: " + "; ".join(r.masking.failed)}
             for c, r in results.items()]  # fmt: skip
-    write_table(pd.DataFrame(rows), out / "networks.csv")
+    write_csv(pd.DataFrame(rows), out / "networks.csv")
     print(pd.DataFrame(rows).to_string(index=False, float_format="%.3f"))
-    write_table(transfer_matrix(networks, loader, PGD(steps=10), 2 / 255), out / "transfer.csv")
+    write_csv(transfer_matrix(networks, loader, PGD(steps=10), 2 / 255), out / "transfer.csv")
     right = {c: torch.from_numpy((r.curves[worst].images["threshold"] > 0).to_numpy()) for c, r in results.items()}
     kappas = []
     for a, b in [(a, b) for a in right for b in right if a < b]:
         found = error_consistency(right[a], right[b])
         kappas.append((a, b, float(found.kappa), float(found.low), float(found.high), len(test)))
     columns = ["model", "other", "kappa", "ci_low", "ci_high", "num_images"]
-    write_table(pd.DataFrame(kappas, columns=columns), out / "error_consistency.csv")
+    write_csv(pd.DataFrame(kappas, columns=columns), out / "error_consistency.csv")
     figures(results, networks, test, attacks, corruptions, transforms, out)
 
 
@@ -226,8 +225,7 @@ def figures(results, networks, test, attacks, corruptions, transforms, out: Path
             plot_landscape(table, ax=ax, title=f"{c}, ε = 4/255")
         drawn["landscape"] = figure
     for name, figure in drawn.items():
-        with whole(out / f"{name}.png") as temporary:
-            figure.savefig(temporary, format="png", dpi=130)
+        write_png(figure, out / f"{name}.png", dpi=130)
 
 
 def shape_bias(conditions: list[str], args: argparse.Namespace) -> None:
@@ -257,7 +255,7 @@ def shape_bias(conditions: list[str], args: argparse.Namespace) -> None:
         low, high = found.pop("low"), found.pop("high")
         rows.append({"model": condition, **found, "ci_low": low, "ci_high": high})
     table = pd.DataFrame(rows)
-    write_table(table, Path(args.out) / "shape_bias.csv")
+    write_csv(table, Path(args.out) / "shape_bias.csv")
     print(
         f"Shape bias, {len(both)} cue-conflict stimuli of {len(SHARED)} shared classes (interval over decided stimuli)"
     )

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 
 from neuroalign.commands import demo, evaluate, geometry, lightning, nsd, simulate
 
+__all__: list[str] = []
+
 _COMMANDS = {"demo": demo, "simulate": simulate, "nsd": nsd, "geometry": geometry, "evaluate": evaluate}
 
 

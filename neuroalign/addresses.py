@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
+__all__: list[str] = []
+
 _USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^/\s?#'\"]*)@")
 _QUERY = re.compile(r"([?&;][A-Za-z0-9_.~%+\[\]-]+=)([^&;#\s'\"<>)]+)")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")

@@ -10,6 +10,8 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
+__all__: list[str] = []
+
 
 def array_headers(path: str | os.PathLike[str]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     """Shape and type of each array of an .npy or .npz file, by name; the array of an .npy has the name "".

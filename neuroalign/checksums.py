@@ -13,6 +13,8 @@ from typing import Any, BinaryIO
 
 from neuroalign.moved import former_names
 
+__all__ = ["DamagedFileError"]
+
 BLOCK = 2**20  # bytes summed at once: few enough to stay in the processor's cache
 _SAMPLE = 2**16  # bytes of each sampled block
 USERBLOCK = 512  # bytes in front of an HDF5 file that HDF5 leaves free

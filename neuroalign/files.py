@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+__all__ = ["whole", "write_csv", "write_png"]
+
 _ABANDONED = 7 * 24 * 3600  # seconds after which a temporary file of another machine counts as left behind
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import h5py
 
+__all__ = ["HDF5Error"]
+
 _RATIO = 1100  # largest ratio of uncompressed to stored bytes; deflate reaches 1032
 _PLAIN = 4  # an array of up to this many times the file's size is accepted without a look at its storage
 _SMALL = 2**30  # bytes; a smaller array is accepted without a look at its storage

@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+__all__: list[str] = []
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 

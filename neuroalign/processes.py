@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+__all__: list[str] = []
+
 _log = logging.getLogger(__name__)
 
 PATIENCE = 3600.0

@@ -16,6 +16,8 @@ from typing import Any
 
 from neuroalign.checksums import DamagedFileError, crc32, damaged, sum_rest
 
+__all__ = ["check_checkpoint"]
+
 _OLDER = {"neuroalign"}  # metadata of files written before there were checksums
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # the first bytes of torch.save before it wrote zip archives
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from neuroalign.moved import former_names
 
+__all__ = ["Batch", "as_batch"]
+
 
 class Batch(TypedDict, total=False):
     """A batch, as our DataModules yield it and our tasks and guidance read it.

@@ -16,6 +16,8 @@ from torchmetrics import Metric
 from neuroalign.evaluation.images import sampled_images, which_images
 from neuroalign.types import as_batch
 
+__all__: list[str] = []
+
 
 class EvaluationCallback(L.Callback, ABC):
     """A callback that measures the batches of validation and test, and logs at the end of the epoch.

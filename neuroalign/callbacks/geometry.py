@@ -15,6 +15,8 @@ from neuroalign.models import record_layers
 from neuroalign.models.precision import as_dtype_of
 from neuroalign.state import evaluating
 
+__all__ = ["ManifoldGeometryCallback"]
+
 
 class ManifoldGeometryCallback(EvaluationCallback):
     """Log capacity, radius, dimension and simpler measures of class manifolds at named layers.

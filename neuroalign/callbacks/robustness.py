@@ -18,6 +18,8 @@ from neuroalign.perturbations import Attack, Classifier, Perturbation
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
 
+__all__ = ["RobustnessCallback"]
+
 
 class RobustnessCallback(EvaluationCallback):
     """Attack a classifier on its own validation or test batches and log its accuracy.

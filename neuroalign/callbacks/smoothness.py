@@ -17,6 +17,8 @@ from neuroalign.perturbations import Attack
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
 
+__all__ = ["InputSmoothnessCallback"]
+
 _KEYS = ("clean", "clean_loss", "adversarial", "adversarial_loss")
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from neuroalign.files import output_folder
 
+__all__: list[str] = []
+
 
 def add_parser(commands: Any) -> None:
     """Add the command."""

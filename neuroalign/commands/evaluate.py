@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from neuroalign.evaluation import SuiteResult
 
+__all__: list[str] = []
+
 
 def add_parser(commands: Any) -> None:
     """Add the command."""

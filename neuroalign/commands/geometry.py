@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from neuroalign.data import Responses
 
+__all__: list[str] = []
+
 
 def add_parser(commands: Any) -> None:
     """Add the command."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
+__all__: list[str] = []
+
 CKPT_HELP = (
     "checkpoint of a task, or the name of a torchvision model (random weights; with @DEFAULT pretrained ones, such as "
     "resnet18@DEFAULT)"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+__all__: list[str] = []
+
 COMMANDS = {
     "fit": "train a task: fit --config guide.yaml",
     "validate": "evaluate a checkpoint on the validation set",

@@ -20,6 +20,8 @@ import neuroalign.tasks  # noqa: F401 - imported so that a configuration can nam
 from neuroalign.addresses import without_secrets
 from neuroalign.tensor_files import check_checkpoint
 
+__all__: list[str] = []
+
 
 class SavedConfiguration(SaveConfigCallback):
     """Saves the configuration beside a run's logs, without the passwords and keys in it."""

@@ -9,6 +9,8 @@ from typing import Any
 from neuroalign.config.classes import DescriptionError, check_arguments, check_names, find_class, registered
 from neuroalign.config.descriptions import PLAIN, is_description
 
+__all__ = ["build", "refuse_if_described"]
+
 _LONGEST = 500  # characters of a reason in a message
 _building: ContextVar[str | None] = ContextVar("building", default=None)
 

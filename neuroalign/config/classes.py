@@ -11,6 +11,8 @@ from typing import Any
 
 from neuroalign.config.described import REGISTERED, Described
 
+__all__ = ["DescriptionError"]
+
 MAX_DEPTH = 100
 """Largest number of levels of a description; saved descriptions have about ten."""
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
+__all__ = ["Described", "description_of", "reason_undescribed"]
+
 REGISTERED: dict[str, type] = {}
 """Users' classes by their name in descriptions; filled by :func:`neuroalign.config.register`."""
 

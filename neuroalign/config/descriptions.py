@@ -9,6 +9,8 @@ from typing import Any, TypeGuard, TypeVar, overload
 
 from neuroalign.config.described import REGISTERED, NotPlain, plain, record_arguments
 
+__all__ = ["describe", "is_description", "register"]
+
 PLAIN = (str, int, float, bool, type(None))
 _T = TypeVar("_T", bound=type)
 

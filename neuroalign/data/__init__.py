@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from neuroalign.data.algonauts import read_algonauts
 from neuroalign.data.brain_maps import save_map, to_surface, to_volume
-from neuroalign.data.images import ArrayDataset, ImageFiles, LabelledDataset, ShiftFlip, load_digits
+from neuroalign.data.images import ArrayDataset, ImageFiles, LabelledDataset, ShiftFlip, collate, load_digits, resize
 from neuroalign.data.mixing import MinValidSampler
 from neuroalign.data.nifti import read_nifti
 from neuroalign.data.nsd import ATLASES, REGIONS, NSDError, NSDImages, open_nsd, read_nsd, read_nsd_split
@@ -46,6 +46,7 @@ __all__ = [
     "SimulatedSubject",
     "cache_nsd_stimuli",
     "check_nsd",
+    "collate",
     "extract_nsd",
     "from_axes",
     "load_digits",
@@ -53,8 +54,9 @@ __all__ = [
     "read_algonauts",
     "read_nifti",
     "read_nsd",
-    "read_recording",
     "read_nsd_split",
+    "read_recording",
+    "resize",
     "save_map",
     "to_surface",
     "to_volume",

@@ -15,6 +15,8 @@ from neuroalign.data.images import ImageFiles
 from neuroalign.data.nsd.regions import ATLASES, REGIONS, Atlas, evaluate, parse, terms_of
 from neuroalign.data.responses import Responses
 
+__all__ = ["read_algonauts"]
+
 _NAME = re.compile(r"(?:train|test)-(\d+)_nsd-(\d+)\.png")
 
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from neuroalign.array_headers import array_headers
 
+__all__: list[str] = []
+
 
 def load_numpy(path: Path, *, mapped: bool = False) -> Any:
     """The array of an .npy file, or the open archive of an .npz.

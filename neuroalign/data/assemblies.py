@@ -10,6 +10,8 @@ import numpy as np
 
 from neuroalign.data.fields import as_identities, as_values, number_names
 
+__all__: list[str] = []
+
 
 def read_assembly(assembly: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """The fields of a recording from the assembly that :meth:`neuroalign.data.Responses.from_xarray` is given.

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+__all__: list[str] = []
+
 Augment = Callable[[Tensor], Tensor]
 _COPIES, _DRAWS = 8, 6
 

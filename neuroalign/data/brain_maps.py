@@ -15,6 +15,8 @@ from neuroalign.files import whole
 if TYPE_CHECKING:
     from nibabel import Nifti1Image
 
+__all__ = ["save_map", "to_surface", "to_volume"]
+
 
 def to_volume(responses: Responses, values: np.ndarray | torch.Tensor) -> Nifti1Image:
     """Place values of voxels in their volume, with NaN elsewhere; like ``inverse_transform`` of a nilearn masker.

@@ -7,6 +7,8 @@ import torch
 
 from neuroalign.functional.directions import num_leading
 
+__all__: list[str] = []
+
 
 def principal_components(values: np.ndarray, variance: float) -> tuple[np.ndarray, np.ndarray]:
     """The mean of the rows, and the leading principal components that hold a share of the variance.

@@ -11,6 +11,8 @@ import torch
 from neuroalign.data.standardization import refuse_infinite
 from neuroalign.functional.identities import NAMES_REMEDY
 
+__all__: list[str] = []
+
 
 def as_values(values: Any, what: str) -> np.ndarray:
     """Recorded numbers as float32, from integers, other floats, or true and false.

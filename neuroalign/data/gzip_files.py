@@ -15,6 +15,8 @@ import numpy as np
 
 from neuroalign.checksums import damaged
 
+__all__: list[str] = []
+
 _BLOCK = 2**20  # bytes read at once
 _RATIO = 1100  # largest ratio of uncompressed to compressed bytes; deflate reaches 1032
 _FOOTER = 2**24  # bytes that may follow the values of an MGH file: scan parameters

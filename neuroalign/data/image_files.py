@@ -15,6 +15,8 @@ from neuroalign.data.fields import as_identities
 if TYPE_CHECKING:
     from PIL import Image
 
+__all__ = ["ImageFiles"]
+
 EXTENSIONS = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _ORIENTED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # entries that may hold an orientation
 # Pillow's other formats need programs of their own (EPS runs Ghostscript) or are no pictures.

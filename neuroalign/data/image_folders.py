@@ -12,6 +12,8 @@ from torchvision.datasets import ImageFolder
 from neuroalign.data.image_files import EXTENSIONS, read_image
 from neuroalign.types import unknown
 
+__all__: list[str] = []
+
 _PARTS = {"train", "val", "valid", "validation", "test"}
 
 

@@ -16,6 +16,8 @@ from torch.utils.data import Dataset, default_collate
 from neuroalign.data.image_files import ImageFiles as ImageFiles  # its former place
 from neuroalign.types import Batch, unknown
 
+__all__ = ["ArrayDataset", "LabelledDataset", "ShiftFlip", "collate", "load_digits", "resize"]
+
 
 def as_pixels(images: np.ndarray | Tensor) -> Tensor:
     """Images as (stimulus, channel, height, width) uint8 or float32 in [0, 1].
@@ -69,7 +71,7 @@ def _first(batch: Mapping[str, Any]) -> Batch:
 class ArrayDataset(Dataset[Batch]):
     """A dataset of columns of equal length that is read batch by batch: one indexing per batch, no loop over samples.
 
-    Use it in a DataLoader with ``collate_fn=neuroalign.data.images.collate``.
+    Use it in a DataLoader with ``collate_fn=neuroalign.data.collate``.
 
     Args:
         image: (stimulus, channel, height, width), uint8 or float in [0, 1]; or an object that returns uint8 (stimulus,

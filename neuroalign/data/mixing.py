@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DistributedSampler
 
+__all__ = ["MinValidSampler"]
+
 
 def check_min_valid(min_valid: int, batch_size: int, valid: np.ndarray, num_processes: int = 1) -> None:
     """Refuse a number of images with responses that a batch can't hold.

@@ -14,6 +14,8 @@ from neuroalign.data.fields import as_values, number_names
 from neuroalign.data.gzip_files import load_image
 from neuroalign.data.responses import Responses
 
+__all__ = ["read_nifti"]
+
 
 def read_nifti(
     images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],

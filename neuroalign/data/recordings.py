@@ -17,6 +17,8 @@ from neuroalign.data.tables import numbers_of, read_table
 from neuroalign.files import readable_size
 from neuroalign.hdf5 import dataset, open_hdf5
 
+__all__ = ["from_axes", "read_recording"]
+
 _LARGEST = 2**33  # bytes of a sparse matrix when it is made dense
 _AXES = {"stimulus", "repeat", "voxel"}
 _ABOUT_ROWS = {

@@ -11,6 +11,8 @@ import torch
 from neuroalign.data.standardization import column_blocks, group_means
 from neuroalign.functional import rescale_ceiling
 
+__all__: list[str] = []
+
 
 def average_rows(rows: Mapping[str, Any]) -> dict[str, Any]:
     """Average the rows of each stimulus; the averages are in the order of the stimuli.

@@ -20,6 +20,8 @@ from neuroalign.data.selection import exchange_within, in_regions, stimulus_numb
 from neuroalign.data.standardization import constant_columns, in_standard_deviations, moments, zscore, zscore_within
 from neuroalign.functional import noise_ceiling_of_trials
 
+__all__ = ["Responses"]
+
 _ROW_FIELDS = ("values", "stimulus", "session", "shared", "repeats")
 _VOXEL_FIELDS = ("roi", "noise_ceiling", "voxel_index", "vertex_index")
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from neuroalign.data.fields import as_flags, as_identities, as_places, as_regions, as_values, check_ceilings
 
+__all__: list[str] = []
+
 _CONVERT: dict[str, Callable[[Any, str], np.ndarray]] = {
     "stimulus": as_identities,
     "session": as_identities,

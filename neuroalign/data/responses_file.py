@@ -19,6 +19,8 @@ from neuroalign.hdf5 import dataset, member, open_hdf5
 if TYPE_CHECKING:
     import h5py
 
+__all__: list[str] = []
+
 FORMAT = "neuroalign.Responses"
 _ARRAYS = (
     "values", "stimulus", "session", "repeats", "roi", "noise_ceiling", "shared", "voxel_index", "vertex_index",

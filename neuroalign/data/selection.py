@@ -10,6 +10,8 @@ import numpy as np
 from neuroalign.data.fields import as_identities, has_names
 from neuroalign.types import unknown
 
+__all__: list[str] = []
+
 
 def in_regions(roi: np.ndarray, wanted: Sequence[str]) -> np.ndarray:
     """(voxel,) whether each voxel is in one of the wanted regions.

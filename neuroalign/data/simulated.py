@@ -29,6 +29,8 @@ from neuroalign.functional.checks import check_choice
 from neuroalign.functional.gabor import gabor_energy, gabor_filters
 from neuroalign.types import unknown
 
+__all__ = ["SimulatedSubject", "write_simulated_nsd"]
+
 STAGES: dict[str, dict[str, float]] = {
     "V1": {"energy": 1.0},
     "V2": {"energy": 0.5, "texture": 0.5},

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+__all__: list[str] = []
+
 _BLOCK = 2**24  # numbers converted to float64 at once, so that memory doesn't grow with the number of voxels
 
 

@@ -13,6 +13,8 @@ from neuroalign.evaluation.curve import RobustnessCurve
 from neuroalign.evaluation.difference import around, comparison_table, interval_of, mean_difference, num_positive
 from neuroalign.evaluation.paired_outcomes import class_of, paired_outcomes
 
+__all__ = ["Comparison", "PairedComparison", "compare", "compare_paired", "mean_over_eps"]
+
 
 @dataclass(frozen=True)
 class Comparison:

@@ -19,6 +19,8 @@ from neuroalign.perturbations.corruptions.base import Corruption
 from neuroalign.perturbations.corruptions.severities import COMMON_CORRUPTIONS, SEVERITIES
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 
+__all__ = ["evaluate_corruptions"]
+
 
 def evaluate_corruptions(
     model: nn.Module,

@@ -20,6 +20,8 @@ from neuroalign.evaluation.tables import accuracy_table, per_image_table
 from neuroalign.functional.checks import check_choice
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 
+__all__ = ["RobustnessCurve", "robustness_curve"]
+
 
 @dataclass(frozen=True)
 class RobustnessCurve:

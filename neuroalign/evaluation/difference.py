@@ -9,6 +9,8 @@ from neuroalign.evaluation.paired_outcomes import PairedOutcomes
 from neuroalign.evaluation.variance_components import MeanVariance, mean_variance
 from neuroalign.functional.intervals import tango
 
+__all__: list[str] = []
+
 
 def mean_difference(
     first: np.ndarray, second: np.ndarray, outcomes: PairedOutcomes, classes: np.ndarray | None

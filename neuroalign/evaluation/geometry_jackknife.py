@@ -14,6 +14,8 @@ from neuroalign.functional.anchor_geometry import GaussianDraws, Normals, anchor
 from neuroalign.functional.capacity import CenterAtMeanError
 from neuroalign.functional.signal_grams import shrunk
 
+__all__: list[str] = []
+
 _CATEGORY_GROUPS = 20  # at most; with no more categories than this, each is left out alone
 _VOXEL_GROUPS = 10
 _COARSE_GROUPS = 4  # of categories, when voxels are left out with them

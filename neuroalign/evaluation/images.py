@@ -16,6 +16,8 @@ from neuroalign.perturbations.attacks.classes import as_classes
 from neuroalign.perturbations.pixel_classifier import PIXELS_TO_LOGITS, ModelInterface
 from neuroalign.types import Batch, as_batch
 
+__all__: list[str] = []
+
 
 class EvaluationBatch(NamedTuple):
     """A batch on its device.

@@ -17,6 +17,8 @@ from neuroalign.perturbations.attacks.classes import as_classes
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
 
+__all__ = ["loss_landscape"]
+
 
 def loss_landscape(
     model: nn.Module,

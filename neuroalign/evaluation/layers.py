@@ -14,6 +14,8 @@ from neuroalign.metrics import ManifoldGeometry
 from neuroalign.models import record_layers
 from neuroalign.state import evaluating
 
+__all__ = ["layer_geometry"]
+
 
 def layer_geometry(
     model: nn.Module,

@@ -24,6 +24,8 @@ from neuroalign.perturbations.classifier import Classifier
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
 
+__all__ = ["MaskingReport", "masking_report"]
+
 # An attack fails on a few images even if a network masks nothing; a check tolerates this share of them.
 _ASTRAY = 0.002
 _UNCONVERGED = 0.01  # the same for images that only a longer attack fools

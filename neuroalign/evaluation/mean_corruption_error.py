@@ -10,6 +10,8 @@ import pandas as pd
 
 from neuroalign.evaluation.resampling import image_intervals
 
+__all__ = ["CorruptionErrors", "corruption_errors"]
+
 
 class CorruptionErrors(NamedTuple):
     """Averages of the errors under corruptions.

@@ -23,6 +23,8 @@ from neuroalign.perturbations.base import Perturbation
 from neuroalign.perturbations.classifier import Classifier
 from neuroalign.state import evaluating
 
+__all__: list[str] = []
+
 
 @dataclass(frozen=True)
 class Measurement:

@@ -23,6 +23,8 @@ from neuroalign.perturbations.attacks.minimal import MinimalNormAttack
 from neuroalign.perturbations.base import Perturbation
 from neuroalign.perturbations.classifier import Classifier
 
+__all__: list[str] = []
+
 
 class Outcomes:
     """Outcomes of a batch of images.

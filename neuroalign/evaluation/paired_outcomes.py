@@ -10,6 +10,8 @@ import pandas as pd
 
 from neuroalign.evaluation.curve import RobustnessCurve
 
+__all__: list[str] = []
+
 _KEYS = ["perturbation", "eps"]
 _ROW = ["subject", "replication"]
 

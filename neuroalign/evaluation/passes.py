@@ -13,6 +13,8 @@ from torch import nn
 from neuroalign.evaluation.images import EvaluationBatch, device_of, evaluation_batches
 from neuroalign.perturbations.pixel_classifier import PIXELS_TO_LOGITS, ModelInterface
 
+__all__: list[str] = []
+
 
 @dataclass(frozen=True)
 class PassOptions:

@@ -18,6 +18,8 @@ from neuroalign.functional import pearson
 from neuroalign.functional.checks import check_choice
 from neuroalign.types import unknown
 
+__all__ = ["ResponseGeometry", "response_geometry"]
+
 _MEASURES = ("capacity", "radius", "dimension", "rms_radius")
 
 

@@ -13,6 +13,8 @@ from neuroalign.perturbations.base import Perturbation
 from neuroalign.perturbations.classifier import Classifier
 from neuroalign.types import unknown
 
+__all__ = ["perturbation_name"]
+
 PerturbationLike = Perturbation | Callable[..., Tensor]
 Perturbations = PerturbationLike | Sequence[PerturbationLike] | Mapping[str, PerturbationLike]
 Budgets = float | Iterable[float] | Mapping[str, float | Iterable[float]]

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+__all__: list[str] = []
+
 _BLOCK = 2**24  # number of counts drawn at a time
 
 

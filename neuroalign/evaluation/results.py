@@ -21,6 +21,8 @@ from neuroalign.functional.logits import margin
 from neuroalign.perturbations.base import Perturbation
 from neuroalign.perturbations.classifier import Classifier
 
+__all__ = ["weights_hash"]
+
 
 def weights_hash(model: nn.Module) -> str:
     """Sixteen hexadecimal digits of a model's parameters and buffers: the same weights give the same digits.

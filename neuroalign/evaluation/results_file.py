@@ -33,6 +33,8 @@ import pandas as pd
 from neuroalign.checksums import DamagedFileError, crc32, damaged
 from neuroalign.files import check_source, check_target, is_full, whole
 
+__all__: list[str] = []
+
 _REMEDY = "remove it and measure again"
 _OTHER = "delete it, or name another checkpoint"
 _FORMAT = 2

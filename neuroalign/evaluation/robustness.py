@@ -16,6 +16,8 @@ from neuroalign.evaluation.requests import Budgets, Perturbations, budgets_of, n
 from neuroalign.evaluation.tables import measured_accuracy, measured_images
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 
+__all__ = ["evaluate_robustness", "per_image_robustness"]
+
 
 def per_image_robustness(
     model: nn.Module,

@@ -17,6 +17,8 @@ from neuroalign.perturbations.classifier import Classifier
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
 
+__all__ = ["Smoothness", "evaluate_smoothness"]
+
 
 class Smoothness(NamedTuple):
     """Input smoothness (lower is smoother), with the losses that are needed to judge it.

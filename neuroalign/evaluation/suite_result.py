@@ -31,6 +31,8 @@ from neuroalign.perturbations import PGD
 from neuroalign.perturbations.attacks.minimal import MinimalNormAttack
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 
+__all__ = ["SuiteResult", "evaluate_suite"]
+
 
 @dataclass(frozen=True)
 class SuiteResult:

@@ -31,6 +31,8 @@ from neuroalign.perturbations import (
 )
 from neuroalign.perturbations.base import Perturbation
 
+__all__ = ["Suite", "paper_grid", "robustness_suite"]
+
 SuiteName = Literal["fast", "standard", "paper"]
 _LINF = (0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)  # in 1/255
 _SMALLEST = 32  # pixels per side from which on corruptions have strengths

@@ -11,6 +11,8 @@ from neuroalign.evaluation.measurement import Measurement
 from neuroalign.evaluation.requests import settings_of
 from neuroalign.functional.intervals import wilson
 
+__all__: list[str] = []
+
 
 def measured_accuracy(found: Measurement) -> pd.DataFrame:
     """:func:`accuracy_table` of a measurement."""

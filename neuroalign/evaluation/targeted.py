@@ -20,6 +20,8 @@ from neuroalign.perturbations.classifier import Classifier
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
 
+__all__ = ["targeted_success"]
+
 
 def targeted_success(
     model: nn.Module,

@@ -20,6 +20,8 @@ from neuroalign.perturbations.classifier import Classifier
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
 
+__all__ = ["transfer_matrix"]
+
 
 def transfer_matrix(
     models: Mapping[str, nn.Module],

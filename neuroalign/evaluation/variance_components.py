@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+__all__: list[str] = []
+
 
 @dataclass(frozen=True)
 class MeanVariance:

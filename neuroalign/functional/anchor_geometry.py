@@ -11,6 +11,8 @@ from torch import Tensor
 from neuroalign.functional.cone import cone_projection
 from neuroalign.functional.control_variates import FEWEST_DRAWS, Estimator
 
+__all__: list[str] = []
+
 
 class GaussianDraws(NamedTuple):
     """Gaussian vectors t, stored only as the inner products that are needed.

@@ -11,6 +11,8 @@ from torch import Tensor
 from neuroalign.functional.directions import num_leading
 from neuroalign.functional.missing import check_valid, prepare
 
+__all__ = ["cca", "pwcca", "svcca"]
+
 
 def _complete(x: Tensor, y: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Centred float64 responses to the complete stimuli in the used voxels, and the weights of these voxels."""

@@ -15,6 +15,8 @@ from neuroalign.functional.checks import check_choice
 from neuroalign.functional.manifold_input import result_dtype
 from neuroalign.functional.manifold_statistics import Manifolds, ManifoldStatistics, statistics_of
 
+__all__ = ["ManifoldCapacity", "manifold_capacity"]
+
 
 class CenterAtMeanError(ValueError):
     """Raised if the centre of a manifold lies at the mean of all points: sizes relative to its length are undefined."""

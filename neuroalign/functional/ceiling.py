@@ -12,6 +12,8 @@ from torch import Tensor
 from neuroalign.functional.checks import check_infinite, widen
 from neuroalign.functional.variation import is_constant
 
+__all__ = ["noise_ceiling", "noise_ceiling_error", "noise_ceiling_of_trials", "rescale_ceiling"]
+
 _BLOCK = 2**24  # float64 numbers per block, so that memory doesn't grow with the number of voxels
 _LOWEST = -1e12  # in place of minus infinity, where repeats differ but all averages are equal
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from neuroalign.functional.checks import check_choice
 
+__all__ = ["CenterDirections", "center_directions"]
+
 _COARSE = 150  # steps after which the starts are compared; only the chosen solution goes on to convergence
 
 

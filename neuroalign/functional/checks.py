@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+__all__: list[str] = []
+
 
 def check_choice(what: str, value: object, choices: Iterable[str], *, or_else: str | None = None) -> None:
     """Refuse an option that isn't one of a few.

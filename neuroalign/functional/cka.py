@@ -16,6 +16,8 @@ from neuroalign.functional.missing import center, check_valid, prepare, shared, 
 from neuroalign.functional.repeats import average_repeats, group_valid_rows
 from neuroalign.functional.variation import unit_range
 
+__all__ = ["linear_cka", "rbf_cka"]
+
 
 class HSICTerms(NamedTuple):
     """The three HSICs of CKA (cross, preds with itself, target with itself), and whether neither side is constant."""

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from neuroalign.functional.checks import check_features, check_labels
 
+__all__ = ["class_centers"]
+
 
 def class_centers(
     features: Float[Tensor, "stimulus feature"], labels: Int[Tensor, " stimulus"], num_classes: int

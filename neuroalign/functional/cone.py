@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+__all__ = ["ConeProjection", "cone_projection"]
+
 _ELEMENTS = 1 << 17  # entries of a slice's (problem, point) block: small enough for the processor's caches
 _UNROLLED = 24  # largest number of slots for which the small systems are factored by whole-batch operations
 

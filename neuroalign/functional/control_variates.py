@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+__all__: list[str] = []
+
 FEWEST_DRAWS = 50  # with fewer, the regression adds more noise than it takes away
 
 

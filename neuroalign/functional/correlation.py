@@ -11,6 +11,8 @@ from torch import Tensor
 from neuroalign.functional.checks import check_infinite, check_pair, has_nan, widen
 from neuroalign.functional.variation import unit_magnitude, unit_range
 
+__all__ = ["cosine", "pearson", "pooled_normalized_correlation", "spearman_brown"]
+
 _FEWEST = 10  # stimuli; with fewer the series of an unbiased squared correlation converges slowly
 _TERMS = 100  # terms of that series: enough for 5 digits with 10 stimuli, and for all digits with 30
 _CLEARLY = 4.0  # standard errors of r = 0 beyond which a voxel counts as predicted the wrong way round

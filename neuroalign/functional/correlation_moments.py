@@ -14,6 +14,8 @@ from torch import Tensor
 from neuroalign.functional.checks import widen
 from neuroalign.functional.variation import extremes, is_constant
 
+__all__: list[str] = []
+
 
 def correlation_moments(
     preds: Float[Tensor, "stimulus voxel"], target: Float[Tensor, "stimulus voxel"]

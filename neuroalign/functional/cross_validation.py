@@ -19,6 +19,8 @@ from neuroalign.functional.gram import gram
 from neuroalign.functional.regression import check_penalty, check_representable
 from neuroalign.functional.variation import power_of_two
 
+__all__ = ["RidgeFit", "ridge_cv"]
+
 
 class RidgeFit(NamedTuple):
     """A fitted ridge regression with one penalty per voxel."""

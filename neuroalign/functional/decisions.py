@@ -11,6 +11,15 @@ from torch import Tensor
 
 from neuroalign.functional.intervals import wilson
 
+__all__ = [
+    "CueDecisions",
+    "ErrorConsistency",
+    "SIXTEEN_CLASSES",
+    "error_consistency",
+    "shape_bias",
+    "sixteen_class_probabilities",
+]
+
 
 class ErrorConsistency(NamedTuple):
     """Agreement of two observers beyond the agreement that their accuracies alone imply.

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+__all__: list[str] = []
+
 _WIDE = 1e-12  # share of the variance, well above the rounding error of sums of float64 squares
 _SINGLE = 1e-6  # the same for float32
 

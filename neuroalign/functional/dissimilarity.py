@@ -13,6 +13,8 @@ from neuroalign.functional.gram import centered_gram, gram
 from neuroalign.functional.missing import center, shared, uniform
 from neuroalign.functional.variation import unit_magnitude, unit_range
 
+__all__ = ["rdm", "square_rdm"]
+
 Dissimilarity = Literal["sqeuclidean", "correlation", "cosine"]
 
 

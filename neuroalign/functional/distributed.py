@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+__all__ = ["gather_batch", "reduce_sum"]
+
 _ALONE: ContextVar[bool] = ContextVar("alone", default=False)
 
 

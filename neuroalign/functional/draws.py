@@ -16,6 +16,8 @@ import hashlib
 import torch
 from torch import Tensor
 
+__all__: list[str] = []
+
 
 def image_generator(seed: int, index: int, stream: int) -> torch.Generator:
     """Random generator of one image, seeded by its identity, so that batch size, order and process don't matter.

@@ -12,6 +12,8 @@ from neuroalign.functional.checks import check_choice, check_features
 from neuroalign.functional.manifold_input import result_dtype
 from neuroalign.functional.manifold_statistics import ManifoldStatistics
 
+__all__ = ["FewShotGeometry", "few_shot_error"]
+
 
 class FewShotGeometry(NamedTuple):
     """Result of :func:`few_shot_error`.

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+__all__ = ["gabor_energy", "gabor_filters"]
+
 
 def gabor_filters(
     size: int, wavelength: float, num_orientations: int = 4, *, bandwidth: float = 0.5, aspect: float = 1.0

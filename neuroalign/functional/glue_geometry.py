@@ -16,6 +16,8 @@ from neuroalign.functional.cone import cone_projection
 from neuroalign.functional.control_variates import FEWEST_DRAWS, Estimator
 from neuroalign.functional.manifold_input import result_dtype, stack_manifolds
 
+__all__ = ["GlueGeometry", "glue"]
+
 _ELEMENTS = 1 << 24  # entries of a block of anchors in float64: 128 MiB
 
 

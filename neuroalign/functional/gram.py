@@ -12,6 +12,8 @@ from torch import Tensor
 from neuroalign.functional.missing import center, shared, uniform
 from neuroalign.functional.variation import unit_range
 
+__all__: list[str] = []
+
 
 class _CenteredGram(torch.autograd.Function):
     """The Gram matrix of centred, scaled columns without a centred copy; one half is computed and mirrored.

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+__all__: list[str] = []
+
 NAMES_REMEDY = "number them first: names, numbers = numpy.unique(names, return_inverse=True)"
 
 

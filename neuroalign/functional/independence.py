@@ -12,6 +12,8 @@ from neuroalign.functional.checks import all_finite, check_enough, widen
 from neuroalign.functional.gram import double_centered
 from neuroalign.functional.variation import power_of_two
 
+__all__ = ["hsic"]
+
 
 def hsic(
     k: Float[Tensor, "stimulus stimulus"],

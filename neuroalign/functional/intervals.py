@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["tango", "wilson"]
+
 
 def wilson(num_correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a share. Unlike mean +- 1.96 sd it also holds for shares of 0 and 1.

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from neuroalign.functional.checks import check_infinite, check_pair, widen
 
+__all__ = ["gaussian_nll", "poisson_nll"]
+
 
 def weighted_mean(values: Float[Tensor, ...], weight: Float[Tensor, ...]) -> Float[Tensor, ""]:
     """Weighted mean of all values; 0 where all weights are 0."""

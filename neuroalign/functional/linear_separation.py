@@ -14,6 +14,8 @@ from neuroalign.functional.checks import check_features, check_finite
 from neuroalign.functional.manifold_input import result_dtype, stack_manifolds
 from neuroalign.moved import former_keywords
 
+__all__ = ["SimulatedCapacity", "linear_separability", "simulated_capacity"]
+
 
 @former_keywords(penalty="C")
 def linear_separability(

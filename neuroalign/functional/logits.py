@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+__all__: list[str] = []
+
 
 def margin(logits: Float[Tensor, "stimulus class"], labels: Int[Tensor, " stimulus"]) -> Float[Tensor, " stimulus"]:
     """Largest other logit minus the true one: above 0 where the image is misclassified.

@@ -14,6 +14,15 @@ from neuroalign.functional.classes import class_centers
 from neuroalign.functional.missing import center
 from neuroalign.functional.variation import power_of_two, unit_range
 
+__all__ = [
+    "effective_rank",
+    "manifold_radius",
+    "nearest_center_signal",
+    "participation_ratio",
+    "separability",
+    "variance_ratio",
+]
+
 
 def _compact(labels: Tensor) -> tuple[Tensor, int]:
     present, inverse = labels.unique(return_inverse=True)

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from neuroalign.functional.checks import check_features
 
+__all__: list[str] = []
+
 
 def stack_manifolds(
     manifolds: Sequence[Tensor] | Tensor, labels: Int[Tensor, " stimulus"] | None

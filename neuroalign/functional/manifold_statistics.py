@@ -13,6 +13,8 @@ from neuroalign.functional.checks import check_features, check_finite
 from neuroalign.functional.classes import class_centers, group_by_class
 from neuroalign.functional.manifold_input import stack_manifolds
 
+__all__ = ["ManifoldStatistics"]
+
 _ELEMENTS = 1 << 23  # entries of a block of features in float64: 64 MiB
 
 

@@ -12,6 +12,8 @@ from neuroalign.functional.checks import check_enough
 from neuroalign.functional.missing import center, check_valid, prepare, shared
 from neuroalign.functional.variation import unit_range
 
+__all__ = ["soft_matching"]
+
 
 def unit_correlations(
     preds: Float[Tensor, "stimulus feature"],

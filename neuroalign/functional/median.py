@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+__all__: list[str] = []
+
 
 def nanmedian(values: Float[Tensor, ...]) -> Float[Tensor, ""]:
     """Median of the numbers that are not NaN; of an even number of them the mean of the middle two, as in numpy and pandas.

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from neuroalign.functional.checks import all_finite, check_infinite, check_sets, widen
 
+__all__: list[str] = []
+
 
 def prepare(
     preds: Float[Tensor, "stimulus feature"],

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from neuroalign.functional.checks import check_choice
 
+__all__: list[str] = []
+
 Norm = Literal["linf", "l2"]
 NORMS: tuple[Norm, ...] = get_args(Norm)
 

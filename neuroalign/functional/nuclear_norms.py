@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+__all__: list[str] = []
+
 
 def nuclear_norms(
     matrices: Float[Tensor, "matrix row column"], *, size: Float[Tensor, ""] | None = None

@@ -14,6 +14,8 @@ from neuroalign.functional.missing import check_valid, prepare, shared, uniform
 from neuroalign.functional.regression import check_penalty, ridge_gcv, ridge_predictions
 from neuroalign.functional.variation import unit_range
 
+__all__ = ["ridge_predictivity"]
+
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 """Penalties among which generalised cross-validation chooses, in units of the features' mean squared length."""
 _LEAST = 3  # stimuli per fold: the correlation of two is always 1 or -1, without a gradient

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+__all__ = ["random_projection"]
+
 
 def random_projection(
     features: Float[Tensor, "stimulus feature"], num_components: int, *, seed: int = 0

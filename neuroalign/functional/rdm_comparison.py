@@ -14,6 +14,8 @@ from neuroalign.functional.dissimilarity import check_dissimilarity, square_rdm,
 from neuroalign.functional.gram import double_centered
 from neuroalign.functional.variation import unit_magnitude
 
+__all__ = ["compare_rdms", "rdm_noise_ceiling"]
+
 Comparison = Literal["pearson", "cosine", "whitened_cosine", "spearman", "soft_spearman"]
 
 

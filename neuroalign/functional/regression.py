@@ -13,6 +13,8 @@ from neuroalign.functional.checks import all_finite, check_infinite, check_sets,
 from neuroalign.functional.gram import gram
 from neuroalign.functional.variation import odd_unit
 
+__all__ = ["ridge", "ridge_gcv"]
+
 _CHUNK = 1 << 24  # entries of the systems that are solved as one batch where voxels miss different stimuli
 
 

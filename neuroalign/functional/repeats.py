@@ -13,6 +13,8 @@ from torch import Tensor
 from neuroalign.functional.checks import check_devices
 from neuroalign.functional.missing import shared
 
+__all__: list[str] = []
+
 
 def check_identities(stimulus: Tensor, num_rows: int) -> None:
     """Refuse anything but an integer identity for each row.

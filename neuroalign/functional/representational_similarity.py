@@ -12,6 +12,8 @@ from neuroalign.functional.missing import check_valid, prepare
 from neuroalign.functional.rdm_comparison import Comparison, check_options, compare_matrices
 from neuroalign.functional.repeats import average_repeats, count_stimuli, group_valid_rows
 
+__all__ = ["rsa"]
+
 
 def rsa_terms(
     preds: Float[Tensor, "stimulus feature"],

@@ -13,6 +13,8 @@ from neuroalign.functional.missing import center, check_valid, prepare, shared, 
 from neuroalign.functional.nuclear_norms import nuclear_norm
 from neuroalign.functional.variation import unit_range
 
+__all__ = ["procrustes", "shape_distance"]
+
 _WHITENING_FLOOR = 1e-6
 
 

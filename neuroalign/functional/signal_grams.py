@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+__all__ = ["signal_gram"]
+
 
 def signal_gram(
     first: Float[Tensor, "stimulus voxel"], second: Float[Tensor, "stimulus voxel"], *, shrink: bool = True

@@ -14,6 +14,8 @@ from neuroalign.functional.checks import check_choice
 from neuroalign.functional.logits import cross_entropy, margin
 from neuroalign.functional.norms import Norm, length, steepest
 
+__all__ = ["InputGradients", "input_gradient_norm", "input_smoothness", "local_lipschitz", "released_smoothness"]
+
 SmoothnessLoss = Literal["ce", "margin"]
 
 

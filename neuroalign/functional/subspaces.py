@@ -10,6 +10,8 @@ from neuroalign.functional.checks import check_features
 from neuroalign.functional.directions import leading_directions
 from neuroalign.functional.variation import power_of_two
 
+__all__ = ["principal_angles", "subspace_overlap"]
+
 
 def principal_angles(
     u: Float[Tensor, "feature direction"], v: Float[Tensor, "feature other_direction"]

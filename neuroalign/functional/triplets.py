@@ -11,6 +11,8 @@ from torch import Tensor
 from neuroalign.functional.checks import all_finite, check_choice, check_devices, widen
 from neuroalign.functional.variation import power_of_two, unit_magnitude
 
+__all__ = ["odd_one_out_correct", "odd_one_out_nll", "pair_similarities"]
+
 Similarity = Literal["dot", "cosine", "sqeuclidean"]
 
 

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from neuroalign.functional.distributed import reduce_max
 
+__all__: list[str] = []
+
 
 def is_constant(low: Any, high: Any, eps: float) -> Any:
     """Whether numbers from ``low`` to ``high`` are constant up to rounding; True also where there are no numbers.

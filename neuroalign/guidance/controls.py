@@ -32,6 +32,8 @@ from neuroalign.functional.classes import class_centers
 from neuroalign.guidance.responses import MeasuredGuidance, TargetGuidance, class_labels, describable_loss
 from neuroalign.types import Batch
 
+__all__ = ["LabelOnlyGuidance", "ShuffledGuidance"]
+
 
 def cyclic_permutation(n: int, seed: int) -> Tensor:
     """A seeded permutation that is one cycle, so that for n > 1 nothing keeps its place (as in Sattolo's algorithm)."""

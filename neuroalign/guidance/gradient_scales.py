@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from neuroalign.guidance.weighting import WeightedGuidance
 from neuroalign.types import as_batch
 
+__all__ = ["gradient_scale", "match_gradient_scale"]
+
 
 def gradient_scale(guidance: nn.Module, network: nn.Module, batches: Iterable[Any], *, num_batches: int = 8) -> float:
     r"""Size of the gradient that a guidance sends into the network's trunk.

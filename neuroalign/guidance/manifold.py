@@ -14,6 +14,8 @@ from neuroalign.losses import CategoryManifolds, ManifoldGuidanceLoss
 from neuroalign.losses.manifold import Deviations
 from neuroalign.types import Batch
 
+__all__ = ["ManifoldGuidance"]
+
 
 class ManifoldGuidance(Described, nn.Module):
     """Pull each head's outputs into a region's category manifolds.

@@ -14,6 +14,8 @@ from neuroalign.guidance.responses import check_heads
 from neuroalign.losses import OddOneOutLoss, RDMAlignmentLoss
 from neuroalign.types import Batch
 
+__all__ = ["OddOneOutGuidance", "RDMGuidance"]
+
 
 def _stimuli(batch: Batch) -> Tensor:
     if "stimulus" not in batch:

@@ -15,6 +15,8 @@ from neuroalign.losses import NeuralAlignmentLoss
 from neuroalign.models import Frozen, NeuralPredictor
 from neuroalign.types import Batch, check_images, unknown
 
+__all__ = ["MeasuredGuidance", "PredictedGuidance", "TargetGuidance"]
+
 _NORMALIZED = (
     "If they were normalised with a mean and standard deviation: a predictor normalises by itself, so give guidance the "
     "pixels, {**batch, 'image': batch['image'] * std + mean}, or leave the normalisation out of the data (a network has "

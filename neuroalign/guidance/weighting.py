@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from neuroalign.config import Described, build, is_description
 from neuroalign.types import Batch, unknown
 
+__all__ = ["Ramp", "WeightedGuidance"]
+
 _LARGEST_LOG_VARIANCE = 4.0
 
 

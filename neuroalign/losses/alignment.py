@@ -34,6 +34,8 @@ from neuroalign.functional.repeats import (
 from neuroalign.losses.registry import MEASURES, AveragesOver, Measure, MeasureFunction
 from neuroalign.types import unknown
 
+__all__ = ["NeuralAlignmentLoss"]
+
 _METRICS_ONLY = ("cca", "svcca", "pwcca")
 
 

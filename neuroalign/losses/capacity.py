@@ -16,6 +16,8 @@ from neuroalign.functional.cone import cone_projection, fills_span
 from neuroalign.functional.variation import unit_range
 from neuroalign.losses.labelled import LabelledLoss
 
+__all__ = ["CapacityLoss"]
+
 
 class CapacityLoss(LabelledLoss):
     r"""Inverse manifold capacity of a labelled batch, to be minimised.

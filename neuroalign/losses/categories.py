@@ -18,6 +18,8 @@ from neuroalign.functional.variation import power_of_two
 from neuroalign.losses.kernel import RandomFourierFeatures
 from neuroalign.tensor_files import load_tensors, stamp_tensors
 
+__all__ = ["CategoryManifolds"]
+
 
 class CategoryManifolds(Described, nn.Module):
     r"""Centre, radius and principal directions of every category in a space of responses.

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from neuroalign.config import Described
 
+__all__ = ["RandomFourierFeatures"]
+
 
 class RandomFourierFeatures(Described, nn.Module):
     r"""Map to a space whose inner products approximate a Gaussian kernel.

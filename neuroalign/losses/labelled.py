@@ -12,6 +12,8 @@ from neuroalign.config import Described
 from neuroalign.functional.checks import check_devices, check_features, check_labels
 from neuroalign.functional.distributed import gather_batch, world_size
 
+__all__: list[str] = []
+
 
 class LabelledLoss(Described, nn.Module, ABC):
     """The base of losses over labelled embeddings: checks, float32, the global batch and the weighted sum of terms."""

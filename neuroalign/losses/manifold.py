@@ -17,6 +17,8 @@ from neuroalign.losses.categories import CategoryManifolds
 from neuroalign.losses.labelled import LabelledLoss, safe_sqrt
 from neuroalign.types import unknown
 
+__all__ = ["ManifoldGuidanceLoss", "NonNeuralManifoldLoss"]
+
 Deviations: TypeAlias = Literal["center", "batch mean"]
 
 

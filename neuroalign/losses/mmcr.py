@@ -12,6 +12,8 @@ from neuroalign.functional.nuclear_norms import nuclear_norms
 from neuroalign.functional.variation import unit_magnitude
 from neuroalign.losses.labelled import LabelledLoss
 
+__all__ = ["MMCRLoss"]
+
 
 class MMCRLoss(LabelledLoss):
     r"""Spread the centroids of manifolds over many directions, and each manifold over few.

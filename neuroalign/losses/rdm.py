@@ -17,6 +17,8 @@ from neuroalign.functional.rdm_comparison import Comparison, compare_matrices, n
 from neuroalign.functional.repeats import check_identities, count_stimuli, group_rows, mean_rows
 from neuroalign.losses.set_measures import check_differentiable
 
+__all__ = ["RDMAlignmentLoss"]
+
 
 class RDMAlignmentLoss(Described, nn.Module):
     """1 - similarity of the batch's RDM to the part of a given RDM that belongs to the batch's stimuli.

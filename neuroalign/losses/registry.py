@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from neuroalign.functional.checks import check_choice
 
+__all__ = ["MEASURES", "Measure", "register_measure"]
+
 AveragesOver = Literal["entry", "stimulus", "voxel", "set"]
 MeasureFunction = Callable[..., Tensor]
 _F = TypeVar("_F", bound=Callable[..., Any])

@@ -20,6 +20,8 @@ from neuroalign.functional.representational_similarity import rsa_terms
 from neuroalign.functional.shape_distances import angle, check_alpha, procrustes_terms
 from neuroalign.losses.registry import register_measure
 
+__all__: list[str] = []
+
 
 class _AveragedHSIC(nn.Module):
     """HSICs averaged over batches before their ratio is taken, since the ratio of a small batch's HSICs is far noisier.

@@ -12,6 +12,8 @@ from neuroalign.config import Described
 from neuroalign.functional.distributed import reduce_sum, world_size
 from neuroalign.functional.triplets import Similarity, check_triplets, default_temperature, odd_one_out_nll
 
+__all__ = ["OddOneOutLoss"]
+
 
 class OddOneOutLoss(Described, nn.Module):
     r"""Negative log probability of people's odd-one-out choices under the similarities of embeddings.

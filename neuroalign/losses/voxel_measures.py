@@ -18,6 +18,8 @@ from neuroalign.functional.missing import uniform
 from neuroalign.functional.variation import unit_magnitude
 from neuroalign.losses.registry import register_measure
 
+__all__: list[str] = []
+
 
 @register_measure("mse", averages_over="entry", squares=True)
 def mse(preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from neuroalign.functional.checks import check_devices
 
+__all__: list[str] = []
+
 _DTYPES = (
     torch.float32,
     torch.float64,

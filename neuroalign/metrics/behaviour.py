@@ -23,6 +23,8 @@ from neuroalign.functional.variation import power_of_two
 from neuroalign.metrics.base import EpochMetric, check_tensors
 from neuroalign.metrics.stimuli import StimulusMetric
 
+__all__ = ["OddOneOutAccuracy", "RDMSimilarity"]
+
 
 class RDMSimilarity(StimulusMetric):
     """Similarity of the features' RDM to given RDMs, with the noise ceiling that follows from differences between subjects.

@@ -15,6 +15,8 @@ from neuroalign.functional.correlation_moments import correlation_from_moments, 
 from neuroalign.functional.median import nanmedian
 from neuroalign.metrics.base import EpochMetric
 
+__all__ = ["NoiseNormalizedCorrelation", "VoxelCorrelation"]
+
 Reduction = Literal["median", "mean", "none"]
 
 

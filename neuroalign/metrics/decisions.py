@@ -12,6 +12,8 @@ from neuroalign.functional.decisions import count_cues, sixteen_class_probabilit
 from neuroalign.functional.intervals import wilson
 from neuroalign.metrics.base import EpochMetric, check_tensors
 
+__all__ = ["ShapeBias"]
+
 
 class ShapeBias(EpochMetric):
     """Share of decisions for the shape's class among those for the shape's or the texture's class, on cue-conflict images.

@@ -21,6 +21,8 @@ from neuroalign.metrics.base import check_tensors
 from neuroalign.metrics.sampling import sample
 from neuroalign.metrics.stimuli import StimulusMetric
 
+__all__ = ["ManifoldGeometry"]
+
 _MEAN_FIELD = (
     "capacity", "radius", "dimension", "capacity_error", "radius_error", "dimension_error", "center_correlation",
 )  # fmt: skip

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from neuroalign.metrics.base import EpochMetric
 
+__all__: list[str] = []
+
 
 class WeightedMean(EpochMetric):
     """The weighted mean of numbers, such as a loss per batch; NaN where no weight is positive.

@@ -11,6 +11,8 @@ from neuroalign.metrics.base import check_tensors
 from neuroalign.metrics.stimuli import StimulusMetric
 from neuroalign.moved import former_keywords
 
+__all__ = ["RobustAccuracy"]
+
 
 class RobustAccuracy(StimulusMetric):
     """Share of *all* images that are classified correctly after a perturbation; a clean error counts as an error.

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from neuroalign.functional.draws import splitmix64
 
+__all__: list[str] = []
+
 
 def sample(labels: Tensor, index: Tensor, *, num_classes: int | None, num_per_class: int | None, seed: int) -> Tensor:
     """Positions of the chosen rows, by rising index: the classes and images with the lowest hash values.

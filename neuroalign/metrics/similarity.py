@@ -24,6 +24,8 @@ from neuroalign.functional.representational_similarity import rsa
 from neuroalign.functional.shape_distances import check_alpha, procrustes, shape_distance
 from neuroalign.metrics.stimuli import StimulusMetric
 
+__all__ = ["AlignmentMetric", "CCA", "CKA", "ProcrustesSimilarity", "RSA", "RidgePredictivity", "SoftMatching"]
+
 
 class AlignmentMetric(StimulusMetric):
     """Any function or loss of two sets of responses, over all stimuli of an epoch instead of one batch.

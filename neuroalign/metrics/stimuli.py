@@ -10,6 +10,8 @@ from torch import Tensor
 from neuroalign.functional.identities import first_of_each
 from neuroalign.metrics.base import EpochMetric, check_tensors
 
+__all__: list[str] = []
+
 
 class Kept(NamedTuple):
     """The rows that are used, in order.

@@ -17,6 +17,8 @@ from neuroalign.models.normalization import Normalize, PerChannel, own_normaliza
 from neuroalign.models.taps import TapError, check_layer, keeps_channels_last, tapped
 from neuroalign.models.taps import record_layers as record_layers
 
+__all__ = ["Trunk"]
+
 SMALL_IMAGE = 64
 """Largest height and width at which a ResNet gets its CIFAR stem: a 7x7 stride-2 stem leaves too little of a small image."""
 

@@ -11,6 +11,8 @@ from torch import nn
 from neuroalign.config import refuse_if_described
 from neuroalign.types import unknown
 
+__all__ = ["build_backbone"]
+
 # In training mode these would return the outputs of auxiliary classifiers beside the features.
 _WITH_AUXILIARY = ("googlenet", "inception_v3")
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from neuroalign.config import Described
 from neuroalign.functional.gabor import gabor_energy, gabor_filters
 
+__all__ = ["VisualFeatures"]
+
 _OPPONENT = ((1 / 3, 1 / 3, 1 / 3), (0.5, -0.5, 0.0), (0.25, 0.25, -0.5))  # luminance, red-green, blue-yellow
 
 

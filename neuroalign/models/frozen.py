@@ -14,6 +14,8 @@ from neuroalign.functional.checks import check_infinite
 from neuroalign.functional.variation import extremes, is_constant
 from neuroalign.types import check_images
 
+__all__ = ["Frozen", "StandardizedPredictor", "untrained"]
+
 FITTED_ON_PIXELS = "If they were normalised: a predictor takes pixels, so fit it on images * std + mean."
 
 

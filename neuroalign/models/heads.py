@@ -23,6 +23,17 @@ from neuroalign.models.readouts import (
 from neuroalign.models.taps import keeps_channels_last
 from neuroalign.types import unknown
 
+__all__ = [
+    "FullLinear",
+    "HEADS",
+    "Identity",
+    "PooledLinear",
+    "ResponseHead",
+    "TokenLinear",
+    "identity",
+    "pooled_linear",
+]
+
 HeadBuilder = Callable[[Sequence[int], "int | None"], nn.Module]
 """Function from the shape of a layer's output (without the stimulus axis) and a number of outputs to a head."""
 

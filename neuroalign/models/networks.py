@@ -27,6 +27,8 @@ from neuroalign.models.heads import HeadBuilder, ResponseHead
 from neuroalign.models.normalization import PerChannel
 from neuroalign.tensor_files import check_checkpoint, load_tensors, stamp_tensors
 
+__all__ = ["GuidedNetwork", "NeuralPredictor"]
+
 
 class NeuralPredictor(Described, nn.Module):
     """A network that predicts responses of the voxels of one region from images.

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from neuroalign.config import Described
 
+__all__ = ["Normalize"]
+
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PerChannel = Sequence[float] | Literal["auto"] | None
 """One value per channel; "auto" takes the network's own values, None means no normalisation."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+__all__: list[str] = []
+
 
 def as_dtype_of(images: Tensor, module: nn.Module) -> Tensor:
     """Images in the dtype of a network's weights, if one is float32 and the other float64.

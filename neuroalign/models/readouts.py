@@ -13,6 +13,8 @@ from torch.nn import functional as F
 from neuroalign.config import Described
 from neuroalign.functional.checks import check_choice
 
+__all__ = ["AttentionPool", "FactorizedReadout", "GaussianReadout", "LowRankLinear"]
+
 
 def check_outputs(num_outputs: int | None) -> int:
     """Return ``num_outputs`` if it is a positive whole number.

@@ -14,6 +14,8 @@ from neuroalign.models.frozen import FITTED_ON_PIXELS
 from neuroalign.moved import former_keywords
 from neuroalign.types import check_images
 
+__all__ = ["RidgePredictor"]
+
 
 class RidgePredictor(Described, nn.Module):
     """Ridge regression from fixed image features to voxels, as a module.

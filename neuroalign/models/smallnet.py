@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from neuroalign.config import Described
 
+__all__ = ["SmallResNet"]
+
 
 class _Block(nn.Module):
     def __init__(self, num_in: int, num_out: int, stride: int) -> None:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from neuroalign.types import unknown
 
+__all__ = ["record_layers"]
+
 
 class TapError(TypeError, ValueError):
     """A layer's output has no tensor, or several and the layer's name doesn't say which."""

@@ -9,6 +9,8 @@ from torch import Tensor
 from neuroalign.functional.norms import Norm
 from neuroalign.perturbations.classifier import Classifier
 
+__all__ = ["Perturbation"]
+
 
 class Perturbation(ABC):
     """The base of all perturbations: images in, perturbed images out, in pixel space.

@@ -12,6 +12,8 @@ from neuroalign.perturbations.attacks.classes import ClassRange
 from neuroalign.perturbations.attacks.objectives import reached
 from neuroalign.perturbations.pixel_classifier import asked, no_logits
 
+__all__ = ["Classifier"]
+
 NO_GRADIENT = (
     "no gradient reaches the images: the model is quantised, detaches its outputs or runs under no_grad, and can't be "
     "attacked along gradients; SquareAttack needs no gradients (see masking_report)"

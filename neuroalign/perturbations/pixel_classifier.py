@@ -13,6 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 from neuroalign.config import Described
 from neuroalign.types import check_images
 
+__all__ = ["PixelClassifier"]
+
 Logits = Callable[[Any], Tensor] | int | str
 """Where logits are in a model's output: a function of it, an index or a key."""
 

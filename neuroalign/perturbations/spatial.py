@@ -14,6 +14,8 @@ from neuroalign.perturbations.base import Perturbation, repr_of
 from neuroalign.perturbations.classifier import Classifier
 from neuroalign.types import check_images
 
+__all__ = ["RotationTranslation"]
+
 
 class RotationTranslation(Described, Perturbation):
     """The worst of a grid of rotations and shifts for each image (Engstrom et al. 2019, arXiv 1712.02779).

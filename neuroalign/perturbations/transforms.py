@@ -13,6 +13,8 @@ from neuroalign.perturbations.base import Perturbation, repr_of
 from neuroalign.perturbations.classifier import Classifier
 from neuroalign.types import check_images
 
+__all__ = ["Contrast", "HighPass", "ImageTransform", "LowPass"]
+
 
 class ImageTransform(Described, Perturbation):
     """A change of images without a model, of fixed strength. Called as ``transform(images, index=...)``.

@@ -11,6 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+__all__ = ["plot_surface", "plot_volume"]
+
 
 _BAR = 1.1  # inches for the colour bar and its label
 

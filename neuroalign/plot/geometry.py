@@ -13,6 +13,8 @@ from neuroalign.plot.tables import _style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+__all__ = ["plot_geometry"]
+
 _LABELS = {
     "capacity": "manifold capacity\n(larger: easier to separate)",
     "radius": "manifold radius\n(relative to the centre)",

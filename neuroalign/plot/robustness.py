@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+__all__ = ["plot_accuracy", "plot_corruptions", "plot_landscape", "plot_transforms"]
+
 _UNITS = {
     "linf": "attack budget ε (largest change of a pixel, in 1/255)",
     "l2": "attack budget ε (Euclidean length of the change, pixels in [0, 1])",

@@ -11,6 +11,8 @@ import pandas as pd
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+__all__ = ["is_control", "plot_bars", "plot_prediction", "plot_robustness"]
+
 # Okabe & Ito's palette, which colour-blind readers can tell apart; controls are also dashed.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4B9A")
 _GRAYS = ("#000000", "#666666", "#999999", "#444444", "#888888", "#BBBBBB", "#777777")

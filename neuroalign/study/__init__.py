@@ -4,13 +4,14 @@ from neuroalign.moved import former_names
 from neuroalign.study.replication import Progress, run_replications
 from neuroalign.study.smoothness_matching import SmoothnessMatch, match_smoothness
 from neuroalign.study.training import Recipe, correlation_on, matched_control, train_classifier, train_predictor
-from neuroalign.study.verdicts import verdict
+from neuroalign.study.verdicts import interval_meaning, verdict
 
 __all__ = [
     "Progress",
     "Recipe",
     "SmoothnessMatch",
     "correlation_on",
+    "interval_meaning",
     "match_smoothness",
     "matched_control",
     "run_replications",

@@ -25,6 +25,8 @@ from neuroalign.perturbations import PGD
 from neuroalign.study.replication import Progress
 from neuroalign.study.training import Recipe, matched_control, train_classifier, train_predictor
 
+__all__: list[str] = []
+
 REGIONS = ("V1", "V4", "TO")
 CONDITIONS = (
     "none",

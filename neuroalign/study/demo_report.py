@@ -21,6 +21,8 @@ from neuroalign.study.demo import DemoResult, DemoSettings
 from neuroalign.study.report import accuracy_by_condition, rich_table, summary_table, write_html
 from neuroalign.study.verdicts import interval_meaning, verdict
 
+__all__: list[str] = []
+
 METHODS = (
     "Real digit images (scikit-learn's, 8x8 pixels, at half contrast on grey) were shown, as shifted copies under pixel "
     "noise of many strengths, to a simulated subject: V1 is Gabor energy, TO the features of a network that learned the "

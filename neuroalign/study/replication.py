@@ -17,6 +17,8 @@ from rich.progress import Progress as RichProgress
 
 from neuroalign.processes import deaf_to_interrupts, ended_by_interrupt
 
+__all__ = ["Progress", "run_replications"]
+
 Result = TypeVar("Result")
 
 

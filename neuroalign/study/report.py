@@ -19,6 +19,8 @@ from neuroalign.study.verdicts import interval_meaning
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+__all__: list[str] = []
+
 
 def accuracy_by_condition(images: pd.DataFrame) -> pd.DataFrame:
     """Accuracy from per-image outcomes: one row per condition, replication and budget."""

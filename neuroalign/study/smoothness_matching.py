@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import pandas as pd
 from torch import nn
 
+__all__ = ["SmoothnessMatch", "match_smoothness"]
+
 
 @dataclass(frozen=True)
 class SmoothnessMatch:

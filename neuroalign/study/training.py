@@ -24,6 +24,8 @@ from neuroalign.tasks import GuidedClassificationTask, NeuralPredictionTask, Rob
 from neuroalign.tasks.base import one_cycle
 from neuroalign.types import Batch
 
+__all__ = ["Recipe", "correlation_on", "matched_control", "train_classifier", "train_predictor"]
+
 EpochHook = Callable[[], None]
 
 

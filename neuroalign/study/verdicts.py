@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from neuroalign.evaluation.comparison import Comparison
 
+__all__ = ["interval_meaning", "verdict"]
+
 
 def verdict(comparisons: Sequence[Comparison], subject: str, *, equivalence: float | None = None) -> str:
     """A sentence on what comparisons of one treatment show, whatever the result.

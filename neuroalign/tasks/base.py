@@ -27,6 +27,8 @@ from neuroalign.types import Batch, as_batch, check_images
 if TYPE_CHECKING:
     from typing import Self
 
+__all__: list[str] = []
+
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 # Two types, for configurations: the first accepts a scheduler's class, the second a function that makes a factory.
 SchedulerFactory = Callable[[Optimizer], LRScheduler] | Callable[[Optimizer], Any]

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from neuroalign.types import Batch
 
+__all__: list[str] = []
+
 
 def batch_of(batch: Any, second: str) -> Batch:
     """A batch as a dict with ``image``: a mapping is returned as it is, the parts of a pair get names.

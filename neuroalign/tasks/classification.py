@@ -33,6 +33,8 @@ from neuroalign.tasks.robust_training import RobustTraining
 from neuroalign.tasks.state_dicts import renamed
 from neuroalign.types import Batch
 
+__all__ = ["GuidedClassificationTask"]
+
 
 class GuidedClassificationTask(Task):
     r"""Classify images while matching a brain: :math:`L = (1-\alpha)\,\mathrm{CE} + \alpha \sum \text{guidance terms}`.

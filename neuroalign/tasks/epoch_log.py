@@ -13,6 +13,8 @@ from torchmetrics import Metric, MetricCollection
 
 from neuroalign.metrics.means import WeightedMean
 
+__all__: list[str] = []
+
 
 class EpochLog(L.LightningModule):
     """A LightningModule that logs each validation or test loader separately.

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+__all__: list[str] = []
+
 
 @contextmanager
 def resting_statistics(module: nn.Module) -> Iterator[None]:

@@ -14,6 +14,8 @@ from torch.overrides import TorchFunctionMode
 from neuroalign.functional.smoothness import InputGradients, input_gradient_norm
 from neuroalign.tasks.further_pass import evaluating
 
+__all__: list[str] = []
+
 
 def independent_gradients(network: nn.Module, images: Tensor, labels: Tensor) -> InputGradients:
     r"""Squared input gradients of cross-entropy, with a graph, for a network in training whose samples are independent.

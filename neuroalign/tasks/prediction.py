@@ -20,6 +20,8 @@ from neuroalign.tasks.batches import batch_of, images_of
 from neuroalign.tasks.epoch_log import as_collection
 from neuroalign.types import Batch
 
+__all__ = ["NeuralPredictionTask"]
+
 
 class NeuralPredictionTask(Task):
     """Fit a predictor to responses, and log the loss and the correlation with held-out responses.

@@ -24,6 +24,8 @@ from neuroalign.tasks.further_pass import paired_logits
 from neuroalign.tasks.independent_samples import independent_gradients
 from neuroalign.types import check_images
 
+__all__ = ["AdversarialTraining", "GaussianNoiseTraining", "GradientRegularization", "RobustTraining", "TRADES"]
+
 
 class RobustTraining(Described):
     """The base of robust-training methods; its own methods give normal training.

@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
+__all__: list[str] = []
+
 
 def renamed(state: Mapping[str, Any], name: Callable[[str], str | None]) -> OrderedDict[str, Any]:
     """A state dict with other names and with the modules' versions, which PyTorch stores as its ``_metadata``.

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
+__all__: list[str] = []
+
 
 @contextmanager
 def drawing(seed: int, device: torch.device) -> Iterator[None]:

@@ -15,6 +15,8 @@ from neuroalign.data.datamodules.loader import ResumableLoader
 from neuroalign.data.images import collate
 from neuroalign.types import Batch, as_batch
 
+__all__ = ["BatchDataModule"]
+
 
 class BatchDataModule(L.LightningDataModule):
     """Loaders over datasets that return whole batches; a resumed run continues exactly like an uninterrupted one.

@@ -16,6 +16,8 @@ from neuroalign.data.nsd.reader import side_files
 from neuroalign.data.nsd.regions import Region, is_file
 from neuroalign.data.nsd.tree import Tree
 
+__all__: list[str] = []
+
 
 def short_hash(options: Mapping[str, Any]) -> str:
     """Twelve hexadecimal digits of a hash of options.

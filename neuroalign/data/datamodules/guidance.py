@@ -18,6 +18,8 @@ from neuroalign.data.mixing import MinValidSampler, check_min_valid
 from neuroalign.data.responses import Responses
 from neuroalign.types import Batch
 
+__all__ = ["GuidanceDataModule"]
+
 
 class GuidanceDataModule(BatchDataModule):
     """Labelled images for a guided classifier, with measured responses for some of them.

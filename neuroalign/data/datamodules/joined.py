@@ -13,6 +13,8 @@ from neuroalign.data.images import ArrayDataset
 from neuroalign.data.responses import Responses
 from neuroalign.types import Batch
 
+__all__: list[str] = []
+
 
 def columns_of_heads(roi: Mapping[int, np.ndarray]) -> dict[str, list[int]]:
     """The columns of the joined responses that belong to each head.

@@ -10,6 +10,8 @@ from torch.utils.data import DataLoader, Sampler
 
 from neuroalign.types import Batch
 
+__all__ = ["ResumableLoader"]
+
 
 class ResumableLoader(DataLoader[Batch]):
     """A DataLoader that skips the batches of an epoch that are done, without loading them.

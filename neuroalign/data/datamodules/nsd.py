@@ -32,6 +32,8 @@ from neuroalign.data.responses import Responses, standardize_parts
 from neuroalign.data.standardization import constant_columns
 from neuroalign.types import unknown
 
+__all__ = ["NSDDataModule"]
+
 _log = logging.getLogger(__name__)
 
 

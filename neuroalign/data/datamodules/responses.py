@@ -15,6 +15,8 @@ from neuroalign.data.fields import as_identities
 from neuroalign.data.images import ArrayDataset, as_pixels
 from neuroalign.data.responses import Responses, standardize_parts
 
+__all__ = ["ResponsesDataModule"]
+
 
 class ResponsesDataModule(BatchDataModule):
     """Any images with any responses to them, for a neural predictor.

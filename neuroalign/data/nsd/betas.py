@@ -13,6 +13,8 @@ from neuroalign.data.nsd.tree import Tree
 from neuroalign.data.nsd.voxels import Voxels
 from neuroalign.data.standardization import refuse_infinite
 
+__all__: list[str] = []
+
 
 def read_session(tree: Tree, paths: NSDPaths, session: int, voxels: Voxels) -> np.ndarray:
     """One session's responses (750, voxel) in percent signal change; an invalid voxel is NaN in all trials.

@@ -15,6 +15,8 @@ import numpy as np
 from neuroalign.checksums import crc32
 from neuroalign.data.nsd.layout import NSDError
 
+__all__ = ["CachedImages"]
+
 BLOCK = 256  # images per checksum
 _AGAIN = "Call cache_nsd_stimuli (neuroalign nsd stimuli) again, which makes it again"
 

@@ -25,6 +25,8 @@ from neuroalign.data.nsd.tree import Tree
 from neuroalign.data.nsd.trials import Design, read_behaviour
 from neuroalign.data.nsd.voxels import load_atlas
 
+__all__ = ["check_nsd"]
+
 
 def check_nsd(root: str | os.PathLike[str] | Tree, subjects: Sequence[int] | None = None) -> CheckReport:
     """Check an NSD folder: what is there, missing, truncated or inconsistent, for each subject, space and version.

@@ -22,6 +22,8 @@ from neuroalign.data.nsd.trials import Design
 from neuroalign.data.nsd.voxels import Voxels, affine_of, load_map
 from neuroalign.hdf5 import open_hdf5
 
+__all__: list[str] = []
+
 _SAMPLE = 20  # voxels that are read through all sessions
 
 

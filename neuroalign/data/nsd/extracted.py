@@ -19,6 +19,8 @@ from neuroalign.hdf5 import dataset, open_hdf5
 if TYPE_CHECKING:
     from neuroalign.data.nsd.reader import Request
 
+__all__: list[str] = []
+
 _log = logging.getLogger(__name__)
 _FILES = ("sources", "side_files")
 _RESULTS = (

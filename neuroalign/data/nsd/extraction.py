@@ -30,6 +30,8 @@ from neuroalign.files import check_folder, check_space, readable_size, remove_le
 from neuroalign.moved import former_keywords
 from neuroalign.processes import locked
 
+__all__ = ["extract_nsd"]
+
 _log = logging.getLogger(__name__)
 _TOLERANCE = 1e-3  # a stored ncsnr is float32 and computed from the same int16 betas
 _CHECKED = 200  # voxels whose ncsnr is computed again

@@ -8,6 +8,8 @@ from typing import Any
 
 from neuroalign.data.nsd.layout import NSDError
 
+__all__: list[str] = []
+
 
 @dataclass(frozen=True)
 class Finding:

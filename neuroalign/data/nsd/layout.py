@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from neuroalign.types import unknown
 
+__all__ = ["BETAS", "FACTS", "NSDError", "NSDPaths", "NUM_SHARED", "PSC_SCALE", "TRIALS_PER_SESSION"]
+
 TRIALS_PER_SESSION = 750
 NUM_SHARED = 1000
 NUM_IMAGES = 73_000

@@ -12,6 +12,8 @@ from neuroalign.data.nsd.tree import Tree
 from neuroalign.data.nsd.voxels import Voxels, load_map
 from neuroalign.types import unknown
 
+__all__: list[str] = []
+
 MAPS = ("ncsnr", "R2", "meanbeta", "valid")
 """Maps that are read where they exist; :func:`read_nsd` can be asked for others, such as "R2_session01"."""
 

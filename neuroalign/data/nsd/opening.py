@@ -11,6 +11,8 @@ from neuroalign.data.nsd.remote import RemoteTree
 from neuroalign.data.nsd.tree import Confirm, Tree
 from neuroalign.moved import former_keywords
 
+__all__ = ["open_nsd"]
+
 
 class Access(TypedDict, total=False):
     """How files behind a URL are read: the options of :func:`open_nsd`, which all have a default."""

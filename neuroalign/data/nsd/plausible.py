@@ -11,6 +11,8 @@ from neuroalign.checksums import crc32
 from neuroalign.data.nsd.layout import NSDError
 from neuroalign.data.nsd.regions import ATLASES
 
+__all__: list[str] = []
+
 _COLUMNS = 200  # voxels that are compared between two sessions
 _NCSNR = 30  # the noise ceiling of a single trial would be .999; NSD's best voxels lie below 3
 _PERCENT = 100.1

@@ -27,6 +27,8 @@ from neuroalign.data.nsd.voxels import Voxels, find_voxels
 from neuroalign.data.responses import Responses
 from neuroalign.moved import former_keywords
 
+__all__ = ["read_nsd"]
+
 
 @former_keywords(cache="download_folder")
 def read_nsd(

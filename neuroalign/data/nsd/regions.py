@@ -13,6 +13,8 @@ import numpy as np
 from neuroalign.data.nsd.layout import HEMISPHERES, NSDError
 from neuroalign.types import unknown
 
+__all__ = ["ATLASES", "REGIONS"]
+
 REGIONS: dict[str, tuple[int, ...]] = {
     "V1": (1, 2),
     "V2": (3, 4),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+__all__: list[str] = []
+
 
 def ncsnr_of(values: np.ndarray, stimulus: np.ndarray, session: np.ndarray) -> np.ndarray:
     """The ratio of signal to noise of one trial, as NSD's authors compute it.

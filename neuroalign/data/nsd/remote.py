@@ -27,6 +27,8 @@ from neuroalign.moved import former_keywords
 from neuroalign.processes import locked
 from neuroalign.types import unknown
 
+__all__: list[str] = []
+
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 

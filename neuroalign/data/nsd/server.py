@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 from neuroalign.addresses import redacted, secrets_of
 from neuroalign.data.nsd.layout import NSDError
 
+__all__: list[str] = []
+
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 

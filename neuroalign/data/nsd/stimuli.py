@@ -13,6 +13,8 @@ from neuroalign.data.nsd.opening import Access, open_nsd
 from neuroalign.data.nsd.tree import Tree, dataset_of
 from neuroalign.moved import former_keywords
 
+__all__ = ["NSDImages"]
+
 
 class NSDImages:
     """NSD's stimulus set, read when it is needed: ``images[rows]`` is uint8 (stimulus, height, width, channel).

@@ -24,6 +24,8 @@ from neuroalign.files import check_space, check_target, whole
 from neuroalign.moved import former_keywords
 from neuroalign.processes import deaf_to_interrupts, ended_by_interrupt, locked
 
+__all__ = ["cache_nsd_stimuli"]
+
 _log = logging.getLogger(__name__)
 _NAMES = {"index.json", "rows.npy", "images.npy", "progress.json", ".lock"}
 

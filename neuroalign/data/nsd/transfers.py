@@ -11,6 +11,8 @@ from neuroalign.data.nsd.layout import NSDError
 from neuroalign.files import whole
 from neuroalign.processes import locked
 
+__all__: list[str] = []
+
 _NAME = "transfers.json"
 
 

@@ -17,6 +17,8 @@ from neuroalign.checksums import crc32_of_file, crc32_of_samples
 from neuroalign.data.nsd.layout import FACTS, NSDError, NSDPaths, fingerprint, readable
 from neuroalign.moved import former_names
 
+__all__ = ["Tree"]
+
 Confirm = bool | Callable[[str], bool] | None
 """How a download is confirmed: by a question at the terminal (None), in advance (True), or by a function of the question."""
 

@@ -30,6 +30,8 @@ from neuroalign.data.nsd.tree import Tree
 from neuroalign.moved import former_keywords
 from neuroalign.types import unknown
 
+__all__ = ["SPLITS", "read_nsd_split"]
+
 SPLITS = ("shared1000", "shared515", "algonauts2023")
 COLUMNS = {
     "RT": "reaction_time",

@@ -29,6 +29,8 @@ from neuroalign.data.nsd.tree import Tree
 from neuroalign.data.standardization import refuse_infinite
 from neuroalign.types import unknown
 
+__all__: list[str] = []
+
 
 @dataclass(frozen=True)
 class Voxels:

@@ -10,6 +10,8 @@ import numpy as np
 from neuroalign.data.nsd.layout import NUM_SHARED, TRIALS_PER_SESSION, NSDPaths
 from neuroalign.data.nsd.regions import REGIONS
 
+__all__: list[str] = []
+
 
 def write_design(paths: NSDPaths, sessions: int, ten_k: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Write the design file of all subjects, and return subjectim (8, 10000), 1-based."""

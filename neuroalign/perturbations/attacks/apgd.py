@@ -20,6 +20,8 @@ from neuroalign.perturbations.attacks.targets import Targeting, check_targeting,
 from neuroalign.perturbations.base import repr_of
 from neuroalign.perturbations.classifier import Classifier
 
+__all__ = ["APGD"]
+
 _ALL_TARGETS = (
     "loss='dlr-targeted' tries several target classes of its own; toward a given class, take 'dlr', 'ce' or 'margin'"
 )

@@ -18,6 +18,8 @@ from neuroalign.perturbations.base import Perturbation
 from neuroalign.perturbations.classifier import Classifier
 from neuroalign.types import check_images
 
+__all__ = ["Attack"]
+
 
 class Attack(Described, Perturbation):
     """A perturbation bounded in a norm, called as ``attack(model, images, labels, eps)``.

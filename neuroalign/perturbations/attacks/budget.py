@@ -10,6 +10,8 @@ from torch import Tensor
 from neuroalign.functional.draws import image_generator
 from neuroalign.functional.norms import Norm, length
 
+__all__: list[str] = []
+
 
 def per_sample(eps: float | Tensor, images: Tensor, norm: Norm) -> Tensor:
     """Budgets as (stimulus, 1, 1, 1), from a number or one value per image; an infinite one allows the whole box.

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+__all__: list[str] = []
+
 
 def as_classes(classes: object, num_images: int, device: torch.device, *, what: str = "labels") -> Tensor:
     """Classes as (stimulus,) int64 on a device, from integers of any type: a tensor, an array or a list.

@@ -20,6 +20,8 @@ from neuroalign.perturbations.base import repr_of
 from neuroalign.perturbations.classifier import Classifier
 from neuroalign.state import evaluating
 
+__all__ = ["AutoAttack", "BrendelBethge"]
+
 
 class _Shell(nn.Module):
     """The classifier with its checks, as the module that other libraries require."""

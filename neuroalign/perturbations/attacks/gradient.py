@@ -24,6 +24,8 @@ from neuroalign.perturbations.attacks.targets import Targeting, check_targeting,
 from neuroalign.perturbations.base import repr_of
 from neuroalign.perturbations.classifier import Classifier
 
+__all__ = ["FGSM", "PGD"]
+
 AttackLoss = Literal["margin", "ce", "dlr"]
 
 

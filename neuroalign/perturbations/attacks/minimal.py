@@ -24,6 +24,8 @@ from neuroalign.perturbations.attacks.targets import (
 from neuroalign.perturbations.base import repr_of
 from neuroalign.perturbations.classifier import Classifier
 
+__all__ = ["CarliniWagner", "DeepFool", "FMN"]
+
 
 class MinimalNormAttack(Attack):
     """An attack of which one run serves every budget: an image is fooled at each budget above the length that was found.

@@ -10,6 +10,8 @@ from torch import Tensor
 from neuroalign.functional.logits import cross_entropy, margin
 from neuroalign.types import unknown
 
+__all__: list[str] = []
+
 Objective = Callable[..., Tensor]  # function of logits and labels, and of targets if it is targeted
 
 

@@ -13,6 +13,8 @@ from neuroalign.perturbations.attacks.budget import project, random_points
 from neuroalign.perturbations.attacks.objectives import Objective
 from neuroalign.perturbations.classifier import Classifier
 
+__all__: list[str] = []
+
 
 class RestartedAttack(Attack):
     """An attack of one or more runs; runs after the first begin at random points of each image's ball.

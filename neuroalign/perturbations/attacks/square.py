@@ -15,6 +15,8 @@ from neuroalign.perturbations.attacks.budget import project
 from neuroalign.perturbations.base import repr_of
 from neuroalign.perturbations.classifier import Classifier
 
+__all__ = ["SquareAttack"]
+
 # After these shares of 10,000 queries the share of pixels that a square covers is halved (the paper's schedule).
 _HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 

@@ -10,6 +10,8 @@ from torch import Tensor
 from neuroalign.functional.draws import image_generator
 from neuroalign.perturbations.classifier import Classifier
 
+__all__: list[str] = []
+
 Targeting = Literal["random", "least-likely"]
 
 # Above the numbers of random starts, and the largest that gives no image the numbers of the next one (see image_generator).

@@ -14,6 +14,8 @@ from neuroalign.perturbations.corruptions.draws import Draws
 from neuroalign.perturbations.corruptions.spatter import spatter
 from neuroalign.perturbations.transforms import ImageTransform
 
+__all__ = ["Corruption"]
+
 FIXED: dict[str, Callable[..., Tensor]] = {
     "defocus_blur": blur.defocus_blur,
     "zoom_blur": blur.zoom_blur,

@@ -18,6 +18,8 @@ from neuroalign.perturbations.corruptions.filters import (
     gaussian_taps,
 )
 
+__all__: list[str] = []
+
 
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     """Blur each channel by a Gaussian, cut at four standard deviations, the border repeated.

@@ -12,6 +12,8 @@ from torch import Tensor
 from neuroalign.perturbations.corruptions.draws import Draws
 from neuroalign.perturbations.corruptions.filters import box_matrix, gaussian_filter, sample, separable
 
+__all__: list[str] = []
+
 
 def luma(images: Tensor) -> Tensor:
     """Perceived brightness, 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601): (stimulus, 1, height, width).

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
+__all__: list[str] = []
+
 
 class Draws:
     """One generator per image; every method draws for all images and stacks the results.

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from scipy.fft import next_fast_len
 from torch import Tensor
 
+__all__: list[str] = []
+
 Border = Literal["edge", "reflect", "symmetric"]
 
 

@@ -14,6 +14,8 @@ from torch import Tensor
 from neuroalign.perturbations.corruptions.draws import Draws
 from neuroalign.perturbations.corruptions.plasma import plasma
 
+__all__: list[str] = []
+
 DARK, WHITE = (0.16, 0.26, 0.38), (0.93, 0.97, 1.0)  # glass between crystals, and ice
 
 

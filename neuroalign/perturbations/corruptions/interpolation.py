@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 
+__all__: list[str] = []
+
 # The power of the side with which each number grows above the largest table; corruptions without an entry keep theirs.
 GROWTH: dict[str, tuple[int, ...]] = {
     "gaussian_blur": (1,),

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from neuroalign.perturbations.corruptions.draws import Draws
 
+__all__: list[str] = []
+
 
 def gaussian_noise(images: Tensor, sd: float, *, draws: Draws) -> Tensor:
     """Add Gaussian noise, as a sensor does in low light.

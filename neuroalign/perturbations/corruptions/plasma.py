@@ -7,6 +7,8 @@ from torch import Tensor
 
 from neuroalign.perturbations.corruptions.draws import Draws
 
+__all__: list[str] = []
+
 
 def plasma(draws: Draws, height: int, width: int, decay: float) -> Tensor:
     """Clouds by midpoint displacement on a torus, the diamond-square algorithm.

@@ -15,6 +15,8 @@ from typing import Any
 from neuroalign.perturbations.corruptions.interpolation import between, scaled
 from neuroalign.types import unknown
 
+__all__ = ["COMMON_CORRUPTIONS", "EXTRA_CORRUPTIONS"]
+
 COMMON_CORRUPTIONS = (
     "gaussian_noise", "shot_noise", "impulse_noise",
     "defocus_blur", "glass_blur", "motion_blur", "zoom_blur",

@@ -12,6 +12,8 @@ from torch import Tensor
 from neuroalign.perturbations.corruptions.draws import Draws
 from neuroalign.perturbations.corruptions.filters import box_filter, gaussian_filter, pad
 
+__all__: list[str] = []
+
 TURQUOISE = (175 / 255, 238 / 255, 238 / 255)
 BROWN = (63 / 255, 42 / 255, 20 / 255)
 

@@ -16,6 +16,8 @@ from neuroalign.perturbations.corruptions.filters import central_zoom, correlate
 from neuroalign.perturbations.corruptions.frost_texture import frost_texture
 from neuroalign.perturbations.corruptions.plasma import plasma
 
+__all__: list[str] = []
+
 
 def snow(
     images: Tensor,
