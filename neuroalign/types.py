@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict, cast
 
 from torch import Tensor
+
+from neuroalign.moved import former_names
 
 __all__ = ["Batch", "as_batch"]
 
@@ -27,11 +28,7 @@ class Batch(TypedDict, total=False):
     subject: Tensor
 
 
-def __getattr__(name: str) -> Any:
-    """``Perturbation`` has moved to its subpackage, and stays importable from here."""
-    if name == "Perturbation":
-        return importlib.import_module("neuroalign.perturbations.base").Perturbation
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = former_names(__name__, {"Perturbation": "neuroalign.perturbations"})
 
 
 def as_batch(batch: Any) -> Batch:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from neuroalign.data.standardization import column_blocks, group_means
 from neuroalign.functional import rescale_ceiling
-
-if TYPE_CHECKING:
-    from neuroalign.data.responses import Responses
 
 __all__: list[str] = []
 
@@ -48,22 +45,22 @@ def average_rows(rows: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def averaged_ceiling(responses: Responses, repeats: np.ndarray, valid: np.ndarray | None) -> np.ndarray | None:
+def averaged_ceiling(fields: Mapping[str, Any], repeats: np.ndarray, valid: np.ndarray | None) -> np.ndarray | None:
     """The noise ceiling of responses if their rows were averages over other numbers of trials.
 
     Args:
-        responses: With the noise ceiling of the current rows, which are averages over ``responses.repeats`` trials.
+        fields: ``noise_ceiling`` of the current rows, and the ``repeats`` and ``valid_repeats`` that they are averages of.
         repeats: (row,) how many trials each new row is the mean of.
         valid: (row, voxel) the same for each value; None means ``repeats`` in every voxel.
 
     Returns:
         (voxel,) float32. Without new rows, the present ceiling; None if it is unknown.
     """
-    if responses.noise_ceiling is None or not len(repeats):
-        return responses.noise_ceiling
+    if fields["noise_ceiling"] is None or not len(repeats):
+        return fields["noise_ceiling"]
     # Averaging multiplies the noise variance by the mean of 1/repeats; what counts is the change of this factor.
-    noise = mean_inverse(repeats, valid) / mean_inverse(responses.repeats, responses.valid_repeats)
-    wide = torch.from_numpy(responses.noise_ceiling.astype(np.float64))
+    noise = mean_inverse(repeats, valid) / mean_inverse(fields["repeats"], fields["valid_repeats"])
+    wide = torch.from_numpy(fields["noise_ceiling"].astype(np.float64))
     return rescale_ceiling(wide, torch.from_numpy(np.asarray(noise))).numpy().astype(np.float32)
 
 

@@ -119,8 +119,9 @@ class Responses:
         return cls(**fields, info=dict(info or {}), history=tuple(history))
 
     def __post_init__(self) -> None:
-        convert_fields(self)
-        check_fields(self)
+        for name, value in convert_fields(vars(self)).items():
+            object.__setattr__(self, name, value)
+        check_fields(vars(self))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -142,7 +143,7 @@ class Responses:
         return replace(
             self,
             **{k: getattr(self, k)[index] for k in _ROW_FIELDS},
-            noise_ceiling=averaged_ceiling(self, self.repeats[index], valid),
+            noise_ceiling=averaged_ceiling(vars(self), self.repeats[index], valid),
             valid_repeats=valid,
             behaviour={k: v[index] for k, v in self.behaviour.items()},
         )
@@ -210,7 +211,7 @@ class Responses:
         return replace(
             self,
             **averages,
-            noise_ceiling=averaged_ceiling(self, averages["repeats"], averages["valid_repeats"]),
+            noise_ceiling=averaged_ceiling(vars(self), averages["repeats"], averages["valid_repeats"]),
             history=(*self.history, "average_repeats"),
         )
 
@@ -278,7 +279,7 @@ class Responses:
             ValueError: If values are missing (drop those voxels first), or the reference has other voxels.
         """
         reference = reference or self
-        check_same_voxels(self, reference)
+        check_same_voxels(self.roi, reference.roi)
         if np.isnan(self.values).any() or np.isnan(reference.values).any():
             raise ValueError("values are missing, which a PCA can't take: drop those voxels or rows first")
         values = on_components(self.values, *principal_components(reference.values, variance))
@@ -394,7 +395,7 @@ def standardize_parts(*parts: Responses, reference: Responses) -> tuple[Response
         ValueError: If the reference has other voxels than a part.
     """
     for part in parts:
-        check_same_voxels(part, reference)
+        check_same_voxels(part.roi, reference.roi)
     mean, std = moments(reference.values)
     return tuple(
         replace(part, values=zscore(part.values, mean, std), info=in_standard_deviations(part.info)) for part in parts

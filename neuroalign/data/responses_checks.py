@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from neuroalign.data.fields import as_flags, as_identities, as_places, as_regions, as_values, check_ceilings
-
-if TYPE_CHECKING:
-    from neuroalign.data.responses import Responses
 
 __all__: list[str] = []
 
@@ -27,27 +24,32 @@ _CONVERT: dict[str, Callable[[Any, str], np.ndarray]] = {
 _OPTIONAL = ("noise_ceiling", "voxel_index", "vertex_index")
 
 
-def convert_fields(responses: Responses) -> None:
-    """Convert every field to its type; a file from another machine may hold another width or byte order.
+def convert_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of responses, each in its type; a file from another machine may hold another width or byte order.
+
+    Args:
+        fields: The attributes of a :class:`neuroalign.Responses` by name.
+
+    Returns:
+        Those that had to be converted. Values of the right type are not touched: they may be mapped from a large file.
 
     Raises:
         TypeError: If a field is of another kind.
         ValueError: If a number is not whole where it must be, or infinite.
     """
-    values = responses.values
-    # Values of the right type are not touched: they may be mapped from a large file.
+    converted: dict[str, Any] = {}
+    values = fields["values"]
     if not isinstance(values, np.ndarray) or values.dtype != np.float32 or not values.dtype.isnative:
-        object.__setattr__(responses, "values", as_values(values, "values"))
+        converted["values"] = as_values(values, "values")
     for name, convert in _CONVERT.items():
-        value = getattr(responses, name)
-        if value is not None or name not in _OPTIONAL:
-            object.__setattr__(responses, name, convert(value, name))
+        if fields[name] is not None or name not in _OPTIONAL:
+            converted[name] = convert(fields[name], name)
     for kind in ("behaviour", "maps"):
-        fields = getattr(responses, kind)
-        for name, value in fields.items():
-            if value.dtype != np.float32 or not value.dtype.isnative:
-                fields = {**fields, name: _as_float32(value, f"{kind} {name!r}")}
-        object.__setattr__(responses, kind, fields)
+        columns = fields[kind]
+        other = {k: v for k, v in columns.items() if v.dtype != np.float32 or not v.dtype.isnative}
+        if other:
+            converted[kind] = {**columns, **{k: _as_float32(v, f"{kind} {k!r}") for k, v in other.items()}}
+    return converted
 
 
 def _as_float32(values: np.ndarray, what: str) -> np.ndarray:
@@ -57,47 +59,56 @@ def _as_float32(values: np.ndarray, what: str) -> np.ndarray:
         return values.astype(np.float32)
 
 
-def check_fields(responses: Responses) -> None:
+def check_fields(fields: Mapping[str, Any]) -> None:
     """Refuse fields that don't fit together, ceilings above 1, and rows that are the mean of no trial.
+
+    Args:
+        fields: The attributes of a :class:`neuroalign.Responses` by name, converted.
 
     Raises:
         ValueError: Saying which.
     """
-    if responses.values.ndim != 2:
-        raise ValueError(f"values must be (trial, voxel); got shape {responses.values.shape}")
-    n, v = responses.values.shape
+    values, repeats, ceiling = fields["values"], fields["repeats"], fields["noise_ceiling"]
+    if values.ndim != 2:
+        raise ValueError(f"values must be (trial, voxel); got shape {values.shape}")
+    n, v = values.shape
     for name, length in (("stimulus", n), ("session", n), ("shared", n), ("repeats", n), ("roi", v)):
-        got = getattr(responses, name).shape
+        got = fields[name].shape
         if got != (length,):
             raise ValueError(f"values are ({n}, {v}), so {name} must be ({length},); got {got}")
-    if (responses.repeats < 1).any():
-        row = int(np.flatnonzero(responses.repeats < 1)[0])
-        raise ValueError(f"repeats count the trials of a row, at least 1; row {row} has {responses.repeats[row]}")
-    if responses.noise_ceiling is not None:
-        if responses.noise_ceiling.shape != (v,):
-            raise ValueError(f"values have {v} voxels, noise_ceiling {responses.noise_ceiling.shape}")
-        check_ceilings(responses.noise_ceiling)
-    valid = responses.valid_repeats
+    if (repeats < 1).any():
+        row = int(np.flatnonzero(repeats < 1)[0])
+        raise ValueError(f"repeats count the trials of a row, at least 1; row {row} has {repeats[row]}")
+    if ceiling is not None:
+        if ceiling.shape != (v,):
+            raise ValueError(f"values have {v} voxels, noise_ceiling {ceiling.shape}")
+        check_ceilings(ceiling)
+    valid = fields["valid_repeats"]
     if valid is not None and (valid.shape != (n, v) or valid.dtype.kind not in "iu"):
         raise ValueError(f"values are ({n}, {v}), valid_repeats {valid.shape} of {valid.dtype}; they must be integers")
     for name, axes in (("voxel_index", 3), ("vertex_index", 2)):
-        index = getattr(responses, name)
+        index = fields[name]
         if index is not None and index.shape != (v, axes):
             raise ValueError(f"values have {v} voxels, {name} {index.shape}")
-    for fields, length, kind in ((responses.behaviour, n, "rows"), (responses.maps, v, "voxels")):
-        for name, value in fields.items():
+    for columns, length, kind in ((fields["behaviour"], n, "rows"), (fields["maps"], v, "voxels")):
+        for name, value in columns.items():
             if value.shape != (length,):
                 raise ValueError(f"values have {length} {kind}, {name!r} {value.shape}")
 
 
-def check_same_voxels(responses: Responses, reference: Responses) -> None:
+def check_same_voxels(roi: np.ndarray, reference: np.ndarray) -> None:
     """Refuse a reference whose voxels are not those of the responses.
+
+    Args:
+        roi: (voxel,) region of each voxel of the responses.
+        reference: (voxel,) the same of the reference.
 
     Raises:
         ValueError: If their number or their regions differ.
     """
-    if reference.num_voxels != responses.num_voxels or (reference.roi != responses.roi).any():
-        raise ValueError(f"the reference has other voxels: {reference} against {responses}")
+    if roi.shape != reference.shape or (roi != reference).any():
+        here, there = (f"{len(r)} voxels of {', '.join(dict.fromkeys(map(str, r)))}" for r in (roi, reference))
+        raise ValueError(f"the reference has other voxels: {there}, these responses {here}")
 
 
 def refuse_again(history: Sequence[str], step: str, words: str) -> None:

@@ -17,10 +17,10 @@ from neuroalign.evaluation.passes import PassOptions
 from neuroalign.functional.checks import check_labels
 from neuroalign.functional.logits import cross_entropy, margin
 from neuroalign.functional.norms import Norm
-from neuroalign.perturbations.attacks.base import Classifier
 from neuroalign.perturbations.attacks.budget import per_sample
 from neuroalign.perturbations.attacks.gradient import FGSM, PGD
 from neuroalign.perturbations.attacks.square import SquareAttack
+from neuroalign.perturbations.classifier import Classifier
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
 

@@ -19,8 +19,8 @@ from neuroalign.evaluation.results import Results
 from neuroalign.functional.checks import check_labels
 from neuroalign.functional.distributed import gather_batch, reduce_sum, world_size
 from neuroalign.functional.logits import margin
-from neuroalign.perturbations.attacks.base import Classifier
 from neuroalign.perturbations.base import Perturbation
+from neuroalign.perturbations.classifier import Classifier
 from neuroalign.state import evaluating
 
 __all__: list[str] = []

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from neuroalign.functional.norms import length
-from neuroalign.perturbations.attacks.base import Attack, Classifier
+from neuroalign.perturbations.attacks.base import Attack
 from neuroalign.perturbations.attacks.budget import project
 from neuroalign.perturbations.attacks.minimal import MinimalNormAttack
 from neuroalign.perturbations.base import Perturbation
+from neuroalign.perturbations.classifier import Classifier
 
 __all__: list[str] = []
 

@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from neuroalign.perturbations.attacks.base import Attack, Classifier
+from neuroalign.perturbations.attacks.base import Attack
 from neuroalign.perturbations.base import Perturbation
+from neuroalign.perturbations.classifier import Classifier
 from neuroalign.types import unknown
 
 __all__ = ["perturbation_name"]

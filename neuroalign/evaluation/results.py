@@ -18,8 +18,8 @@ from neuroalign.evaluation.outcomes import Outcomes
 from neuroalign.evaluation.results_file import ResultsFile
 from neuroalign.functional.distributed import world_size
 from neuroalign.functional.logits import margin
-from neuroalign.perturbations.attacks.base import Classifier
 from neuroalign.perturbations.base import Perturbation
+from neuroalign.perturbations.classifier import Classifier
 
 __all__ = ["weights_hash"]
 

@@ -12,7 +12,8 @@ from neuroalign.evaluation.images import gathered_once
 from neuroalign.evaluation.passes import PassOptions
 from neuroalign.evaluation.requests import check_attack
 from neuroalign.functional.smoothness import SmoothnessLoss, input_gradient_norm, input_smoothness
-from neuroalign.perturbations.attacks.base import Attack, Classifier
+from neuroalign.perturbations.attacks.base import Attack
+from neuroalign.perturbations.classifier import Classifier
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
 

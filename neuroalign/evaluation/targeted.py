@@ -14,8 +14,9 @@ from neuroalign.evaluation.outcomes import outcomes
 from neuroalign.evaluation.passes import PassOptions
 from neuroalign.evaluation.requests import check_attack, check_budgets, eps_values, settings_of
 from neuroalign.functional.intervals import wilson
-from neuroalign.perturbations.attacks.base import Attack, Classifier
+from neuroalign.perturbations.attacks.base import Attack
 from neuroalign.perturbations.attacks.minimal import MinimalNormAttack
+from neuroalign.perturbations.classifier import Classifier
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
 

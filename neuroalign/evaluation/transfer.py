@@ -15,7 +15,8 @@ from neuroalign.evaluation.passes import PassOptions
 from neuroalign.evaluation.requests import check_attack
 from neuroalign.functional.checks import check_labels
 from neuroalign.functional.intervals import wilson
-from neuroalign.perturbations.attacks.base import Attack, Classifier
+from neuroalign.perturbations.attacks.base import Attack
+from neuroalign.perturbations.classifier import Classifier
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
 

@@ -2,12 +2,13 @@
 
 from neuroalign.moved import former_names
 from neuroalign.perturbations.attacks.apgd import APGD
-from neuroalign.perturbations.attacks.base import Attack, Classifier
+from neuroalign.perturbations.attacks.base import Attack
 from neuroalign.perturbations.attacks.delegated import AutoAttack, BrendelBethge
 from neuroalign.perturbations.attacks.gradient import FGSM, PGD
 from neuroalign.perturbations.attacks.minimal import FMN, CarliniWagner, DeepFool
 from neuroalign.perturbations.attacks.square import SquareAttack
 from neuroalign.perturbations.base import Perturbation
+from neuroalign.perturbations.classifier import Classifier
 from neuroalign.perturbations.corruptions import COMMON_CORRUPTIONS, EXTRA_CORRUPTIONS, Corruption
 from neuroalign.perturbations.listing import list_attacks
 from neuroalign.perturbations.pixel_classifier import PixelClassifier

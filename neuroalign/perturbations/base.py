@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from neuroalign.functional.norms import Norm
-
-if TYPE_CHECKING:
-    from neuroalign.perturbations.attacks.base import Classifier
+from neuroalign.perturbations.classifier import Classifier
 
 __all__ = ["Perturbation"]
 

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neuroalign.config import Described
-from neuroalign.perturbations.attacks.base import Classifier
 from neuroalign.perturbations.attacks.classes import as_classes
 from neuroalign.perturbations.base import Perturbation, repr_of
+from neuroalign.perturbations.classifier import Classifier
 from neuroalign.types import check_images
 
 __all__ = ["RotationTranslation"]

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from neuroalign.config import Described
 from neuroalign.perturbations.base import Perturbation, repr_of
+from neuroalign.perturbations.classifier import Classifier
 from neuroalign.types import check_images
-
-if TYPE_CHECKING:
-    from neuroalign.perturbations.attacks.base import Classifier
 
 __all__ = ["Contrast", "HighPass", "ImageTransform", "LowPass"]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from neuroalign import APGD, FMN, PGD, CarliniWagner, RobustnessCallback, evaluate_robustness, targeted_success
-from neuroalign.perturbations.attacks.base import Classifier
+from neuroalign.perturbations.classifier import Classifier
 from tests.distributed import run_on_ranks
 from tests.evaluation.test_curve import images, loader, network, with_errors
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from neuroalign.functional.norms import Norm, steepest
-from neuroalign.perturbations.attacks.base import Classifier
 from neuroalign.perturbations.attacks.objectives import (
     Objective,
     objective,
@@ -19,6 +18,7 @@ from neuroalign.perturbations.attacks.objectives import (
 from neuroalign.perturbations.attacks.restarts import RestartedAttack
 from neuroalign.perturbations.attacks.targets import Targeting, check_targeting, targeting_name
 from neuroalign.perturbations.base import repr_of
+from neuroalign.perturbations.classifier import Classifier
 
 __all__ = ["APGD"]
 

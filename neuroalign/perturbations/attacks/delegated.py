@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from neuroalign.functional.checks import check_choice
 from neuroalign.functional.norms import Norm
-from neuroalign.perturbations.attacks.base import Attack, Classifier
+from neuroalign.perturbations.attacks.base import Attack
 from neuroalign.perturbations.attacks.budget import project
 from neuroalign.perturbations.attacks.minimal import DeepFool, MinimalNormAttack
 from neuroalign.perturbations.base import repr_of
+from neuroalign.perturbations.classifier import Classifier
 from neuroalign.state import evaluating
 
 __all__ = ["AutoAttack", "BrendelBethge"]

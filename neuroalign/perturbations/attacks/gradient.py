@@ -11,7 +11,7 @@ from torch import Tensor
 
 from neuroalign.functional.logits import margin
 from neuroalign.functional.norms import Norm, steepest
-from neuroalign.perturbations.attacks.base import Attack, Classifier
+from neuroalign.perturbations.attacks.base import Attack
 from neuroalign.perturbations.attacks.budget import project
 from neuroalign.perturbations.attacks.objectives import (
     Objective,
@@ -22,6 +22,7 @@ from neuroalign.perturbations.attacks.objectives import (
 from neuroalign.perturbations.attacks.restarts import RestartedAttack
 from neuroalign.perturbations.attacks.targets import Targeting, check_targeting, targeting_name, targeting_settings
 from neuroalign.perturbations.base import repr_of
+from neuroalign.perturbations.classifier import Classifier
 
 __all__ = ["FGSM", "PGD"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from neuroalign.functional.logits import margin
 from neuroalign.functional.norms import Norm, dual_length, length
-from neuroalign.perturbations.attacks.base import Attack, Classifier
+from neuroalign.perturbations.attacks.base import Attack
 from neuroalign.perturbations.attacks.budget import project
 from neuroalign.perturbations.attacks.objectives import of_logits, reached, targeted_margin
 from neuroalign.perturbations.attacks.targets import (
@@ -22,6 +22,7 @@ from neuroalign.perturbations.attacks.targets import (
     targeting_settings,
 )
 from neuroalign.perturbations.base import repr_of
+from neuroalign.perturbations.classifier import Classifier
 
 __all__ = ["CarliniWagner", "DeepFool", "FMN"]
 

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuroalign.perturbations.attacks.base import Attack, Classifier
+from neuroalign.perturbations.attacks.base import Attack
 from neuroalign.perturbations.attacks.budget import project, random_points
 from neuroalign.perturbations.attacks.objectives import Objective
+from neuroalign.perturbations.classifier import Classifier
 
 __all__: list[str] = []
 

@@ -10,9 +10,10 @@ from torch import Tensor
 from neuroalign.functional.draws import image_generator
 from neuroalign.functional.logits import margin
 from neuroalign.functional.norms import Norm, length
-from neuroalign.perturbations.attacks.base import Attack, Classifier
+from neuroalign.perturbations.attacks.base import Attack
 from neuroalign.perturbations.attacks.budget import project
 from neuroalign.perturbations.base import repr_of
+from neuroalign.perturbations.classifier import Classifier
 
 __all__ = ["SquareAttack"]
 

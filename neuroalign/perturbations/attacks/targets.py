@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from neuroalign.functional.draws import image_generator
-
-if TYPE_CHECKING:
-    from neuroalign.perturbations.attacks.base import Classifier
+from neuroalign.perturbations.classifier import Classifier
 
 __all__: list[str] = []
 

@@ -6,9 +6,9 @@ from pyautoattack.autopgd_base import APGDAttack
 
 from neuroalign import APGD, PGD
 from neuroalign.perturbations.attacks.apgd import _State
-from neuroalign.perturbations.attacks.base import Classifier
 from neuroalign.perturbations.attacks.budget import per_sample, random_points
 from neuroalign.perturbations.attacks.objectives import cross_entropy
+from neuroalign.perturbations.classifier import Classifier
 from tests.evaluation.test_curve import images, network
 
 EPS = {"linf": 0.02, "l2": 0.07}

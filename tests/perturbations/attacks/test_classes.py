@@ -28,8 +28,8 @@ from neuroalign import (
     transfer_matrix,
 )
 from neuroalign.evaluation import loss_landscape
-from neuroalign.perturbations.attacks.base import Classifier
 from neuroalign.perturbations.attacks.classes import ClassRange, as_classes
+from neuroalign.perturbations.classifier import Classifier
 from tests.evaluation.test_curve import network
 from tests.perturbations.attacks.test_gradient import images, linear
 

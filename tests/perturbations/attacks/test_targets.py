@@ -16,9 +16,9 @@ from neuroalign import (
     SquareAttack,
     robustness_curve,
 )
-from neuroalign.perturbations.attacks.base import Classifier
 from neuroalign.perturbations.attacks.objectives import objective
 from neuroalign.perturbations.attacks.targets import check_targeting
+from neuroalign.perturbations.classifier import Classifier
 from tests.evaluation.test_curve import arrays, images, linear, network
 from tests.perturbations.attacks import linear_references as exact
 
