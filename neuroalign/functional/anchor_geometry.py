@@ -69,7 +69,7 @@ class Normals(NamedTuple):
 
 
 def draw(
-    shape: Float[Tensor, "manifold point point"], size: Float[Tensor, " manifold"], normals: Normals
+    shape: Float[Tensor, "manifold point point"], size: Int[Tensor, " manifold"], normals: Normals
 ) -> GaussianDraws:
     """Draw Gaussian vectors, using only the inner products of the points.
 
