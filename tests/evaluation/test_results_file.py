@@ -246,7 +246,7 @@ def test_a_later_format_is_refused(written, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [(",1,0\n", ",1,\n", "blank cells"), (",1,0\n", ",2,0\n", "other than 0 and 1"),
-     ("clean", "clear", "no column 'clean'"), (",1,", ",one,", "no numbers")],
+     ("clean", "clear", "no column 'clean'"), (",1,", ",one,", "not numbers")],
 )  # fmt: skip
 def test_cells_of_files_without_a_checksum_are_looked_at(written, tmp_path, old, new, message):
     content = of_an_earlier_version(written[1], checksum=False)
