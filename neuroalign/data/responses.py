@@ -266,7 +266,9 @@ class Responses:
         Raises:
             ValueError: If the reference has other voxels.
         """
-        return standardize_parts(self, reference=reference)[0]
+        check_same_voxels(self.roi, reference.roi)
+        values = zscore(self.values, *moments(reference.values))
+        return replace(self, values=values, info=in_standard_deviations(self.info))
 
     def pca(self, variance: float = 0.95, *, reference: Responses | None = None) -> Responses:
         """Replace voxels by the principal components that hold a share of the variance.
@@ -382,21 +384,3 @@ class Responses:
             (('presentation', 'neuroid'), ['V4', 'V4'])
         """
         return make_assembly(vars(self))
-
-
-def standardize_parts(*parts: Responses, reference: Responses) -> tuple[Responses, ...]:
-    """Standardize several sets of rows with the mean and standard deviation (ddof 0) of one reference, computed once.
-
-    Args:
-        *parts: Responses of the same voxels, such as training and validation.
-        reference: The training rows.
-
-    Raises:
-        ValueError: If the reference has other voxels than a part.
-    """
-    for part in parts:
-        check_same_voxels(part.roi, reference.roi)
-    mean, std = moments(reference.values)
-    return tuple(
-        replace(part, values=zscore(part.values, mean, std), info=in_standard_deviations(part.info)) for part in parts
-    )

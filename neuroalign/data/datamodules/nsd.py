@@ -19,6 +19,7 @@ from neuroalign.data.datamodules.base import BatchDataModule
 from neuroalign.data.datamodules.cache_names import plain, short_hash, source_states
 from neuroalign.data.datamodules.joined import JoinedResponses, columns_of_heads
 from neuroalign.data.datamodules.responses import responses_dataset
+from neuroalign.data.datamodules.standardized import standardize_parts
 from neuroalign.data.nsd.extraction import extract_request
 from neuroalign.data.nsd.layout import NSDError, NSDPaths
 from neuroalign.data.nsd.opening import Access, FormerAccess, open_nsd, with_present_names
@@ -28,7 +29,7 @@ from neuroalign.data.nsd.stimuli import NSDImages
 from neuroalign.data.nsd.stimulus_cache import CachedImages, cache_nsd_stimuli
 from neuroalign.data.nsd.tree import Tree
 from neuroalign.data.nsd.trials import SPLITS
-from neuroalign.data.responses import Responses, standardize_parts
+from neuroalign.data.responses import Responses
 from neuroalign.data.standardization import constant_columns
 from neuroalign.types import unknown
 

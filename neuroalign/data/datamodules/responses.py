@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.data.datamodules.base import BatchDataModule
+from neuroalign.data.datamodules.standardized import standardize_parts
 from neuroalign.data.fields import as_identities
 from neuroalign.data.images import ArrayDataset, as_pixels
-from neuroalign.data.responses import Responses, standardize_parts
+from neuroalign.data.responses import Responses
 
 __all__ = ["ResponsesDataModule"]
 
