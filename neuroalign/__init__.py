@@ -8,6 +8,8 @@ Importing this package loads nothing heavy; every public name and subpackage is 
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
+from neuroalign.version import __version__ as __version__
+
 # isort: off
 # fmt: off
 if TYPE_CHECKING:  # what type checkers and editors read; a test keeps it equal to the table below
@@ -75,7 +77,6 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test keeps it equal 
 # fmt: on
 # isort: on
 
-__version__ = "0.1.0"
 
 _ROOMS = {
     "losses": (

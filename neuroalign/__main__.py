@@ -18,7 +18,7 @@ _COMMANDS = {"demo": demo, "simulate": simulate, "nsd": nsd, "geometry": geometr
 
 
 def _parser() -> argparse.ArgumentParser:
-    from neuroalign import __version__
+    from neuroalign.version import __version__
 
     parser = argparse.ArgumentParser(
         prog="neuroalign", description="Train networks to match a brain, and test whether it makes them robust."

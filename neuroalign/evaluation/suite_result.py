@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 from torch import nn
 
-from neuroalign import __version__
 from neuroalign.checksums import damaged
 from neuroalign.evaluation.corruptions import measure_corruptions
 from neuroalign.evaluation.curve import RobustnessCurve, measure_curve
@@ -30,6 +29,7 @@ from neuroalign.files import check_source, output_folder, whole, write_csv
 from neuroalign.perturbations import PGD
 from neuroalign.perturbations.attacks.minimal import MinimalNormAttack
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
+from neuroalign.version import __version__
 
 __all__ = ["SuiteResult", "evaluate_suite"]
 

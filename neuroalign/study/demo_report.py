@@ -13,13 +13,13 @@ import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 
-import neuroalign
 from neuroalign.evaluation.comparison import Comparison, compare
 from neuroalign.files import write_csv, write_png
 from neuroalign.plot import plot_bars, plot_prediction, plot_robustness
 from neuroalign.study.demo import DemoResult, DemoSettings
 from neuroalign.study.report import accuracy_by_condition, rich_table, summary_table, write_html
 from neuroalign.study.verdicts import interval_meaning, verdict
+from neuroalign.version import __version__
 
 __all__: list[str] = []
 
@@ -93,7 +93,7 @@ def write_report(
         settings={
             **asdict(settings),
             "seeds": sorted(images["replication"].unique().tolist()),
-            "neuroalign": neuroalign.__version__,
+            "neuroalign": __version__,
             "torch": torch.__version__,
             "python": platform.python_version(),
         },

@@ -12,7 +12,6 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from neuroalign import __version__
 from neuroalign.data.nsd.betas import read_session
 from neuroalign.data.nsd.layout import FACTS, NUM_SHARED, TRIALS_PER_SESSION, NSDPaths
 from neuroalign.data.nsd.maps import MAPS as MAPS  # its former place
@@ -26,6 +25,7 @@ from neuroalign.data.nsd.trials import Design, read_behaviour
 from neuroalign.data.nsd.voxels import Voxels, find_voxels
 from neuroalign.data.responses import Responses
 from neuroalign.moved import former_keywords
+from neuroalign.version import __version__
 
 __all__ = ["read_nsd"]
 
