@@ -35,7 +35,7 @@ def write_block(images, file, rows, block):
 def install():
     """Slow the steps down in this process, and in those that it starts."""
     global _write
-    from neuroalign.data.nsd import check, reader, stimulus_cache
+    from neuroalign.data.nsd import check_betas, reader, stimulus_cache
     from neuroalign.plot import brain
 
     read, plot, _write = reader.read_session, brain.plot_volume, stimulus_cache._write_block
@@ -49,7 +49,7 @@ def install():
             _step()
         return plot(*args, **options)
 
-    reader.read_session = check.read_session = slow_read
+    reader.read_session = check_betas.read_session = slow_read
     stimulus_cache._write_block = write_block
     import neuroalign.plot
 
