@@ -77,7 +77,8 @@ def test_a_patience_that_spans_two_measurements_is_not_warned_of(digits, quiet_t
     make, key = CALLBACKS["robustness"]
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        fit(digits, quiet_trainer, [make(2), EarlyStopping(key, mode="max", patience=2)], 3)
+        trainer = fit(digits, quiet_trainer, [make(2), EarlyStopping(key, mode="max", patience=2)], 3)
+    assert trainer.current_epoch == 3
 
 
 def test_a_resumed_training_keeps_the_last_value(digits, quiet_trainer, tmp_path):
