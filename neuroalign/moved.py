@@ -6,7 +6,7 @@ import functools
 import importlib
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 __all__: list[str] = []
 
@@ -72,6 +72,6 @@ def former_keywords(**renamed: str) -> Callable[[_F], _F]:
                 kwargs[now] = kwargs.pop(former)
             return function(*args, **kwargs)
 
-        return call  # type: ignore[return-value]
+        return cast(_F, call)
 
     return decorate

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from itertools import chain, islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +69,7 @@ def evaluation_batches(
     batches = iter(batches)
     first = next(batches, None)
     shared_out = world > 1 and _is_shared_out(dataloader, first, device)
-    known = sampled_images(dataloader) is not None and not dataloader.sampler.shuffle  # type: ignore[attr-defined]
+    known = sampled_images(dataloader) is not None and not cast(Any, dataloader).sampler.shuffle
     share: dict[str, Any] = {}
     if shared_out:
         share = {"rank": rank, "num_processes": world, "num_images": sampled_images(dataloader)}
@@ -132,7 +132,7 @@ def which_images(
 def sampled_images(dataloader: Any) -> int | None:
     """Number of images that a loader's DistributedSampler splits, without repeats; None without such a sampler."""
     sampler = getattr(dataloader, "sampler", None)
-    return len(sampler.dataset) if isinstance(sampler, DistributedSampler) else None  # type: ignore[arg-type]
+    return len(cast(Sized, sampler.dataset)) if isinstance(sampler, DistributedSampler) else None
 
 
 _UNKNOWN = (
@@ -197,6 +197,6 @@ def _with_progress(
 ) -> Iterable[Any]:
     from rich.progress import track
 
-    total = len(dataloader) if hasattr(dataloader, "__len__") else None  # type: ignore[arg-type]
+    total = len(dataloader) if isinstance(dataloader, Sized) else None
     total = limit if total is None or (limit is not None and limit < total) else total
     return track(batches, description, total=total)

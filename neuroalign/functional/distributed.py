@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -42,8 +43,8 @@ class _GatherRows(torch.autograd.Function):
     """All rows of all processes, in rank order; the backward pass sums the gradients of our rows over ranks."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, counts: tuple[int, ...]) -> Tensor:
-        ctx.counts = counts  # type: ignore[attr-defined]
+    def forward(ctx: Any, x: Tensor, counts: tuple[int, ...]) -> Tensor:
+        ctx.counts = counts
         longest = max(counts)
         padded = x.new_zeros(longest, *x.shape[1:])
         padded[: len(x)] = x
@@ -52,8 +53,8 @@ class _GatherRows(torch.autograd.Function):
         return torch.cat([part[:n] for part, n in zip(parts, counts)])
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
-        counts, rank = ctx.counts, dist.get_rank()  # type: ignore[attr-defined]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        counts, rank = ctx.counts, dist.get_rank()
         grad = grad.contiguous().clone()
         dist.all_reduce(grad)
         start = sum(counts[:rank])
@@ -90,13 +91,13 @@ class _Total(torch.autograd.Function):
     """A sum over processes; the backward pass sums the gradient over processes."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         x = x.clone()
         dist.all_reduce(x)
         return x
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         grad = grad.contiguous().clone()
         dist.all_reduce(grad)
         return grad

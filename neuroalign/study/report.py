@@ -13,7 +13,7 @@ import pandas as pd
 from rich.table import Table
 
 from neuroalign.evaluation.comparison import Comparison
-from neuroalign.files import whole, write_png
+from neuroalign.files import whole
 from neuroalign.study.verdicts import interval_meaning
 
 if TYPE_CHECKING:
@@ -59,9 +59,6 @@ def rich_table(table: pd.DataFrame, title: str) -> Table:
     for name, row in table.iterrows():
         result.add_row(str(name), *map(str, row))
     return result
-
-
-save_figure = write_png  # the former name
 
 
 def _embedded(figure: Figure) -> str:

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.data import BatchDataModule
-from neuroalign.files import write_csv
 from neuroalign.functional import pearson
 from neuroalign.guidance import WeightedGuidance, match_gradient_scale
 from neuroalign.tasks import GuidedClassificationTask, NeuralPredictionTask, RobustTraining
@@ -215,6 +214,3 @@ def correlation_on(predictor: nn.Module, images: Tensor, responses: Tensor) -> T
     """Pearson r (voxel,) of predicted responses to images (stimulus, channel, height, width) with ``responses``."""
     predictor = copy.deepcopy(predictor).eval()
     return pearson(torch.cat([predictor(batch) for batch in images.split(256)]), responses)
-
-
-write_table = write_csv  # the former name

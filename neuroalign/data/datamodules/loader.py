@@ -47,14 +47,15 @@ class ResumableLoader(DataLoader[Batch]):
             yield batch
 
     def _after(self, done: int) -> Iterator[Any]:
-        sampler = self.batch_sampler.sampler  # type: ignore[union-attr]
-        start = done * self.batch_sampler.batch_size  # type: ignore[union-attr]
+        batch_sampler: Any = self.batch_sampler  # torch leaves its attributes untyped
+        sampler = batch_sampler.sampler
+        start = done * batch_sampler.batch_size
         try:
-            self.batch_sampler.sampler = _Rest(sampler, start)  # type: ignore[union-attr]
+            batch_sampler.sampler = _Rest(sampler, start)
             batches = super().__iter__()
             first = next(batches, None)  # this starts the batch sampler
         finally:
-            self.batch_sampler.sampler = sampler  # type: ignore[union-attr]
+            batch_sampler.sampler = sampler
         if first is not None:
             yield first
             yield from batches

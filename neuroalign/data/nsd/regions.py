@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -252,7 +252,7 @@ def evaluate(expression: Expression, atlases: Mapping[str, Atlas]) -> np.ndarray
 
 
 def _name(roi: Roi) -> str:
-    text = os.fspath(roi)  # type: ignore[arg-type]
+    text = os.fspath(cast("str | os.PathLike[str]", roi))
     return stem_of(Path(text).name) if is_file(text) else text
 
 
