@@ -84,7 +84,8 @@ class Results:
         self._wanted.extend(batch.index.tolist())
         if self._before is None:
             return batch
-        done = torch.from_numpy(np.isin(batch.index.numpy(), self._before.index))
+        # The index is hashed once; np.isin would sort all of it anew for every batch.
+        done = torch.from_numpy(self._before.index.get_indexer(batch.index.numpy()) >= 0)
         on_device = done.to(batch.images.device)
         known = self._before.loc[batch.index[done].numpy()]
         self._check_known(known, batch.images[on_device], batch.labels[on_device], classifier)
@@ -100,9 +101,8 @@ class Results:
             raise ValueError(
                 f"{self._file.path} holds results of other images or labels: delete it, or name another checkpoint"
             )
-        if (
-            len(known) and not self._checked
-        ):  # other changes than of weights, as in a normalisation, show in the logits only
+        # Changes of the model other than of its weights, as in a normalisation, show in the logits only.
+        if len(known) and not self._checked:
             few = slice(0, 8)
             now = margin(classifier.logits(images[few]), labels[few]).double().cpu().numpy()
             before = known["margin"].to_numpy()[few]
