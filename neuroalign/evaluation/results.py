@@ -85,7 +85,7 @@ class Results:
         if self._before is None:
             return batch
         # The index is hashed once; np.isin would sort all of it anew for every batch.
-        done = torch.from_numpy(self._before.index.get_indexer(batch.index.numpy()) >= 0)
+        done = torch.from_numpy(self._before.index.get_indexer(pd.Index(batch.index.numpy())) >= 0)
         on_device = done.to(batch.images.device)
         known = self._before.loc[batch.index[done].numpy()]
         self._check_known(known, batch.images[on_device], batch.labels[on_device], classifier)
