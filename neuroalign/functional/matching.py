@@ -19,14 +19,16 @@ def unit_correlations(
     preds: Float[Tensor, "stimulus feature"],
     target: Float[Tensor, "stimulus voxel"],
     weight: Float[Tensor, "stimulus voxel"],
+    kept: Bool[Tensor, " stimulus"] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Correlations (feature, voxel) over stimuli of all pairs of columns of prepared sets, 0 where undefined.
 
-    Each voxel is correlated over its valid stimuli. The second result says whether both sides vary.
+    Each voxel is correlated over its valid stimuli; ``kept`` (stimulus,) says which rows count, None means all. The second
+    result says whether both sides vary.
     """
     complete = shared(weight)
     used = None if complete else weight > 0
-    x, varies_x, _ = unit_range(preds)
+    x, varies_x, _ = unit_range(preds, None if kept is None else kept[:, None])
     y, varies_y, _ = unit_range(target, used)
     any_varies = varies_x.any() & varies_y.any()
     if complete:
@@ -82,10 +84,13 @@ def soft_matching_terms(
     target: Float[Tensor, "stimulus voxel"],
     weight: Float[Tensor, "stimulus voxel"],
     temperature: float,
+    kept: Bool[Tensor, " stimulus"] | None = None,
 ) -> tuple[Float[Tensor, ""], Bool[Tensor, ""]]:
-    """Soft matching similarity of prepared sets, and whether both sides vary."""
-    r, defined = unit_correlations(preds, target, weight)
+    """Soft matching similarity of prepared sets, and whether both sides vary; of the rows ``kept``, None means all."""
+    r, defined = unit_correlations(preds, target, weight, kept)
     voxel = weight.amax(0)
+    if kept is not None:
+        voxel = torch.where(kept.any(), voxel, 1)
     a = r.new_full((r.shape[0],), 1 / r.shape[0])
     plan, value = _transport(
         r.detach(), a, voxel / voxel.sum(), temperature, 1e-5 if r.dtype == torch.float32 else 1e-11
