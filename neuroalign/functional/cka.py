@@ -106,7 +106,7 @@ def _median(d: Tensor, known: Tensor | None) -> Tensor:
     elif rank + 1 < len(places):
         chosen = places[rank : rank + 2]
     else:
-        high = entries[entries > low].min()
+        high = torch.where(entries > low, entries, torch.inf).amin()
         above = ((d.detach() == high) & inside).flatten().nonzero()[:1, 0]
         chosen = torch.cat([places[rank : rank + 1], above])
     return d.flatten()[chosen].sum() / 2

@@ -23,7 +23,7 @@ from neuroalign.functional.checks import (
     widen,
 )
 from neuroalign.functional.distributed import gather_batch, reduce_sum, total, world_size
-from neuroalign.functional.host import readable
+from neuroalign.functional.host import FirstBatch, readable
 from neuroalign.functional.missing import prepare
 from neuroalign.functional.repeats import (
     average_repeats,
@@ -208,6 +208,7 @@ class NeuralAlignmentLoss(Described, nn.Module):
         self.voxel_reduction = voxel_reduction
         self.distributed = distributed
         self.last_valid: Tensor | None = None
+        self._looks = FirstBatch()
         self._traits = known
         # Third, and with this name: torch's own losses have a `weight` too, in another position and with another meaning.
         call: Any = getattr(measure, "forward", measure)
@@ -265,7 +266,8 @@ class NeuralAlignmentLoss(Described, nn.Module):
         if stimulus is not None:
             check_identities(stimulus, len(preds))
         check_devices(target=target, noise_ceiling=self.noise_ceiling)
-        check_infinite(target=target, squared=self._trait("squares") and self.noise_ceiling is None)
+        if self._looks(target):
+            check_infinite(target=target, squared=self._trait("squares") and self.noise_ceiling is None)
         if self.noise_ceiling is not None and self.noise_ceiling.shape[0] != target.shape[1]:
             raise ValueError(f"noise_ceiling has {self.noise_ceiling.shape[0]} voxels, the responses {target.shape[1]}")
         with torch.autocast(preds.device.type, enabled=False):
