@@ -173,6 +173,8 @@ def stand_in():
     """The device; torch is told of it at the first call."""
     if torch.cuda.is_available():  # torch knows one accelerator, and would take this one for it
         pytest.skip("there is a GPU here: tests/cuda asks it where the host waits")
+    # The first backward pass starts a thread per device, after which a forked process could not run one.
+    torch.zeros((), requires_grad=True).square().backward()
     backend_registration._setup_privateuseone_for_python_backend("standin", _Backend(), _Hooks())
     return torch.device("standin", 0)
 
@@ -180,6 +182,9 @@ def stand_in():
 class _Backend(backend_registration._DummyBackendModule):
     def is_available(self):
         return False
+
+    def device_count(self):
+        return 0
 
     def manual_seed(self, seed):
         """Numbers come from the generator of the CPU, which is seeded already."""

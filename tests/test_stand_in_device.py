@@ -1,11 +1,16 @@
 """The stand-in device finds waits, copies and mixes that are planted, and computes what the CPU computes."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from tests.stand_in_device import StandIn, StandInTensor, on_stand_in, stand_in
 
+ROOT = Path(__file__).parent.parent
 X = torch.tensor([[4.0, 1.0], [1.0, 3.0]])
 WHOLE = torch.tensor([0, 1, 1, 3])
 WAITS = {
@@ -176,6 +181,23 @@ def test_nothing_stays_on():
     assert torch.autograd.is_multithreading_enabled() == threads and torch._C._only_lift_cpu_tensors() == lifted
     assert not torch.accelerator.is_available() or torch.cuda.is_available()
     assert type(torch.zeros(2)) is torch.Tensor
+    with torch.random.fork_rng():  # of the accelerators that there are
+        torch.rand(1)
+
+
+def test_processes_can_be_forked_after_it():
+    script = """
+import os, torch
+from tests.stand_in_device import StandIn, on_stand_in
+with StandIn():
+    on_stand_in(torch.ones(2, requires_grad=True)).square().sum().backward()
+if (child := os.fork()) == 0:
+    torch.ones(2, requires_grad=True).square().sum().backward()
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "7", done.stderr
 
 
 def test_batches_are_moved_with_what_is_in_them():
