@@ -176,7 +176,7 @@ def against(folder: Path, rounds: int = 15) -> None:
                     continue  # these forms need complete voxels, or pairs
                 slow = name in ("soft_matching", "procrustes")
                 losses = [package.NeuralAlignmentLoss(name, **options) for package in (former, neuroalign)]
-                value, _ = ratio(*(partial(step, loss, x, y) for loss in losses), 5 if slow else rounds)
+                value, _ = ratio(partial(step, losses[0], x, y), partial(step, losses[1], x, y), 5 if slow else rounds)
                 cells.append(f"{name} {''.join(f'{k}={v} ' for k, v in options.items())}{value:.2f}x")
             print(f"  {n} x {voxels}, {missing:.0%} missing: " + ", ".join(cells), flush=True)
 
