@@ -227,7 +227,9 @@ class GaussianNLLMeasure(nn.Module):
     def on_host(self, preds: Tensor, target: Tensor, ceiling: Tensor | None) -> HostValue | None:
         """The loss on the CPU."""
         if self.log_variance is not None and not self._checked:
-            return None
+            used = ~target.isnan()
+            weight = used.to(target.dtype) if ceiling is None else used * ceiling
+            self._check_unit(torch.where(used, target, 0), weight)
         variance = self._variance(target)
         sums = squared_differences(preds, target, by_voxel=ceiling is not None or variance.ndim > 0)
         return _mean(sums, ceiling, lambda square: (square / variance + variance.log()) / 2)
