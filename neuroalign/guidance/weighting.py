@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -129,6 +130,7 @@ class WeightedGuidance(Described, nn.Module):
         self.last_weights: dict[str, float | Tensor] = {}
         self._looks, self._looks_at_task = FirstBatch(), FirstBatch()
         self.weights: dict[str, float | Ramp] = {}
+        self._fitting: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[str | None, ...]] = {}
         self.log_variance: nn.Parameter | None = None
         self.names: tuple[str, ...] = tuple(terms) if terms is not None else self.terms or ()
         if weigh_task and weights != "learned":
@@ -143,6 +145,8 @@ class WeightedGuidance(Described, nn.Module):
             raise ValueError(f"weights must be by term name, or 'learned'; got {weights!r}")
         else:
             self.weights = {pattern: self._weight(pattern, value) for pattern, value in (weights or {}).items()}
+            with suppress(ValueError):  # a pattern that fits no term is refused at the first batch
+                self._patterns_of(self.names)
 
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return {**arguments, "guidances": list(self.guidances)}
@@ -186,15 +190,22 @@ class WeightedGuidance(Described, nn.Module):
         return out
 
     def _given(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        for pattern in self.weights:
-            if not any(fnmatchcase(name, pattern) for name in terms):
-                raise ValueError(unknown("term", pattern, terms))
         self.last_weights, out = {}, {}
-        for name, value in terms.items():
-            fitting = (w for pattern, w in self.weights.items() if fnmatchcase(name, pattern))
-            weight = self.last_weights[name] = self._now(next(fitting, 1.0))
+        for (name, value), pattern in zip(terms.items(), self._patterns_of(tuple(terms))):
+            weight = self.last_weights[name] = self._now(1.0 if pattern is None else self.weights[pattern])
             out[name] = (weight.to(value) if isinstance(weight, Tensor) else weight) * value
         return out
+
+    def _patterns_of(self, names: tuple[str, ...]) -> tuple[str | None, ...]:
+        """For each term the first pattern that fits it; remembered, since a graph can't be compiled of the search."""
+        key = (names, tuple(self.weights))
+        if key not in self._fitting:
+            for pattern in self.weights:
+                if not any(fnmatchcase(name, pattern) for name in names):
+                    raise ValueError(unknown("term", pattern, names))
+            found = (next((p for p in self.weights if fnmatchcase(name, p)), None) for name in names)
+            self._fitting = {key: tuple(found)}
+        return self._fitting[key]
 
     def _now(self, weight: float | Ramp) -> float | Tensor:
         """A given weight at the present step."""
