@@ -37,25 +37,38 @@ def held_out_predictions(
     The penalty is in units of the mean squared length of the centred features of the support. Of several penalties, the one
     of each voxel is chosen by generalised cross-validation on the support.
     """
+    folds = [_fold(len(preds), i, num_folds, preds.device) for i in range(num_folds)]
+    valid, groups = _missing([support for support, _ in folds], weight)
+    several = not isinstance(penalty, (int, float))
     out = torch.empty_like(target)
-    for i in range(num_folds):
-        support, query = _fold(len(preds), i, num_folds, preds.device)
+    for (support, query), present, together in zip(folds, valid, groups):
         x, y = preds[support], target[support]
-        valid = None if shared(weight) else (weight > 0)[support]
-        if valid is not None and readable(valid) and bool(valid.all()):
-            valid = None
-        groups = None if valid is None else Groups(valid)
         unit = (x - x.mean(0)).square().sum(1).mean()
         unit = torch.where(unit > 0, unit, 1)
+        if several and together is None and not readable(x):
+            together = Groups.complete(y)
         if isinstance(penalty, (int, float)):
             lam = Penalties.of(penalty * unit)
         else:
-            lam = _chosen(x.detach(), y.detach(), penalty, unit, valid, groups)
-        pred = ridge_predictions(x, y, preds[query], lam, valid, groups)
-        if valid is not None:
-            pred = torch.where(valid.any(0), pred, 0)
+            lam = _chosen(x.detach(), y.detach(), penalty, unit, present, together)
+        pred = ridge_predictions(x, y, preds[query], lam, present, together)
+        if present is not None:
+            pred = torch.where(present.any(0), pred, 0)
         out = out.index_copy(0, query, pred)
     return out
+
+
+def _missing(supports: list[Tensor], weight: Tensor) -> tuple[Sequence[Tensor | None], Sequence[Groups | None]]:
+    """Which values of each support are valid, and its voxels by missing stimuli; None where nothing is missing."""
+    if shared(weight):
+        return [None] * len(supports), [None] * len(supports)
+    valid = [(weight > 0)[support] for support in supports]
+    incomplete = [not readable(own) or not bool(own.all()) for own in valid]
+    groups = iter(Groups.of(*(own for own, some in zip(valid, incomplete) if some)) if any(incomplete) else [])
+    return (
+        [own if some else None for own, some in zip(valid, incomplete)],
+        [next(groups) if some else None for some in incomplete],
+    )
 
 
 def _fold(num_stimuli: int, i: int, num_folds: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -123,14 +123,14 @@ def ridge_maps(
         return [(None, complete(x, y, penalty))]
     shares = sharing_voxels(valid, x.shape[1], len(penalty.grid)) if readable(x) else None
     if shares is None or bool(shares.all()):
-        fit = _masked_map(x, y, penalty, groups or Groups(valid))
+        fit = _masked_map(x, y, penalty, groups or Groups.of(valid)[0])
         if fit is not None:
             return [(None, fit)]
         shares = valid.new_zeros(y.shape[1])
     maps: list[tuple[Tensor | None, LinearMap]] = []
     if bool(shares.any()):
         voxels = shares.nonzero()[:, 0]
-        fit = _masked_map(x, y[:, voxels], penalty.of_voxels(voxels), Groups(valid[:, voxels]))
+        fit = _masked_map(x, y[:, voxels], penalty.of_voxels(voxels), Groups.of(valid[:, voxels])[0])
         if fit is None:
             shares = torch.zeros_like(shares)
         else:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 __all__: list[str] = []
@@ -29,24 +30,25 @@ class Group(NamedTuple):
 
 
 class Groups:
-    """Voxels in the order of how many stimuli they miss, in groups. Asks a device for one thing, these numbers.
+    """Voxels in the order of how many stimuli they miss, in groups.
 
     Args:
-        valid: (stimulus, voxel) bool, False where a response is missing.
+        valid: (stimulus, voxel), False where a response is missing.
+        order: (voxel,), numbers of the voxels in their order.
+        counts: How many stimuli each voxel misses, in the order.
 
     Attributes:
         valid: (voxel, stimulus), in the order.
-        order: (voxel,), numbers of the voxels.
+        order: As given.
         back: (voxel,), the place of each voxel in the order.
         members: The groups.
     """
 
-    def __init__(self, valid: Bool[Tensor, "stimulus voxel"]) -> None:
-        missing = (~valid).sum(0)
-        self.order = missing.argsort(stable=True)
-        self.back = self.order.argsort()
-        self.valid = valid.T[self.order]
-        counts = missing[self.order].tolist()
+    def __init__(
+        self, valid: Bool[Tensor, "stimulus voxel"], order: Int[Tensor, " voxel"], counts: Sequence[int]
+    ) -> None:
+        self.order, self.back = order, order.argsort()
+        self.valid = valid.T[order]
         self.members: list[Group] = []
         start = 0
         while start < len(counts):
@@ -56,8 +58,24 @@ class Groups:
             self.members.append(Group(voxels, _numbers(~own if taken_out else own, size), taken_out))
             start = stop
 
+    @classmethod
+    def of(cls, *valid: Bool[Tensor, "stimulus voxel"]) -> list[Groups]:
+        """The groups for each of several sets of stimuli with the same voxels; a device is asked one question for all sets.
 
-def _batch(counts: list[int], start: int, num_stimuli: int) -> tuple[bool, int, int]:
+        Args:
+            *valid: (stimulus, voxel), False where a response is missing.
+        """
+        missing, order = torch.stack([(~own).sum(0) for own in valid]).sort(dim=1, stable=True)
+        return [cls(*own) for own in zip(valid, order, missing.tolist())]
+
+    @classmethod
+    def complete(cls, y: Float[Tensor, "stimulus voxel"]) -> Groups:
+        """One group of voxels that miss nothing, without asking a device."""
+        voxels = torch.arange(y.shape[1], device=y.device)
+        return cls(torch.ones_like(y, dtype=torch.bool), voxels, [0] * y.shape[1])
+
+
+def _batch(counts: Sequence[int], start: int, num_stimuli: int) -> tuple[bool, int, int]:
     """Whether the next batch of ordered voxels takes stimuli out, the size of its systems, and the end of it."""
     least = counts[start]
     taken_out = 2 * least <= num_stimuli

@@ -35,20 +35,23 @@ def chosen_penalties(
         y: (stimulus, voxel), anything finite where missing.
         grid: (penalty,), positive.
         valid: (stimulus, voxel), False where y is missing; None means nothing is missing.
-        groups: The voxels by missing stimuli, if the caller has them; read from a device otherwise.
+        groups: The voxels by missing stimuli, if the caller has them; read from a device otherwise. Complete ones take an
+            inverse for each penalty in place of an eigendecomposition, for which a device would be asked.
         leave_one_out: Whether to take the mean squared error at left-out stimuli, else that of generalised cross-validation.
     """
-    if valid is None:
+    if valid is None and groups is None:
         return _least(_complete_errors(x, y, grid, leave_one_out))
     k = gram(x - x.mean(0))
-    if not readable(k):
-        return _least(_masked_errors(k, y, grid, groups or Groups(valid), leave_one_out))
+    if valid is None or not readable(k):
+        groups = Groups.of(valid)[0] if groups is None and valid is not None else groups
+        assert groups is not None
+        return _least(_masked_errors(k, y, grid, groups, leave_one_out))
     shares = sharing_voxels(valid, x.shape[1], len(grid), chosen=True, leave_one_out=leave_one_out)
     shares = shares & (grid.min() > SEEN * k.diagonal().sum())
     chosen = y.new_zeros(y.shape[1], dtype=torch.long)
     if bool(shares.any()):
         if groups is None or not bool(shares.all()):
-            groups = Groups(valid[:, shares])
+            groups = Groups.of(valid[:, shares])[0]
         errors = _masked_errors(k, y[:, shares], grid, groups, leave_one_out)
         chosen[shares] = _least(errors)
         shares[shares.clone()] = ~errors.isnan().any(0)  # rounding has spoilt the others

@@ -16,7 +16,7 @@ def test_groups_list_the_smaller_side_of_every_voxel_once(chunk, monkeypatch):
     monkeypatch.setattr(module, "CHUNK", chunk)
     n = 16
     valid = torch.cat([scattered(n, 40, share) for share in (0.0, 0.1, 0.5, 0.9, 1.0)], 1)
-    groups = Groups(valid)
+    groups = Groups.of(valid)[0]
     assert torch.equal(groups.valid[groups.back], valid.T)
     assert torch.cat([torch.arange(v.stop)[v] for v in (g.voxels for g in groups.members)]).tolist() == [*range(200)]
     for group in groups.members:
@@ -43,3 +43,13 @@ def test_scattered_gaps_are_worth_sharing_and_few_patterns_are_not():
         assert not bool(sharing_voxels(few, 64, 6, chosen=chosen).any())
     apart = torch.cat([many, scattered(128, 50, 0.5)], 1)
     assert sharing_voxels(apart, 20, 20, chosen=True).tolist() == [True] * 800 + [False] * 50
+
+
+def test_groups_of_several_sets_and_of_complete_ones():
+    valid = scattered(16, 40, 0.2)
+    first, second = Groups.of(valid, scattered(12, 40, 0.4))
+    assert torch.equal(first.order, Groups.of(valid)[0].order)
+    assert len(second.valid[0]) == 12
+    whole, asked = Groups.complete(torch.zeros(16, 5)), Groups.of(torch.ones(16, 5, dtype=torch.bool))[0]
+    assert torch.equal(whole.valid, asked.valid)
+    assert [g.rows.shape for g in whole.members] == [g.rows.shape for g in asked.members] == [(5, 0)]

@@ -39,7 +39,7 @@ def test_inverses_of_the_valid_stimuli(p, share, kept, monkeypatch):
         monkeypatch.setattr(module, "_KEPT", 0)
     g = torch.Generator().manual_seed(1)
     x, valid = torch.randn(N, p, generator=g, dtype=torch.float64) + 1, missing(share)
-    y, groups = torch.randn(N, 12, generator=g, dtype=torch.float64), Groups(valid)
+    y, groups = torch.randn(N, 12, generator=g, dtype=torch.float64), Groups.of(valid)[0]
     k = gram(x)
     right = torch.where(groups.valid, y.T[groups.order], 0)
     every = RestrictedInverses(k, GRID, groups)
@@ -62,7 +62,7 @@ def test_inverses_of_the_valid_stimuli(p, share, kept, monkeypatch):
 
 def test_a_penalty_below_rounding_is_told():
     x = torch.randn(N, 3, dtype=torch.float64)
-    groups = Groups(missing(0.2))
+    groups = Groups.of(missing(0.2))[0]
     inverses = RestrictedInverses(gram(x) - 1e-6 * torch.eye(N), GRID[:1] * 1e-30, groups)
     assert bool(inverses.wrong())
 
