@@ -17,6 +17,7 @@ from torch import Tensor
 __all__: list[str] = []
 
 _SURPLUS = 1.2  # points per dimension from which a cone is looked at
+_FEWEST = 16  # points from which it can be worth it
 _SHARE = 0.7  # of the dimensions that a projection uses, from which one at a time is faster
 _PER_PILOT = 400  # ordered projections for each one that decides, from the middle one on
 
@@ -50,14 +51,15 @@ def crowded_spans(
     Returns:
         By number of the group; empty where the batched method is faster, on a device and below float64.
     """
-    if gram.device.type != "cpu" or gram.dtype != torch.float64 or not target.numel():
+    if gram.device.type != "cpu" or gram.dtype != torch.float64 or not len(target) or gram.shape[1] < _FEWEST:
         return {}
     draws = len(target) // len(gram)
     chosen = {}
-    for i, own in enumerate(gram.numpy()):
-        span = _span(own)
+    exists = gram.diagonal(dim1=1, dim2=2) > 0
+    for i in (~_independent(gram, exists)).nonzero()[:, 0].tolist():
+        span = _span(gram[i].numpy())
         dimensions = len(span.points)
-        if not dimensions or int((own.diagonal() > 0).sum()) < _SURPLUS * dimensions:
+        if not dimensions or int(exists[i].sum()) < _SURPLUS * dimensions:
             continue
         rows = target[i * draws : (i + 1) * draws].sum(1).argsort()  # an order that does not depend on the given one
         pilot = i * draws + rows[draws // 2 :: _PER_PILOT]
@@ -90,6 +92,13 @@ def coefficients(
         except RuntimeError:  # too many steps
             found[i] = np.nan
     return torch.from_numpy(found)
+
+
+def _independent(gram: Tensor, exists: Tensor) -> Tensor:
+    """Whether the points of a group surely are linearly independent, (group,) bool: a question that takes little time."""
+    factor, info = torch.linalg.cholesky_ex(gram + torch.diag_embed((~exists).to(gram.dtype)))
+    full: Tensor = (info == 0) & (factor.diagonal(dim1=1, dim2=2).amin(1) > 1e-5)
+    return full
 
 
 def _span(gram: npt.NDArray[np.float64]) -> Span:
