@@ -17,7 +17,7 @@ from torch import Tensor
 __all__: list[str] = []
 
 _SURPLUS = 1.2  # points per dimension from which a cone is looked at
-_FEWEST = 16  # points from which it can be worth it
+_FEWEST = 32  # points from which it can be worth the question
 _SHARE = 0.7  # of the dimensions that a projection uses, from which one at a time is faster
 _PER_PILOT = 400  # ordered projections for each one that decides, from the middle one on
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from neuroalign.functional import cone, cone_projection
 
 SIZES = (
-    (100, 10, 10), (20, 25, 20), (20, 25, 12), (10, 50, 50), (5, 50, 200), (5, 100, 12), (10, 200, 60), (2, 400, 100),
+    (100, 10, 10), (20, 25, 20), (10, 50, 50), (5, 50, 200), (5, 100, 12), (10, 200, 60), (2, 400, 100),
     (2, 400, 400),
 )  # fmt: skip
 FASTER = {(10, 200, 60), (2, 400, 100)}  # where a filled cone must be five times faster than by the batched method
