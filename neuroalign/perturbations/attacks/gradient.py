@@ -97,7 +97,7 @@ class PGD(RestartedAttack):
     points of the ball. The name in tables includes loss and schedule where they differ from the literature's:
     "pgd20-linf-margin-cosine".
 
-    Random starts come from a generator seeded by (seed, image index, restart): they don't depend on batch size or order.
+    Random starts are computed from (seed, image index, restart): they don't depend on batch size or order.
 
     Args:
         norm: "linf" or "l2" (Euclidean over channel, height and width, in pixel units).
