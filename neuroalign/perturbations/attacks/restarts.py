@@ -57,6 +57,8 @@ class RestartedAttack(Attack):
         left = torch.arange(len(images), device=images.device)
         index = index.to(images.device)
         for stream, (loss, targets) in enumerate(self.runs(classifier, images, labels, **toward_goals)):
+            if stream:
+                left = (~fooled).nonzero()[:, 0]
             if not len(left):
                 break
             x, radius = images[left], eps[left]
@@ -68,7 +70,6 @@ class RestartedAttack(Attack):
                 begin = random_points(x, radius, self.norm, index[left], seed=self.seed, stream=stream)
             toward = None if targets is None else targets[left]
             best[left], fooled[left] = self.run(classifier, x, begin, labels[left], radius, loss, toward, **until_there)
-            left = left[~fooled[left]]
         # An image that didn't reach its target may still be misclassified.
         return best, fooled if goals is None else classifier.fooled(best, labels)
 

@@ -74,11 +74,11 @@ class SquareAttack(Attack):
             proposed = self._propose(images[active], result[active], eps[active], numbers, side)
             logits = classifier.logits(proposed)
             value, wrong = margin(logits, labels[active]), logits.argmax(1) != labels[active]
-            better = (value > best[active]) | wrong
+            better = ((value > best[active]) | wrong).nonzero()[:, 0]
             rows = active[better]
             result[rows], best[rows] = proposed[better], value[better]
             fooled[active] = wrong
-            active = active[~wrong]
+            active = active[(~wrong).nonzero()[:, 0]]
         return result, fooled
 
     def _side(self, t: int, height: int, width: int) -> int:
