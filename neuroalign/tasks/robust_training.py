@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from neuroalign.config import Described
 from neuroalign.functional.distributed import world_size
 from neuroalign.functional.draws import image_keys
-from neuroalign.functional.host import FirstBatch, spoil
+from neuroalign.functional.host import FirstBatch, readable, spoil
 from neuroalign.functional.norms import Norm, check_norm, steepest
 from neuroalign.perturbations import PGD, Classifier
 from neuroalign.perturbations.attacks.budget import per_sample, project, random_points
@@ -41,9 +41,6 @@ class RobustTraining(Described):
     batch that would have been refused gives NaN.
     """
 
-    def __init__(self) -> None:
-        self._looks = FirstBatch()
-
     def inputs(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """The images that the network is trained on, (stimulus, channel, height, width)."""
         return images
@@ -58,6 +55,14 @@ class RobustTraining(Described):
             logits: (stimulus, class), the network's logits on :meth:`inputs`.
         """
         return logits.new_zeros(())
+
+    def _looks(self, images: Tensor) -> bool:
+        """Whether to look at the values of this batch; see :class:`FirstBatch`, which is made when it is needed."""
+        if readable(images):
+            return True
+        if "_first" not in vars(self):
+            self._first = FirstBatch()
+        return self._first(images)
 
 
 def _rank() -> int:
@@ -108,7 +113,6 @@ class AdversarialTraining(RobustTraining):
     """
 
     def __init__(self, eps: float, norm: Norm = "linf", *, steps: int = 7) -> None:
-        super().__init__()
         self.eps, self.norm, self.steps = _budget(eps, norm, steps)
         self.attack = PGD(norm, steps=steps, loss="ce", rel_step_size=2.5 / steps, random_start=True, early_stop=False)
 
@@ -159,7 +163,6 @@ class TRADES(RobustTraining):
     """
 
     def __init__(self, eps: float, norm: Norm = "linf", *, beta: float = 6.0, steps: int = 10) -> None:
-        super().__init__()
         self.eps, self.norm, self.steps = _budget(eps, norm, steps)
         if not beta > 0:
             raise ValueError(f"beta must be positive; got {beta}")
@@ -212,7 +215,6 @@ class GaussianNoiseTraining(RobustTraining):
     """
 
     def __init__(self, std: float) -> None:
-        super().__init__()
         if not std > 0:
             raise ValueError(f"std must be positive, in pixel units of [0, 1]; got {std}")
         self.std = float(std)
@@ -254,7 +256,6 @@ class GradientRegularization(RobustTraining):
     """
 
     def __init__(self, weight: float) -> None:
-        super().__init__()
         if not weight > 0:
             raise ValueError(f"weight must be positive; got {weight}")
         self.weight = float(weight)

@@ -117,7 +117,7 @@ class _Draws:
     def __init__(self, index: Tensor, seed: int, width: int, block: int = 256) -> None:
         self.index, self.seed, self.width, self.block = index, seed, width, block
         self.query = 0
-        self.numbers = torch.empty(len(index), block, width, device=index.device)
+        self.numbers = torch.empty(len(index), block, width, dtype=torch.float32, device=index.device)
 
     def next(self, rows: Tensor) -> Tensor:
         """Numbers (row, width) for the next query."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from neuroalign.functional.draws import image_seed
+from neuroalign.functional.draws import image_keys, image_seed
 from neuroalign.perturbations.corruptions import blur, digital, noise, severities, weather
 from neuroalign.perturbations.corruptions.draws import Draws
 from neuroalign.perturbations.corruptions.spatter import spatter
@@ -49,8 +49,8 @@ class Corruption(ImageTransform):
     images of the same shape, dtype and device, in [0, 1]. The whole batch is processed at once, on its device, in
     float32; no gradient passes.
 
-    Random numbers come from one generator per image, seeded by (seed, index, corruption, severity): they don't depend on
-    batch size, order or process, and the global generator is not used.
+    Random numbers are computed from (seed, index, corruption, severity): they don't depend on batch size, order, process or
+    device, and the global generator is not used.
 
     Images of one channel are corrupted as they are, except by frost, spatter and saturate, which need colour: these repeat
     the channel three times and return the luma of the result.
@@ -133,10 +133,13 @@ class Corruption(ImageTransform):
             if channels == 1 and self.corruption in COLOURED:
                 clean = clean.expand(-1, 3, -1, -1)
             if self.is_random:
-                seeds = (image_seed(self.seed, i, self.corruption, self.severity) for i in index.tolist())
-                result = RANDOM[self.corruption](clean, *parameters, draws=Draws(seeds, images.device))
+                seed = image_seed(self.seed, self.corruption, self.severity)
+                draws = Draws(image_keys(index.to(images.device), seed))
+                result = RANDOM[self.corruption](clean, *parameters, draws=draws)
             else:
                 result = FIXED[self.corruption](clean, *parameters)
+            if channels == 3 and not self.quantize:
+                return result  # the caller clips it
             result = result.clamp(0, 1)
             if channels == 1:
                 result = digital.luma(result)
