@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict, cast
 
@@ -55,7 +56,7 @@ _NORMALIZED = (
 
 def check_images(
     images: Tensor, tolerance: float = 1e-6, *, if_normalized: str = _NORMALIZED, values: bool = True
-) -> None:
+) -> tuple[float, float]:
     """Refuse images that are not in [0, 1], the most frequent mistake in attacks.
 
     Args:
@@ -63,6 +64,9 @@ def check_images(
         tolerance: How far outside [0, 1] rounding may reach.
         if_normalized: What the message advises for images that were normalised.
         values: Whether to look at the pixels, for which the host waits if they are on a GPU; if not, only at type and shape.
+
+    Returns:
+        The smallest and the largest pixel; NaN if pixels were not looked at.
 
     Raises:
         TypeError: If they are no tensor.
@@ -82,13 +86,14 @@ def check_images(
     if images.numel() == 0:
         raise ValueError(f"images are empty: shape {tuple(images.shape)}")
     if not values:
-        return
+        return math.nan, math.nan
     low, high = torch.stack(images.detach().aminmax()).tolist()
     if not (low >= -tolerance and high <= 1 + tolerance):  # also catches NaN
         raise ValueError(
             f"images must be pixels in [0, 1]; found values from {low:.3g} to {high:.3g}. {if_normalized} If they are in "
             "0..255, divide by 255."
         )
+    return low, high
 
 
 def outside(images: Tensor, tolerance: float = 1e-6) -> Tensor:

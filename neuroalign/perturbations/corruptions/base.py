@@ -89,6 +89,8 @@ class Corruption(ImageTransform):
         ((17.0,), 'interpolated')
     """
 
+    _clips = True
+
     def __init__(
         self, name: str, severity: int = 3, *, table: int | None = None, seed: int = 0, quantize: bool = False
     ) -> None:
@@ -129,7 +131,7 @@ class Corruption(ImageTransform):
                 stacklevel=3,
             )
         with torch.inference_mode(False), torch.no_grad():
-            clean = images.detach().clamp(0, 1)
+            clean = images.detach()
             if channels == 1 and self.corruption in COLOURED:
                 clean = clean.expand(-1, 3, -1, -1)
             if self.is_random:
@@ -138,9 +140,8 @@ class Corruption(ImageTransform):
                 result = RANDOM[self.corruption](clean, *parameters, draws=draws)
             else:
                 result = FIXED[self.corruption](clean, *parameters)
-            if channels == 3 and not self.quantize:
-                return result  # the caller clips it
-            result = result.clamp(0, 1)
+            # In place, unless nothing was changed and the result is the images themselves.
+            result = result.clamp(0, 1) if result is clean else result.clamp_(0, 1)
             if channels == 1:
                 result = digital.luma(result)
             if self.quantize:

@@ -16,11 +16,11 @@ __all__: list[str] = []
 class Draws:
     """Random numbers of images: every method draws for all images at once, and each call draws new numbers.
 
-    Numbers are computed on their device, and the same ones on any device.
+    They are the same numbers on any device.
 
     Args:
-        keys: One key per image: integers, or (stimulus,) int64 (:func:`neuroalign.functional.draws.image_keys`).
-        device: Device of the numbers that are returned.
+        keys: One key per image: integers, or (stimulus,) int64 (:func:`neuroalign.functional.draws.image_keys`), on whose
+            device numbers are computed.
 
     Example:
         >>> both, second = Draws([1, 2]).normal(3, 8, 8), Draws([2]).normal(3, 8, 8)
@@ -28,9 +28,8 @@ class Draws:
         (torch.Size([2, 3, 8, 8]), True)
     """
 
-    def __init__(self, keys: Iterable[int] | Tensor, device: torch.device | str = "cpu") -> None:
+    def __init__(self, keys: Iterable[int] | Tensor) -> None:
         self._keys = keys if isinstance(keys, Tensor) else torch.tensor(list(keys), dtype=torch.int64)
-        self._keys = self._keys.to(device)
         self._calls = 0
 
     def _next(self) -> Tensor:
