@@ -76,21 +76,24 @@ def refuse_infinite(values: np.ndarray, what: str) -> None:
     Raises:
         ValueError: If there are any; the message says how many, where the first is, and what to do.
     """
-    for start in range(0, len(values), step := max(1, _BLOCK // max(1, values[:1].size))):
-        infinite = np.isinf(values[start : start + step])
+    for rows in row_blocks(values):
+        infinite = np.isinf(values[rows])
         if infinite.any():
             first, *rest = np.argwhere(infinite)[0].tolist()
+            where = (rows.start + first, *rest)
             raise ValueError(
-                f"{what} has infinite values ({int(infinite.sum())} or more, the first at {(start + first, *rest)}), or such "
-                "that float32 can't hold: mark missing ones by NaN, and mend the others where they were made"
+                f"{what} has infinite values ({int(infinite.sum())} or more, the first at {where}), or such that float32 "
+                "can't hold: mark missing ones by NaN, and mend the others where they were made"
             )
 
 
 def zscore(values: np.ndarray, mean: np.ndarray, std: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Subtract the mean from each column, and divide by the standard deviation: float32, in ``out`` if it is given."""
     out = np.empty(values.shape, dtype=np.float32) if out is None else out
-    for columns in column_blocks(values):
-        out[:, columns] = (values[:, columns] - mean[columns]) / std[columns]
+    for rows in row_blocks(values):
+        x = values[rows] - mean
+        x /= std
+        out[rows] = x
     return out
 
 
@@ -189,3 +192,9 @@ def column_blocks(values: np.ndarray) -> Iterator[slice]:
     """The columns in blocks that are small enough to be copied to float64."""
     width = max(_NARROWEST, _BLOCK // max(1, len(values)))
     return (slice(start, min(start + width, values.shape[1])) for start in range(0, values.shape[1], width))
+
+
+def row_blocks(values: np.ndarray) -> Iterator[slice]:
+    """The rows in blocks that are small enough to be copied to float64."""
+    step = max(1, _BLOCK // max(1, values[:1].size))
+    return (slice(start, start + step) for start in range(0, len(values), step))
