@@ -33,41 +33,17 @@ from neuroalign.functional.repeats import (
     group_valid_rows,
 )
 from neuroalign.losses.masked_sets import masked_value
-from neuroalign.losses.registry import MEASURES, AveragesOver, HostValue, Measure, MeasureFunction
-from neuroalign.types import unknown
+from neuroalign.losses.registry import (
+    MEASURES,
+    AveragesOver,
+    HostValue,
+    Measure,
+    MeasureFunction,
+    known_measure,
+    make_measure,
+)
 
 __all__ = ["NeuralAlignmentLoss"]
-
-_METRICS_ONLY = ("cca", "svcca", "pwcca")
-
-
-def _known(name: str) -> Measure:
-    if name in MEASURES:
-        return MEASURES[name]
-    if name in _METRICS_ONLY:
-        raise ValueError(
-            f"{name!r} is a metric only (neuroalign.functional.{name}): it inverts covariances that a batch can't estimate. "
-            "To minimise, use 'cka' or 'ridge'"
-        )
-    raise ValueError(unknown("measure", name, MEASURES))
-
-
-def _make(name: str, options: dict[str, Any]) -> MeasureFunction:
-    """The function of a measure; of a measure that is a class, an object with these options."""
-    function = _known(name).function
-    parameters = inspect.signature(function).parameters
-    own = list(parameters)[0 if inspect.isclass(function) else 3 :]
-    allowed = [option for option in own if option not in ("stimulus", "kept")]  # these come with the batch
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for option in options:
-        if option not in allowed and not takes_any:
-            message = unknown(f"option of measure {name!r}:", option, allowed)
-            raise TypeError(message if allowed else f"measure {name!r} takes no options; got {option!r}")
-    if not inspect.isclass(function):
-        return function
-    kind: Any = function  # a class; its objects are called as functions
-    made: MeasureFunction = kind(**options)
-    return made
 
 
 def _flag(valid: bool | Tensor, like: Tensor) -> Tensor:
@@ -193,7 +169,7 @@ class NeuralAlignmentLoss(Described, nn.Module):
     ) -> None:
         super().__init__()
         if isinstance(measure, str):
-            known, self._function, self._name = _known(measure), _make(measure, options), measure
+            known, self._function, self._name = known_measure(measure), make_measure(measure, options), measure
         elif not callable(measure):
             raise TypeError(f"measure must be a name or a callable; got {type(measure).__name__}")
         elif getattr(measure, "__module__", "").startswith("neuroalign.functional."):

@@ -10,11 +10,13 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_args
 from torch import Tensor, nn
 
 from neuroalign.functional.checks import check_choice
+from neuroalign.types import unknown
 
 __all__ = ["MEASURES", "Measure", "register_measure"]
 
 AveragesOver = Literal["entry", "stimulus", "voxel", "set"]
 MeasureFunction = Callable[..., Tensor]
+_METRICS_ONLY = ("cca", "svcca", "pwcca")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -161,3 +163,42 @@ def register_measure(
         return function
 
     return decorate
+
+
+def known_measure(name: str) -> Measure:
+    """The measure of a name.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if name in MEASURES:
+        return MEASURES[name]
+    if name in _METRICS_ONLY:
+        raise ValueError(
+            f"{name!r} is a metric only (neuroalign.functional.{name}): it inverts covariances that a batch can't estimate. "
+            "To minimise, use 'cka' or 'ridge'"
+        )
+    raise ValueError(unknown("measure", name, MEASURES))
+
+
+def make_measure(name: str, options: Mapping[str, Any]) -> MeasureFunction:
+    """The function of a measure; of a measure that is a class, an object with these options.
+
+    Raises:
+        TypeError: If the measure has no such option.
+        ValueError: If there is no such measure.
+    """
+    function = known_measure(name).function
+    parameters = inspect.signature(function).parameters
+    own = list(parameters)[0 if inspect.isclass(function) else 3 :]
+    allowed = [option for option in own if option not in ("stimulus", "kept")]  # these come with the batch
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for option in options:
+        if option not in allowed and not takes_any:
+            message = unknown(f"option of measure {name!r}:", option, allowed)
+            raise TypeError(message if allowed else f"measure {name!r} takes no options; got {option!r}")
+    if not inspect.isclass(function):
+        return function
+    kind: Any = function  # a class; its objects are called as functions
+    made: MeasureFunction = kind(**options)
+    return made
