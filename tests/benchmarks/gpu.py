@@ -38,7 +38,7 @@ class Size:
 
 
 SMOKE = Size(
-    (("small_resnet", 4),), side=8, seconds=0.0, total=60.0, images=8, compiled=False, voxels=5, attack=na.PGD(steps=2)
+    (("small_resnet", 4),), 8, seconds=0.0, total=60.0, images=8, compiled=False, voxels=5, attack=na.PGD(steps=2)
 )
 
 
