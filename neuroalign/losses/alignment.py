@@ -312,10 +312,15 @@ class NeuralAlignmentLoss(Described, nn.Module):
             return None
         ceiling = None if self.noise_ceiling is None else self.noise_ceiling.to(target.dtype)
         found: HostValue | None = form(preds, target, ceiling)
-        if found is None or (self.voxel_reduction == "sum" and found.voxels is None):
+        if found is None:
             return None
+        value, voxels = found
+        if self.voxel_reduction == "sum":
+            if voxels is None:
+                return None
+            value = value * voxels
         self.last_valid = _flag(True, target)
-        return found.value if self.voxel_reduction == "mean" else found.value * found.voxels
+        return value
 
     def _voxel_by_voxel(
         self, preds: Tensor, target: Tensor, over: str, spread: bool, look: bool

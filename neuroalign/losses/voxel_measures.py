@@ -245,7 +245,7 @@ class GaussianNLLMeasure(nn.Module):
 
     def _check_unit(self, target: Tensor, weight: Tensor) -> None:
         """Warn, at the first batch of more than one stimulus, if the floor is above the variance of the responses."""
-        if self._checked or len(target) < 2 or torch.compiler.is_compiling():
+        if self._checked or len(target) < 2 or torch.compiler.is_compiling() or not bool((weight > 0).any()):
             return
         self._checked = True
         target = target.detach()
