@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -34,16 +36,65 @@ def class_centers(
     """
     check_features(features, labels)
     check_labels(labels, num_classes)
+    return class_means(features, labels, num_classes)
+
+
+def class_means(
+    features: Float[Tensor, "stimulus feature"], labels: Int[Tensor, " stimulus"], num_classes: int
+) -> tuple[Float[Tensor, "class feature"], Float[Tensor, " class"]]:
+    """As :func:`class_centers`, without its checks: for labels that are known to be right, and on a device."""
     counts = features.new_zeros(num_classes).index_add(0, labels, features.new_ones(len(labels)))
     sums = features.new_zeros(num_classes, features.shape[1]).index_add(0, labels, features)
     return sums / counts.clamp_min(1)[:, None], counts
 
 
 def group_by_class(labels: Int[Tensor, " stimulus"], num_classes: int) -> tuple[Tensor, int]:
-    """Position of each sample in a (class, position) grid, (stimulus,), and the width of the grid."""
-    counts = labels.bincount(minlength=num_classes)
+    """Position of each sample in a (class, position) grid, (stimulus,), and the width of the grid, read from the device."""
+    position, counts = _positions(labels, num_classes)
+    return position, int(counts.max())
+
+
+class Tiles(NamedTuple):
+    """Samples in tiles of one class each, a class having as many as it needs: their number depends on shapes alone.
+
+    Attributes:
+        tile: (stimulus,), the tile of each sample.
+        slot: (stimulus,), the place of each sample in its tile.
+        owner: (tile,), the class of each tile; 0 where a tile is empty.
+        height: Number of slots of a tile.
+    """
+
+    tile: Tensor
+    slot: Tensor
+    owner: Tensor
+    height: int
+
+
+def tiles_by_class(labels: Int[Tensor, " stimulus"], num_classes: int) -> Tiles:
+    """Samples grouped by class, without reading a number from the device.
+
+    The largest class could hold the whole batch, and a (class, position) grid for that case would be mostly empty. Tiles of
+    twice the mean number of samples are at most half as many again as there are classes.
+
+    Example:
+        >>> tiles_by_class(torch.tensor([2, 0, 2, 2, 2, 2]), 3)[:3]
+        (tensor([1, 0, 1, 1, 1, 2]), tensor([0, 0, 1, 2, 3, 0]), tensor([0, 2, 2]))
+    """
+    labels = labels.long()
+    present = min(num_classes, len(labels))
+    height = 2 * -(-len(labels) // present)
+    position, counts = _positions(labels, num_classes)
+    needed = (counts + height - 1) // height
+    tile = (needed.cumsum(0) - needed)[labels] + position // height
+    owner = labels.new_zeros(present + (len(labels) - present) // height).scatter(0, tile, labels)
+    return Tiles(tile, position % height, owner, height)
+
+
+def _positions(labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """The number of each sample within its class, (stimulus,), and the number of members, (class,)."""
+    labels = labels.long()
+    counts = labels.new_zeros(num_classes).index_add(0, labels, torch.ones_like(labels))
     order = labels.argsort(stable=True)
     starts = counts.cumsum(0) - counts
-    position = torch.empty_like(labels)
-    position[order] = torch.arange(len(labels), device=labels.device) - starts[labels[order]]
-    return position, int(counts.max())
+    place = torch.arange(len(labels), device=labels.device) - starts[labels[order]]
+    return torch.empty_like(labels).scatter(0, order, place), counts

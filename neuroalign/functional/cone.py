@@ -9,9 +9,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from neuroalign.functional.nonnegative import Span, coefficients, crowded_spans
+
 __all__ = ["ConeProjection", "cone_projection"]
 
 _ELEMENTS = 1 << 17  # entries of a slice's (problem, point) block: small enough for the processor's caches
+_EXACT = 1e-13  # largest violation of the conditions of optimality with which SciPy's answer is kept
 _UNROLLED = 24  # largest number of slots for which the small systems are factored by whole-batch operations
 
 
@@ -48,7 +51,9 @@ def cone_projection(
     An active-set method after Lawson and Hanson, on all problems at the same time: the points that violate the conditions
     most enter together, those whose coefficient would become negative leave, and the small systems of the points in use
     are solved as one batch. The points in use stay linearly independent, so that repeated points and more points than
-    dimensions are no special case. Not differentiable: see :class:`neuroalign.CapacityLoss` for the gradient.
+    dimensions are no special case. Where projections use most dimensions of a cone of more points than dimensions, SciPy's
+    method is several times faster, although it takes one problem and point at a time, and is used on the CPU in float64.
+    Not differentiable: see :class:`neuroalign.CapacityLoss` for the gradient.
 
     Args:
         gram: G, (group, point, point), positive semidefinite; a row and column of zeros means that there is no such point.
@@ -93,16 +98,13 @@ def cone_projection(
         # Points scaled to length 1, plus one zero dummy point, which unused slots refer to.
         gram = pad(gram, (0, 1, 0, 1)) * inverse[:, :, None] * inverse[:, None, :]
         b = b * inverse.repeat_interleave(draws, 0)
+        spans = crowded_spans(gram[:, :-1, :-1], b[:, :-1], None if y is None else y[:, :-1])
         parts, size = [], max(1, _ELEMENTS // (points + 1))
         for i in range(0, len(b), size):
             cut = slice(i, i + size)
             sign = None if y is None else y[cut]
-            a = _solve(gram, group[cut], b[cut], sign)
-            product = _by_group(gram, group[cut], a if sign is None else a * sign)
-            product = product if sign is None else product * sign
-            dual = b[cut] - product
-            unit = b[cut].abs().amax(1)
-            violation = torch.where(a > 0, dual.abs(), dual.clamp_min(0)).amax(1) / torch.where(unit > 0, unit, 1)
+            a = _coefficients(gram, group[cut], b[cut], sign, spans)
+            product, violation = _optimality(gram, group[cut], b[cut], sign, a)
             norm = (a * product).sum(1).clamp_min(0)
             parts.append((a * inverse[group[cut]], norm, (a > 0).sum(1), violation))
         a, norm, active, residual = (torch.cat(x) for x in zip(*parts))
@@ -140,6 +142,31 @@ def fills_span(
     left = (-(inner * signs).sum(1) - projected).clamp_min(0).sqrt()
     result: Tensor = left <= tolerance * len(gram) ** 0.5
     return result
+
+
+def _optimality(gram: Tensor, group: Tensor, b: Tensor, y: Tensor | None, a: Tensor) -> tuple[Tensor, Tensor]:
+    """Ga (problem, point), and the largest violation of the conditions of optimality (problem,), NaN if a is."""
+    product = _by_group(gram, group, a if y is None else a * y)
+    product = product if y is None else product * y
+    dual, unit = b - product, b.abs().amax(1)
+    violation = torch.where(a > 0, dual.abs(), dual.clamp_min(0)).amax(1) / torch.where(unit > 0, unit, 1)
+    return product, violation
+
+
+def _coefficients(gram: Tensor, group: Tensor, b: Tensor, y: Tensor | None, spans: dict[int, Span]) -> Tensor:
+    """Coefficients (problem, point) of one slice: crowded cones one at a time, the others and what fails there together."""
+    if not spans:
+        return _solve(gram, group, b, y)
+    a = torch.full_like(b, torch.nan)
+    for i, span in spans.items():
+        rows = (group == i).nonzero()[:, 0]
+        if len(rows):
+            sign = None if y is None else y[rows, :-1]
+            a[rows] = pad(coefficients(span, b[rows, :-1], sign), (0, 1))
+    together = ~(_optimality(gram, group, b, y, a)[1] <= _EXACT)
+    if bool(together.any()):
+        a[together] = _solve(gram, group[together], b[together], None if y is None else y[together])
+    return a
 
 
 def _solve(gram: Tensor, group: Tensor, b: Tensor, y: Tensor | None) -> Tensor:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuroalign.functional.checks import all_finite, check_choice, check_devices, widen
+from neuroalign.functional.host import spoil
 from neuroalign.functional.variation import power_of_two, unit_magnitude
 
 __all__ = ["odd_one_out_correct", "odd_one_out_nll", "pair_similarities"]
@@ -17,11 +18,11 @@ Similarity = Literal["dot", "cosine", "sqeuclidean"]
 
 
 def check_triplets(embeddings: Tensor, triplets: Tensor, similarity: str) -> None:
-    """Refuse triplets that don't index the embeddings.
+    """Refuse triplets that are not integers (triplet, 3); their indices are not looked at.
 
     Raises:
         TypeError: If the embeddings are not floating point or the triplets not integer.
-        ValueError: If a shape or an index is wrong, or the similarity is unknown.
+        ValueError: If a shape is wrong, or the similarity is unknown.
     """
     check_choice("similarity", similarity, get_args(Similarity))
     if embeddings.ndim != 2 or not embeddings.is_floating_point():
@@ -34,6 +35,14 @@ def check_triplets(embeddings: Tensor, triplets: Tensor, similarity: str) -> Non
         raise TypeError(f"triplets must be integer indices into the embeddings; got {triplets.dtype}")
     check_devices(embeddings=embeddings)
     check_devices(triplets=triplets)
+
+
+def check_indices(embeddings: Tensor, triplets: Tensor) -> None:
+    """Refuse triplets that don't index the embeddings.
+
+    Raises:
+        ValueError: Naming the range of the indices.
+    """
     if len(triplets) and not (int(triplets.min()) >= 0 and int(triplets.max()) < len(embeddings)):
         raise ValueError(
             f"triplets must index {len(embeddings)} embeddings from 0; found {int(triplets.min())} to "
@@ -65,13 +74,19 @@ def pair_similarities(
         (triplet, 3): similarities of the pairs (0, 1), (0, 2) and (1, 2).
 
     Raises:
-        ValueError: As :func:`check_triplets`.
+        TypeError: If the embeddings are not floating point or the triplets not integer.
+        ValueError: If a shape or an index is wrong, or the similarity is unknown.
 
     Example:
         >>> pair_similarities(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]), torch.tensor([[0, 1, 2]]))
         tensor([[2., 0., 0.]])
     """
     check_triplets(embeddings, triplets, similarity)
+    check_indices(embeddings, triplets)
+    return _pair_similarities(embeddings, triplets, similarity)
+
+
+def _pair_similarities(embeddings: Tensor, triplets: Tensor, similarity: Similarity) -> Tensor:
     (z,) = widen(embeddings)
     if similarity == "cosine":
         z, some = unit_magnitude(z, 1)
@@ -124,13 +139,39 @@ def odd_one_out_nll(
         raise ValueError(f"temperature must be positive; got {temperature}")
     if not len(triplets):
         return 0 * embeddings.sum()
-    s = pair_similarities(embeddings, triplets, similarity)
+    check_triplets(embeddings, triplets, similarity)
+    return choice_nll(embeddings, triplets, similarity, temperature, looks=not torch.compiler.is_compiling())
+
+
+def choice_nll(
+    embeddings: Tensor, triplets: Tensor, similarity: Similarity, temperature: float, *, looks: bool
+) -> Float[Tensor, ""]:
+    """:func:`odd_one_out_nll` of some triplets that passed :func:`check_triplets`.
+
+    Args:
+        embeddings: (object, feature).
+        triplets: (triplet, 3).
+        similarity: As there.
+        temperature: As there.
+        looks: Whether to look at values and refuse wrong ones in words; otherwise they make the result NaN.
+    """
+    if not looks:
+        known = triplets.clamp(0, len(embeddings) - 1)
+        s = _pair_similarities(embeddings, known, similarity)
+        overflow = ~s.detach().isfinite().all() & embeddings.detach().isfinite().all()
+        return spoil(_nll(s, temperature), (triplets != known).any() | overflow)
+    check_indices(embeddings, triplets)
+    s = _pair_similarities(embeddings, triplets, similarity)
     if not all_finite(s) and all_finite(embeddings):
         raise ValueError(
             f"similarities of embeddings of up to {float(embeddings.detach().abs().max()):.3g} leave {s.dtype}: divide the "
             "embeddings by a number, or compare by 'cosine'"
         )
-    return -(s / temperature).log_softmax(1)[:, 0].mean()
+    return _nll(s, temperature)
+
+
+def _nll(similarities: Tensor, temperature: float) -> Tensor:
+    return -(similarities / temperature).log_softmax(1)[:, 0].mean()
 
 
 def odd_one_out_correct(

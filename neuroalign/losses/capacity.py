@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuroalign.functional.checks import check_choice
-from neuroalign.functional.classes import class_centers, group_by_class
+from neuroalign.functional.classes import class_means, group_by_class
 from neuroalign.functional.cone import cone_projection, fills_span
 from neuroalign.functional.variation import unit_range
 from neuroalign.losses.labelled import LabelledLoss
@@ -47,7 +47,7 @@ class CapacityLoss(LabelledLoss):
     The gradient is that of the projection with its coefficients held fixed, :math:`\partial|p|^2/\partial z_i = 2\,y_i a_i (t
     - p)` (envelope theorem), for the part of t that lies in the points' span: the part outside would only add noise of mean
     0. Computed in float32 or wider, the projection in float64; in distributed training over the global batch, with the same
-    draws in every process.
+    draws in every process. The projections are computed on the host, whose small systems are faster there than on a GPU.
 
     Args:
         form: ``"joint"`` or ``"per_manifold"``.
@@ -119,7 +119,7 @@ class CapacityLoss(LabelledLoss):
 
     def _terms(self, z: Float[Tensor, "stimulus feature"], labels: Int[Tensor, " stimulus"]) -> dict[str, Tensor]:
         generator = self._generator()
-        present, labels = labels.unique(return_inverse=True)
+        present, labels = labels.cpu().unique(return_inverse=True)
         if len(present) < 2:
             return dict.fromkeys(self.weights, 0 * z.sum())
         form = self._joint if self.form == "joint" else self._per_manifold
@@ -129,13 +129,14 @@ class CapacityLoss(LabelledLoss):
         # The measure doesn't change with shift and scale, so both are removed; a constant embedding becomes exactly 0.
         x, _, unit = unit_range(z, whole=True)
         x = x - x.mean(0)
-        t = torch.randn(self.num_samples, x.shape[1], generator=generator, dtype=torch.float64).to(x.device)
+        t = torch.randn(self.num_samples, x.shape[1], generator=generator, dtype=torch.float64)
         order = torch.rand(self.num_samples, num, generator=generator).argsort(1)
-        signs = torch.where(order < num // 2, 1.0, -1.0).double().to(x.device)[:, labels]
-        fixed = x.detach().double()
+        signs = torch.where(order < num // 2, 1.0, -1.0).double()[:, labels]
+        fixed = x.detach().cpu().double()
         # Rounding error of the features relative to their lengths: they lie this far outside their exact span.
         size = fixed.square().mean().sqrt().clamp_min(torch.finfo(x.dtype).tiny)
-        rounding = 16 * torch.finfo(z.dtype).eps * float(z.detach().abs().amax() / unit / size)
+        magnitude = float(z.detach().abs().amax() / unit)
+        rounding = 16 * torch.finfo(z.dtype).eps * min(magnitude / float(size), 1e100)  # its square must be a number
         tolerance = max(1e-5, rounding)
         # The part of t outside the span changes no projection, and its part of the gradient is noise of mean 0.
         basis = _span(fixed, tolerance)
@@ -143,8 +144,9 @@ class CapacityLoss(LabelledLoss):
             fixed, inside = fixed @ basis, t @ basis
             t = inside @ basis.T
         a, separable = self._project(fixed, t if basis is None else inside, signs, tolerance)
-        p = (a * signs).to(x.dtype) @ x
-        value = 2 * (t.to(x.dtype) * p).sum(1) - p.square().sum(1)
+        weights, t = _like(x, a * signs, t)
+        p = weights @ x
+        value = 2 * (t * p).sum(1) - p.square().sum(1)
         share = 1 - float(separable.double().mean())
         if not self._warned and share > 0.5:
             self._warned = True
@@ -156,6 +158,7 @@ class CapacityLoss(LabelledLoss):
                 stacklevel=5,
             )
         limit = min(len(x) - 1, x.shape[1])  # of <|p|^2> where halves are separable
+        separable = separable.to(x.device, non_blocking=True)
         return {"capacity": torch.where(separable, value, limit).mean() / num}
 
     def _project(self, x: Tensor, t: Tensor, signs: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
@@ -166,10 +169,10 @@ class CapacityLoss(LabelledLoss):
         result is the same.
         """
         gram, inner = x @ x.T, t @ x.T
-        draws = torch.arange(len(t), device=x.device)
+        draws = torch.arange(len(t))
         length = gram.diagonal().clamp_min(0).sqrt()
         a = torch.zeros_like(inner)
-        separable = torch.ones(len(t), dtype=torch.bool, device=x.device)
+        separable = torch.ones(len(t), dtype=torch.bool)
         if not self._expects_separable:
             separable = ~fills_span(gram, signs, tolerance=tolerance)
             draws = separable.nonzero()[:, 0]
@@ -187,23 +190,25 @@ class CapacityLoss(LabelledLoss):
 
     def _per_manifold(self, z: Tensor, labels: Tensor, num: int, generator: torch.Generator) -> dict[str, Tensor]:
         z = unit_range(z, whole=True)[0]  # the measure doesn't change with shift and scale
-        centers, _ = class_centers(z, labels, num)
+        position, width = group_by_class(labels, num)
+        exists = torch.zeros(num, width, dtype=torch.bool)
+        exists[labels, position] = True
+        labels, position = (index.to(z.device, non_blocking=True) for index in (labels, position))
+        centers, _ = class_means(z, labels, num)
         about = centers - z.mean(0)
         length2 = about.square().sum(1).clamp_min(torch.finfo(z.dtype).tiny)
-        position, width = group_by_class(labels, num)
         shape = (z - centers[labels]) / length2.sqrt()[labels, None]
         grid = z.new_zeros(num, width, z.shape[1]).index_put((labels, position), shape)
-        exists = torch.zeros(num, width, dtype=torch.bool, device=z.device)
-        exists[labels, position] = True
 
-        t = torch.randn(num, self.num_samples, z.shape[1], generator=generator, dtype=torch.float64).to(z.device)
-        height = torch.randn(num, self.num_samples, generator=generator, dtype=torch.float64).to(z.device) + self.kappa
-        fixed = grid.detach().double()
+        t = torch.randn(num, self.num_samples, z.shape[1], generator=generator, dtype=torch.float64)
+        height = torch.randn(num, self.num_samples, generator=generator, dtype=torch.float64) + self.kappa
+        fixed = grid.detach().cpu().double()
         gram = torch.where(exists[:, :, None] & exists[:, None], fixed @ fixed.mT + 1, 0)
         inner = torch.where(exists[:, None], t @ fixed.mT + height[:, :, None], 0)
         a = cone_projection(gram, inner).coefficients
-        p, p_last = a.to(z.dtype) @ grid, a.sum(2).to(z.dtype)
-        product = (t.to(z.dtype) * p).sum(2) + height.to(z.dtype) * p_last
+        a, p_last, t, height = _like(z, a, a.sum(2), t, height)
+        p = a @ grid
+        product = (t * p).sum(2) + height * p_last
         value = 2 * product - p.square().sum(2) - p_last.square()
 
         direction = centers - centers.mean(0)
@@ -211,6 +216,11 @@ class CapacityLoss(LabelledLoss):
         cosine2 = (direction @ direction.T).square() / (squared[:, None] * squared).clamp_min(torch.finfo(z.dtype).tiny)
         correlation = (cosine2.sum() - cosine2.diagonal().sum()) / (num * (num - 1))
         return {"capacity": value.mean(), "center_correlation": correlation}
+
+
+def _like(x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """Tensors of the host in the dtype and on the device of ``x``, sent without waiting for it."""
+    return tuple(tensor.to(x.dtype).to(x.device, non_blocking=True) for tensor in tensors)
 
 
 def _span(x: Tensor, tolerance: float) -> Tensor | None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from neuroalign.config import Described
 from neuroalign.functional.checks import check_devices, check_features, check_labels
 from neuroalign.functional.distributed import gather_batch, world_size
+from neuroalign.functional.host import FirstBatch, spoil
 
 __all__: list[str] = []
 
@@ -25,6 +26,7 @@ class LabelledLoss(Described, nn.Module, ABC):
                 raise ValueError(f"{name}_weight must not be negative; got {weight}")
         self.num_features, self.num_classes, self.distributed = num_features, num_classes, distributed
         self.weights = weights
+        self._looks = FirstBatch()
 
     def forward(
         self, embedding: Float[Tensor, "stimulus feature"], labels: Int[Tensor, " stimulus"]
@@ -42,13 +44,20 @@ class LabelledLoss(Described, nn.Module, ABC):
         check_devices(embedding=embedding, labels=labels, **dict(() if held is None else (held,)))
         if self.num_features is not None and embedding.shape[1] != self.num_features:
             raise ValueError(f"the manifolds have {self.num_features} features, the embedding {embedding.shape[1]}")
-        if self.num_classes is not None:
+        looks = self._looks(labels)
+        if self.num_classes is not None and looks:
             check_labels(labels, self.num_classes)
         with torch.autocast(embedding.device.type, enabled=False):
             z = embedding if embedding.dtype == torch.float64 else embedding.float()
             if self.distributed and world_size() > 1:
                 z, labels = gather_batch(z), gather_batch(labels)
-            return self._terms(z, labels) if len(z) else dict.fromkeys(self.weights, 0 * z.sum())
+            if not len(z):
+                return dict.fromkeys(self.weights, 0 * z.sum())
+            if self.num_classes is None or looks:
+                return self._terms(z, labels)
+            known = labels.clamp(0, self.num_classes - 1)
+            wrong = (labels != known).any()
+            return {name: spoil(value, wrong) for name, value in self._terms(z, known).items()}
 
     @abstractmethod
     def _terms(self, z: Float[Tensor, "stimulus feature"], labels: Int[Tensor, " stimulus"]) -> dict[str, Tensor]: ...

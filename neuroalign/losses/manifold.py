@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuroalign.config import build
-from neuroalign.functional.classes import class_centers, group_by_class
+from neuroalign.functional.classes import class_means, group_by_class, tiles_by_class
+from neuroalign.functional.host import readable
 from neuroalign.functional.nuclear_norms import nuclear_norms
 from neuroalign.functional.variation import power_of_two, unit_range
 from neuroalign.losses.categories import CategoryManifolds
@@ -106,22 +107,21 @@ class ManifoldGuidanceLoss(LabelledLoss):
     def _terms(self, z: Float[Tensor, "stimulus feature"], labels: Int[Tensor, " stimulus"]) -> dict[str, Tensor]:
         m, num_classes = self.manifolds, self.manifolds.num_classes
         z = z if m.feature_map is None else m.feature_map(z)
-        if not self._reach_checked:
+        if not self._reach_checked and not torch.compiler.is_compiling():
             self._check_reach(z.detach(), labels)
-        counts = labels.bincount(minlength=num_classes)
+        counts = z.new_zeros(num_classes).index_add(0, labels, z.new_ones(len(z)))
         present = counts > 0
-        counts = counts.clamp_min(1).to(z.dtype)
+        counts = counts.clamp_min(1)
 
-        def mean_over_classes(values: Tensor) -> Tensor:
-            per_class = z.new_zeros(num_classes).index_add(0, labels, values) / counts
-            return per_class[present].mean()
+        def mean_over_classes(per_class: Tensor) -> Tensor:
+            return torch.where(present, per_class, 0).sum() / present.sum()
 
         deviation = z - m.centers.to(z.dtype)[labels]
         unit = power_of_two(deviation)
         deviation = deviation / unit
         squared = deviation.square().sum(1)
         rms = unit * safe_sqrt(z.new_zeros(num_classes).index_add(0, labels, squared) / counts)
-        radius = (rms - m.radii.to(z.dtype)).relu()[present].mean()
+        radius = mean_over_classes((rms - m.radii.to(z.dtype)).relu())
 
         if self.deviations_from == "batch mean":
             deviation = z - z.mean(0)
@@ -132,7 +132,8 @@ class ManifoldGuidanceLoss(LabelledLoss):
         residual = safe_sqrt(squared - explained, 4 * torch.finfo(z.dtype).eps * squared.detach())
         has_direction = squared > 0
         ratio = torch.where(has_direction, residual / torch.where(has_direction, safe_sqrt(squared), 1), 0 * squared)
-        return {"radius": radius, "subspace": mean_over_classes(ratio)}
+        subspace = mean_over_classes(z.new_zeros(num_classes).index_add(0, labels, ratio) / counts)
+        return {"radius": radius, "subspace": subspace}
 
     def _check_reach(self, z: Tensor, labels: Tensor) -> None:
         """Warn if the kernel between embeddings and manifolds is nearly 0, which is 1 on average for members."""
@@ -150,6 +151,10 @@ class ManifoldGuidanceLoss(LabelledLoss):
     def _project(self, x: Tensor, labels: Tensor, present: Tensor) -> Tensor:
         """Coordinates of every sample in its class's basis, (stimulus, largest rank)."""
         bases = self.manifolds.padded_bases.to(x.dtype)
+        if not readable(x):
+            tile, slot, owner, height = tiles_by_class(labels, len(bases))
+            grid = x.new_zeros(len(owner), height, x.shape[1]).index_put((tile, slot), x)
+            return torch.bmm(grid, bases[owner])[tile, slot]
         if int(present.sum()) * 2 < len(present):  # copying few bases is cheaper than multiplying by many
             bases = bases[present]
             labels = (present.long().cumsum(0) - 1)[labels]
@@ -235,7 +240,7 @@ class NonNeuralManifoldLoss(LabelledLoss):
         else:
             unit = power_of_two(z)
             z = z / unit
-        centers, counts = class_centers(z, labels, len(present))
+        centers, counts = class_means(z, labels, len(present))
         x = z - centers[labels]
         squared = z.new_zeros(len(present)).index_add(0, labels, x.square().sum(1))
         position, width = group_by_class(labels, len(present))

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neuroalign.functional.classes import class_centers, group_by_class
+from neuroalign.functional.classes import class_means, group_by_class
 from neuroalign.functional.distributed import gather_batch, world_size
 from neuroalign.functional.nuclear_norms import nuclear_norms
 from neuroalign.functional.variation import unit_magnitude
@@ -72,18 +72,27 @@ class MMCRLoss(LabelledLoss):
             )
         if self.distributed and world_size() > 1:
             embedding = gather_batch(embedding)
-        stimuli = torch.arange(len(embedding), device=embedding.device).repeat_interleave(embedding.shape[1])
         with torch.autocast(embedding.device.type, enabled=False):
             z = embedding.flatten(0, 1)
-            return self._terms(z if z.dtype == torch.float64 else z.float(), stimuli)
+            z = _unit(z if z.dtype == torch.float64 else z.float()).view(embedding.shape)
+            return self._norms(z.mean(1), z)
 
     def _terms(self, z: Float[Tensor, "stimulus feature"], labels: Int[Tensor, " stimulus"]) -> dict[str, Tensor]:
         present, labels = labels.unique(return_inverse=True)
-        z = torch.nn.functional.normalize(unit_magnitude(z, 1)[0], dim=1)
-        centers, _ = class_centers(z, labels, len(present))
+        z = _unit(z)
+        centers, _ = class_means(z, labels, len(present))
+        if not self.weights["local"]:
+            return self._norms(centers, None)
+        position, width = group_by_class(labels, len(present))
+        return self._norms(centers, z.new_zeros(len(present), width, z.shape[1]).index_put((labels, position), z))
+
+    def _norms(self, centers: Tensor, manifolds: Tensor | None) -> dict[str, Tensor]:
         terms = {"centroid": -nuclear_norms(centers[None]).sum()}
-        if self.weights["local"]:
-            position, width = group_by_class(labels, len(present))
-            grid = z.new_zeros(len(present), width, z.shape[1]).index_put((labels, position), z)
-            terms["local"] = nuclear_norms(grid).mean()
+        if manifolds is not None and self.weights["local"]:
+            terms["local"] = nuclear_norms(manifolds).mean()
         return terms
+
+
+def _unit(z: Tensor) -> Tensor:
+    """Embeddings (stimulus, feature) of length 1."""
+    return torch.nn.functional.normalize(unit_magnitude(z, 1)[0], dim=1)

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from neuroalign.config import Described
 from neuroalign.functional.checks import check_devices, has_nan, widen
+from neuroalign.functional.classes import class_means
 from neuroalign.functional.dissimilarity import Dissimilarity, dissimilarities, rdm_vectors, square_rdm
 from neuroalign.functional.distributed import gather_batch, world_size
 from neuroalign.functional.identities import NAMES_REMEDY, find_rows, refuse_unnamed, row_identities
 from neuroalign.functional.rdm_comparison import Comparison, compare_matrices, normalized_rdms, warn_of_cosine
-from neuroalign.functional.repeats import check_identities, count_stimuli, group_rows, mean_rows
+from neuroalign.functional.repeats import check_identities, count_stimuli, group_rows
 from neuroalign.losses.set_measures import check_differentiable
 
 __all__ = ["RDMAlignmentLoss"]
@@ -120,23 +121,31 @@ class RDMAlignmentLoss(Described, nn.Module):
             preds, target = widen(preds, self.rdm)
             if self.distributed and world_size() > 1:
                 preds, stimulus = gather_batch(preds), gather_batch(stimulus)
-            row, found = find_rows(stimulus, self.rows)
-            x, row = preds[found], row[found]
-            if not self._named and len(x) < len(preds):  # only then: the check makes the host wait for the device
-                refuse_unnamed(stimulus, len(self.rows))
+            row, kept = self._find(stimulus)
             group = group_rows(row)
-            enough = count_stimuli(len(x), group) >= self.min_valid
+            num = count_stimuli(len(row), group)
+            enough = num >= self.min_valid
             self.last_valid = preds.new_full((), enough, dtype=torch.bool)
             if not enough:
                 return 0 * preds.sum()
+            x = preds if len(kept) == len(preds) else preds[kept.to(preds.device, non_blocking=True)]
             if group is not None and self.comparison == "whitened_cosine":
-                x = mean_rows(x, group)
-                row = row.new_zeros(len(x)).scatter(0, group, row)
+                x, _ = class_means(x, group.to(x.device, non_blocking=True), num)
+                row = row.new_zeros(num).scatter(0, group, row)
+            row = row.to(x.device, non_blocking=True)
             target = target[row][:, row]
             known = ~target.isnan() & (row[:, None] != row)
             a, _, _ = dissimilarities(x, None, self.dissimilarity)
             value, _ = compare_matrices(a, torch.where(known, target, 0), known, self.comparison, self.temperature)
             return 1 - value
+
+    def _find(self, stimulus: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows of the RDM, and the rows of the batch that have one, (kept,) both, on the host, which waits only here."""
+        row, found = torch.stack(find_rows(stimulus, self.rows)).cpu()
+        kept = found.nonzero()[:, 0]
+        if not self._named and len(kept) < len(found):
+            refuse_unnamed(stimulus, len(self.rows))
+        return row[kept], kept
 
     def extra_repr(self) -> str:
         """Shown in ``repr``."""

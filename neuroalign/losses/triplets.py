@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from neuroalign.config import Described
 from neuroalign.functional.distributed import reduce_sum, world_size
-from neuroalign.functional.triplets import Similarity, check_triplets, default_temperature, odd_one_out_nll
+from neuroalign.functional.host import FirstBatch
+from neuroalign.functional.triplets import Similarity, check_triplets, choice_nll, default_temperature
 
 __all__ = ["OddOneOutLoss"]
 
@@ -64,6 +65,7 @@ class OddOneOutLoss(Described, nn.Module):
             raise ValueError(f"temperature must be positive; got {temperature}")
         self.similarity, self.temperature, self.distributed = similarity, float(temperature), distributed
         self.last_valid: Tensor | None = None
+        self._looks = FirstBatch()
 
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return {**arguments, "temperature": self.temperature}
@@ -79,10 +81,14 @@ class OddOneOutLoss(Described, nn.Module):
         """The loss of embeddings (object, feature) for triplets (triplet, 3) of indices of embeddings."""
         check_triplets(embeddings, triplets, self.similarity)
         with torch.autocast(embeddings.device.type, enabled=False):
-            value = odd_one_out_nll(embeddings, triplets, similarity=self.similarity, temperature=self.temperature)
+            looks = self._looks(triplets)
+            if len(triplets):
+                value = choice_nll(embeddings, triplets, self.similarity, self.temperature, looks=looks)
+            else:
+                value = 0 * embeddings.sum()
             self.last_valid = value.new_full((), len(triplets) > 0, dtype=torch.bool)
             if self.distributed and world_size() > 1:
-                ours = torch.tensor(float(len(triplets)), dtype=value.dtype, device=value.device)
+                ours = value.new_full((), len(triplets))
                 every = reduce_sum(ours)
                 self.last_valid = every > 0
                 value = value * (world_size() * ours / every.clamp_min(1))

@@ -285,3 +285,13 @@ def _rank_gradient(rank, world, sizes, form):
 def test_several_processes_equal_one(form):
     ranks = run_on_ranks(_rank_gradient, 2, (17, 6), form)
     torch.testing.assert_close(averaged(ranks), _rank_gradient(0, 1, (23,), form), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("value", [0.5, 1.0, 40.0])
+def test_a_constant_embedding_in_float64_counts_as_inseparable(value):
+    """Rounding relative to no extent at all is too large a number to be squared."""
+    z = torch.full((12, 6), value, dtype=torch.float64, requires_grad=True)
+    loss = CapacityLoss(num_samples=4)(z, torch.arange(12) % 3)
+    loss.backward()
+    assert float(loss) == pytest.approx(6 / 3)
+    assert bool((z.grad == 0).all())
