@@ -9,11 +9,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neuroalign.functional.checks import check_enough
-from neuroalign.functional.dissimilarity import squared_distances
+from neuroalign.functional.dissimilarity import squared_distances, upper
 from neuroalign.functional.gram import centered_gram, target_gram
 from neuroalign.functional.independence import hsic_terms
 from neuroalign.functional.missing import center, check_valid, prepare, shared, uniform
 from neuroalign.functional.repeats import average_repeats, group_valid_rows
+from neuroalign.functional.row_masks import center_masked
 from neuroalign.functional.variation import unit_range
 
 __all__ = ["linear_cka", "rbf_cka"]
@@ -28,9 +29,8 @@ class HSICTerms(NamedTuple):
     defined: Tensor
 
 
-def _same_voxel(x: Tensor) -> Tensor:
-    """Debiased HSIC of each voxel with itself, (voxel,), from sums of powers."""
-    n = len(x)
+def _same_voxel(x: Tensor, n: int | Tensor) -> Tensor:
+    """Debiased HSIC of each voxel with itself over n stimuli, (voxel,), from sums of powers."""
     square = x * x
     s1, s2, s3, s4 = x.sum(0), square.sum(0), (square * x).sum(0), (square * square).sum(0)
     pairs = s2**2 - s4 + (s1**2 - s2) ** 2 / ((n - 1) * (n - 2)) - 2 * (s1**2 * s2 - 2 * s1 * s3 + s4) / (n - 2)
@@ -44,47 +44,82 @@ def linear_terms(
     *,
     debiased: bool,
     voxel_corrected: bool,
+    kept: Bool[Tensor, " stimulus"] | None = None,
 ) -> HSICTerms:
-    """HSICs of prepared sets with the linear kernel, up to a factor per side."""
-    if voxel_corrected and not shared(weight):
-        complete = (weight > 0).all(0)
-        if not bool(complete.any()):
-            raise ValueError(
-                "the voxel-corrected form uses voxels without missing values, and there are none: drop the stimuli with the "
-                "most missing values, or use voxel_corrected=False, which compares pairs over their common voxels"
-            )
-        target, weight = target[:, complete], weight[:1, complete].expand(len(weight), int(complete.sum()))
+    """HSICs of prepared sets with the linear kernel, up to a factor per side; of the rows ``kept``, None means all."""
+    n = len(preds) if kept is None else kept.sum().clamp_min(4 if debiased else 2)
     if voxel_corrected:  # its same-voxel terms need exactly the columns from which the matrices are computed
-        preds, target = unit_range(preds, whole=True)[0], unit_range(target, whole=True)[0]
-    k, varies_x, _ = centered_gram(preds)
-    l, varies_y = target_gram(target, weight)  # noqa: E741
+        target, weight = _complete_voxels(target, weight, kept)
+        used = None if kept is None else kept[:, None]
+        preds, target = unit_range(preds, used, whole=True)[0], unit_range(target, used, whole=True)[0]
+    k, varies_x, _ = centered_gram(preds, kept=kept)
+    l, varies_y = target_gram(target, weight, kept)  # noqa: E741
     defined = varies_x & varies_y
     # Scaled to unit variance, so that batches of different scale count alike in an average.
-    size_x, size_y = (torch.where(defined, m.diagonal().mean(), 1) for m in (k, l))
-    cross, xx, yy = hsic_terms(k, l, debiased)
+    size_x, size_y = (torch.where(defined, m.diagonal().sum() / n, 1) for m in (k, l))
+    cross, xx, yy = hsic_terms(k, l, debiased, kept)
     cross, xx, yy = cross / size_x / size_y, xx / size_x**2, yy / size_y**2
     if voxel_corrected:
         p = preds.shape[1]
-        xx = (xx - _same_voxel(center(preds) / size_x.sqrt()).sum()) * p / (p - 1) if p > 1 else 0 * xx
+        x, y = (center(z) if kept is None else center_masked(z, kept) for z in (preds, target))
+        xx = (xx - _same_voxel(x / size_x.sqrt(), n).sum()) * p / (p - 1) if p > 1 else 0 * xx
         w = weight[0]
         effective = 1 - w.square().sum() / w.sum().square()
-        own = _same_voxel(center(target) / size_y.sqrt())
+        own = _same_voxel(y / size_y.sqrt(), n)
         yy = (yy - (own if uniform(weight) else w.square() * own).sum()) / torch.where(effective > 0, effective, 1)
     return HSICTerms(cross, xx, yy, defined)
 
 
-def _median(d: Tensor, inside: Tensor) -> Tensor:
-    """Mean of the two middle entries inside the mask, with their gradient; 0 without entries.
+def _complete_voxels(target: Tensor, weight: Tensor, kept: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The voxels without missing values and their weights, one row for all; with ``kept`` the others have weight 0."""
+    if shared(weight):
+        return target, weight
+    if kept is not None:
+        complete = ((weight > 0) | ~kept[:, None]).all(0)
+        weight = torch.where(complete, weight, 0).amax(0, keepdim=True).expand_as(weight)
+        return torch.where(complete, target, 0), weight
+    complete = (weight > 0).all(0)
+    if not bool(complete.any()):
+        raise ValueError(
+            "the voxel-corrected form uses voxels without missing values, and there are none: drop the stimuli with the "
+            "most missing values, or use voxel_corrected=False, which compares pairs over their common voxels"
+        )
+    return target[:, complete], weight[:1, complete].expand(len(weight), int(complete.sum()))
 
-    Their places are found first, without gradient, so that autograd sees two entries and not a sorted copy of all.
+
+def _median(d: Tensor, known: Tensor | None) -> Tensor:
+    """Mean of the two middle entries of the known pairs, with their gradient; 0 without any.
+
+    Their places are found first, without gradient, so that autograd sees two entries and not a sorted copy of all. Of equal
+    entries the first ones are taken, as a stable sort would.
     """
-    places = inside.flatten().nonzero()[:, 0]
-    m = len(places)
+    inside = upper(len(d), d.device) if known is None else upper(len(d), d.device) & known
+    entries = d.detach().masked_select(inside)
+    m = len(entries)
     if not m:
         return d.new_zeros(())
-    flat = d.flatten()
-    order = flat.detach()[places].sort(stable=True).indices  # the first of equal entries, on every device
-    return flat[places[order[[(m - 1) // 2, m // 2]]]].sum() / 2
+    low = entries.median()  # the lower of the two
+    rank = (m - 1) // 2 - int((entries < low).sum())
+    places = ((d.detach() == low) & inside).flatten().nonzero()[:, 0]
+    if m % 2:
+        chosen = places[rank : rank + 1].expand(2)
+    elif rank + 1 < len(places):
+        chosen = places[rank : rank + 2]
+    else:
+        high = torch.where(entries > low, entries, torch.inf).amin()
+        above = ((d.detach() == high) & inside).flatten().nonzero()[:1, 0]
+        chosen = torch.cat([places[rank : rank + 1], above])
+    return d.flatten()[chosen].sum() / 2
+
+
+def _median_unread(d: Tensor, known: Tensor) -> Tensor:
+    """As :func:`_median`, by a sort whose shapes don't depend on how many pairs are known."""
+    rows, columns = torch.triu_indices(len(d), len(d), 1, device=d.device)
+    entries, inside = d[rows, columns], known[rows, columns]
+    m = inside.sum()
+    order = torch.where(inside, entries.detach(), torch.inf).sort(stable=True).indices
+    middle = torch.stack([(m - 1) // 2, m // 2]).clamp_min(0)
+    return torch.where(m > 0, entries[order[middle]].sum() / 2, 0)
 
 
 def rbf_terms(
@@ -95,21 +130,20 @@ def rbf_terms(
     debiased: bool,
     bandwidth: float,
     median: tuple[float, float] | None,
+    kept: Bool[Tensor, " stimulus"] | None = None,
 ) -> HSICTerms:
-    """HSICs of prepared sets with Gaussian kernels."""
-    n = len(preds)
-    above = torch.ones(n, n, dtype=torch.bool, device=preds.device).triu(1)
+    """HSICs of prepared sets with Gaussian kernels; of the rows ``kept``, None means all."""
     kernels, varies = [], []
     for side, (x, w) in enumerate(((preds, None), (target, weight))):
-        d, known, unit = squared_distances(x, w)
+        d, known, unit = squared_distances(x, w, kept)
         if median is None:
-            middle = _median(d, above if known is None else above & known)
+            middle = _median(d, known) if kept is None or known is None else _median_unread(d, known)
         else:
-            middle, d = d.new_tensor(median[side]), d * unit**2
+            middle, d = d.new_full((), median[side]), d * unit**2
         varies.append(middle > 0)
         kernel = (d / (-2 * bandwidth**2 * torch.where(middle > 0, middle, 1))).exp()
         kernels.append(kernel if known is None else torch.where(known, kernel, 0))
-    return HSICTerms(*hsic_terms(kernels[0], kernels[1], debiased), varies[0] & varies[1])
+    return HSICTerms(*hsic_terms(kernels[0], kernels[1], debiased, kept), varies[0] & varies[1])
 
 
 def ratio(terms: HSICTerms) -> tuple[Float[Tensor, ""], Bool[Tensor, ""]]:

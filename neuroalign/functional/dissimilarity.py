@@ -11,6 +11,7 @@ from torch import Tensor
 from neuroalign.functional.checks import check_choice, check_infinite, check_sets, widen
 from neuroalign.functional.gram import centered_gram, gram
 from neuroalign.functional.missing import center, shared, uniform
+from neuroalign.functional.row_masks import pairs
 from neuroalign.functional.variation import unit_magnitude, unit_range
 
 __all__ = ["rdm", "square_rdm"]
@@ -42,9 +43,11 @@ class Dissimilarities(NamedTuple):
 
 
 def squared_distances(
-    x: Float[Tensor, "stimulus column"], weight: Float[Tensor, "stimulus column"] | None = None
+    x: Float[Tensor, "stimulus column"],
+    weight: Float[Tensor, "stimulus column"] | None = None,
+    kept: Bool[Tensor, " stimulus"] | None = None,
 ) -> Dissimilarities:
-    """Mean squared difference between stimuli over common columns.
+    """Mean squared difference between stimuli over common columns; pairs of rows that aren't ``kept`` are not known.
 
     No tensor of size (stimulus, stimulus, column) is formed.
     """
@@ -52,11 +55,12 @@ def squared_distances(
         # Centring does not change distances, but in float32 the products from which they are computed need it.
         if weight is None or uniform(weight):
             total: Tensor | int = x.shape[1]
-            k, _, unit = centered_gram(x)
+            k, _, unit = centered_gram(x, kept=kept)
         else:
-            (k, _, unit), total = centered_gram(x, weight[0]), weight[0].sum()
+            (k, _, unit), total = centered_gram(x, weight[0], kept), weight[0].sum()
         square = k.diagonal() / total
-        return Dissimilarities((square[:, None] + square - (2 / total) * k).clamp_min(0).fill_diagonal_(0), None, unit)
+        d = (square[:, None] + square - (2 / total) * k).clamp_min(0).fill_diagonal_(0)
+        return Dissimilarities(d, None if kept is None else pairs(kept), unit)
     used = weight > 0
     x, _, unit = unit_range(x, used, whole=True)
     x = center(x, weight)
@@ -111,22 +115,27 @@ def _cosine_over_common(x: Tensor, weight: Tensor, centered: bool) -> tuple[Tens
 
 
 def dissimilarities(
-    x: Float[Tensor, "stimulus column"], weight: Float[Tensor, "stimulus column"] | None, dissimilarity: Dissimilarity
+    x: Float[Tensor, "stimulus column"],
+    weight: Float[Tensor, "stimulus column"] | None,
+    dissimilarity: Dissimilarity,
+    kept: Bool[Tensor, " stimulus"] | None = None,
 ) -> Dissimilarities:
     """Dissimilarities of all pairs of prepared responses; ``known`` says which pairs are defined.
+
+    ``kept`` says which rows count, None means all; the others must be 0, with weight 0 if there are weights.
 
     An undefined correlation or cosine counts as 0, a dissimilarity of 1, and sends no gradient.
     """
     if dissimilarity == "sqeuclidean":
-        return squared_distances(x, weight)
+        return squared_distances(x, weight, kept)
     centered = dissimilarity == "correlation"
     if weight is not None and not shared(weight):
         r, defined = _cosine_over_common(x, weight, centered)
         return Dissimilarities((1 - r).fill_diagonal_(0), defined, x.new_ones(()))
     unit, rows = _unit_rows(x, weight, centered)
     # 1 - r as half the squared distance of unit rows: exact where r is so near 1 that the difference would be noise.
-    d, _, scale = squared_distances(unit, weight)
-    defined = rows[:, None] & rows
+    d, _, scale = squared_distances(unit, weight, kept)
+    defined = pairs(rows if kept is None else rows & kept)
     return Dissimilarities(torch.where(defined, d * scale**2 / 2, 1).fill_diagonal_(0), defined, x.new_ones(()))
 
 

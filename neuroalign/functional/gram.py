@@ -9,7 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from neuroalign.functional.host import readable
 from neuroalign.functional.missing import center, shared, uniform
+from neuroalign.functional.row_masks import center_masked, pairs
 from neuroalign.functional.variation import unit_range
 
 __all__: list[str] = []
@@ -27,6 +29,9 @@ class _CenteredGram(torch.autograd.Function):
         n = len(x)
         ctx.save_for_backward(x, scale)
         ctx.centered = centered
+        if not readable(x):  # many small products don't serve a GPU, and a compiled graph can't write into parts
+            z = _relative(x, scale, centered, slice(None))
+            return double_centered(z @ z.T) if centered else z @ z.T
         blocks = (
             8 if n >= 256 and x.shape[1] >= 128 else 1
         )  # for smaller ones copying the half costs as much as it saves
@@ -62,8 +67,15 @@ def _relative(x: Tensor, scale: Tensor | None, centered: bool, columns: slice) -
     return x if scale is None else x * scale[columns]
 
 
-def double_centered(k: Float[Tensor, "stimulus stimulus"]) -> Float[Tensor, "stimulus stimulus"]:
-    """A symmetric matrix minus the means of its rows and columns."""
+def double_centered(
+    k: Float[Tensor, "stimulus stimulus"], kept: Bool[Tensor, " stimulus"] | None = None
+) -> Float[Tensor, "stimulus stimulus"]:
+    """A symmetric matrix minus the means of its rows and columns; of the rows ``kept`` alone, 0 elsewhere."""
+    if kept is not None:
+        inside, n = pairs(kept), kept.sum().clamp_min(1)
+        k = torch.where(inside, k, 0)
+        mean = k.sum(0) / n
+        return torch.where(inside, k - mean - mean[:, None] + mean.sum() / n, 0)
     mean = k.mean(0)
     return k - mean - mean[:, None] + mean.mean()
 
@@ -95,13 +107,16 @@ class CenteredGram(NamedTuple):
 
 
 def centered_gram(
-    x: Float[Tensor, "stimulus feature"], weight: Float[Tensor, " feature"] | None = None
+    x: Float[Tensor, "stimulus feature"],
+    weight: Float[Tensor, " feature"] | None = None,
+    kept: Bool[Tensor, " stimulus"] | None = None,
 ) -> CenteredGram:
     """The Gram matrix of columns minus their means.
 
     Args:
         x: (stimulus, feature).
         weight: (feature,), weights of the columns, non-negative, without gradient; None means 1 everywhere.
+        kept: (stimulus,), which rows count; None means all. The others must be 0, as their entries of the matrix are.
 
     Example:
         >>> centered_gram(torch.tensor([[1.0], [3.0]])).matrix
@@ -109,6 +124,12 @@ def centered_gram(
                 [-1.,  1.]])
     """
     root = None if weight is None else weight.sqrt()
+    if kept is not None:
+        x, varies, unit = unit_range(x, kept[:, None], whole=True)
+        x = center_masked(x, kept)
+        if root is not None:
+            x, varies = x * root, varies & (root > 0)
+        return CenteredGram(gram(x), varies.any(), unit)
     k = _CenteredGram.apply(x, root, True)
     size = float(k.detach().diagonal().mean())
     square = x.detach()[0].square()
@@ -123,7 +144,9 @@ def centered_gram(
 
 
 def target_gram(
-    target: Float[Tensor, "stimulus voxel"], weight: Float[Tensor, "stimulus voxel"]
+    target: Float[Tensor, "stimulus voxel"],
+    weight: Float[Tensor, "stimulus voxel"],
+    kept: Bool[Tensor, " stimulus"] | None = None,
 ) -> tuple[Float[Tensor, "stimulus stimulus"], Bool[Tensor, ""]]:
     r"""Weighted mean over voxels of products of centred responses, for each pair of stimuli over its common voxels.
 
@@ -132,12 +155,13 @@ def target_gram(
     Args:
         target: (stimulus, voxel), anything finite where missing.
         weight: (stimulus, voxel), 0 where missing.
+        kept: (stimulus,), which rows count; None means all.
 
     Returns:
         (stimulus, stimulus), 0 for a pair without a common voxel, up to a factor; and whether any voxel varies.
     """
     if shared(weight):
-        k, varies, _ = centered_gram(target, None if uniform(weight) else weight[0])
+        k, varies, _ = centered_gram(target, None if uniform(weight) else weight[0], kept)
         return k, varies
     target, varies, _ = unit_range(target, weight > 0, whole=True)
     y, root = center(target, weight), weight.sqrt()

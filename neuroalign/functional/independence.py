@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from neuroalign.functional.checks import all_finite, check_enough, widen
 from neuroalign.functional.gram import double_centered
+from neuroalign.functional.row_masks import pairs
 from neuroalign.functional.variation import power_of_two
 
 __all__ = ["hsic"]
@@ -68,7 +69,13 @@ def hsic(
     return value
 
 
-def _u_center(k: Tensor) -> Tensor:
+def _u_center(k: Tensor, kept: Tensor | None = None) -> Tensor:
+    if kept is not None:
+        n = kept.sum().clamp_min(4)
+        inside = pairs(kept) & ~torch.eye(len(k), dtype=torch.bool, device=k.device)
+        k = torch.where(inside, k, 0)
+        rows = k.sum(0) / (n - 2)
+        return torch.where(inside, k - rows - rows[:, None] + rows.sum() / (n - 1), 0)
     n = len(k)
     k = k - torch.diag(k.diagonal())
     rows = k.sum(0) / (n - 2)
@@ -116,12 +123,28 @@ class _DebiasedTerms(torch.autograd.Function):
         return grad_k, grad_l
 
 
+def _masked_terms(k: Tensor, l: Tensor, debiased: bool, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: E741
+    n = kept.sum().clamp_min(4 if debiased else 2)
+    if debiased:
+        a, b = _u_center(k, kept), _u_center(l, kept)
+        a, b = a.flatten(), b.flatten()
+        return a @ b / (n * (n - 3)), a @ a / (n * (n - 3)), b @ b / (n * (n - 3))
+    a, b = (double_centered(matrix, kept).flatten() / (n - 1) for matrix in (k, l))
+    return a @ b, a @ a, b @ b
+
+
 def hsic_terms(
     k: Float[Tensor, "stimulus stimulus"],
     l: Float[Tensor, "stimulus stimulus"],  # noqa: E741
     debiased: bool,
+    kept: Bool[Tensor, " stimulus"] | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
-    """HSIC of (k, l), (k, k) and (l, l), for matrices of centred data: a large common part would cost digits."""
+    """HSIC of (k, l), (k, k) and (l, l), for matrices of centred data: a large common part would cost digits.
+
+    ``kept`` (stimulus,) says which rows count, None means all; the others must be 0 in both matrices.
+    """
+    if kept is not None:
+        return _masked_terms(k, l, debiased, kept)
     n = len(k)
     if not debiased:
         k, l = double_centered(k).flatten(), double_centered(l).flatten()  # noqa: E741

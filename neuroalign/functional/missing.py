@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neuroalign.functional.checks import all_finite, check_infinite, check_sets, widen
+from neuroalign.functional.host import readable
 
 __all__: list[str] = []
 
@@ -35,7 +36,9 @@ def prepare(
     preds, target = widen(preds, target)
     if not checked and not all_finite(preds):
         raise ValueError("preds has NaN or infinite values; only the target may have missing values, as NaN")
-    check_infinite(target=target, weight=weight)
+    look_once = checked and not readable(target)
+    if not look_once:
+        check_infinite(target=target, weight=weight)
     if weight is None:
         weight = target.new_ones(())
     elif weight.shape not in (target.shape[1:], target.shape):
@@ -43,6 +46,8 @@ def prepare(
             f"weight must be (voxel,) = {tuple(target.shape[1:])} or (stimulus, voxel); got {tuple(weight.shape)}"
         )
     weight = weight.to(target.dtype).nan_to_num(0.0).expand_as(target)
+    if look_once:
+        return _prepared_by_one_look(preds, target, weight)
     if not all_finite(target):
         valid = ~target.isnan()
         weight = torch.where(valid, weight, 0)
@@ -55,6 +60,25 @@ def prepare(
     if len(weight) and bool((weight == weight[:1]).all()):  # only whole voxels or stimuli were missing
         weight = weight[:1].expand_as(weight)
     return preds, target, weight
+
+
+def _prepared_by_one_look(preds: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What :func:`prepare` does, with all its questions in one, because each makes a device's host wait."""
+    valid = ~target.isnan()
+    entries = torch.where(valid, weight, 0)
+    kept = (entries > 0).any(1)
+    first = entries.index_select(0, kept.to(torch.uint8).argmax()[None])
+    alike = ((entries == first) | ~kept[:, None]).all()
+    infinite, complete, same, count = torch.stack([target.isinf().any(), valid.all(), alike, kept.sum()]).tolist()
+    if infinite:
+        check_infinite(target=target)
+    if complete and shared(weight):
+        return preds, target, weight
+    target, weight = torch.where(valid, target, 0), entries
+    if count < len(kept):
+        rows = (~kept).to(torch.uint8).argsort(stable=True)[:count]
+        preds, target, weight = preds[rows], target[rows], weight[rows]
+    return preds, target, weight[:1].expand_as(weight) if count and same else weight
 
 
 def check_valid(weight: Tensor) -> None:

@@ -12,6 +12,8 @@ from torch import Tensor
 from neuroalign.functional.checks import check_choice, check_infinite, widen
 from neuroalign.functional.dissimilarity import check_dissimilarity, square_rdm, upper
 from neuroalign.functional.gram import double_centered
+from neuroalign.functional.host import spoil
+from neuroalign.functional.row_masks import pairs
 from neuroalign.functional.variation import unit_magnitude
 
 __all__ = ["compare_rdms", "rdm_noise_ceiling"]
@@ -51,15 +53,24 @@ def warn_of_cosine(comparison: str, rdm: Tensor | None = None, *, stacklevel: in
         )
 
 
-def _soft_ranks(d: Tensor, temperature: float) -> Tensor:
+def _soft_ranks(d: Tensor, temperature: float, used: Tensor | None = None) -> Tensor:
     r"""Ranks under a Laplace kernel, :math:`\sum_j F((d_i - d_j)/\tau)`, in m log m.
 
-    In sorted order the sum consists of two recurrences, which logcumsumexp computes without overflow or underflow.
+    In sorted order the sum consists of two recurrences, which logcumsumexp computes without overflow or underflow. With
+    ``used``, the others are put so far above all that are used that they don't count; their own ranks have no meaning.
     """
-    spread = d.std(correction=0)
+    if used is None:
+        mean, spread = d.mean(), d.std(correction=0)
+    else:
+        m = used.sum().clamp_min(1)
+        mean = torch.where(used, d, 0).sum() / m
+        variance = torch.where(used, d - mean, 0).square().sum() / m
+        spread = torch.where(variance > 0, variance, 1).sqrt() * (variance > 0)
     tau = temperature * torch.where(spread > 0, spread, 1)
+    if used is not None:
+        d = torch.where(used, d, (torch.where(used, d, mean).amax() + 1000 * tau).detach())
     order = d.argsort()
-    s = (d[order] - d.mean()) / tau
+    s = (d[order] - mean) / tau
     below = (s.logcumsumexp(0) - s).exp()  # sum over j <= i of exp(-(s_i - s_j))
     above = ((-s).flip(0).logcumsumexp(0).flip(0) + s).exp()  # over j >= i
     count = torch.arange(1, len(s) + 1, device=d.device, dtype=d.dtype)
@@ -109,20 +120,52 @@ def _correlate(a: Tensor, b: Tensor, weight: Tensor | None, centered: bool) -> t
     return torch.where(defined, ab / scale, 0 * ab), defined
 
 
+def _compare_soft_ranks(a: Tensor, b: Tensor, known: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Correlation of soft ranks over the known pairs, by vectors of all pairs."""
+    rows, columns = torch.triu_indices(len(a), len(a), 1, device=a.device)
+    used = known[rows, columns]
+    weight = used.to(a.dtype)
+    (a, varies_a), (b, varies_b) = (_leveled(d[rows, columns], weight) for d in (a, b))
+    a, b = (_soft_ranks(d, temperature, used) for d in (a, b))
+    r, defined = _correlate(a, b, weight, centered=True)
+    defined = defined & varies_a & varies_b
+    return torch.where(defined, r, 0 * r), defined
+
+
+def _missing_pairs(known: Tensor, kept: Tensor | None) -> Tensor:
+    needed = upper(len(known), known.device)
+    return ((needed if kept is None else needed & pairs(kept)) & ~known).sum()
+
+
 def compare_matrices(
     a: Float[Tensor, "stimulus stimulus"],
     b: Float[Tensor, "stimulus stimulus"],
     known: Bool[Tensor, "stimulus stimulus"] | None,
     comparison: Comparison,
     temperature: float = 0.05,
+    *,
+    kept: Bool[Tensor, " stimulus"] | None = None,
+    looks: bool = True,
 ) -> tuple[Float[Tensor, ""], Bool[Tensor, ""]]:
-    """Similarity of two dissimilarity matrices (stimulus, stimulus) over the known pairs, and whether it is defined."""
+    """Similarity of two dissimilarity matrices (stimulus, stimulus) over the known pairs, and whether it is defined.
+
+    Args:
+        a: (stimulus, stimulus).
+        b: (stimulus, stimulus).
+        known: (stimulus, stimulus), which pairs are known; None means all.
+        comparison: As in :func:`rsa`.
+        temperature: Temperature of soft ranks.
+        kept: (stimulus,), which stimuli count; None means all. If given, no shape depends on how many pairs are known.
+        looks: Whether a pair that is missing but needed is an error; otherwise it makes the value NaN.
+    """
     n = len(a)
+    if kept is not None and comparison == "soft_spearman":
+        return _compare_soft_ranks(a, b, pairs(kept) if known is None else known & pairs(kept), temperature)
     if comparison in ("spearman", "soft_spearman"):
-        pairs = upper(n, a.device)
+        inside = upper(n, a.device)
         if known is not None:
-            pairs = pairs & known
-        (a, varies_a), (b, varies_b) = _leveled(a[pairs]), _leveled(b[pairs])
+            inside = inside & known
+        (a, varies_a), (b, varies_b) = _leveled(a[inside]), _leveled(b[inside])
         if comparison == "spearman":
             a, b = _ranks(a), _ranks(b)
         elif len(a):
@@ -131,13 +174,15 @@ def compare_matrices(
         defined = defined & varies_a & varies_b
         return torch.where(defined, r, 0 * r), defined
     if comparison == "whitened_cosine":
-        if known is not None and not bool((known | torch.eye(n, dtype=torch.bool, device=a.device)).all()):
+        missing = None if known is None else _missing_pairs(known, kept)
+        if missing is not None and looks and bool(missing > 0):
             raise ValueError(
-                f"whitened_cosine needs every pair of stimuli, and {int((~known)[upper(n, a.device)].sum())} are missing: "
+                f"whitened_cosine needs every pair of stimuli, and {int(missing)} are missing: "
                 "leave their stimuli out, or compare by 'cosine' or 'pearson'"
             )
         # Whitening turns squared distances into the inner products of centred patterns (Diedrichsen et al. 2021).
-        return _correlate(double_centered(a), double_centered(b), None, centered=False)
+        value, defined = _correlate(double_centered(a, kept), double_centered(b, kept), None, centered=False)
+        return (value if missing is None or looks else spoil(value, missing > 0)), defined
     weight = 1 - torch.eye(n, dtype=a.dtype, device=a.device)
     if known is not None:
         weight = weight * known

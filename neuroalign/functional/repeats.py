@@ -97,16 +97,19 @@ def count_stimuli(num_rows: int, group: Tensor | None) -> int:
     return num_rows if group is None else int(group.max()) + 1
 
 
-def _sum_rows(x: Tensor, group: Tensor) -> Tensor:
-    return x.new_zeros(count_stimuli(len(x), group), x.shape[1]).index_add(0, group, x)
+def _sum_rows(x: Tensor, group: Tensor, num_stimuli: int) -> Tensor:
+    return x.new_zeros(num_stimuli, x.shape[1]).index_add(0, group, x)
 
 
-def mean_rows(x: Float[Tensor, "row column"], group: Int[Tensor, " row"]) -> Float[Tensor, "stimulus column"]:
+def mean_rows(
+    x: Float[Tensor, "row column"], group: Int[Tensor, " row"], num_stimuli: int | None = None
+) -> Float[Tensor, "stimulus column"]:
     """The mean of the rows of each stimulus.
 
     Args:
         x: (row, column).
         group: (row,) numbers of :func:`group_rows`.
+        num_stimuli: That of :func:`count_stimuli`, for callers that know it: counting makes a device's host wait.
 
     Returns:
         (stimulus, column).
@@ -116,7 +119,9 @@ def mean_rows(x: Float[Tensor, "row column"], group: Int[Tensor, " row"]) -> Flo
         tensor([[2.],
                 [5.]])
     """
-    return _sum_rows(x, group) / group.bincount().to(x.dtype)[:, None]
+    size = count_stimuli(len(x), group) if num_stimuli is None else num_stimuli
+    rows = x.new_zeros(size).index_add(0, group, x.new_ones(len(x)))
+    return _sum_rows(x, group, size) / rows[:, None]
 
 
 def average_repeats(
@@ -146,11 +151,12 @@ def average_repeats(
     """
     if group is None:
         return preds, target, weight
-    preds = mean_rows(preds, group)
+    size = count_stimuli(len(preds), group)
+    preds = mean_rows(preds, group, size)
     if shared(weight):
-        return preds, mean_rows(target, group), weight[:1].expand(len(preds), weight.shape[1])
-    sums = _sum_rows(weight, group)
-    target = _sum_rows(weight * target, group) / torch.where(sums > 0, sums, 1)
+        return preds, mean_rows(target, group, size), weight[:1].expand(size, weight.shape[1])
+    sums = _sum_rows(weight, group, size)
+    target = _sum_rows(weight * target, group, size) / torch.where(sums > 0, sums, 1)
     weight = torch.zeros_like(sums).scatter_reduce(0, group[:, None].expand_as(weight), weight, "amax")
     if bool((weight == weight[:1]).all()):
         weight = weight[:1].expand_as(weight)

@@ -11,6 +11,7 @@ from neuroalign.functional.dissimilarity import Dissimilarity, dissimilarities, 
 from neuroalign.functional.missing import check_valid, prepare
 from neuroalign.functional.rdm_comparison import Comparison, check_options, compare_matrices
 from neuroalign.functional.repeats import average_repeats, count_stimuli, group_valid_rows
+from neuroalign.functional.row_masks import MaskedSets, average_masked
 
 __all__ = ["rsa"]
 
@@ -23,22 +24,30 @@ def rsa_terms(
     comparison: Comparison,
     temperature: float = 0.05,
     group: Int[Tensor, " stimulus"] | None = None,
+    kept: Bool[Tensor, " stimulus"] | None = None,
+    looks: bool = True,
 ) -> tuple[Float[Tensor, ""], Bool[Tensor, ""]]:
     """RSA of prepared sets, 0 with gradient 0 where undefined, and whether it is defined.
 
     Pairs of rows of the same stimulus, which have the same number in ``group`` (row,), are left out. Averaging the rows would
     do as well if they were equal. But averages of fewer noisy rows lie further out on both sides, which counts as
     similarity. Only whitening needs all pairs, and therefore averages.
+
+    ``kept`` (row,) says which rows count, None means all: then ``group`` is that of :func:`first_rows`. ``looks`` is that of
+    :func:`compare_matrices`.
     """
     if comparison == "whitened_cosine":
-        preds, target, weight = average_repeats(preds, target, weight, group)
+        if kept is None:
+            preds, target, weight = average_repeats(preds, target, weight, group)
+        else:
+            preds, target, weight, kept = average_masked(MaskedSets(preds, target, weight, kept), group)
         group = None
-    a, some, _ = dissimilarities(preds, None, dissimilarity)
-    b, known, _ = dissimilarities(target, weight, dissimilarity)
+    a, some, _ = dissimilarities(preds, None, dissimilarity, kept)
+    b, known, _ = dissimilarities(target, weight, dissimilarity, kept)
     if group is not None:
         different = group[:, None] != group
         known = different if known is None else known & different
-    value, defined = compare_matrices(a, b, known, comparison, temperature)
+    value, defined = compare_matrices(a, b, known, comparison, temperature, kept=kept, looks=looks)
     if some is None:
         return value, defined
     defined = defined & (some & upper(len(a), a.device)).any()

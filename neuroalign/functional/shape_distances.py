@@ -11,6 +11,7 @@ from torch import Tensor
 from neuroalign.functional.checks import check_enough
 from neuroalign.functional.missing import center, check_valid, prepare, shared, uniform
 from neuroalign.functional.nuclear_norms import nuclear_norm
+from neuroalign.functional.row_masks import center_masked
 from neuroalign.functional.variation import unit_range
 
 __all__ = ["procrustes", "shape_distance"]
@@ -42,8 +43,11 @@ class _InverseRoot(torch.autograd.Function):
 def _partly_whitened(z: Tensor, alpha: float) -> Tensor:
     by_stimulus = len(z) <= z.shape[1]
     k = z @ z.T if by_stimulus else z.T @ z
-    k_scaled = k * (k.diagonal().sum() / k.square().sum())  # the variance-weighted mean eigenvalue is 1
-    z = z * (k.diagonal().sum() / k.square().sum()).sqrt()
+    square = k.square().sum()
+    ratio = k.diagonal().sum() / torch.where(square > 0, square, 1)
+    ratio = torch.where(square > 0, ratio, 1)
+    k_scaled = k * ratio  # the variance-weighted mean eigenvalue is 1
+    z = z * ratio.sqrt()
     root = _InverseRoot.apply(k_scaled, _WHITENING_FLOOR)
     result: Tensor = alpha * z + (1 - alpha) * (root @ z if by_stimulus else z @ root)
     return result
@@ -54,18 +58,22 @@ def procrustes_terms(
     target: Float[Tensor, "stimulus voxel"],
     weight: Float[Tensor, "stimulus voxel"],
     alpha: float = 1.0,
+    kept: Bool[Tensor, " stimulus"] | None = None,
 ) -> tuple[Float[Tensor, ""], Bool[Tensor, ""]]:
-    """Procrustes similarity of prepared sets, 0 with gradient 0 where undefined, and whether it is defined."""
+    """Procrustes similarity of prepared sets, 0 with gradient 0 where undefined, and whether it is defined.
+
+    ``kept`` (stimulus,) says which rows count, None means all.
+    """
     used = None if shared(weight) else weight > 0
-    x, varies_x, _ = unit_range(preds, whole=True)
+    x, varies_x, _ = unit_range(preds, None if kept is None else kept[:, None], whole=True)
     y, varies_y, _ = unit_range(target, used, whole=True)
-    x, y = center(x), center(y, weight)
+    x, y = center(x) if kept is None else center_masked(x, kept), center(y, weight)
     if not uniform(weight):
         y, varies_y = y * weight.sqrt(), varies_y & (weight > 0).any(0)
     size_x, size_y = x.norm() ** 2, y.norm() ** 2
     defined = varies_x.any() & varies_y.any()
     if alpha < 1:
-        if not bool(defined):
+        if kept is None and not bool(defined):
             return 0 * (x.sum() + y.sum()), defined
         x, y = _partly_whitened(x, alpha), _partly_whitened(y, alpha)
         size_x, size_y = x.norm() ** 2, y.norm() ** 2

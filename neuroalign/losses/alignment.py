@@ -23,6 +23,7 @@ from neuroalign.functional.checks import (
     widen,
 )
 from neuroalign.functional.distributed import gather_batch, reduce_sum, total, world_size
+from neuroalign.functional.host import FirstBatch, readable
 from neuroalign.functional.missing import prepare
 from neuroalign.functional.repeats import (
     average_repeats,
@@ -31,6 +32,7 @@ from neuroalign.functional.repeats import (
     group_rows,
     group_valid_rows,
 )
+from neuroalign.losses.masked_sets import masked_value
 from neuroalign.losses.registry import MEASURES, AveragesOver, Measure, MeasureFunction
 from neuroalign.types import unknown
 
@@ -55,7 +57,7 @@ def _make(name: str, options: dict[str, Any]) -> MeasureFunction:
     function = _known(name).function
     parameters = inspect.signature(function).parameters
     own = list(parameters)[0 if inspect.isclass(function) else 3 :]
-    allowed = [option for option in own if option != "stimulus"]  # stimulus comes with the batch
+    allowed = [option for option in own if option not in ("stimulus", "kept")]  # these come with the batch
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for option in options:
         if option not in allowed and not takes_any:
@@ -206,12 +208,14 @@ class NeuralAlignmentLoss(Described, nn.Module):
         self.voxel_reduction = voxel_reduction
         self.distributed = distributed
         self.last_valid: Tensor | None = None
+        self._looks = FirstBatch()
         self._traits = known
         # Third, and with this name: torch's own losses have a `weight` too, in another position and with another meaning.
         call: Any = getattr(measure, "forward", measure)
         self._takes_weight = isinstance(measure, str) or list(inspect.signature(call).parameters)[2:3] == ["weight"]
         function = getattr(self._function, "forward", self._function)
-        self._takes_stimulus = self._takes_weight and "stimulus" in inspect.signature(function).parameters
+        takes = inspect.signature(function).parameters if self._takes_weight else ()
+        self._takes_stimulus, self._takes_kept = "stimulus" in takes, "kept" in takes
         if noise_ceiling is not None:
             noise_ceiling = check_ceiling(torch.as_tensor(noise_ceiling))
             if not self._takes_weight:
@@ -262,7 +266,8 @@ class NeuralAlignmentLoss(Described, nn.Module):
         if stimulus is not None:
             check_identities(stimulus, len(preds))
         check_devices(target=target, noise_ceiling=self.noise_ceiling)
-        check_infinite(target=target, squared=self._trait("squares") and self.noise_ceiling is None)
+        if self._looks(target):
+            check_infinite(target=target, squared=self._trait("squares") and self.noise_ceiling is None)
         if self.noise_ceiling is not None and self.noise_ceiling.shape[0] != target.shape[1]:
             raise ValueError(f"noise_ceiling has {self.noise_ceiling.shape[0]} voxels, the responses {target.shape[1]}")
         with torch.autocast(preds.device.type, enabled=False):
@@ -326,6 +331,13 @@ class NeuralAlignmentLoss(Described, nn.Module):
 
     def _sets(self, preds: Tensor, target: Tensor, stimulus: Tensor | None) -> tuple[Tensor, Tensor, bool | Tensor]:
         check_enough(len(preds), self._trait("min_stimuli"), f"the measure {self.name!r}")
+        # (Without "mps", which has no float64: similarities over common voxels need it.)
+        if self._takes_kept and not readable(target) and target.device.type != "mps":
+            value, weight, valid = masked_value(
+                self._call, preds, target, self.noise_ceiling, stimulus, self.min_valid, self._takes_stimulus
+            )
+            known = getattr(self._function, "last_valid", None)
+            return value, weight, valid if known is None else valid & known
         if not all_finite(preds):  # an eigendecomposition would raise, a median would hide it
             return preds.sum() * torch.nan, torch.ones_like(target), True
         group = group_valid_rows(stimulus, target, self.noise_ceiling)
@@ -342,10 +354,11 @@ class NeuralAlignmentLoss(Described, nn.Module):
 
     def _call_plain(self, preds: Tensor, target: Tensor, stimulus: Tensor | None) -> Tensor:
         valid = ~target.isnan()
-        voxels = valid.any(0)
-        stimuli = valid[:, voxels].all(1) & voxels.any()
-        self.last_valid = stimuli.any()
-        if not bool(self.last_valid):
+        some = valid.any(0)
+        # Numbers and not masks: each index by a mask would make a device's host wait, also in the backward pass.
+        stimuli, voxels = ((valid | ~some).all(1) & some.any()).nonzero()[:, 0], some.nonzero()[:, 0]
+        self.last_valid = _flag(len(stimuli) > 0, target)
+        if not len(stimuli):
             return 0 * preds.sum()
         preds, target = preds[stimuli], target[stimuli][:, voxels]
         if not self.compares_sets:
@@ -354,7 +367,7 @@ class NeuralAlignmentLoss(Described, nn.Module):
             group = group_rows(stimulus.to(target.device)[stimuli])
             preds, target, _ = average_repeats(preds, target, target.new_ones(()).expand_as(target), group)
         value = self._scalar(self._function(preds, target))
-        return value * voxels.sum() if self.voxel_reduction == "sum" else value
+        return value * len(voxels) if self.voxel_reduction == "sum" else value
 
     def _scalar(self, value: Tensor) -> Tensor:
         if not isinstance(value, Tensor) or value.ndim != 0:

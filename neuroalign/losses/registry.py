@@ -72,7 +72,9 @@ def register_measure(
     target is missing and the noise ceiling elsewhere. It returns a scalar, lower is better. Decorate a function, whose
     further parameters are options that can be given to the loss, or a class of ``nn.Module`` whose constructor takes the
     options. If the loss gets identities and a stimulus occurs twice, a measure of sets gets the mean of the stimulus's rows;
-    if the measure has a parameter ``stimulus``, it gets all rows and the number of each row's stimulus (stimulus,).
+    if the measure has a parameter ``stimulus``, it gets all rows and the number of each row's stimulus (stimulus,). A measure
+    of sets that has a parameter ``kept`` must not look at values: off the CPU, and in compiled graphs, it gets all rows, 0
+    where they are left out, and ``kept`` (stimulus,), which says the rows that count; else None, which means all.
 
     The same tests run for every registered measure (``tests/losses/test_table.py``); the arguments below tell the tests and
     the loss which properties to expect.

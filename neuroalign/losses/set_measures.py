@@ -6,11 +6,12 @@ import warnings
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from neuroalign.functional.cka import HSICTerms, linear_terms, ratio, rbf_terms
 from neuroalign.functional.dissimilarity import Dissimilarity
+from neuroalign.functional.host import FirstBatch
 from neuroalign.functional.likelihood import weighted_mean
 from neuroalign.functional.matching import soft_matching_terms
 from neuroalign.functional.predictivity import PENALTIES, check_folds, predictivity_terms
@@ -43,16 +44,15 @@ class _AveragedHSIC(nn.Module):
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     def forward(self, terms: HSICTerms) -> HSICTerms:
-        now = torch.stack(terms[:3])
-        if not bool(terms.defined):
-            return terms
-        m = self.momentum
-        mean = m * self.mean.double() + (1 - m) * now.detach().double()
-        steps = self.steps + 1
+        now, m, defined = torch.stack(terms[:3]), self.momentum, terms.defined
+        # An undefined batch leaves the averages as they are. Asking for that would make a device's host wait.
+        steps = self.steps + defined
+        mean = torch.where(defined, m * self.mean.double() + (1 - m) * now.detach().double(), self.mean)
         if self.training:
             self.mean.copy_(mean)
             self.steps.copy_(steps)
-        average = (mean / (1 - m ** int(steps))).to(now.dtype)
+        average = mean / (1 - torch.pow(m, steps.clamp_min(1).double()))
+        average = torch.where(defined, average.to(now.dtype), now.detach())
         cross, own_preds, own_target = (average + (now - now.detach())).unbind()
         return HSICTerms(cross, own_preds, own_target, terms.defined)
 
@@ -94,15 +94,20 @@ class CKAMeasure(_KernelMeasure):
         preds: Float[Tensor, "stimulus feature"],
         target: Float[Tensor, "stimulus voxel"],
         weight: Float[Tensor, "stimulus voxel"],
+        kept: Bool[Tensor, " stimulus"] | None = None,
     ) -> Float[Tensor, ""]:
-        """The loss."""
-        if self.voxel_corrected:
-            self.last_valid = (weight > 0).all(0).any()
-            if not bool(self.last_valid):
-                return 0 * preds.sum()  # this form uses complete voxels only, and there are none
-        return self._value(
-            linear_terms(preds, target, weight, debiased=self.debiased, voxel_corrected=self.voxel_corrected)
-        )
+        """The loss; ``kept`` says which rows count."""
+        if not self.voxel_corrected:
+            return self._value(self._terms(preds, target, weight, kept))
+        present = weight > 0 if kept is None else (weight > 0) | ~kept[:, None]
+        self.last_valid = present.all(0).any()  # this form uses complete voxels only
+        if kept is None and not bool(self.last_valid):
+            return 0 * preds.sum()
+        return torch.where(self.last_valid, self._value(self._terms(preds, target, weight, kept)), 0)
+
+    def _terms(self, preds: Tensor, target: Tensor, weight: Tensor, kept: Tensor | None) -> HSICTerms:
+        corrected = self.voxel_corrected
+        return linear_terms(preds, target, weight, debiased=self.debiased, voxel_corrected=corrected, kept=kept)
 
 
 @register_measure("rbf_cka", paired=False, min_stimuli=4, scale_free=True)
@@ -134,10 +139,13 @@ class RBFCKAMeasure(_KernelMeasure):
         preds: Float[Tensor, "stimulus feature"],
         target: Float[Tensor, "stimulus voxel"],
         weight: Float[Tensor, "stimulus voxel"],
+        kept: Bool[Tensor, " stimulus"] | None = None,
     ) -> Float[Tensor, ""]:
-        """The loss."""
-        terms = rbf_terms(preds, target, weight, debiased=self.debiased, bandwidth=self.bandwidth, median=self.median)
-        return self._value(terms)
+        """The loss; ``kept`` says which rows count."""
+        debiased, bandwidth, median = self.debiased, self.bandwidth, self.median
+        return self._value(
+            rbf_terms(preds, target, weight, debiased=debiased, bandwidth=bandwidth, median=median, kept=kept)
+        )
 
 
 @register_measure("rsa", paired=False, min_stimuli=3, scale_free=True)
@@ -164,6 +172,7 @@ class RSAMeasure(nn.Module):
         check_differentiable(dissimilarity, comparison)
         warn_of_cosine(comparison, stacklevel=6)  # the line that made the NeuralAlignmentLoss
         self.dissimilarity, self.comparison, self.temperature = dissimilarity, comparison, temperature
+        self._looks = FirstBatch()
 
     def forward(
         self,
@@ -171,10 +180,12 @@ class RSAMeasure(nn.Module):
         target: Float[Tensor, "stimulus voxel"],
         weight: Float[Tensor, "stimulus voxel"],
         stimulus: Int[Tensor, " stimulus"] | None = None,
+        kept: Bool[Tensor, " stimulus"] | None = None,
     ) -> Float[Tensor, ""]:
-        """The loss; ``stimulus`` gives the number of each row's stimulus if one occurs twice."""
+        """The loss; ``stimulus`` gives the number of each row's stimulus if one occurs twice, ``kept`` which rows count."""
         options = self.dissimilarity, self.comparison, self.temperature
-        return 1 - rsa_terms(preds, target, weight, *options, group=stimulus)[0]
+        looks = self._looks(target)
+        return 1 - rsa_terms(preds, target, weight, *options, group=stimulus, kept=kept, looks=looks)[0]
 
 
 def check_differentiable(dissimilarity: str, comparison: str) -> None:
@@ -217,11 +228,12 @@ class ProcrustesMeasure(nn.Module):
         preds: Float[Tensor, "stimulus feature"],
         target: Float[Tensor, "stimulus voxel"],
         weight: Float[Tensor, "stimulus voxel"],
+        kept: Bool[Tensor, " stimulus"] | None = None,
     ) -> Float[Tensor, ""]:
-        """The loss."""
+        """The loss; ``kept`` says which rows count."""
         if not self._warned and preds.requires_grad:
             self._check_width(preds.shape[0], preds.shape[1], target.shape[1])
-        similarity, _ = procrustes_terms(preds, target, weight, self.alpha)
+        similarity, _ = procrustes_terms(preds, target, weight, self.alpha, kept)
         return angle(similarity) if self.angular else 1 - similarity
 
     def _check_width(self, stimuli: int, features: int, voxels: int) -> None:
@@ -262,9 +274,10 @@ class SoftMatchingMeasure(nn.Module):
         preds: Float[Tensor, "stimulus feature"],
         target: Float[Tensor, "stimulus voxel"],
         weight: Float[Tensor, "stimulus voxel"],
+        kept: Bool[Tensor, " stimulus"] | None = None,
     ) -> Float[Tensor, ""]:
-        """The loss."""
-        value, defined = soft_matching_terms(preds, target, weight, self.temperature)
+        """The loss; ``kept`` says which rows count."""
+        value, defined = soft_matching_terms(preds, target, weight, self.temperature, kept)
         return 1 - torch.where(defined, value, 0 * value)
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from neuroalign.functional import linear_cka, rbf_cka, rsa
+from neuroalign.functional.cka import _median, _median_unread
 from tests import similarity_references as ref
 
 
@@ -139,3 +140,34 @@ def test_given_medians_are_in_the_unit_of_the_data():
                 rbf_cka(10 * a.double(), b.double(), median=(100 * medians[0], medians[1])), wide
             )
             assert float((rbf_cka(10 * a.double(), b.double(), median=tuple(medians)) - wide).abs()) > 1e-3
+
+
+def stable_sort_median(d, inside):
+    """The two middle entries by a stable sort, as their places in the matrix."""
+    places = inside.flatten().nonzero()[:, 0]
+    order = d.flatten()[places].sort(stable=True).indices
+    m = len(places)
+    return places[order[[(m - 1) // 2, m // 2]]]
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 12])
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("complete", [False, True])
+def test_the_median_takes_the_entries_of_a_stable_sort(n, ties, complete):
+    g = torch.Generator().manual_seed(n)
+    for _ in range(20):
+        d = torch.randint(4, (n, n), generator=g).double() if ties else torch.rand(n, n, generator=g).double()
+        d = (d + d.T).fill_diagonal_(0).requires_grad_()
+        known = None if complete else torch.rand(n, n, generator=g) < 0.7
+        inside = torch.ones(n, n, dtype=torch.bool).triu(1)
+        inside = inside if known is None else inside & known
+        every = torch.ones(n, n, dtype=torch.bool) if known is None else known
+        for median in (_median(d, known), _median_unread(d, every)):
+            if not inside.any():
+                assert median == 0
+                continue
+            places = stable_sort_median(d.detach(), inside)
+            assert median == d.detach().flatten()[places].sum() / 2
+            (gradient,) = torch.autograd.grad(median, d)
+            expected = torch.zeros(n * n, dtype=torch.float64).index_add(0, places, torch.full((2,), 0.5).double())
+            torch.testing.assert_close(gradient.flatten(), expected)
