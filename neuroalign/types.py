@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict, cast
 
+import torch
 from torch import Tensor
 
 from neuroalign.moved import former_names
@@ -52,13 +54,19 @@ _NORMALIZED = (
 )
 
 
-def check_images(images: Tensor, tolerance: float = 1e-6, *, if_normalized: str = _NORMALIZED) -> None:
+def check_images(
+    images: Tensor, tolerance: float = 1e-6, *, if_normalized: str = _NORMALIZED, values: bool = True
+) -> tuple[float, float]:
     """Refuse images that are not in [0, 1], the most frequent mistake in attacks.
 
     Args:
         images: (stimulus, channel, height, width), float.
         tolerance: How far outside [0, 1] rounding may reach.
         if_normalized: What the message advises for images that were normalised.
+        values: Whether to look at the pixels, for which the host waits if they are on a GPU; if not, only at type and shape.
+
+    Returns:
+        The smallest and the largest pixel; NaN if pixels were not looked at.
 
     Raises:
         TypeError: If they are no tensor.
@@ -77,12 +85,26 @@ def check_images(images: Tensor, tolerance: float = 1e-6, *, if_normalized: str 
         raise ValueError("images are on the device 'meta', where tensors have shapes but no values")
     if images.numel() == 0:
         raise ValueError(f"images are empty: shape {tuple(images.shape)}")
-    low, high = (float(v) for v in images.detach().aminmax())
+    if not values:
+        return math.nan, math.nan
+    low, high = torch.stack(images.detach().aminmax()).tolist()
     if not (low >= -tolerance and high <= 1 + tolerance):  # also catches NaN
         raise ValueError(
             f"images must be pixels in [0, 1]; found values from {low:.3g} to {high:.3g}. {if_normalized} If they are in "
             "0..255, divide by 255."
         )
+    return low, high
+
+
+def outside(images: Tensor, tolerance: float = 1e-6) -> Tensor:
+    """Whether any pixel lies outside [0, 1] or is NaN, as a scalar bool tensor for which no host waits.
+
+    Example:
+        >>> outside(torch.tensor([0.0, 1.0])), outside(torch.tensor([0.0, 1.1]))
+        (tensor(False), tensor(True))
+    """
+    low, high = images.detach().aminmax()
+    return ~((low >= -tolerance) & (high <= 1 + tolerance))
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:

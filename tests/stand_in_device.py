@@ -56,6 +56,7 @@ class StandInTensor(torch.Tensor):
 
     @staticmethod
     def __new__(cls, inner):
+        inner = inner.resolve_conj().resolve_neg()  # the wrapper could not say that its values are to be conjugated
         made = torch.Tensor._make_wrapper_subclass(
             cls, inner.shape, strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype,
             device=stand_in(),
@@ -109,6 +110,7 @@ class StandIn(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        torch._C._set_multithreading_enabled(False)  # again: leaving inference mode switches it on
         tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
         here = [x for x in tensors if isinstance(x, StandInTensor)]
         host = [x for x in tensors if not isinstance(x, StandInTensor)]

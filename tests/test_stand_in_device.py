@@ -63,6 +63,7 @@ FREE = {
     "repeat_interleave": lambda x, i: i.repeat_interleave(i, output_size=5),
     "a scalar of the host": lambda x, i: x * torch.tensor(2.0),
     "autocast": lambda x, i: without_autocast(x),
+    "conjugate": lambda x, i: (torch.fft.fft(x) * torch.fft.fft(x).conj()).real,
     "in place": lambda x, i: x.clone().mul_(2),
 }
 COPIES = {
@@ -143,6 +144,15 @@ def test_backward_waits_for_boolean_indices_too():
         x[mask].square().sum().backward()
     assert device.waits.total() == 2 and any("IndexBackward" in line for _, line in device.waits)
     torch.testing.assert_close(x.grad.inner, torch.where(X > 1, 2 * X, 0.0))
+
+
+def test_backward_outside_of_inference_mode():
+    with StandIn(), torch.inference_mode():
+        x = on_stand_in(X)
+        with torch.inference_mode(False), torch.enable_grad():
+            x = x.clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(x.square().sum(), x)
+    torch.testing.assert_close(gradient.inner, 2 * X)
 
 
 def test_the_line_of_the_package_is_named():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -51,6 +52,20 @@ def as_pixels(images: np.ndarray | Tensor) -> Tensor:
     return images.float().contiguous()
 
 
+def to_pixels(images: Tensor) -> Tensor:
+    """uint8 images as float32 in [0, 1], on the device they are on; other images as they are.
+
+    Example:
+        >>> to_pixels(torch.tensor([0, 51, 255], dtype=torch.uint8))
+        tensor([0.0000, 0.2000, 1.0000])
+    """
+    if images.dtype != torch.uint8:
+        return images
+    pixels = images.float()
+    # By a tensor on the same device: a GPU multiplies by the inverse of a number, which rounds differently.
+    return pixels.div_(pixels.new_full((), 255))
+
+
 def resize(images: Tensor, size: int | Sequence[int]) -> Tensor:
     """Resize float images (stimulus, channel, height, width) with antialiasing; pixels stay in [0, 1]."""
     size = (size, size) if isinstance(size, int) else tuple(size)
@@ -80,6 +95,10 @@ class ArrayDataset(Dataset[Batch]):
         image_size: Height and width in pixels to resize to; None leaves images as they are.
         **columns: Tensors (stimulus, ...), such as ``label``, ``response``, ``stimulus``.
 
+    Attributes:
+        as_stored: Whether batches have uint8 images where these are stored so and need no resizing; whoever sets it divides
+            by 255. Otherwise, and at first, images are float in [0, 1].
+
     Raises:
         ValueError: If columns differ in length.
 
@@ -88,6 +107,8 @@ class ArrayDataset(Dataset[Batch]):
         >>> data.__getitems__([1, 3])["label"]
         tensor([1, 3])
     """
+
+    as_stored: bool = False
 
     def __init__(
         self,
@@ -116,25 +137,33 @@ class ArrayDataset(Dataset[Batch]):
             images = self.image[torch.as_tensor(rows)]
         else:
             images = torch.from_numpy(self.image[rows]).permute(0, 3, 1, 2)
-        if images.dtype == torch.uint8:
-            images = images.float() / 255
-        if self.image_size is not None:
-            images = resize(images, self.image_size)
+        if self.image_size is not None and images.shape[-2:] != (self.image_size, self.image_size):
+            images = resize(to_pixels(images), self.image_size)
+        images = images if self.as_stored else to_pixels(images)
+        return cast(Batch, {"image": images, **self._columns_of(indices)})
+
+    def _columns_of(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """The rows of all columns but the images."""
         index = torch.as_tensor(indices)
-        return cast(Batch, {"image": images, **{k: v[index] for k, v in self.columns.items()}})
+        return {name: column[index] for name, column in self.columns.items()}
 
 
 class LabelledDataset(Dataset[Batch]):
     """Our batches from a dataset of (image, label) pairs, such as torchvision's; images are read one at a time.
 
     Args:
-        dataset: Returns pairs of an image tensor (channel, height, width) in [0, 1] and an integer.
+        dataset: Returns pairs of an image tensor (channel, height, width), uint8 or float in [0, 1], and an integer.
+
+    Attributes:
+        as_stored: Whether batches have uint8 images where the dataset returns them, as in :class:`ArrayDataset`.
 
     Example:
         >>> data = LabelledDataset([(torch.rand(3, 4, 4), 1), (torch.rand(3, 4, 4), 0)])
         >>> data.__getitems__([0, 1])["label"]
         tensor([1, 0])
     """
+
+    as_stored: bool = False
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -147,11 +176,22 @@ class LabelledDataset(Dataset[Batch]):
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         pairs = [self.dataset[i] for i in indices]
+        images = torch.stack([image for image, _ in pairs])
         return {
-            "image": torch.stack([image for image, _ in pairs]),
+            "image": images if self.as_stored else to_pixels(images),
             "label": torch.tensor([int(label) for _, label in pairs]),
             "stimulus": torch.tensor(list(indices)),
         }
+
+
+def stored(dataset: Dataset[Batch]) -> Dataset[Batch]:
+    """The same dataset with uint8 images where they are stored so; a dataset that makes its batches itself as it is."""
+    makes_batches: Any = getattr(type(dataset), "__getitems__", None)
+    if makes_batches not in (ArrayDataset.__getitems__, LabelledDataset.__getitems__):
+        return dataset
+    other: Any = copy.copy(dataset)
+    other.as_stored = True
+    return other
 
 
 class ShiftFlip(nn.Module):
@@ -272,8 +312,7 @@ def class_folders(root: str | Path, image_size: int, classes: Sequence[str] | No
     from neuroalign.data.image_folders import ClassFolders
 
     steps = [v2.ToImage(), v2.Resize(image_size, antialias=True), v2.CenterCrop(image_size)]
-    transform = v2.Compose([*steps, v2.ToDtype(torch.float32, scale=True)])
-    return LabelledDataset(ClassFolders(root, transform, classes))
+    return LabelledDataset(ClassFolders(root, v2.Compose(steps), classes))
 
 
 def _folders(root: Path, image_size: int | None) -> dict[str, Dataset[Batch]]:

@@ -27,21 +27,34 @@ def average_rows(rows: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: If a stimulus is shared in one row and not in another.
     """
-    order = np.argsort(rows["stimulus"], kind="stable")
-    stimuli, starts = np.unique(rows["stimulus"][order], return_index=True)
+    order, starts = groups_of(rows["stimulus"])
+    return {
+        **average_labels(rows),
+        "values": group_means(rows["values"], order, starts),
+        "valid_repeats": valid_counts(rows["values"], rows["repeats"], rows["valid_repeats"], order, starts),
+    }
+
+
+def groups_of(stimulus: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows in the order of their stimuli, and where each stimulus begins in that order."""
+    order = np.argsort(stimulus, kind="stable")
+    return order, np.unique(stimulus[order], return_index=True)[1]
+
+
+def average_labels(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """What :func:`average_rows` returns, without the values and their ``valid_repeats``."""
+    order, starts = groups_of(rows["stimulus"])
     session, shared = rows["session"][order], rows["shared"][order]
     one_session = np.minimum.reduceat(session, starts) == np.maximum.reduceat(session, starts)
     some_shared = np.logical_or.reduceat(shared, starts)
     if (np.logical_and.reduceat(shared, starts) != some_shared).any():
         raise ValueError("some stimulus is marked shared in one trial and not in another")
     return {
-        "values": group_means(rows["values"], order, starts),
-        "stimulus": stimuli,
+        "stimulus": rows["stimulus"][order][starts],
         "session": np.where(one_session, session[starts], -1),
         "shared": some_shared,
         "repeats": np.add.reduceat(rows["repeats"][order], starts),
         "behaviour": {name: group_means(values, order, starts) for name, values in rows["behaviour"].items()},
-        "valid_repeats": valid_counts(rows["values"], rows["repeats"], rows["valid_repeats"], order, starts),
     }
 
 

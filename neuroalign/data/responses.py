@@ -14,7 +14,7 @@ from neuroalign.data.assemblies import make_assembly, read_assembly
 from neuroalign.data.components import on_components, principal_components
 from neuroalign.data.fields import as_places, recorded_fields
 from neuroalign.data.repeats import average_rows, averaged_ceiling
-from neuroalign.data.responses_checks import check_fields, check_same_voxels, convert_fields, refuse_again
+from neuroalign.data.responses_checks import check_fields, check_same_voxels, check_split, convert_fields, refuse_again
 from neuroalign.data.responses_file import damage_named, load_fields, save_fields
 from neuroalign.data.selection import exchange_within, in_regions, stimulus_numbers
 from neuroalign.data.standardization import constant_columns, in_standard_deviations, moments, zscore, zscore_within
@@ -253,8 +253,7 @@ class Responses:
         return self._divide(np.isin(self.stimulus, self.numbers_of(test)), "show a test stimulus")
 
     def _divide(self, inside: np.ndarray, what: str) -> tuple[Responses, Responses]:
-        if inside.all() or not inside.any():
-            raise ValueError(f"{int(inside.sum())} of {len(self)} rows {what}: a split needs some of each")
+        check_split(inside, what)
         return self.rows(~inside), self.rows(inside)
 
     def standardize(self, reference: Responses) -> Responses:

@@ -111,6 +111,20 @@ def check_same_voxels(roi: np.ndarray, reference: np.ndarray) -> None:
         raise ValueError(f"the reference has other voxels: {there}, these responses {here}")
 
 
+def check_split(inside: np.ndarray, what: str) -> None:
+    """Refuse a split that leaves one side empty.
+
+    Args:
+        inside: (row,) which rows are on one side.
+        what: What these rows do, in words.
+
+    Raises:
+        ValueError: If it does.
+    """
+    if inside.all() or not inside.any():
+        raise ValueError(f"{int(inside.sum())} of {len(inside)} rows {what}: a split needs some of each")
+
+
 def refuse_again(history: Sequence[str], step: str, words: str) -> None:
     """Refuse a step that the history of responses already names.
 

@@ -93,6 +93,30 @@ def load_fields(path: str | os.PathLike[str], *, mapped: bool = False, verify: b
     return fields
 
 
+def stored_sessions(path: str | os.PathLike[str], session: np.ndarray) -> Iterator[np.ndarray]:
+    """The values of one session after the other, from a file that :func:`load_fields` has accepted.
+
+    Args:
+        path: The file.
+        session: (row,) the session of each row; those of a session stand together.
+
+    Yields:
+        (row, voxel) float32 of each run of rows of one session.
+
+    Raises:
+        ValueError: If the file can't be read, or holds infinite values.
+    """
+    ends = np.flatnonzero(np.diff(session, append=np.nan)) + 1
+    with open_hdf5(path) as file:
+        values, start = dataset(file, "values"), 0
+        for end in ends.tolist():
+            part = values[start:end].astype(np.float32, copy=False)
+            refuse_infinite(part, str(path))
+            yield part
+            del part
+            start = end
+
+
 @contextmanager
 def damage_named(path: str | os.PathLike[str]) -> Iterator[None]:
     """A context in which a field that can't be read, or doesn't fit the others, is reported as damage of the file."""

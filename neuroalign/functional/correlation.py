@@ -52,7 +52,7 @@ def pearson(
     """
     check_pair(preds, target)
     check_infinite(preds=preds, target=target, weight=weight)
-    r, defined = masked_correlation(preds, target, dim, weight, centered=True)
+    r, defined = masked_correlation(preds, target, dim, _without_missing(target, weight), centered=True)
     return torch.where(defined, r, torch.nan)
 
 
@@ -85,8 +85,16 @@ def cosine(
     """
     check_pair(preds, target)
     check_infinite(preds=preds, target=target, weight=weight)
-    r, defined = masked_correlation(preds, target, dim, weight, centered=False)
+    r, defined = masked_correlation(preds, target, dim, _without_missing(target, weight), centered=False)
     return torch.where(defined, r, torch.nan)
+
+
+def _without_missing(target: Tensor, weight: Tensor | None) -> Tensor | None:
+    """The weights, 0 where the target is NaN; None if all are 1."""
+    if not has_nan(target):
+        return weight
+    valid = ~target.isnan()
+    return valid.to(target.dtype) if weight is None else torch.where(valid, weight, 0)
 
 
 def masked_correlation(
@@ -98,23 +106,17 @@ def masked_correlation(
     centered: bool,
     total: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Float[Tensor, " _"], Bool[Tensor, " _"]]:
-    """The correlation, 0 with gradient 0 where undefined, and where it is defined.
+    """The correlation of responses without NaN, 0 with gradient 0 where undefined, and where it is defined.
 
     Both sides are brought to the unit range first (see :mod:`neuroalign.functional.variation`), which changes no
-    correlation. ``weight`` is 0 where the target is missing; None leaves out the NaN of the target. ``total`` sums a
-    (..., voxel) tensor over all processes, so that a correlation over all their stimuli needs no exchange of responses.
+    correlation. ``weight`` is 0 where the target is missing; None means 1 everywhere. ``total`` sums a (..., voxel) tensor
+    over all processes, so that a correlation over all their stimuli needs no exchange of responses.
     """
     preds, target = widen(preds, target)
     used, w = None, weight
     if weight is not None:
         w = weight.to(target.dtype).expand_as(target)
-        if has_nan(target):
-            w = torch.where(target.isnan(), 0, w)
         used = w > 0
-    elif has_nan(target):
-        used = ~target.isnan()
-        w = used.to(target.dtype)
-    if used is not None:
         preds, target = torch.where(used, preds, 0), torch.where(used, target, 0)
     if centered:
         spread = total is not None
@@ -142,6 +144,24 @@ def _centered(
     size = size.clamp_min(torch.finfo(t.dtype).tiny)
     p, t = p - sum_p / size, t - sum_t / size
     return (p, t) if used is None else (torch.where(used, p, 0), torch.where(used, t, 0))
+
+
+def unit_distances(
+    preds: Float[Tensor, "stimulus voxel"],
+    target: Float[Tensor, "stimulus voxel"],
+    weight: Float[Tensor, "stimulus voxel"] | None,
+) -> Float[Tensor, " stimulus"]:
+    """1 - the cosine over voxels, as half the squared distance of unit vectors; 1 with gradient 0 where undefined.
+
+    1 - cos itself cancels for responses with a large mean. ``weight`` is 0 where the target is missing; None means 1.
+    """
+    (p, some_p), (t, some_t) = unit_magnitude(preds, 1), unit_magnitude(target, 1)
+    wp, wt = (p, t) if weight is None else (weight * p, weight * t)
+    size_p, size_t = (wp * p).sum(1), (wt * t).sum(1)
+    defined = some_p & some_t
+    p, t = (x / torch.where(defined, s, 1).sqrt()[:, None] for x, s in ((p, size_p), (t, size_t)))
+    square = (p - t).square() if weight is None else weight * (p - t).square()
+    return torch.where(defined, square.sum(1) / 2, 1 + 0 * size_p * size_t)
 
 
 def pooled_normalized_correlation(

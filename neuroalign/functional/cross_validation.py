@@ -16,7 +16,9 @@ from torch import Tensor
 
 from neuroalign.functional.checks import all_finite, check_infinite, check_sets, has_nan, widen
 from neuroalign.functional.gram import gram
-from neuroalign.functional.regression import check_penalty, check_representable
+from neuroalign.functional.regression import check_penalty, check_representable, ridge_gcv
+from neuroalign.functional.ridge_fit import Penalties, ridge_maps
+from neuroalign.functional.ridge_penalty import spectral_map
 from neuroalign.functional.variation import power_of_two
 
 __all__ = ["RidgeFit", "ridge_cv"]
@@ -143,9 +145,7 @@ def ridge_loo(
 ) -> RidgeFit:
     r"""Ridge regression with the penalty per voxel that has the least mean squared leave-one-out error.
 
-    With H the hat matrix of a fit, including :math:`1/n` for the intercept, the error of a stimulus that was left out is
-    :math:`(y_i - \hat y_i) / (1 - H_{ii})`: one singular value decomposition serves all penalties. Voxels that miss the same
-    stimuli share one. It makes the same choice as scikit-learn's ``RidgeCV(alpha_per_target=True)`` on complete responses.
+    The penalties are those of :func:`neuroalign.functional.ridge_gcv` with ``leave_one_out=True``.
 
     Args:
         x: (stimulus, feature).
@@ -166,39 +166,16 @@ def ridge_loo(
     """
     check_sets(x, y)
     dtype = widen(x, y)[0].dtype
-    grid = torch.as_tensor(penalties, dtype=torch.float64, device=x.device).flatten()
-    check_penalty(grid)
-    check_representable(grid, dtype)
-    if not all_finite(x):
-        raise ValueError("x has NaN or infinite values: drop those stimuli or features first")
-    check_infinite(y=y)
-    x, y = x.double(), y.double()
-    patterns, which = (~y.isnan()).T.unique(dim=0, return_inverse=True)
-    few = (patterns.sum(1) < 2)[which].nonzero()[:, 0]
+    few = ((~y.isnan()).sum(0) < 2).nonzero()[:, 0]
+    penalty = ridge_gcv(x, y, penalties, leave_one_out=True)
     if len(few):
         raise ValueError(f"voxel {int(few[0])} has fewer than two valid stimuli: leave it out")
-    chosen, coefficients, intercept = y.new_empty(y.shape[1]), y.new_empty(x.shape[1], y.shape[1]), y.mean(0)
-    for i, valid in enumerate(patterns):
-        voxels = (which == i).nonzero()[:, 0]
-        chosen[voxels], coefficients[:, voxels], intercept[voxels] = _leave_one_out(x[valid], y[valid][:, voxels], grid)
-    return RidgeFit(chosen.to(dtype), coefficients.to(dtype), intercept.to(dtype))
-
-
-def _leave_one_out(x: Tensor, y: Tensor, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Penalties (voxel,), coefficients (feature, voxel) and intercepts (voxel,) of complete float64 sets."""
-    n, mean_x, mean_y = len(x), x.mean(0), y.mean(0)
-    x, y = x - mean_x, y - mean_y
-    u, s, vh = torch.linalg.svd(x, full_matrices=False)
-    s = torch.where(s > s[:1] * max(x.shape) * torch.finfo(s.dtype).eps, s, 0)
-    u = u * (s > 0)
-    inside = u.T @ y
-    outside = y - u @ inside
-    beyond = (1 - 1 / n - u.square().sum(1)).clamp_min(0)  # what no penalty changes; 1 - H itself would cancel
-    error = []
-    for penalty in grid:
-        shrink = penalty / (s**2 + penalty)
-        left = (beyond + u.square() @ shrink).clamp_min(torch.finfo(s.dtype).tiny)
-        error.append(((outside + u @ (shrink[:, None] * inside)) / left[:, None]).square().mean(0))
-    penalty = grid[torch.stack(error).argmin(0)]
-    coefficients = vh.T @ (s[:, None] / (s[:, None] ** 2 + penalty) * inside)
-    return penalty, coefficients, mean_y - mean_x @ coefficients
+    x, y = x.double(), y.double()
+    valid = ~y.isnan() if has_nan(y) else None
+    y = torch.nan_to_num(y, nan=0.0)
+    coefficients, intercept = y.new_empty(x.shape[1], y.shape[1]), y.new_empty(y.shape[1])
+    for voxels, fit in ridge_maps(x, y, Penalties.of(penalty.double()), valid, complete=spectral_map):
+        own = slice(None) if voxels is None else voxels
+        coefficients[:, own] = fit.coefficients()
+        intercept[own] = fit.intercept - fit.center @ coefficients[:, own]
+    return RidgeFit(penalty, coefficients.to(dtype), intercept.to(dtype))

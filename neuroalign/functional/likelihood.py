@@ -45,6 +45,19 @@ def check_counts(target: Tensor, weight: Tensor) -> None:
         )
 
 
+def check_rates(rates: Tensor, weight: Tensor, log_input: bool) -> None:
+    """Refuse negative rates, unless they are log rates.
+
+    Raises:
+        ValueError: With the smallest value and the remedy.
+    """
+    if not log_input and bool((torch.where(weight > 0, rates, 1) < 0).any()):
+        raise ValueError(
+            f"rates can't be negative; the smallest is {float(rates.min()):.3g}. Let the network give log rates "
+            "(log_input=True), or end it with softplus"
+        )
+
+
 def gaussian_nll(
     preds: Float[Tensor, "stimulus voxel"],
     target: Float[Tensor, "stimulus voxel"],
@@ -126,6 +139,7 @@ def poisson_nll(
     """
     preds, target, w = _weigh(preds, target, weight)
     check_counts(target, w)
+    check_rates(preds, w, log_input)
     return poisson_terms(preds, target, w, log_input)
 
 
@@ -139,11 +153,6 @@ def poisson_terms(
     if log_input:
         rate, log_rate = preds.exp(), preds
     else:
-        if bool((torch.where(weight > 0, preds, 1) < 0).any()):
-            raise ValueError(
-                f"rates can't be negative; the smallest is {float(preds.min()):.3g}. Let the network give log rates "
-                "(log_input=True), or end it with softplus"
-            )
         # A rate of 0 has an infinite negative log likelihood where there were spikes, and is right where there were none.
         rate, log_rate = preds, torch.where(target > 0, preds.clamp_min(torch.finfo(preds.dtype).tiny), 1).log()
     return weighted_mean(rate - target + torch.xlogy(target, target) - target * log_rate, weight)

@@ -10,8 +10,12 @@ from torch import Tensor
 
 from neuroalign.functional.checks import check_enough
 from neuroalign.functional.correlation import masked_correlation
+from neuroalign.functional.host import readable
 from neuroalign.functional.missing import check_valid, prepare, shared, uniform
-from neuroalign.functional.regression import check_penalty, ridge_gcv, ridge_predictions
+from neuroalign.functional.regression import check_penalty
+from neuroalign.functional.ridge_fit import Penalties, ridge_predictions
+from neuroalign.functional.ridge_groups import Groups
+from neuroalign.functional.ridge_penalty import chosen_penalties
 from neuroalign.functional.variation import unit_range
 
 __all__ = ["ridge_predictivity"]
@@ -33,27 +37,59 @@ def held_out_predictions(
     The penalty is in units of the mean squared length of the centred features of the support. Of several penalties, the one
     of each voxel is chosen by generalised cross-validation on the support.
     """
-    fold = torch.arange(len(preds), device=preds.device) % num_folds
-    masked = target if shared(weight) else torch.where(weight > 0, target, torch.nan)
-    out = torch.zeros_like(target)
-    for i in range(num_folds):
-        query = fold == i
-        x, y = preds[~query], masked[~query]
+    folds = [_fold(len(preds), i, num_folds, preds.device) for i in range(num_folds)]
+    valid, groups = _missing([support for support, _ in folds], weight)
+    several = not isinstance(penalty, (int, float))
+    out = torch.empty_like(target)
+    for (support, query), present, together in zip(folds, valid, groups):
+        x, y = preds[support], target[support]
         unit = (x - x.mean(0)).square().sum(1).mean()
         unit = torch.where(unit > 0, unit, 1)
+        if several and together is None and not readable(x):
+            together = Groups.complete(y)
         if isinstance(penalty, (int, float)):
-            lam = penalty * unit
+            lam = Penalties.of(penalty * unit)
         else:
-            grid = torch.as_tensor(penalty, dtype=x.dtype, device=x.device)
-            scale = unit.detach()
-            lam = ridge_gcv(x.detach(), y.detach(), grid * scale) / scale * unit
-        valid = None if shared(weight) else (weight > 0)[~query]
-        valid = None if valid is None or bool(valid.all()) else valid
-        pred = ridge_predictions(
-            x, target[~query], preds[query], torch.as_tensor(lam, dtype=x.dtype, device=x.device), valid
-        )
-        out = out.index_copy(0, query.nonzero()[:, 0], torch.where(pred.isnan(), 0, pred))
+            lam = _chosen(x.detach(), y.detach(), penalty, unit, present, together)
+        pred = ridge_predictions(x, y, preds[query], lam, present, together)
+        if present is not None:
+            pred = torch.where(present.any(0), pred, 0)
+        out = out.index_copy(0, query, pred)
     return out
+
+
+def _missing(supports: list[Tensor], weight: Tensor) -> tuple[Sequence[Tensor | None], Sequence[Groups | None]]:
+    """Which values of each support are valid, and its voxels by missing stimuli; None where nothing is missing."""
+    if shared(weight):
+        return [None] * len(supports), [None] * len(supports)
+    valid = [(weight > 0)[support] for support in supports]
+    incomplete = [not readable(own) or not bool(own.all()) for own in valid]
+    groups = iter(Groups.of(*(own for own, some in zip(valid, incomplete) if some)) if any(incomplete) else [])
+    return (
+        [own if some else None for own, some in zip(valid, incomplete)],
+        [next(groups) if some else None for some in incomplete],
+    )
+
+
+def _fold(num_stimuli: int, i: int, num_folds: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The stimuli outside and inside of a fold, by arithmetic on the device, which copies nothing to it."""
+    query = torch.arange(i, num_stimuli, num_folds, device=device)
+    place = torch.arange(num_stimuli - len(query), device=device)
+    others = place % (num_folds - 1)  # of the stimuli of one round, all but the fold's own
+    return place // (num_folds - 1) * num_folds + others + (others >= i), query
+
+
+def _chosen(
+    x: Tensor, y: Tensor, penalties: Sequence[float], unit: Tensor, valid: Tensor | None, groups: Groups | None
+) -> Penalties:
+    """The penalty of each voxel in units of the features, by generalised cross-validation; the choice has no gradient."""
+    scale = unit.detach()
+    grid = torch.stack([x.new_full((), p) for p in penalties]) * scale
+    if readable(grid):
+        check_penalty(grid)
+    which = chosen_penalties(x.double(), y.double(), grid.double(), valid, groups)
+    relative = grid / scale
+    return Penalties(relative[which] * unit, relative * scale, which)
 
 
 def predictivity_terms(

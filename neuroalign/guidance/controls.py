@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from neuroalign.config import build
 from neuroalign.functional.checks import check_labels
 from neuroalign.functional.classes import class_centers
+from neuroalign.functional.host import FirstBatch
 from neuroalign.guidance.responses import MeasuredGuidance, TargetGuidance, class_labels, describable_loss
 from neuroalign.types import Batch
 
@@ -45,10 +46,11 @@ def cyclic_permutation(n: int, seed: int) -> Tensor:
 
 def _permute_within(groups: Tensor, seed: int) -> Tensor:
     """For every position another position of its group, by one cycle through each group; -1 in a group of one."""
+    groups = groups.cpu()
     partner = torch.full((len(groups),), -1)
     order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed))
-    order = order[groups.cpu()[order].argsort(stable=True)]
-    sizes = groups.cpu()[order].unique_consecutive(return_counts=True)[1]
+    order = order[groups[order].argsort(stable=True)]
+    sizes = groups[order].unique_consecutive(return_counts=True)[1]
     for members in order.split(sizes.tolist()):
         if len(members) > 1:
             partner[members] = members.roll(-1)
@@ -117,6 +119,7 @@ class ShuffledGuidance(TargetGuidance):
         self.loss = guidance.loss
         self.guidance, self.seed, self.within_class = guidance, seed, within_class
         self.last_dropped: Tensor | None = None
+        self._in_batch: dict[tuple[int, int, torch.device], Tensor] = {}
         self.register_buffer("images", images, persistent=False)
         self.register_buffer("partner", None, persistent=False)
         if images is not None:
@@ -162,14 +165,23 @@ class ShuffledGuidance(TargetGuidance):
             targets = self.guidance.targets({**batch, "image": other})
         else:
             targets = self.guidance.targets(batch)
-            size = len(next(iter(targets.values())))
+            first = next(iter(targets.values()))
             if self.within_class:
-                partner = _permute_within(class_labels(batch), self.seed)
+                partner = _permute_within(class_labels(batch), self.seed).to(first.device)
             else:
-                partner = cyclic_permutation(size, self.seed) if size > 1 else torch.full((size,), -1)
+                partner = self._partner_in_batch(len(first), first.device)
             targets = {head: target[partner.clamp_min(0).to(target.device)] for head, target in targets.items()}
         self.last_dropped = (partner < 0).float().mean()
         return {h: torch.where((partner < 0).to(t.device)[:, None], torch.nan, t) for h, t in targets.items()}
+
+    def _partner_in_batch(self, size: int, device: torch.device) -> Tensor:
+        """The permutation of a batch size; kept, since an epoch has one size or two and a copy would make the host wait."""
+        key = (size, self.seed, device)
+        if key not in self._in_batch:
+            drawn = cyclic_permutation(size, self.seed) if size > 1 else torch.full((size,), -1)
+            kept = list(self._in_batch.items())[-3:]
+            self._in_batch = {**dict(kept), key: drawn.to(device)}
+        return self._in_batch[key]
 
 
 class LabelOnlyGuidance(TargetGuidance):
@@ -202,6 +214,7 @@ class LabelOnlyGuidance(TargetGuidance):
         generator = torch.Generator().manual_seed(seed)
         self.num_classes = num_classes
         self.heads = tuple(num_outputs)
+        self._looks = FirstBatch()
         for i, width in enumerate(num_outputs.values()):
             self.register_buffer(f"prototypes{i}", torch.randn(num_classes, width, generator=generator))
 
@@ -229,5 +242,10 @@ class LabelOnlyGuidance(TargetGuidance):
     def targets(self, batch: Batch) -> dict[str, Tensor]:
         """The prototype of each image's class, by head."""
         labels = class_labels(batch)
-        check_labels(labels, self.num_classes)
-        return {head: getattr(self, f"prototypes{i}")[labels] for i, head in enumerate(self.heads)}
+        prototypes = {head: getattr(self, f"prototypes{i}") for i, head in enumerate(self.heads)}
+        if self._looks(labels):
+            check_labels(labels, self.num_classes)
+            return {head: of_class[labels] for head, of_class in prototypes.items()}
+        outside, known = (labels < 0) | (labels >= self.num_classes), labels.clamp(0, self.num_classes - 1)
+        # An infinite target makes the loss NaN.
+        return {h: torch.where(outside[:, None], torch.inf, of_class[known]) for h, of_class in prototypes.items()}

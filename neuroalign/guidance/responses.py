@@ -209,7 +209,7 @@ class PredictedGuidance(TargetGuidance):
 
     def targets(self, batch: Batch) -> dict[str, Tensor]:
         """Predicted responses (stimulus, voxel) to the batch's images, by head."""
-        if self.checks_images and batch["image"].ndim == 4:
+        if self.checks_images and batch["image"].ndim == 4 and not torch.compiler.is_compiling():
             check_images(batch["image"], if_normalized=_NORMALIZED)
             self.checks_images = False
         done: dict[int, Tensor] = {}
@@ -265,6 +265,10 @@ class MeasuredGuidance(TargetGuidance):
         for head in self.subjects:
             if head not in self.columns:
                 raise ValueError(unknown("head of a subject", head, self.columns))
+        self._slices = {head: _as_slice(columns) for head, columns in self.columns.items()}
+        for i, (head, columns) in enumerate(self.columns.items()):
+            if self._slices[head] is None:  # kept as a buffer: a list would be copied to the device for every batch
+                self.register_buffer(f"_columns{i}", torch.tensor(columns), persistent=False)
 
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
         heads = arguments["heads"] if isinstance(arguments["heads"], str) else self.columns
@@ -288,18 +292,30 @@ class MeasuredGuidance(TargetGuidance):
             raise ValueError("heads belong to subjects, but this batch has no 'subject' (the subject of each row)")
         width = response.shape[1]
         out = {}
-        for head, columns in self.columns.items():
-            last = columns if isinstance(columns, int) else max(columns) + 1 if columns else 0
+        for i, (head, columns) in enumerate(self.columns.items()):
+            part = self._slices[head]
+            last = (max(columns) + 1 if isinstance(columns, list) else 0) if part is None else part.stop or 0
             if last > width:
                 raise ValueError(f"head {head!r} wants column {last - 1} of responses with {width} voxels")
-            if columns is None:
-                target = response
-            else:
-                target = response[:, :columns] if isinstance(columns, int) else response[:, columns]
+            target = (
+                response if columns is None else response[:, getattr(self, f"_columns{i}") if part is None else part]
+            )
             if head in self.subjects:
                 target = torch.where((batch["subject"] == self.subjects[head])[:, None], target, torch.nan)
             out[head] = target
         return out
+
+
+def _as_slice(columns: list[int] | int | None) -> slice | None:
+    """The columns as a slice, which copies nothing; None if they don't follow one another."""
+    if columns is None or isinstance(columns, int):
+        return slice(columns)
+    first = columns[0] if columns else 0
+    return (
+        slice(first, first + len(columns))
+        if first >= 0 and columns == list(range(first, first + len(columns)))
+        else None
+    )
 
 
 def target_guidances(guidance: nn.Module | None) -> list[TargetGuidance]:
@@ -328,7 +344,8 @@ def loss_of_term(guidance: nn.Module | None, term: str) -> nn.Module | None:
 
 def nothing(preds: Mapping[str, Tensor]) -> Tensor:
     """A zero that keeps every head in the graph, so that distributed training finds no unused parameter."""
-    zero = torch.zeros(())
+    zero: Tensor | None = None
     for value in preds.values():
-        zero = zero.to(value.device) + 0 * value.float().sum()
-    return zero
+        of_head = 0 * value.float().sum()
+        zero = of_head if zero is None else zero.to(of_head.device) + of_head
+    return torch.zeros(()) if zero is None else zero

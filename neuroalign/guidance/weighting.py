@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.config import Described, build, is_description
+from neuroalign.functional.host import FirstBatch, readable, spoil
 from neuroalign.types import Batch, unknown
 
 __all__ = ["Ramp", "WeightedGuidance"]
@@ -55,6 +57,12 @@ class Ramp:
         return float(self.start + (self.end - self.start) * share)
 
 
+def _ramped(ramp: Ramp, step: Tensor) -> Tensor:
+    """A ramp's weight at a step (an integer scalar) that is on a device and not to be read."""
+    share = ((step - ramp.delay) / ramp.duration).clamp(0, 1) if ramp.duration else (step >= ramp.delay).float()
+    return ramp.start + (ramp.end - ramp.start) * share
+
+
 class WeightedGuidance(Described, nn.Module):
     r"""Several guidances together, with one weight per term.
 
@@ -71,7 +79,9 @@ class WeightedGuidance(Described, nn.Module):
     and 27. For a term that can be negative the rule has no minimum, so negative terms are refused. A term that had nothing to
     compare in a batch, as its guidance reports in ``last_valid``, is left out of that batch and changes no weight.
 
-    ``last_weights`` holds the factors of the last call by term, and the tasks log them as ``alignment_weight/...``.
+    ``last_weights`` holds the factors of the last call by term, and the tasks log them as ``alignment_weight/...``: numbers
+    on the CPU. On another device the factors that depend on the step or are learned are scalar tensors there, since reading
+    them would make the host wait. There a negative term is refused at the first batch, and a later one becomes NaN.
 
     Args:
         guidances: One guidance or a list.
@@ -116,9 +126,11 @@ class WeightedGuidance(Described, nn.Module):
             raise ValueError("give at least one guidance")
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.weigh_task = bool(weigh_task)
-        self.last_task_weight = 1.0
-        self.last_weights: dict[str, float] = {}
+        self.last_task_weight: float | Tensor = 1.0
+        self.last_weights: dict[str, float | Tensor] = {}
+        self._looks, self._looks_at_task = FirstBatch(), FirstBatch()
         self.weights: dict[str, float | Ramp] = {}
+        self._fitting: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[str | None, ...]] = {}
         self.log_variance: nn.Parameter | None = None
         self.names: tuple[str, ...] = tuple(terms) if terms is not None else self.terms or ()
         if weigh_task and weights != "learned":
@@ -133,6 +145,8 @@ class WeightedGuidance(Described, nn.Module):
             raise ValueError(f"weights must be by term name, or 'learned'; got {weights!r}")
         else:
             self.weights = {pattern: self._weight(pattern, value) for pattern, value in (weights or {}).items()}
+            with suppress(ValueError):  # a pattern that fits no term is refused at the first batch
+                self._patterns_of(self.names)
 
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return {**arguments, "guidances": list(self.guidances)}
@@ -176,16 +190,28 @@ class WeightedGuidance(Described, nn.Module):
         return out
 
     def _given(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        for pattern in self.weights:
-            if not any(fnmatchcase(name, pattern) for name in terms):
-                raise ValueError(unknown("term", pattern, terms))
-        step = int(self.step) if any(isinstance(w, Ramp) for w in self.weights.values()) else 0
-        self.last_weights = {}
-        for name in terms:
-            fitting = (w for pattern, w in self.weights.items() if fnmatchcase(name, pattern))
-            weight = next(fitting, 1.0)
-            self.last_weights[name] = weight(step) if isinstance(weight, Ramp) else weight
-        return {name: self.last_weights[name] * value for name, value in terms.items()}
+        self.last_weights, out = {}, {}
+        for (name, value), pattern in zip(terms.items(), self._patterns_of(tuple(terms))):
+            weight = self.last_weights[name] = self._now(1.0 if pattern is None else self.weights[pattern])
+            out[name] = (weight.to(value) if isinstance(weight, Tensor) else weight) * value
+        return out
+
+    def _patterns_of(self, names: tuple[str, ...]) -> tuple[str | None, ...]:
+        """For each term the first pattern that fits it; remembered, since a graph can't be compiled of the search."""
+        key = (names, tuple(self.weights))
+        if key not in self._fitting:
+            for pattern in self.weights:
+                if not any(fnmatchcase(name, pattern) for name in names):
+                    raise ValueError(unknown("term", pattern, names))
+            found = (next((p for p in self.weights if fnmatchcase(name, p)), None) for name in names)
+            self._fitting = {key: tuple(found)}
+        return self._fitting[key]
+
+    def _now(self, weight: float | Ramp) -> float | Tensor:
+        """A given weight at the present step."""
+        if not isinstance(weight, Ramp):
+            return weight
+        return weight(int(self.step)) if readable(self.step) else _ramped(weight, self.step)
 
     def _learned(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         assert self.log_variance is not None
@@ -198,20 +224,26 @@ class WeightedGuidance(Described, nn.Module):
                 f"learned weights were made for {sorted(self.names)}, the guidances return {sorted(terms)}"
             )
         factors = {name: (-s).exp() / 2 for name, s in zip(self.names, log_variance)}
-        numbers = torch.stack([x.detach().to(log_variance) for x in (*factors.values(), *terms.values())]).tolist()
-        self.last_weights = dict(zip(factors, numbers))
-        for name, value in zip(terms, numbers[len(factors) :]):
+        if looks := self._looks(log_variance):
+            self._refuse_negative(terms, log_variance)
+        self.last_weights = {name: _number(factor) for name, factor in factors.items()}
+        valid = self.last_valid
+        out = {}
+        for name, s in zip(self.names, log_variance):
+            weighted = factors[name] * terms[name] + s / 2
+            if not looks:
+                weighted = spoil(weighted, terms[name].detach() < 0)
+            out[name] = weighted if name not in valid else torch.where(valid[name], weighted, 0 * weighted)
+        return {name: out[name] for name in terms}
+
+    @staticmethod
+    def _refuse_negative(terms: Mapping[str, Tensor], like: Tensor) -> None:
+        for name, value in zip(terms, torch.stack([x.detach().to(like) for x in terms.values()]).tolist()):
             if value < 0:
                 raise ValueError(
                     f"the term {name!r} is negative ({value:.3g}), and a learned weight would grow without end: give it a "
                     "fixed weight, WeightedGuidance(guidance, {...})"
                 )
-        valid = self.last_valid
-        out = {}
-        for name, s in zip(self.names, log_variance):
-            weighted = factors[name] * terms[name] + s / 2
-            out[name] = weighted if name not in valid else torch.where(valid[name], weighted, 0 * weighted)
-        return {name: out[name] for name in terms}
 
     def weighted_task(self, loss: Tensor) -> Tensor:
         """The task's own loss with its learned weight; unchanged without ``weigh_task``. The tasks here call it.
@@ -223,12 +255,19 @@ class WeightedGuidance(Described, nn.Module):
             return loss
         s = self.log_variance[-1]
         factor = (-s).exp() / 2
-        self.last_task_weight, value = torch.stack([factor.detach(), loss.detach().to(factor)]).tolist()
-        if value < 0:
+        self.last_task_weight = _number(factor)
+        weighted = factor * loss + s / 2
+        if not self._looks_at_task(factor):
+            return spoil(weighted, loss.detach() < 0)
+        if (value := float(loss.detach().to(factor))) < 0:
             raise ValueError(f"the task's loss is negative ({value:.3g}), and a learned weight would grow without end")
-        return factor * loss + s / 2
+        return weighted
 
     @property
     def last_valid(self) -> dict[str, Tensor]:
         """By term whether the last call had something to compare (scalar bool tensors), for guidances that report it."""
         return {name: valid for g in self.guidances for name, valid in getattr(g, "last_valid", {}).items()}
+
+
+def _number(factor: Tensor) -> float | Tensor:
+    return float(factor.detach()) if readable(factor) else factor.detach()

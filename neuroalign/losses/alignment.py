@@ -33,7 +33,7 @@ from neuroalign.functional.repeats import (
     group_valid_rows,
 )
 from neuroalign.losses.masked_sets import masked_value
-from neuroalign.losses.registry import MEASURES, AveragesOver, Measure, MeasureFunction
+from neuroalign.losses.registry import MEASURES, AveragesOver, HostValue, Measure, MeasureFunction
 from neuroalign.types import unknown
 
 __all__ = ["NeuralAlignmentLoss"]
@@ -73,6 +73,11 @@ def _make(name: str, options: dict[str, Any]) -> MeasureFunction:
 def _flag(valid: bool | Tensor, like: Tensor) -> Tensor:
     # Filled on the device: copying a Python value to the device would make the host wait.
     return valid.detach() if isinstance(valid, Tensor) else like.new_full((), valid, dtype=torch.bool)
+
+
+def _plain(x: Tensor) -> bool:
+    """Whether it is an ordinary tensor on the CPU, outside compilation and ``torch.func``'s transforms."""
+    return type(x) in (Tensor, nn.Parameter) and readable(x) and not torch._C._are_functorch_transforms_active()
 
 
 class NeuralAlignmentLoss(Described, nn.Module):
@@ -266,14 +271,18 @@ class NeuralAlignmentLoss(Described, nn.Module):
         if stimulus is not None:
             check_identities(stimulus, len(preds))
         check_devices(target=target, noise_ceiling=self.noise_ceiling)
-        if self._looks(target):
-            check_infinite(target=target, squared=self._trait("squares") and self.noise_ceiling is None)
         if self.noise_ceiling is not None and self.noise_ceiling.shape[0] != target.shape[1]:
             raise ValueError(f"noise_ceiling has {self.noise_ceiling.shape[0]} voxels, the responses {target.shape[1]}")
         with torch.autocast(preds.device.type, enabled=False):
+            spread = self.distributed and world_size() > 1
+            quick = None if spread or not len(target) else self._on_host(*widen(preds, target))
+            if quick is not None:
+                return quick
+            look = self._looks(target)
+            if look:
+                check_infinite(target=target, squared=self._trait("squares") and self.noise_ceiling is None)
             preds, target = widen(preds, target)
             over: AveragesOver = self._trait("averages_over")
-            spread = self.distributed and world_size() > 1
             if spread and over == "set":
                 preds, target = gather_batch(preds), gather_batch(target)
                 stimulus = None if stimulus is None else gather_batch(stimulus.to(target.device))
@@ -283,7 +292,7 @@ class NeuralAlignmentLoss(Described, nn.Module):
             if not self._takes_weight:
                 return self._call_plain(preds, target, stimulus)
             if paired:
-                value, weight, valid = self._voxel_by_voxel(preds, target, over, spread)
+                value, weight, valid = self._voxel_by_voxel(preds, target, over, spread, look)
             else:
                 value, weight, valid = self._sets(preds, target, stimulus)
             self.last_valid = _flag(valid, target)
@@ -296,23 +305,37 @@ class NeuralAlignmentLoss(Described, nn.Module):
         options = {} if isinstance(self._function, nn.Module) else self.options
         return self._scalar(self._function(preds, target, weight, **options, **more))
 
+    def _on_host(self, preds: Tensor, target: Tensor) -> Tensor | None:
+        """The value by the measure's form for the CPU; None where it has none, or it can't serve."""
+        form = self._trait("on_host")
+        if form is None or target.requires_grad or not (_plain(preds) and _plain(target)):
+            return None
+        ceiling = None if self.noise_ceiling is None else self.noise_ceiling.to(target.dtype)
+        found: HostValue | None = form(preds, target, ceiling)
+        if found is None or (self.voxel_reduction == "sum" and found.voxels is None):
+            return None
+        self.last_valid = _flag(True, target)
+        return found.value if self.voxel_reduction == "mean" else found.value * found.voxels
+
     def _voxel_by_voxel(
-        self, preds: Tensor, target: Tensor, over: str, spread: bool
+        self, preds: Tensor, target: Tensor, over: str, spread: bool, look: bool
     ) -> tuple[Tensor, Tensor, bool | Tensor]:
         """The value, the weights of the entries, and whether there was something to compare."""
         weight = target.new_ones(()) if self.noise_ceiling is None else self.noise_ceiling.to(target.dtype)
         weight = weight.expand_as(target)
-        missing = has_nan(target)
+        # Our own measures need no branch: elsewhere than on the CPU, responses are taken for incomplete without a look.
+        branches = readable(target) or self._trait("on_host") is None
+        missing = has_nan(target) if branches else True
         valid: bool | Tensor = len(target) > 0
         if missing or self.noise_ceiling is not None:
             used = ~target.isnan() & (weight > 0)
             # A missing target must not reach a product: 0 * NaN is NaN, in the gradient too.
             weight, preds, target = (torch.where(used, x, 0) for x in (weight, preds, target))
-            if self.noise_ceiling is not None and self._trait("squares"):  # left-out voxels may hold anything
+            if look and self.noise_ceiling is not None and self._trait("squares"):  # left-out voxels may hold anything
                 check_infinite(target=target, squared=True)
             valid = used.any() if missing else valid
         more = {"total": total} if spread and over == "voxel" else {}
-        if missing and over != "voxel" and not bool(valid):
+        if missing and branches and over != "voxel" and not bool(valid):
             value = 0 * preds.sum()  # a measure's own value without data may be anything
         else:
             value = self._call(preds, target, weight, **more)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from torch import Tensor, nn
 
@@ -16,6 +16,18 @@ __all__ = ["MEASURES", "Measure", "register_measure"]
 AveragesOver = Literal["entry", "stimulus", "voxel", "set"]
 MeasureFunction = Callable[..., Tensor]
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class HostValue(NamedTuple):
+    """What the form of a measure for the CPU gives.
+
+    Attributes:
+        value: The loss, a scalar.
+        voxels: Number of voxels that have a valid entry and aren't left out; None where it was not counted.
+    """
+
+    value: Tensor
+    voxels: int | None
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,7 @@ class Measure:
         scale_free: Whether the units of preds and target don't matter.
         exact_options: Options under which the gradient is the exact derivative.
         squares: Whether the responses are squared without being rescaled first.
+        on_host: A faster form for the CPU.
     """
 
     function: MeasureFunction
@@ -46,6 +59,7 @@ class Measure:
     scale_free: bool = False
     exact_options: Mapping[str, Any] = field(default_factory=dict)
     squares: bool = False
+    on_host: Callable[..., HostValue | None] | None = None
 
 
 MEASURES: dict[str, Measure] = {}
@@ -64,6 +78,7 @@ def register_measure(
     scale_free: bool = False,
     exact_options: Mapping[str, Any] | None = None,
     squares: bool = False,
+    on_host: Callable[..., HostValue | None] | None = None,
 ) -> Callable[[_F], _F]:
     """Register a measure under a name that :class:`NeuralAlignmentLoss` then accepts.
 
@@ -98,6 +113,10 @@ def register_measure(
         scale_free: Whether the units of preds and target don't matter, and an undefined similarity has no gradient.
         exact_options: Options with which the gradient is the exact derivative, for a measure that detaches a part by default.
         squares: Whether the responses are squared without being rescaled first: a target too large for that is refused.
+        on_host: A faster form of a measure with ``paired=True``, for responses on the CPU; a class has it as a method. It is
+            called as ``on_host(preds, target, ceiling)``, with NaN where the target is missing, and the ceiling (voxel,) or
+            None. It returns a :class:`HostValue`, or None where it can't serve: for infinite values, for instance, or without
+            any valid response. A measure that has it must do without Python branches on values in its general form.
 
     Returns:
         A decorator.
@@ -137,6 +156,7 @@ def register_measure(
             scale_free=scale_free,
             exact_options=exact_options or {},
             squares=squares,
+            on_host=on_host,
         )
         return function
 

@@ -11,17 +11,62 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from neuroalign.functional.block_correlation import block_correlation
 from neuroalign.functional.checks import check_choice, check_infinite
-from neuroalign.functional.correlation import masked_correlation
-from neuroalign.functional.likelihood import check_counts, gaussian_terms, poisson_terms, weighted_mean
+from neuroalign.functional.correlation import masked_correlation, unit_distances
+from neuroalign.functional.entry_sums import poisson_deviances, squared_differences
+from neuroalign.functional.host import FirstBatch, spoil
+from neuroalign.functional.likelihood import check_counts, check_rates, gaussian_terms, poisson_terms, weighted_mean
 from neuroalign.functional.missing import uniform
-from neuroalign.functional.variation import unit_magnitude
-from neuroalign.losses.registry import register_measure
+from neuroalign.losses.registry import HostValue, register_measure
 
 __all__: list[str] = []
 
 
-@register_measure("mse", averages_over="entry", squares=True)
+def _mean(
+    sums: tuple[Tensor, Tensor] | None, ceiling: Tensor | None, finish: Callable[[Tensor], Tensor] = lambda x: x
+) -> HostValue | None:
+    """The weighted mean over valid entries, from their sums (of all, or per voxel) and numbers per voxel.
+
+    ``finish`` turns the mean of a voxel, or of all voxels, into its loss.
+    """
+    if sums is None:
+        return None
+    summed, counts = sums
+    weighted = counts if ceiling is None else ceiling * counts
+    total = weighted.sum()
+    if float(total) <= 0:
+        return None
+    voxels = int((weighted > 0).sum())
+    if not summed.ndim:
+        return HostValue(finish(summed / total), voxels)
+    each = finish(summed / counts.clamp_min(1))
+    return HostValue((weighted * each).sum() / total, voxels)
+
+
+def _mse_on_host(preds: Tensor, target: Tensor, ceiling: Tensor | None) -> HostValue | None:
+    if ceiling is None:
+        value = torch.nn.functional.mse_loss(preds, target)
+        if bool(value.isfinite()):  # so nothing was missing
+            return HostValue(value, target.shape[1])
+    return _mean(squared_differences(preds, target, by_voxel=ceiling is not None), ceiling)
+
+
+def _cosine_on_host(preds: Tensor, target: Tensor, ceiling: Tensor | None) -> HostValue | None:
+    distance, count = block_correlation(preds, target, dim=1, centered=False, weight=ceiling)
+    some = count > 0
+    if not bool(some.any()):
+        return None
+    return HostValue(weighted_mean(distance, some.to(distance.dtype)), _voxels(count, ceiling, target))
+
+
+def _voxels(count: Tensor, ceiling: Tensor | None, target: Tensor) -> int | None:
+    """Number of voxels that are not left out, if the number of valid voxels of each stimulus shows that none is missing."""
+    used = target.shape[1] if ceiling is None else int((ceiling > 0).sum())
+    return used if bool((count == used).all()) else None
+
+
+@register_measure("mse", averages_over="entry", squares=True, on_host=_mse_on_host)
 def mse(preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Mean squared difference over valid entries."""
     return weighted_mean((preds - target).square(), weight)
@@ -75,22 +120,30 @@ class PearsonMeasure(nn.Module):
         self.last_valid = (weight > 0).any()
         return weighted_mean(1 - r, weight)
 
+    def on_host(self, preds: Tensor, target: Tensor, ceiling: Tensor | None) -> HostValue | None:
+        """The loss on the CPU."""
+        if self.over == "voxels":
+            r, count = block_correlation(preds, target, dim=1, centered=True, weight=ceiling)
+            weight, voxels = (count >= 2).to(r.dtype), _voxels(count, ceiling, target)
+        else:
+            r, count = block_correlation(preds, target, dim=0, centered=True)
+            weight = (count >= self.min_valid).to(r.dtype)
+            if ceiling is not None:
+                weight = weight * ceiling
+            some = count > 0 if ceiling is None else (count > 0) & (ceiling > 0)
+            voxels = int(some.sum())
+        self.last_valid = (weight > 0).any()
+        return HostValue(weighted_mean(1 - r, weight), voxels) if bool(self.last_valid) else None
+
     def counted_stimuli(self, weight: Tensor) -> Tensor:
         """Weight of each stimulus in the mean over stimuli: a pattern needs two valid voxels."""
         return ((weight > 0).sum(1) >= 2).to(weight.dtype)
 
 
-@register_measure("cosine", averages_over="stimulus", scale_free=True)
+@register_measure("cosine", averages_over="stimulus", scale_free=True, on_host=_cosine_on_host)
 def cosine_measure(preds: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """1 - mean over stimuli of the cosine over voxels."""
-    (p, some_p), (t, some_t) = unit_magnitude(preds, 1), unit_magnitude(target, 1)
-    wp, wt = (p, t) if uniform(weight) else (weight * p, weight * t)
-    size_p, size_t = (wp * p).sum(1), (wt * t).sum(1)
-    defined = some_p & some_t
-    p, t = (x / torch.where(defined, s, 1).sqrt()[:, None] for x, s in ((p, size_p), (t, size_t)))
-    # 1 - cos as half the squared distance of unit vectors: 1 - cos itself cancels for responses with a large mean.
-    square = (p - t).square() if uniform(weight) else weight * (p - t).square()
-    distance = torch.where(defined, square.sum(1) / 2, 1 + 0 * size_p * size_t)
+    distance = unit_distances(preds, target, None if uniform(weight) else weight)
     return weighted_mean(distance, (weight > 0).any(1).to(distance.dtype))
 
 
@@ -167,18 +220,32 @@ class GaussianNLLMeasure(nn.Module):
         weight: Float[Tensor, "stimulus voxel"],
     ) -> Float[Tensor, ""]:
         """The loss."""
+        if self.log_variance is not None:
+            self._check_unit(target, weight)
+        return gaussian_terms(preds, target, weight, self._variance(target))
+
+    def on_host(self, preds: Tensor, target: Tensor, ceiling: Tensor | None) -> HostValue | None:
+        """The loss on the CPU."""
+        if self.log_variance is not None and not self._checked:
+            used = ~target.isnan()
+            weight = used.to(target.dtype) if ceiling is None else used * ceiling
+            self._check_unit(torch.where(used, target, 0), weight)
+        variance = self._variance(target)
+        sums = squared_differences(preds, target, by_voxel=ceiling is not None or variance.ndim > 0)
+        return _mean(sums, ceiling, lambda square: (square / variance + variance.log()) / 2)
+
+    def _variance(self, target: Tensor) -> Tensor:
         if self.log_variance is None:
             variance = self.variance
         else:
             variance = _FloorOfParameter.apply(self.log_variance, math.log(self.min_variance)).exp()
-            self._check_unit(target, weight)
         if variance.ndim and len(variance) != target.shape[1]:
             raise ValueError(f"the noise variance has {len(variance)} voxels, the responses {target.shape[1]}")
-        return gaussian_terms(preds, target, weight, variance.to(preds.dtype))
+        return variance.to(target.dtype)
 
     def _check_unit(self, target: Tensor, weight: Tensor) -> None:
         """Warn, at the first batch of more than one stimulus, if the floor is above the variance of the responses."""
-        if self._checked or len(target) < 2:
+        if self._checked or len(target) < 2 or torch.compiler.is_compiling():
             return
         self._checked = True
         target = target.detach()
@@ -203,6 +270,7 @@ class PoissonNLLMeasure(nn.Module):
     def __init__(self, log_input: bool = True) -> None:
         super().__init__()
         self.log_input = log_input
+        self._looks = FirstBatch()
 
     def forward(
         self,
@@ -211,5 +279,17 @@ class PoissonNLLMeasure(nn.Module):
         weight: Float[Tensor, "stimulus voxel"],
     ) -> Float[Tensor, ""]:
         """The loss."""
-        check_counts(target, weight)
-        return poisson_terms(preds, target, weight, self.log_input)
+        if self._looks(target):
+            check_counts(target, weight)
+            check_rates(preds, weight, self.log_input)
+            return poisson_terms(preds, target, weight, self.log_input)
+        negative = (target < 0) & (weight > 0)
+        if not self.log_input:
+            negative = negative | ((preds < 0) & (weight > 0))
+        return spoil(poisson_terms(preds, target, weight, self.log_input), negative.any())
+
+    def on_host(self, preds: Tensor, target: Tensor, ceiling: Tensor | None) -> HostValue | None:
+        """The loss on the CPU."""
+        if not self.log_input:
+            return None
+        return _mean(poisson_deviances(preds, target, by_voxel=ceiling is not None), ceiling)

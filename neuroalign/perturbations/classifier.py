@@ -28,8 +28,12 @@ class Classifier:
         allow_no_gradient: If no gradient reaches the images, use a gradient of 0 instead of raising an error.
         classes: Labels and targets (stimulus,) int64, by their name in messages; the first pass refuses classes that the
             model doesn't have.
+        looks: Whether to refuse logits and classes by an error, for which the host waits for a GPU at every pass. If not,
+            ``refused`` says it at the end.
 
     Attributes:
+        refused: Scalar bool tensor, whether an error would have been raised if ``looks`` were true; None if it is, or
+            before the first pass.
         num_forward: Number of images that went through the model so far.
         num_backward: Number of image gradients computed so far.
 
@@ -45,13 +49,16 @@ class Classifier:
         *,
         allow_no_gradient: bool = False,
         classes: Mapping[str, Tensor] | None = None,
+        looks: bool = True,
     ) -> None:
         if isinstance(model, type):
             raise TypeError(f"the model is a class: make an object of it, {model.__name__}(...)")
         if not callable(model):
             raise TypeError(f"the model must be callable, from images to logits; got {model!r}")
         self._allow_no_gradient = allow_no_gradient
-        self._range = ClassRange(classes or {})
+        self._classes = classes or {}
+        self._range = ClassRange(self._classes) if looks else None
+        self.refused: Tensor | None = None
         # The wrapper would synchronise buffers in every pass, but the processes attack with different numbers of passes.
         self.model = model.module if isinstance(model, DistributedDataParallel) else model
         parameters = model.parameters() if isinstance(model, nn.Module) else ()
@@ -71,11 +78,20 @@ class Classifier:
                 f"the model must return logits (stimulus, class) of at least 2 classes; for {len(images)} images it "
                 f"returned shape {tuple(logits.shape)}"
             )
-        self._range.check(logits.shape[1])
         logits = logits.float()
-        if not bool(logits.detach().isfinite().all()):
-            raise ValueError("the model gives NaN or infinite logits on these images")
+        self._check(logits.detach())
         return logits
+
+    def _check(self, logits: Tensor) -> None:
+        """Refuse classes that the model doesn't have, and logits that are not finite."""
+        finite = logits.isfinite().all()
+        if self._range is None:
+            wrong = [~finite] + [((c < 0) | (c >= logits.shape[1])).any() for c in self._classes.values()]
+            self.refused = torch.stack(wrong if self.refused is None else [*wrong, self.refused]).any()
+            return
+        self._range.check(logits.shape[1])
+        if not bool(finite):
+            raise ValueError("the model gives NaN or infinite logits on these images")
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:

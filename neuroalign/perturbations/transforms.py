@@ -31,6 +31,7 @@ class ImageTransform(Described, Perturbation):
 
     has_budget = False
     needs_model = False
+    _clips = False  # whether `change` keeps to [0, 1] by itself
 
     @property
     def name(self) -> str:
@@ -39,7 +40,7 @@ class ImageTransform(Described, Perturbation):
 
     @abstractmethod
     def change(self, images: Tensor, index: Tensor) -> Tensor:
-        """Changed images, which may leave [0, 1], from checked float32 images."""
+        """Changed images, which may leave [0, 1], from float32 images in [0, 1]."""
 
     def apply(self, classifier: Classifier, images: Tensor, labels: Tensor, eps: float, *, index: Tensor) -> Tensor:
         """The changed images; classifier, labels and eps are not used."""
@@ -55,11 +56,12 @@ class ImageTransform(Described, Perturbation):
         Raises:
             ValueError: If images are not in [0, 1].
         """
-        check_images(images)
+        low, high = check_images(images)
         index = torch.arange(len(images)) if index is None else index.cpu()
         with torch.autocast(images.device.type, enabled=False):
-            changed = self.change(images.float(), index)
-        return changed.clamp(0, 1).to(images.dtype)
+            pixels = images.float() if low >= 0 and high <= 1 else images.float().clamp(0, 1)
+            changed = self.change(pixels, index)
+        return (changed if self._clips else changed.clamp(0, 1)).to(images.dtype)
 
 
 class _Filter(ImageTransform):

@@ -153,6 +153,7 @@ class Task(EpochLog, ABC):
 
     def on_fit_start(self) -> None:
         """Remove the seed of an earlier training, unless a training is resumed."""
+        super().on_fit_start()
         if self.trainer.ckpt_path is None:
             self._step_seed = None
 

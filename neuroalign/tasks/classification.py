@@ -204,11 +204,12 @@ class GuidedClassificationTask(Task):
         inputs = images if robust is None else robust.inputs(self.network, images, labels)
         logits, responses = self._forward_with_responses(inputs)
         task_loss = self.task_loss(logits, labels)
+        logged: dict[str, Tensor] = {}
         if robust is not None:
             penalty = robust.penalty(self.network, images, labels, logits)
             task_loss = task_loss + penalty
             if type(robust).penalty is not RobustTraining.penalty:
-                self.log("train/robust_penalty", penalty.detach(), batch_size=len(images))
+                logged["train/robust_penalty"] = penalty.detach()
         if self.guidance is None or self.weight == 0:
             loss = task_loss + nothing(responses)
         else:
@@ -217,19 +218,21 @@ class GuidedClassificationTask(Task):
             weighted_task = getattr(self.guidance, "weighted_task", None)
             weighted = task_loss if weighted_task is None else weighted_task(task_loss)
             loss = (1 - self.weight) * weighted + self.weight * guided + nothing(responses)
-            self._log_terms(terms, len(images))
-        self.log_dict({"train/loss": loss.detach(), "train/task_loss": task_loss.detach()}, batch_size=len(images))
+            logged |= self._term_values(terms, len(images))
+        logged |= {"train/loss": loss.detach(), "train/task_loss": task_loss.detach()}
+        self.log_dict(logged, batch_size=len(images))
         self.train_metrics.update(logits.detach(), whole_labels(labels))
         self.log_metrics(self.train_metrics, len(images), "train")
         return loss
 
-    def _log_terms(self, terms: Mapping[str, Tensor], size: int) -> None:
-        """Log the guidance terms of a training batch."""
+    def _term_values(self, terms: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
+        """What a training batch logs of the guidance terms per step; their means over the epoch are logged here."""
+        values: dict[str, Tensor] = {}
         valid = valid_terms(self.guidance)
         for term, value in terms.items():
             name = f"alignment/{self.term_path(term)}"
             self._terms[name] = term
-            self.log_term(name, value, valid.get(term), size)
+            values[name] = self.term_value(name, value, valid.get(term), size)
         for guidance in target_guidances(self.guidance):
             dropped = getattr(guidance, "last_dropped", None)
             if dropped is None:
@@ -237,11 +240,11 @@ class GuidedClassificationTask(Task):
             for head in dict.fromkeys(t.rpartition("/")[0] for t in guidance.last_valid):
                 share = dropped.to(self.device, non_blocking=True)
                 self.log_mean(f"alignment/{self.term_path(f'{head}/dropped')}", share, size)
-        weights = getattr(self.guidance, "last_weights", {})
-        logged = {f"alignment_weight/{self.term_path(name)}": torch.tensor(factor) for name, factor in weights.items()}
+        for name, factor in getattr(self.guidance, "last_weights", {}).items():
+            values[f"alignment_weight/{self.term_path(name)}"] = torch.as_tensor(factor)
         if self.guidance is not None and getattr(self.guidance, "weigh_task", False):
-            logged["alignment_weight/task"] = torch.tensor(self.guidance.last_task_weight)
-        self.log_dict(logged, batch_size=size)
+            values["alignment_weight/task"] = torch.as_tensor(self.guidance.last_task_weight)
+        return values
 
     def stimuli_needed(self, name: str) -> int:
         """Number of stimuli with a target that the guidance term logged as ``name`` needs in a batch."""

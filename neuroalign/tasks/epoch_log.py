@@ -30,6 +30,15 @@ class EpochLog(L.LightningModule):
         self._loader_idx = 0
         self._may_be_empty: set[str] = set()
         self._told_empty: set[str] = set()
+        self._logged_in_epoch: dict[tuple[str | None, str], tuple[int, int]] = {}  # of training
+
+    def on_fit_start(self) -> None:
+        """Log the metrics of training again, also in an epoch that an earlier run began."""
+        self._logged_in_epoch = {}
+
+    def on_validation_start(self) -> None:
+        """Log the metrics of training again after a validation, at whose end their values may have been asked for."""
+        self._logged_in_epoch = {}
 
     def metrics_of(self, stage: str, loader: int = 0) -> MetricCollection:
         """The metrics of a stage ("val" or "test") for one of its loaders."""
@@ -51,7 +60,7 @@ class EpochLog(L.LightningModule):
     def log_metric(
         self, name: str, metric: Metric, path: str, batch_size: int | None = None, *, prog_bar: bool = False
     ) -> None:
-        """Log a metric's value over the epoch.
+        """Log a metric's value over the epoch. In training Lightning is told once an epoch, since that takes time.
 
         Args:
             name: Name in the log.
@@ -63,6 +72,12 @@ class EpochLog(L.LightningModule):
         if self._fabric is not None:
             self.log(name, metric.compute())
             return
+        trainer, place = self._trainer, (self._current_fx_name, name)
+        if trainer is not None and getattr(trainer, "training", False):
+            epoch = (id(trainer), trainer.current_epoch)
+            if self._logged_in_epoch.get(place) == epoch:
+                return
+            self._logged_in_epoch[place] = epoch
         options: dict[str, Any] = {"on_step": False, "on_epoch": True, "prog_bar": prog_bar, "batch_size": batch_size}
         self.log(name, metric, metric_attribute=path, **options)
 
@@ -76,20 +91,27 @@ class EpochLog(L.LightningModule):
         self.log_metric(name, mean, f"epoch_means.{key}")
 
     def log_term(self, name: str, value: Tensor, valid: Tensor | None, size: int) -> None:
-        """Log a training loss that has nothing to compare in some batches.
+        """Log a training loss that has nothing to compare in some batches; the arguments are those of :meth:`term_value`."""
+        self.log(name, self.term_value(name, value, valid, size), batch_size=size)
+
+    def term_value(self, name: str, value: Tensor, valid: Tensor | None, size: int) -> Tensor:
+        """The value to log of a training loss that has nothing to compare in some batches: NaN in such a batch.
+
+        ``<name>/mean``, the mean over the epoch's other batches, and ``<name>/empty``, the share of batches with nothing to
+        compare, are logged here.
 
         Args:
-            name: Name of the value per step, which is NaN where there was nothing to compare. ``<name>/mean`` is the mean
-                over the epoch's other batches, ``<name>/empty`` the share of batches with nothing to compare.
+            name: Name of the value in the log.
             value: The loss, a scalar.
             valid: Whether it had something to compare, a scalar bool tensor; None if the loss doesn't say.
             size: Number of stimuli in the batch.
         """
         value = value.detach()
-        self.log(name, value if valid is None else torch.where(valid, value, torch.nan), batch_size=size)
-        if valid is not None:
-            self.log_mean(f"{name}/mean", value, size * valid)
-            self.log_empty(name, valid)
+        if valid is None:
+            return value
+        self.log_mean(f"{name}/mean", value, size * valid)
+        self.log_empty(name, valid)
+        return torch.where(valid, value, torch.nan)
 
     def log_empty(self, name: str, valid: Tensor) -> None:
         """Log the share of the epoch's batches in which a loss had nothing to compare, as ``<name>/empty``."""

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from neuroalign.config import Described
 from neuroalign.functional.distributed import world_size
+from neuroalign.functional.draws import image_keys
+from neuroalign.functional.host import FirstBatch, readable, spoil
 from neuroalign.functional.norms import Norm, check_norm, steepest
 from neuroalign.perturbations import PGD, Classifier
 from neuroalign.perturbations.attacks.budget import per_sample, project, random_points
@@ -22,7 +24,7 @@ from neuroalign.perturbations.attacks.classes import as_classes
 from neuroalign.state import evaluating
 from neuroalign.tasks.further_pass import paired_logits
 from neuroalign.tasks.independent_samples import independent_gradients
-from neuroalign.types import check_images
+from neuroalign.types import check_images, outside
 
 __all__ = ["AdversarialTraining", "GaussianNoiseTraining", "GradientRegularization", "RobustTraining", "TRADES"]
 
@@ -34,6 +36,9 @@ class RobustTraining(Described):
     each process draws other numbers. Tasks of neuroalign seed that generator for each step from the number of the batch and
     the process, so a resumed training draws the same numbers as without the interruption. In your own loop,
     ``torch.manual_seed`` before each step does the same. Images must be in [0, 1]: normalisation belongs in the network.
+
+    On the CPU every batch is checked. On a GPU only the first one is, because the host would have to wait; from then on a
+    batch that would have been refused gives NaN.
     """
 
     def inputs(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -51,14 +56,29 @@ class RobustTraining(Described):
         """
         return logits.new_zeros(())
 
+    def _looks(self, images: Tensor) -> bool:
+        """Whether to look at the values of this batch; see :class:`FirstBatch`, which is made when it is needed."""
+        if readable(images):
+            return True
+        if "_first" not in vars(self):
+            self._first = FirstBatch()
+        return self._first(images)
+
 
 def _rank() -> int:
     return dist.get_rank() if world_size() > 1 else 0
 
 
-def _new_starts(num: int) -> Tensor:
+def _checked(images: Tensor, looks: bool) -> Tensor:
+    """The images, refused if they are no pixels in [0, 1]; if values are not looked at, NaN instead of a refusal."""
+    check_images(images, values=looks)
+    return images if looks else spoil(images, outside(images))
+
+
+def _new_starts(images: Tensor) -> Tensor:
     """Identities that give each image a new random start, different from earlier steps and from other processes."""
-    return torch.randint(2**31, (num,)) + 2**31 * _rank()
+    seed = int(torch.randint(2**62, ()))  # by the host's generator, so that no device is waited for
+    return image_keys(torch.arange(len(images), device=images.device), seed, _rank())
 
 
 def _budget(eps: float, norm: Norm, steps: int) -> tuple[float, Norm, int]:
@@ -101,19 +121,20 @@ class AdversarialTraining(RobustTraining):
 
     def inputs(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Adversarial images for the network."""
-        check_images(images)
+        looks = self._looks(images)
+        images = _checked(images, looks)
         if getattr(labels, "ndim", 1) != 1:
             raise ValueError(
                 f"adversarial images need labels (stimulus,), not soft ones {tuple(labels.shape)}: leave MixUp and CutMix "
                 "out, or use TRADES, which looks for other logits and asks for no label"
             )
         labels = as_classes(labels, len(images), images.device)
-        index = _new_starts(len(images))
+        index = _new_starts(images)
         with evaluating(network), torch.no_grad():
             radius = per_sample(self.eps, images.float(), self.norm)
-            classifier = Classifier(network, classes={"labels": labels})
+            classifier = Classifier(network, classes={"labels": labels}, looks=looks)
             found, _ = self.attack.search(classifier, images.float(), labels, radius, index)
-        return found.to(images.dtype)
+        return _unless_refused(found, classifier).to(images.dtype)
 
 
 class TRADES(RobustTraining):
@@ -152,15 +173,15 @@ class TRADES(RobustTraining):
 
     def penalty(self, network: nn.Module, images: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
         """The divergence at the images that maximise it; ``logits`` must be those of ``images``."""
-        check_images(images)
-        perturbed = self._worst(network, images.float()).to(images.dtype)
+        looks = self._looks(images)
+        perturbed = self._worst(network, _checked(images, looks).float(), looks).to(images.dtype)
         return self.beta * _divergence(*paired_logits(network, images, logits, perturbed)).mean()
 
-    def _worst(self, network: nn.Module, images: Tensor) -> Tensor:
-        index = _new_starts(len(images))
+    def _worst(self, network: nn.Module, images: Tensor, looks: bool = True) -> Tensor:
+        index = _new_starts(images)
         radius = per_sample(self.eps, images, self.norm)
         with evaluating(network):
-            classifier = Classifier(network)
+            classifier = Classifier(network, looks=looks)
             clean = classifier.logits(images)
             # Start close to the image, since at the image itself the divergence has no gradient.
             x = random_points(images, 0.01 * radius, self.norm, index, seed=0, stream=0)
@@ -168,7 +189,12 @@ class TRADES(RobustTraining):
                 _, _, gradient = classifier.gradient(x, lambda logits: _divergence(clean, logits))
                 step = 2.5 / self.steps * radius * steepest(gradient, self.norm)
                 x = project(x + step - images, images, radius, self.norm)
-        return x
+        return _unless_refused(x, classifier)
+
+
+def _unless_refused(found: Tensor, classifier: Classifier) -> Tensor:
+    """The images; NaN if the classifier refused a pass without looking."""
+    return found if classifier.refused is None else spoil(found, classifier.refused)
 
 
 def _divergence(clean: Tensor, perturbed: Tensor) -> Tensor:
@@ -198,7 +224,7 @@ class GaussianNoiseTraining(RobustTraining):
 
     def inputs(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Noisy images."""
-        check_images(images)
+        images = _checked(images, self._looks(images))
         if (rank := _rank()) == 0:
             noise = torch.randn_like(images)
         else:  # the global generator often has the same seed on all processes
@@ -239,5 +265,5 @@ class GradientRegularization(RobustTraining):
 
     def penalty(self, network: nn.Module, images: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
         """Mean squared gradient norm, with a graph."""
-        check_images(images)
+        images = _checked(images, self._looks(images))
         return self.weight * independent_gradients(network, images, labels).squared_norm.mean()

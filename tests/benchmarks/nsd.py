@@ -2,7 +2,9 @@
 
 One session of subject 1's shape (81 x 104 x 83 voxels, 750 trials) is written as HDF5 and as nii.gz (noise: nothing of NSD is
 in it), 2 GB in all. Every reading runs in a process of its own, files warm in the system's cache: seconds of CPU, and the
-growth of the process's peak memory. The peer is ``nibabel.load(...).get_fdata()`` followed by a mask.
+growth of the process's peak memory. The peer of reading a session is ``nibabel.load(...).get_fdata()`` followed by a mask;
+that of the DataModule is the container's own steps, with all trials in memory; the limit of a region is a loop over
+``read_direct_chunk``, HDF5's cheapest call, and the conversion. Forty sessions are links to one file.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ import h5py
 import nibabel
 import numpy as np
 
-from neuroalign.data import NSDImages, cache_nsd_stimuli, extract_nsd, read_nsd
-from neuroalign.data.nsd import FACTS, TRIALS_PER_SESSION, NSDPaths
+from neuroalign import NSDDataModule
+from neuroalign.data import NSDImages, cache_nsd_stimuli, extract_nsd, open_nsd, read_nsd, read_nsd_split
+from neuroalign.data.nsd import FACTS, PSC_SCALE, TRIALS_PER_SESSION, NSDPaths
+from neuroalign.data.nsd.reader import Request
 from neuroalign.data.nsd.writer import write_design
 from tests.benchmarks.memory import print_growth
 
@@ -94,20 +98,60 @@ def extract(root: Path, sessions: int) -> None:
     out.unlink()
 
 
+def module(root: Path) -> NSDDataModule:
+    data = NSDDataModule(root / "hdf5", 1, "nsdgeneral")
+    data.setup()
+    return data
+
+
+def steps(root: Path) -> np.ndarray:
+    test = read_nsd_split(root / "hdf5", 1)
+    trials = read_nsd(root / "hdf5", 1, roi="nsdgeneral").zscore_sessions(without=test)
+    train = trials.average_repeats().split(test)[0].drop_invalid()
+    return train.standardize(train).values
+
+
+def limit(request: Request) -> np.ndarray:
+    """A region's voxels of session 1 by HDF5's cheapest call, into one array, and converted."""
+    raw = np.empty((len(request.voxels.index), TRIALS_PER_SESSION), dtype=np.int16)
+    rows = raw.view(np.uint8)
+    with h5py.File(request.files(1)[0]) as file:
+        read = file["betas"].id.read_direct_chunk
+        for row, place in zip(rows, request.voxels.index[:, ::-1].tolist()):
+            read((0, *place), None, row)
+    return raw.T.astype(np.float32) / np.float32(PSC_SCALE)
+
+
+def regions(root: Path, repeats: int = 7) -> None:
+    for name in ("V1", "nsdgeneral"):
+        request = Request.plan(open_nsd(root / "hdf5"), 1, roi=name, sessions=[1], maps=[])
+        np.testing.assert_array_equal(request.read(1), limit(request))
+        ratios = []
+        for _ in range(repeats):
+            start = time.process_time()
+            request.read(1)
+            middle = time.process_time()
+            limit(request)
+            ratios.append((middle - start) / (time.process_time() - middle))
+        print(f"a session of {name}: {np.median(ratios):.2f} of the time of read_direct_chunk alone (limit: 2)")
+
+
 CALLS: dict[str, Callable[[Path], object]] = {
     "ours_hdf5": ours_hdf5,
     "ours_nifti": ours_nifti,
     "peer": peer,
     "extract4": lambda root: extract(root, 4),
     "extract40": lambda root: extract(root, 40),
+    "module40": module,
+    "steps40": steps,
 }
 
 
 def measure(root: Path, name: str) -> tuple[float, float]:
     """CPU seconds and MiB of a call, each the smaller of two processes (one for long calls)."""
-    command = [sys.executable, "-m", "tests.benchmarks.nsd", "--root", str(root), "--call", name]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.nsd", "--root", str(root), "--call", name]
     runs = []
-    for _ in range(1 if name in ("peer", "extract40") else 2):
+    for _ in range(1 if name in ("peer", "extract40", "module40", "steps40") else 2):
         seconds, growth = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-2:]
         runs.append((float(seconds), float(growth)))
     return min(r[0] for r in runs), min(r[1] for r in runs)
@@ -157,6 +201,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_tree(root)
+        write_images(root)
+        regions(root)
         assert np.abs(ours_hdf5(root) - peer(root)).max() < 1e-4, "the sides differ"
         np.testing.assert_array_equal(ours_hdf5(root), ours_nifti(root))
         results = {name: measure(root, name) for name in CALLS}
@@ -168,7 +214,9 @@ def main() -> None:
               "(asked: 4x)")  # fmt: skip
         print(f"extracting nsdgeneral, {GENERAL_VOXELS} voxels: peak {results['extract4'][1]:.0f} MiB for 4 sessions, "
               f"{results['extract40'][1]:.0f} MiB for 40 (asked: under 1500)")  # fmt: skip
-        write_images(root)
+        (module_s, module_m), (steps_s, steps_m) = results["module40"], results["steps40"]
+        print(f"nsdgeneral averaged, 40 sessions: {module_m:.0f} MiB (asked: under 1300; steps {steps_m:.0f}), "
+              f"{steps_s / module_s:.1f}x faster than the steps (asked: 1.7x)")  # fmt: skip
         stimuli(root)
 
 

@@ -1,4 +1,4 @@
-"""Curves, single attacks and corruptions against named peers: ``python -m tests.benchmarks.robustness``.
+"""Curves and single attacks against named peers: ``python -m tests.benchmarks.robustness``.
 
 A residual network of 78,000 parameters trained on ten CIFAR-100 superclasses (digits where NEUROALIGN_DATA is not set), 10
 budgets, Linf, CPU time of one thread. Every peer is run with its default PGD (40 steps) and well tuned (10 steps of a
@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuroalign import PGD, Corruption, GuidanceDataModule, GuidedNetwork, robustness_curve
+from neuroalign import PGD, GuidanceDataModule, GuidedNetwork, robustness_curve
 from neuroalign.data.images import ShiftFlip, load_digits
-from neuroalign.perturbations import COMMON_CORRUPTIONS, EXTRA_CORRUPTIONS
 from neuroalign.study import Recipe, train_classifier
+from tests.benchmarks import corruptions
 
 EXAMPLE = Path(__file__).parents[2] / "examples/real_v4.py"
 EPS = np.linspace(0.13, 4, 10) / 255
@@ -173,60 +173,6 @@ def cost(model: nn.Module, x: Tensor, y: Tensor, path: Path | None) -> None:
     ax.figure.savefig(path, dpi=150)
 
 
-def imagecorruptions_peer() -> Callable[..., np.ndarray] | None:
-    """imagecorruptions 1.1.2, made to run on current NumPy and scikit-image, whose names it still has wrong."""
-    if importlib.util.find_spec("imagecorruptions") is None:
-        print("skipped: imagecorruptions is not installed")
-        return None
-    vars(np).setdefault("float_", np.float64)
-    try:
-        import imagecorruptions
-        from imagecorruptions import corruptions
-    except ImportError as error:
-        print(f"skipped: imagecorruptions can't be imported ({error})")
-        return None
-    blur = corruptions.gaussian
-    corruptions.gaussian = lambda *a, multichannel=False, **k: blur(*a, channel_axis=-1 if multichannel else None, **k)
-    return imagecorruptions.corrupt
-
-
-def corruptions_against_peer() -> None:
-    peer = imagecorruptions_peer()
-    if peer is None:
-        return
-    images = torch.rand(16, 3, 14, 14, generator=torch.Generator().manual_seed(0))
-    images = nn.functional.interpolate(images, size=224, mode="bicubic").clamp(0, 1)
-    arrays = (images.permute(0, 2, 3, 1) * 255).byte().numpy()
-    print("corruptions at 224 pixels, ms of CPU an image, mean of severities 1, 3, 5:")
-    ratios, totals = [], np.zeros(2)
-    for name in COMMON_CORRUPTIONS + EXTRA_CORRUPTIONS:
-        ours = theirs = 0.0
-        for severity in (1, 3, 5):
-            corruption = Corruption(name, severity)
-            corruption(images[:2])
-            start = time.process_time()
-            corruption(images)
-            ours += (time.process_time() - start) / 16 / 3
-            few = arrays[:1] if name == "glass_blur" else arrays[:4]
-            try:
-                peer(few[0], severity=severity, corruption_name=name)
-                start = time.process_time()
-                for array in few:
-                    peer(array, severity=severity, corruption_name=name)
-                theirs += (time.process_time() - start) / len(few) / 3
-            except Exception as error:  # theirs may fail in any way
-                print(f"  {name:20s} theirs fails: {type(error).__name__} {str(error)[:60]}")
-                theirs = float("nan")
-                break
-        if theirs == theirs:
-            ratios.append(theirs / ours)
-            totals += (ours, theirs)
-        print(f"  {name:20s} {1000 * ours:7.2f}  theirs {1000 * theirs:7.2f}  {theirs / ours:6.1f}x")
-    mean = float(np.exp(np.mean(np.log(ratios))))
-    print(f"  all together {totals[1] / totals[0]:.1f}x (bar 3), geometric mean {mean:.1f}x, below 3x alone: "
-          f"{sum(r < 3 for r in ratios)} of {len(ratios)}")  # fmt: skip
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=100)
@@ -242,7 +188,7 @@ def main() -> None:
     sweep(model, x, y)
     single(model, x, y)
     cost(model, x, y, args.plot)
-    corruptions_against_peer()
+    corruptions.against_peer()
 
 
 if __name__ == "__main__":

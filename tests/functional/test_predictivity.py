@@ -51,6 +51,22 @@ def test_folds_without_a_correlation_are_left_out_of_the_mean():
         assert abs(float(r[v] - whole[v])) > 1e-3
 
 
+@pytest.mark.parametrize("num_folds", [2, 3])
+@pytest.mark.parametrize("missing", [0.0, 0.15])
+@pytest.mark.parametrize("penalty", [0.1, (0.001, 0.1, 10.0)])
+def test_the_form_without_branches_is_the_same(penalty, missing, num_folds, monkeypatch):
+    results = []
+    for looks in (True, False):
+        if not looks:
+            for name in ("predictivity", "ridge_fit", "ridge_penalty", "ridge_systems"):
+                monkeypatch.setattr(f"neuroalign.functional.{name}.readable", lambda x: False)
+        x, y, _ = linear_data(n=20, v=8, missing=missing)
+        r = ridge_predictivity(x.requires_grad_(), y, penalty=penalty, num_folds=num_folds)
+        results.append((r.detach(), *torch.autograd.grad(r.nansum(), x)))
+    for expected, found in zip(*results):
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9, equal_nan=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("n", "draws"), [(16, 400), (64, 250)])
 @pytest.mark.parametrize("num_folds", [2, 5])

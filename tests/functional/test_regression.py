@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from neuroalign.functional import regression as module
 from neuroalign.functional import ridge, ridge_gcv
+from neuroalign.functional import ridge_groups as module
 from tests import similarity_references as ref
 from tests.functional.linear_data import linear_data
 
@@ -29,7 +29,7 @@ def test_predictions_against_the_reference(p, missing, penalty):
 def test_voxels_that_miss_stimuli_are_fitted_in_pieces(monkeypatch):
     x, y, query = linear_data(missing=0.3)
     whole = ridge(x, y, query), ridge_gcv(x, y, PENALTIES)
-    monkeypatch.setattr(module, "_CHUNK", 2 * 14 * 14)
+    monkeypatch.setattr(module, "CHUNK", 2 * 14 * 14)
     torch.testing.assert_close(ridge(x, y, query), whole[0])
     torch.testing.assert_close(ridge_gcv(x, y, PENALTIES), whole[1])
 

@@ -11,7 +11,6 @@ from neuroalign.functional import linear_cka, rsa
 from neuroalign.losses import MEASURES, register_measure
 from tests import references as ref
 from tests import similarity_references as sim
-from tests.device_reads import CountReads
 from tests.distributed import averaged, run_on_ranks
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
@@ -304,16 +303,6 @@ def _told_on_ranks(rank, world, valid):
 def test_processes_say_of_the_global_batch_whether_there_was_something(valid):
     expected = [sum(valid) >= ENOUGH[measure] for measure in MEASURES]
     assert run_on_ranks(_told_on_ranks, 2, valid) == [expected, expected]
-
-
-@pytest.mark.parametrize(("measure", "complete", "sparse"), [("mse", 2, 4), ("pearson", 3, 4), ("cosine", 2, 4)])
-def test_saying_so_reads_nothing_from_the_device(measure, complete, sparse):
-    """Its checks read so often; to say whether there was something to compare, the host must not wait once more."""
-    for missing, reads in ((0.0, complete), (0.5, sparse)):
-        preds, target = responses(0, missing=missing, measure=measure)
-        with CountReads() as counted:
-            NeuralAlignmentLoss(measure)(preds, target)
-        assert counted.reads <= reads
 
 
 @pytest.mark.parametrize("measure", SETS)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import lightning as L
+import torch
+from lightning.pytorch.trainer.states import TrainerStatus
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from neuroalign.data.augmentation import augmented, batch_seed, refuse_normalising, treats_batches_alike
 from neuroalign.data.datamodules.loader import ResumableLoader
-from neuroalign.data.images import collate
+from neuroalign.data.images import collate, stored, to_pixels
 from neuroalign.types import Batch, as_batch
 
 __all__ = ["BatchDataModule"]
+
+_PINNED = ("cuda", "xpu")  # devices to which copies from pinned memory overlap with the work on the last batch
 
 
 class BatchDataModule(L.LightningDataModule):
@@ -26,6 +31,12 @@ class BatchDataModule(L.LightningDataModule):
     The order of an epoch depends only on ``seed`` and the epoch; augmentation depends only on ``seed``, the number of the
     batch and the process. Under a distributed strategy each process gets its share. A training that is resumed within an
     epoch continues with the epoch's next batch.
+
+    Images that are stored as uint8 travel so to the device of a Trainer, in a quarter of the bytes and from pinned memory
+    where the device is a GPU, and are divided by 255 there: every hook that receives a batch on its device, and every loop of
+    your own, sees floats in [0, 1]. Only who iterates over ``trainer.val_dataloaders`` itself finds uint8; the loader of
+    ``trainer.datamodule.val_dataloader()`` gives a callback floats. A module or DataModule that overrides
+    ``on_before_batch_transfer`` or ``transfer_batch_to_device`` gets floats there, as they are divided before.
 
     Args:
         batch_size: Images per batch (of each process).
@@ -79,19 +90,37 @@ class BatchDataModule(L.LightningDataModule):
                     f"drop_last=True leaves no training batch: {len(sampler)} images (of each process) are fewer than "
                     f"batch_size={self.batch_size}"
                 )
+        device = self._device()
         make = ResumableLoader if stage == "train" else DataLoader
         loader = make(
-            self.datasets[stage],
+            stored(self.datasets[stage]) if device is not None and self._divides() else self.datasets[stage],
             batch_size=self.batch_size,  # passed by name: Lightning looks for it when it rebuilds a loader
             sampler=sampler,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             collate_fn=collate,
             drop_last=self.drop_last and stage == "train",
+            pin_memory=device is not None and device.type in _PINNED,
         )
         if isinstance(loader, ResumableLoader) and self.trainer is not None:
             loader.num_done = self._num_done
         return loader
+
+    def _device(self) -> torch.device | None:
+        """The device of a running Trainer that asks for a loader; None if somebody else asks, such as a callback."""
+        trainer = self.trainer
+        if trainer is None or trainer.state.status != TrainerStatus.RUNNING:
+            return None
+        in_hook = getattr(trainer.lightning_module, "_current_fx_name", None) is not None
+        return None if in_hook else trainer.strategy.root_device
+
+    def _divides(self) -> bool:
+        """Whether nobody but this class's hook receives batches before their images are divided."""
+        if type(self).on_after_batch_transfer is not BatchDataModule.on_after_batch_transfer:
+            return False
+        earlier = ("on_before_batch_transfer", "transfer_batch_to_device")
+        receivers = (self, cast(L.Trainer, self.trainer).lightning_module)
+        return not any(is_overridden(name, receiver) for name in earlier for receiver in receivers)
 
     def _num_done(self) -> int:
         """Number of batches of the epoch that were done before training was resumed within it."""
@@ -123,7 +152,13 @@ class BatchDataModule(L.LightningDataModule):
         return self.test_dataloader()
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Augment training batches, each with its own random numbers: see :mod:`neuroalign.data.augmentation`."""
+        """Divide uint8 images by 255, and augment training batches, each with random numbers of its own.
+
+        See :mod:`neuroalign.data.augmentation`.
+        """
+        images = batch.get("image") if isinstance(batch, Mapping) else None
+        if isinstance(images, Tensor) and images.dtype == torch.uint8:
+            batch = {**batch, "image": to_pixels(images)}
         trainer = self.trainer
         if self.augment is None or trainer is None or not trainer.training:
             return batch

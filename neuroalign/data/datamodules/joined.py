@@ -11,7 +11,6 @@ from torch import Tensor
 
 from neuroalign.data.images import ArrayDataset
 from neuroalign.data.responses import Responses
-from neuroalign.types import Batch
 
 __all__: list[str] = []
 
@@ -56,12 +55,13 @@ class JoinedResponses(ArrayDataset):
         self.values = [part.values for part in parts]
         self.rows = [rows_of(part.stimulus, stimulus) for part in parts]
 
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
+    def _columns_of(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """The rows of all columns but the images, with the subjects' responses side by side."""
         blocks = []
         for values, rows in zip(self.values, self.rows):
             place = rows[np.asarray(indices)]
             blocks.append(np.where((place >= 0)[:, None], values[place], np.float32(np.nan)))
-        return {**super().__getitems__(indices), "response": torch.from_numpy(np.concatenate(blocks, 1))}
+        return {**super()._columns_of(indices), "response": torch.from_numpy(np.concatenate(blocks, 1))}
 
 
 def rows_of(have: np.ndarray, wanted: np.ndarray) -> np.ndarray:

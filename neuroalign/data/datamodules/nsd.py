@@ -6,7 +6,7 @@ import functools
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from neuroalign.data.datamodules.base import BatchDataModule
 from neuroalign.data.datamodules.cache_names import plain, short_hash, source_states
 from neuroalign.data.datamodules.joined import JoinedResponses, columns_of_heads
 from neuroalign.data.datamodules.responses import responses_dataset
-from neuroalign.data.datamodules.standardized import standardize_parts
+from neuroalign.data.datamodules.standardized import keep_voxels, standardize_parts
 from neuroalign.data.nsd.extraction import extract_request
 from neuroalign.data.nsd.layout import NSDError, NSDPaths
 from neuroalign.data.nsd.opening import Access, FormerAccess, open_nsd, with_present_names
@@ -30,7 +30,9 @@ from neuroalign.data.nsd.stimulus_cache import CachedImages, cache_nsd_stimuli
 from neuroalign.data.nsd.tree import Tree
 from neuroalign.data.nsd.trials import SPLITS
 from neuroalign.data.responses import Responses
+from neuroalign.data.responses_file import stored_sessions
 from neuroalign.data.standardization import constant_columns
+from neuroalign.data.streaming import averages_of_sessions
 from neuroalign.types import unknown
 
 __all__ = ["NSDDataModule"]
@@ -43,8 +45,8 @@ class NSDDataModule(BatchDataModule):
 
     The module reads single trials, z-scores every voxel within each session (with statistics of the training images'
     trials), averages repeats, and z-scores with the mean and standard deviation of the training images. Test images enter no
-    statistic. Images are read from the stimulus set, or from a cache, when a batch needs them, so under DDP every process
-    reads its own part.
+    statistic. One session's trials are in memory at a time. Images are read from the stimulus set, or from a cache, when a
+    batch needs them, so under DDP every process reads its own part.
 
     With several subjects a batch has one row per image, with all subjects' voxels side by side, and NaN for a subject that
     didn't see the image. Losses and metrics leave out NaN, and ``columns`` names the columns of each subject and region.
@@ -199,7 +201,8 @@ class NSDDataModule(BatchDataModule):
             _log.warning("%s: making it again", error)
             trials.unlink()
             extract_request(request, trials)
-        parts = self._prepare(Responses.load(trials), self._test_images(request))
+        stored = Responses.load(trials, mapped=True)
+        parts = self._prepare(stored, stored_sessions(trials, stored.session), self._test_images(request))
         for path, part in zip(paths, parts):
             part.save(path)
         return parts
@@ -247,22 +250,22 @@ class NSDDataModule(BatchDataModule):
 
     def _read(self, subject: int) -> tuple[Responses, Responses]:
         request = self._request(subject)
-        return self._prepare(request.read_all(), self._test_images(request))
+        return self._prepare(request.labels(), request.read_each(), self._test_images(request))
 
     def _test_images(self, request: Request) -> Sequence[int] | np.ndarray:
         return request.split(self.split) if isinstance(self.split, str) else self.split
 
-    def _prepare(self, responses: Responses, test: Sequence[int] | np.ndarray) -> tuple[Responses, Responses]:
-        if self.zscore_sessions:
-            responses = responses.zscore_sessions(without=test)
-        train, val = responses.average_repeats().split(test)
+    def _prepare(
+        self, trials: Responses, sessions: Iterable[np.ndarray], test: Sequence[int] | np.ndarray
+    ) -> tuple[Responses, Responses]:
+        train, val = averages_of_sessions(trials, sessions, test=test, zscore=self.zscore_sessions)
         kept = ~constant_columns(train.values)  # nothing can be learned from a voxel that doesn't vary in training
-        train, val = train.select(voxels=kept), val.select(voxels=kept)
+        train, val = keep_voxels(train, kept), keep_voxels(val, kept)
         if self.pca_variance is not None:
             whole = np.isfinite(train.values).all(0) & np.isfinite(val.values).all(0)
             train, val = train.select(voxels=whole), val.select(voxels=whole)
             val, train = val.pca(self.pca_variance, reference=train), train.pca(self.pca_variance)
-        train, val = standardize_parts(train, val, reference=train)
+        train, val = standardize_parts(train, val, reference=train, in_place=True)
         return (train if self.shuffle_seed is None else train.shuffled(self.shuffle_seed)), val
 
     def _tree(self) -> Tree:

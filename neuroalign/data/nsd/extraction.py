@@ -175,8 +175,7 @@ def _assemble(request: Request, parts: Mapping[int, Path], out: Path, info: dict
     sums = {}
     with whole(out) as temporary:
         with create(temporary) as file:
-            shape = (len(request.stimulus), num_voxels)
-            stored = file.create_dataset("values", shape, "float32")
+            stored = file.create_dataset("values", request.shape, "float32")
             for i, (session, part) in enumerate(parts.items()):
                 rows = slice(i * TRIALS_PER_SESSION, (i + 1) * TRIALS_PER_SESSION)
                 values = load_part(part, num_voxels)
@@ -188,7 +187,7 @@ def _assemble(request: Request, parts: Mapping[int, Path], out: Path, info: dict
                 sums[session] = session_sum(checked[rows])
                 del values
             # The container's fields, around values that are in the file already.
-            responses = request.responses(np.broadcast_to(np.float32(0), shape))
+            responses = request.labels()
             write_fields(file, vars(responses))
             agreement = _check_ncsnr(request, checked, some, responses.session)
             file.attrs["info"] = json.dumps({**info, **agreement})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -187,9 +187,29 @@ class Request:
 
     def read_all(self) -> Responses:
         """The single trials of all wanted sessions."""
-        parts = {session: self.read(session) for session in self.sessions}
-        self.warn_of_copies({session: session_sum(part) for session, part in parts.items()}, stacklevel=4)
-        return self.responses(np.concatenate(list(parts.values())))
+        values = np.empty(self.shape, dtype=np.float32)
+        for number, part in enumerate(self.read_each(stacklevel=5)):
+            values[number * TRIALS_PER_SESSION : (number + 1) * TRIALS_PER_SESSION] = part
+        return self.responses(values)
+
+    def read_each(self, *, stacklevel: int = 3) -> Iterator[np.ndarray]:
+        """The responses of one wanted session after the other, as :meth:`read` returns them; copies are warned of."""
+        sums = {}
+        for session in self.sessions:
+            values = self.read(session)
+            sums[session] = session_sum(values)
+            yield values
+            del values  # the next session is read into the memory of this one
+        self.warn_of_copies(sums, stacklevel=stacklevel)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of trials and of voxels."""
+        return len(self.stimulus), len(self.voxels.index)
+
+    def labels(self) -> Responses:
+        """The container without values: zeros in their place, which take no memory."""
+        return self.responses(np.broadcast_to(np.float32(0), self.shape))
 
     def split(self, name: str) -> np.ndarray:
         """The test images of a published split, as :func:`neuroalign.data.read_nsd_split` returns them."""

@@ -18,10 +18,11 @@ import numpy as np
 
 from neuroalign.addresses import HIDDEN, redacted
 from neuroalign.checksums import crc32_of_file
+from neuroalign.data.nsd.columns import read_columns
 from neuroalign.data.nsd.layout import FACTS, TRIALS_PER_SESSION, NSDError, NSDPaths
 from neuroalign.data.nsd.server import Server
 from neuroalign.data.nsd.transfers import add_transfer, read_transfers
-from neuroalign.data.nsd.tree import Check, Confirm, Tree, dataset_of, read_columns
+from neuroalign.data.nsd.tree import Check, Confirm, Tree, dataset_of
 from neuroalign.files import check_space, readable_size
 from neuroalign.moved import former_keywords
 from neuroalign.processes import locked
@@ -277,14 +278,11 @@ class RemoteTree(Tree):
             return super().columns(path, dataset, places, check=check)
         import h5py
 
-        order = np.lexsort(places.T[::-1])  # in the order of the file, so that neighbours come in one block
-
         def read() -> np.ndarray:
             with self.open(path) as remote, h5py.File(remote) as file:
                 data = dataset_of(file, dataset, path)
                 check(data.shape, data.dtype)
-                out = np.empty((data.shape[0], len(places)), dtype=data.dtype)
-                out[:, order] = read_columns(data, places[order])
+                out = read_columns(data, places)  # in the order of the file, so that neighbours come in one block
                 self.transferred += getattr(remote.cache, "total_requested_bytes", 0)
             return out
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from neuroalign import hdf5
 from neuroalign.checksums import crc32_of_file, crc32_of_samples
+from neuroalign.data.nsd.columns import read_columns
 from neuroalign.data.nsd.layout import FACTS, NSDError, NSDPaths, fingerprint, readable
 from neuroalign.moved import former_names
 
@@ -136,14 +137,6 @@ def dataset_of(file: Any, name: str, path: Path) -> Any:
         raise NSDError(f"{path} holds no dataset {name!r}") from error
     except hdf5.HDF5Error as error:
         raise NSDError(f"{path} can't be used: {error}") from error
-
-
-def read_columns(dataset: Any, places: np.ndarray) -> np.ndarray:
-    """Columns of an open dataset. In NSD's files each column is one chunk, so nothing else is read."""
-    out = np.empty((dataset.shape[0], len(places)), dtype=dataset.dtype)
-    for i, place in enumerate(map(tuple, places.tolist())):
-        out[:, i] = dataset[(slice(None), *place)]
-    return out
 
 
 def half_sessions(tree: Tree, paths: NSDPaths) -> str:

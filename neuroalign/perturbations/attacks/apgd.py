@@ -108,12 +108,11 @@ class APGD(RestartedAttack):
         """Gradient steps of decreasing size, until each image's first success."""
         result = x.clone()
         fooled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        active = torch.arange(len(x), device=x.device)
         logits, value, gradient = classifier.gradient(x, of_logits(loss, labels, targets))
         wrong = reached(logits, labels, targets if targeted else None)
         fooled |= wrong
-        state = _State(images, x, labels, radius, targets, value, gradient).only(~wrong)
-        active = active[~wrong]
+        active = (~wrong).nonzero()[:, 0]
+        state = _State(images, x, labels, radius, targets, value, gradient).only(active)
         window, checkpoint = max(int(0.22 * self.steps), 1), max(int(0.22 * self.steps), 1)
         smallest, shrink = max(int(0.06 * self.steps), 1), max(int(0.03 * self.steps), 1)
         for t in range(1, self.steps + 1):
@@ -127,7 +126,8 @@ class APGD(RestartedAttack):
             wrong = reached(logits, state.labels, state.targets if targeted else None)
             result[active], fooled[active] = state.x, wrong
             state.record(value, gradient)
-            active, state = active[~wrong], state.only(~wrong)
+            left = (~wrong).nonzero()[:, 0]
+            active, state = active[left], state.only(left)
             if t == checkpoint:
                 state.halve(window)
                 window = max(window - shrink, smallest)
@@ -157,12 +157,12 @@ class _State:
         self.rises = torch.zeros_like(value)
         self.was_halved = torch.ones_like(value, dtype=torch.bool)
 
-    def only(self, keep: Tensor) -> _State:
-        """Reduce the state to the images that are kept."""
-        if not bool(keep.all()):
+    def only(self, left: Tensor) -> _State:
+        """Reduce the state to the images at these places."""
+        if len(left) < len(self.value):
             for name, value in vars(self).items():
                 if value is not None:
-                    setattr(self, name, value[keep])
+                    setattr(self, name, value[left])
         return self
 
     def record(self, value: Tensor, gradient: Tensor) -> None:

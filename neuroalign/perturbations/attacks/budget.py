@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from neuroalign.functional.draws import image_generator
+from neuroalign.functional.draws import image_keys, normal, splitmix64, uniform
 from neuroalign.functional.norms import Norm, length
 
 __all__: list[str] = []
@@ -20,7 +20,8 @@ def per_sample(eps: float | Tensor, images: Tensor, norm: Norm) -> Tensor:
         ValueError: If a budget is not a number, negative, NaN or (linf) above 1, or there is not one budget per image.
     """
     try:
-        eps = torch.as_tensor(eps, dtype=images.dtype, device=images.device)
+        # A number is checked where it is, on the host: reading it back from a GPU would make the host wait.
+        eps = torch.as_tensor(eps, dtype=images.dtype)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"eps must be a number or one value per image ({len(images)}); got {eps!r}") from error
     if eps.ndim > 1 or (eps.ndim == 1 and len(eps) != len(images)):
@@ -33,7 +34,9 @@ def per_sample(eps: float | Tensor, images: Tensor, norm: Norm) -> Tensor:
             "255?"
         )
     eps = torch.where(eps.isinf(), math.sqrt(images[0].numel()), eps)
-    return eps.expand(len(images))[:, None, None, None]
+    if not eps.ndim and eps.device.type == "cpu":
+        return images.new_full((), float(eps)).expand(len(images), 1, 1, 1)
+    return eps.to(images.device).expand(len(images))[:, None, None, None]
 
 
 def project(delta: Tensor, images: Tensor, eps: Tensor, norm: Norm) -> Tensor:
@@ -54,13 +57,12 @@ def random_points(images: Tensor, eps: Tensor, norm: Norm, index: Tensor, *, see
         seed: Seed of all draws.
         stream: Number of this draw, if an image has several.
     """
-    noise = torch.empty(images.shape)
-    for row, i in enumerate(index.tolist()):
-        generator = image_generator(seed, i, stream)
-        noise[row] = torch.randn(images.shape[1:], generator=generator)
-        if norm == "linf":
-            noise[row] = 2 * torch.rand(images.shape[1:], generator=generator) - 1
-        else:
-            share = float(torch.rand((), generator=generator)) ** (1 / math.prod(images.shape[1:]))
-            noise[row] *= share / noise[row].norm()
-    return (images + eps * noise.to(images)).clamp(0, 1)
+    shape = images.shape[1:]
+    keys = image_keys(index.to(images.device), seed, stream)
+    if norm == "linf":
+        noise = uniform(keys, *shape, low=-1.0, bits=16)  # finer than a pixel of 8 bits, at any budget
+    else:
+        noise = normal(keys, *shape)
+        share = uniform(splitmix64(keys, 0)) ** (1 / math.prod(shape))
+        noise *= share[:, None, None, None] / length(noise, "l2")
+    return torch.addcmul(images, noise.to(images), eps).clamp_(0, 1)

@@ -97,7 +97,7 @@ class PGD(RestartedAttack):
     points of the ball. The name in tables includes loss and schedule where they differ from the literature's:
     "pgd20-linf-margin-cosine".
 
-    Random starts come from a generator seeded by (seed, image index, restart): they don't depend on batch size or order.
+    Random starts are computed from (seed, image index, restart): they don't depend on batch size or order.
 
     Args:
         norm: "linf" or "l2" (Euclidean over channel, height and width, in pixel units).
@@ -244,6 +244,7 @@ class PGD(RestartedAttack):
         targets: Tensor | None, *, targeted: bool = False,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Steps until each image's first success, or all steps."""
+        gives_up = self.patience is not None and not targeted
         result, before = x.clone(), x
         fooled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         active = torch.arange(len(x), device=x.device)
@@ -257,18 +258,22 @@ class PGD(RestartedAttack):
                 logits, _, gradient = classifier.gradient(x, of_logits(loss, labels, targets))
             wrong = reached(logits, labels, targets if targeted else None)
             result[active], fooled[active] = x, wrong
-            margins = [*margins[-2:], margin(logits, labels)]
-            best = torch.maximum(best, margins[-1])
-            keep = torch.ones_like(wrong) if targeted else ~self._is_hopeless(best, margins, t)
-            if self.early_stop:
-                keep &= ~wrong
-            if last or not bool(keep.any()):
+            if last:
                 break
-            if not bool(keep.all()):
-                active, x, before, images = active[keep], x[keep], before[keep], images[keep]
-                labels, radius, gradient = labels[keep], radius[keep], gradient[keep]
-                targets = None if targets is None else targets[keep]
-                best, margins = best[keep], [m[keep] for m in margins]
+            keep = ~wrong if self.early_stop else torch.ones_like(wrong)
+            if gives_up:
+                margins = [*margins[-2:], margin(logits, labels)]
+                best = torch.maximum(best, margins[-1])
+                keep &= ~self._is_hopeless(best, margins, t)
+            # Without a stop every image goes on, and nothing is read from the device.
+            left = keep.nonzero()[:, 0] if self.early_stop or gives_up else active
+            if not len(left):
+                break
+            if len(left) < len(x):
+                active, x, before, images = active[left], x[left], before[left], images[left]
+                labels, radius, gradient = labels[left], radius[left], gradient[left]
+                targets = None if targets is None else targets[left]
+                best, margins = best[left], [m[left] for m in margins]
             share = self.rel_step_size or 0.5 * (1 + math.cos(math.pi * t / self.steps))
             step = share * radius * steepest(gradient, self.norm)
             before, x = x, self.move(images, x, before, step, radius, self.momentum if t else 0.0)

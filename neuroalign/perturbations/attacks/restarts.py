@@ -55,7 +55,10 @@ class RestartedAttack(Attack):
         best = images.clone()
         fooled = torch.zeros(len(images), dtype=torch.bool, device=images.device)
         left = torch.arange(len(images), device=images.device)
+        index = index.to(images.device)
         for stream, (loss, targets) in enumerate(self.runs(classifier, images, labels, **toward_goals)):
+            if stream:
+                left = (~fooled).nonzero()[:, 0]
             if not len(left):
                 break
             x, radius = images[left], eps[left]
@@ -64,10 +67,9 @@ class RestartedAttack(Attack):
             elif stream == 0 and not self.random_start:
                 begin = x
             else:
-                begin = random_points(x, radius, self.norm, index[left.cpu()], seed=self.seed, stream=stream)
+                begin = random_points(x, radius, self.norm, index[left], seed=self.seed, stream=stream)
             toward = None if targets is None else targets[left]
             best[left], fooled[left] = self.run(classifier, x, begin, labels[left], radius, loss, toward, **until_there)
-            left = left[~fooled[left]]
         # An image that didn't reach its target may still be misclassified.
         return best, fooled if goals is None else classifier.fooled(best, labels)
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from neuroalign.functional.draws import image_generator
+from neuroalign.functional.draws import image_keys, uniform
 from neuroalign.functional.logits import margin
 from neuroalign.functional.norms import Norm, length
 from neuroalign.perturbations.attacks.base import Attack
@@ -25,7 +25,7 @@ class SquareAttack(Attack):
     """Square attack (Andriushchenko et al. 2020, arXiv 1912.00049): a black box, so the control for masked gradients.
 
     A network that resists attacks along gradients but is fooled by this one has masked gradients, not robustness. Random
-    numbers come from one generator per image.
+    numbers depend on the image's index and the seed alone.
 
     In L2, a square moves its share of the length to a new place with random signs, without the shaped bumps of the paper.
 
@@ -58,10 +58,9 @@ class SquareAttack(Attack):
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Random search: random numbers are drawn per image, queries are made for all images together."""
         _, channels, height, width = images.shape
-        # Numbers are drawn in blocks: all of an image at once would not fit into memory, one by one would be too slow.
-        generators = [image_generator(self.seed, i, 0) for i in index.tolist()]
-        draws = _Draws(generators, 4 + channels, images)
-        x = project(self._stripes(generators, images) * eps, images, eps, self.norm)
+        index = index.to(images.device)
+        draws = _Draws(index, self.seed, 4 + channels)
+        x = project(self._stripes(index, images) * eps, images, eps, self.norm)
         result = x.clone()
         logits = classifier.logits(x)
         best, wrong = margin(logits, labels), logits.argmax(1) != labels
@@ -75,11 +74,11 @@ class SquareAttack(Attack):
             proposed = self._propose(images[active], result[active], eps[active], numbers, side)
             logits = classifier.logits(proposed)
             value, wrong = margin(logits, labels[active]), logits.argmax(1) != labels[active]
-            better = (value > best[active]) | wrong
+            better = ((value > best[active]) | wrong).nonzero()[:, 0]
             rows = active[better]
             result[rows], best[rows] = proposed[better], value[better]
             fooled[active] = wrong
-            active = active[~wrong]
+            active = active[(~wrong).nonzero()[:, 0]]
         return result, fooled
 
     def _side(self, t: int, height: int, width: int) -> int:
@@ -87,10 +86,9 @@ class SquareAttack(Attack):
         pixels = self.share * 0.5**halvings * height * width
         return max(1, min(round(math.sqrt(pixels)), min(height, width) - 1 or 1))
 
-    def _stripes(self, generators: list[torch.Generator], images: Tensor) -> Tensor:
-        channels, width = images.shape[1], images.shape[3]
-        signs = torch.stack([torch.rand(channels, 1, width, generator=g) for g in generators]).to(images)
-        signs = torch.where(signs < 0.5, -1.0, 1.0).to(images).expand_as(images)
+    def _stripes(self, index: Tensor, images: Tensor) -> Tensor:
+        signs = uniform(image_keys(index, self.seed), images.shape[1], 1, images.shape[3], low=-1.0)
+        signs = torch.where(signs < 0, -1.0, 1.0).to(images).expand_as(images)
         return signs if self.norm == "linf" else signs / length(signs, "l2")
 
     def _propose(self, images: Tensor, x: Tensor, eps: Tensor, numbers: Tensor, side: int) -> Tensor:
@@ -114,22 +112,21 @@ class SquareAttack(Attack):
 
 
 class _Draws:
-    """Uniform numbers for every image and query, from one generator per image."""
+    """Uniform numbers for every image and query, in blocks: those of all queries at once would not fit into memory."""
 
-    def __init__(self, generators: list[torch.Generator], width: int, like: Tensor, block: int = 256) -> None:
-        self.generators, self.width, self.like, self.block = generators, width, like, block
-        self.position = block
-        self.numbers = like.new_empty(len(generators), block, width)
+    def __init__(self, index: Tensor, seed: int, width: int, block: int = 256) -> None:
+        self.index, self.seed, self.width, self.block = index, seed, width, block
+        self.query = 0
+        self.numbers = torch.empty(len(index), block, width, dtype=torch.float32, device=index.device)
 
     def next(self, rows: Tensor) -> Tensor:
         """Numbers (row, width) for the next query."""
-        if self.position == self.block:
-            for i in rows.tolist():
-                drawn = torch.rand(self.block, self.width, generator=self.generators[i])
-                self.numbers[i] = drawn.to(self.like)
-            self.position = 0
-        self.position += 1
-        return self.numbers[rows, self.position - 1]
+        number, place = divmod(self.query, self.block)
+        if not place:
+            keys = image_keys(self.index[rows], self.seed, 1 + number)
+            self.numbers[rows] = uniform(keys, self.block, self.width)
+        self.query += 1
+        return self.numbers[rows, place]
 
 
 def _window(top: Tensor, left: Tensor, side: int, height: int, width: int) -> Tensor:

@@ -7,14 +7,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from neuroalign.functional.draws import image_generator
+from neuroalign.functional.draws import image_keys, uniform
 from neuroalign.perturbations.classifier import Classifier
 
 __all__: list[str] = []
 
 Targeting = Literal["random", "least-likely"]
 
-# Above the numbers of random starts, and the largest that gives no image the numbers of the next one (see image_generator).
+# Above the numbers of random starts.
 _STREAM = 1_000_002
 
 
@@ -73,7 +73,5 @@ def choose_targets(
     if how == "least-likely":
         return classifier.logits(images).scatter(1, labels[:, None], torch.inf).argmin(1)
     num_classes = classifier.logits(images[:1]).shape[1]
-    draws = [
-        int(torch.randint(1, num_classes, (), generator=image_generator(seed, i, _STREAM))) for i in index.tolist()
-    ]
-    return (labels + torch.tensor(draws, device=labels.device)) % num_classes
+    draws = uniform(image_keys(index.to(labels.device), seed, _STREAM))
+    return (labels + 1 + (draws * (num_classes - 1)).long()) % num_classes

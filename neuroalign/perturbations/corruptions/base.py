@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from neuroalign.functional.draws import image_seed
+from neuroalign.functional.draws import image_keys, image_seed
 from neuroalign.perturbations.corruptions import blur, digital, noise, severities, weather
 from neuroalign.perturbations.corruptions.draws import Draws
 from neuroalign.perturbations.corruptions.spatter import spatter
@@ -49,8 +49,8 @@ class Corruption(ImageTransform):
     images of the same shape, dtype and device, in [0, 1]. The whole batch is processed at once, on its device, in
     float32; no gradient passes.
 
-    Random numbers come from one generator per image, seeded by (seed, index, corruption, severity): they don't depend on
-    batch size, order or process, and the global generator is not used.
+    Random numbers are computed from (seed, index, corruption, severity): they don't depend on batch size, order, process or
+    device, and the global generator is not used.
 
     Images of one channel are corrupted as they are, except by frost, spatter and saturate, which need colour: these repeat
     the channel three times and return the luma of the result.
@@ -88,6 +88,8 @@ class Corruption(ImageTransform):
         >>> Corruption("jpeg_compression", severity=5).parameters(96, 128), fog.strengths(96, 128)
         ((17.0,), 'interpolated')
     """
+
+    _clips = True
 
     def __init__(
         self, name: str, severity: int = 3, *, table: int | None = None, seed: int = 0, quantize: bool = False
@@ -129,15 +131,17 @@ class Corruption(ImageTransform):
                 stacklevel=3,
             )
         with torch.inference_mode(False), torch.no_grad():
-            clean = images.detach().clamp(0, 1)
+            clean = images.detach()
             if channels == 1 and self.corruption in COLOURED:
                 clean = clean.expand(-1, 3, -1, -1)
             if self.is_random:
-                seeds = (image_seed(self.seed, i, self.corruption, self.severity) for i in index.tolist())
-                result = RANDOM[self.corruption](clean, *parameters, draws=Draws(seeds, images.device))
+                seed = image_seed(self.seed, self.corruption, self.severity)
+                draws = Draws(image_keys(index.to(images.device), seed))
+                result = RANDOM[self.corruption](clean, *parameters, draws=draws)
             else:
                 result = FIXED[self.corruption](clean, *parameters)
-            result = result.clamp(0, 1)
+            # In place, unless nothing was changed and the result is the images themselves.
+            result = result.clamp(0, 1) if result is clean else result.clamp_(0, 1)
             if channels == 1:
                 result = digital.luma(result)
             if self.quantize:

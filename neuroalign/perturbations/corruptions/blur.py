@@ -116,7 +116,7 @@ def motion_blur(images: Tensor, radius: float, sigma: float, *, draws: Draws) ->
         images: (stimulus, channel, height, width).
         radius: Half the length of the path, in pixels.
         sigma: Standard deviation along it, in pixels.
-        draws: One generator per image.
+        draws: Random numbers of the images.
 
     Example:
         >>> motion_blur(torch.ones(2, 3, 32, 32), 6, 1.0, draws=Draws([0, 1])).min().round(decimals=4)
@@ -155,7 +155,7 @@ def glass_blur(images: Tensor, sigma: float, shift: float, iterations: float, *,
         sigma: Standard deviation in pixels of both blurs.
         shift: Largest offset, in pixels.
         iterations: Number of visits to all pixels.
-        draws: One generator per image.
+        draws: Random numbers of the images.
 
     Example:
         >>> images = torch.rand(2, 3, 32, 32)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from neuroalign.perturbations.corruptions.draws import Draws
-from neuroalign.perturbations.corruptions.filters import box_matrix, gaussian_filter, sample, separable
+from neuroalign.perturbations.corruptions.filters import box_means, enlarge, gaussian_filter, sample
 
 __all__: list[str] = []
 
@@ -96,7 +96,7 @@ def elastic_transform(images: Tensor, alpha: float, sigma: float, jitter: float,
         alpha: Factor of the field, in pixels.
         sigma: Standard deviation in pixels of the Gaussian that smooths the field, cut at three of them.
         jitter: Largest shift of the three points in each direction, in pixels.
-        draws: One generator per image.
+        draws: Random numbers of the images.
 
     Source of the field: Simard, Steinkraus & Platt, ICDAR 2003.
 
@@ -132,11 +132,8 @@ def pixelate(images: Tensor, scale: float) -> Tensor:
         >>> pixelate(torch.eye(4)[None, None], 0.5)[0, 0, 0]
         tensor([0.5000, 0.5000, 0.0000, 0.0000])
     """
-    small = [max(int(n * scale), 1) for n in images.shape[-2:]]
-    reduced = separable(images, *(box_matrix(n, m) for n, m in zip(images.shape[-2:], small)))
-    # each pixel of the enlarged image is a copy of a small one
-    rows, columns = (box_matrix(m, n).argmax(1).to(images.device) for n, m in zip(images.shape[-2:], small))
-    return reduced.index_select(-1, columns).index_select(-2, rows)
+    height, width = images.shape[-2:]
+    return enlarge(box_means(images, *(max(int(n * scale), 1) for n in (height, width))), height, width)
 
 
 def jpeg_compression(images: Tensor, quality: float) -> Tensor:
@@ -155,6 +152,8 @@ def jpeg_compression(images: Tensor, quality: float) -> Tensor:
     """
     from torchvision.io import decode_jpeg, encode_jpeg
 
-    pixels = (images * 255).round().to("cpu", torch.uint8)
+    # The codec keeps the colours of a pixel side by side; given anything else, it rearranges it slowly.
+    pixels = (images * 255).round_().to("cpu", torch.uint8, memory_format=torch.channels_last)
     decoded = decode_jpeg(encode_jpeg(list(pixels), quality=int(quality)))
-    return torch.stack(decoded).to(images) / 255
+    whole = torch.stack([image.permute(1, 2, 0) for image in decoded]).permute(0, 3, 1, 2)
+    return whole.to(images.device, images.dtype, memory_format=torch.contiguous_format).div_(255)

@@ -1,23 +1,26 @@
-"""Random numbers for a batch of images, from one generator per image."""
+"""Random numbers for a batch of images, each image's from its own key."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
+
+from neuroalign.functional import draws
+from neuroalign.perturbations.corruptions.counts import poisson
 
 __all__: list[str] = []
 
 
 class Draws:
-    """One generator per image; every method draws for all images and stacks the results.
+    """Random numbers of images: every method draws for all images at once, and each call draws new numbers.
 
-    Generators live on the CPU, so that a GPU gets the same numbers.
+    They are the same numbers on any device.
 
     Args:
-        seeds: One seed per image.
-        device: Device of the numbers that are returned.
+        keys: One key per image: integers, or (stimulus,) int64 (:func:`neuroalign.functional.draws.image_keys`), on whose
+            device numbers are computed.
 
     Example:
         >>> both, second = Draws([1, 2]).normal(3, 8, 8), Draws([2]).normal(3, 8, 8)
@@ -25,30 +28,27 @@ class Draws:
         (torch.Size([2, 3, 8, 8]), True)
     """
 
-    def __init__(self, seeds: Iterable[int], device: torch.device | str = "cpu") -> None:
-        self.generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        self.device = torch.device(device)
+    def __init__(self, keys: Iterable[int] | Tensor) -> None:
+        self._keys = keys if isinstance(keys, Tensor) else torch.tensor(list(keys), dtype=torch.int64)
+        self._calls = 0
 
-    def _each(self, fill: Callable[[Tensor, torch.Generator], object], *shape: int) -> Tensor:
-        numbers = torch.empty(len(self.generators), *shape, dtype=torch.float32, device="cpu")
-        for own, generator in zip(numbers, self.generators):
-            fill(own, generator)
-        return numbers.to(self.device)
+    def _next(self) -> Tensor:
+        """Keys of the next call."""
+        self._calls += 1
+        return draws.splitmix64(self._keys, self._calls)
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Uniform numbers in [low, high): ``(stimulus, *shape)``."""
-        return self._each(lambda own, generator: own.uniform_(low, high, generator=generator), *shape)
+        return draws.uniform(self._next(), *shape, low=low, high=high)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers: ``(stimulus, *shape)``."""
-        return self._each(lambda own, generator: own.normal_(generator=generator), *shape)
+        return draws.normal(self._next(), *shape)
 
     def integers(self, low: int, high: int, *shape: int) -> Tensor:
         """Integers from low to high - 1: ``(stimulus, *shape)``, int64."""
-        return self._each(lambda own, generator: own.random_(low, high, generator=generator), *shape).long()
+        return draws.uniform(self._next(), *shape).mul_(high - low).long().add_(low)
 
-    def poisson(self, rates: Tensor) -> Tensor:
-        """Poisson counts with means ``rates`` (stimulus, ...), of the same shape; drawn on the CPU like all others."""
-        rates = rates.cpu()
-        counts = [torch.poisson(own, generator=generator) for own, generator in zip(rates, self.generators)]
-        return torch.stack(counts).to(self.device)
+    def poisson(self, rates: Tensor, largest: float) -> Tensor:
+        """Poisson counts with means ``rates`` (stimulus, ...) from 0 to ``largest``, of the same shape."""
+        return poisson(rates, largest, self.uniform(*rates.shape[1:]), self.uniform(*rates.shape[1:]))

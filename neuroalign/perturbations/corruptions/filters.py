@@ -98,6 +98,50 @@ def separable(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return rows.to(images) @ images @ columns.to(images).T
 
 
+def box_means(images: Tensor, rows: int, columns: int) -> Tensor:
+    """Shrink (stimulus, channel, height, width) to (..., rows, columns) by :func:`box_matrix`.
+
+    Example:
+        >>> box_means(torch.arange(4.0).view(1, 1, 2, 2), 1, 2)[0, 0]
+        tensor([[1., 2.]])
+    """
+    height, width = images.shape[-2:]
+    # Rows are contiguous, so that their means take half the time of a product of matrices.
+    bins, under = box_matrix(height, rows).nonzero(as_tuple=True)
+    first = torch.arange(images.shape[:2].numel())[:, None] * height
+    starts = torch.searchsorted(bins, torch.arange(rows)) + torch.arange(len(first))[:, None] * len(under)
+    where = ((first + under).flatten(), starts.flatten())
+    means = F.embedding_bag(
+        where[0].to(images.device), images.reshape(-1, width), where[1].to(images.device), mode="mean"
+    )
+    return means.view(*images.shape[:2], rows, width) @ box_matrix(width, columns).to(images).T
+
+
+@lru_cache(maxsize=64)
+def _nearest(size: int, new: int) -> Tensor | None:
+    """The old pixel that each new one shows when a row is enlarged; None if PyTorch's own enlarging shows the same."""
+    own = box_matrix(size, new).argmax(1)
+    theirs = F.interpolate(torch.arange(float(size))[None, None], size=new, mode="nearest-exact")[0, 0]
+    return None if torch.equal(own, theirs.long()) else own
+
+
+def enlarge(images: Tensor, height: int, width: int) -> Tensor:
+    """Enlarge images to (..., height, width) by :func:`box_matrix`: each new pixel is a copy of an old one.
+
+    Example:
+        >>> enlarge(torch.tensor([[[[1.0, 2.0]]]]), 1, 4)[0, 0]
+        tensor([[1., 1., 2., 2.]])
+    """
+    sides = (height, width)
+    chosen = [_nearest(n, m) for n, m in zip(images.shape[-2:], sides)]
+    if chosen == [None, None]:
+        return F.interpolate(images, size=sides, mode="nearest-exact")
+    for axis, new in zip((-2, -1), sides):
+        own = box_matrix(images.shape[axis], new).argmax(1)
+        images = images.index_select(axis, own.to(images.device))
+    return images
+
+
 def gaussian_filter(images: Tensor, sigma: float, border: Border = "edge", truncate: float = 4.0) -> Tensor:
     """Smooth (..., height, width) by a Gaussian of ``sigma`` pixels; see :func:`gaussian_matrix`."""
     if int(truncate * sigma + 0.5) == 0:
@@ -132,8 +176,10 @@ def correlate(images: Tensor, kernels: Tensor, border: Literal["edge", "reflect"
     height, width = images.shape[-2:]
     padded = pad(images, (kernels.shape[-2] // 2, kernels.shape[-1] // 2), border)
     size = [next_fast_len(n, real=True) for n in padded.shape[-2:]]
-    spectrum = torch.fft.rfft2(padded, s=size) * torch.fft.rfft2(kernels.to(images), s=size).conj()
-    return torch.fft.irfft2(spectrum, s=size)[..., :height, :width]
+    spectrum = torch.fft.rfft2(padded, s=size).mul_(torch.fft.rfft2(kernels.to(images), s=size).conj())
+    # Axis by axis, so that rows outside the image are left out of the second transform.
+    rows = torch.fft.ifft(spectrum, dim=-2)[..., :height, :]
+    return torch.fft.irfft(rows, n=size[1])[..., :width]
 
 
 def central_zoom(images: Tensor, factor: float) -> Tensor:

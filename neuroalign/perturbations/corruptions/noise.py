@@ -20,13 +20,13 @@ def gaussian_noise(images: Tensor, sd: float, *, draws: Draws) -> Tensor:
     Args:
         images: (stimulus, channel, height, width) in [0, 1].
         sd: Standard deviation, in pixel units of [0, 1].
-        draws: One generator per image.
+        draws: Random numbers of the images.
 
     Example:
         >>> (gaussian_noise(torch.zeros(1, 3, 64, 64), 0.5, draws=Draws([0])).std() - 0.5).abs() < 0.01
         tensor(True)
     """
-    return images + sd * draws.normal(*images.shape[1:])
+    return draws.normal(*images.shape[1:]).mul_(sd).add_(images)
 
 
 def shot_noise(images: Tensor, photons: float, *, draws: Draws) -> Tensor:
@@ -35,13 +35,13 @@ def shot_noise(images: Tensor, photons: float, *, draws: Draws) -> Tensor:
     Args:
         images: (stimulus, channel, height, width) in [0, 1].
         photons: Mean count of a white pixel; fewer photons mean more noise.
-        draws: One generator per image.
+        draws: Random numbers of the images.
 
     Example:
         >>> (shot_noise(torch.ones(1, 3, 64, 64), 100, draws=Draws([0])).std() - 0.1).abs() < 0.01
         tensor(True)
     """
-    return draws.poisson(images * photons) / photons
+    return draws.poisson(images * photons, photons).div_(photons)
 
 
 def impulse_noise(images: Tensor, share: float, *, draws: Draws) -> Tensor:
@@ -50,7 +50,7 @@ def impulse_noise(images: Tensor, share: float, *, draws: Draws) -> Tensor:
     Args:
         images: (stimulus, channel, height, width) in [0, 1].
         share: Expected share of channel values that are changed.
-        draws: One generator per image.
+        draws: Random numbers of the images.
 
     Example:
         >>> hit = impulse_noise(torch.full((1, 3, 64, 64), 0.5), 0.2, draws=Draws([0])) != 0.5
@@ -58,7 +58,11 @@ def impulse_noise(images: Tensor, share: float, *, draws: Draws) -> Tensor:
         tensor(True)
     """
     chance = draws.uniform(*images.shape[1:])
-    return torch.where(chance < share / 2, 0.0, torch.where(chance >= 1 - share / 2, 1.0, images))
+    # Far below 0 where pepper is, far above 1 where salt is: in place this takes half the time of two `where`. The least
+    # difference of two numbers drawn is 2^-24; half of it keeps a chance of exactly 0 from being pepper at a share of 0.
+    pepper = (chance - (share / 2 - 2**-26)).mul_(1e30)
+    salt = chance.sub_(1 - share / 2).mul_(1e30)
+    return torch.maximum(torch.minimum(images, pepper, out=pepper), salt, out=salt).clamp_(0, 1)
 
 
 def speckle_noise(images: Tensor, sd: float, *, draws: Draws) -> Tensor:
@@ -67,10 +71,10 @@ def speckle_noise(images: Tensor, sd: float, *, draws: Draws) -> Tensor:
     Args:
         images: (stimulus, channel, height, width) in [0, 1].
         sd: Standard deviation at a white pixel, in pixel units.
-        draws: One generator per image.
+        draws: Random numbers of the images.
 
     Example:
         >>> speckle_noise(torch.zeros(1, 3, 8, 8), 0.5, draws=Draws([0])).count_nonzero()
         tensor(0)
     """
-    return images + images * (sd * draws.normal(*images.shape[1:]))
+    return draws.normal(*images.shape[1:]).mul_(sd).mul_(images).add_(images)

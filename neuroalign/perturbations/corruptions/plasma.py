@@ -17,7 +17,7 @@ def plasma(draws: Draws, height: int, width: int, decay: float) -> Tensor:
     ``decay`` from level to level, as in the published code.
 
     Args:
-        draws: One generator per image.
+        draws: Random numbers of the images.
         height: Height in pixels; the result is cut from a square of the next power of two, as published.
         width: Width in pixels.
         decay: Larger values give smoother clouds.

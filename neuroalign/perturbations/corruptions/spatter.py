@@ -34,7 +34,7 @@ def spatter(
         strength: For water, the largest change in pixel units (before the colour); for mud, the standard deviation in
             pixels of the Gaussian that smooths the outlines.
         mud: 0 for water, 1 for mud.
-        draws: One generator per image.
+        draws: Random numbers of the images.
 
     Example:
         >>> spatter(torch.zeros(2, 3, 32, 32), 0.62, 0.1, 0.7, 0.7, 0.5, 0, draws=Draws([0, 1])).shape
@@ -96,7 +96,8 @@ def distance_to(marks: Tensor, reach: int) -> Tensor:
         >>> distance_to(marks, 4)[0, 0, 3]
         tensor([3.0000, 3.1623, 3.6056, 4.0000])
     """
-    squared = torch.where(marks, 0, reach**2).to(torch.int32)
+    narrow = reach**2 + 2 * reach < 2**15  # half the memory
+    squared = torch.where(marks, 0, reach**2).to(torch.int16 if narrow else torch.int32)
     for axis in (-1, -2):
         for k in range(1, min(reach, squared.shape[axis])):
             before, size = squared + (2 * k - 1), squared.shape[axis] - 1

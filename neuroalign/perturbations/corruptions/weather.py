@@ -45,7 +45,7 @@ def snow(
         radius: Half the length of a falling flake's path, in pixels.
         sigma: Standard deviation along the path, in pixels.
         kept: Weight of the image; the rest goes to the image whitened by ``max(x, 1.5 luma + 0.5)``.
-        draws: One generator per image.
+        draws: Random numbers of the images.
 
     Example:
         >>> snow(torch.zeros(2, 3, 32, 32), 0.1, 0.2, 1.0, 0.6, 8, 3.0, 0.95, draws=Draws([0, 1])).shape
@@ -68,13 +68,13 @@ def frost(images: Tensor, kept: float, amount: float, *, draws: Draws) -> Tensor
         images: (stimulus, 3, height, width).
         kept: Weight of the image.
         amount: Weight of the texture.
-        draws: One generator per image.
+        draws: Random numbers of the images.
 
     Example:
         >>> frost(torch.zeros(2, 3, 32, 32), 1.0, 0.2, draws=Draws([0, 1])).shape
         torch.Size([2, 3, 32, 32])
     """
-    return kept * images + amount * frost_texture(draws, *images.shape[-2:])
+    return frost_texture(draws, *images.shape[-2:]).mul_(amount).add_(images, alpha=kept)
 
 
 def fog(images: Tensor, amount: float, decay: float, *, draws: Draws) -> Tensor:
@@ -86,7 +86,7 @@ def fog(images: Tensor, amount: float, decay: float, *, draws: Draws) -> Tensor:
         images: (stimulus, channel, height, width).
         amount: Weight of the cloud, in pixel units.
         decay: How fast fine structure fades in the cloud; see :func:`plasma`.
-        draws: One generator per image.
+        draws: Random numbers of the images.
 
     Example:
         >>> images = torch.rand(2, 3, 32, 32)

@@ -75,7 +75,11 @@ def test_test_images_enter_no_statistic(planted):
     from dataclasses import replace
 
     data = NSDDataModule(planted.root, 1, "V4", pca_variance=0.9)
-    a, b = (data._prepare(r, test)[0] for r in (trials, replace(trials, values=changed)))
+    prepared = []
+    for values in (trials.values, changed):
+        sessions = (values[trials.session == number] for number in np.unique(trials.session))
+        prepared.append(data._prepare(replace(trials, values=values), sessions, test)[0])
+    a, b = prepared
     np.testing.assert_array_equal(a.values, b.values)
 
 

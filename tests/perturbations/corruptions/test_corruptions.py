@@ -206,6 +206,27 @@ def test_pixelate_is_pillow_s(size):
         assert np.abs(array(c.digital.pixelate(image, scale)) - expected).max() <= 1.01 / 255  # Pillow rounds twice
 
 
+@pytest.mark.parametrize("sides", [(32, 32), (47, 33), (95, 224), (1, 5)], ids=str)
+@pytest.mark.parametrize("scale", [0.95, 0.6, 0.5, 0.25, 0.1337])
+def test_shrinking_and_enlarging_are_products_with_box_matrices(sides, scale):
+    image = torch.rand(2, 3, *sides, dtype=torch.float64).float()
+    small = [max(int(n * scale), 1) for n in sides]
+    down = [c.filters.box_matrix(n, m) for n, m in zip(sides, small)]
+    up = [c.filters.box_matrix(m, n) for n, m in zip(sides, small)]
+    means = c.filters.box_means(image, *small)
+    torch.testing.assert_close(means, down[0] @ image @ down[1].T, atol=1e-6, rtol=0)
+    assert torch.equal(c.filters.enlarge(means, *sides), up[0] @ means @ up[1].T)
+
+
+def test_enlarging_follows_the_box_where_pytorchs_own_takes_another_pixel():
+    pairs = [(m, n) for n in range(32, 200, 7) for m in range(5, n, 11)]
+    odd = [pair for pair in pairs if c.filters._nearest(*pair) is not None]
+    assert odd and len(odd) < len(pairs) / 4
+    for m, n in odd[:5]:
+        row = torch.arange(float(m)).view(1, 1, 1, m)
+        assert torch.equal(c.filters.enlarge(row, 1, n)[0, 0, 0], c.filters.box_matrix(m, n) @ row[0, 0, 0])
+
+
 def test_jpeg_is_pillow_s(tmp_path):
     image = pictures(1, 64)
     pillow(image).save(tmp_path / "a.jpg", quality=25)
@@ -264,11 +285,34 @@ def test_distances_are_scipy_s(size):
     assert bool((c.spatter.distance_to(marks, 20)[0] == 20).all())
 
 
+def test_impulses_are_what_the_draws_say():
+    images, draws = pictures(2, 64), lambda: Draws([3, 4])
+    chance = draws().uniform(3, 64, 64)
+    for share in (0.0, 0.03, 0.5, 1.0):
+        expected = torch.where(chance < share / 2, 0.0, torch.where(chance >= 1 - share / 2, 1.0, images))
+        assert torch.equal(c.noise.impulse_noise(images, share, draws=draws()), expected)
+
+
+def test_bent_lines_are_cubic():
+    points = torch.rand(2, 2, 9, 9)
+    expected = F.interpolate(points, size=(40, 33), mode="bicubic", align_corners=True)
+    matrices = (c.frost_texture._cubic_matrix(9, n) for n in (40, 33))
+    torch.testing.assert_close(c.filters.separable(points, *matrices), expected, atol=1e-5, rtol=0)
+
+
 def test_frost_is_a_picture_of_its_own():
     texture = c.frost_texture.frost_texture(Draws(range(6)), 64, 64)
     assert float(texture.min()) >= 0 and float(texture.max()) <= 1
     red, _, blue = texture.mean((0, 2, 3)).tolist()
     assert 0.3 < red < blue < 0.8 and float(texture.std()) > 0.1
+
+
+def test_what_is_drawn_is_the_same_to_the_last_bit_in_any_batch():
+    whole, part = Draws(range(9)), Draws([3, 7])
+    for call in (lambda d: d.uniform(5, 7), lambda d: d.normal(3, 9), lambda d: d.integers(-2, 3, 11)):
+        assert torch.equal(call(whole)[[3, 7]], call(part))
+    rates = torch.rand(9, 3, 8) * 20
+    assert torch.equal(whole.poisson(rates, 20.0)[[3, 7]], part.poisson(rates[[3, 7]], 20.0))
 
 
 def test_names():
