@@ -13,9 +13,11 @@ from neuroalign.functional.checks import check_devices, has_nan, widen
 from neuroalign.functional.classes import class_means
 from neuroalign.functional.dissimilarity import Dissimilarity, dissimilarities, rdm_vectors, square_rdm
 from neuroalign.functional.distributed import gather_batch, world_size
+from neuroalign.functional.host import FirstBatch, spoil
 from neuroalign.functional.identities import NAMES_REMEDY, find_rows, refuse_unnamed, row_identities
 from neuroalign.functional.rdm_comparison import Comparison, compare_matrices, normalized_rdms, warn_of_cosine
 from neuroalign.functional.repeats import check_identities, count_stimuli, group_rows
+from neuroalign.functional.row_masks import first_rows, pairs
 from neuroalign.losses.set_measures import check_differentiable
 
 __all__ = ["RDMAlignmentLoss"]
@@ -99,6 +101,7 @@ class RDMAlignmentLoss(Described, nn.Module):
         self.dissimilarity, self.comparison, self.temperature = dissimilarity, comparison, temperature
         self.distributed = distributed
         self.last_valid: Tensor | None = None
+        self._looks = FirstBatch()
 
     @property
     def name(self) -> str:
@@ -121,6 +124,8 @@ class RDMAlignmentLoss(Described, nn.Module):
             preds, target = widen(preds, self.rdm)
             if self.distributed and world_size() > 1:
                 preds, stimulus = gather_batch(preds), gather_batch(stimulus)
+            if len(preds) and not self._looks(preds):
+                return self._without_looking(preds, stimulus, target)
             row, kept = self._find(stimulus)
             group = group_rows(row)
             num = count_stimuli(len(row), group)
@@ -138,6 +143,24 @@ class RDMAlignmentLoss(Described, nn.Module):
             a, _, _ = dissimilarities(x, None, self.dissimilarity)
             value, _ = compare_matrices(a, torch.where(known, target, 0), known, self.comparison, self.temperature)
             return 1 - value
+
+    def _without_looking(self, preds: Tensor, stimulus: Tensor, target: Tensor) -> Tensor:
+        """The loss with every row of the batch in its place; a stimulus that should have a row and has none makes it NaN."""
+        row, found = find_rows(stimulus, self.rows)
+        first = first_rows(row, found)
+        distinct = found & (first == torch.arange(len(first), device=first.device))
+        x, kept = torch.where(found[:, None], preds, 0), found
+        if self.comparison == "whitened_cosine":
+            x, _ = class_means(x, first, len(x))
+            x, kept = torch.where(distinct[:, None], x, 0), distinct
+        self.last_valid = distinct.sum() >= self.min_valid
+        target = target[row][:, row]
+        known = ~target.isnan() & (row[:, None] != row) & pairs(kept)
+        a = dissimilarities(x, None, self.dissimilarity, kept).matrix
+        b = torch.where(known, target, 0)
+        value, _ = compare_matrices(a, b, known, self.comparison, self.temperature, kept=kept, looks=False)
+        value = torch.where(self.last_valid, 1 - value, 0 * x.sum())
+        return value if self._named else spoil(value, ~found.all())
 
     def _find(self, stimulus: Tensor) -> tuple[Tensor, Tensor]:
         """Rows of the RDM, and the rows of the batch that have one, (kept,) both, on the host, which waits only here."""

@@ -54,10 +54,11 @@ CASES = {  # the loss with its second argument, and how often it may wait
     "classes as manifolds": (lambda: (MMCRLoss(local_weight=0.5), labels(10)), 4),
     "capacity": (lambda: (CapacityLoss(num_samples=8), labels(10)), 4),  # of the number of calls, labels, points, range
     "capacity, per manifold": (lambda: (CapacityLoss("per_manifold", num_samples=8), labels(4)), 3),
-    "rdm": (lambda: rdm_loss("pearson", DISTINCT), 3),
-    "rdm, repeated": (lambda: rdm_loss("pearson", REPEATED), 3),
-    "rdm, whitened": (lambda: rdm_loss("whitened_cosine", REPEATED), 4),
-    "rdm, unknown stimuli": (lambda: rdm_loss("pearson", UNKNOWN, stimuli=range(50)), 3),
+    "rdm": (lambda: rdm_loss("pearson", DISTINCT), 0),
+    "rdm, repeated": (lambda: rdm_loss("pearson", REPEATED), 0),
+    "rdm, ranks": (lambda: rdm_loss("soft_spearman", REPEATED), 0),
+    "rdm, whitened": (lambda: rdm_loss("whitened_cosine", REPEATED), 0),
+    "rdm, unknown stimuli": (lambda: rdm_loss("pearson", UNKNOWN, stimuli=range(50)), 0),
 }
 
 
