@@ -10,6 +10,7 @@ import importlib.util
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,13 +26,13 @@ from tests.benchmarks.measures import N, P, V, sets
 GAPS = [(128, 800, 0.05), (256, 1084, 0.02), (128, 800, 0.5)]
 
 
-def cpu_seconds(function: Callable[[], object]) -> float:
+def cpu_seconds(function: Callable[[], Any]) -> float:
     start = time.process_time()
     function()
     return time.process_time() - start
 
 
-def in_turn(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def in_turn(sides: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
     for side in sides.values():
         side()
     return {
@@ -44,7 +45,7 @@ def ratio(over: list[float], under: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(over, under))
 
 
-def himalaya(backend: str, x: object, y: object) -> object:
+def himalaya(backend: str, x: Any, y: Any) -> Any:
     from himalaya.backend import set_backend
     from himalaya.ridge import RidgeCV
 
@@ -56,7 +57,7 @@ def complete(rounds: int) -> None:
     """Ten penalties in five folds, and the fit: himalaya, and the products of matrices that any way needs."""
     x, y = sets()
     left, right = torch.randn(len(GRID) * N // 5, P), torch.randn(P, V)
-    sides: dict[str, Callable[[], object]] = {
+    sides: dict[str, Callable[[], Any]] = {
         "ours": lambda: F.ridge_cv(x, y, GRID, num_folds=5),
         "limit": lambda: [left @ right for _ in range(5)],
     }
@@ -93,10 +94,10 @@ def gaps(n: int, v: int, missing: float, p: int = 64) -> tuple[Tensor, Tensor, T
     return x, y, torch.randn(40, p, generator=g)
 
 
-def one_by_one(function: Callable[[], object]) -> Callable[[], object]:
+def one_by_one(function: Callable[[], Any]) -> Callable[[], Any]:
     """The same with a fit for each set of valid stimuli that occurs."""
 
-    def run() -> object:
+    def run() -> Any:
         modules = (ridge_fit, ridge_penalty)
         kept = [module.sharing_voxels for module in modules]
         for module in modules:
