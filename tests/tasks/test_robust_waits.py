@@ -70,7 +70,7 @@ def test_the_first_batch_is_refused_in_words_and_later_ones_become_nan(bad):
 
     wrong = Wrapped(broken)
     with stand_in_device.StandIn():
-        with pytest.raises(ValueError, match="pixels in|NaN or infinite|labels run from"):
+        with pytest.raises(ValueError, match=r"pixels in|NaN or infinite|labels run from"):
             TRAININGS["adversarial"]().inputs(wrong, wrong_images, wrong_labels)
         training.inputs(network, images, labels)
         if bad == "labels":

@@ -7,7 +7,6 @@ import pytest
 import torch
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies import SingleDeviceStrategy
-from torch import nn
 from torch.utils.data import DataLoader
 
 import neuroalign as na
@@ -28,12 +27,12 @@ def batches(number=4):
     ]
 
 
-def predicted(loss=None):
-    return na.PredictedGuidance(dict.fromkeys(HEADS, copy.deepcopy(PREDICTOR)), loss or nn.MSELoss())
+def predicted():
+    return na.PredictedGuidance(dict.fromkeys(HEADS, copy.deepcopy(PREDICTOR)))
 
 
 def measured():
-    return na.MeasuredGuidance({h: list(range(4 * i, 4 * i + 4)) for i, h in enumerate(HEADS)}, nn.MSELoss())
+    return na.MeasuredGuidance({h: list(range(4 * i, 4 * i + 4)) for i, h in enumerate(HEADS)})
 
 
 def guided(guidance):
@@ -46,10 +45,10 @@ TASKS = {
     "predicted": lambda: guided(predicted()),
     "measured": lambda: guided(measured()),
     "shuffled": lambda: guided(na.ShuffledGuidance(measured())),
-    "label only": lambda: guided(na.LabelOnlyGuidance(10, HEADS, loss=nn.MSELoss())),
+    "label only": lambda: guided(na.LabelOnlyGuidance(10, HEADS)),
     "ramp": lambda: guided(na.WeightedGuidance(predicted(), {"R1/*": na.Ramp(duration=3), "R2/*": 0.5})),
     "learned": lambda: guided(na.WeightedGuidance(predicted(), "learned", weigh_task=True)),
-    "prediction": lambda: na.NeuralPredictionTask(na.NeuralPredictor("small_resnet", 28, **SMALL), loss=nn.MSELoss()),
+    "prediction": lambda: na.NeuralPredictionTask(na.NeuralPredictor("small_resnet", 28, **SMALL)),
 }
 
 
