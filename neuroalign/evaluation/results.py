@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from neuroalign.evaluation.images import EvaluationBatch
 from neuroalign.evaluation.outcomes import Outcomes
-from neuroalign.evaluation.results_file import ResultsFile
+from neuroalign.evaluation.results_file import Columns, ResultsFile, joined
 from neuroalign.functional.distributed import world_size
 from neuroalign.functional.logits import margin
 from neuroalign.perturbations.base import Perturbation
@@ -60,9 +60,9 @@ class Results:
         grids: Mapping[str, list[float]], **settings: bool | int,
     ) -> None:  # fmt: skip
         self.grids, self.num_batches = grids, 0
-        self._wanted: list[int] = []  # images of this run; the file may hold others, too
+        self._wanted: list[np.ndarray] = []  # images of this run; the file may hold others, too
         self._checked = False
-        self._tables: list[pd.DataFrame] = []
+        self._batches: list[Columns] = []
         self._file: ResultsFile | None = None
         if checkpoint is not None:
             what = {name: [repr(p), grids[name]] for name, p in perturbations.items()}
@@ -70,9 +70,8 @@ class Results:
             distances = tuple(f"{name} distance" for name in perturbations)
             self._file = ResultsFile(_of_this_process(Path(checkpoint)), measured_with, distances)
             if self._file.path.exists():
-                self._tables.append(self._file.read())
-        # The file's content before this run, by the images' identities.
-        self._before = self._tables[0].drop_duplicates("stimulus").set_index("stimulus") if self._tables else None
+                self._batches.append(joined([self._file.read()]))
+        self._before = _Known(self._batches[0]) if self._batches else None
 
     def without_done(self, batch: EvaluationBatch, classifier: Classifier) -> EvaluationBatch:
         """The images of a batch that the checkpoint doesn't hold.
@@ -81,31 +80,31 @@ class Results:
             ValueError: If an image in the checkpoint had another label, other pixels or other logits: the checkpoint is of
                 other data or of another model.
         """
-        self._wanted.extend(batch.index.tolist())
+        self._wanted.append(batch.index.numpy())
         if self._before is None:
             return batch
-        # The index is hashed once; np.isin would sort all of it anew for every batch.
-        done = torch.from_numpy(self._before.index.get_indexer(pd.Index(batch.index.numpy())) >= 0)
+        rows = self._before.rows(batch.index.numpy())
+        done = torch.from_numpy(rows >= 0)
         on_device = done.to(batch.images.device)
-        known = self._before.loc[batch.index[done].numpy()]
-        self._check_known(known, batch.images[on_device], batch.labels[on_device], classifier)
+        self._check_known(rows[rows >= 0], batch.images[on_device], batch.labels[on_device], classifier)
         return EvaluationBatch(batch.images[~on_device], batch.labels[~on_device], batch.index[~done])
 
-    def _check_known(self, known: pd.DataFrame, images: Tensor, labels: Tensor, classifier: Classifier) -> None:
-        assert self._file is not None
-        same_label = known["label"].to_numpy() == labels.cpu().numpy()
-        same_pixels = np.abs(known["mean_pixel"].to_numpy() - _mean_pixel(images)) <= 1e-5
+    def _check_known(self, rows: np.ndarray, images: Tensor, labels: Tensor, classifier: Classifier) -> None:
+        assert self._file is not None and self._before is not None
+        known = {name: values[rows] for name, values in self._before.columns.items()}
+        same_label = known["label"] == labels.cpu().numpy()
+        same_pixels = np.abs(known["mean_pixel"] - _mean_pixel(images)) <= 1e-5
         if "pixel_code" in known:  # not in files of earlier versions
-            same_pixels &= np.abs(known["pixel_code"].to_numpy() - _pixel_code(images)) <= 1e-6
+            same_pixels &= np.abs(known["pixel_code"] - _pixel_code(images)) <= 1e-6
         if not (same_label & same_pixels).all():
             raise ValueError(
                 f"{self._file.path} holds results of other images or labels: delete it, or name another checkpoint"
             )
         # Changes of the model other than of its weights, as in a normalisation, show in the logits only.
-        if len(known) and not self._checked:
+        if len(rows) and not self._checked:
             few = slice(0, 8)
             now = margin(classifier.logits(images[few]), labels[few]).double().cpu().numpy()
-            before = known["margin"].to_numpy()[few]
+            before = known["margin"][few]
             if (np.abs(now - before) > 1e-3 * (1 + np.abs(before))).any():
                 raise ValueError(
                     f"{self._file.path} was begun with a model that gave other logits (or gives others each time): delete "
@@ -142,29 +141,50 @@ class Results:
             columns[f"{name} distance"] = outcome.distance.cpu().double().numpy()
             for k in range(outcome.correct.shape[1]):
                 columns[f"{name} {k}"] = outcome.correct[:, k].cpu().numpy().astype(np.int8)
-        self._tables.append(pd.DataFrame(columns))
+        self._batches.append(columns)
         if self._file is not None:
-            self._file.add(self._tables)
+            self._file.add(self._batches)
 
     def counts(self, name: str) -> list[int]:
         """Numbers of forward and backward passes under a perturbation, in this run and in those before it in the file."""
-        return [sum(int(t[f"{name} {kind}"].sum()) for t in self._tables) for kind in ("forward", "backward")]
+        if not self._batches:
+            return [0, 0]
+        return [int(self._joined()[f"{name} {kind}"].sum()) for kind in ("forward", "backward")]
 
     def arrays(self, name: str, device: torch.device) -> tuple[Tensor, ...]:
         """Identity, label, clean, correct and distance of this process's images under one perturbation."""
         num_eps = len(self.grids[name])
-        if not self._tables:  # this process had no image; others may have had some
+        if not self._batches:  # this process had no image; others may have had some
             empty = torch.empty(0, dtype=torch.long, device=device)
             correct = torch.empty(0, num_eps, dtype=torch.uint8, device=device)
             return empty, empty, empty.byte(), correct, empty.double()
-        table = pd.concat(self._tables, ignore_index=True)
-        table = table[table["stimulus"].isin(self._wanted)]
-        right = table[[f"{name} {k}" for k in range(num_eps)]].to_numpy(np.uint8)
-        arrays = (
-            table["stimulus"].to_numpy(np.int64), table["label"].to_numpy(np.int64), table["clean"].to_numpy(np.uint8),
-            right, table[f"{name} distance"].to_numpy(np.float64),
-        )  # fmt: skip
-        return tuple(torch.from_numpy(np.array(a)).to(device) for a in arrays)
+        every = self._joined()
+        wanted = np.isin(every["stimulus"], np.concatenate([np.empty(0, np.int64), *self._wanted]))
+        types = {"stimulus": np.int64, "label": np.int64, "clean": np.uint8, f"{name} distance": np.float64}
+        stimulus, label, clean, distance = (every[column][wanted].astype(dtype) for column, dtype in types.items())
+        right = np.stack([every[f"{name} {k}"][wanted].astype(np.uint8) for k in range(num_eps)], 1)
+        return tuple(torch.from_numpy(a).to(device) for a in (stimulus, label, clean, right, distance))
+
+    def _joined(self) -> Columns:
+        """All batches in one, which is made once for all perturbations."""
+        if len(self._batches) > 1:
+            self._batches = [joined(self._batches)]
+        return self._batches[0]
+
+
+class _Known:
+    """What a checkpoint knew of each image before this run, looked up by the image's identity."""
+
+    def __init__(self, columns: Columns) -> None:
+        once = pd.DataFrame(columns).drop_duplicates("stimulus")
+        # Hashed once; np.isin would sort all of it anew for every batch.
+        self._index = pd.Index(once["stimulus"])
+        names = ("label", "mean_pixel", "pixel_code", "margin")
+        self.columns = {name: once[name].to_numpy() for name in names if name in once}
+
+    def rows(self, stimulus: np.ndarray) -> np.ndarray:
+        """The row of each image, or -1."""
+        return self._index.get_indexer(pd.Index(stimulus))
 
 
 def _of_this_process(path: Path) -> Path:

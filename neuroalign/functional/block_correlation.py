@@ -31,7 +31,7 @@ class _Block(NamedTuple):
         by_preds: Factor of the predictions in the derivative of the value.
         by_target: Factor of the target.
         rest: Its constant.
-        count: Number of valid entries.
+        number: Number of valid entries.
         sure: Whether the value is certain.
     """
 
@@ -39,7 +39,7 @@ class _Block(NamedTuple):
     by_preds: Tensor
     by_target: Tensor
     rest: Tensor
-    count: Tensor
+    number: Tensor
     sure: Tensor
 
 

@@ -71,11 +71,11 @@ def hsic(
 
 def _u_center(k: Tensor, kept: Tensor | None = None) -> Tensor:
     if kept is not None:
-        n = kept.sum().clamp_min(4)
+        number = kept.sum().clamp_min(4)
         inside = pairs(kept) & ~torch.eye(len(k), dtype=torch.bool, device=k.device)
         k = torch.where(inside, k, 0)
-        rows = k.sum(0) / (n - 2)
-        return torch.where(inside, k - rows - rows[:, None] + rows.sum() / (n - 1), 0)
+        rows = k.sum(0) / (number - 2)
+        return torch.where(inside, k - rows - rows[:, None] + rows.sum() / (number - 1), 0)
     n = len(k)
     k = k - torch.diag(k.diagonal())
     rows = k.sum(0) / (n - 2)

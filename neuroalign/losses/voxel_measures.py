@@ -47,7 +47,7 @@ def _mean(
 def _mse_on_host(preds: Tensor, target: Tensor, ceiling: Tensor | None) -> HostValue | None:
     if ceiling is None:
         value = torch.nn.functional.mse_loss(preds, target)
-        if bool(value.isfinite()):  # so nothing was missing
+        if math.isfinite(value.item()):  # so nothing was missing
             return HostValue(value, target.shape[1])
     return _mean(squared_differences(preds, target, by_voxel=ceiling is not None), ceiling)
 
@@ -245,7 +245,7 @@ class GaussianNLLMeasure(nn.Module):
 
     def _check_unit(self, target: Tensor, weight: Tensor) -> None:
         """Warn, at the first batch of more than one stimulus, if the floor is above the variance of the responses."""
-        if self._checked or len(target) < 2 or torch.compiler.is_compiling():
+        if self._checked or len(target) < 2 or torch.compiler.is_compiling() or not bool((weight > 0).any()):
             return
         self._checked = True
         target = target.detach()

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from neuroalign import PGD, masking_report
+from neuroalign import PGD, SquareAttack, masking_report
+from neuroalign.functional.logits import margin
 from tests.evaluation.test_curve import images, loader, network
 
 EPS = 0.006
@@ -124,6 +125,42 @@ def test_bounds_follow_the_number_of_images(num_images, allowed):
     ]
     assert more[0] <= 0.01 < more[1]
     assert table["bound"]["iterative attack raises the loss"] == 1 - share
+
+
+def test_expensive_attacks_try_few_images_and_go_on_only_where_they_find_something(monkeypatch):
+    tried, search = [], SquareAttack.search
+
+    def noticing(self, classifier, images, labels, eps, index, start=None):
+        tried.append(margin(classifier.logits(images), labels))
+        return search(self, classifier, images, labels, eps, index, start)
+
+    monkeypatch.setattr(SquareAttack, "search", noticing)
+    model, x = network(), images(80)
+    honest = report(model, x).table.set_index("check")["num_tried"]
+    assert honest["white box beats black box"] == 8 and honest["more steps change nothing"] == 4
+    cheap = honest.drop(["white box beats black box", "more steps change nothing", "iterative beats single step"])
+    assert (cheap == 64).all()
+
+    tried.clear()
+    found = report(Masked(model, "quantised activations").eval(), x)
+    masked = found.table.set_index("check")
+    assert masked["num_tried"]["white box beats black box"] == sum(map(len, tried)) > 8
+    assert list(map(len, tried))[:3] == [8, 16, 32]
+    in_turn = torch.cat(tried)
+    assert torch.equal(in_turn, in_turn.sort(descending=True).values), "the smallest margin is tried first"
+    assert f"{sum(map(len, tried))} images tried" in str(found)
+
+
+def test_a_larger_budget_is_not_blamed_for_an_attack_that_gave_up(monkeypatch):
+    """The first look at the budgets gives images up early; what it seems to find is looked at without that."""
+    search = PGD.search
+
+    def gives_up(self, classifier, images, labels, eps, index, start=None, target=None):
+        found, fooled = search(self, classifier, images, labels, eps, index, start, target)
+        return found, fooled & (self.patience != 3 or float(eps.max()) < EPS)
+
+    monkeypatch.setattr(PGD, "search", gives_up)
+    assert report(network()).passed
 
 
 def test_noise_is_measured_against_the_largest_logit():

@@ -170,6 +170,33 @@ def test_bytes_written_grow_with_the_number_of_batches_not_its_square(tmp_path, 
     assert written[100] - written[50] == pytest.approx(2 * (written[50] - written[25]), rel=0.01)
 
 
+def test_rows_are_those_that_pandas_writes(tmp_path):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "stimulus": rng.integers(0, 2**62, 50),
+            "clean": rng.integers(0, 2, 50).astype(np.int8),
+            "margin, mean": rng.standard_normal(50) * 10.0 ** rng.integers(-300, 300, 50),
+            "pgd distance": np.where(rng.random(50) < 0.5, np.inf, rng.random(50)),
+        }
+    )
+    file = ResultsFile(tmp_path / "a.csv", {})
+    file.add([table[:20]])
+    file.add([table[:20], table[20:]])
+    rows = [line for line in (tmp_path / "a.csv").read_text().splitlines(keepends=True) if not line.startswith("#")]
+    assert "".join(rows) == table.to_csv(index=False, lineterminator="\n")
+
+
+def test_columns_that_an_earlier_version_did_not_write_are_left_out(tmp_path):
+    path = tmp_path / "a.csv"
+    old = pd.DataFrame({"stimulus": [0, 1], "label": 3, "clean": 1})
+    ResultsFile(path, {}).add([old])
+    file = ResultsFile(path, {})
+    file.add([file.read(), old.assign(stimulus=[2, 3], pixel_code=0.5)])
+    found = ResultsFile(path, {}).read()
+    assert found["stimulus"].tolist() == [0, 1, 2, 3] and "pixel_code" not in found
+
+
 def test_a_file_that_another_process_changed_is_written_whole(tmp_path):
     tables = [pd.DataFrame({"stimulus": [i], "label": 3, "clean": 1}) for i in range(3)]
     mine, other = (ResultsFile(tmp_path / "a.csv", {"seed": 0}) for _ in range(2))

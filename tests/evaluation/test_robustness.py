@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from neuroalign import FGSM, PGD, evaluate_robustness
-from neuroalign.evaluation import per_image_robustness
+from neuroalign.evaluation import per_image_robustness, results
 from neuroalign.state import evaluating
 from tests.perturbations.attacks.test_gradient import closed_form, images, linear
 
@@ -39,6 +39,14 @@ def test_a_row_for_each_perturbation_and_budget_in_order():
     assert table[["perturbation", "norm", "eps"]].values.tolist() == [
         ["b", "linf", 0.02], ["b", "linf", 0.01], ["a", "l2", 0.02], ["a", "l2", 0.01],
     ]  # fmt: skip
+
+
+def test_batches_are_joined_once_however_many_perturbations(monkeypatch):
+    joined, calls = results.joined, []
+    monkeypatch.setattr(results, "joined", lambda batches: calls.append(len(batches)) or joined(batches))
+    model, x = linear(3), images(40)
+    evaluate_robustness(model, loader(x, model(x).argmax(1), 16), [FGSM("l2"), FGSM(), PGD(steps=1)], 0.01)
+    assert calls == [3]
 
 
 def test_the_same_for_any_batch_size_and_order():

@@ -22,6 +22,16 @@ SETS = [
         )
     ),
 ]
+VOXELWISE = [
+    ("mse", {}),
+    ("pearson", {}),
+    ("pearson", {"over": "voxels"}),
+    ("cosine", {}),
+    ("gaussian_nll", {"num_voxels": 9}),
+    ("gaussian_nll", {"variance": 0.5}),
+    ("poisson_nll", {}),
+    ("poisson_nll", {"log_input": False}),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +62,25 @@ def agree(make, backend, preds, target):
 @pytest.mark.parametrize(("name", "options"), SETS, ids=str)
 def test_measures_of_sets(name, options):
     agree(lambda: NeuralAlignmentLoss(name, **options), "aot_eager", torch.randn(24, 7), torch.randn(24, 9))
+
+
+@pytest.mark.parametrize("ceiling", [None, torch.linspace(0, 1, 9)], ids=["", "ceiling"])
+@pytest.mark.parametrize(("name", "options"), VOXELWISE, ids=str)
+def test_voxel_by_voxel(name, options, ceiling):
+    agree(lambda: NeuralAlignmentLoss(name, noise_ceiling=ceiling, **options), "aot_eager", *counts(24, 9))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mse", "pearson", "cosine", "gaussian_nll", "poisson_nll"])
+def test_voxel_by_voxel_by_the_default_backend(name):
+    if not _has_compiler():
+        pytest.skip("no C++ compiler")
+    agree(lambda: NeuralAlignmentLoss(name), "inductor", *counts(24, 9))
+
+
+def counts(*shape):
+    """Predictions and targets that are not negative, so that they can be rates and spike counts."""
+    return torch.rand(shape) + 0.1, torch.poisson(torch.rand(shape))
 
 
 def test_a_batch_whose_matrix_is_computed_in_parts():
