@@ -1,7 +1,7 @@
 """A guided step compiled as one graph against the same step not compiled: ``python -m tests.benchmarks.compiled``.
 
 CPU time of one thread, forward, backward and the predictor's pass, both sides in turn, median of the ratios. The first call
-of a compiled step takes a minute or more, which is printed apart. For a GPU: ``python -m tests.benchmarks.gpu``.
+of a compiled step takes up to a minute, which is printed apart. For a GPU: ``python -m tests.benchmarks.gpu``.
 """
 
 from __future__ import annotations
