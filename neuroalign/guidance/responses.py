@@ -108,7 +108,7 @@ class TargetGuidance(Described, nn.Module, ABC):
         """Loss terms by name, for responses by head (stimulus, voxel) and the batch they came from."""
         targets = self.targets(batch)
         check_heads(preds, targets)
-        if len(targets) > 1 and getattr(self.loss, "stateful", False):
+        if len(targets) > 1 and not torch.compiler.is_compiling() and getattr(self.loss, "stateful", False):
             raise ValueError(
                 f"the loss {self.loss.name!r} has a state of its own, so each of the heads {sorted(targets)} needs its own "
                 "loss: loss={head: NeuralAlignmentLoss(...), ...}"

@@ -61,7 +61,7 @@ GUIDANCES = {
     ),
     "WeightedGuidance, learned": (lambda loss: na.WeightedGuidance(predicted(loss), "learned", weigh_task=True), 0),
 }
-"""By name a guidance made with a loss, and how often it lets the host wait in a step, its losses aside."""
+"""By name a guidance made with a loss, and how often a step with it may let the host wait."""
 
 
 def step(guidance, preds, batch):
@@ -85,11 +85,30 @@ def second_step(guidance, missing):
     return device
 
 
+@pytest.mark.parametrize("loss", ["mse", nn.MSELoss()], ids=["mse", "torch's"])
 @pytest.mark.parametrize("missing", [False, True], ids=["complete", "missing"])
 @pytest.mark.parametrize("name", GUIDANCES)
-def test_guidance_itself_lets_nobody_wait(name, missing):
+def test_waits_of_a_step(name, missing, loss):
     make, allowed = GUIDANCES[name]
-    device = second_step(make(nn.MSELoss()), missing)
+    device = second_step(make(loss), missing)
+    assert device.waits.total() <= allowed, device.waits
+    assert device.copies.total() <= allowed, device.copies
+
+
+RELATIONS = {
+    "ManifoldGuidance": (lambda: na.ManifoldGuidance({"V1": manifolds()}), 0),
+    "RDMGuidance": (lambda: na.RDMGuidance({"V1": na.functional.rdm(torch.randn(N, 5))}), 5),
+    "OddOneOutGuidance": (
+        lambda: na.OddOneOutGuidance("V1", torch.stack([torch.randperm(N)[:3] for _ in range(20)])),
+        5,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RELATIONS)
+def test_waits_of_guidance_without_responses(name):
+    make, allowed = RELATIONS[name]
+    device = second_step(make(), False)
     assert device.waits.total() <= allowed, device.waits
     assert device.copies.total() <= allowed, device.copies
 
