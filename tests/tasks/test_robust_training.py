@@ -70,52 +70,6 @@ def test_a_run_that_does_not_stop_goes_beyond_the_first_success():
     assert "early_stop=False" in repr(PGD(early_stop=False))
 
 
-def without_looking(training):
-    """As on a GPU after the first batch."""
-    training._looks = lambda images: False
-    return training
-
-
-MAKERS = [
-    lambda: AdversarialTraining(0.1, steps=3),
-    lambda: TRADES(0.1, steps=3),
-    lambda: GaussianNoiseTraining(0.1),
-    lambda: GradientRegularization(0.1),
-]
-
-
-@pytest.mark.parametrize("make_training", MAKERS)
-def test_without_looking_values_are_the_same_and_what_would_be_refused_is_nan(make_training):
-    model, x = network(), images(20)
-    labels = model(x).argmax(1)
-
-    def step(training, model=model, x=x, labels=labels):
-        torch.manual_seed(0)
-        inputs = training.inputs(model, x, labels)
-        return inputs, training.penalty(model, x, labels, model(x))
-
-    for seen, unseen in zip(step(make_training()), step(without_looking(make_training()))):
-        assert torch.equal(seen, unseen)
-    inputs, penalty = step(without_looking(make_training()), x=x + 1)
-    assert inputs.isnan().all() or penalty.isnan()
-    if isinstance(make_training(), (AdversarialTraining, TRADES)):
-        sick = nn.Sequential(model, nn.Threshold(float(model(x).amax(1).median()), float("inf")))
-        for broken in (sick, lambda z: model(z) * torch.nan):
-            inputs, penalty = step(without_looking(make_training()), model=AsModule(broken))
-            assert inputs.isnan().all() or penalty.isnan()
-            with pytest.raises(ValueError, match="NaN or infinite"):
-                step(make_training(), model=AsModule(broken))
-
-
-class AsModule(nn.Module):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
-
-
 def test_random_starts_are_new_in_each_step_and_reproducible():
     model, x = network(), images(10)
     labels = model(x).argmax(1)

@@ -7,6 +7,7 @@ from torch import nn
 
 import neuroalign as na
 from neuroalign.perturbations import COMMON_CORRUPTIONS, EXTRA_CORRUPTIONS
+from tests.evaluation.test_curve import images, network
 from tests.stand_in_device import StandIn, on_stand_in
 
 TRAININGS = {
@@ -84,6 +85,43 @@ class Wrapped(nn.Module):
 
     def forward(self, x):
         return self.function(x)
+
+
+def without_looking(training):
+    """As on a GPU after the first batch."""
+    training._looks = lambda images: False
+    return training
+
+
+MAKERS = [
+    lambda: na.AdversarialTraining(0.1, steps=3),
+    lambda: na.TRADES(0.1, steps=3),
+    lambda: na.GaussianNoiseTraining(0.1),
+    lambda: na.GradientRegularization(0.1),
+]
+
+
+@pytest.mark.parametrize("make_training", MAKERS)
+def test_without_looking_values_are_the_same_and_what_would_be_refused_is_nan(make_training):
+    model, x = network(), images(20)
+    labels = model(x).argmax(1)
+
+    def step(training, model=model, x=x, labels=labels):
+        torch.manual_seed(0)
+        inputs = training.inputs(model, x, labels)
+        return inputs, training.penalty(model, x, labels, model(x))
+
+    for seen, unseen in zip(step(make_training()), step(without_looking(make_training()))):
+        assert torch.equal(seen, unseen)
+    inputs, penalty = step(without_looking(make_training()), x=x + 1)
+    assert inputs.isnan().all() or penalty.isnan()
+    if isinstance(make_training(), (na.AdversarialTraining, na.TRADES)):
+        sick = nn.Sequential(model, nn.Threshold(float(model(x).amax(1).median()), float("inf")))
+        for broken in (sick, lambda z: model(z) * torch.nan):
+            inputs, penalty = step(without_looking(make_training()), model=Wrapped(broken))
+            assert inputs.isnan().all() or penalty.isnan()
+            with pytest.raises(ValueError, match="NaN or infinite"):
+                step(make_training(), model=Wrapped(broken))
 
 
 @pytest.mark.parametrize(
