@@ -229,6 +229,9 @@ def check_enough(num_stimuli: int, minimum: int, what: str) -> None:
 
 def widen(*tensors: Tensor) -> tuple[Tensor, ...]:
     """The tensors in their common dtype, float32 or wider."""
+    dtype = tensors[0].dtype
+    if dtype in (torch.float32, torch.float64) and all(x.dtype == dtype for x in tensors):
+        return tensors
     dtype = torch.float32
     for x in tensors:
         dtype = torch.promote_types(dtype, x.dtype)

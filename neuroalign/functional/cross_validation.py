@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,14 +15,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuroalign.functional.checks import all_finite, check_infinite, check_sets, has_nan, widen
+from neuroalign.functional.checks import check_infinite, check_sets, has_nan, widen
 from neuroalign.functional.gram import gram
 from neuroalign.functional.regression import check_penalty, check_representable, ridge_gcv
 from neuroalign.functional.ridge_fit import Penalties, ridge_maps
 from neuroalign.functional.ridge_penalty import spectral_map
-from neuroalign.functional.variation import power_of_two
+from neuroalign.functional.variation import odd_unit
 
 __all__ = ["RidgeFit", "ridge_cv"]
+
+_BLOCK = 512  # voxels that are predicted at a time
 
 
 class RidgeFit(NamedTuple):
@@ -75,19 +78,19 @@ def ridge_cv(
     given = torch.as_tensor(penalties, dtype=torch.float64, device=x.device).flatten()
     check_penalty(given)
     check_representable(given, x.dtype)
-    if not all_finite(x):
+    unit, unit_y = odd_unit(x), odd_unit(y)
+    if not math.isfinite(unit):
         raise ValueError("x has NaN or infinite values: drop those stimuli or features first")
-    check_infinite(y=y)
-    if has_nan(y):
+    if not math.isfinite(unit_y):
+        check_infinite(y=y)
         raise ValueError(
             "cross-validation over folds needs complete responses: drop the voxels with NaN, or use ridge_gcv"
         )
     if not 2 <= num_folds <= len(x):
         raise ValueError(f"num_folds must be from 2 to the number of stimuli, {len(x)}; got {num_folds}")
     # Numbers near 1 have squares inside the dtype; division by powers of two rounds nothing.
-    unit, unit_y = power_of_two(x), power_of_two(y)
-    x, y = x / unit, y / unit_y
-    grid = (given / unit.double() ** 2).clamp_max(torch.finfo(x.dtype).max ** 0.75).to(x.dtype)
+    x, y = x if unit == 1 else x / unit, y if unit_y == 1 else y / unit_y
+    grid = (given / unit / unit).clamp_max(torch.finfo(x.dtype).max ** 0.75).to(x.dtype)
     n, mean_x, mean_y = len(x), x.mean(0), y.mean(0)
     x, y = x - mean_x, y - mean_y
     dual = n < x.shape[1]
@@ -95,25 +98,26 @@ def ridge_cv(
     values, vectors = values.clamp_min(0).to(x.dtype), vectors.to(x.dtype)
     rotated = vectors * values.sqrt() if dual else x @ vectors  # its columns are orthogonal
     folds = list(zip(rotated.tensor_split(num_folds), y.tensor_split(num_folds)))
-    products = [a.T @ b for a, b in folds]
-    product = products[0].clone()
+    # The products of each fold, plus those of its sums that its own mean takes from the other folds'.
+    ratios = [len(a) / (n - len(a)) for a, _ in folds]
+    products = [(a + ratio * a.mean(0)).T @ b for (a, b), ratio in zip(folds, ratios)]
+    means = torch.stack([ratio * a.mean(0) for (a, _), ratio in zip(folds, ratios)])
+    product = torch.addmm(products[0], means.T, torch.stack([b.sum(0) for _, b in folds]), alpha=-1)
     for own in products[1:]:
         product += own
     shrink = 1 / (values + grid[:, None])
     error = y.new_zeros(len(grid), y.shape[1])
-    # Predictions of all penalties for a block of voxels at a time, in one piece of memory.
-    room = y.new_empty(len(grid) * max(len(a) for a, _ in folds) * min(512, y.shape[1]))
-    for (a, b), own in zip(folds, products):
-        size = len(a)
-        left = _left_out(a, shrink, n).flatten(0, 1)  # (penalty * stimulus, feature)
-        ratio = size / (n - size)
-        right = torch.sub(product, own, out=own).addr_(a.mean(0), b.sum(0), alpha=-ratio)
-        centered = b + ratio * b.mean(0)
-        for start in range(0, y.shape[1], 512):
-            block = slice(start, start + 512)
+    # Memory for all folds, because new memory costs as much as the arithmetic: maps, and predictions of a block of voxels.
+    most = len(grid) * max(len(a) for a, _ in folds)
+    maps, room = y.new_empty(2, most * len(values)), y.new_empty(most * min(_BLOCK, y.shape[1]))
+    for (a, b), own, ratio in zip(folds, products, ratios):
+        left = _left_out(a, shrink, n, maps).flatten(0, 1)  # (penalty * stimulus, feature)
+        right, centered = torch.sub(product, own, out=own), b + ratio * b.mean(0)
+        for start in range(0, y.shape[1], _BLOCK):
+            block = slice(start, start + _BLOCK)
             pred = room[: len(left) * len(right[0, block])].view(len(left), -1)
-            pred = torch.mm(left, right[:, block], out=pred).view(len(grid), size, -1)
-            error[:, block] += pred.sub_(centered[:, block]).square_().sum(1) / size
+            pred = torch.mm(left, right[:, block], out=pred).view(len(grid), len(a), -1)
+            error[:, block] += pred.sub_(centered[:, block]).square_().sum(1) / len(a)
     chosen = error.argmin(0)
     solution = shrink.T.index_select(1, chosen).mul_(product)
     if dual:  # from the rotated features back to the given ones
@@ -126,17 +130,19 @@ def ridge_cv(
     return RidgeFit(given[chosen].to(x.dtype), coefficients * (unit_y / unit), intercept)
 
 
-def _left_out(a: Tensor, shrink: Tensor, n: int) -> Tensor:
-    """Matrices (penalty, stimulus, feature) that map the right-hand side of a fold to its predictions."""
-    scaled = a * shrink[:, None]
+def _left_out(a: Tensor, shrink: Tensor, n: int, rooms: Tensor) -> Tensor:
+    """Matrices (penalty, stimulus, feature) from the right-hand side of a fold to its predictions, in given memory."""
+    shape = len(shrink), *a.shape
+    scaled, left = (room[: math.prod(shape)].view(shape) for room in rooms)
+    torch.mul(a, shrink[:, None], out=scaled)
     eye = torch.eye(len(a), dtype=a.dtype, device=a.device) - 1 / n
-    factor, info = torch.linalg.cholesky_ex(eye - scaled @ a.T)
+    factor, info = torch.linalg.cholesky_ex(eye - (scaled.flatten(0, 1) @ a.T).view(len(shrink), len(a), len(a)))
     # If a fold's leverage is near 1 the difference above cancels; redo it in float64.
     if bool((info > 0).any()) or float(factor.diagonal(dim1=1, dim2=2).amin()) ** 2 < 1e-3:
         wide = a.double() * shrink.double()[:, None]
         factor = torch.linalg.cholesky(eye.double() - wide @ a.double().T)
         return torch.cholesky_solve(wide, factor).to(a.dtype)
-    return torch.cholesky_solve(scaled, factor)
+    return torch.bmm(torch.cholesky_inverse(factor), scaled, out=left)
 
 
 @torch.no_grad()

@@ -7,6 +7,8 @@ NaN.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,20 @@ def readable(x: Tensor) -> bool:
         True
     """
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def without_autocast(x: Tensor) -> AbstractContextManager[object]:
+    """A context in which the device of ``x`` computes in the dtypes of its tensors; nothing where it does so anyway.
+
+    Example:
+        >>> with torch.autocast("cpu"), without_autocast(torch.zeros(1)):
+        ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+        torch.float32
+    """
+    kind = x.device.type
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()
 
 
 class FirstBatch:

@@ -23,7 +23,7 @@ from neuroalign.functional.checks import (
     widen,
 )
 from neuroalign.functional.distributed import gather_batch, reduce_sum, total, world_size
-from neuroalign.functional.host import FirstBatch, readable
+from neuroalign.functional.host import FirstBatch, readable, without_autocast
 from neuroalign.functional.missing import prepare
 from neuroalign.functional.repeats import (
     average_repeats,
@@ -273,7 +273,7 @@ class NeuralAlignmentLoss(Described, nn.Module):
         check_devices(target=target, noise_ceiling=self.noise_ceiling)
         if self.noise_ceiling is not None and self.noise_ceiling.shape[0] != target.shape[1]:
             raise ValueError(f"noise_ceiling has {self.noise_ceiling.shape[0]} voxels, the responses {target.shape[1]}")
-        with torch.autocast(preds.device.type, enabled=False):
+        with without_autocast(preds):
             spread = self.distributed and world_size() > 1
             quick = None if spread or not len(target) else self._on_host(*widen(preds, target))
             if quick is not None:

@@ -47,7 +47,7 @@ def _mean(
 def _mse_on_host(preds: Tensor, target: Tensor, ceiling: Tensor | None) -> HostValue | None:
     if ceiling is None:
         value = torch.nn.functional.mse_loss(preds, target)
-        if bool(value.isfinite()):  # so nothing was missing
+        if math.isfinite(value.item()):  # so nothing was missing
             return HostValue(value, target.shape[1])
     return _mean(squared_differences(preds, target, by_voxel=ceiling is not None), ceiling)
 

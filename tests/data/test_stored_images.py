@@ -151,6 +151,26 @@ def test_after_and_during_a_run_others_see_floats(tmp_path):
         assert images.min() >= 0 and images.max() <= 1
 
 
+def test_a_run_with_other_data_gets_floats(tmp_path):
+    """Whoever transfers the batches of another DataModule doesn't divide ours."""
+    ours, found = data(), {}
+
+    class Joined(L.LightningDataModule):
+        def train_dataloader(self):
+            loader = ours.train_dataloader()
+            found["image"] = next(iter(loader))["image"]
+            return loader
+
+        def val_dataloader(self):
+            return ours.val_dataloader()
+
+    run = trainer(tmp_path)
+    run.fit(Seen(), ours)
+    assert ours.trainer is run
+    run.fit(Seen(), Joined())
+    assert found["image"].is_floating_point()
+
+
 class OwnTransfer(Seen):
     def transfer_batch_to_device(self, batch, device, dataloader_idx):
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
@@ -222,7 +242,7 @@ def test_memory_is_pinned_for_a_gpu_alone(kind):
     module_data = data()
     asking = SimpleNamespace(
         state=SimpleNamespace(status="running", fn="fit"), strategy=SimpleNamespace(root_device=torch.device(kind)),
-        lightning_module=Seen(), world_size=1, global_rank=0,
+        lightning_module=Seen(), world_size=1, global_rank=0, datamodule=module_data,
     )  # fmt: skip
     module_data.trainer = asking
     for loader in (module_data.train_dataloader(), module_data.val_dataloader()):

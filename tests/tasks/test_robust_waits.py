@@ -7,8 +7,7 @@ from torch import nn
 
 import neuroalign as na
 from neuroalign.perturbations import COMMON_CORRUPTIONS, EXTRA_CORRUPTIONS
-
-stand_in_device = pytest.importorskip("tests.stand_in_device")
+from tests.stand_in_device import StandIn, on_stand_in
 
 TRAININGS = {
     "adversarial": lambda: na.AdversarialTraining(8 / 255, steps=3),
@@ -26,15 +25,15 @@ def classifier():
 
 
 def data():
-    return stand_in_device.on_stand_in((torch.rand(6, 3, 16, 16), torch.arange(6) % 5))
+    return on_stand_in((torch.rand(6, 3, 16, 16), torch.arange(6) % 5))
 
 
 @pytest.mark.parametrize("name", TRAININGS)
 def test_no_step_waits_after_the_first(name):
-    training, network, (images, labels) = TRAININGS[name](), stand_in_device.on_stand_in(classifier()), data()
+    training, network, (images, labels) = TRAININGS[name](), on_stand_in(classifier()), data()
     waits = []
     for _ in range(3):
-        with stand_in_device.StandIn() as device:
+        with StandIn() as device:
             logits = network(training.inputs(network, images, labels))
             loss = F.cross_entropy(logits, labels) + training.penalty(network, images, labels, logits)
             loss.backward()
@@ -46,12 +45,12 @@ def test_no_step_waits_after_the_first(name):
 @pytest.mark.parametrize("name", ["adversarial", "trades"])
 def test_a_step_on_the_device_is_that_of_the_cpu(name):
     found = []
-    for move in (lambda x: x, stand_in_device.on_stand_in):
+    for move in (lambda x: x, on_stand_in):
         training, network = TRAININGS[name](), move(classifier())
         images, labels = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(1)), torch.arange(6) % 5
         images, labels = move(images), move(labels)
         torch.manual_seed(2)
-        with stand_in_device.StandIn():
+        with StandIn():
             inputs = training.inputs(network, images, labels)
             loss = F.cross_entropy(network(inputs), labels) + training.penalty(network, images, labels, network(inputs))
             found.append(float(loss))
@@ -61,7 +60,7 @@ def test_a_step_on_the_device_is_that_of_the_cpu(name):
 @pytest.mark.parametrize("bad", ["images", "logits", "labels"])
 def test_the_first_batch_is_refused_in_words_and_later_ones_become_nan(bad):
     """Where what is wrong would go on unseen."""
-    training, network, (images, labels) = TRAININGS["adversarial"](), stand_in_device.on_stand_in(classifier()), data()
+    training, network, (images, labels) = TRAININGS["adversarial"](), on_stand_in(classifier()), data()
     wrong_images = images + 1 if bad == "images" else images
     wrong_labels = labels - 6 if bad == "labels" else labels
 
@@ -69,7 +68,7 @@ def test_the_first_batch_is_refused_in_words_and_later_ones_become_nan(bad):
         return network(x) * (torch.inf if bad == "logits" else 1)
 
     wrong = Wrapped(broken)
-    with stand_in_device.StandIn():
+    with StandIn():
         with pytest.raises(ValueError, match=r"pixels in|NaN or infinite|labels run from"):
             TRAININGS["adversarial"]().inputs(wrong, wrong_images, wrong_labels)
         training.inputs(network, images, labels)
@@ -93,10 +92,10 @@ class Wrapped(nn.Module):
     ids=lambda value: repr(value)[:20],
 )
 def test_attacks_that_stop_early_wait_for_the_logits_and_for_what_is_left(attack, a_pass):
-    network, (images, _) = stand_in_device.on_stand_in(classifier().eval()), data()
-    with stand_in_device.StandIn():
+    network, (images, _) = on_stand_in(classifier().eval()), data()
+    with StandIn():
         labels = network(images).argmax(1)
-    with stand_in_device.StandIn() as device:
+    with StandIn() as device:
         attack(network, images, labels, 1e-4)
     passes = 2 * 7 if isinstance(attack, na.PGD) and attack.restarts == 2 else 7
     assert sum(device.waits.values()) <= a_pass * passes + 5
@@ -106,8 +105,8 @@ def test_attacks_that_stop_early_wait_for_the_logits_and_for_what_is_left(attack
 @pytest.mark.parametrize("name", COMMON_CORRUPTIONS + EXTRA_CORRUPTIONS)
 def test_corruptions_wait_once(name):
     """For the check of the images; glass blur follows chains of unknown length, a solution is checked, JPEG is of the CPU."""
-    images = stand_in_device.on_stand_in(torch.rand(2, 3, 32, 32))
-    with stand_in_device.StandIn() as device:
+    images = on_stand_in(torch.rand(2, 3, 32, 32))
+    with StandIn() as device:
         na.Corruption(name, 2)(images)
     more = {"elastic_transform": 1, "jpeg_compression": 1}.get(name, 0)
     assert sum(device.waits.values()) <= 1 + more or name == "glass_blur"

@@ -109,7 +109,11 @@ class BatchDataModule(L.LightningDataModule):
     def _device(self) -> torch.device | None:
         """The device of a running Trainer that asks for a loader; None if somebody else asks, such as a callback."""
         trainer = self.trainer
-        if trainer is None or trainer.state.status != TrainerStatus.RUNNING:
+        if (
+            trainer is None
+            or getattr(trainer, "datamodule", None) is not self
+            or trainer.state.status != TrainerStatus.RUNNING
+        ):
             return None
         in_hook = getattr(trainer.lightning_module, "_current_fx_name", None) is not None
         return None if in_hook else trainer.strategy.root_device

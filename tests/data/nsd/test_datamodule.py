@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import weakref
 
 import h5py
 import nibabel
@@ -24,6 +25,7 @@ from neuroalign import (
 from neuroalign.__main__ import main
 from neuroalign.data import NSDError, NSDImages, cache_nsd_stimuli, extract_nsd, read_nsd, read_nsd_split
 from neuroalign.data.nsd import NSDPaths, regions
+from neuroalign.data.nsd.reader import Request
 from neuroalign.data.nsd.trials import Design
 from tests.data.nsd.conftest import weights_of
 
@@ -81,6 +83,21 @@ def test_test_images_enter_no_statistic(planted):
         prepared.append(data._prepare(replace(trials, values=values), sessions, test)[0])
     a, b = prepared
     np.testing.assert_array_equal(a.values, b.values)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_one_session_is_in_memory(planted, tmp_path, monkeypatch, cached):
+    read, sessions = Request.read, []
+
+    def watched(self, session):
+        assert not [one for one in sessions if one() is not None], "an earlier session is still there"
+        values = read(self, session)
+        sessions.append(weakref.ref(values))
+        return values
+
+    monkeypatch.setattr(Request, "read", watched)
+    NSDDataModule(planted.root, 1, "V4", cache=tmp_path / "cache" if cached else None).setup()
+    assert len(sessions) > 1
 
 
 @pytest.mark.parametrize("cached", [False, True])
