@@ -152,7 +152,8 @@ def block_correlation(
 
     Example:
         >>> x = torch.tensor([[1.0, 5.0], [2.0, 5.0], [4.0, 5.0]])
-        >>> block_correlation(x, 2 * x, dim=0, centered=True)
+        >>> r, number = block_correlation(x, 2 * x, dim=0, centered=True)
+        >>> r.round(decimals=4), number
         (tensor([1., 0.]), tensor([3., 3.]))
     """
     value, count, sure = _Correlation.apply(preds, target, weight, dim, centered)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 __all__: list[str] = []
 
-_NUMBERS = 2**17  # per block: half a megabyte of float32, so that a few such arrays fit into a core's cache
+_NUMBERS = 2**18  # per block: a megabyte of float32, so that a few such arrays fit into a core's cache
 
 
 def blocks(x: Tensor, dim: int = 0) -> Iterator[slice]:

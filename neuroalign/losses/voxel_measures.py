@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from neuroalign.functional.block_correlation import block_correlation
 from neuroalign.functional.checks import check_choice, check_infinite
 from neuroalign.functional.correlation import masked_correlation, unit_distances
-from neuroalign.functional.entry_sums import poisson_deviances, squared_differences
+from neuroalign.functional.entry_sums import poisson_deviances, squared_differences, starts_incomplete
 from neuroalign.functional.host import FirstBatch, spoil
 from neuroalign.functional.likelihood import check_counts, check_rates, gaussian_terms, poisson_terms, weighted_mean
 from neuroalign.functional.missing import uniform
@@ -45,7 +45,7 @@ def _mean(
 
 
 def _mse_on_host(preds: Tensor, target: Tensor, ceiling: Tensor | None) -> HostValue | None:
-    if ceiling is None:
+    if ceiling is None and not starts_incomplete(target):
         value = torch.nn.functional.mse_loss(preds, target)
         if math.isfinite(value.item()):  # so nothing was missing
             return HostValue(value, target.shape[1])

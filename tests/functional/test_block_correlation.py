@@ -36,7 +36,7 @@ def both(kind, dim, centered, weighted, **how):
     return found, general, *gradients, count, (target, weight)
 
 
-@pytest.mark.parametrize("size", [1, 64, 2**17])
+@pytest.mark.parametrize("size", [1, 64, 2**18])
 @pytest.mark.parametrize("kind", ["complete", "missing", "constant", "mean", "unit", "missing, constant, unit"])
 @pytest.mark.parametrize(("dim", "centered", "weighted"), FORMS)
 def test_equals_the_general_form(kind, dim, centered, weighted, size, monkeypatch):

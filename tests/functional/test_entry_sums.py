@@ -27,7 +27,7 @@ def by_hand(formula, preds, target):
     return torch.where(valid, formula(preds, torch.where(valid, target, 0)), 0).sum(0), valid.sum(0).double()
 
 
-@pytest.mark.parametrize("size", [1, 50, 2**17])
+@pytest.mark.parametrize("size", [1, 50, 2**18])
 @pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_equals_the_formula(kind, missing, size, monkeypatch):
