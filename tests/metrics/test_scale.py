@@ -57,6 +57,7 @@ def test_a_loss_with_a_unit_says_that_it_is_left():
     metric = AlignmentMetric(NeuralAlignmentLoss("mse"))
     metric.update(x * 1e20, x * 1e20)
     assert float(metric.compute()) == 0.0  # no square of theirs is needed
+    metric.reset()
     metric.update(x * 1e20, -x * 1e20)
     with pytest.raises(ValueError, match=HAVE_A_UNIT["any loss"]):
         metric.compute()
