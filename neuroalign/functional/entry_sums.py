@@ -24,8 +24,8 @@ class _Squares(torch.autograd.Function):
     """Sums of squared differences; the differences become the gradient in place, so that one matrix is kept."""
 
     @staticmethod
-    def forward(ctx: Any, preds: Tensor, target: Tensor, by_voxel: bool) -> tuple[Tensor, Tensor]:
-        difference, sums, counts, missing = torch.empty_like(preds), [], [], starts_incomplete(target)
+    def forward(ctx: Any, preds: Tensor, target: Tensor, by_voxel: bool, missing: bool) -> tuple[Tensor, Tensor]:
+        difference, sums, counts = torch.empty_like(preds), [], []
         for b in blocks(preds):
             d = torch.sub(preds[b], target[b], out=difference[b])
             part = None if missing else _squared(d, by_voxel)
@@ -42,13 +42,13 @@ class _Squares(torch.autograd.Function):
         return _add(sums), count
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None, None]:
         preds, target = ctx.saved_tensors
         if torch.is_grad_enabled() or ctx.difference is None:  # differentiated again, or called a second time
             missing = target.isnan()
-            return torch.where(missing, 0, preds - torch.where(missing, 0, target)) * (2 * grad), None, None
+            return torch.where(missing, 0, preds - torch.where(missing, 0, target)) * (2 * grad), None, None, None
         difference, ctx.difference = ctx.difference, None
-        return difference.mul_(2 * grad), None, None
+        return difference.mul_(2 * grad), None, None, None
 
 
 class _Deviance(torch.autograd.Function):
@@ -120,7 +120,11 @@ def _counts(parts: list[Tensor | None], preds: Tensor) -> Tensor:
 
 
 def squared_differences(
-    preds: Float[Tensor, "stimulus voxel"], target: Float[Tensor, "stimulus voxel"], *, by_voxel: bool
+    preds: Float[Tensor, "stimulus voxel"],
+    target: Float[Tensor, "stimulus voxel"],
+    *,
+    by_voxel: bool,
+    incomplete: bool = False,
 ) -> tuple[Float[Tensor, "*voxel"], Float[Tensor, " voxel"]] | None:
     """Sums of the squared differences of valid entries, differentiable by preds, and the numbers of valid entries.
 
@@ -128,6 +132,7 @@ def squared_differences(
         preds: (stimulus, voxel), on the CPU.
         target: (stimulus, voxel), on the CPU, NaN where missing.
         by_voxel: Whether to give one sum per voxel, not one of all.
+        incomplete: Whether values are known to be missing. This saves time; the result doesn't depend on it.
 
     Returns:
         The sum or sums, and (voxel,) counts. None where this form can't serve: predictions are NaN, a value is infinite, or a
@@ -137,7 +142,7 @@ def squared_differences(
         >>> squared_differences(torch.zeros(2, 1), torch.tensor([[3.0], [torch.nan]]), by_voxel=True)
         (tensor([9.]), tensor([1.]))
     """
-    sums, counts = _Squares.apply(preds, target, by_voxel)
+    sums, counts = _Squares.apply(preds, target, by_voxel, incomplete or starts_incomplete(target))
     return (sums, counts) if _finite(sums.detach()) else None
 
 

@@ -49,7 +49,8 @@ def _mse_on_host(preds: Tensor, target: Tensor, ceiling: Tensor | None) -> HostV
         value = torch.nn.functional.mse_loss(preds, target)
         if math.isfinite(value.item()):  # so nothing was missing
             return HostValue(value, target.shape[1])
-    return _mean(squared_differences(preds, target, by_voxel=ceiling is not None), ceiling)
+    sums = squared_differences(preds, target, by_voxel=ceiling is not None, incomplete=ceiling is None)
+    return _mean(sums, ceiling)
 
 
 def _cosine_on_host(preds: Tensor, target: Tensor, ceiling: Tensor | None) -> HostValue | None:

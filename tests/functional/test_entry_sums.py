@@ -80,6 +80,13 @@ def test_declines_what_is_not_finite(kind, missing, side, wrong):
     assert (found is not None) == fine
 
 
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_wrong_guess_changes_nothing(missing):
+    preds, target = responses(missing)
+    found, expected = (squared_differences(preds, target, by_voxel=True, incomplete=guess) for guess in (True, False))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
 def test_declines_negative_counts_and_sums_that_overflow():
     preds, target = (x.detach().clone() for x in responses(True))
     assert squared_differences(1e200 * preds, target, by_voxel=False) is None
