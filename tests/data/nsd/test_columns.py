@@ -1,5 +1,7 @@
 """Columns are the same whether a chunk's bytes are copied or h5py selects them, and nothing odd is copied."""
 
+import struct
+
 import h5py
 import numpy as np
 import pytest
@@ -77,3 +79,19 @@ def test_a_chunk_cut_off_by_the_end_of_the_file_is_an_error(tmp_path):
     path.write_bytes(content)
     with h5py.File(path) as file, pytest.raises((OSError, RuntimeError)):
         read_columns(file["betas"], np.argwhere(np.ones(SHAPE[1:])))
+
+
+def test_a_chunk_that_the_index_calls_shorter_ends_in_zeros(tmp_path):
+    """HDF5 reports no error; memory of something else must not pass for responses."""
+    path, column = tmp_path / "a.h5", tuple(PLACES[0])
+    with h5py.File(path, "w") as file:
+        chunks = file.create_dataset("betas", data=BETAS.astype("<i2"), chunks=(6, 1, 1, 1)).id
+        address = chunks.get_chunk_info_by_coord((0, *column)).byte_offset
+    content = path.read_bytes()
+    # The entry of version 1 of the index: size, filters, the chunk's place and the element's, and the address.
+    key = struct.pack("<II5Q", 12, 0, 0, *map(int, column), 0) + struct.pack("<Q", address)
+    assert content.count(key) == 1
+    path.write_bytes(content.replace(key, struct.pack("<I", 4) + key[4:]))
+    with h5py.File(path) as file:
+        values = read_columns(file["betas"], PLACES[:1])[:, 0]
+    assert values.tolist() == [*BETAS[(slice(2), *column)], 0, 0, 0, 0]
