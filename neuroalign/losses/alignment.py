@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from neuroalign.config import Described
 from neuroalign.functional.checks import (
@@ -52,8 +53,10 @@ def _flag(valid: bool | Tensor, like: Tensor) -> Tensor:
 
 
 def _plain(x: Tensor) -> bool:
-    """Whether it is an ordinary tensor on the CPU, outside compilation and ``torch.func``'s transforms."""
-    return type(x) in (Tensor, nn.Parameter) and readable(x) and not torch._C._are_functorch_transforms_active()
+    """Whether it is an ordinary tensor on the CPU, outside compilation, ``torch.func``'s transforms and forward mode."""
+    if type(x) not in (Tensor, nn.Parameter) or not readable(x) or torch._C._are_functorch_transforms_active():
+        return False
+    return forward_ad.unpack_dual(x).tangent is None
 
 
 class NeuralAlignmentLoss(Described, nn.Module):

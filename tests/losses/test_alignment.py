@@ -5,6 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.autograd import forward_ad
+from torch.utils.checkpoint import checkpoint
 
 from neuroalign import NeuralAlignmentLoss
 from neuroalign.functional import linear_cka, rsa
@@ -668,3 +670,18 @@ def _with_repeats(rank, world, measure, cut):
 def test_repeats_on_several_processes_equal_one(measure):
     together = averaged(run_on_ranks(_with_repeats, 2, measure, 8))
     torch.testing.assert_close(together, _with_repeats(0, 1, measure, 0), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("measure", PAIRED)
+def test_torchs_other_ways_to_differentiate(measure):
+    """torch.func, forward mode and checkpoints get the gradient of the backward pass."""
+    preds, target = responses(0, missing=0.3, measure=measure)
+    loss = NeuralAlignmentLoss(measure).double()
+    expected = torch.autograd.grad(loss(preds.requires_grad_(), target), preds)[0]
+    preds, direction = preds.detach(), torch.randn_like(preds)
+    torch.testing.assert_close(torch.func.grad(lambda x: loss(x, target))(preds), expected)
+    with forward_ad.dual_level():
+        tangent = forward_ad.unpack_dual(loss(forward_ad.make_dual(preds, direction), target)).tangent
+    torch.testing.assert_close(tangent, (expected * direction).sum())
+    value = checkpoint(lambda x: loss(x, target), preds.requires_grad_(), use_reentrant=False)
+    torch.testing.assert_close(torch.autograd.grad(value, preds)[0], expected)
