@@ -155,13 +155,15 @@ class _FloorOfParameter(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, floor: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.floor = floor
+    def forward(x: Tensor, floor: float) -> Tensor:
         return x.clamp_min(floor)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        x, ctx.floor = inputs
+        ctx.save_for_backward(x)
+
+    @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
         return torch.where((x >= ctx.floor) | (grad < 0), grad, 0), None

@@ -680,8 +680,9 @@ def test_torchs_other_ways_to_differentiate(measure):
     expected = torch.autograd.grad(loss(preds.requires_grad_(), target), preds)[0]
     preds, direction = preds.detach(), torch.randn_like(preds)
     torch.testing.assert_close(torch.func.grad(lambda x: loss(x, target))(preds), expected)
-    with forward_ad.dual_level():
-        tangent = forward_ad.unpack_dual(loss(forward_ad.make_dual(preds, direction), target)).tangent
-    torch.testing.assert_close(tangent, (expected * direction).sum())
+    if not loss.stateful:  # the floor of a learned variance has a backward pass alone
+        with forward_ad.dual_level():
+            tangent = forward_ad.unpack_dual(loss(forward_ad.make_dual(preds, direction), target)).tangent
+        torch.testing.assert_close(tangent, (expected * direction).sum())
     value = checkpoint(lambda x: loss(x, target), preds.requires_grad_(), use_reentrant=False)
     torch.testing.assert_close(torch.autograd.grad(value, preds)[0], expected)
