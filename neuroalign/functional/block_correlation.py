@@ -10,7 +10,7 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from neuroalign.functional.blocks import blocks, mark
@@ -133,6 +133,7 @@ def block_correlation(
     dim: int,
     centered: bool,
     weight: Float[Tensor, " voxel"] | None = None,
+    wanted: Bool[Tensor, " voxel"] | None = None,
 ) -> tuple[Float[Tensor, " _"], Float[Tensor, " _"]]:
     """Correlations, or distances of unit vectors, of valid entries, differentiable by preds.
 
@@ -142,6 +143,7 @@ def block_correlation(
         dim: 0 correlates over stimuli, 1 over voxels.
         centered: Whether to subtract means: correlations. If not, half the squared distances of unit vectors: 1 - the cosine.
         weight: (voxel,), finite and not negative, for ``dim=1``.
+        wanted: (voxel,), for ``dim=0``: the others may have any value, without a gradient; None means all.
 
     Returns:
         Values, and the numbers of valid entries of positive weight: (voxel,) for ``dim=0``, (stimulus,) for ``dim=1``. An
@@ -160,6 +162,9 @@ def block_correlation(
     doubtful = ~sure & (count > 0)
     if bool(doubtful.any()):
         check_infinite(target=target)
+    if wanted is not None:
+        doubtful &= wanted
+    if bool(doubtful.any()):
         at = doubtful.nonzero()[:, 0]
         index = (slice(None), at) if dim == 0 else (at,)
         value = value.index_put((at,), general_correlation(preds[index], target[index], weight, dim, centered))

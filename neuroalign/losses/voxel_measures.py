@@ -127,12 +127,12 @@ class PearsonMeasure(nn.Module):
             r, count = block_correlation(preds, target, dim=1, centered=True, weight=ceiling)
             weight, voxels = (count >= 2).to(r.dtype), _voxels(count, ceiling, target)
         else:
-            r, count = block_correlation(preds, target, dim=0, centered=True)
+            used = torch.ones_like(target[0], dtype=torch.bool) if ceiling is None else ceiling > 0
+            r, count = block_correlation(preds, target, dim=0, centered=True, wanted=used)
             weight = (count >= self.min_valid).to(r.dtype)
             if ceiling is not None:
                 weight = weight * ceiling
-            some = count > 0 if ceiling is None else (count > 0) & (ceiling > 0)
-            voxels = int(some.sum())
+            voxels = int((used & (count > 0)).sum())
         self.last_valid = (weight > 0).any()
         return HostValue(weighted_mean(1 - r, weight), voxels) if bool(self.last_valid) else None
 

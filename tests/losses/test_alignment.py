@@ -686,3 +686,28 @@ def test_torchs_other_ways_to_differentiate(measure):
         torch.testing.assert_close(tangent, (expected * direction).sum())
     value = checkpoint(lambda x: loss(x, target), preds.requires_grad_(), use_reentrant=False)
     torch.testing.assert_close(torch.autograd.grad(value, preds)[0], expected)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, 1e300])
+@pytest.mark.parametrize("measure", PAIRED)
+def test_predictions_of_left_out_voxels_may_be_anything(measure, value, missing, reduction):
+    preds, target = responses(0, missing=missing, measure=measure)
+    ceiling = torch.linspace(0, 1, preds.shape[1])  # the first voxel is left out
+    odd = preds.clone()
+    odd[1, 0] = value
+    loss = NeuralAlignmentLoss(measure, noise_ceiling=ceiling, voxel_reduction=reduction).double()
+    found, expected = (loss(x.requires_grad_(), target) for x in (odd, preds))
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(v, x)[0] for v, x in ((found, odd), (expected, preds))]
+    torch.testing.assert_close(*gradients)
+    assert not bool(gradients[0][:, 0].any())
+
+
+@pytest.mark.parametrize("measure", PAIRED)
+def test_infinite_targets_are_refused_in_left_out_voxels_too(measure):
+    preds, target = responses(0, measure=measure)
+    target[1, 0] = torch.inf
+    with pytest.raises(ValueError, match="target has infinite values"):
+        NeuralAlignmentLoss(measure, noise_ceiling=torch.linspace(0, 1, preds.shape[1])).double()(preds, target)
