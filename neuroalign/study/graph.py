@@ -49,6 +49,7 @@ class Stage:
         needs: The stages whose results are read, by the role that they have here.
         data: Fingerprint of each file or folder that is read from outside the study, by its role.
         sources: Where these are, by the same roles; not part of the key, so that data can be moved.
+        options: Settings that don't change the result, such as the logger or the device; not part of the key.
         version: Version of what the stage does; raised when the same settings would give another result.
         resources: What the stage takes of a machine.
         size: Work relative to other stages, for the estimate of the time left.
@@ -68,6 +69,7 @@ class Stage:
     needs: Mapping[str, Stage] = field(default_factory=dict)
     data: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     version: int = 1
     resources: Resources = Resources()
     size: float = 1.0
