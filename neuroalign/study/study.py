@@ -12,12 +12,12 @@ from pydantic_core import PydanticCustomError
 
 from neuroalign.files import check_source
 from neuroalign.study.settings.base import Settings, first_errors, near_match
-from neuroalign.study.settings.conditions import KINDS, Condition, check_condition
+from neuroalign.study.settings.conditions import KINDS, NEURAL, Condition, check_condition
 from neuroalign.study.settings.evaluations import Comparisons, Evaluations, Other
 from neuroalign.study.settings.images import Images
 from neuroalign.study.settings.network import Network
 from neuroalign.study.settings.responses import DissimilarityResponses, Predictors, Responses, subjects_of
-from neuroalign.study.settings.training import Training
+from neuroalign.study.settings.training import StageResources, Training
 
 __all__ = ["Study", "StudyError"]
 
@@ -52,6 +52,7 @@ class Study(Settings):
         seeds: One seed per replication; all conditions of a seed start from the same weights.
         evaluations: What is measured on every network.
         comparisons: Which conditions are compared.
+        resources: What stages take of a machine, by their kind: "predictor", "network", "robustness", ...
         hierarchy: Regions in the order in which robustness is expected to rise.
         fast: Settings that ``--fast`` puts in place of those above, to see that everything runs.
 
@@ -81,6 +82,7 @@ class Study(Settings):
     seeds: Annotated[list[Annotated[StrictInt, Field(ge=0)]], Field(min_length=1)] = [0, 1, 2, 3]
     evaluations: Evaluations = Evaluations()
     comparisons: list[Comparisons] = []
+    resources: dict[str, StageResources] = {}
     hierarchy: list[str] = []
     fast: dict[str, Any] = {}
 
@@ -164,6 +166,8 @@ class Study(Settings):
             raise _error("\n".join(f"{key}.training.{line}" for line in first_errors(error))) from None
         for region in [*(condition.regions or []), *([condition.like] if condition.like else [])]:
             self._check_region(key, region)
+        if kind == "smoothness matched" and not any(self.kind_of(other) == NEURAL for other in self.conditions):
+            raise _error(f"{key}: {kind!r} needs a condition of kind {NEURAL!r} whose smoothness it matches")
         if KINDS[kind].by_region and not self.regions_of(name):
             wanted = "dissimilarities (source: rdms)" if KINDS[kind].needs == "rdm" else "responses"
             raise _error(f"{key}: {kind!r} needs {wanted}, and 'responses' gives none for it")

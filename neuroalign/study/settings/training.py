@@ -50,3 +50,19 @@ class Training(Settings):
     strategy: str = "auto"
     num_workers: int = Field(0, ge=0)
     logger: Literal["csv", "tensorboard", "wandb"] = "csv"
+
+
+class StageResources(Settings):
+    """What one stage takes of a machine; it never changes a result.
+
+    Args:
+        cpus: Number of cores.
+        gpus: Number of GPUs, a fraction to share one; None means what the training asks for.
+        memory_gb: Largest memory in GiB; None means unknown.
+        minutes: Longest time in minutes; None means the cluster's own limit.
+    """
+
+    cpus: int = Field(1, ge=1)
+    gpus: float | None = Field(None, ge=0)
+    memory_gb: float | None = Field(None, gt=0)
+    minutes: int | None = Field(None, ge=1)
