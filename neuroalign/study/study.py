@@ -267,7 +267,7 @@ def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     for key, change in changes.items():
         before = result.get(key)
         both = isinstance(before, Mapping) and isinstance(change, Mapping)
-        result[key] = merged(before, change) if both else change  # type: ignore[arg-type]  # both are mappings
+        result[key] = merged(before, change) if both else change
     return result
 
 
