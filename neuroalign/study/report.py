@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,10 @@ def rich_table(table: pd.DataFrame, title: str) -> Table:
     return result
 
 
+def _listed(sentences: Iterable[str]) -> str:
+    return "<ul>" + "".join(f"<li>{html.escape(each)}</li>" for each in sentences) + "</ul>"
+
+
 def _embedded(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=120, format="png")
@@ -92,6 +96,8 @@ def write_html(
     figures: Mapping[str, tuple[Figure, str]],
     comparisons: Sequence[Comparison],
     settings: Mapping[str, Any],
+    meaning: str = "",
+    notes: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Write one HTML page that needs no other file.
 
@@ -99,22 +105,27 @@ def write_html(
         path: File to write.
         title: Heading.
         verdict: Sentences at the top.
-        methods: A paragraph on what was done.
+        methods: What was done; an empty line begins a new paragraph.
         tables: Tables by heading.
         figures: Figures by heading, each with its caption.
         comparisons: Paired differences.
         settings: Plain values by name.
+        meaning: What the intervals are over; empty takes it from the first comparison.
+        notes: Lists of sentences by heading; empty lists are left out.
     """
-    parts = [f"<h2>What was done</h2><p>{html.escape(methods)}</p>"]
+    paragraphs = "".join(f"<p>{html.escape(each)}</p>" for each in methods.split("\n\n"))
+    parts = [f"<h2>What was done</h2>{paragraphs}"]
     parts += [f"<h2>{html.escape(name)}</h2>{table.to_html(border=0)}" for name, table in tables.items()]
     if comparisons:
-        rows = "".join(f"<li>{html.escape(str(c))}</li>" for c in comparisons)
         parts.append(
             "<h2>Paired differences</h2><p>Accuracy averaged over the attack budgets, treatment minus control, with a "
             f"{comparisons[0].confidence * 100:g} % interval, and the number of replications in which the treatment was "
             "higher. "
-            f"{html.escape(interval_meaning(comparisons[0]))}</p><ul>{rows}</ul>"
+            f"{html.escape(meaning or interval_meaning(comparisons[0]))}</p>{_listed(map(str, comparisons))}"
         )
+    for name, sentences in (notes or {}).items():
+        if sentences:
+            parts.append(f"<h2>{html.escape(name)}</h2>{_listed(sentences)}")
     for name, (figure, caption) in figures.items():
         image = f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{_embedded(figure)}">'
         parts.append(
