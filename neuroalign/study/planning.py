@@ -24,7 +24,7 @@ from neuroalign.study.settings.training import Training
 from neuroalign.study.stages import evaluations, images, manifolds, network, predictor, responses
 from neuroalign.study.study import Study
 
-__all__: list[str] = []
+__all__ = ["Plan", "plan_study"]
 
 _MACHINE = ("accelerator", "devices", "strategy", "num_workers", "logger")  # these don't change what is learned
 
@@ -92,6 +92,11 @@ class Plan:
         predictors: Its predictors.
         networks: Its networks.
         transfers: By seed, the stage that exchanges adversarial images between the seed's networks.
+
+    Example:
+        >>> study = Study.from_settings({"name": "Digits", "images": {"source": "digits"}, "conditions": {"none": {}}})
+        >>> [run.stage.name for run in plan_study(study).networks][:2]
+        ['network none, seed 0', 'network none, seed 1']
     """
 
     study: Study
@@ -121,6 +126,13 @@ def plan_study(
 
     Raises:
         ValueError: If an environment variable in a path is not set.
+
+    Example:
+        >>> study = Study.from_settings({
+        ...     "name": "Digits", "images": {"source": "digits", "num_neural": [600, 100]}, "seeds": [0, 1],
+        ...     "responses": [{"source": "simulated"}], "conditions": {"none": {}, "neural guidance": {"regions": ["TO"]}}})
+        >>> [stage.name for stage in plan_study(study).stages if stage.kind == "predictor"]
+        ['predictor simulated TO']
     """
     return _Planner(study, folder or pathlib.Path(), fingerprint or (lambda path: path)).plan()
 
@@ -145,8 +157,8 @@ class _Planner:
         found = {role: resolved_path(path, self.folder) for role, path in paths.items() if path is not None}
         return {"sources": found, "data": {role: self.fingerprint(path) for role, path in found.items()}}
 
-    def _resources(self, kind: str, training: Training | None = None) -> Resources:
-        given = self.study.resources.get(kind)
+    def _resources(self, kind: str, called: str, training: Training | None = None) -> Resources:
+        given = self.study.resources.get(called) or self.study.resources.get(kind)
         gpus = 0.0 if training is None or training.accelerator not in ("gpu", "cuda") else float(training.devices)
         if given is None:
             return Resources(gpus=gpus)
@@ -154,12 +166,12 @@ class _Planner:
         return Resources(given.cpus, gpus if given.gpus is None else given.gpus, memory, given.minutes)
 
     def _stage(self, kind: str, name: str, work: Any, settings: dict[str, Any], **more: Any) -> Stage:
-        training = more.pop("training", None)
+        training, called = more.pop("training", None), more.pop("called", kind)
         options = {} if training is None else {key: getattr(training, key) for key in _MACHINE}
         key = (kind, name)
         if key not in self.made:
             version = getattr(__import__(work.__module__, fromlist=["VERSION"]), "VERSION", 1)
-            resources = self._resources(kind, training)
+            resources = self._resources(kind, called, training)
             self.made[key] = Stage(
                 kind, name, work, settings, version=version, resources=resources, options=options, **more
             )
@@ -346,7 +358,14 @@ class _Planner:
             settings = each.model_dump(mode="json", exclude={"stimuli", "predictors"})
             outside = self._sources({"stimuli": getattr(each, "stimuli", None)})
             found[name] = self._stage(
-                kind, f"{name} of {stage.name}", work, {**settings, **self._batches()}, needs=needs, size=5.0, **outside
+                kind,
+                f"{name} of {stage.name}",
+                work,
+                {**settings, **self._batches()},
+                needs=needs,
+                size=5.0,
+                called=name,
+                **outside,
             )
         return found
 
