@@ -77,7 +77,7 @@ def _legend(ax: Axes, controls: list[str], decides: bool) -> None:
     from matplotlib.lines import Line2D
 
     marks = [
-        Line2D([], [], color=_COLORS[i % len(_COLORS)], marker=_MARKERS[i % len(_MARKERS)], linewidth=1.4)
+        Line2D([], [], color=_COLORS[i % len(_COLORS)], marker=_MARKERS[i % len(_MARKERS)], linestyle="none")
         for i in range(len(controls))
     ]
     marks.append(Line2D([], [], color="black", marker="o", markerfacecolor="white", linestyle="none"))

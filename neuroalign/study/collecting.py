@@ -123,7 +123,7 @@ def results_table(finished: Finished) -> pd.DataFrame:
 def prediction_table(finished: Finished) -> pd.DataFrame:
     """One row per predictor and voxel."""
     parts = []
-    for run in finished.plan.predictors:
+    for run in _by_region(finished.plan):
         rows = finished.table(run.stage, "prediction.csv")
         if rows is not None:
             parts.append(rows.assign(subject=run.subject, region=run.region, fit=run.fit, seed=run.seed))
@@ -182,12 +182,18 @@ def masked(finished: Finished) -> dict[str, list[str]]:
 
 
 def _measured_geometry(plan: Plan) -> Iterator[tuple[NetworkRun | PredictorRun, Stage, str]]:
-    for predictor in plan.predictors:
+    for predictor in _by_region(plan):
         if predictor.geometry is not None:
             yield predictor, predictor.geometry, "predictor"
     for network in plan.networks:
         if "geometry" in network.evaluations:
             yield network, network.evaluations["geometry"], "classifier"
+
+
+def _by_region(plan: Plan) -> list[PredictorRun]:
+    """Predictors in the order of the study's regions; which one was planned first depends on the conditions."""
+    regions, fits = plan.study.regions, ("right", "shuffled", "untrained")
+    return sorted(plan.predictors, key=lambda run: (regions.index(run.region), fits.index(run.fit)))
 
 
 def _identified(rows: pd.DataFrame, run: NetworkRun | PredictorRun) -> pd.DataFrame:

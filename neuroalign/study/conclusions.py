@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from neuroalign.study.comparing import Compared
-from neuroalign.study.methods import origin
+from neuroalign.study.methods import by_whom
 from neuroalign.study.study import Study
 from neuroalign.study.verdicts import interval_meaning, verdict
 
@@ -45,11 +45,11 @@ def _verdicts(study: Study, compared: Sequence[Compared]) -> list[str]:
     for each in compared:
         by_treatment.setdefault((each.comparison.treatment, each.measure), []).append(each)
     first = next(iter(study.evaluations.robustness))
-    source = origin(study)
+    source = by_whom(study)
     sentences = []
     for (treatment, measure), group in by_treatment.items():
         under = "" if measure == first else f", under {measure},"
-        subject = f"{treatment[0].upper()}{treatment[1:]}{f' ({source})' if source else ''}{under}"
+        subject = f"{treatment[0].upper()}{treatment[1:]}{source}{under}"
         sentences.append(verdict([each.comparison for each in group], subject))
     fewest = min(each.comparison.num_replications for each in compared)
     if fewest < 2:

@@ -33,7 +33,9 @@ class Captioned(NamedTuple):
     caption: str
 
 
-def robustness_figure(accuracy: pd.DataFrame, controls: set[str], attack: str, origin: str) -> Captioned:
+def robustness_figure(
+    accuracy: pd.DataFrame, controls: set[str], attack: str, origin: str, norm: str = "linf"
+) -> Captioned:
     """Accuracy against the budget: one panel, or guided networks and controls beside each other.
 
     Args:
@@ -41,6 +43,7 @@ def robustness_figure(accuracy: pd.DataFrame, controls: set[str], attack: str, o
         controls: Conditions that are drawn gray and dashed.
         attack: Name of the attack.
         origin: A word on simulated subjects; may be empty.
+        norm: Norm of the attack's budget, "linf" or "l2".
     """
     from matplotlib.figure import Figure
 
@@ -49,7 +52,9 @@ def robustness_figure(accuracy: pd.DataFrame, controls: set[str], attack: str, o
     title = f"Accuracy under {attack}{f' ({origin})' if origin else ''}"
     caption = f"Accuracy of each network as the budget of {attack} grows{_said(origin)}; dashed lines are controls."
     if len(conditions) <= _MOST_LINES or not guided or len(guided) == len(conditions):
-        return Captioned(cast(Figure, plot_robustness(accuracy, title=title, controls=controls).figure), caption)
+        ax = plot_robustness(accuracy, title=title, controls=controls)
+        _name_budget(ax, norm)
+        return Captioned(cast(Figure, ax.figure), caption)
     figure = Figure(figsize=(14.5, 5.2), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     # Networks without guidance stand in both panels, so that both can be read alone.
@@ -57,7 +62,7 @@ def robustness_figure(accuracy: pd.DataFrame, controls: set[str], attack: str, o
               "controls": [c for c in conditions if c in controls]}  # fmt: skip
     for ax, (name, shown) in zip(axes, panels.items()):
         part = accuracy[accuracy["condition"].isin(shown)]
-        plot_robustness(part, ax=ax, title=name, controls=controls)
+        _name_budget(plot_robustness(part, ax=ax, title=name, controls=controls), norm)
     axes[1].set_ylabel("")
     figure.suptitle(title, fontsize=12)
     return Captioned(figure, caption)
@@ -177,6 +182,11 @@ def prediction_figure(prediction: pd.DataFrame, origin: str) -> Captioned:
     return Captioned(
         figure, f"Correlation of predicted and held-out responses, over voxels{said}; noise ceilings aren't known."
     )
+
+
+def _name_budget(ax: Axes, norm: str) -> None:
+    if norm == "l2":
+        ax.set_xlabel("attack budget ε (length of the change, L2 norm, pixels of [0, 1])")
 
 
 def _said(origin: str) -> str:

@@ -51,6 +51,14 @@ def origin(study: Study) -> str:
     return f"subject {' and '.join(ours)} simulated"
 
 
+def by_whom(study: Study) -> str:
+    """The same as :func:`origin` within a sentence, such as " by a simulated subject"; begins with a space, or is empty."""
+    found = origin(study)
+    return {"": "", "simulated subject": " by a simulated subject", "simulated subjects": " by simulated subjects"}.get(
+        found, f" ({found})"
+    )
+
+
 def controls_of(study: Study) -> set[str]:
     """Labels of the conditions whose networks aren't guided by a brain: they are drawn gray and dashed."""
     conditions = [name for name in study.conditions if study.kind_of(name) not in GUIDED]

@@ -32,11 +32,11 @@ def study_figures(tables: Tables) -> dict[str, Captioned]:
     study, source = tables.study, origin(tables.study)
     controls = controls_of(study)
     found: dict[str, Captioned] = {}
-    for name in study.evaluations.robustness:
+    for name, attack in study.evaluations.robustness.items():
         accuracy = accuracy_under(tables.results, name)
         if len(accuracy):
             file = "robustness" if not found else f"robustness_{re.sub('[^a-z0-9]+', '_', name.lower())}"
-            found[file] = robustness_figure(accuracy, controls, name, source)
+            found[file] = robustness_figure(accuracy, controls, name, source, attack.norm)
     if tables.compared:
         found["advantage"] = advantage_figure(tables.compared, source)
     if len(tables.geometry):

@@ -76,7 +76,9 @@ def finish(study, root, accuracy=None, num_images=60, num_voxels=5):
         rng = np.random.default_rng(i)
         r = rng.uniform(0.3, 0.6, num_voxels) if run.fit == "right" else rng.normal(0, 0.05, num_voxels)
         rows = {"voxel": np.arange(num_voxels), "correlation": r, "noise_ceiling": rng.uniform(0.4, 0.8, num_voxels)}
-        folder.put(run.stage, {"prediction.csv": pd.DataFrame(rows), "predictor.json": {"noise_ceiling_from": "repeats"}})
+        folder.put(
+            run.stage, {"prediction.csv": pd.DataFrame(rows), "predictor.json": {"noise_ceiling_from": "repeats"}}
+        )
         if run.geometry is not None:
             folder.put(run.geometry, {"rows.csv": geometry_rows(rng)})
     for i, run in enumerate(plan.networks):
@@ -104,8 +106,8 @@ def images_of(run, accuracy, num_images, rng, name):
     order = rng.permutation(num_images)
     parts = [
         pd.DataFrame({
-            "stimulus": np.arange(num_images) + 100, "label": np.arange(num_images) % 10, "perturbation": name, "norm": "linf",
-            "eps": eps, "correct": (order < round(accuracy(run, eps) * num_images)).astype(int),
+            "stimulus": np.arange(num_images) + 100, "label": np.arange(num_images) % 10, "perturbation": name,
+            "norm": "linf", "eps": eps, "correct": (order < round(accuracy(run, eps) * num_images)).astype(int),
         })
         for eps in (0.0, *(e for e in run.evaluations[name].settings["eps"] if e))
     ]  # fmt: skip
