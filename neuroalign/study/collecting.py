@@ -181,6 +181,16 @@ def masked(finished: Finished) -> dict[str, list[str]]:
     return found
 
 
+def noise_ceilings(finished: Finished) -> dict[str, str]:
+    """Where the noise ceiling of each region comes from, by subject and region."""
+    found = {}
+    for run in _by_region(finished.plan):
+        source = finished.facts(run.stage, "predictor.json").get("noise_ceiling_from")
+        if source:
+            found[f"{run.subject} {run.region}"] = str(source)
+    return found
+
+
 def _measured_geometry(plan: Plan) -> Iterator[tuple[NetworkRun | PredictorRun, Stage, str]]:
     for predictor in _by_region(plan):
         if predictor.geometry is not None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, cast
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, cast
 
 import pandas as pd
 
@@ -26,11 +29,24 @@ _GEOMETRY = {
 }
 
 
-class Captioned(NamedTuple):
-    """A figure and what it shows."""
+@dataclass(frozen=True)
+class Captioned:
+    """A figure and what it shows.
+
+    Args:
+        figure: The figure.
+        caption: Sentences.
+    """
 
     figure: Figure
     caption: str
+
+    @cached_property
+    def png(self) -> bytes:
+        """The figure as the bytes of a PNG file; drawn once, because it takes seconds."""
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, dpi=150, format="png")
+        return buffer.getvalue()
 
 
 def robustness_figure(

@@ -65,7 +65,9 @@ def _listed(sentences: Iterable[str]) -> str:
     return "<ul>" + "".join(f"<li>{html.escape(each)}</li>" for each in sentences) + "</ul>"
 
 
-def _embedded(figure: Figure) -> str:
+def _embedded(figure: Figure | bytes) -> str:
+    if isinstance(figure, bytes):
+        return base64.b64encode(figure).decode()
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=120, format="png")
     return base64.b64encode(buffer.getvalue()).decode()
@@ -77,6 +79,8 @@ body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto;
 table {{ border-collapse: collapse; font-size: 14px }} td, th {{ padding: .25em .7em; text-align: right }}
 th:first-child, td:first-child {{ text-align: left }} tr:nth-child(even) {{ background: #f4f4f4 }}
 figure {{ margin: 2em 0 }} img {{ max-width: 100% }} figcaption {{ color: #555; font-size: 14px }}
+.wide {{ overflow-x: auto }}
+.settings td {{ text-align: left; vertical-align: top; white-space: pre-wrap; overflow-wrap: anywhere }}
 .verdict {{ border-left: 4px solid #0072B2; padding: .2em 1em; background: #f4f8fb }}
 </style></head><body>
 <h1>{title}</h1>
@@ -93,7 +97,7 @@ def write_html(
     verdict: Sequence[str],
     methods: str,
     tables: Mapping[str, pd.DataFrame],
-    figures: Mapping[str, tuple[Figure, str]],
+    figures: Mapping[str, tuple[Figure | bytes, str]],
     comparisons: Sequence[Comparison],
     settings: Mapping[str, Any],
     meaning: str = "",
@@ -107,7 +111,7 @@ def write_html(
         verdict: Sentences at the top.
         methods: What was done; an empty line begins a new paragraph.
         tables: Tables by heading.
-        figures: Figures by heading, each with its caption.
+        figures: Figures (or their PNG files' bytes) by heading, each with its caption.
         comparisons: Paired differences.
         settings: Plain values by name.
         meaning: What the intervals are over; empty takes it from the first comparison.
@@ -115,7 +119,10 @@ def write_html(
     """
     paragraphs = "".join(f"<p>{html.escape(each)}</p>" for each in methods.split("\n\n"))
     parts = [f"<h2>What was done</h2>{paragraphs}"]
-    parts += [f"<h2>{html.escape(name)}</h2>{table.to_html(border=0)}" for name, table in tables.items()]
+    parts += [
+        f"<h2>{html.escape(name)}</h2><div class='wide'>{table.to_html(border=0)}</div>"
+        for name, table in tables.items()
+    ]
     if comparisons:
         parts.append(
             "<h2>Paired differences</h2><p>Accuracy averaged over the attack budgets, treatment minus control, with a "
@@ -132,7 +139,7 @@ def write_html(
             f"<figure><h2>{html.escape(name)}</h2>{image}<figcaption>{html.escape(caption)}</figcaption></figure>"
         )
     rows = "".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(str(v))}</td></tr>" for k, v in settings.items())
-    parts.append(f"<h2>Settings</h2><table>{rows}</table>")
+    parts.append(f'<h2>Settings</h2><table class="settings">{rows}</table>')
     page = _PAGE.format(
         title=html.escape(title),
         verdict="".join(f"<p>{html.escape(sentence)}</p>" for sentence in verdict),

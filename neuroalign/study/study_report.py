@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import yaml
 
 from neuroalign.study.conclusions import FAST, meanings
 from neuroalign.study.figures import (
@@ -63,7 +65,7 @@ def write_study_report(tables: Tables, figures: dict[str, Captioned], path: Path
         verdict=tables.sentences,
         methods=methods(tables.study, tables.factors),
         tables=_tables(tables, f" ({source})" if source else ""),
-        figures={name.replace("_", " ").capitalize(): (each.figure, each.caption) for name, each in figures.items()},
+        figures={name.replace("_", " ").capitalize(): (each.png, each.caption) for name, each in figures.items()},
         comparisons=[each.comparison for each in tables.compared],
         meaning=meanings(tables.compared),
         notes=_notes(tables),
@@ -81,9 +83,9 @@ def _tables(tables: Tables, source: str) -> dict[str, pd.DataFrame]:
             found[heading] = summary_table(accuracy).rename_axis(None)
     if len(tables.prediction):
         found[f"Prediction of held-out responses{source}: median over voxels"] = prediction_summary(tables.prediction)
-    others = other_measures(tables.results, list(study.evaluations.robustness))
-    if len(others):
-        found[f"Other measures{source}: {spread_text(tables.results)}"] = others
+    for name, measured in other_measures(tables.results, study.evaluations.robustness).items():
+        heading = f"{name[0].upper()}{name[1:]}".replace("_", " ")
+        found[f"{heading}{source}: {spread_text(tables.results)}"] = measured
     if len(tables.transfer):
         rates = tables.transfer.groupby(["source", "target"], sort=False)["rate"].mean().unstack("target")
         found[f"Rate at which adversarial images of a row fool a column{source}"] = rates.round(3)
@@ -105,14 +107,27 @@ def _notes(tables: Tables) -> dict[str, list[str]]:
     }
 
 
-def _settings(tables: Tables) -> dict[str, Any]:
+def _settings(tables: Tables) -> dict[str, str]:
     facts = tables.facts
-    ceilings = {f"noise ceiling of {place}": where for place, where in facts.get("noise_ceilings", {}).items()}
-    return {
-        **tables.study.model_dump(mode="json", exclude={"name", "about", "note", "fast"}),
-        **ceilings,
-        **facts["versions"],
+    settings = {key: value for key, value in facts["study"].items() if key not in ("name", "about", "note", "fast")}
+    shown = {
+        **settings,
+        "noise ceilings": facts["noise_ceilings"],
+        "versions": facts["versions"],
+        "started": _date(facts["started"]),
         "hours of computing": facts["hours"],
-        "started": facts["started"],
         "command": facts["command"],
     }
+    return {key: _as_text(value) for key, value in shown.items()}
+
+
+def _date(seconds: float | None) -> str:
+    if seconds is None:
+        return "not known"
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _as_text(value: Any) -> str:
+    if not isinstance(value, (dict, list)):
+        return str(value)
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=None)).strip()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from neuroalign.study.collecting import IDENTITY
 from neuroalign.study.conclusions import meanings
 from neuroalign.study.methods import attack_text, origin
 from neuroalign.study.planning import label_of
@@ -49,16 +48,27 @@ def accuracy_under(results: pd.DataFrame, attack: str) -> pd.DataFrame:
     return table.rename(columns={"label": "condition"})
 
 
-def other_measures(results: pd.DataFrame, attacks: Sequence[str]) -> pd.DataFrame:
-    """Mean and standard deviation over seeds of everything that isn't accuracy under an attack: a row per condition."""
-    rows = labelled(results[~results["evaluation"].isin(list(attacks))])
-    if rows.empty:
-        return pd.DataFrame()
+def other_measures(results: pd.DataFrame, attacks: Collection[str]) -> dict[str, pd.DataFrame]:
+    """Mean and standard deviation over seeds of all that isn't accuracy under an attack, by the name of the evaluation.
+
+    Args:
+        results: From :func:`~neuroalign.study.collecting.results_table`.
+        attacks: Names of the attacks.
+
+    Returns:
+        Tables of texts: a row per condition (and region), a column per measure.
+    """
+    rows = labelled(results)
     budget = rows["eps"].map(lambda eps: "" if pd.isna(eps) else f" {eps:.3g}")
-    rows = rows.assign(measure=rows["measure"].astype(str) + budget)
+    rows = rows.assign(measure=rows["measure"].astype(str) + budget.astype(str))
+    names = [name for name in dict.fromkeys(rows["evaluation"]) if name not in attacks]
+    return {name: _spread(rows[rows["evaluation"] == name]) for name in names}
+
+
+def _spread(rows: pd.DataFrame) -> pd.DataFrame:
     means = rows.groupby(["label", "replication", "measure"], sort=False)["value"].mean()
     stats = means.groupby(["label", "measure"], sort=False).agg(["mean", "std"])
-    text = [f"{m:.3g}" + ("" if pd.isna(s) else f" ± {s:.2g}") for m, s in stats.itertuples(index=False)]
+    text = [f"{mean:.3g}" + ("" if pd.isna(sd) else f" ± {sd:.2g}") for mean, sd in stats.itertuples(index=False)]
     wide = pd.Series(text, index=stats.index).unstack("measure")
     order = list(dict.fromkeys(rows["label"])), list(dict.fromkeys(rows["measure"]))
     return wide.reindex(index=order[0], columns=order[1]).fillna("").rename_axis(index=None, columns=None)
@@ -126,17 +136,5 @@ def print_summary(tables: Tables, console: Console) -> None:
             console.print(f"  {each.comparison}", highlight=False, markup=False)
     for note in tables.notes:
         console.print(f"  {note}", highlight=False, markup=False)
-    if tables.missing:
-        console.print(f"\n{len(tables.missing)} stages are missing:", highlight=False)
-        for name, why in list(tables.missing.items())[:10]:
-            console.print(f"  {name}: {why}", highlight=False, markup=False)
-        if len(tables.missing) > 10:
-            console.print(f"  and {len(tables.missing) - 10} more: study.json lists them", highlight=False)
     console.print("\n[bold]Verdict.[/bold]", end=" ", highlight=False)
     console.print(" ".join(tables.sentences), highlight=False, markup=False)
-    console.print(f"\nTables, figures and report.html are in {tables.out}", highlight=False, markup=False)
-
-
-def without_empty(table: pd.DataFrame) -> pd.DataFrame:
-    """A table without the columns of identity that are empty everywhere."""
-    return table[[c for c in table if c not in IDENTITY or table[c].notna().any()]]

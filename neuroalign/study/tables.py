@@ -10,7 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from neuroalign.files import output_folder, whole, write_csv, write_png
+from neuroalign.addresses import without_secrets
+from neuroalign.files import output_folder, whole, write_csv
 from neuroalign.study.collecting import (
     RESULTS,
     Finished,
@@ -20,6 +21,7 @@ from neuroalign.study.collecting import (
     geometry_table,
     layers_table,
     masked,
+    noise_ceilings,
     prediction_table,
     results_table,
     transfer_table,
@@ -52,12 +54,20 @@ def write_tables(
         ValueError: If networks of two seeds are copies of one another.
         OSError: If the folder can't be written to.
     """
-    finished = Finished.of(plan, folder)
+    tables = gather(plan, folder, out, fast=fast, command=command)
+    _write(tables)
+    return tables
+
+
+def gather(
+    plan: Plan, folder: Results, out: str | os.PathLike[str], *, fast: bool = False, command: str = ""
+) -> Tables:
+    """The same tables, without writing anything; see :func:`write_tables`."""
+    finished, out = Finished.of(plan, folder), Path(out)
     check_copies(finished)
-    out = output_folder(out)
     compared, notes = compare_conditions(finished)
     missing = finished.missing()
-    tables = Tables(
+    return Tables(
         out=out,
         study=plan.study,
         results=results_table(finished),
@@ -74,12 +84,10 @@ def write_tables(
         sentences=conclusions(plan.study, compared, missing, fast=fast),
         facts=_facts(finished, out / "study.json", missing, fast=fast, command=command),
     )
-    _write(tables)
-    return tables
 
 
 def _write(tables: Tables) -> None:
-    out = tables.out
+    out = output_folder(tables.out)
     write_csv(tables.results[RESULTS], out / "results.csv")
     write_csv(tables.comparisons, out / "comparisons.csv")
     write_csv(tables.prediction, out / "prediction.csv")
@@ -91,7 +99,8 @@ def _write(tables: Tables) -> None:
         write_csv(tables.transfer, out / "transfer.csv")
     figures = study_figures(tables)
     for name, each in figures.items():
-        write_png(each.figure, out / f"{name}.png")
+        with whole(out / f"{name}.png") as temporary:
+            temporary.write_bytes(each.png)
     write_study_report(tables, figures, out / "report.html")
     with whole(out / "study.json") as temporary:
         temporary.write_text(json.dumps(tables.facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -107,13 +116,14 @@ def _facts(finished: Finished, path: Path, missing: Mapping[str, str], *, fast: 
     records = [finished.facts(stage, "stage.json") for stage in stages]
     started = [record["started"] for record in records if record.get("started") is not None]
     failures = finished.folder.failures()
-    return {
+    facts = {
         **before,
         "name": finished.plan.study.name,
         "study": finished.plan.study.model_dump(mode="json"),
         "fast": fast,
         "stages": {stage.name: stage.key for stage in stages},
-        "versions": _versions(),
+        "versions": {**before.get("versions", {}), **_versions()},
+        "noise_ceilings": noise_ceilings(finished),
         "started": min(started) if started else before.get("started"),
         "hours": round(sum(float(record.get("seconds", 0.0)) for record in records) / 3600, 4),
         "command": command or before.get("command", ""),
@@ -121,6 +131,7 @@ def _facts(finished: Finished, path: Path, missing: Mapping[str, str], *, fast: 
         "failed": {s.name: missing[s.name] for s in stages if s.key in failures and s.name in missing},
         "missing": dict(missing),
     }
+    return dict(without_secrets(facts))
 
 
 def _versions() -> dict[str, str]:

@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from neuroalign.study.figures import prediction_figure, robustness_figure
 from neuroalign.study.methods import attack_text, controls_of, origin
 from neuroalign.study.settings.evaluations import Robustness
-from neuroalign.study.study_report import study_figures
+from neuroalign.study.study_report import study_figures, write_study_report
 from neuroalign.study.summary import accuracy_under, prediction_summary, print_summary
-from neuroalign.study.tables import write_tables
+from neuroalign.study.tables import gather, write_tables
 from tests.study.finished import finish, study_of
 from tests.study.test_comparing import better, nsd_study
 
@@ -45,13 +46,13 @@ def test_the_report_says_what_was_done(page):
     for text in (
         "<p>First paragraph.</p><p>Second &lt;paragraph&gt;.</p>", "pgd is PGD (Linf, 10 steps) at ε 0.01, 0.02",
         "a random target for each class", "label only 0.50", "There are 4 seeds", "neuroalign study run digits.yaml",
-        "comparison with none mixes guidance with step size", "hours of computing",
+        "comparison with none mixes guidance with step size", "hours of computing", "simulated TO: repeats",
     ):  # fmt: skip
         assert text in page, text
 
 
 def test_simulated_stands_wherever_the_numbers_are(page):
-    headings = re.findall(r"<h2>(Accuracy[^<]*|Prediction of[^<]*|Other measures[^<]*)</h2>", page)
+    headings = re.findall(r"<h2>(Accuracy[^<]*|Prediction of[^<]*|Geometry [^<]*)</h2>", page)
     assert len(headings) == 3 and all("simulated" in heading for heading in headings)
     captions = re.findall(r"<figcaption>([^<]*)</figcaption>", page)
     assert len(captions) == 4 and all("simulated" in caption for caption in captions)
@@ -60,7 +61,7 @@ def test_simulated_stands_wherever_the_numbers_are(page):
 
 def test_real_responses_are_not_called_simulated(tmp_path):
     plan, folder = finish(nsd_study([1]), tmp_path / "stages")
-    write_tables(plan, folder, tmp_path)
+    write_study_report(gather(plan, folder, tmp_path), {}, tmp_path / "report.html")
     assert "simulated" not in (tmp_path / "report.html").read_text()
 
 
@@ -72,16 +73,17 @@ def test_a_simulated_subject_among_real_ones_is_named():
 
 def test_a_fast_run_has_no_verdict(tmp_path):
     plan, folder = finish(study_of(), tmp_path / "stages", better)
-    tables = write_tables(plan, folder, tmp_path, fast=True)
+    tables = gather(plan, folder, tmp_path, fast=True)
     assert tables.sentences == [
         "A fast run trains too little for its numbers to mean anything, so there is no verdict."
     ]
+    write_study_report(tables, {}, tmp_path / "report.html")
     assert "fast run</h1>" in (tmp_path / "report.html").read_text()
 
 
 def test_one_seed_is_said_first(tmp_path):
     plan, folder = finish(study_of(seeds=[0]), tmp_path / "stages", better)
-    assert write_tables(plan, folder, tmp_path).sentences[0] == "One replication decides nothing."
+    assert gather(plan, folder, tmp_path).sentences[0] == "One replication decides nothing."
 
 
 def test_budgets_without_a_difference_are_named(tables, page):
@@ -111,10 +113,13 @@ def test_many_conditions_are_drawn_in_two_panels(tmp_path):
     }
     study = study_of(conditions=conditions, seeds=[0, 1], comparisons=[])
     plan, folder = finish(study, tmp_path / "stages", num_images=20)
-    figure = study_figures(write_tables(plan, folder, tmp_path))["robustness"].figure
+    accuracy = accuracy_under(gather(plan, folder, tmp_path).results, "pgd")
+    figure = robustness_figure(accuracy, controls_of(study), "pgd", "").figure
     guided, others = ([line.get_text() for line in ax.get_legend().get_texts()] for ax in figure.axes)
-    assert guided == ["neural guidance (V1)", "neural guidance (TO)", "manifold guidance (V1)", "manifold guidance (TO)",
-                      "none"] or guided[0] == "none"  # fmt: skip
+    assert guided == [
+        "none",
+        *(f"{kind} guidance ({region})" for kind in ("neural", "manifold") for region in ("V1", "TO")),
+    ]
     assert others == ["none", *(f"{name} (TO)" for name in controls)]
 
 
@@ -137,9 +142,9 @@ def test_a_noise_ceiling_that_is_not_known_is_said_not_drawn(tmp_path):
     for run in plan.predictors:
         table = pd.read_csv(folder.path(run.stage) / "prediction.csv").assign(noise_ceiling=float("nan"))
         folder.put(run.stage, {"prediction.csv": table})
-    tables = write_tables(plan, folder, tmp_path)
+    tables = gather(plan, folder, tmp_path)
     assert set(prediction_summary(tables.prediction)["largest r that noise allows"]) == {"not known"}
-    assert "noise ceilings aren't known" in study_figures(tables)["prediction"].caption
+    assert "noise ceilings aren't known" in prediction_figure(tables.prediction, "").caption
 
 
 @pytest.mark.parametrize("width", [60, 140])
@@ -147,7 +152,7 @@ def test_the_terminal_shows_tables_differences_and_verdict(tables, width):
     text = io.StringIO()
     print_summary(tables, Console(file=text, width=width))
     shown = " ".join(text.getvalue().split())
-    assert ("±" in shown.split("Accuracy under attack")[1].split("mean ± sd of 4 seeds")[1]) is True
+    assert "simulated subject: pgd is PGD (Linf, 10 steps)" in shown and "mean ± sd of 4 seeds" in shown
     assert "neural guidance (TO) - none: +0.200" in shown and "higher in 4 of 4" in shown
     assert "Verdict. Neural guidance (TO) by a simulated subject raised" in shown
 

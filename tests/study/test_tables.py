@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neuroalign.study.tables import write_tables
+from neuroalign.study.study_report import write_study_report
+from neuroalign.study.tables import gather, write_tables
 from tests.study.finished import finish, study_of
 
 
@@ -111,14 +112,14 @@ def test_copies_are_an_error_that_names_both_seeds(tmp_path):
     runs = [run for run in plan.networks if (run.condition, run.region) == ("neural guidance", "TO")]
     folder.put(runs[3].stage, {"network.json": json.loads((folder.path(runs[1].stage) / "network.json").read_text())})
     with pytest.raises(ValueError, match=r"neural guidance \(TO\).*seeds 1 and 3 have the same weights"):
-        write_tables(plan, folder, tmp_path)
+        gather(plan, folder, tmp_path)
 
 
 def test_equal_weights_of_other_conditions_are_no_copies(tmp_path):
     plan, folder = finish(study_of(), tmp_path / "stages")
     for run in plan.networks:
         folder.put(run.stage, {"network.json": {"weights_crc": f"{run.seed:08x}", "factor": None}})
-    assert len(write_tables(plan, folder, tmp_path).compared) == 3
+    assert len(gather(plan, folder, tmp_path).compared) == 3
 
 
 def test_study_json_tells_how_the_study_was_run(written):
@@ -160,3 +161,15 @@ def test_layers_transfer_and_masked_gradients_are_reported(tmp_path):
     layers = read(tmp_path, "layers")
     assert set(layers["layer"]) == {"layer1"} and len(layers) == len(plan.networks)
     assert "checks passed" in set(read(tmp_path, "results")["measure"])
+
+
+def test_passwords_in_urls_are_not_written(tmp_path):
+    source = {"source": "nsd", "root": "https://me:hunter2@host/nsd", "regions": ["V1"], "image_size": 32}
+    study = study_of(
+        images={"source": "digits"}, responses=[source], conditions={"none": {}, "neural guidance": {}}, comparisons=[]
+    )
+    plan, folder = finish(study, tmp_path / "stages")
+    tables = gather(plan, folder, tmp_path)
+    write_study_report(tables, {}, tmp_path / "report.html")
+    assert "hunter2" not in json.dumps(tables.facts) + (tmp_path / "report.html").read_text()
+    assert "***@host/nsd" in json.dumps(tables.facts)
