@@ -106,7 +106,9 @@ class StudyFolder:
         Raises:
             TimeoutError: If another process makes the stage, and ``wait`` is false or nothing was heard of it for an hour.
         """
-        work = output_folder(self.stages / ".work")
+        work = self.stages / ".work"
+        if not work.is_dir():
+            output_folder(work)
         lock = work / f"{key}.lock"
         with locked(lock, f"the result of {name}", watch=key, patience=3600.0 if wait else 0.0):
             yield

@@ -59,6 +59,11 @@ def threads(work):
     (work.out / "value.csv").write_text(f"{torch.get_num_threads()} {os.environ.get('CUDA_VISIBLE_DEVICES')}\n")
 
 
+def environment(work):
+    """What Lightning looks at to tell whether it was launched by SLURM."""
+    (work.out / "value.csv").write_text(os.environ.get("SLURM_JOB_NAME", "none"))
+
+
 def compute(work):
     """Work of one core for some seconds of processor time."""
     end = time.process_time() + work.settings["seconds"]
