@@ -47,7 +47,9 @@ class Stage:
         work: A function of a module, called with a :class:`~neuroalign.study.work.Work`; other processes import it by name.
         settings: All settings of the stage, in plain values (what JSON can hold).
         needs: The stages whose results are read, by the role that they have here.
-        data: Fingerprint by path of each file or folder that is read from outside the study.
+        data: Fingerprint of each file or folder that is read from outside the study, by its role.
+        sources: Where these are, by the same roles; not part of the key, so that data can be moved.
+        options: Settings that don't change the result, such as the logger or the device; not part of the key.
         version: Version of what the stage does; raised when the same settings would give another result.
         resources: What the stage takes of a machine.
         size: Work relative to other stages, for the estimate of the time left.
@@ -66,6 +68,8 @@ class Stage:
     settings: Mapping[str, Any] = field(default_factory=dict)
     needs: Mapping[str, Stage] = field(default_factory=dict)
     data: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     version: int = 1
     resources: Resources = Resources()
     size: float = 1.0
@@ -78,7 +82,7 @@ class Stage:
             "version": self.version,
             "settings": dict(self.settings),
             "needs": {role: stage.key for role, stage in sorted(self.needs.items())},
-            "data": sorted(self.data.values()),
+            "data": dict(sorted(self.data.items())),
         }
 
     @cached_property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ class Work:
         out: The folder to write the result to. It is empty at the start of every attempt, and published when the stage
             returns.
         scratch: A folder that outlives a killed attempt, for checkpoints; removed when the stage is done.
+        sources: Path or URL of each file or folder outside the study, by its role.
+        options: Settings that don't change the result.
         report: Called with what is being done and the share of the stage that is done, 0 to 1.
         cpus: Number of cores that the stage may use.
         gpus: Number of GPUs that the stage may use; those are the ones that torch sees.
@@ -35,6 +37,8 @@ class Work:
     inputs: Mapping[str, Path]
     out: Path
     scratch: Path
+    sources: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     report: Callable[[str, float], None] = _silent
     cpus: int = 1
     gpus: float = 0.0
