@@ -24,7 +24,7 @@ from neuroalign.study.settings.training import Training
 from neuroalign.study.stages import evaluations, images, manifolds, network, predictor, responses
 from neuroalign.study.study import Study
 
-__all__: list[str] = []
+__all__ = ["Plan", "plan_study"]
 
 _MACHINE = ("accelerator", "devices", "strategy", "num_workers", "logger")  # these don't change what is learned
 
@@ -92,6 +92,11 @@ class Plan:
         predictors: Its predictors.
         networks: Its networks.
         transfers: By seed, the stage that exchanges adversarial images between the seed's networks.
+
+    Example:
+        >>> study = Study.from_settings({"name": "Digits", "images": {"source": "digits"}, "conditions": {"none": {}}})
+        >>> [run.stage.name for run in plan_study(study).networks][:2]
+        ['network none, seed 0', 'network none, seed 1']
     """
 
     study: Study
@@ -121,6 +126,13 @@ def plan_study(
 
     Raises:
         ValueError: If an environment variable in a path is not set.
+
+    Example:
+        >>> study = Study.from_settings({
+        ...     "name": "Digits", "images": {"source": "digits", "num_neural": [600, 100]}, "seeds": [0, 1],
+        ...     "responses": [{"source": "simulated"}], "conditions": {"none": {}, "neural guidance": {"regions": ["TO"]}}})
+        >>> [stage.name for stage in plan_study(study).stages if stage.kind == "predictor"]
+        ['predictor simulated TO']
     """
     return _Planner(study, folder or pathlib.Path(), fingerprint or (lambda path: path)).plan()
 

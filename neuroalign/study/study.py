@@ -266,8 +266,9 @@ def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     result = dict(settings)
     for key, change in changes.items():
         before = result.get(key)
-        both = isinstance(before, Mapping) and isinstance(change, Mapping)
-        result[key] = merged(before, change) if both else change  # type: ignore[arg-type]  # both are mappings
+        if isinstance(before, Mapping) and isinstance(change, Mapping):
+            change = merged(before, change)
+        result[key] = change
     return result
 
 
@@ -281,7 +282,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
         for key, _ in node.value:
-            name = self.construct_object(key, deep=True)  # type: ignore[no-untyped-call]
+            name = self.construct_object(key, deep=True)
             if isinstance(name, Hashable) and name in seen and name != "<<":
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {name!r} stands there twice", key.start_mark
