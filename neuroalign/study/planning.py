@@ -157,8 +157,8 @@ class _Planner:
         found = {role: resolved_path(path, self.folder) for role, path in paths.items() if path is not None}
         return {"sources": found, "data": {role: self.fingerprint(path) for role, path in found.items()}}
 
-    def _resources(self, kind: str, training: Training | None = None) -> Resources:
-        given = self.study.resources.get(kind)
+    def _resources(self, kind: str, called: str, training: Training | None = None) -> Resources:
+        given = self.study.resources.get(called) or self.study.resources.get(kind)
         gpus = 0.0 if training is None or training.accelerator not in ("gpu", "cuda") else float(training.devices)
         if given is None:
             return Resources(gpus=gpus)
@@ -166,12 +166,12 @@ class _Planner:
         return Resources(given.cpus, gpus if given.gpus is None else given.gpus, memory, given.minutes)
 
     def _stage(self, kind: str, name: str, work: Any, settings: dict[str, Any], **more: Any) -> Stage:
-        training = more.pop("training", None)
+        training, called = more.pop("training", None), more.pop("called", kind)
         options = {} if training is None else {key: getattr(training, key) for key in _MACHINE}
         key = (kind, name)
         if key not in self.made:
             version = getattr(__import__(work.__module__, fromlist=["VERSION"]), "VERSION", 1)
-            resources = self._resources(kind, training)
+            resources = self._resources(kind, called, training)
             self.made[key] = Stage(
                 kind, name, work, settings, version=version, resources=resources, options=options, **more
             )
@@ -358,7 +358,14 @@ class _Planner:
             settings = each.model_dump(mode="json", exclude={"stimuli", "predictors"})
             outside = self._sources({"stimuli": getattr(each, "stimuli", None)})
             found[name] = self._stage(
-                kind, f"{name} of {stage.name}", work, {**settings, **self._batches()}, needs=needs, size=5.0, **outside
+                kind,
+                f"{name} of {stage.name}",
+                work,
+                {**settings, **self._batches()},
+                needs=needs,
+                size=5.0,
+                called=name,
+                **outside,
             )
         return found
 

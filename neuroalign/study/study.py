@@ -22,6 +22,12 @@ from neuroalign.study.settings.training import StageResources, Training
 __all__ = ["Study", "StudyError"]
 
 
+STAGES = (
+    "images", "subject", "stimuli", "responses", "predictor", "manifolds", "network", "robustness", "geometry", "corruptions",
+    "smoothness", "masking", "shape_bias", "transfer",
+)  # fmt: skip
+
+
 class StudyError(ValueError):
     """A study that can't be run as it is: each line names a key and what is wrong with it.
 
@@ -52,7 +58,8 @@ class Study(Settings):
         seeds: One seed per replication; all conditions of a seed start from the same weights.
         evaluations: What is measured on every network.
         comparisons: Which conditions are compared.
-        resources: What stages take of a machine, by their kind: "predictor", "network", "robustness", ...
+        resources: What stages take of a machine, by their kind ("predictor", "network", "robustness", ...) or by the name of
+            an attack.
         hierarchy: Regions in the order in which robustness is expected to rise.
         fast: Settings that ``--fast`` puts in place of those above, to see that everything runs.
 
@@ -109,6 +116,12 @@ class Study(Settings):
             self._check_comparison(f"comparisons.{place}", comparison)
         for region in self.hierarchy:
             self._check_region("hierarchy", region)
+        kinds = (*STAGES, *self.evaluations.robustness)
+        for kind in self.resources:
+            if kind not in kinds:
+                raise _error(
+                    f"resources: no stage is called {kind!r}{near_match(kind, kinds)}; there are: {', '.join(kinds)}"
+                )
         if self.images.num_neural is None and any(source.source == "simulated" for source in self.responses):
             raise _error("images.num_neural: a simulated subject needs images of its own, (training, validation)")
         pairs = [(s, r) for source in self.responses for s in subjects_of(source) for r in source.regions]
@@ -282,8 +295,10 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
         for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":  # `<<: *anchor`, which is expanded below
+                continue
             name = self.construct_object(key, deep=True)
-            if isinstance(name, Hashable) and name in seen and name != "<<":
+            if isinstance(name, Hashable) and name in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {name!r} stands there twice", key.start_mark
                 )

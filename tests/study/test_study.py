@@ -111,6 +111,7 @@ def test_a_study_survives_json(tmp_path):
             {"comparisons": [{"treatment": "neural guidance", "region": "V1", "controls": ["none"], "measure": "pdg"}]},
             "no attack .* 'pdg'; did you mean 'pgd'",
         ),
+        ({"resources": {"netwrok": {}}}, "resources: no stage is called 'netwrok'; did you mean 'network'"),
         ({"hierarchy": ["V1", "V2"]}, "hierarchy: no responses of region 'V2'"),
     ],
 )
@@ -118,6 +119,15 @@ def test_every_mistake_names_its_key(changes, wanted):
     import re
 
     assert re.search(wanted, message(with_(**changes)))
+
+
+def test_an_anchor_can_be_merged(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("name: a\nimages: {source: digits}\nconditions: {none: }\n"
+                    "training: &t {epochs: 3, lr: 0.2}\npredictors: {training: {<<: *t, lr: 0.3}}\n")  # fmt: skip
+    study = Study.from_file(path)
+    assert (study.predictors.training.epochs, study.predictors.training.lr, study.training.lr) == (3, 0.3, 0.2)
+    assert study.predictors.training.optimizer == "adam"  # a predictor's own default, where the file says nothing
 
 
 def test_two_mistakes_are_told_at_once():

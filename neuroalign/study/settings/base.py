@@ -6,7 +6,6 @@ import difflib
 import os
 import pathlib
 from collections.abc import Iterable, Mapping
-from fractions import Fraction
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -51,7 +50,8 @@ def near_match(name: str, known: Iterable[str]) -> str:
 def _fraction(value: Any) -> Any:
     if isinstance(value, str):
         try:
-            return float(Fraction(value.strip()))
+            above, _, below = value.partition("/")
+            return float(above) / float(below or 1)
         except (ValueError, ZeroDivisionError):
             raise PydanticCustomError(
                 "fraction", "should be a number, or a fraction such as 2/255; got '{value}'", {"value": value}

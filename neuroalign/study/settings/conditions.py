@@ -47,6 +47,7 @@ KINDS = {
     MANIFOLD: Kind("manifolds", "only the size and the directions of the region's category manifolds"),
     "measured responses": Kind("responses", "measured responses to the training images that have some"),
     "RDM guidance": Kind("rdm", "the region's dissimilarities between its own stimuli"),
+    "shuffled RDM": Kind("rdm", "the region's dissimilarities with the stimuli in another order", "RDM guidance", drawn=True),
     "random predictor": Kind("untrained", "responses of an untrained predictor", NEURAL, drawn=True),
     "shuffled fit": Kind("shuffled fit", "responses of a predictor that was fitted to responses to other images", NEURAL,
                          drawn=True),

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from neuroalign.study.settings.base import Path, Settings
-from neuroalign.study.settings.training import Training
+from neuroalign.study.settings.training import PredictorTraining, TeacherTraining
 
 __all__: list[str] = []
 
@@ -38,7 +38,7 @@ class SimulatedResponses(Settings):
     val_copies: int = Field(6, ge=1)
     shift: int = Field(1, ge=0)
     stimulus_noise: float = Field(0.3, ge=0)
-    teacher: Training = Training(epochs=60, batch_size=64)
+    teacher: TeacherTraining = TeacherTraining()
     teacher_noise: float = Field(0.15, ge=0)
 
 
@@ -137,8 +137,9 @@ class DissimilarityResponses(Settings):
     Args:
         source: ``"rdms"``.
         subject: Name of the subject or group.
-        file: An .npz file with one array per region: (stimulus, stimulus), or (subject, stimulus, stimulus) to be averaged.
-        regions: Name of the array in the file by region.
+        file: An .npz file with one array per region: (stimulus, stimulus), or its upper triangle as a vector; with a first
+            axis of subjects, these are averaged.
+        arrays: Name of the array in the file by region.
         images: Zip file, folder or array of the images in the order of the stimuli (files: of their names).
         image_size: Height and width in pixels of these images for the networks.
     """
@@ -194,7 +195,7 @@ class Predictors(Settings):
     layer: str | None = None
     size: int | None = Field(None, ge=1)
     weights: str | None = None
-    training: Training = Training(epochs=40, batch_size=200, optimizer="adam", lr=1e-3, weight_decay=5e-4)
+    training: PredictorTraining = PredictorTraining()
     grid: int = Field(4, ge=1)
     files: dict[Region, Path] | None = None
     per_seed: bool = False

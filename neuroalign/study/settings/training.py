@@ -52,6 +52,26 @@ class Training(Settings):
     logger: Literal["csv", "tensorboard", "wandb"] = "csv"
 
 
+class PredictorTraining(Training):
+    """Settings of a predictor's training: those of :class:`Training` with the paper's values where nothing is said.
+
+    Source:
+        Shao et al. 2024, arXiv 2405.02564: Adam, learning rate 1e-3, weight decay 5e-4, batches of 200, 40 epochs.
+    """
+
+    batch_size: int = Field(200, ge=1)
+    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
+    lr: float = Field(1e-3, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(5e-4, ge=0, allow_inf_nan=False)
+
+
+class TeacherTraining(Training):
+    """Settings of the training of a simulated subject's object level."""
+
+    epochs: int = Field(60, ge=1)
+    batch_size: int = Field(64, ge=1)
+
+
 class StageResources(Settings):
     """What one stage takes of a machine; it never changes a result.
 
