@@ -44,7 +44,7 @@ def _add_plan(actions: Any) -> None:
     _add_study(plan)
     plan.add_argument("--all", action="store_true", help="name every stage")
     plan.add_argument("--no-probe", action="store_true", help="measure nothing: no estimate of time and memory")
-    plan.add_argument("--workers", type=_count, help="stages at once, for the estimate (default: the number of cores)")
+    plan.add_argument("--workers", type=count, help="stages at once, for the estimate (default: the number of cores)")
 
 
 def _add_run(actions: Any) -> None:
@@ -54,7 +54,7 @@ def _add_run(actions: Any) -> None:
     run.add_argument("--engine", choices=("local", "ray", "slurm", "serial"), default="local",
                      help="local: processes of this machine; ray, slurm: a cluster (extras ray, slurm); serial: this "
                      "process, for debuggers (default: local)")  # fmt: skip
-    run.add_argument("--workers", type=_count, help="most stages at once (default: as many as there is room for)")
+    run.add_argument("--workers", type=count, help="most stages at once (default: as many as there is room for)")
     run.add_argument("--engine-option", action="append", default=[], type=_setting, metavar="NAME=VALUE",
                      help="an option of the engine, such as partition=gpu (slurm) or address=auto (ray)")  # fmt: skip
     run.add_argument("-q", "--quiet", action="store_true", help="say nothing but failures and where the results are")
@@ -74,7 +74,8 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", help="folder of the results, if the file is given")
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """A number of at least 1, from the command line."""
     count = int(text)
     if count < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1; got {count}")
@@ -106,19 +107,23 @@ def _nested(settings: list[tuple[list[str], Any]]) -> dict[str, Any]:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run the command; a mistake in its input ends it with one line per mistake and exit code 2."""
+    """Run the command; a mistake in its input ends it with one line per mistake and exit code 2.
+
+    Args:
+        args: What the parser read. ``called`` is the name of another command that stands for this one.
+    """
     from rich.console import Console
 
-    console = Console()
+    console, called = Console(), f"neuroalign {getattr(args, 'called', f'study {args.action}')}"
     action = {"plan": _plan, "run": _run, "status": _status, "report": _report}[args.action]
     try:
         code = action(args, console)
     except (ValueError, OSError, ImportError) as error:
-        print(f"neuroalign study {args.action}: {error}", file=sys.stderr)
+        print(f"{called}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print(f"\nneuroalign study {args.action}: stopped{': the same command goes on' if args.action == 'run' else ''}",
-              file=sys.stderr)  # fmt: skip
+        goes_on = ": the same command goes on" if args.action == "run" else ""
+        print(f"\n{called}: stopped{goes_on}", file=sys.stderr)
         raise SystemExit(130) from None
     if code:
         raise SystemExit(code)

@@ -10,7 +10,6 @@ from neuroalign.moved import former_names
 
 if TYPE_CHECKING:
     from neuroalign.study.planning import Plan, plan_study
-    from neuroalign.study.replication import Progress, run_replications
     from neuroalign.study.session import StudyResult, run_study
     from neuroalign.study.smoothness_matching import SmoothnessMatch, match_smoothness
     from neuroalign.study.study import Study, StudyError
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Plan",
-    "Progress",
     "Recipe",
     "SmoothnessMatch",
     "Study",
@@ -30,7 +28,6 @@ __all__ = [
     "match_smoothness",
     "matched_control",
     "plan_study",
-    "run_replications",
     "run_study",
     "train_classifier",
     "train_predictor",
@@ -39,7 +36,6 @@ __all__ = [
 
 _MODULES = {
     "planning": ("Plan", "plan_study"),
-    "replication": ("Progress", "run_replications"),
     "session": ("StudyResult", "run_study"),
     "smoothness_matching": ("SmoothnessMatch", "match_smoothness"),
     "study": ("Study", "StudyError"),

@@ -52,10 +52,11 @@ class Captioned:
 def robustness_figure(
     accuracy: pd.DataFrame, controls: set[str], attack: str, origin: str, norm: str = "linf"
 ) -> Captioned:
-    """Accuracy against the budget: one panel, or guided networks and controls beside each other.
+    """Accuracy against the budget: one panel, guided networks and controls beside each other, or a panel per condition.
 
     Args:
-        accuracy: Columns ``condition``, ``replication``, ``eps``, ``accuracy``.
+        accuracy: Columns ``condition``, ``group`` (the condition without its region), ``replication``, ``eps``,
+            ``accuracy``.
         controls: Conditions that are drawn gray and dashed.
         attack: Name of the attack.
         origin: A word on simulated subjects; may be empty.
@@ -71,15 +72,22 @@ def robustness_figure(
         ax = plot_robustness(accuracy, title=title, controls=controls)
         _name_budget(ax, norm)
         return Captioned(cast(Figure, ax.figure), caption)
-    figure = Figure(figsize=(14.5, 5.2), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
-    # Networks without guidance stand in both panels, so that both can be read alone.
-    panels = {"guided networks": [*guided, *(c for c in conditions if c == "none")],
-              "controls": [c for c in conditions if c in controls]}  # fmt: skip
-    for ax, (name, shown) in zip(axes, panels.items()):
-        part = accuracy[accuracy["condition"].isin(shown)]
+    # Networks without guidance stand in every panel, so that each can be read alone.
+    panels = {"guided networks": guided, "controls": [c for c in conditions if c in controls]}
+    if max(map(len, panels.values())) > 2 * _MOST_LINES:
+        groups = accuracy.groupby("group", sort=False)["condition"].unique()
+        panels = {str(name): list(shown) for name, shown in groups.items() if name != "none"}
+    columns = 2 if len(panels) == 2 else 3
+    rows = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(7.2 * columns, 0.6 + 4.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for ax, (name, shown) in zip(axes.flatten(), panels.items()):
+        part = accuracy[accuracy["condition"].isin([*shown, "none"])]
         _name_budget(plot_robustness(part, ax=ax, title=name, controls=controls), norm)
-    axes[1].set_ylabel("")
+    for ax in axes[:, 1:].flatten():
+        ax.set_ylabel("")
+    for ax in axes.flatten()[len(panels) :]:
+        ax.set_visible(False)
     figure.suptitle(title, fontsize=12)
     return Captioned(figure, caption)
 
@@ -111,9 +119,10 @@ def advantage_figure(compared: Sequence[Compared], origin: str) -> Captioned:
     confidence = compared[0].comparison.confidence * 100
     caption = (
         f"Accuracy of the treatment minus that of each control at every budget{_said(origin)}, with {confidence:g} % "
-        f"intervals that aren't corrected for their number. {' '.join(none_shown(each) for each in compared)}"
+        "intervals that aren't corrected for their number. A hollow mark stands where the interval includes 0, so that no "
+        "difference is shown."
     )
-    return Captioned(figure, caption.strip())
+    return Captioned(figure, caption)
 
 
 def none_shown(compared: Compared) -> str:
@@ -126,8 +135,10 @@ def none_shown(compared: Compared) -> str:
         return ""
     if len(hidden) == len(c.table):
         return f"{c.treatment} - {c.control}: no difference shown at any budget."
-    budgets = ", ".join("clean" if eps == 0 else f"ε {eps:.3g}" for eps in hidden["eps"])
-    return f"{c.treatment} - {c.control}: no difference shown at {budgets}."
+    clean = ["on clean images"] if (hidden["eps"] == 0).any() else []
+    budgets = ", ".join(f"{eps:.3g}" for eps in hidden["eps"] if eps > 0)
+    places = " and ".join([*clean, *([f"at ε {budgets}"] if budgets else [])])
+    return f"{c.treatment} - {c.control}: no difference shown {places}."
 
 
 def geometry_figure(geometry: pd.DataFrame, controls: set[str], origin: str) -> Captioned:

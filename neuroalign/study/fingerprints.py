@@ -109,6 +109,7 @@ def _of_url(url: str) -> str:
         import fsspec
 
         filesystem, place = fsspec.core.url_to_fs(url)
+        filesystem.invalidate_cache()
         info = filesystem.info(place)
     except FileNotFoundError:
         return ABSENT

@@ -20,11 +20,7 @@ from neuroalign.study.study import Study
 __all__: list[str] = []
 
 GUIDED = (NEURAL, MANIFOLD, "measured responses", "RDM guidance")
-
-
-def simulated(study: Study) -> bool:
-    """Whether any of a study's subjects is simulated."""
-    return any(isinstance(source, SimulatedResponses) for source in study.responses)
+_OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
 
 
 def origin(study: Study) -> str:
@@ -161,8 +157,8 @@ def _networks(study: Study) -> str:
     name = backbone if isinstance(backbone, str) else str(backbone.get("class_path", backbone))
     weights = f", from the weights {study.network.weights}" if study.network.weights else ""
     return (
-        f"Every network ({name}{weights}) was trained for {training.epochs} epochs of {training.optimizer} (largest learning "
-        f"rate {training.lr:g}, {training.batch_size} images a batch). Guidance has weight {study.weight:g} in the loss, "
+        f"Every network ({name}{weights}) was trained for {training.epochs} epochs of {_OPTIMIZERS[training.optimizer]} (largest "
+        f"learning rate {training.lr:g}, {training.batch_size} images a batch). Guidance has weight {study.weight:g} in the loss, "
         f"guidance by manifolds {study.manifold_weight:g}, where the condition says nothing else."
     )
 

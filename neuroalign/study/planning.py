@@ -191,6 +191,13 @@ class _Planner:
         name = f"images, seed {seed}" if given.resplit else "images"
         return self._stage("images", name, images.make, {**settings, "seed": drawn}, **self._sources(paths))
 
+    def _root(self) -> dict[str, str]:
+        """Where images lie that are not copied; the key of the images' stage holds their fingerprint."""
+        given = self.study.images
+        if given.source != "folder" or given.root is None:
+            return {}
+        return {"root": resolved_path(given.root, self.folder)}
+
     def _source_of(self, subject: str, region: str) -> Any:
         for source in self.study.responses:
             if subject in subjects_of(source) and region in source.regions:
@@ -272,7 +279,7 @@ class _Planner:
         settings = {**wanted.model_dump(mode="json", exclude={"predictors", "layers"}), "layers": [], **self._batches()}
         return self._stage(
             "geometry", f"geometry of {stage.name}", evaluations.geometry, settings,
-            needs={"predictor": stage, "images": self._images(seed)},
+            needs={"predictor": stage, "images": self._images(seed)}, sources=self._root(),
         )  # fmt: skip
 
     def _manifolds(self, subject: str, region: str, seed: int) -> Stage:
@@ -280,7 +287,7 @@ class _Planner:
         of = f", seed {seed}" if fitted.name.endswith(f", seed {seed}") or self.study.images.resplit else ""
         return self._stage(
             "manifolds", f"manifolds {subject} {region}{of}", manifolds.make, {"variance": 0.95},
-            needs={"predictor": fitted, "images": shown},
+            needs={"predictor": fitted, "images": shown}, sources=self._root(),
         )  # fmt: skip
 
     def _networks(self, seed: int) -> Iterator[NetworkRun]:
@@ -303,7 +310,9 @@ class _Planner:
         by_geometry = MANIFOLD in (study.kind_of(name), kind.control_of)
         needs = {"images": self._images(seed)}
         if subject is not None and region is not None:
-            needs |= self._needs(kind.needs, treatment, subject, region, seed)
+            # A control that is not matched still gets the width of its treatment's responses.
+            width_of = kind.control_of if kind.needs == "labels" and treatment is None else treatment
+            needs |= self._needs(kind.needs, width_of, subject, region, seed)
             if condition.like is not None:
                 needs["like"] = self._predictor(subject, condition.like, "right", seed)
         settings = {
@@ -316,6 +325,7 @@ class _Planner:
                 "matched_to": treatment,
                 "robust_training": condition.robust_training and condition.robust_training.description,
             },
+            "subject": subject,
             "region": region,
             "seed": seed,
         }
@@ -324,7 +334,7 @@ class _Planner:
         of = "" if region is None else f" {subject} {region}"
         return self._stage(
             "network", f"network {name}{of}, seed {seed}", network.train, settings, needs=needs, training=training,
-            size=training.epochs * 1.0,
+            size=training.epochs * 1.0, sources=self._root(),
         )  # fmt: skip
 
     def _needs(self, needs: str, treatment: str | None, subject: str, region: str, seed: int) -> dict[str, Stage]:
@@ -363,6 +373,7 @@ class _Planner:
         for name, (kind, work, each) in wanted.items():
             settings = each.model_dump(mode="json", exclude={"stimuli", "predictors"})
             outside = self._sources({"stimuli": getattr(each, "stimuli", None)})
+            outside["sources"] |= self._root()
             found[name] = self._stage(
                 kind,
                 f"{name} of {stage.name}",
@@ -390,6 +401,7 @@ class _Planner:
             settings,
             needs=needs,
             size=math.sqrt(len(needs)),
+            sources=self._root(),
         )
 
 

@@ -21,7 +21,7 @@ from neuroalign.study.figures import (
 )
 from neuroalign.study.methods import attack_text, conditions_table, controls_of, methods, origin
 from neuroalign.study.report import summary_table, write_html
-from neuroalign.study.summary import accuracy_under, labelled, other_measures, prediction_summary, spread_text
+from neuroalign.study.summary import accuracy_under, in_order, labelled, other_measures, prediction_summary, spread_text
 
 if TYPE_CHECKING:
     from neuroalign.study.findings import Tables
@@ -35,14 +35,14 @@ def study_figures(tables: Tables) -> dict[str, Captioned]:
     controls = controls_of(study)
     found: dict[str, Captioned] = {}
     for name, attack in study.evaluations.robustness.items():
-        accuracy = accuracy_under(tables.results, name)
+        accuracy = accuracy_under(tables.results, name, study)
         if len(accuracy):
             file = "robustness" if not found else f"robustness_{re.sub('[^a-z0-9]+', '_', name.lower())}"
             found[file] = robustness_figure(accuracy, controls, name, source, attack.norm)
     if tables.compared:
         found["advantage"] = advantage_figure(tables.compared, source)
     if len(tables.geometry):
-        found["geometry"] = geometry_figure(labelled(tables.geometry), controls, source)
+        found["geometry"] = geometry_figure(in_order(labelled(tables.geometry), study), controls, source)
     fitted = tables.prediction[tables.prediction["fit"] == "right"]
     if fitted["correlation"].notna().any():
         found["prediction"] = prediction_figure(fitted, source)
@@ -77,13 +77,13 @@ def _tables(tables: Tables, source: str) -> dict[str, pd.DataFrame]:
     study = tables.study
     found = {"Conditions": conditions_table(study)}
     for name, attack in study.evaluations.robustness.items():
-        accuracy = accuracy_under(tables.results, name)
+        accuracy = accuracy_under(tables.results, name, study)
         if len(accuracy):
             heading = f"Accuracy under attack{source}: {attack_text(name, attack)}; {spread_text(tables.results)}"
             found[heading] = summary_table(accuracy).rename_axis(None)
     if len(tables.prediction):
         found[f"Prediction of held-out responses{source}: median over voxels"] = prediction_summary(tables.prediction)
-    for name, measured in other_measures(tables.results, study.evaluations.robustness).items():
+    for name, measured in other_measures(tables.results, study).items():
         heading = f"{name[0].upper()}{name[1:]}".replace("_", " ")
         found[f"{heading}{source}: {spread_text(tables.results)}"] = measured
     if len(tables.transfer):
@@ -109,7 +109,9 @@ def _notes(tables: Tables) -> dict[str, list[str]]:
 
 def _settings(tables: Tables) -> dict[str, str]:
     facts = tables.facts
-    settings = {key: value for key, value in facts["study"].items() if key not in ("name", "about", "note", "fast")}
+    settings = {
+        key: _given(value) for key, value in facts["study"].items() if key not in ("name", "about", "note", "fast")
+    }
     shown = {
         **settings,
         "noise ceilings": facts["noise_ceilings"],
@@ -118,7 +120,14 @@ def _settings(tables: Tables) -> dict[str, str]:
         "hours of computing": facts["hours"],
         "command": facts["command"],
     }
-    return {key: _as_text(value) for key, value in shown.items()}
+    return {key: _as_text(value) for key, value in shown.items() if value not in (None, {}, [], "")}
+
+
+def _given(value: Any) -> Any:
+    """Settings without those that are empty, which would hide the others."""
+    if isinstance(value, dict):
+        return {key: _given(each) for key, each in value.items() if each not in (None, {}, [], "")}
+    return [_given(each) for each in value] if isinstance(value, list) else value
 
 
 def _date(seconds: float | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from neuroalign.study.findings import Tables
+    from neuroalign.study.study import Study
 
 __all__: list[str] = []
 
@@ -31,37 +31,46 @@ def labelled(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(label=labels, replication=table["seed"].fillna(0).astype(int))
 
 
-def accuracy_under(results: pd.DataFrame, attack: str) -> pd.DataFrame:
+def in_order(rows: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Labelled rows in the order of the study's conditions and regions, also where the first network of one is missing."""
+    labels = [label_of(name, region) for name in study.conditions for region in study.regions_of(name)]
+    places = {label: place for place, label in enumerate(labels)}
+    return rows.sort_values("label", key=lambda label: label.map(places), kind="stable", ignore_index=True)
+
+
+def accuracy_under(results: pd.DataFrame, attack: str, study: Study) -> pd.DataFrame:
     """Accuracy under one attack: a row per condition (and region), seed and budget, averaged over subjects.
 
     Args:
         results: From :func:`~neuroalign.study.collecting.results_table`.
         attack: Name of the attack.
+        study: The study.
 
     Returns:
-        Columns ``condition``, ``replication``, ``eps``, ``accuracy``, ``num_images`` (per network).
+        Columns ``condition`` (with its region), ``group`` (without), ``replication``, ``eps``, ``accuracy``, ``num_images``
+        (per network).
     """
-    rows = labelled(results[results["measure"] == f"{attack} accuracy"])
+    rows = in_order(labelled(results[results["measure"] == f"{attack} accuracy"]), study)
     rows = rows.assign(eps=rows["eps"].astype(float))
-    by = rows.groupby(["label", "replication", "eps"], sort=False, dropna=False)
+    by = rows.groupby(["condition", "label", "replication", "eps"], sort=False, dropna=False)
     table = by.agg(accuracy=("value", "mean"), num_images=("n", "max")).reset_index()
-    return table.rename(columns={"label": "condition"})
+    return table.rename(columns={"condition": "group", "label": "condition"})
 
 
-def other_measures(results: pd.DataFrame, attacks: Collection[str]) -> dict[str, pd.DataFrame]:
+def other_measures(results: pd.DataFrame, study: Study) -> dict[str, pd.DataFrame]:
     """Mean and standard deviation over seeds of all that isn't accuracy under an attack, by the name of the evaluation.
 
     Args:
         results: From :func:`~neuroalign.study.collecting.results_table`.
-        attacks: Names of the attacks.
+        study: The study.
 
     Returns:
         Tables of texts: a row per condition (and region), a column per measure.
     """
-    rows = labelled(results)
+    rows = in_order(labelled(results), study)
     budget = rows["eps"].map(lambda eps: "" if pd.isna(eps) else f" {eps:.3g}")
     rows = rows.assign(measure=rows["measure"].astype(str) + budget.astype(str))
-    names = [name for name in dict.fromkeys(rows["evaluation"]) if name not in attacks]
+    names = [name for name in dict.fromkeys(rows["evaluation"]) if name not in study.evaluations.robustness]
     return {name: _spread(rows[rows["evaluation"] == name]) for name in names}
 
 
@@ -116,7 +125,7 @@ def print_summary(tables: Tables, console: Console) -> None:
         title = f"Prediction of held-out responses{source}: median r over voxels"
         console.print(rich_table(predicted, title))
     for name, attack in study.evaluations.robustness.items():
-        accuracy = accuracy_under(tables.results, name)
+        accuracy = accuracy_under(tables.results, name, study)
         if accuracy.empty:
             continue
         summary = summary_table(accuracy, spread=None if console.width >= _WIDE else ["mean"])

@@ -87,7 +87,7 @@ def test_one_seed_is_said_first(tmp_path):
 
 
 def test_budgets_without_a_difference_are_named(tables, page):
-    assert "neural guidance (TO) - none: no difference shown at clean." in page
+    assert "neural guidance (TO) - none: no difference shown on clean images." in page
     assert "Budgets at which no difference is shown" in page
 
 
@@ -113,7 +113,7 @@ def test_many_conditions_are_drawn_in_two_panels(tmp_path):
     }
     study = study_of(conditions=conditions, seeds=[0, 1], comparisons=[])
     plan, folder = finish(study, tmp_path / "stages", num_images=20)
-    accuracy = accuracy_under(gather(plan, folder, tmp_path).results, "pgd")
+    accuracy = accuracy_under(gather(plan, folder, tmp_path).results, "pgd", study)
     figure = robustness_figure(accuracy, controls_of(study), "pgd", "").figure
     guided, others = ([line.get_text() for line in ax.get_legend().get_texts()] for ax in figure.axes)
     assert guided == [
@@ -121,6 +121,26 @@ def test_many_conditions_are_drawn_in_two_panels(tmp_path):
         *(f"{kind} guidance ({region})" for kind in ("neural", "manifold") for region in ("V1", "TO")),
     ]
     assert others == ["none", *(f"{name} (TO)" for name in controls)]
+
+
+def test_very_many_conditions_have_a_panel_each():
+    labels = [(f"{kind} ({region})", kind) for kind in ("neural guidance", "label only") for region in range(15)]
+    rows = [(label, kind, 0, eps, 0.5) for label, kind in [("none", "none"), *labels] for eps in (0.0, 0.1)]
+    accuracy = pd.DataFrame(rows, columns=["condition", "group", "replication", "eps", "accuracy"])
+    controls = {label for label, kind in [("none", "none"), *labels] if kind != "neural guidance"}
+    shown = [ax for ax in robustness_figure(accuracy, controls, "pgd", "").figure.axes if ax.get_visible()]
+    assert [ax.get_title() for ax in shown] == ["neural guidance", "label only"]
+    assert all(len(ax.get_legend().get_texts()) == 16 for ax in shown)
+
+
+def test_conditions_keep_their_order_if_the_first_network_of_one_is_missing(tmp_path):
+    study = study_of(comparisons=[])
+    plan, folder = finish(study, tmp_path / "stages", num_images=20)
+    folder.remove(plan.networks[0].evaluations["pgd"])
+    found = accuracy_under(gather(plan, folder, tmp_path).results, "pgd", study)
+    assert list(dict.fromkeys(found["condition"])) == [
+        "none", "label only (TO)", "neural guidance (V1)", "neural guidance (TO)"
+    ]  # fmt: skip
 
 
 def test_a_control_is_one_by_its_kind_not_by_its_name():
@@ -132,7 +152,8 @@ def test_the_spread_over_seeds_is_that_of_means_over_subjects():
     rows = [(s, "V1", "g", seed, "pgd accuracy", 0.1, 0.5 + 0.1 * seed + (0.2 if s == "b" else 0), 10, "pgd")
             for s in "ab" for seed in (0, 1)]  # fmt: skip
     columns = ["subject", "region", "condition", "seed", "measure", "eps", "value", "n", "evaluation"]
-    accuracy = accuracy_under(pd.DataFrame(rows, columns=columns), "pgd")
+    study = study_of(conditions={"g": {"kind": "neural guidance"}}, comparisons=[])
+    accuracy = accuracy_under(pd.DataFrame(rows, columns=columns), "pgd", study)
     assert accuracy["accuracy"].tolist() == pytest.approx([0.6, 0.7]) and set(accuracy["condition"]) == {"g (V1)"}
 
 

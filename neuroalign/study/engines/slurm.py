@@ -85,14 +85,15 @@ class SlurmEngine(Engine):
         self._submit_waiting()
 
     def _submit_waiting(self) -> None:
+        """Submit what waits, as an array for each kind of machine; what the queue doesn't take waits on."""
         with self._lock:
-            waiting, self._waiting = self._waiting, []
-            for resources in dict.fromkeys(job.resources for job in waiting):
-                alike = [job for job in waiting if job.resources == resources]
+            for resources in dict.fromkeys(job.resources for job in self._waiting):
+                alike = [job for job in self._waiting if job.resources == resources]
                 self._executor.update_parameters(**self._parameters(resources))
                 for job, submitted in zip(alike, self._executor.submit_array([job.call for job in alike])):
                     job.submitted, job.attempts = submitted, job.attempts + 1
                 self._jobs.extend(alike)
+                self._waiting = [job for job in self._waiting if job.resources != resources]
             if self._jobs and self._watch is None:
                 self._watch = threading.Thread(target=self._look, daemon=True, name="looks at the jobs")
                 self._watch.start()
@@ -121,24 +122,25 @@ class SlurmEngine(Engine):
                 _log.warning("jobs could not be submitted again: %s", error)
 
     def _settle(self, job: _Job) -> None:
+        """Give a job that has ended its result, or submit it again."""
         try:
             error = job.submitted.exception()
             result = None if error is not None else job.submitted.result()
         except Exception as found:
             error, result = found, None
-        if error is None:
-            for pickled in (job.submitted.paths.result_pickle, job.submitted.paths.submitted_pickle):
-                pickled.unlink(missing_ok=True)  # the logs stay
-            settle(job.future, None, result)
-        elif job.attempts <= self.retries and not self._closed:
+        if error is not None and job.attempts <= self.retries and not self._closed:
             _log.warning("job %s ended without a result: it is submitted again", job.submitted.job_id)
             with self._lock:
                 self._waiting.append(job)
-        else:
+            return
+        paths = job.submitted.paths
+        for pickled in (paths.result_pickle, paths.submitted_pickle):
+            pickled.unlink(missing_ok=True)  # the logs stay
+        if error is not None:
             lines = str(error).strip().splitlines() or [type(error).__name__]
-            logs = job.submitted.paths.stderr
-            settle(job.future, WorkerLost(f"job {job.submitted.job_id} ended without a result, {job.attempts} times: "
-                                          f"{lines[0]}; its log is {logs}"), None)  # fmt: skip
+            error = WorkerLost(f"job {job.submitted.job_id} ended without a result, at attempt {job.attempts}: {lines[0]}; "
+                               f"its log is {paths.stderr}")  # fmt: skip
+        settle(job.future, error, result)
 
     def close(self, *, cancel: bool = False) -> None:
         with self._lock:

@@ -122,24 +122,39 @@ class Finished:
 
     job_id = "1"
 
-    def __init__(self, result):
+    def __init__(self, result, error=None):
         from pathlib import Path
         from types import SimpleNamespace
 
-        self.result, self.paths = lambda: result, SimpleNamespace(result_pickle=Path("no"), submitted_pickle=Path("no"))
+        self.result, self.exception = lambda: result, lambda: error
+        self.paths = SimpleNamespace(result_pickle=Path("no"), submitted_pickle=Path("no"))
 
     def done(self):
         return True
-
-    def exception(self):
-        return None
 
 
 def test_a_job_that_never_ends_well_says_where_its_log_is(folder, tmp_path):
     pytest.importorskip("submitit")
     with engine("slurm", cluster="local", logs=tmp_path / "logs", interval=0.2, retries=0) as jobs:
         outcome = run_stages([Stage("network", "network", die_once)], folder, jobs)
-    assert "ended without a result, 1 times" in outcome.failed["network"] and "its log is" in outcome.failed["network"]
+    assert "ended without a result, at attempt 1" in outcome.failed["network"]
+    assert "its log is" in outcome.failed["network"] and not list((tmp_path / "logs").rglob("*.pkl"))
+
+
+def test_a_queue_that_refuses_a_job_for_a_while_gets_it_later(tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
+    jobs = engine("slurm", cluster="local", logs=tmp_path / "logs", interval=0.01)
+    answers = [[Finished(None, ValueError("node died"))], OSError("the queue is down"), [Finished(3)]]
+
+    def submit_array(calls):
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(jobs._executor, "submit_array", submit_array)
+    with jobs:
+        assert jobs.submit(list, Resources()).result(timeout=30) == 3
 
 
 def test_a_wrong_option_is_an_error_at_once(tmp_path):
