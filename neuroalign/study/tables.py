@@ -10,8 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from neuroalign.addresses import without_secrets
-from neuroalign.addresses import redacted_texts
+from neuroalign.addresses import redacted_texts, without_secrets
 from neuroalign.files import output_folder, whole, write_csv
 from neuroalign.study.collecting import (
     RESULTS,
