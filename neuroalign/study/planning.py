@@ -115,7 +115,11 @@ class Plan:
 
 
 def plan_study(
-    study: Study, folder: pathlib.Path | None = None, fingerprint: Callable[[str], str] | None = None
+    study: Study,
+    folder: pathlib.Path | None = None,
+    fingerprint: Callable[[str], str] | None = None,
+    *,
+    keep_unset: bool = False,
 ) -> Plan:
     """The stages of a study. Nothing is computed; files are looked at only to tell whether they changed.
 
@@ -123,6 +127,7 @@ def plan_study(
         study: The study.
         folder: Folder at which relative paths begin; None means the working directory.
         fingerprint: From a path to the fingerprint of its content; None takes the paths for their content.
+        keep_unset: Whether a path with an environment variable that is not set stays as it is, in place of an error.
 
     Raises:
         ValueError: If an environment variable in a path is not set.
@@ -134,12 +139,12 @@ def plan_study(
         >>> [stage.name for stage in plan_study(study).stages if stage.kind == "predictor"]
         ['predictor simulated TO']
     """
-    return _Planner(study, folder or pathlib.Path(), fingerprint or (lambda path: path)).plan()
+    return _Planner(study, folder or pathlib.Path(), fingerprint or (lambda path: path), keep_unset).plan()
 
 
 class _Planner:
-    def __init__(self, study: Study, folder: pathlib.Path, fingerprint: Callable[[str], str]) -> None:
-        self.study, self.folder, self.fingerprint = study, folder, fingerprint
+    def __init__(self, study: Study, folder: pathlib.Path, fingerprint: Callable[[str], str], keep_unset: bool) -> None:
+        self.study, self.folder, self.fingerprint, self.keep_unset = study, folder, fingerprint, keep_unset
         self.predictors: dict[tuple[Any, ...], PredictorRun] = {}
         self.made: dict[tuple[Any, ...], Stage] = {}
 
@@ -154,7 +159,8 @@ class _Planner:
     # What comes from outside
 
     def _sources(self, paths: Mapping[str, str | None]) -> dict[str, Any]:
-        found = {role: resolved_path(path, self.folder) for role, path in paths.items() if path is not None}
+        given = {role: path for role, path in paths.items() if path is not None}
+        found = {role: resolved_path(path, self.folder, keep_unset=self.keep_unset) for role, path in given.items()}
         return {"sources": found, "data": {role: self.fingerprint(path) for role, path in found.items()}}
 
     def _resources(self, kind: str, called: str, training: Training | None = None) -> Resources:
@@ -184,6 +190,13 @@ class _Planner:
         paths = {"root": given.root, "train": given.train, "test": given.test}
         name = f"images, seed {seed}" if given.resplit else "images"
         return self._stage("images", name, images.make, {**settings, "seed": drawn}, **self._sources(paths))
+
+    def _root(self) -> dict[str, str]:
+        """Where images lie that are not copied; the key of the images' stage holds their fingerprint."""
+        given = self.study.images
+        if given.source != "folder" or given.root is None:
+            return {}
+        return {"root": resolved_path(given.root, self.folder)}
 
     def _source_of(self, subject: str, region: str) -> Any:
         for source in self.study.responses:
@@ -266,7 +279,7 @@ class _Planner:
         settings = {**wanted.model_dump(mode="json", exclude={"predictors", "layers"}), "layers": [], **self._batches()}
         return self._stage(
             "geometry", f"geometry of {stage.name}", evaluations.geometry, settings,
-            needs={"predictor": stage, "images": self._images(seed)},
+            needs={"predictor": stage, "images": self._images(seed)}, sources=self._root(),
         )  # fmt: skip
 
     def _manifolds(self, subject: str, region: str, seed: int) -> Stage:
@@ -274,7 +287,7 @@ class _Planner:
         of = f", seed {seed}" if fitted.name.endswith(f", seed {seed}") or self.study.images.resplit else ""
         return self._stage(
             "manifolds", f"manifolds {subject} {region}{of}", manifolds.make, {"variance": 0.95},
-            needs={"predictor": fitted, "images": shown},
+            needs={"predictor": fitted, "images": shown}, sources=self._root(),
         )  # fmt: skip
 
     def _networks(self, seed: int) -> Iterator[NetworkRun]:
@@ -297,7 +310,9 @@ class _Planner:
         by_geometry = MANIFOLD in (study.kind_of(name), kind.control_of)
         needs = {"images": self._images(seed)}
         if subject is not None and region is not None:
-            needs |= self._needs(kind.needs, treatment, subject, region, seed)
+            # A control that is not matched still gets the width of its treatment's responses.
+            width_of = kind.control_of if kind.needs == "labels" and treatment is None else treatment
+            needs |= self._needs(kind.needs, width_of, subject, region, seed)
             if condition.like is not None:
                 needs["like"] = self._predictor(subject, condition.like, "right", seed)
         settings = {
@@ -310,6 +325,7 @@ class _Planner:
                 "matched_to": treatment,
                 "robust_training": condition.robust_training and condition.robust_training.description,
             },
+            "subject": subject,
             "region": region,
             "seed": seed,
         }
@@ -318,7 +334,7 @@ class _Planner:
         of = "" if region is None else f" {subject} {region}"
         return self._stage(
             "network", f"network {name}{of}, seed {seed}", network.train, settings, needs=needs, training=training,
-            size=training.epochs * 1.0,
+            size=training.epochs * 1.0, sources=self._root(),
         )  # fmt: skip
 
     def _needs(self, needs: str, treatment: str | None, subject: str, region: str, seed: int) -> dict[str, Stage]:
@@ -357,6 +373,7 @@ class _Planner:
         for name, (kind, work, each) in wanted.items():
             settings = each.model_dump(mode="json", exclude={"stimuli", "predictors"})
             outside = self._sources({"stimuli": getattr(each, "stimuli", None)})
+            outside["sources"] |= self._root()
             found[name] = self._stage(
                 kind,
                 f"{name} of {stage.name}",
@@ -384,6 +401,7 @@ class _Planner:
             settings,
             needs=needs,
             size=math.sqrt(len(needs)),
+            sources=self._root(),
         )
 
 

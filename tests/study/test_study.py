@@ -77,7 +77,10 @@ def test_a_study_survives_json(tmp_path):
         ({"conditions": {"rank matched": {}}}, "conditions.rank matched: .*needs 'like'"),
         ({"conditions": {"adversarial training": {}}}, "needs 'robust_training'"),
         ({"conditions": {"adversarial training": {"robust_training": {"steps": 2}}}}, "robust_training: .*needs 'eps'"),
-        ({"conditions": {"label only": {"matched_to": "neural"}}}, "'matched_to' 'neural' is no kind"),
+        (
+            {"conditions": {"label only": {"matched_to": "neural"}}},
+            "'matched_to' 'neural' is none of 'neural guidance', 'manifold",
+        ),
         ({"conditions": {"RDM guidance": {}}}, "conditions.RDM guidance: .*needs dissimilarities"),
         ({"training": {"lr": -1}}, "training.lr: .*greater than 0"),
         ({"network": {"backbone": "resnet81"}}, "network.backbone: torchvision has no model 'resnet81'; did you mean"),

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from neuroalign.study.settings.base import Description, PixelEps, Settings, near_match
 from neuroalign.study.settings.responses import Region
 
-__all__: list[str] = []
+__all__ = ["Condition", "RobustTraining"]
 
 Needs = Literal[
     "nothing", "predictor", "shuffled fit", "untrained", "manifolds", "responses", "rdm", "labels", "network"
@@ -40,14 +40,14 @@ class Kind:
         return self.needs not in ("nothing",)
 
 
-NEURAL, MANIFOLD = "neural guidance", "manifold guidance"
+NEURAL, MANIFOLD, RDM = "neural guidance", "manifold guidance", "RDM guidance"
 KINDS = {
     "none": Kind("nothing", "classification alone"),
     NEURAL: Kind("predictor", "predicted responses of the region"),
     MANIFOLD: Kind("manifolds", "only the size and the directions of the region's category manifolds"),
     "measured responses": Kind("responses", "measured responses to the training images that have some"),
-    "RDM guidance": Kind("rdm", "the region's dissimilarities between its own stimuli"),
-    "shuffled RDM": Kind("rdm", "the region's dissimilarities with the stimuli in another order", "RDM guidance", drawn=True),
+    RDM: Kind("rdm", "the region's dissimilarities between its own stimuli"),
+    "shuffled RDM": Kind("rdm", "the region's dissimilarities with the stimuli in another order", RDM, drawn=True),
     "random predictor": Kind("untrained", "responses of an untrained predictor", NEURAL, drawn=True),
     "shuffled fit": Kind("shuffled fit", "responses of a predictor that was fitted to responses to other images", NEURAL,
                          drawn=True),
@@ -160,10 +160,10 @@ def check_condition(name: str, condition: Condition) -> str:
         wrong = f"{kind!r} needs 'like', the region whose {kind.split()[0]} the targets get"
     if kind == "adversarial training" and condition.robust_training is None:
         wrong = "'adversarial training' needs 'robust_training', such as {eps: 4/255, steps: 4}"
-    if condition.matched_to not in (None, "default") and condition.matched_to not in KINDS:
-        wrong = (
-            f"'matched_to' {condition.matched_to!r} is no kind of condition{near_match(condition.matched_to, KINDS)}"
-        )
+    treatments = (NEURAL, MANIFOLD, RDM)
+    if condition.matched_to not in (None, "default", *treatments):
+        near, known = near_match(condition.matched_to, treatments), ", ".join(map(repr, treatments))
+        wrong = f"'matched_to' {condition.matched_to!r} is none of {known}{near}"
     if not KINDS[kind].by_region and condition.regions is not None:
         wrong = f"{kind!r} has no region: leave 'regions' out"
     if wrong:

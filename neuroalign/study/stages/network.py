@@ -1,4 +1,4 @@
-"""Stage network."""
+"""Stage of the networks: train the classifier of one condition, guided or not."""
 
 from __future__ import annotations
 
@@ -10,5 +10,11 @@ VERSION = 1
 
 
 def train(work: Work) -> None:
-    """To come."""
-    raise NotImplementedError
+    """Train the network of a condition, and write ``network.safetensors``, ``log.csv`` and ``network.json``.
+
+    Raises:
+        ValueError: If the settings and the results that are needed don't fit, or the loss is not finite.
+    """
+    from neuroalign.study.stages.classifier import train_network
+
+    train_network(work)
