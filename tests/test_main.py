@@ -57,14 +57,14 @@ def test_ctrl_c_ends_the_demo_with_one_line(tmp_path, whole_group):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # pytest-xdist's processes ignore it
     )  # fmt: skip
     try:
-        assert "making the simulated subject" in running.stdout.readline()  # the processes are at work
+        assert "done: images, seed" in running.stderr.readline()  # the processes are at work
         (os.killpg if whole_group else os.kill)(running.pid, signal.SIGINT)
         _, said = running.communicate(timeout=60)  # which also waits for whoever else holds the pipes
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(running.pid, signal.SIGKILL)
     assert running.returncode == 130
-    assert said.rstrip().endswith("neuroalign demo: stopped")
+    assert said.rstrip().endswith("neuroalign demo: stopped: the same command goes on")
     assert "Traceback" not in said
 
 
