@@ -94,12 +94,16 @@ class LocalEngine(Engine):
         job.devices = self.shares.take(job.resources)
         job.attempts += 1
         while True:
-            worker = self._worker(self.shares.names(job.devices))
             try:
+                worker = self._worker(self.shares.names(job.devices))
                 future = worker.submit(job.call)
             except BrokenProcessPool:  # it was killed while it was idle
                 worker.close()
                 continue
+            except Exception as error:  # no process can be started; an error in a callback would be seen by nobody
+                self.shares.give_back(job.resources, job.devices)
+                job.future.set_exception(error)
+                return
             break
         self._busy[worker] = job
         future.add_done_callback(functools.partial(self._ended, worker, job))

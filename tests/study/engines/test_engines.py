@@ -153,6 +153,21 @@ def test_stages_start_as_there_is_room(monkeypatch):
     assert [devices for name, devices, _ in pool.running if "gpu" in name] == ["0", "0"]
 
 
+def test_a_process_that_cannot_be_started_fails_its_stage_only(monkeypatch):
+    def refuse(*args):
+        raise OSError("too many open files")
+
+    pool = Pool(monkeypatch)
+    local = engine("local", shares=Shares(cpus=1))
+    with monkeypatch.context() as patch:
+        patch.setattr("neuroalign.study.engines.local._Worker", refuse)
+        lost = local.submit(functools.partial(str, "lost"), Resources())
+    with pytest.raises(OSError, match="too many open files"):
+        lost.result()
+    local.submit(functools.partial(str, "next"), Resources())
+    assert pool.names() == ["next"]
+
+
 def test_shares_of_gpus():
     shares = Shares(devices=("0", "1"))
     thirds = [shares.take(Resources(gpus=1 / 3)) for _ in range(3)]
