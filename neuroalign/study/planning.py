@@ -174,6 +174,10 @@ class _Planner:
     def _stage(self, kind: str, name: str, work: Any, settings: dict[str, Any], **more: Any) -> Stage:
         training, called = more.pop("training", None), more.pop("called", kind)
         options = {} if training is None else {key: getattr(training, key) for key in _MACHINE}
+        root = self.study.images.root
+        if self.study.images.source == "folder" and root is not None and "images" in more.get("needs", {}):
+            # These images stay in their folder; its place is no part of the key, so it can be moved.
+            more["sources"] = {"root": resolved_path(root, self.folder), **more.get("sources", {})}
         key = (kind, name)
         if key not in self.made:
             version = getattr(__import__(work.__module__, fromlist=["VERSION"]), "VERSION", 1)

@@ -88,6 +88,15 @@ def test_the_result_is_that_of_the_recipe(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(network_here.state_dict().values(), other.state_dict().values()))
 
 
+def test_a_training_that_was_done_is_not_done_again(tmp_path):
+    """The attempt was killed after the last checkpoint, before the stage had written its result."""
+    whole, table = fitted(tmp_path)
+    begun = []
+    again, table_again = fitted(tmp_path, reports=begun)
+    assert begun == [] and table.equals(table_again)
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values()))
+
+
 class Diverging(GuidedClassificationTask):
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)

@@ -166,3 +166,14 @@ def test_a_large_study_is_planned_at_once_and_without_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split(maxsplit=1)[1].strip() == "[]"
+
+
+def test_images_that_stay_in_their_folder_can_be_moved():
+    def planned(root):
+        images = {"source": "folder", "root": root, "train": None, "image_size": 8}
+        return plan(RECORDED, {"images": images}, fingerprint=lambda path: "the same")
+
+    before, after = planned("/disk/images"), planned("/other/images")
+    assert [stage.key for stage in before.stages] == [stage.key for stage in after.stages]
+    needing = [stage for stage in after.stages if "images" in stage.needs]
+    assert needing and all(stage.sources["root"] == "/other/images" for stage in needing)

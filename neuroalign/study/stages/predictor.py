@@ -143,8 +143,12 @@ def _dataset(stimuli: Stimuli, responses: Responses) -> Dataset[Batch]:
 
     from neuroalign.data.images import ArrayDataset
 
-    columns = {"response": torch.from_numpy(responses.values), "stimulus": torch.from_numpy(responses.stimulus)}
-    return ArrayDataset(stimuli.images, image_rows=stimuli.places(responses.stimulus), **columns)
+    return ArrayDataset(
+        stimuli.images,
+        image_rows=stimuli.places(responses.stimulus),
+        response=torch.from_numpy(responses.values),
+        stimulus=torch.from_numpy(responses.stimulus),
+    )
 
 
 def _ridge(work: Work, parts: _Parts) -> nn.Module:

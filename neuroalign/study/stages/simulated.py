@@ -52,7 +52,7 @@ def make_subject(work: Work) -> None:
         ValueError: If a region is unknown, no images are set apart for the subject, or it would see more than NSD's layout
             holds.
     """
-    settings, sets = work.settings, read_images(work.inputs["images"])
+    settings, sets = work.settings, read_images(work.inputs["images"], work.sources.get("root"))
     if not {"neural_fit", "neural_val"} <= sets.parts.keys():
         raise ValueError("a simulated subject needs images of its own: set images.num_neural, such as [600, 100]")
     fit, val = sets.in_memory("neural_fit"), sets.in_memory("neural_val")

@@ -120,6 +120,25 @@ def test_what_can_not_be_had_is_said(tmp_path, settings, message):
         made(tmp_path, source="digits", **settings)
 
 
+def test_cifar_in_torchvisions_files(tmp_path, monkeypatch):
+    class Cifar:
+        classes = ["cat", "car", "dog"]
+
+        def __init__(self, root, train):
+            self.targets = [2, 0, 1, 2, 1, 0] * (2 if train else 1)
+            self.data = np.full((len(self.targets), 32, 32, 3), 7 if train else 9, dtype=np.uint8)
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR100", Cifar)
+    found = made(tmp_path, source="cifar100", classes=["dog", "cat"], num_val=2, sources={"root": tmp_path})
+    assert found.image_shape == (3, 32, 32) and [len(p.labels) for p in (found.train, found.val, found.test)] == [
+        6,
+        2,
+        4,
+    ]
+    assert found.test.labels.tolist() == [0, 1, 0, 1] and found.test.stimulus.tolist() == [12, 13, 15, 17]
+    assert (found.train.images == 7).all() and (found.test.images == 9).all()
+
+
 def test_a_missing_file_says_where_it_can_be_had(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no cifar10 under .*download=True"):
         made(tmp_path, source="cifar10", sources={"root": tmp_path})

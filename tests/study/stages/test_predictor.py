@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from neuroalign.data import NSDDataModule, Responses
 from neuroalign.data.datamodules.standardized import standardize_parts
@@ -185,3 +186,17 @@ def test_the_predictor_of_a_simulated_subject_has_the_demos_training_data(tmp_pa
         found = read_predictor(fitted(tmp_path / fit, made, fit=fit, seed=3))
         batch = torch.rand(8, 3, 8, 8)
         assert torch.allclose(found(batch), other(batch), atol=1e-3)
+
+
+def test_manifolds_of_images_that_were_moved_with_their_folder(recorded, tmp_path):
+    root = tmp_path / "images"
+    for part in ("train", "test"):
+        for i in range(12):
+            path = root / part / f"class{i % 2}" / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (9, 8), (20 * i, 255 - 20 * i, 10)).save(path)
+    shown = run(images.make, tmp_path / "made", image_settings(source="folder", image_size=8), sources={"root": root})
+    root.rename(tmp_path / "moved")
+    inputs = {"images": shown, "predictor": fitted(tmp_path / "fit", recorded, kind="ridge", grid=2)}
+    out = run(manifolds.make, tmp_path / "m", {"variance": 0.95}, inputs=inputs, sources={"root": tmp_path / "moved"})
+    assert read_manifolds(out).centers.shape == (2, 5)
