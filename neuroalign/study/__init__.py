@@ -10,7 +10,7 @@ from neuroalign.moved import former_names
 
 if TYPE_CHECKING:
     from neuroalign.study.planning import Plan, plan_study
-    from neuroalign.study.replication import Progress, run_replications
+    from neuroalign.study.session import StudyResult, run_study
     from neuroalign.study.smoothness_matching import SmoothnessMatch, match_smoothness
     from neuroalign.study.study import Study, StudyError
     from neuroalign.study.training import Recipe, correlation_on, matched_control, train_classifier, train_predictor
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Plan",
-    "Progress",
     "Recipe",
     "SmoothnessMatch",
     "Study",
     "StudyError",
+    "StudyResult",
     "correlation_on",
     "interval_meaning",
     "match_smoothness",
     "matched_control",
     "plan_study",
-    "run_replications",
+    "run_study",
     "train_classifier",
     "train_predictor",
     "verdict",
@@ -36,7 +36,7 @@ __all__ = [
 
 _MODULES = {
     "planning": ("Plan", "plan_study"),
-    "replication": ("Progress", "run_replications"),
+    "session": ("StudyResult", "run_study"),
     "smoothness_matching": ("SmoothnessMatch", "match_smoothness"),
     "study": ("Study", "StudyError"),
     "training": ("Recipe", "correlation_on", "matched_control", "train_classifier", "train_predictor"),

@@ -115,7 +115,11 @@ class Plan:
 
 
 def plan_study(
-    study: Study, folder: pathlib.Path | None = None, fingerprint: Callable[[str], str] | None = None
+    study: Study,
+    folder: pathlib.Path | None = None,
+    fingerprint: Callable[[str], str] | None = None,
+    *,
+    keep_unset: bool = False,
 ) -> Plan:
     """The stages of a study. Nothing is computed; files are looked at only to tell whether they changed.
 
@@ -123,6 +127,7 @@ def plan_study(
         study: The study.
         folder: Folder at which relative paths begin; None means the working directory.
         fingerprint: From a path to the fingerprint of its content; None takes the paths for their content.
+        keep_unset: Whether a path with an environment variable that is not set stays as it is, in place of an error.
 
     Raises:
         ValueError: If an environment variable in a path is not set.
@@ -134,12 +139,12 @@ def plan_study(
         >>> [stage.name for stage in plan_study(study).stages if stage.kind == "predictor"]
         ['predictor simulated TO']
     """
-    return _Planner(study, folder or pathlib.Path(), fingerprint or (lambda path: path)).plan()
+    return _Planner(study, folder or pathlib.Path(), fingerprint or (lambda path: path), keep_unset).plan()
 
 
 class _Planner:
-    def __init__(self, study: Study, folder: pathlib.Path, fingerprint: Callable[[str], str]) -> None:
-        self.study, self.folder, self.fingerprint = study, folder, fingerprint
+    def __init__(self, study: Study, folder: pathlib.Path, fingerprint: Callable[[str], str], keep_unset: bool) -> None:
+        self.study, self.folder, self.fingerprint, self.keep_unset = study, folder, fingerprint, keep_unset
         self.predictors: dict[tuple[Any, ...], PredictorRun] = {}
         self.made: dict[tuple[Any, ...], Stage] = {}
 
@@ -154,7 +159,8 @@ class _Planner:
     # What comes from outside
 
     def _sources(self, paths: Mapping[str, str | None]) -> dict[str, Any]:
-        found = {role: resolved_path(path, self.folder) for role, path in paths.items() if path is not None}
+        given = {role: path for role, path in paths.items() if path is not None}
+        found = {role: resolved_path(path, self.folder, keep_unset=self.keep_unset) for role, path in given.items()}
         return {"sources": found, "data": {role: self.fingerprint(path) for role, path in found.items()}}
 
     def _resources(self, kind: str, called: str, training: Training | None = None) -> Resources:

@@ -235,12 +235,15 @@ class Study(Settings):
             raise StudyError(f"{where or 'the study'}:\n  {lines}") from None
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], *, fast: bool = False) -> Study:
+    def from_file(
+        cls, path: str | os.PathLike[str], *, fast: bool = False, changes: Mapping[str, Any] | None = None
+    ) -> Study:
         r"""Read a study from a YAML file.
 
         Args:
             path: The file.
             fast: Whether to take the settings of its key ``fast``, to see that everything runs.
+            changes: Settings to put in place of those of the file (and of ``fast``), such as ``{"training": {"epochs": 2}}``.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -266,7 +269,10 @@ class Study(Settings):
             raise StudyError(
                 f"{path} holds {type(settings).__name__} in place of keys such as name, images, conditions"
             )
-        return cls.from_settings(settings, fast=fast, where=str(path))
+        quick = settings.get("fast")
+        if fast and isinstance(quick, Mapping):
+            settings = merged(settings, quick)
+        return cls.from_settings(merged(settings, changes or {}), where=str(path))
 
 
 def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

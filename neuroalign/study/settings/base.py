@@ -80,8 +80,13 @@ Description = dict[str, Any]
 """A class and its arguments: ``{class_path: ..., init_args: {...}}``."""
 
 
-def resolved_path(path: str, folder: pathlib.Path) -> str:
+def resolved_path(path: str, folder: pathlib.Path, *, keep_unset: bool = False) -> str:
     """A path of a study's file with its environment variables, from the folder of that file.
+
+    Args:
+        path: The path.
+        folder: The folder.
+        keep_unset: Whether a path with an environment variable that is not set stays as it is, in place of an error.
 
     Raises:
         ValueError: If an environment variable is not set.
@@ -91,6 +96,8 @@ def resolved_path(path: str, folder: pathlib.Path) -> str:
         '/lab/data/v4.npy'
     """
     expanded = os.path.expandvars(path)
+    if "$" in expanded and keep_unset:
+        return path
     if "$" in expanded:
         name = expanded[expanded.index("$") :].split("/")[0]
         raise ValueError(f"{path}: the environment variable {name} is not set")

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from neuroalign.study.settings.base import Description, PixelEps, Settings, near_match
 from neuroalign.study.settings.responses import Region
 
-__all__: list[str] = []
+__all__ = ["Condition", "RobustTraining"]
 
 Needs = Literal[
     "nothing", "predictor", "shuffled fit", "untrained", "manifolds", "responses", "rdm", "labels", "network"

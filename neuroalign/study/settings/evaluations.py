@@ -9,7 +9,18 @@ from pydantic import Field, field_validator, model_validator
 from neuroalign.study.settings.base import Description, Eps, Path, PixelEps, Settings
 from neuroalign.study.settings.responses import Region
 
-__all__: list[str] = []
+__all__ = [
+    "Comparisons",
+    "Corruptions",
+    "Evaluations",
+    "Geometry",
+    "Masking",
+    "Other",
+    "Robustness",
+    "ShapeBias",
+    "Smoothness",
+    "Transfer",
+]
 
 
 class Robustness(Settings):

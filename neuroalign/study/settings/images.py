@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from neuroalign.study.settings.base import Path, Settings
 
-__all__: list[str] = []
+__all__ = ["Images"]
 
 
 class Images(Settings):

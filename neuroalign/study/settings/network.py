@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from neuroalign.study.settings.base import Description, Settings, near_match
 
-__all__: list[str] = []
+__all__ = ["Network"]
 
 
 class Network(Settings):

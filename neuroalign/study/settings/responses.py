@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from neuroalign.study.settings.base import Path, Settings
 from neuroalign.study.settings.training import PredictorTraining, TeacherTraining
 
-__all__: list[str] = []
+__all__ = ["DissimilarityResponses", "HeldOut", "NSDResponses", "Predictors", "RecordedResponses", "SimulatedResponses"]
 
 Region = Annotated[str, Field(min_length=1)]
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from neuroalign.study.settings.base import Description, Settings
 
-__all__: list[str] = []
+__all__ = ["PredictorTraining", "StageResources", "TeacherTraining", "Training"]
 
 
 class Training(Settings):
