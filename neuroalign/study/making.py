@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,18 +24,20 @@ __all__: list[str] = []
 
 @dataclass(frozen=True)
 class Order:
-    """What a worker must know of a stage: its own settings, and the keys of the results that it needs."""
+    """What a worker must know of a stage: its own settings and sources, and the keys of the results that it needs."""
 
     key: str
     name: str
     work: Callable[[Work], None]
     described: Mapping[str, Any]
     resources: Resources
+    sources: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, stage: Stage) -> Order:
         """The order to make a stage."""
-        return cls(stage.key, stage.name, stage.work, stage.described, stage.resources)
+        return cls(stage.key, stage.name, stage.work, stage.described, stage.resources, stage.sources, stage.options)
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ def _work(
         inputs=inputs,
         out=out,
         scratch=scratch,
+        sources=order.sources,
+        options=order.options,
         report=report,
         cpus=order.resources.cpus,
         gpus=order.resources.gpus,

@@ -142,6 +142,13 @@ def test_the_scratch_folder_outlives_an_attempt_and_half_results_do_not(folder):
     assert seen == [[], ["checkpoint"]] and not area.exists() and scratch != out
 
 
+def test_a_stage_is_told_where_its_data_lie_and_on_what_it_computes(folder):
+    seen = []
+    stage = Stage("responses", "responses V4", seen.append, sources={"file": "/lab/v4.npy"}, options={"devices": 2})
+    making._attempt(folder, Order.of(stage))
+    assert seen[0].sources == {"file": "/lab/v4.npy"} and seen[0].options == {"devices": 2}
+
+
 def test_one_process_at_a_time_makes_a_stage(folder):
     with folder.lock(STAGE.key, STAGE.name, wait=True):
         assert make(folder, wait=False).state == "busy"

@@ -30,6 +30,8 @@ from neuroalign.guidance.controls import cyclic_permutation
 from neuroalign.losses import CategoryManifolds, NonNeuralManifoldLoss
 from neuroalign.models import StandardizedPredictor
 from neuroalign.study.settings.conditions import MANIFOLD, NEURAL, RDM
+from neuroalign.study.stages.manifolds import read_manifolds
+from neuroalign.study.stages.predictor import read_predictor
 from neuroalign.study.stages.region_stimuli import TrainingImages
 
 __all__: list[str] = []
@@ -75,8 +77,6 @@ class Making:
     def predictor(self, role: str = "predictor") -> StandardizedPredictor:
         """A predictor whose responses to the training images have mean 0 and variance 1."""
         if role not in self._predictors:
-            from neuroalign.study.stages.predictor import read_predictor
-
             made = StandardizedPredictor(read_predictor(self.inputs[role]).to(self.device)).to(self.device)
             self._predictors[role] = made.fit(batch["image"] for batch in self._batches()).eval()
         return self._predictors[role]
@@ -96,7 +96,7 @@ class Making:
     @cached_property
     def manifolds(self) -> CategoryManifolds:
         """The region's category manifolds."""
-        return CategoryManifolds.load(self.inputs["manifolds"] / "manifolds.safetensors")
+        return read_manifolds(self.inputs["manifolds"])
 
     @property
     def num_voxels(self) -> int | None:

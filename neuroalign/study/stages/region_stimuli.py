@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
-from neuroalign.data import BatchDataModule, MinValidSampler, Responses
+from neuroalign.data import BatchDataModule, MinValidSampler
 from neuroalign.data.images import ArrayDataset, resize, to_pixels
-from neuroalign.study.stages.result_files import read_tensors
+from neuroalign.study.stages.responses import read_rdm, read_responses, read_stimuli
 from neuroalign.types import Batch
 
 __all__: list[str] = []
@@ -49,26 +49,17 @@ def read_region_stimuli(inputs: Mapping[str, Path], image_shape: Sequence[int]) 
         image_shape: (channel, height, width) of the classifier's images.
 
     Raises:
-        ValueError: If a response belongs to no stimulus, or the images have another number of channels.
+        ValueError: If the stimuli have another number of channels.
     """
-    state = read_tensors(inputs["stimuli"] / "stimuli.safetensors", "stimuli")
-    images, identity = _shaped(state["image"], image_shape), state["stimulus"].numpy()
+    stimuli = read_stimuli(inputs["stimuli"])
     if (inputs["responses"] / "rdm.safetensors").exists():
-        state = read_tensors(inputs["responses"] / "rdm.safetensors", "dissimilarities")
-        return RegionStimuli(images[_rows(identity, state["stimulus"].numpy())], rdm=state["rdm"].float())
-    recorded = Responses.load(inputs["responses"] / "responses.h5")
+        return RegionStimuli(_shaped(stimuli.images, image_shape), rdm=read_rdm(inputs["responses"]))
+    recorded = read_responses(inputs["responses"])
     train = recorded.split_shared()[0] if recorded.shared.any() else recorded
     values = train.standardize(train).values
     values = values[:, ~np.isnan(values).all(0)]  # a constant voxel is NaN everywhere, and needs no output
-    return RegionStimuli(images[_rows(identity, train.stimulus)], responses=torch.from_numpy(values))
-
-
-def _rows(identity: np.ndarray, wanted: np.ndarray) -> Tensor:
-    place = {int(number): row for row, number in enumerate(identity)}
-    missing = [int(number) for number in wanted if int(number) not in place]
-    if missing:
-        raise ValueError(f"{len(missing)} of {len(wanted)} stimuli with responses have no image, such as {missing[0]}")
-    return torch.tensor([place[int(number)] for number in wanted])
+    images = _shaped(stimuli.of(train.stimulus), image_shape)
+    return RegionStimuli(images, responses=torch.from_numpy(values))
 
 
 def _shaped(images: Tensor, shape: Sequence[int]) -> Tensor:

@@ -84,7 +84,7 @@ def write_rdm(folder, num=24):
     rdm = torch.cdist(points, points).square()
     rdm = (rdm + rdm.T) / 2
     rdm.fill_diagonal_(0)
-    write_tensors(folder / "rdm.safetensors", {"rdm": rdm, "stimulus": torch.arange(700, 700 + num)})
+    write_tensors(folder / "rdm.safetensors", {"rdm": rdm})
     return folder
 
 
