@@ -59,5 +59,5 @@ class Tables:
 
     @property
     def origin(self) -> str:
-        """What titles and captions must say of the numbers: that subjects are simulated, that the run was fast; or nothing."""
+        """What titles and captions must say of the numbers: simulated subjects, a fast run; empty for neither."""
         return ", ".join(text for text in (origin(self.study), "fast run" if self.facts["fast"] else "") if text)
