@@ -173,10 +173,8 @@ class _Estimator:
     def _probe_of_network(self, stage: Stage) -> Probe:
         recorded = _responses_behind(stage)
         voxels = self._sized(num_voxels, recorded)[0] if recorded is not None else 0
-        settings = stage.settings
-        return self._probe(
-            "the network", settings["network"], settings["training"], stage, self._images_of(stage), voxels
-        )
+        settings, images = stage.settings, self._images_of(stage)
+        return self._probe("the network", settings["network"], settings["training"], stage, images, voxels)
 
     def _probe_of_predictor(self, stage: Stage) -> Probe:
         _, shape, _ = self._stimuli_of(stage)
@@ -192,7 +190,7 @@ class _Estimator:
     ) -> Probe:  # fmt: skip
         training = {**training, **stage.options}
         make = lambda: classifier(network, images.num_classes, voxels, images.shape)  # noqa: E731
-        same = [dict(network), images.num_classes, images.shape, voxels]
+        same = [dict(network), images.num_classes, images.shape]  # a head takes little beside its trunk
         return self._measured(what, make, same, training, images.shape, stage)
 
     def _measured(
@@ -201,14 +199,17 @@ class _Estimator:
     ) -> Probe:  # fmt: skip
         options = {"batch_size": training.get("batch_size", 200), "optimizer": training.get("optimizer", "adam"),
                    "channels_last": training.get("channels_last", True), "device": device_of(training),
-                   "threads": stage.resources.cpus}  # fmt: skip
+                   "threads": 1 if self.counts_operations else stage.resources.cpus,
+                   "timed": not self.counts_operations}  # fmt: skip
         key = json.dumps([what, same, options], sort_keys=True)
         if key not in self.found:
             self.on_probe(what)
-            self.found[key] = probe_network(make(), shape, **options)
-            place = f"{what} at {shape[1]} x {shape[2]} pixels"
+            probe = probe_network(make(), shape, **options)
+            self.found[key] = probe.at(GPU_RATE) if self.counts_operations else probe
+            where = "by its operations" if self.counts_operations else f"on {probe.device.upper()}"
+            place = f"{what} at {shape[1]} x {shape[2]} pixels, {where}"
             self.estimate.probes.setdefault(place, self.found[key])
-        return self.found[key].at(GPU_RATE) if self.counts_operations else self.found[key]
+        return self.found[key]
 
     def _sized(self, size: Callable[[Stage], Any], stage: Stage) -> Any:
         place = f"{size.__name__} {stage.key}"

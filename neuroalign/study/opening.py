@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from neuroalign.addresses import redacted, without_secrets
+from neuroalign.addresses import redacted, redacted_texts
 from neuroalign.files import check_source, whole
 from neuroalign.study.fingerprints import ABSENT, fingerprint
 from neuroalign.study.folder import StudyFolder
@@ -188,7 +188,7 @@ def write_study_record(opened: OpenedStudy) -> None:
     if not opened.changed:  # what is known of the run that goes on, such as its hours
         record = {**opened.before, **record, "started": opened.before.get("started") or record["started"]}
     with whole(opened.folder.root / RECORD) as temporary:
-        temporary.write_text(json.dumps(without_secrets(record), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(redacted_texts(record), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def copy_file(opened: OpenedStudy) -> None:

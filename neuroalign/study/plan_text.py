@@ -63,9 +63,9 @@ def estimate_lines(estimate: Estimate, left: list[Stage], workers: int) -> list[
     """
     from neuroalign.study.estimates import GPU_RATE
 
-    devices = sorted({probe.device for probe in estimate.probes.values()}) or ["cpu"]
+    measured = sorted({"GPU" if probe.device == "cuda" else "CPU" for probe in estimate.probes.values()})
     lines = [
-        f"Estimate for what is left, from short measurements on this machine ({', '.join(devices)}): "
+        f"Estimate for what is left, from short measurements on this machine's {' and '.join(measured) or 'CPU'}: "
         f"{readable_time(estimate.total(left))} of computing, {readable_time(estimate.wall(left, workers))} with {workers} "
         f"stage{'' if workers == 1 else 's'} at once."
     ]
@@ -74,7 +74,7 @@ def estimate_lines(estimate: Estimate, left: list[Stage], workers: int) -> list[
     lines.append("Most of it: " + ", ".join(f"{kind} {readable_time(seconds)}" for kind, seconds in longest) + ".")
     largest = max(left, key=lambda stage: estimate.memory.get(stage.key, 0))
     size = estimate.memory.get(largest.key, 0)
-    where = "GPU and main memory together" if "cuda" in devices else "memory"
+    where = "memory, main and GPU together" if largest.resources.gpus else "memory"
     lines.append(f"Largest stage: {largest.name}, about {readable_size(size)} of {where}.")
     for place, probe in estimate.probes.items():
         lines.append(
@@ -85,8 +85,8 @@ def estimate_lines(estimate: Estimate, left: list[Stage], workers: int) -> list[
     on_gpu = [stage for stage in left if stage.key in estimate.on_gpu]
     if on_gpu:
         lines.append(
-            f"{len(on_gpu)} stages ask for a GPU, and this machine has none: their {readable_time(estimate.total(on_gpu))} "
-            f"are not measured, but counted operations at {GPU_RATE / 1e12:g} TFLOP/s."
+            f"{len(on_gpu)} of these stages ask for a GPU, and this machine has none: their "
+            f"{readable_time(estimate.total(on_gpu))} rest on counted operations at {GPU_RATE / 1e12:g} TFLOP/s."
         )
     if estimate.scaled:
         kinds = ", ".join(f"{kind} ({count})" for kind, count in estimate.scaled.items())

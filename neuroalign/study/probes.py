@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -61,6 +62,7 @@ def probe_network(
     device: str = "cpu",
     channels_last: bool = True,
     threads: int = 1,
+    timed: bool = True,
 ) -> Probe:
     """Measure a training step and a forward pass of a network on random images.
 
@@ -71,7 +73,8 @@ def probe_network(
         optimizer: ``"sgd"`` (with momentum), ``"adam"`` or ``"adamw"``.
         device: Where to measure.
         channels_last: Whether convolutions see channels last.
-        threads: Threads of the CPU.
+        threads: Threads of the CPU; no more than there are cores.
+        timed: Whether to measure seconds; if not, they are 0.
 
     Example:
         >>> import torch
@@ -85,7 +88,7 @@ def probe_network(
     pixels = image_shape[1] * image_shape[2]
     batch = max(2, min(batch_size, _PIXELS // pixels))
     before, generator = torch.get_num_threads(), torch.Generator().manual_seed(0)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(min(threads, os.cpu_count() or 1))
     try:
         images = torch.rand(batch, *image_shape, generator=generator).to(device)
         network = network.to(device).train()
@@ -94,10 +97,10 @@ def probe_network(
         parameters = [p for p in network.parameters() if p.requires_grad]
         size = sum(p.numel() * p.element_size() for p in network.parameters())
         activations = _activations(network, images)
-        step = _seconds(lambda: _step(network, parameters, images), device)
+        step = _seconds(lambda: _step(network, parameters, images), device) if timed else 0.0
         network.eval()
         with torch.no_grad():
-            forward = _seconds(lambda: network(images), device)
+            forward = _seconds(lambda: network(images), device) if timed else 0.0
             operations = _operations(network, images)
     finally:
         torch.set_num_threads(before)
@@ -144,7 +147,7 @@ def _operations(network: nn.Module, images: torch.Tensor) -> int:
 
 
 def _seconds(call: Any, device: str) -> float:
-    """The shorter of two runs after one to warm up; one alone if it takes long."""
+    """The shortest of several runs; one alone if it takes long."""
     import torch
 
     def once() -> float:
@@ -157,7 +160,7 @@ def _seconds(call: Any, device: str) -> float:
         return time.perf_counter() - start
 
     first = once()
-    return min(once() for _ in range(3 if first < 0.3 else 1))
+    return first if first > 4 else min(once() for _ in range(1 if first > 1 else 4))
 
 
 def classifier(network: Mapping[str, Any], num_classes: int, num_voxels: int, shape: tuple[int, int, int]) -> nn.Module:

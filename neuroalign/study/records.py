@@ -73,7 +73,7 @@ def _versions() -> dict[str, str]:
 def looks_whole(path: Path) -> bool:
     """Whether there is a record that was written to its end; its content is not read."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             file.seek(max(size - 2, 0))
             return file.read() == b"}\n"

@@ -18,6 +18,7 @@ _KNOWN = {  # training images, test images, classes, (channel, height, width)
     "cifar100": (50_000, 10_000, 100, (3, 32, 32)),
 }
 _IMAGENET = (1300, 50)  # images of a class for training and for validation
+_CLASSES = 50
 _OF_NSD = {40: 10_000, 32: 9411, 30: 9209}  # distinct images that a subject saw in so many sessions
 _SESSIONS = {"subj03": 32, "subj06": 32, "subj04": 30, "subj08": 30}
 _VOXELS = 1500
@@ -66,9 +67,9 @@ def image_sizes(stage: Stage) -> ImageSizes:
     else:
         found = _counted(source, stage.sources, _names(classes))
         if found is None:
-            num = len(_names(classes) or ()) or 1000
+            num = len(_names(classes) or ()) or _CLASSES
             found = (num * _IMAGENET[0], num * _IMAGENET[1], num)
-            assumed = f"{_IMAGENET[0]:,} training and {_IMAGENET[1]} test images a class, as in ImageNet"
+            assumed = f"{num} classes of {_IMAGENET[0]:,} training and {_IMAGENET[1]} test images, as in ImageNet"
         train, test, num = found
         shape = (3, 224, 224) if source == "folder" else (3, 32, 32)
     num = len(classes) if classes else num

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from neuroalign.addresses import without_secrets
+from neuroalign.addresses import redacted_texts, without_secrets
 from neuroalign.files import output_folder, whole, write_csv
 from neuroalign.study.collecting import (
     RESULTS,
@@ -119,7 +119,7 @@ def _facts(finished: Finished, path: Path, missing: Mapping[str, str], *, fast: 
     facts = {
         **before,
         "name": finished.plan.study.name,
-        "study": finished.plan.study.model_dump(mode="json"),
+        "study": redacted_texts(finished.plan.study.model_dump(mode="json")),
         "fast": fast,
         "stages": {stage.name: stage.key for stage in stages},
         "versions": {**before.get("versions", {}), **_versions()},

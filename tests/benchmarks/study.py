@@ -59,25 +59,29 @@ def verdict(value: float, limit: float, *, least: bool = False) -> str:
     return f"limit {limit:g}: {'ok' if fine else 'MISSED'}"
 
 
-def planned(stages: list[Stage], folder: StudyFolder) -> float:
-    """Seconds for the order, the keys and what is done."""
-    start = time.perf_counter()
-    folder.done(all_stages(stages))
-    return time.perf_counter() - start
+class Spent:
+    """Seconds that passed, and seconds of processor time: on a busy machine they differ."""
+
+    def __enter__(self) -> Spent:
+        self.wall, self.cpu = -time.perf_counter(), -time.process_time()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.wall += time.perf_counter()
+        self.cpu += time.process_time()
 
 
-def scheduling(num_stages: int, out: Path) -> tuple[float, float, float]:
-    """Seconds to plan, to run in this process, and to look at again."""
+def scheduling(num_stages: int, out: Path) -> tuple[Spent, Spent, Spent]:
+    """What it takes to plan stages, to run them in this process, and to look at them again."""
     folder = StudyFolder(out / str(num_stages))
-    plan = planned(study(num_stages), folder)
-    start = time.perf_counter()
-    with engine("serial") as here:
-        run_stages(study(num_stages), folder, here)
-        run = time.perf_counter() - start
-        start = time.perf_counter()
-        again = run_stages(study(num_stages), folder, here)
+    with Spent() as plan:
+        folder.done(all_stages(study(num_stages)))
+    with Spent() as run:
+        run_stages(study(num_stages), folder, engine("serial"))
+    with Spent() as look:
+        again = run_stages(study(num_stages), folder, engine("serial"))
     assert not again.done and len(again.found) == num_stages
-    return plan, run, time.perf_counter() - start
+    return plan, run, look
 
 
 def speedup(num_stages: int, seconds: float, out: Path) -> float:
@@ -90,14 +94,16 @@ def speedup(num_stages: int, seconds: float, out: Path) -> float:
             stages = [Stage("work", f"work {i}", compute, {"seconds": seconds, "i": i}) for i in range(num_stages)]
             spent.append(run_stages(stages, StudyFolder(out / f"work {workers}"), local).seconds)
     print(f"  {num_stages} stages of {seconds:g} s of one core: one process {spent[0]:.2f} s, two {spent[1]:.2f} s")
+    if spent[0] > 1.3 * num_stages * seconds:
+        print("  other programs keep this machine busy: repeat this when they have ended")
     return spent[0] / spent[1]
 
 
-def draw(rows: dict[int, tuple[float, float, float]], path: Path) -> None:
+def draw(rows: dict[int, tuple[Spent, Spent, Spent]], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(5, 3.5), layout="constrained")
     counts = sorted(rows)
     for i, label in enumerate(("planned", "run in this process (no work)", "looked at again when done")):
-        axes.loglog(counts, [rows[n][i] for n in counts], "o-", label=label)
+        axes.loglog(counts, [rows[n][i].wall for n in counts], "o-", label=label)
     axes.loglog(
         counts, [n * OVERHEAD_MS / 1000 for n in counts], "k--", label=f"limit of a run, {OVERHEAD_MS:g} ms a stage"
     )
@@ -118,12 +124,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
         scheduling(10, out)  # warm up
-        print("stages that do nothing: planned s, run in this process s (ms a stage), looked at again s")
+        print("stages that do nothing, s (processor time): planned; run in this process; looked at again when done")
         for n in counts:
-            plan, run, again = rows[n] = scheduling(n, out)
-            print(f"  {n:7,}  {plan:7.3f}  {run:8.2f} ({1000 * run / n:.2f})  {again:7.3f}")
-        print(f"  planned {verdict(plan, PLAN_S)}; looked at again {verdict(again, PLAN_S)}; "
-              f"a stage {verdict(1000 * run / n, OVERHEAD_MS)}")  # fmt: skip
+            plan, run, look = rows[n] = scheduling(n, out)
+            print(f"  {n:7,}" + "".join(f"  {spent.wall:7.2f} ({spent.cpu:6.2f})" for spent in rows[n]))
+        each = 1000 * run.wall / n
+        print(f"  planned {verdict(plan.wall, PLAN_S)}; looked at again {verdict(look.wall, PLAN_S)}")
+        print(f"  {each:.1f} ms a stage ({1000 * run.cpu / n:.1f}), {verdict(each, OVERHEAD_MS)}")
         print("processes")
         factor = speedup(4, 0.5, out) if args.quick else speedup(8, 1.0, out)
         print(f"  {factor:.2f} times as fast ({verdict(factor, SPEEDUP, least=True)})")

@@ -2,6 +2,7 @@
 
 from neuroalign.study.graph import Stage
 from neuroalign.study.planning import Plan
+from neuroalign.study.settings.base import resolved_path
 from tests.study.tiny_stages import count_up, fail, write
 
 FILE = """
@@ -16,7 +17,7 @@ fast: {training: {epochs: 1}}
 
 def plan(study, base, look, keep_unset=False):
     """One stage from data, one for each seed, and one that needs those. A second condition fails for its first seed."""
-    path = study.images.root if "$" in study.images.root else str(base / study.images.root)
+    path = resolved_path(study.images.root, base, keep_unset=keep_unset)
     first = Stage("images", "images", write, {"value": 1.0}, data={"root": look(path)}, sources={"root": path})
     networks = [
         Stage("network", f"network {s}", write, {"value": study.training.epochs, "seed": s}, {"images": first})
