@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuroalign.study.comparing import Compared
+from neuroalign.study.methods import origin
 from neuroalign.study.study import Study
 
 if TYPE_CHECKING:
@@ -55,3 +56,8 @@ class Tables:
     masked: Mapping[str, list[str]]
     sentences: list[str]
     facts: Mapping[str, Any]
+
+    @property
+    def origin(self) -> str:
+        """What titles and captions must say of the numbers: simulated subjects, a fast run; empty for neither."""
+        return ", ".join(text for text in (origin(self.study), "fast run" if self.facts["fast"] else "") if text)

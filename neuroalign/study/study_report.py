@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import yaml
 
-from neuroalign.study.conclusions import FAST, meanings
+from neuroalign.study.conclusions import meanings
 from neuroalign.study.figures import (
     Captioned,
     advantage_figure,
@@ -19,7 +19,7 @@ from neuroalign.study.figures import (
     prediction_figure,
     robustness_figure,
 )
-from neuroalign.study.methods import attack_text, conditions_table, controls_of, methods, origin
+from neuroalign.study.methods import attack_text, conditions_table, controls_of, methods
 from neuroalign.study.report import summary_table, write_html
 from neuroalign.study.summary import accuracy_under, geometry_by_seed, other_measures, prediction_summary, spread_text
 
@@ -31,7 +31,7 @@ __all__: list[str] = []
 
 def study_figures(tables: Tables) -> dict[str, Captioned]:
     """The figures for which there are numbers, by the name of their file."""
-    study, source = tables.study, origin(tables.study)
+    study, source = tables.study, tables.origin
     controls = controls_of(study)
     found: dict[str, Captioned] = {}
     for name, attack in study.evaluations.robustness.items():
@@ -57,14 +57,13 @@ def write_study_report(tables: Tables, figures: dict[str, Captioned], path: Path
         figures: From :func:`study_figures`.
         path: File to write.
     """
-    source = origin(tables.study)
-    titles = f"{tables.study.name}{f' ({source})' if source else ''}{', fast run' if FAST in tables.sentences else ''}"
+    source = f" ({tables.origin})" if tables.origin else ""
     write_html(
         path,
-        title=titles,
+        title=f"{tables.study.name}{source}",
         verdict=tables.sentences,
         methods=methods(tables.study, tables.factors),
-        tables=_tables(tables, f" ({source})" if source else ""),
+        tables=_tables(tables, source),
         figures={name.replace("_", " ").capitalize(): (each.png, each.caption) for name, each in figures.items()},
         comparisons=[each.comparison for each in tables.compared],
         meaning=meanings(tables.compared),

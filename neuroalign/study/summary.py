@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from neuroalign.study.conclusions import meanings
-from neuroalign.study.methods import attack_text, origin
+from neuroalign.study.methods import attack_text
 from neuroalign.study.planning import label_of
 from neuroalign.study.report import rich_table, summary_table
 
@@ -129,7 +129,7 @@ def print_summary(tables: Tables, console: Console) -> None:
         console: Where to print.
     """
     study = tables.study
-    source = f", {origin(study)}" if origin(study) else ""
+    source = f", {tables.origin}" if tables.origin else ""
     predicted = prediction_summary(tables.prediction)
     if len(predicted):
         title = f"Prediction of held-out responses{source}: median r over voxels"

@@ -78,7 +78,9 @@ def test_a_fast_run_has_no_verdict(tmp_path):
         "A fast run trains too little for its numbers to mean anything, so there is no verdict."
     ]
     write_study_report(tables, {}, tmp_path / "report.html")
-    assert "fast run</h1>" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "(simulated subject, fast run)</h1>" in page
+    assert re.search(r"<h2>Accuracy under attack \(simulated subject, fast run\)", page)
 
 
 def test_one_seed_is_said_first(tmp_path):
