@@ -171,7 +171,8 @@ def geometry_figure(geometry: pd.DataFrame, controls: set[str], origin: str) -> 
     return Captioned(
         figure,
         "Capacity, size, dimension and separability of the categories' manifolds, in the predicted responses and in the last "
-        f"features of each network{_said(origin)}. Geometry need not follow robustness.",
+        f"features of each network{_said(origin)}. Points are predictors above, and seeds below (means over subjects, if "
+        "there are several). Geometry need not follow robustness.",
     )
 
 

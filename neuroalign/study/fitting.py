@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from neuroalign.checksums import DamagedFileError
+from neuroalign.data.images import to_pixels
 from neuroalign.study.augmentations import augmentation
 from neuroalign.study.fit_callbacks import EpochTable, FiniteLoss, LastCheckpoint, Report
 from neuroalign.study.settings.training import Training
@@ -164,6 +165,28 @@ def fit_task(
         trainer.fit(task, datamodule=data, ckpt_path=_to_go_on_from(checkpoint))
     _keep_logs(scratch / "logs", work.out / "logs")
     return pd.DataFrame(json.loads(rows.read_text()))
+
+
+def inference_device(work: Work) -> torch.device:
+    """The device on which a trained network is called: a GPU if the stage trains on one, else the CPU."""
+    on_gpu = work.options.get("accelerator", "cpu") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return torch.device("cuda" if on_gpu else "cpu")
+
+
+@torch.no_grad()
+def predicted(predictor: nn.Module, batches: Iterable[Tensor], device: torch.device) -> Tensor:
+    """Predicted responses (stimulus, voxel), on the CPU.
+
+    Args:
+        predictor: From images to responses; it comes back on the CPU.
+        batches: Images (stimulus, channel, height, width), uint8, or float in [0, 1].
+        device: Where the predictor is called.
+    """
+    predictor.to(device)
+    try:
+        return torch.cat([predictor(to_pixels(batch.to(device))).cpu() for batch in batches])
+    finally:
+        predictor.cpu()
 
 
 def _to_go_on_from(checkpoint: Path) -> str | None:

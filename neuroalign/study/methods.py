@@ -156,10 +156,11 @@ def _networks(study: Study) -> str:
     training, backbone = study.training, study.network.backbone
     name = backbone if isinstance(backbone, str) else str(backbone.get("class_path", backbone))
     weights = f", from the weights {study.network.weights}" if study.network.weights else ""
+    optimizer = f"{_OPTIMIZERS[training.optimizer]} (largest learning rate {training.lr:g}"
     return (
-        f"Every network ({name}{weights}) was trained for {training.epochs} epochs of {_OPTIMIZERS[training.optimizer]} (largest "
-        f"learning rate {training.lr:g}, {training.batch_size} images a batch). Guidance has weight {study.weight:g} in the loss, "
-        f"guidance by manifolds {study.manifold_weight:g}, where the condition says nothing else."
+        f"Every network ({name}{weights}) was trained for {training.epochs} epochs of {optimizer}, {training.batch_size} "
+        f"images a batch). Guidance has weight {study.weight:g} in the loss, guidance by manifolds "
+        f"{study.manifold_weight:g}, where the condition says nothing else."
     )
 
 

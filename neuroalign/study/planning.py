@@ -196,7 +196,7 @@ class _Planner:
         given = self.study.images
         if given.source != "folder" or given.root is None:
             return {}
-        return {"root": resolved_path(given.root, self.folder)}
+        return self._sources({"root": given.root})["sources"]
 
     def _source_of(self, subject: str, region: str) -> Any:
         for source in self.study.responses:

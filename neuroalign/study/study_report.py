@@ -21,7 +21,7 @@ from neuroalign.study.figures import (
 )
 from neuroalign.study.methods import attack_text, conditions_table, controls_of, methods, origin
 from neuroalign.study.report import summary_table, write_html
-from neuroalign.study.summary import accuracy_under, in_order, labelled, other_measures, prediction_summary, spread_text
+from neuroalign.study.summary import accuracy_under, geometry_by_seed, other_measures, prediction_summary, spread_text
 
 if TYPE_CHECKING:
     from neuroalign.study.findings import Tables
@@ -42,7 +42,7 @@ def study_figures(tables: Tables) -> dict[str, Captioned]:
     if tables.compared:
         found["advantage"] = advantage_figure(tables.compared, source)
     if len(tables.geometry):
-        found["geometry"] = geometry_figure(in_order(labelled(tables.geometry), study), controls, source)
+        found["geometry"] = geometry_figure(geometry_by_seed(tables.geometry, study), controls, source)
     fitted = tables.prediction[tables.prediction["fit"] == "right"]
     if fitted["correlation"].notna().any():
         found["prediction"] = prediction_figure(fitted, source)

@@ -57,6 +57,16 @@ def accuracy_under(results: pd.DataFrame, attack: str, study: Study) -> pd.DataF
     return table.rename(columns={"condition": "group", "label": "condition"})
 
 
+def geometry_by_seed(geometry: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Geometry with ``label`` and ``replication``: networks are averaged over subjects, and every predictor stands alone."""
+    rows = in_order(labelled(geometry), study)
+    networks = rows[rows["network"] == "classifier"].drop(columns=["subject", "region", "condition", "seed"])
+    means = networks.groupby(["label", "network", "replication"], sort=False).mean().reset_index()
+    fitted = rows[rows["network"] == "predictor"].copy()
+    fitted["replication"] = fitted.groupby("label").cumcount()
+    return pd.concat([fitted[list(means)], means], ignore_index=True)
+
+
 def other_measures(results: pd.DataFrame, study: Study) -> dict[str, pd.DataFrame]:
     """Mean and standard deviation over seeds of all that isn't accuracy under an attack, by the name of the evaluation.
 

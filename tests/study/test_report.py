@@ -11,7 +11,7 @@ from neuroalign.study.figures import prediction_figure, robustness_figure
 from neuroalign.study.methods import attack_text, controls_of, origin
 from neuroalign.study.settings.evaluations import Robustness
 from neuroalign.study.study_report import study_figures, write_study_report
-from neuroalign.study.summary import accuracy_under, prediction_summary, print_summary
+from neuroalign.study.summary import accuracy_under, geometry_by_seed, prediction_summary, print_summary
 from neuroalign.study.tables import gather, write_tables
 from tests.study.finished import finish, study_of
 from tests.study.test_comparing import better, nsd_study
@@ -181,3 +181,13 @@ def test_the_terminal_shows_tables_differences_and_verdict(tables, width):
 def test_an_attack_says_its_class_norm_and_images():
     text = attack_text("square", Robustness(attack="square", norm="l2", eps=[0.5], num_images=64))
     assert text == "square is SquareAttack (L2) at ε 0.5, on 64 images"
+
+
+def test_the_geometry_of_a_seed_is_the_mean_over_subjects():
+    columns = ["subject", "region", "condition", "seed", "network", "capacity"]
+    rows = [(s, "V1", "g", seed, "classifier", seed + (2.0 if s == "b" else 0.0)) for s in "ab" for seed in (0, 1)]
+    rows += [(s, "V1", "", None, "predictor", 0.5) for s in "ab"]
+    table = pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"})
+    found = geometry_by_seed(table, study_of(conditions={"g": {"kind": "neural guidance"}}, comparisons=[]))
+    assert found[found["network"] == "classifier"]["capacity"].tolist() == [1.0, 2.0]
+    assert found[found["network"] == "predictor"]["replication"].tolist() == [0, 1]

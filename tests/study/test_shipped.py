@@ -32,6 +32,17 @@ def test_every_shipped_study_is_valid_and_can_be_planned_without_data(path, fast
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
+def test_every_shipped_study_can_be_planned_where_nothing_is_set(path, monkeypatch, tmp_path):
+    from neuroalign.study.opening import open_study
+
+    for name in ("NEUROALIGN_DATA", "NSD_ROOT", "IMAGENET_50", "CIFAR_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    opened = open_study(path, tmp_path / "out")
+    assert opened.plan.networks
+    assert bool(opened.missing()) == ("simulated" not in path.stem)
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
 def test_every_control_is_compared_or_trained_for_a_reason(path):
     """Each condition of a shipped study takes part in a comparison; the paper's file lists more than it compares."""
     study = Study.from_file(path)

@@ -6,15 +6,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from neuroalign.study.stages.responses import read_responses, read_stimuli
+from neuroalign.study.stages.responses import Stimuli, read_responses, read_stimuli
 from neuroalign.study.stages.result_files import read_json, write_json
 from neuroalign.study.work import Work
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor, nn
+    from torch import nn
+    from torch.utils.data import Dataset
 
     from neuroalign.data import Responses
+    from neuroalign.types import Batch
 
 __all__: list[str] = []
 
@@ -29,15 +31,13 @@ class _Parts(NamedTuple):
     Args:
         train: Responses to the training stimuli.
         val: Responses to the validation stimuli.
-        train_images: (stimulus, channel, height, width) uint8.
-        val_images: The same.
+        stimuli: The images.
         voxels: (voxel,) their places among the voxels of the recording.
     """
 
     train: Responses
     val: Responses
-    train_images: Tensor
-    val_images: Tensor
+    stimuli: Stimuli
     voxels: np.ndarray
 
 
@@ -63,7 +63,7 @@ def fit(work: Work) -> None:
     module = makers[work.settings["kind"]](work, parts)
     save_module(module, work.out / "predictor.safetensors")
     work.report("predicting validation stimuli", 0.95)
-    table = _prediction(module, parts)
+    table = _prediction(work, module, parts)
     write_csv(table, work.out / "prediction.csv")
     about = read_json(work.inputs["responses"] / "responses.json", "responses")
     median = float(np.nanmedian(table["correlation"])) if table["correlation"].notna().any() else None
@@ -106,13 +106,12 @@ def _parts(work: Work) -> _Parts:
         raise ValueError(f"{work.name}: no voxel varies over the training stimuli, so there is nothing to fit")
     train, val = (part.select(voxels=voxels) for part in (train, val))
     train, val = standardize_parts(train, val, reference=train)
-    return _Parts(train, val, stimuli.of(train.stimulus), stimuli.of(val.stimulus), voxels)
+    return _Parts(train, val, stimuli, voxels)
 
 
 def _network(work: Work, parts: _Parts) -> nn.Module:
     """A network trained end to end."""
     from neuroalign.data.datamodules import BatchDataModule
-    from neuroalign.data.images import ArrayDataset
     from neuroalign.files import write_csv
     from neuroalign.models import NeuralPredictor, untrained
     from neuroalign.study.fitting import fit_task, loading, seeded
@@ -125,29 +124,27 @@ def _network(work: Work, parts: _Parts) -> nn.Module:
             parts.train.num_voxels,
             layer=settings["layer"],
             size=settings["size"] or 1,
-            image_shape=tuple(parts.train_images.shape[1:]),
+            image_shape=tuple(parts.stimuli.images.shape[1:]),
             weights=settings["weights"],
         )
         if settings["fit"] == "untrained":
             return untrained(predictor, _UNTRAINED + seed).eval()
         data = BatchDataModule(**loading(settings["training"], work, seed))
-        data.datasets = {
-            name: ArrayDataset(images, **_columns(responses))
-            for name, images, responses in (
-                ("train", parts.train_images, parts.train),
-                ("val", parts.val_images, parts.val),
-            )
-        }
+        data.datasets = {"train": _dataset(parts.stimuli, parts.train), "val": _dataset(parts.stimuli, parts.val)}
         task = NeuralPredictionTask(predictor)
         log = fit_task(task, data, settings["training"], work, share=(0.0, 0.95))
     write_csv(log, work.out / "log.csv")
     return predictor.eval()
 
 
-def _columns(responses: Responses) -> dict[str, Any]:
+def _dataset(stimuli: Stimuli, responses: Responses) -> Dataset[Batch]:
+    """Images and responses; the images of both parts are one tensor, which is not copied."""
     import torch
 
-    return {"response": torch.from_numpy(responses.values), "stimulus": torch.from_numpy(responses.stimulus)}
+    from neuroalign.data.images import ArrayDataset
+
+    columns = {"response": torch.from_numpy(responses.values), "stimulus": torch.from_numpy(responses.stimulus)}
+    return ArrayDataset(stimuli.images, image_rows=stimuli.places(responses.stimulus), **columns)
 
 
 def _ridge(work: Work, parts: _Parts) -> nn.Module:
@@ -157,7 +154,7 @@ def _ridge(work: Work, parts: _Parts) -> nn.Module:
     from neuroalign.data.images import to_pixels
     from neuroalign.models import RidgePredictor, VisualFeatures, untrained
 
-    images, responses = parts.train_images, torch.from_numpy(parts.train.values)
+    images, responses = parts.stimuli.of(parts.train.stimulus), torch.from_numpy(parts.train.values)
     work.report("fitting a ridge regression", 0.1)
     features = VisualFeatures(images.shape[-1], grid=work.settings["grid"])
     predictor = RidgePredictor(features, parts.train.num_voxels).fit(to_pixels(images), responses)
@@ -188,18 +185,18 @@ def _from_file(work: Work, parts: _Parts) -> nn.Module:
     )
 
 
-def _prediction(predictor: nn.Module, parts: _Parts) -> Any:
+def _prediction(work: Work, predictor: nn.Module, parts: _Parts) -> Any:
     """One row per voxel: correlation of its predicted and its right responses to validation stimuli."""
     import numpy as np
     import pandas as pd
     import torch
 
-    from neuroalign.data.images import to_pixels
     from neuroalign.functional import pearson
+    from neuroalign.study.fitting import inference_device, predicted
 
-    with torch.no_grad():
-        predicted = torch.cat([predictor(to_pixels(batch)) for batch in parts.val_images.split(256)])
-    correlation = pearson(predicted, torch.from_numpy(parts.val.values))
+    images = parts.stimuli.of(parts.val.stimulus)
+    responses = predicted(predictor, images.split(256), inference_device(work))
+    correlation = pearson(responses, torch.from_numpy(parts.val.values))
     ceiling = parts.val.noise_ceiling
     ceiling = np.full(len(parts.voxels), np.nan, dtype=np.float32) if ceiling is None else ceiling
     return pd.DataFrame({"voxel": parts.voxels, "correlation": correlation.numpy(), "noise_ceiling": ceiling})

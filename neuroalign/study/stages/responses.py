@@ -45,22 +45,30 @@ class Stimuli(NamedTuple):
     images: Tensor
     stimulus: Tensor
 
+    def places(self, stimulus: np.ndarray) -> np.ndarray:
+        """Rows of ``images`` (stimulus,) of some stimuli, in their order.
+
+        Raises:
+            ValueError: If there is no image of one.
+        """
+        import numpy as np
+
+        known = self.stimulus.numpy()
+        rows = np.searchsorted(known, stimulus).clip(max=len(known) - 1)
+        missing = np.asarray(stimulus)[known[rows] != stimulus]
+        if len(missing):
+            raise ValueError(
+                f"there are responses to {len(missing)} stimuli without an image, such as number {missing[0]}"
+            )
+        return rows
+
     def of(self, stimulus: np.ndarray) -> Tensor:
         """The images of some stimuli, in their order.
 
         Raises:
             ValueError: If there is no image of one.
         """
-        import torch
-
-        wanted = torch.as_tensor(stimulus)
-        places = torch.searchsorted(self.stimulus, wanted).clamp_max(len(self.stimulus) - 1)
-        missing = self.stimulus[places] != wanted
-        if missing.any():
-            raise ValueError(
-                f"there are responses to {int(missing.sum())} stimuli without an image, such as {wanted[missing][0]}"
-            )
-        return self.images[places]
+        return self.images[self.places(stimulus)]
 
 
 def make_subject(work: Work) -> None:
