@@ -137,6 +137,19 @@ class StudyFolder:
         shutil.rmtree(out.parent, ignore_errors=True)
         (self.stages / ".failed" / f"{key}.json").unlink(missing_ok=True)
 
+    def share(self) -> None:
+        """Put the files beside the results (tables, figures, report, record) where the URL is; nothing without a URL."""
+        for path in sorted(self.root.iterdir()) if self._store else ():
+            if self._store and path.suffix in (".csv", ".html", ".json", ".png", ".yaml") and path.name[0] != ".":
+                self._store.put_file(path)
+
+    def read_shared(self, name: str) -> bytes | None:
+        """The content of a file beside the results; None if there is none."""
+        if self._store:
+            return self._store.read_file(name)
+        path = self.root / name
+        return path.read_bytes() if path.is_file() else None
+
     def remember_failure(self, key: str, facts: dict[str, Any]) -> None:
         """Write down why a stage failed; a full disk is no error here."""
         path = self.stages / ".failed" / f"{key}.json"

@@ -103,7 +103,7 @@ def open_study(
         study = Study.from_file(file, fast=fast, changes=changes)
     base = Path(base) if base is not None else file.resolve().parent if file else Path.cwd()
     folder = StudyFolder(out)
-    before = read_study_record(folder.root)
+    before = read_study_record(folder)
     look = _Look(folder.root / "fingerprints.json", before.get("data") or {})
     plan = _planned(study, base, look)
     settings = {"fast": fast, "changes": dict(changes or {})}
@@ -117,7 +117,7 @@ def reopen_study(out: str | os.PathLike[str]) -> OpenedStudy:
         FileNotFoundError: If no study was run in the folder.
     """
     folder = StudyFolder(out)
-    record = read_study_record(folder.root)
+    record = read_study_record(folder)
     if not record:
         raise FileNotFoundError(f"no study was run in {redacted(os.fspath(out))}: it holds no {RECORD}")
     data = dict(record.get("data", {}))
@@ -158,10 +158,10 @@ class _Look:
         return self.data[place]
 
 
-def read_study_record(root: Path) -> dict[str, Any]:
+def read_study_record(folder: StudyFolder) -> dict[str, Any]:
     """The record of the last run in a folder; empty if there is none, or it can't be read."""
     try:
-        record = json.loads((root / RECORD).read_text(encoding="utf-8"))
+        record = json.loads(folder.read_shared(RECORD) or b"")
         return record if isinstance(record, dict) else {}
     except (OSError, ValueError):
         return {}
@@ -189,6 +189,7 @@ def write_study_record(opened: OpenedStudy) -> None:
         record = {**opened.before, **record, "started": opened.before.get("started") or record["started"]}
     with whole(opened.folder.root / RECORD) as temporary:
         temporary.write_text(json.dumps(redacted_texts(record), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    opened.folder.share()
 
 
 def copy_file(opened: OpenedStudy) -> None:

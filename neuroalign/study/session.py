@@ -220,4 +220,6 @@ def write_results(opened: OpenedStudy) -> Tables:
     from neuroalign.study.tables import write_tables
 
     fast = bool(opened.settings.get("fast"))
-    return write_tables(opened.plan, opened.folder, opened.folder.root, fast=fast)
+    tables = write_tables(opened.plan, opened.folder, opened.folder.root, fast=fast)
+    opened.folder.share()
+    return tables

@@ -89,6 +89,21 @@ class Store:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
+    def put_file(self, path: Path) -> None:
+        """Put a file, such as a table, beside the results."""
+        filesystem, root = self._open()
+        filesystem.makedirs(root, exist_ok=True)
+        filesystem.pipe_file(f"{root}/{path.name}", path.read_bytes())
+
+    def read_file(self, name: str) -> bytes | None:
+        """The content of a file beside the results; None if there is none."""
+        filesystem, root = self._open()
+        filesystem.invalidate_cache()
+        try:
+            return bytes(filesystem.cat_file(f"{root}/{name}"))
+        except FileNotFoundError:
+            return None
+
     def _open(self) -> tuple[Any, str]:
         try:
             import fsspec

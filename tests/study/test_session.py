@@ -115,3 +115,22 @@ def test_data_are_missed_before_anything_starts(tiny):
     with pytest.raises(StudyError, match="nothing was started"):
         run_study("study.yaml", "out")
     assert not (tiny / "out").exists()
+
+
+def test_results_behind_a_url(tiny, monkeypatch):
+    """What is run on one machine is known on another, which has only the URL."""
+    from rich.console import Console
+
+    from neuroalign.study.status import print_status
+
+    url = f"memory://{tiny.name}"
+    monkeypatch.setenv("NEUROALIGN_CACHE", str(tiny / "here"))
+    assert len(run_study("study.yaml", url, engine="serial", progress=False).made) == 4
+    monkeypatch.setenv("NEUROALIGN_CACHE", str(tiny / "elsewhere"))
+    opened = reopen_study(url)
+    assert opened.study.name == "Tiny" and len(opened.folder.done(opened.plan.stages)) == 4
+    assert opened.folder.read_shared("results.csv").startswith(b"condition")
+    console = Console(record=True, quiet=False, width=100)
+    print_status(url, console)
+    assert "4 of 4 stages done" in console.export_text()
+    assert run_study("study.yaml", url, engine="serial", progress=False).made == []
