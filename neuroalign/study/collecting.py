@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,8 +29,8 @@ class Results(Protocol):
     def done(self, stages: Iterable[Stage]) -> set[str]:
         """Keys of the stages that are finished."""
 
-    def path(self, stage: Stage, /) -> Path:
-        """Folder of a finished result."""
+    def path(self, stage: Stage, /, *, only: Collection[str] | None = None) -> Path:
+        """Folder of a finished result, of which some files will be read."""
 
     def failures(self) -> Mapping[str, Mapping[str, Any]]:
         """What is known of stages that failed, by key: at least ``error``."""
@@ -59,14 +59,14 @@ class Finished:
         """A CSV file of a finished stage; None if the stage isn't finished or wrote no such file."""
         if stage.key not in self.done:
             return None
-        path = self.folder.path(stage) / name
+        path = self.folder.path(stage, only=(name,)) / name
         return pd.read_csv(path) if path.exists() else None
 
     def facts(self, stage: Stage, name: str) -> dict[str, Any]:
         """A JSON file of a finished stage; empty if the stage isn't finished or wrote no such file."""
         if stage.key not in self.done:
             return {}
-        path = self.folder.path(stage) / name
+        path = self.folder.path(stage, only=(name,)) / name
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
     def missing(self) -> dict[str, str]:

@@ -160,5 +160,7 @@ def _compared(
 def _outcomes(finished: Finished, stage: Stage) -> pd.DataFrame:
     table = finished.table(stage, "images.csv")
     if table is None:
-        raise FileNotFoundError(f"{finished.folder.path(stage)} holds no images.csv, the outcome of each image")
+        raise FileNotFoundError(
+            f"{finished.folder.path(stage, only=())} holds no images.csv, the outcome of each image"
+        )
     return table[OUTCOMES]

@@ -9,7 +9,7 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -79,8 +79,12 @@ class StudyFolder:
     def _is_here(self, key: str) -> bool:
         return records.looks_whole(self.stages / key / records.NAME)
 
-    def path(self, stage: Stage | str) -> Path:
+    def path(self, stage: Stage | str, *, only: Collection[str] | None = None) -> Path:
         """Folder of the finished result of a stage (or of a key) on this machine; fetched first if it lies behind a URL.
+
+        Args:
+            stage: The stage, or its key.
+            only: Names of the files that will be read; the bytes of the others aren't compared. None means all.
 
         Raises:
             FileNotFoundError: If there is none.
@@ -92,12 +96,12 @@ class StudyFolder:
             self._store.get(key, folder)
         if not folder.is_dir():
             raise FileNotFoundError(errno.ENOENT, f"no finished result of {key} in {self.stages}: run the study first")
-        records.check_files(folder, records.read_record(folder))
+        records.check_files(folder, records.read_record(folder), only)
         return folder
 
     def record(self, stage: Stage | str) -> dict[str, Any]:
         """What is known of a finished result: settings, versions, host, start, seconds, files."""
-        return records.read_record(self.path(stage))
+        return records.read_record(self.path(stage, only=()))
 
     @contextmanager
     def lock(self, key: str, name: str, *, wait: bool) -> Iterator[None]:

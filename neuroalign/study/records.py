@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,28 +97,32 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-_checked: dict[Path, list[tuple[str, int, int]]] = {}
+_checked: dict[Path, tuple[int, int]] = {}
 
 
-def check_files(folder: Path, record: Mapping[str, Any]) -> None:
-    """Compare all files of a result with its record. A file that was not touched since is summed once in a process.
+def check_files(folder: Path, record: Mapping[str, Any], only: Collection[str] | None = None) -> None:
+    """Compare the files of a result with its record. A file that was not touched since is summed once in a process.
+
+    Args:
+        folder: Folder of the result.
+        record: Its record.
+        only: Names of the files whose bytes are compared; of the others only the sizes are. None means all.
 
     Raises:
         DamagedFileError: If a file is missing, has another size, or other bytes; it names the file.
     """
     remedy = _REMEDY.format(folder)
-    state = []
     for place, entry in record["files"].items():
+        path = folder / place
         try:
-            stat = (folder / place).stat()
+            stat = path.stat()
         except OSError as error:
-            raise damaged(folder / place, "it is gone", remedy) from error
+            raise damaged(path, "it is gone", remedy) from error
         if stat.st_size != entry["bytes"]:
-            raise damaged(folder / place, f"it has {stat.st_size} bytes instead of {entry['bytes']}", remedy)
-        state.append((place, stat.st_size, stat.st_mtime_ns))
-    if _checked.get(folder) == state:
-        return
-    for place, entry in record["files"].items():
-        if f"{crc32_of_file(folder / place):08x}" != entry["crc32"]:
-            raise damaged(folder / place, "its bytes are not those that were written (checksum)", remedy)
-    _checked[folder] = state
+            raise damaged(path, f"it has {stat.st_size} bytes instead of {entry['bytes']}", remedy)
+        state = (stat.st_size, stat.st_mtime_ns)
+        if _checked.get(path) == state or (only is not None and place not in only):
+            continue
+        if f"{crc32_of_file(path):08x}" != entry["crc32"]:
+            raise damaged(path, "its bytes are not those that were written (checksum)", remedy)
+        _checked[path] = state

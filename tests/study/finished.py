@@ -20,7 +20,7 @@ class FakeFolder:
     def done(self, stages):
         return {stage.key for stage in stages if (self.root / stage.key).is_dir()}
 
-    def path(self, stage):
+    def path(self, stage, *, only=None):
         return self.root / stage.key
 
     def failures(self):

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from neuroalign import checksums
-from neuroalign.study import making
+from neuroalign.study import making, records
 from neuroalign.study.folder import StudyFolder
 from neuroalign.study.graph import Stage
 from neuroalign.study.making import Order, make_stage
@@ -252,3 +252,24 @@ def test_a_changed_file_behind_a_url_is_damaged(bucket):
     with pytest.raises(checksums.DamagedFileError, match=r"value\.csv is damaged"):
         folder.path(STAGE)
     assert not (folder.stages / STAGE.key).exists()
+
+
+def test_tables_are_read_without_summing_the_weights_beside_them(folder, monkeypatch):
+    """Hundreds of large networks lie in a folder whose tables are a few kilobytes."""
+    stage = Stage("network", "network", write_table_and_weights)
+    make(folder, stage)
+    records._checked.clear()
+    summed, crc32_of_file = [], records.crc32_of_file
+    monkeypatch.setattr(records, "crc32_of_file", lambda path: summed.append(path.name) or crc32_of_file(path))
+    folder.path(stage, only=("rows.csv",))
+    assert summed == ["rows.csv"]
+    weights = folder.path(stage, only=()) / "weights.bin"
+    weights.write_bytes(b"x" * weights.stat().st_size)
+    folder.path(stage, only=("rows.csv",))
+    with pytest.raises(checksums.DamagedFileError, match=r"weights.bin.*checksum"):
+        folder.path(stage)
+
+
+def write_table_and_weights(work):
+    (work.out / "rows.csv").write_text("r\n")
+    (work.out / "weights.bin").write_bytes(b"w" * 100)
