@@ -53,7 +53,7 @@ class Report:
     """
 
     key: str
-    state: Literal["made", "found", "busy", "failed", "full"]
+    state: Literal["made", "found", "busy", "interrupted", "failed", "full"]
     error: str = ""
     seconds: float = 0.0
 
@@ -90,8 +90,15 @@ def _attempt(folder: StudyFolder, order: Order) -> Report:
         write_record(out, facts)
         folder.publish(order.key, out)
     except (Exception, SystemExit) as error:
+        if _was_told_to_stop(error):
+            return Report(order.key, "interrupted", "its process was told to stop (SIGTERM)")
         return _failed(folder, order, error)
     return Report(order.key, "made", seconds=seconds)
+
+
+def _was_told_to_stop(error: BaseException) -> bool:
+    """Whether Lightning ended a training because its process got SIGTERM; its checkpoint stays for the next attempt."""
+    return type(error).__name__ == "SIGTERMException"
 
 
 def _work(

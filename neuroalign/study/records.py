@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from neuroalign.addresses import without_secrets
+from neuroalign.addresses import redacted_texts
 from neuroalign.checksums import crc32_of_file, damaged
 from neuroalign.files import whole
 from neuroalign.version import __version__
@@ -27,7 +27,7 @@ def write_record(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         folder: The folder with all files of the result.
-        facts: What to say of it beside its files, in plain values; passwords in it are hidden.
+        facts: What to say of it beside its files, in plain values; passwords in URLs are hidden.
 
     Returns:
         The record.
@@ -41,7 +41,7 @@ def write_record(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     """
     record = {
         "format": _FORMAT,
-        **without_secrets(dict(facts)),
+        **redacted_texts(dict(facts)),
         "versions": _versions(),
         "host": platform.node(),
         "files": files_in(folder),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import queue
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -19,6 +19,8 @@ from neuroalign.study.graph import Stage, all_stages
 from neuroalign.study.making import Order, Report, make_stage
 
 __all__: list[str] = []
+
+_RETRIES = 2  # how often a stage is tried again whose process was told to stop
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ class _Run:
         self.outcome = Outcome()
         self.ended: queue.SimpleQueue[tuple[Stage, Future[Report]]] = queue.SimpleQueue()
         self.submitted = 0
+        self.interruptions: Counter[str] = Counter()
         self.space_left = ""
         done = folder.done(stages)
         self.outcome.found = [stage.name for stage in stages if stage.key in done]
@@ -160,6 +163,9 @@ class _Run:
         report = Report(stage.key, "failed", redacted(str(error))) if error is not None else future.result()
         if report.state == "busy":  # another driver makes it: do something else first, then wait for it
             self.ready.append((stage, True))
+        elif report.state == "interrupted" and self.interruptions[stage.key] < _RETRIES:
+            self.interruptions[stage.key] += 1
+            self.ready.append((stage, False))
         elif report.state in ("made", "found"):
             self.finish(stage, report)
         else:

@@ -14,7 +14,7 @@ from neuroalign.study.engines import engine
 from neuroalign.study.folder import StudyFolder
 from neuroalign.study.graph import Stage, all_stages
 from neuroalign.study.running import run_stages
-from tests.study.tiny_stages import count_up, fail, fill_disk, tree, values, with_resources, write
+from tests.study.tiny_stages import count_up, fail, fill_disk, stopped, tree, values, with_resources, write
 
 
 @pytest.fixture
@@ -244,3 +244,12 @@ def test_two_drivers_share_one_folder(folder, driver):
         printed, errors = each.communicate(timeout=200)
         assert printed == "True\n", errors
     assert values(folder, trainings()) == {"table": "60.0\n"} and folder.failures() == {}
+
+
+def test_a_stage_that_is_told_to_stop_is_tried_again(folder):
+    once = Stage("network", "once", stopped, {"always": False})
+    always = Stage("network", "always", stopped, {"always": True})
+    outcome = run([once, always], folder)
+    assert outcome.done == ["once"]
+    assert outcome.failed == {"always": "its process was told to stop (SIGTERM)"}
+    assert not folder.failures()  # nothing is wrong with the stage
