@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from neuroalign.moved import former_names
 
 if TYPE_CHECKING:
-    from neuroalign.study.planning import Plan, plan_study
+    from neuroalign.study.planning import plan_study
+    from neuroalign.study.runs import Plan
     from neuroalign.study.session import StudyResult, run_study
     from neuroalign.study.smoothness_matching import SmoothnessMatch, match_smoothness
     from neuroalign.study.study import Study, StudyError
@@ -35,7 +36,8 @@ __all__ = [
 ]
 
 _MODULES = {
-    "planning": ("Plan", "plan_study"),
+    "planning": ("plan_study",),
+    "runs": ("Plan",),
     "session": ("StudyResult", "run_study"),
     "smoothness_matching": ("SmoothnessMatch", "match_smoothness"),
     "study": ("Study", "StudyError"),

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from neuroalign.study.graph import Stage
-from neuroalign.study.planning import NetworkRun, Plan, PredictorRun, label_of
+from neuroalign.study.runs import NetworkRun, Plan, PredictorRun, label_of
 
 __all__: list[str] = []
 

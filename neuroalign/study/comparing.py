@@ -12,7 +12,7 @@ import pandas as pd
 from neuroalign.evaluation.comparison import Comparison, compare
 from neuroalign.study.collecting import OUTCOMES, Finished
 from neuroalign.study.graph import Stage
-from neuroalign.study.planning import NetworkRun, label_of
+from neuroalign.study.runs import NetworkRun, label_of
 from neuroalign.study.settings.evaluations import Comparisons
 
 __all__: list[str] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from neuroalign.study.planning import label_of
+from neuroalign.study.runs import label_of
 from neuroalign.study.settings.conditions import KINDS, MANIFOLD, NEURAL
 from neuroalign.study.settings.evaluations import ATTACKS, Robustness
 from neuroalign.study.settings.images import Images

@@ -16,7 +16,8 @@ from neuroalign.addresses import redacted, redacted_texts
 from neuroalign.files import check_source, whole
 from neuroalign.study.fingerprints import ABSENT, fingerprint
 from neuroalign.study.folder import StudyFolder
-from neuroalign.study.planning import Plan, plan_study
+from neuroalign.study.planning import plan_study
+from neuroalign.study.runs import Plan
 from neuroalign.study.states import reads
 from neuroalign.study.study import Study, StudyError
 

@@ -15,7 +15,7 @@ from neuroalign.study.timing import readable_time
 
 if TYPE_CHECKING:
     from neuroalign.study.estimates import Estimate
-    from neuroalign.study.planning import Plan
+    from neuroalign.study.runs import Plan
 
 __all__: list[str] = []
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
-from neuroalign.study.graph import Resources, Stage, all_stages
+from neuroalign.study.graph import Resources, Stage
+from neuroalign.study.runs import NetworkRun, Plan, PredictorRun, label_of
 from neuroalign.study.settings.base import resolved_path
 from neuroalign.study.settings.conditions import KINDS, MANIFOLD, NEURAL
 from neuroalign.study.settings.evaluations import Smoothness
@@ -24,94 +23,9 @@ from neuroalign.study.settings.training import Training
 from neuroalign.study.stages import evaluations, images, manifolds, network, predictor, responses
 from neuroalign.study.study import Study
 
-__all__ = ["Plan", "plan_study"]
+__all__ = ["plan_study"]
 
 _MACHINE = ("accelerator", "devices", "strategy", "num_workers", "logger")  # these don't change what is learned
-
-
-@dataclass(frozen=True)
-class PredictorRun:
-    """One fitted predictor.
-
-    Args:
-        subject: Name of the subject.
-        region: Name of the region.
-        fit: ``"right"``, ``"shuffled"`` or ``"untrained"``.
-        seed: The seed that it belongs to; None if all seeds share it.
-        stage: The stage that fits it.
-        geometry: The stage that measures the geometry of its responses; None if it isn't measured.
-    """
-
-    subject: str
-    region: str
-    fit: str
-    seed: int | None
-    stage: Stage
-    geometry: Stage | None = None
-
-
-@dataclass(frozen=True)
-class NetworkRun:
-    """One trained network.
-
-    Args:
-        condition: Name of the condition.
-        kind: Its kind.
-        subject: Name of the subject; None if the condition has none.
-        region: Name of the region; None if the condition has none.
-        seed: Seed of the replication.
-        stage: The stage that trains it.
-        evaluations: The stages that measure it, by the name of what they measure.
-    """
-
-    condition: str
-    kind: str
-    subject: str | None
-    region: str | None
-    seed: int
-    stage: Stage
-    evaluations: Mapping[str, Stage] = field(default_factory=dict)
-
-
-def label_of(condition: str, region: str | None) -> str:
-    """What a condition is called in tables of comparisons and in figures.
-
-    Example:
-        >>> label_of("neural guidance", "TO"), label_of("none", None)
-        ('neural guidance (TO)', 'none')
-    """
-    return condition if region is None else f"{condition} ({region})"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All runs of a study and the stages behind them.
-
-    Args:
-        study: The study.
-        predictors: Its predictors.
-        networks: Its networks.
-        transfers: By seed, the stage that exchanges adversarial images between the seed's networks.
-
-    Example:
-        >>> study = Study.from_settings({"name": "Digits", "images": {"source": "digits"}, "conditions": {"none": {}}})
-        >>> [run.stage.name for run in plan_study(study).networks][:2]
-        ['network none, seed 0', 'network none, seed 1']
-    """
-
-    study: Study
-    predictors: list[PredictorRun]
-    networks: list[NetworkRun]
-    transfers: Mapping[int, Stage]
-
-    @cached_property
-    def stages(self) -> list[Stage]:
-        """Every stage once, after those that it needs."""
-        wanted = [run.stage for run in self.predictors]
-        wanted += [run.geometry for run in self.predictors if run.geometry is not None]
-        for run in self.networks:
-            wanted += [run.stage, *run.evaluations.values()]
-        return all_stages([*wanted, *self.transfers.values()])
 
 
 def plan_study(
@@ -174,10 +88,8 @@ class _Planner:
     def _stage(self, kind: str, name: str, work: Any, settings: dict[str, Any], **more: Any) -> Stage:
         training, called = more.pop("training", None), more.pop("called", kind)
         options = {} if training is None else {key: getattr(training, key) for key in _MACHINE}
-        root = self.study.images.root
-        if self.study.images.source == "folder" and root is not None and "images" in more.get("needs", {}):
-            # These images stay in their folder; its place is no part of the key, so it can be moved.
-            more["sources"] = {"root": resolved_path(root, self.folder), **more.get("sources", {})}
+        if "images" in more.get("needs", {}):
+            more["sources"] = {**self._root(), **more.get("sources", {})}
         key = (kind, name)
         if key not in self.made:
             version = getattr(__import__(work.__module__, fromlist=["VERSION"]), "VERSION", 1)
@@ -196,7 +108,7 @@ class _Planner:
         return self._stage("images", name, images.make, {**settings, "seed": drawn}, **self._sources(paths))
 
     def _root(self) -> dict[str, str]:
-        """Where images lie that are not copied; the key of the images' stage holds their fingerprint."""
+        """Where images lie that stay in their folder: no part of a key, so that they can be moved."""
         given = self.study.images
         if given.source != "folder" or given.root is None:
             return {}
@@ -283,7 +195,7 @@ class _Planner:
         settings = {**wanted.model_dump(mode="json", exclude={"predictors", "layers"}), "layers": [], **self._batches()}
         return self._stage(
             "geometry", f"geometry of {stage.name}", evaluations.geometry, settings,
-            needs={"predictor": stage, "images": self._images(seed)}, sources=self._root(),
+            needs={"predictor": stage, "images": self._images(seed)},
         )  # fmt: skip
 
     def _manifolds(self, subject: str, region: str, seed: int) -> Stage:
@@ -291,7 +203,7 @@ class _Planner:
         of = f", seed {seed}" if fitted.name.endswith(f", seed {seed}") or self.study.images.resplit else ""
         return self._stage(
             "manifolds", f"manifolds {subject} {region}{of}", manifolds.make, {"variance": 0.95},
-            needs={"predictor": fitted, "images": shown}, sources=self._root(),
+            needs={"predictor": fitted, "images": shown},
         )  # fmt: skip
 
     def _networks(self, seed: int) -> Iterator[NetworkRun]:
@@ -338,7 +250,7 @@ class _Planner:
         of = "" if region is None else f" {subject} {region}"
         return self._stage(
             "network", f"network {name}{of}, seed {seed}", network.train, settings, needs=needs, training=training,
-            size=training.epochs * 1.0, sources=self._root(),
+            size=training.epochs * 1.0,
         )  # fmt: skip
 
     def _needs(self, needs: str, treatment: str | None, subject: str, region: str, seed: int) -> dict[str, Stage]:
@@ -377,7 +289,6 @@ class _Planner:
         for name, (kind, work, each) in wanted.items():
             settings = each.model_dump(mode="json", exclude={"stimuli", "predictors"})
             outside = self._sources({"stimuli": getattr(each, "stimuli", None)})
-            outside["sources"] |= self._root()
             found[name] = self._stage(
                 kind,
                 f"{name} of {stage.name}",
@@ -405,7 +316,6 @@ class _Planner:
             settings,
             needs=needs,
             size=math.sqrt(len(needs)),
-            sources=self._root(),
         )
 
 

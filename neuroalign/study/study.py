@@ -116,6 +116,11 @@ class Study(Settings):
             self._check_comparison(f"comparisons.{place}", comparison)
         for region in self.hierarchy:
             self._check_region("hierarchy", region)
+        for name in self.evaluations.robustness:
+            if name in STAGES:
+                raise _error(
+                    f"evaluations.robustness: {name!r} is what other stages are called; give the attack another name"
+                )
         kinds = (*STAGES, *self.evaluations.robustness)
         for kind in self.resources:
             if kind not in kinds:

@@ -8,8 +8,8 @@ import pandas as pd
 
 from neuroalign.study.conclusions import meanings
 from neuroalign.study.methods import attack_text
-from neuroalign.study.planning import label_of
 from neuroalign.study.report import rich_table, summary_table
+from neuroalign.study.runs import label_of
 
 if TYPE_CHECKING:
     from rich.console import Console

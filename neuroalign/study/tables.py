@@ -29,7 +29,7 @@ from neuroalign.study.collecting import (
 from neuroalign.study.comparing import compare_conditions, comparisons_table
 from neuroalign.study.conclusions import conclusions
 from neuroalign.study.findings import Tables
-from neuroalign.study.planning import Plan
+from neuroalign.study.runs import Plan
 from neuroalign.study.study_report import study_figures, write_study_report
 from neuroalign.version import __version__
 

@@ -1,7 +1,7 @@
 """A study of small stages: its file, and a plan that takes little from it."""
 
 from neuroalign.study.graph import Stage
-from neuroalign.study.planning import Plan
+from neuroalign.study.runs import Plan
 from neuroalign.study.settings.base import resolved_path
 from tests.study.tiny_stages import count_up, fail, write
 

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from neuroalign.study.planning import label_of, plan_study
+from neuroalign.study.planning import plan_study
+from neuroalign.study.runs import label_of
 from neuroalign.study.settings.conditions import KINDS
 from neuroalign.study.study import Study, merged
 

@@ -115,6 +115,7 @@ def test_a_study_survives_json(tmp_path):
             "no attack .* 'pdg'; did you mean 'pgd'",
         ),
         ({"resources": {"netwrok": {}}}, "resources: no stage is called 'netwrok'; did you mean 'network'"),
+        ({"evaluations": {"robustness": {"geometry": {"eps": [0.1]}}}}, "'geometry' is what other stages are called"),
         ({"hierarchy": ["V1", "V2"]}, "hierarchy: no responses of region 'V2'"),
     ],
 )
