@@ -80,6 +80,7 @@ table {{ border-collapse: collapse; font-size: 14px }} td, th {{ padding: .25em 
 th:first-child, td:first-child {{ text-align: left }} tr:nth-child(even) {{ background: #f4f4f4 }}
 figure {{ margin: 2em 0 }} img {{ max-width: 100% }} figcaption {{ color: #555; font-size: 14px }}
 .wide {{ overflow-x: auto }}
+.words td, .words th {{ text-align: left; vertical-align: top }}
 .settings td {{ text-align: left; vertical-align: top; white-space: pre-wrap; overflow-wrap: anywhere }}
 .verdict {{ border-left: 4px solid #0072B2; padding: .2em 1em; background: #f4f8fb }}
 </style></head><body>
@@ -88,6 +89,12 @@ figure {{ margin: 2em 0 }} img {{ max-width: 100% }} figcaption {{ color: #555; 
 {sections}
 </body></html>
 """
+
+
+def _kind(table: pd.DataFrame) -> str:
+    """The style of a table: words stand left, numbers right."""
+    numbers = table.astype(str).apply(lambda column: column.str.contains(r"[0-9]\.[0-9]"))
+    return "numbers" if bool(numbers.any(axis=None)) else "words"
 
 
 def write_html(
@@ -120,7 +127,7 @@ def write_html(
     paragraphs = "".join(f"<p>{html.escape(each)}</p>" for each in methods.split("\n\n"))
     parts = [f"<h2>What was done</h2>{paragraphs}"]
     parts += [
-        f"<h2>{html.escape(name)}</h2><div class='wide'>{table.to_html(border=0)}</div>"
+        f"<h2>{html.escape(name)}</h2><div class='wide'>{table.to_html(border=0, classes=_kind(table))}</div>"
         for name, table in tables.items()
     ]
     if comparisons:

@@ -60,7 +60,7 @@ def write_study_report(tables: Tables, figures: dict[str, Captioned], path: Path
     source = f" ({tables.origin})" if tables.origin else ""
     write_html(
         path,
-        title=f"{tables.study.name}{source}",
+        title=tables.study.name + ("" if "simulated" in tables.study.name.lower() else source),
         verdict=tables.sentences,
         methods=methods(tables.study, tables.factors),
         tables=_tables(tables, source),

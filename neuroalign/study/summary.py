@@ -78,6 +78,7 @@ def other_measures(results: pd.DataFrame, study: Study) -> dict[str, pd.DataFram
         Tables of texts: a row per condition (and region), a column per measure.
     """
     rows = in_order(labelled(results), study)
+    rows = rows[~rows["measure"].astype(str).str.endswith("_error")]  # sampling errors, which results.csv has
     budget = rows["eps"].map(lambda eps: "" if pd.isna(eps) else f" {eps:.3g}")
     rows = rows.assign(measure=rows["measure"].astype(str) + budget.astype(str))
     names = [name for name in dict.fromkeys(rows["evaluation"]) if name not in study.evaluations.robustness]
