@@ -94,6 +94,7 @@ def test_rebuilt_from_its_description_and_weights(name):
     assert torch.equal(again.targets(batch())["V4"], control.targets(batch())["V4"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALTERATIONS)
 def test_in_the_task(name, quiet_trainer, tmp_path):
     control = MatchedGuidance(guidance(), {"V4": ALTERATIONS[name]()})

@@ -90,6 +90,7 @@ run_stages([Stage("network", "network", work)], StudyFolder(sys.argv[1]), engine
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 def test_a_file_that_may_not_grow_leaves_no_result(tmp_path):
     done = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True)

@@ -66,6 +66,7 @@ def test_factors_are_those_of_controls_alone(written):
     assert set(factors["matched_to"]) == {"neural guidance"} and set(factors["factor"]) == {0.5}
 
 
+@pytest.mark.slow
 def test_a_seed_without_a_predictor_of_its_own_is_empty_and_others_stay_whole(tmp_path):
     study = study_of(
         images={"source": "digits", "num_neural": [600, 100]},
@@ -132,6 +133,7 @@ def test_study_json_tells_how_the_study_was_run(written):
     assert facts["study"]["seeds"] == [0, 1, 2, 3] and facts["fast"] is False and facts["missing"] == {}
 
 
+@pytest.mark.slow
 def test_study_json_keeps_what_others_wrote(tmp_path):
     plan, folder = finish(study_of(comparisons=[]), tmp_path / "stages")
     (tmp_path / "study.json").write_text(json.dumps({"engine": "local", "command": "first", "failed": {"x": "old"}}))
@@ -140,6 +142,7 @@ def test_study_json_keeps_what_others_wrote(tmp_path):
     assert facts["engine"] == "local" and facts["command"] == "first" and facts["failed"] == {}
 
 
+@pytest.mark.slow
 def test_layers_transfer_and_masked_gradients_are_reported(tmp_path):
     study = study_of(evaluations={
         "robustness": {"pgd": {"eps": [0.01]}}, "geometry": {"layers": ["layer1"]}, "masking": {}, "transfer": {"eps": 0.01}

@@ -64,6 +64,7 @@ def local():
         yield found
 
 
+@pytest.mark.slow
 def test_a_stage_computes_with_its_threads_and_sees_its_gpus(folder, local):
     stage = Stage("threads", "threads", threads)
     outcome = run_stages([with_resources(stage, cpus=3)], folder, local)

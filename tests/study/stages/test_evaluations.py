@@ -177,6 +177,7 @@ def test_smoothness(measured, network, batches):
     assert rows["n"].eq(64).all()
 
 
+@pytest.mark.slow
 def test_masking(measured):
     folder = measured(evaluations.masking, settings.Masking(eps=0.03, num_images=16))
     found, rows = json.loads((folder / "masking.json").read_text()), values_of(folder)

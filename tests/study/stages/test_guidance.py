@@ -204,7 +204,12 @@ def run_of(results, root, kind, **changes):
     return ClassifierRun(work_of(root, settings_of(kind, **changes), results.inputs(kind)))
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if KINDS[k].control_of is not None])
+def others_are_slow(kinds):
+    quick = ("shuffled fit", "label only", "random geometry", "shuffled RDM")
+    return [kind if kind in quick else pytest.param(kind, marks=pytest.mark.slow) for kind in kinds]
+
+
+@pytest.mark.parametrize("kind", others_are_slow(k for k in KINDS if KINDS[k].control_of is not None))
 def test_controls_have_the_gradient_scale_of_their_treatment(results, tmp_path, kind):
     run = run_of(results, tmp_path / "control", kind)
     treatment = run_of(results, tmp_path / "treatment", KINDS[kind].control_of)

@@ -50,7 +50,14 @@ def about(folder):
     return json.loads((folder / "network.json").read_text())
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k not in ("none", "smoothness matched")])
+QUICK = ("neural guidance", "manifold guidance", "RDM guidance", "measured responses", "label only", "shuffled fit")
+
+
+def others_are_slow(kinds):
+    return [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in kinds]
+
+
+@pytest.mark.parametrize("kind", others_are_slow(k for k in KINDS if k not in ("none", "smoothness matched")))
 def test_every_kind_trains_a_network_of_its_own(trained, kind):
     folder, plain = trained(kind), trained("none")
     known = about(folder)
@@ -103,7 +110,9 @@ def test_a_head_that_guides_nothing_changes_nothing(results, tmp_path):
     torch.testing.assert_close(ends[0].trunk.state_dict(), ends[1].trunk.state_dict(), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("kind", ["neural guidance", "RDM guidance", "shuffled images"])
+@pytest.mark.parametrize(
+    "kind", ["neural guidance", *(pytest.param(k, marks=pytest.mark.slow) for k in ("RDM guidance", "shuffled images"))]
+)
 def test_a_killed_training_ends_like_an_uninterrupted_one(results, tmp_path, monkeypatch, kind):
     monkeypatch.setattr(classifier, "fit_task", partial(fit_task, checkpoint_seconds=0))
     noise = {"class_path": "neuroalign.tasks.GaussianNoiseTraining", "init_args": {"std": 0.1}}
