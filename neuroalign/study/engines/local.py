@@ -124,7 +124,8 @@ class LocalEngine(Engine):
             self.shares.give_back(job.resources, job.devices)
             self._busy.pop(worker, None)
             if died or self._closed:
-                worker.close()
+                # In another thread: from Python 3.12 on, a broken executor holds the lock that closing takes.
+                threading.Thread(target=worker.close, daemon=True, name="closes a worker").start()
             else:
                 self._idle.append(worker)
             again = died and job.attempts <= self.retries and not self._closed
