@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuroalign.addresses import redacted
 from neuroalign.files import check_output_folder
 
 if TYPE_CHECKING:
@@ -120,6 +121,12 @@ def run(args: argparse.Namespace) -> None:
         code = action(args, console)
     except (ValueError, OSError, ImportError) as error:
         print(f"{called}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except Exception as error:  # a store behind a URL has errors of its own
+        place = str(args.out or getattr(args, "place", ""))
+        if "://" not in place:
+            raise
+        print(f"{called}: {redacted(place)}: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         goes_on = ": the same command goes on" if args.action == "run" else ""

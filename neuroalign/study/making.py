@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -58,6 +59,10 @@ class Report:
     seconds: float = 0.0
 
 
+_ONE_AT_A_TIME = threading.Lock()
+"""Held while a stage works: torch's generator and number of threads belong to the process, so stages in threads would mix."""
+
+
 def make_stage(order: Order, out: str, wait: bool = True) -> Report:
     """Make the result of a stage, unless it is there; this runs in a worker, and raises no error of the stage.
 
@@ -82,7 +87,8 @@ def _attempt(folder: StudyFolder, order: Order) -> Report:
     started = time.time()
     try:
         area, out, scratch = folder.work_area(order.key)
-        with ProgressFile(area / progress_files.NAME, order.name) as report, _threads(order.resources.cpus):
+        progress = ProgressFile(area / progress_files.NAME, order.name)
+        with progress as report, _ONE_AT_A_TIME, _threads(order.resources.cpus):
             inputs = {role: folder.path(key) for role, key in order.described["needs"].items()}
             order.work(_work(order, inputs, out, scratch, report))
         seconds = time.time() - started

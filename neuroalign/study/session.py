@@ -208,6 +208,9 @@ def _engine(kind: Any, options: dict[str, Any]) -> Engine:
     except TypeError as error:  # an option that the engine doesn't have
         given = ", ".join(options) or "none"
         raise StudyError(f"engine {kind!r} doesn't take these options: {given} ({error})") from error
+    except (RuntimeError, ConnectionError) as error:  # no SLURM or no Ray cluster here
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise StudyError(f"engine {kind!r} can't be started here: {reason}") from error
 
 
 def write_results(opened: OpenedStudy) -> Tables:

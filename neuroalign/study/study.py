@@ -151,7 +151,8 @@ class Study(Settings):
         chosen = self.conditions[condition].regions
         of_rdms = {r for s in self.responses if isinstance(s, DissimilarityResponses) for r in s.regions}
         wanted = [r for r in self.regions if (r in of_rdms) == (KINDS[self.kind_of(condition)].needs == "rdm")]
-        return [r for r in wanted if chosen is None or r in chosen]
+        like = self.conditions[condition].like  # a region can't be made like itself
+        return [r for r in wanted if (r != like if chosen is None else r in chosen)]
 
     def controls_of(self, comparison: Comparisons, region: str | None) -> list[tuple[str, str | None]]:
         """The (condition, region) of each control of a comparison in a region."""
@@ -182,6 +183,10 @@ class Study(Settings):
             raise _error(f"{key}: {error.message()}") from None
         except ValidationError as error:
             raise _error("\n".join(f"{key}.training.{line}" for line in first_errors(error))) from None
+        if condition.like is not None and condition.like in (condition.regions or []):
+            raise _error(
+                f"{key}: region {condition.like!r} can't be made like itself: take it out of 'regions' or of 'like'"
+            )
         for region in [*(condition.regions or []), *([condition.like] if condition.like else [])]:
             self._check_region(key, region)
         if kind == "smoothness matched" and not any(self.kind_of(other) == NEURAL for other in self.conditions):
@@ -231,6 +236,10 @@ class Study(Settings):
         Raises:
             StudyError: If anything is wrong with them.
         """
+        if fast and not settings.get("fast"):
+            raise StudyError(
+                f"{where or 'the study'} has no 'fast' settings, so --fast would run it whole: add the key 'fast'"
+            )
         if fast:
             settings = merged(settings, settings.get("fast") or {})
         try:

@@ -14,7 +14,7 @@ from neuroalign.study.engines import engine
 from neuroalign.study.folder import StudyFolder
 from neuroalign.study.graph import Stage, all_stages
 from neuroalign.study.running import run_stages
-from tests.study.tiny_stages import count_up, fail, fill_disk, stopped, tree, values, with_resources, write
+from tests.study.tiny_stages import count_up, draw, fail, fill_disk, stopped, tree, values, with_resources, write
 
 
 @pytest.fixture
@@ -254,3 +254,14 @@ def test_a_stage_that_is_told_to_stop_is_tried_again(folder):
     assert outcome.done == ["once"]
     assert outcome.failed == {"always": "its process was told to stop (SIGTERM)"}
     assert not folder.failures()  # nothing is wrong with the stage
+
+
+def test_stages_in_threads_of_one_process_work_one_after_the_other(folder):
+    """Torch's generator belongs to the process: two stages that draw from it at once would draw from one another."""
+    stages = [Stage("draw", f"draw {seed}", draw, {"seed": seed}) for seed in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        assert run_stages(stages, folder, engine(threads)).complete
+    drawn = {stage.name: (folder.path(stage) / "value.csv").read_text() for stage in stages}
+    alone = StudyFolder(folder.root.with_name("alone"))
+    run(stages, alone)
+    assert drawn == {stage.name: (alone.path(stage) / "value.csv").read_text() for stage in stages}

@@ -116,6 +116,16 @@ def test_a_study_survives_json(tmp_path):
         ),
         ({"resources": {"netwrok": {}}}, "resources: no stage is called 'netwrok'; did you mean 'network'"),
         ({"evaluations": {"robustness": {"geometry": {"eps": [0.1]}}}}, "'geometry' is what other stages are called"),
+        ({"evaluations": {"robustness": {"pgd": {"eps": [1]}}}}, "eps is in pixel units .*divide by 255"),
+        ({"conditions": {"rank matched": {"like": "V1", "regions": ["V1"]}}}, "region 'V1' can't be made like itself"),
+        (
+            {"images": {"source": "zip", "train": "a.zip", "test": "a.zip", "num_neural": None}, "responses": []},
+            "are the same file, a.zip",
+        ),
+        (
+            {"responses": [{"source": "recording", "region": "V1", "file": "a", "images": "b"}]},
+            "responses.0.held_out: Field required",
+        ),
         ({"hierarchy": ["V1", "V2"]}, "hierarchy: no responses of region 'V2'"),
     ],
 )
@@ -213,3 +223,13 @@ def test_every_kind_is_explained_and_its_treatment_known():
     for kind in KINDS.values():
         assert kind.text
         assert kind.control_of in (None, *KINDS)
+
+
+def test_a_region_is_not_made_like_itself():
+    study = Study.from_settings(with_(conditions={"rank matched": {"like": "V1"}}))
+    assert study.regions_of("rank matched") == ["TO"]
+
+
+def test_fast_needs_fast_settings():
+    with pytest.raises(StudyError, match="has no 'fast' settings"):
+        Study.from_settings(BASE, fast=True)

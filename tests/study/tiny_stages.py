@@ -59,6 +59,19 @@ def stopped(work):
     (work.out / "value.csv").write_text("1.0\n")
 
 
+def draw(work):
+    """Random numbers under the stage's seed, slowly."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(work.settings["seed"])
+        values = []
+        for _ in range(5):
+            values.append(float(torch.rand(())))
+            time.sleep(0.01)
+    (work.out / "value.csv").write_text(f"{values}\n")
+
+
 def leave(work):
     sys.exit(3)
 

@@ -67,6 +67,8 @@ def _eps(value: float) -> float:
     return value
 
 
+SOURCES = ("simulated", "nsd", "recording", "rdms")
+
 Eps = Annotated[float, BeforeValidator(_fraction), Field(ge=0, allow_inf_nan=False)]
 """A budget; of an L2 norm it may be above 1."""
 
@@ -108,7 +110,10 @@ def first_errors(error: ValidationError, limit: int = 8) -> list[str]:
     """The errors of a validation, a line each: the key's path, and what is wrong with its value."""
     lines = []
     for each in error.errors(include_url=False):
-        path = ".".join(str(part) for part in each["loc"] if not _inner(part))
+        place = each["loc"]
+        if place[:1] == ("responses",) and len(place) > 2:  # the source, by which pydantic has chosen the class
+            place = place[:2] + place[3:] if isinstance(place[2], str) and place[2] in SOURCES else place
+        path = ".".join(str(part) for part in place if not _inner(part))
         message = each["msg"].removeprefix("Value error, ")
         context = each.get("ctx", {})
         expected = context.get("expected") or context.get("expected_tags")

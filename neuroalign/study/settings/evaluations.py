@@ -54,8 +54,10 @@ class Robustness(Settings):
 
     @model_validator(mode="after")
     def _in_pixels(self) -> Robustness:
-        if self.norm == "linf" and max(self.eps) > 1:
-            raise ValueError(f"eps is in pixel units of [0, 1]; got {max(self.eps):g}: divide by 255?")
+        if self.norm == "linf" and max(self.eps) >= 1:
+            raise ValueError(
+                f"eps is in pixel units of [0, 1], where 1 is the whole range; got {max(self.eps):g}: divide by 255?"
+            )
         if not any(self.eps):
             raise ValueError("eps needs a budget above 0")
         return self

@@ -57,6 +57,10 @@ class Images(Settings):
         for key in needed.get(self.source, []):
             if getattr(self, key) is None:
                 raise ValueError(f"source {self.source!r} needs '{key}'")
+        if self.train is not None and self.train == self.test:
+            raise ValueError(
+                f"'train' and 'test' are the same file, {self.train}: leave 'test' out to set images apart for it"
+            )
         if self.classes is not None and len(self.classes) < 2:
             raise ValueError("a classifier needs at least 2 classes")
         if self.neural_classes is not None and self.num_neural is None:

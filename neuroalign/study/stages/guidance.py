@@ -28,7 +28,7 @@ from neuroalign.guidance import (
 )
 from neuroalign.guidance.controls import cyclic_permutation
 from neuroalign.losses import CategoryManifolds, NonNeuralManifoldLoss
-from neuroalign.models import StandardizedPredictor
+from neuroalign.models import NeuralPredictor, StandardizedPredictor
 from neuroalign.study.settings.conditions import MANIFOLD, NEURAL, RDM
 from neuroalign.study.stages.manifolds import read_manifolds
 from neuroalign.study.stages.predictor import read_predictor
@@ -77,7 +77,9 @@ class Making:
     def predictor(self, role: str = "predictor") -> StandardizedPredictor:
         """A predictor whose responses to the training images have mean 0 and variance 1."""
         if role not in self._predictors:
-            made = StandardizedPredictor(read_predictor(self.inputs[role]).to(self.device)).to(self.device)
+            fitted = read_predictor(self.inputs[role])
+            check_image_size(fitted, self.images.labelled)
+            made = StandardizedPredictor(fitted.to(self.device)).to(self.device)
             self._predictors[role] = made.fit(batch["image"] for batch in self._batches()).eval()
         return self._predictors[role]
 
@@ -114,6 +116,23 @@ class Making:
         for start in range(0, len(labelled), size):
             batch = labelled.__getitems__(list(range(start, min(start + size, len(labelled)))))
             yield {**batch, "image": to_pixels(batch["image"])}
+
+
+def check_image_size(predictor: nn.Module, images: Any) -> None:
+    """Refuse a predictor that was fitted to images of another size than those that it would see.
+
+    Raises:
+        ValueError: If it was.
+    """
+    if not isinstance(predictor, NeuralPredictor):  # the features of a ridge resize images themselves
+        return
+    shape = list((predictor.config or {}).get("init_args", {}).get("image_shape", ()))
+    seen = list(images.__getitems__([0])["image"].shape[1:])
+    if shape and shape[1:] != seen[1:]:
+        raise ValueError(
+            f"the predictor was fitted to {shape[1]} x {shape[2]} pixels, and the networks see {seen[1]} x {seen[2]}: "
+            f"give the responses image_size: {seen[1]}, or the images image_size: {shape[1]}"
+        )
 
 
 def derived_seed(seed: int, name: str) -> int:

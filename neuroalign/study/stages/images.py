@@ -31,6 +31,7 @@ def make(work: Work) -> None:
     train, test = labelled(settings, work.sources)
     groups = groups_of(settings["classes"], train.classes)
     neural = groups_of(settings["neural_classes"], train.classes) if settings["neural_classes"] else groups
+    _check_classes(settings, train, test, groups)
     chosen = _split(settings, train, test, groups, neural)
     parts = {}
     for name, places in chosen.items():
@@ -182,6 +183,21 @@ def _test_places(settings: Mapping[str, Any], test: Labelled, classes: set[str],
         return places
     _enough("num_test", num_test, len(places), "test images of these classes")
     return np.sort(places[rng.permutation(len(places))[:num_test]])
+
+
+def _check_classes(
+    settings: Mapping[str, Any], train: Labelled, test: Labelled | None, groups: Mapping[str, Sequence[str]]
+) -> None:
+    if len(groups) < 2:
+        raise ValueError(
+            f"images: a classifier needs at least 2 classes, and the training images have only {', '.join(groups)}"
+        )
+    strange = sorted(set(test.classes) - set(train.classes)) if test is not None and settings["classes"] is None else []
+    if strange:
+        raise ValueError(
+            f"images: the test images have classes that the training images don't have ({', '.join(strange[:5])}): name the "
+            "classes to keep by 'classes', or mend the labels"
+        )
 
 
 def _enough(key: str, wanted: int, there: int, what: str) -> None:

@@ -234,3 +234,14 @@ def test_no_brain_needs_labels_only(making, batch):
     assert isinstance(guidance, ManifoldGuidance)
     terms = guidance({HEAD: torch.randn(40, 6)}, {"label": batch["label"]})
     assert sorted(terms) == [f"{HEAD}/nuclear", f"{HEAD}/radius"] and json.dumps([float(v) for v in terms.values()])
+
+
+def test_a_predictor_of_another_image_size_is_refused():
+    """A convolutional network runs at any size: it would predict, without a word, from images that it was not fitted to."""
+    from neuroalign.models import NeuralPredictor
+    from neuroalign.study.stages.guidance import check_image_size
+
+    predictor = NeuralPredictor("small_resnet", 4, image_shape=(3, 32, 32))
+    check_image_size(predictor, ArrayDataset(torch.rand(2, 3, 32, 32)))
+    with pytest.raises(ValueError, match=r"fitted to 32 x 32 pixels, and the networks see 16 x 16: .*image_size: 16"):
+        check_image_size(predictor, ArrayDataset(torch.rand(2, 3, 16, 16)))

@@ -163,3 +163,18 @@ def test_the_superclasses_of_real_images(tmp_path):
         first = next(n for n in sorted(archive.namelist()) if n.startswith("baby"))
         pixels = np.asarray(Image.open(archive.open(first)).convert("RGB"))
     assert np.array_equal(found.test.images[0].permute(1, 2, 0).numpy(), pixels)
+
+
+def test_test_images_of_unknown_classes_are_not_dropped_silently(tmp_path):
+    train, test = (
+        zip_of(tmp_path / "a.zip", ["a/1.png", "b/1.png"] * 1),
+        zip_of(tmp_path / "b.zip", ["a/2.png", "c/2.png"]),
+    )
+    with pytest.raises(ValueError, match=r"classes that the training images don't have \(c\)"):
+        made(tmp_path / "r", source="zip", sources={"train": train, "test": test})
+
+
+def test_one_class_is_no_task(tmp_path):
+    train = zip_of(tmp_path / "a.zip", ["a/1.png", "a/2.png", "a/3.png"])
+    with pytest.raises(ValueError, match="at least 2 classes, and the training images have only a"):
+        made(tmp_path / "r", source="zip", sources={"train": train})
