@@ -41,9 +41,10 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test keeps it equal 
     )
     from neuroalign.guidance import (
         LabelOnlyGuidance as LabelOnlyGuidance, ManifoldGuidance as ManifoldGuidance,
-        MeasuredGuidance as MeasuredGuidance, OddOneOutGuidance as OddOneOutGuidance,
-        PredictedGuidance as PredictedGuidance, RDMGuidance as RDMGuidance, ShuffledGuidance as ShuffledGuidance,
-        WeightedGuidance as WeightedGuidance, match_gradient_scale as match_gradient_scale,
+        MatchedGuidance as MatchedGuidance, MeasuredGuidance as MeasuredGuidance,
+        OddOneOutGuidance as OddOneOutGuidance, PredictedGuidance as PredictedGuidance, RDMGuidance as RDMGuidance,
+        ShuffledGuidance as ShuffledGuidance, WeightedGuidance as WeightedGuidance,
+        match_gradient_scale as match_gradient_scale,
     )
     from neuroalign.losses import (
         CapacityLoss as CapacityLoss, CategoryManifolds as CategoryManifolds, MMCRLoss as MMCRLoss,
@@ -118,6 +119,7 @@ _ROOMS = {
     "guidance": (
         "LabelOnlyGuidance",
         "ManifoldGuidance",
+        "MatchedGuidance",
         "MeasuredGuidance",
         "OddOneOutGuidance",
         "PredictedGuidance",

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from neuroalign.commands import demo, evaluate, geometry, lightning, nsd, simulate
+from neuroalign.commands import demo, evaluate, geometry, lightning, nsd, simulate, study
 
 __all__: list[str] = []
 
-_COMMANDS = {"demo": demo, "simulate": simulate, "nsd": nsd, "geometry": geometry, "evaluate": evaluate}
+_COMMANDS = {"demo": demo, "study": study, "simulate": simulate, "nsd": nsd, "geometry": geometry, "evaluate": evaluate}
 
 
 def _parser() -> argparse.ArgumentParser:

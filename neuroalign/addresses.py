@@ -33,6 +33,20 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
     return _URL.sub(lambda url: _QUERY.sub(rf"\1{HIDDEN}", url[0]), text)
 
 
+def redacted_texts(value: Any) -> Any:
+    """Hide passwords and keys in the URLs of all texts of plain values, whatever the names beside them.
+
+    Example:
+        >>> redacted_texts({"root of monkey 1": ["https://me:pw@host/nsd"]})
+        {'root of monkey 1': ['https://***@host/nsd']}
+    """
+    if isinstance(value, Mapping):
+        return {redacted_texts(name): redacted_texts(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted_texts(each) for each in value]
+    return redacted(value) if isinstance(value, str) else value
+
+
 def without_secrets(value: Any) -> Any:
     """Hide passwords and keys in settings (dicts and lists of plain values), in URLs too.
 

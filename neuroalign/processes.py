@@ -6,7 +6,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,14 +24,13 @@ PATIENCE = 3600.0
 def deaf_to_interrupts() -> Iterator[None]:
     """A context in which started processes ignore Ctrl-C, which a terminal sends to all; only the parent answers it.
 
-    An interrupt that comes inside the context reaches the parent at its end. The context has no effect in a thread other
-    than the main one, nor on Windows.
+    An interrupt that comes inside the context reaches the parent at its end. The context has no effect on Windows.
 
     Example:
         >>> with deaf_to_interrupts():
         ...     process = multiprocessing.get_context("spawn").Process(target=print)
     """
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+    if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # child processes inherit this
@@ -69,7 +67,7 @@ def locked(lock: str | os.PathLike[str], what: str, *, watch: str, patience: flo
         lock: The lock file; its folder exists.
         what: The thing that is made, for messages.
         watch: Pattern of the files beside the lock that change while it is made; for a folder, the files in it.
-        patience: Seconds without any change after which waiting for the other process ends.
+        patience: Seconds without any change after which waiting for the other process ends; 0 doesn't wait at all.
 
     Raises:
         OSError: If nothing can be locked there; this is raised without waiting.
@@ -98,6 +96,8 @@ def locked(lock: str | os.PathLike[str], what: str, *, watch: str, patience: flo
             f"{what} can't be made: the file system of {lock.parent} has no locks; write to another"
         ) from error
     except filelock.Timeout:
+        if patience <= 0:
+            raise TimeoutError(f"another process makes {what}") from None
         _log.warning("another process makes %s: waiting for it", what)
         _wait(held, lock, what, watch, patience)
     try:

@@ -43,6 +43,7 @@ FACES = (
     "neuroalign.hdf5",
     "neuroalign.state",
     "neuroalign",
+    "neuroalign.study.settings",
 )
 
 

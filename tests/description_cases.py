@@ -97,6 +97,10 @@ CASES = {
 
 NEW_CASES = {
     "RobustTraining": tasks.RobustTraining,
+    "MatchedGuidance": lambda: g.MatchedGuidance(measured(), {"V4": g.StimulusNoise(torch.ones(3), seed=1)}),
+    "MatchedGuidance of a rank": lambda: g.MatchedGuidance(
+        measured(), {"V4": g.PrincipalGains.of_rank(torch.eye(4, 3), 2)}
+    ),
     "Normalize": lambda: models.Normalize((0.5,), (0.25,)),
     "PixelClassifier": lambda: p.PixelClassifier(models.Normalize((0.5,), (0.25,)), mean=(0.5,), std=[0.5]),
     "FullLinear": lambda: models.FullLinear((4, 2, 2), 3),

@@ -123,6 +123,7 @@ def test_rooms_that_know_no_trainer(room):
     assert "lightning" not in _loaded_after(f"import neuroalign.{room}")
 
 
+@pytest.mark.slow
 def test_optional_packages_are_not_loaded():
     loaded = _loaded_after("import neuroalign.models, neuroalign.study, neuroalign.tasks")
     assert not loaded & {"timm", "ray", "xarray", "s3fs", "pooch", "nilearn"}

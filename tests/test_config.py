@@ -94,7 +94,7 @@ def hostile(canary):
         "callback": of("neuroalign.callbacks.RobustnessCallback"),
         "command": of("neuroalign.commands.evaluate.run", args=None),
         "main": of("neuroalign.__main__.main", argv=["demo"]),
-        "study": of("neuroalign.study.demo.DemoSettings"),
+        "study": of("neuroalign.study.study.Study"),
         "plain class": of("neuroalign.losses.registry.Measure", function="x"),
         "abstract": of("neuroalign.guidance.TargetGuidance"),
         "private class": of("neuroalign.models.smallnet._Block", inputs=1, outputs=1, stride=1),

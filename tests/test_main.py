@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,14 +58,14 @@ def test_ctrl_c_ends_the_demo_with_one_line(tmp_path, whole_group):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # pytest-xdist's processes ignore it
     )  # fmt: skip
     try:
-        assert "making the simulated subject" in running.stdout.readline()  # the processes are at work
+        assert "done: images, seed" in running.stderr.readline()  # the processes are at work
         (os.killpg if whole_group else os.kill)(running.pid, signal.SIGINT)
         _, said = running.communicate(timeout=60)  # which also waits for whoever else holds the pipes
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(running.pid, signal.SIGKILL)
     assert running.returncode == 130
-    assert said.rstrip().endswith("neuroalign demo: stopped")
+    assert said.rstrip().endswith("neuroalign demo: stopped: the same command goes on")
     assert "Traceback" not in said
 
 
@@ -77,47 +78,93 @@ def demo(tmp_path_factory):
     return out, done.stdout
 
 
+CONDITIONS = {"none", "label only", "random predictor", "shuffled in a batch", "shuffled fit", "neural guidance",
+              "manifold guidance", "random geometry", "no brain"}  # fmt: skip
+
+
 @pytest.mark.slow
 class TestDemo:
     def test_files(self, demo):
-        out, _ = demo
-        names = {p.name for p in out.iterdir()}
-        assert names == {"report.html"} | {f"{n}.csv" for n in ("results", "prediction", "geometry", "factors")} | {
-            f"{n}.png" for n in ("robustness", "geometry", "prediction")
-        }
-        for name in ("robustness", "geometry", "prediction"):
-            assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        names = {p.name for p in demo[0].iterdir()}
+        assert names >= {"report.html", "study.json", "study.yaml", "stages"}
+        assert names >= {f"{n}.csv" for n in ("results", "comparisons", "prediction", "geometry", "factors")}
+        for name in ("robustness", "advantage", "geometry", "prediction"):
+            assert (demo[0] / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
-    def test_tables(self, demo):
-        table = pd.read_csv(demo[0] / "results.csv")
-        assert set(table["subject"]) == {"simulated"}
-        assert table["replication"].nunique() == 2
-        assert {"none", "label only", "random predictor", "shuffled images", "TO shuffled fit", "V1", "V4", "TO",
-                "TO manifold", "random geometry", "no brain"} == set(table["condition"])  # fmt: skip
-        assert (table["num_images"] == 350).all()
-        assert table["accuracy"].between(0, 1).all()
+    def test_nothing_of_it_is_pickled(self, demo):
+        kinds = {p.suffix for p in (demo[0] / "stages").rglob("*") if p.is_file()}
+        nsd = {".hdf5", ".gz", ".mat", ".tsv", ""}  # the simulated subject, in NSD's layout
+        assert kinds <= {".json", ".csv", ".safetensors", ".h5"} | nsd, kinds
+
+    def test_results(self, demo):
+        table = pd.read_csv(demo[0] / "results.csv", keep_default_na=False)
+        assert list(table) == ["subject", "region", "condition", "seed", "measure", "eps", "value", "n"]
+        assert set(table["condition"]) - {""} == CONDITIONS
+        assert set(table["seed"]) == {0, 1}
+        accuracy = table[table["measure"] == "pgd accuracy"]
+        assert len(accuracy) == 2 * 11 * 2  # budgets, networks, seeds
+        assert (accuracy["n"] == 350).all() and accuracy["value"].astype(float).between(0, 1).all()
+        of_none = accuracy["condition"] == "none"
+        assert (accuracy["subject"][of_none] == "").all() and (accuracy["subject"][~of_none] == "simulated").all()
+        assert {"capacity", "radius", "dimension"} < set(table["measure"])
+
+    def test_comparisons(self, demo):
+        table = pd.read_csv(demo[0] / "comparisons.csv", keep_default_na=False)
+        columns = ["treatment", "control", "difference", "low", "high", "unit", "n", "p", "p_holm"]
+        assert list(table)[:9] == columns and len(table) == 9
+        assert (table["unit"] == "replication").all() and (table["n"] == 2).all() and (table["p"] == "").all()
+        assert (table["low"] <= table["difference"]).all() and (table["difference"] <= table["high"]).all()
+        results = pd.read_csv(demo[0] / "results.csv", keep_default_na=False)
+        of = results[(results["measure"] == "pgd accuracy") & (results["eps"].astype(str) == "0.02")]
+        mean = of.groupby(["condition", "region"])["value"].mean()
+        wanted = mean["neural guidance", "TO"] - mean["none", ""]
+        assert table["difference"][0] == pytest.approx(wanted)
+
+    def test_other_tables(self, demo):
         factors = pd.read_csv(demo[0] / "factors.csv").groupby("condition")["factor"]
-        assert set(factors.groups) == {"label only", "random predictor", "shuffled images", "TO shuffled fit",
-                                       "random geometry", "no brain"}  # fmt: skip
+        assert set(factors.groups) == CONDITIONS - {"none", "neural guidance", "manifold guidance"}
         assert factors.mean().between(0.2, 5).all()  # every control, at the scale of its treatment
         prediction = pd.read_csv(demo[0] / "prediction.csv")
-        assert prediction.groupby(["region", "replication"]).size().eq(80).all()
+        assert prediction.groupby(["region", "fit", "seed"]).size().eq(80).all()
 
     def test_the_page_needs_no_other_file(self, demo):
         page = (demo[0] / "report.html").read_text()
-        assert page.count("data:image/png;base64,") == 3
+        assert page.count("data:image/png;base64,") == 4
         assert 'src="http' not in page
         assert "simulated" in page
 
     def test_what_the_terminal_says(self, demo):
         text = " ".join(demo[1].split())
         assert "simulated subject" in text
-        assert "n = 2" in text
+        assert "of 2 seeds" in text
         assert "Verdict." in text
-        assert "label only" in text
         assert "trains too little" in text
-        assert "TO - TO shuffled fit" in text
+        assert "neural guidance (TO) - shuffled fit (TO)" in text
         assert "the effect planted" in text
+
+    def test_the_same_command_again_does_nothing(self, demo):
+        out = demo[0]
+        before = {p: p.stat().st_mtime_ns for p in (out / "stages").glob("*/stage.json")}
+        done = subprocess.run(
+            [sys.executable, "-m", "neuroalign", "demo", "--fast", "--out", str(out)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0 and "Nothing to do" in done.stdout
+        assert {p: p.stat().st_mtime_ns for p in (out / "stages").glob("*/stage.json")} == before
+
+    def test_other_settings_run_what_depends_on_them(self, demo, tmp_path):
+        """A stage that another budget doesn't change is found, whatever command asks for it."""
+        out = tmp_path / "copy"
+        shutil.copytree(demo[0], out)
+        file = Path(__file__).parents[1] / "examples/studies/simulated.yaml"
+        command = [sys.executable, "-m", "neuroalign", "study", "plan", file, "--fast", "--out", out, "--no-probe", "--all",
+                   "--set", "seeds=[0, 1]", "--set", "evaluations.robustness.pgd.eps=[0.03]"]  # fmt: skip
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        stale = [line for line in done.stdout.splitlines() if "stale" in line and "of network" in line]
+        assert len(stale) == 22 and all("pgd of network" in line for line in stale)
 
 
 def test_simulate(tmp_path, capsys):

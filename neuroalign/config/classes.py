@@ -19,7 +19,7 @@ MAX_DEPTH = 100
 MAX_VALUES = 2_000_000
 """Largest number of values in a description, including those in its lists and dicts."""
 
-ROOMS = ("guidance", "losses", "models", "perturbations", "tasks")
+ROOMS = ("data", "guidance", "losses", "models", "perturbations", "tasks")
 
 FORMER = {
     "neuroalign.Normalize": "neuroalign.models.Normalize",

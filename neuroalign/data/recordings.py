@@ -36,6 +36,7 @@ def read_recording(
     stimulus: Sequence[int] | np.ndarray | None = None,
     roi: Sequence[str] | str = "unknown",
     averaged: bool = False,
+    missing: float | None = None,
 ) -> Responses:
     """Read responses from an array in a file: one row per trial.
 
@@ -49,6 +50,7 @@ def read_recording(
             those of image files, are numbered in sorted order, and kept in ``info["stimulus_id"]``.
         roi: Region of each voxel, or one region of all.
         averaged: Whether the values are already means over repeats; averaging again is then refused.
+        missing: Value that stands for a missing response, such as 255 in counts of uint8; None means NaN only.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -78,7 +80,7 @@ def read_recording(
         else:
             values = _array(path, key)
         responses = from_axes(
-            as_values(values, str(path)),
+            _without(as_values(values, str(path)), missing),
             axes,
             stimulus=columns.get("stimulus") if stimulus is None else stimulus,
             session=columns.get("session"),
@@ -91,6 +93,10 @@ def read_recording(
     if averaged and len(np.unique(responses.stimulus)) < len(responses):
         raise ValueError(f"{path}: some stimulus has several rows, so they are no averages: leave averaged=True out")
     return responses
+
+
+def _without(values: np.ndarray, missing: float | None) -> np.ndarray:
+    return values if missing is None else np.where(values == np.float32(missing), np.float32(np.nan), values)
 
 
 def from_axes(

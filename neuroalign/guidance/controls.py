@@ -1,18 +1,44 @@
 """Controls: guidance from which one thing is removed, to see whether that thing mattered.
 
-====================  ===============================================================================================
-control               how
-====================  ===============================================================================================
-none                  train without guidance (``weight`` 0)
-random                ``PredictedGuidance({"V4": StandardizedPredictor(untrained(predictor)).fit(images)})``
-shuffled fit          a predictor fitted to ``responses.shuffled(seed)``: same features, wrong responses; the strictest
-shuffled images       ``ShuffledGuidance(guidance, images=images)``: the target of one fixed other image of the data set
-within class          ``ShuffledGuidance(guidance, images=images, labels=labels, within_class=True)``: one of its class
-shuffled in a batch   ``ShuffledGuidance(guidance)``: another image's target in every batch, so noise rather than a target
-label only            ``LabelOnlyGuidance(num_classes, {"V4": num_voxels})``: a target for each class
-random geometry       ``ManifoldGuidance({"V4": manifolds.randomized(seed)})``
-no brain              ``ManifoldGuidance({"V4": NonNeuralManifoldLoss()})``
-====================  ===============================================================================================
+======================  ========================================================================  ============================
+control                 how                                                                       explanation that it tests
+======================  ========================================================================  ============================
+none                    ``weight=0`` of the task, or no guidance                                  training alone
+none, weight 1 - alpha  no guidance, ``task_weight=1 - alpha`` of the task                        smaller steps along
+                                                                                                  cross-entropy
+random                  ``PredictedGuidance({"V4": StandardizedPredictor(untrained(predictor,     any fixed function of the
+                        seed)).fit(images)})``                                                    image as a target
+shuffled fit            a predictor fitted to ``responses.shuffled(seed)``: same features, wrong  the predictor's features;
+                        responses                                                                 the strictest control
+shuffled images         ``ShuffledGuidance(guidance, images=images)``: the target of one fixed    a fixed target for each
+                        other image of the data set                                               image
+within class            ``ShuffledGuidance(guidance, images=images, labels=labels,                what the targets say of the
+                        within_class=True)``: one of its class                                    class
+shuffled in a batch     ``ShuffledGuidance(guidance)``: another image's target in every batch,    a noisy gradient
+                        so noise rather than a target
+label only              ``LabelOnlyGuidance(num_classes, {"V4": num_voxels})``: a target for      a second head that learns
+                        each class                                                                the classes
+matched rank            ``MatchedGuidance(guidance, {"V4": PrincipalGains.of_rank(responses,      more dimensions than the
+                        reference=other)})``                                                      other region's targets
+matched spectrum        ``MatchedGuidance(guidance, {"V4": PrincipalGains.of_spectrum(responses,  another spectrum than the
+                        other)})``                                                                other region's
+matched noise           ``MatchedGuidance(guidance, {"V4":                                        less noise than in the other
+                        StimulusNoise.at_correlation(responses, r_other / r_this)})``             region's targets
+random geometry         ``ManifoldGuidance({"V4": manifolds.randomized(seed)})``                  ranks and radii
+random directions       ``ManifoldGuidance({"V4": manifolds.randomized(seed, centers=False)})``   centres, ranks and radii
+random centres          ``ManifoldGuidance({"V4": manifolds.randomized(seed, bases=False)})``     directions, ranks and radii
+shared directions       ``ManifoldGuidance({"V4": manifolds.shared(bases=True)})``                directions common to all
+                                                                                                  classes
+shared centres          ``ManifoldGuidance({"V4": manifolds.shared(centers=True)})``              one centre and radius for
+                                                                                                  all classes
+no brain                ``ManifoldGuidance({"V4": NonNeuralManifoldLoss()})``                     compact manifolds of few
+                                                                                                  dimensions
+======================  ========================================================================  ============================
+
+A treatment that does better than a control is not explained by what the control keeps. The matched controls alter the better
+of two regions: if it still does better than the other one, the respect in which they now match doesn't explain why.
+``responses`` and ``other`` are the targets of the two regions for the training images, from
+:func:`neuroalign.models.predicted_responses`. A control that is drawn at random should be drawn anew for every seed.
 
 Losses of controls differ in size from those of the treatment. :func:`neuroalign.guidance.match_gradient_scale` gives the
 control's gradient the scale of the treatment's gradient.
@@ -31,6 +57,7 @@ from neuroalign.functional.checks import check_labels
 from neuroalign.functional.classes import class_centers
 from neuroalign.functional.host import FirstBatch
 from neuroalign.guidance.responses import MeasuredGuidance, TargetGuidance, class_labels, describable_loss
+from neuroalign.models import predicted_responses
 from neuroalign.types import Batch
 
 __all__ = ["LabelOnlyGuidance", "ShuffledGuidance"]
@@ -228,10 +255,9 @@ class LabelOnlyGuidance(TargetGuidance):
     ) -> LabelOnlyGuidance:
         """Guidance whose prototypes are a predictor's mean responses to the images of each class."""
         num_classes = int(labels.max()) + 1
-        device = next((p.device for p in predictor.parameters()), images.device)
-        responses = torch.cat([predictor(batch.to(device)) for batch in images.split(256)])
+        responses = predicted_responses(predictor, images)
         guidance = cls(num_classes, {head: responses.shape[1]}, loss=loss)
-        cast(Tensor, guidance.prototypes0).copy_(class_centers(responses, labels.to(device), num_classes)[0])
+        cast(Tensor, guidance.prototypes0).copy_(class_centers(responses, labels.to(responses.device), num_classes)[0])
         return guidance
 
     @property

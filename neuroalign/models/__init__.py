@@ -3,7 +3,7 @@
 from neuroalign.models.backbones import Trunk
 from neuroalign.models.builders import build_backbone
 from neuroalign.models.features import VisualFeatures
-from neuroalign.models.frozen import Frozen, StandardizedPredictor, untrained
+from neuroalign.models.frozen import Frozen, StandardizedPredictor, predicted_responses, untrained
 from neuroalign.models.heads import (
     HEADS,
     FullLinear,
@@ -46,6 +46,7 @@ __all__ = [
     "identity",
     "list_heads",
     "pooled_linear",
+    "predicted_responses",
     "record_layers",
     "untrained",
 ]

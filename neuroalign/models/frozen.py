@@ -14,7 +14,7 @@ from neuroalign.functional.checks import check_infinite
 from neuroalign.functional.variation import extremes, is_constant
 from neuroalign.types import check_images
 
-__all__ = ["Frozen", "StandardizedPredictor", "untrained"]
+__all__ = ["Frozen", "StandardizedPredictor", "predicted_responses", "untrained"]
 
 FITTED_ON_PIXELS = "If they were normalised: a predictor takes pixels, so fit it on images * std + mean."
 
@@ -99,12 +99,7 @@ class StandardizedPredictor(Described, nn.Module):
         Raises:
             ValueError: If images are not in [0, 1] (normalised, perhaps), or a prediction is infinite.
         """
-        was_training = self.predictor.training
-        self.predictor.eval()
-        batches = images.split(batch_size) if isinstance(images, Tensor) else images
-        parameter = next(self.predictor.parameters(), self.mean)
-        outputs = torch.cat([self.predictor(_pixels(batch).to(parameter.device)).double() for batch in batches])
-        self.predictor.train(was_training)
+        outputs = predicted_responses(self.predictor, images, batch_size).double()
         check_infinite(predictions=outputs)
         constant = is_constant(*extremes(outputs), torch.finfo(self.mean.dtype).eps)
         self.mean.copy_(outputs.mean(0))
@@ -114,6 +109,41 @@ class StandardizedPredictor(Described, nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Standardised responses (stimulus, voxel)."""
         return (self.predictor(images) - self.mean) / self.std
+
+
+@torch.no_grad()
+def predicted_responses(predictor: nn.Module, images: Tensor | Iterable[Tensor], batch_size: int = 256) -> Tensor:
+    """A predictor's responses to many images, computed batch by batch in eval mode.
+
+    Args:
+        predictor: Any module from images to (stimulus, voxel); its modes are put back afterwards.
+        images: (stimulus, channel, height, width) in [0, 1], or batches of them. They are moved to the predictor's device.
+        batch_size: Number of images at a time; batches are taken as they are.
+
+    Returns:
+        (stimulus, voxel), without a graph, on the predictor's device.
+
+    Raises:
+        ValueError: If images are not in [0, 1] (normalised, perhaps), or there are none.
+
+    Example:
+        >>> from neuroalign.models import NeuralPredictor
+        >>> predictor = NeuralPredictor("small_resnet", 5, image_shape=(3, 8, 8))
+        >>> predicted_responses(predictor, torch.rand(10, 3, 8, 8), batch_size=4).shape
+        torch.Size([10, 5])
+    """
+    place = next(predictor.parameters(), next(predictor.buffers(), None))
+    batches = images.split(batch_size) if isinstance(images, Tensor) else images
+    modes = {module: module.training for module in predictor.modules()}
+    predictor.eval()
+    try:
+        parts = [predictor(_pixels(batch).to(batch.device if place is None else place.device)) for batch in batches]
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    if not parts:
+        raise ValueError("there are no images to predict responses to")
+    return torch.cat(parts)
 
 
 def _pixels(images: Tensor) -> Tensor:

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
-import pickle
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, overload
 
-import torch
 from torch import Tensor, nn
 
-from neuroalign.config import (
-    Described,
-    DescriptionError,
-    build,
-    description_of,
-    is_description,
-    reason_undescribed,
-    refuse_if_described,
-)
-from neuroalign.files import check_source, whole
+from neuroalign.config import Described
 from neuroalign.models.backbones import Trunk
 from neuroalign.models.heads import HeadBuilder, ResponseHead
+from neuroalign.models.network_files import load_module, save_module
 from neuroalign.models.normalization import PerChannel
-from neuroalign.tensor_files import check_checkpoint, load_tensors, stamp_tensors
 
 __all__ = ["GuidedNetwork", "NeuralPredictor"]
 
@@ -105,17 +92,7 @@ class NeuralPredictor(Described, nn.Module):
         Raises:
             ValueError: If the backbone was given as a module, which no file can describe.
         """
-        from safetensors.torch import save_file
-
-        config = description_of(self)
-        if config is None:
-            raise ValueError(
-                f"there is no description to save: {reason_undescribed(self)}. Save its state_dict, give the "
-                "backbone by name, or register the class with neuroalign.register before it is made"
-            )
-        state = {k: v.contiguous().cpu() for k, v in self.state_dict().items()}
-        with whole(path) as temporary:
-            save_file(state, temporary, metadata=stamp_tensors(state, {"neuroalign": json.dumps(config)}))
+        save_module(self, path)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> nn.Module:
@@ -126,57 +103,7 @@ class NeuralPredictor(Described, nn.Module):
             ValueError: If it holds no predictor, or one whose backbone was given as a module; or if its description names
                 something that a description may not name: see :func:`neuroalign.config.build`.
         """
-        refuse_if_described("reading a file")
-        path = check_source(path, "predictor")
-        config, state = _checkpoint(path) if path.suffix == ".ckpt" else _safetensors(path)
-        if config is None:
-            raise ValueError(f"{path} does not describe a predictor: build it and load the state dict yourself")
-        if not is_description(config):
-            raise ValueError(
-                f"{path} does not describe a predictor: in place of a description it holds {_short(config)}"
-            )
-        try:
-            predictor = build(config, nn.Module)
-        except DescriptionError as error:
-            raise DescriptionError(f"{path}: {error}") from error
-        try:
-            predictor.load_state_dict(state)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(
-                f"{path}: the weights are not those of the network that it describes ({reason})"
-            ) from error
-        return predictor
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) < 60 else f"{text[:57]}..."
-
-
-def _checkpoint(path: Path) -> tuple[Any, dict[str, Tensor]]:
-    """Description and weights of the predictor in a task's checkpoint."""
-    check_checkpoint(path)
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise ValueError(f"{path} is no checkpoint: it is damaged, or holds more than tensors and plain values; nothing in "
-                         "it was run") from error  # fmt: skip
-    parts = checkpoint if isinstance(checkpoint, Mapping) else {}
-    parameters, state = parts.get("hyper_parameters", {}), parts.get("state_dict")
-    if not isinstance(parameters, Mapping) or not isinstance(state, Mapping):
-        raise ValueError(f"{path} is no checkpoint of a task: it holds no hyper_parameters or state_dict by name")
-    weights = {k.removeprefix("predictor."): v for k, v in state.items() if str(k).startswith("predictor.")}
-    return parameters.get("predictor"), weights
-
-
-def _safetensors(path: Path) -> tuple[Any, dict[str, Tensor]]:
-    """Description and weights of the predictor in a safetensors file."""
-    state, metadata = load_tensors(path, "a predictor")
-    try:
-        return json.loads(metadata.get("neuroalign", "null")), state
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: the description of the predictor is no JSON ({str(error)[:80]})") from error
+        return load_module(path, "predictor")
 
 
 class GuidedNetwork(Described, nn.Module):

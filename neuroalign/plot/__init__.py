@@ -1,6 +1,7 @@
 """Figures of tables and brain maps."""
 
 from neuroalign.plot.brain import plot_surface, plot_volume
+from neuroalign.plot.differences import plot_differences
 from neuroalign.plot.geometry import plot_geometry
 from neuroalign.plot.robustness import plot_accuracy, plot_corruptions, plot_landscape, plot_transforms
 from neuroalign.plot.tables import is_control, plot_bars, plot_prediction, plot_robustness
@@ -10,6 +11,7 @@ __all__ = [
     "plot_accuracy",
     "plot_bars",
     "plot_corruptions",
+    "plot_differences",
     "plot_geometry",
     "plot_landscape",
     "plot_prediction",

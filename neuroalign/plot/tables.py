@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,11 +25,11 @@ def is_control(condition: str) -> bool:
     return any(word in condition for word in _CONTROLS)
 
 
-def _style(conditions: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _style(conditions: Sequence[str], controls: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
     styles: dict[str, dict[str, Any]] = {}
     num_colors = num_grays = 0
     for i, name in enumerate(conditions):
-        if is_control(name):
+        if is_control(name) if controls is None else name in controls:
             styles[name] = {"color": _GRAYS[num_grays % len(_GRAYS)], "linestyle": "--", "marker": _MARKERS[i % 10]}
             num_grays += 1
         else:
@@ -47,7 +47,9 @@ def _axes(ax: Axes | None, width: float = 7.0, height: float = 4.5) -> Axes:
     return Figure(figsize=(width, height), layout="constrained").subplots()
 
 
-def plot_robustness(table: pd.DataFrame, *, ax: Axes | None = None, title: str | None = None) -> Axes:
+def plot_robustness(
+    table: pd.DataFrame, *, ax: Axes | None = None, title: str | None = None, controls: Collection[str] | None = None
+) -> Axes:
     """Accuracy against attack budget, one line per condition: mean over replications, bars of one standard deviation.
 
     The legend's title says so. A condition with a single replication has no bars.
@@ -56,6 +58,7 @@ def plot_robustness(table: pd.DataFrame, *, ax: Axes | None = None, title: str |
         table: Columns ``condition``, ``replication``, ``eps``, ``accuracy``.
         ax: Axes to draw on; None makes new ones.
         title: Title of the axes.
+        controls: Conditions that are drawn gray and dashed; None judges by their names (:func:`is_control`).
 
     Example:
         >>> table = pd.DataFrame({"condition": "none", "replication": 0, "eps": [0, 0.1], "accuracy": [0.9, 0.2]})
@@ -64,7 +67,7 @@ def plot_robustness(table: pd.DataFrame, *, ax: Axes | None = None, title: str |
     """
     ax = _axes(ax)
     conditions = list(dict.fromkeys(table["condition"]))
-    styles = _style(conditions)
+    styles = _style(conditions, controls)
     for name in conditions:
         by_eps = table[table["condition"] == name].groupby("eps")["accuracy"]
         mean, spread = by_eps.mean(), by_eps.std()
@@ -95,6 +98,7 @@ def plot_bars(
     by: str = "condition",
     ax: Axes | None = None,
     title: str | None = None,
+    controls: Collection[str] | None = None,
 ) -> Axes:
     """One bar per condition for the mean, and one point per replication; the label of the axis says so.
 
@@ -105,6 +109,7 @@ def plot_bars(
         by: Column with the names of the bars.
         ax: Axes to draw on; None makes new ones.
         title: Title of the axes.
+        controls: Names whose bars are gray; None judges by the names (:func:`is_control`).
 
     Example:
         >>> table = pd.DataFrame({"condition": ["V1", "TO"], "replication": 0, "radius": [1.0, 0.5]})
@@ -113,7 +118,7 @@ def plot_bars(
     """
     ax = _axes(ax, 5.0, 3.5)
     names = list(dict.fromkeys(table[by]))
-    styles = _style(names)
+    styles = _style(names, controls)
     mean = table.groupby(by, sort=False)[value].mean().reindex(names)
     y = np.arange(len(names))
     ax.barh(y, mean.to_numpy(), color=[styles[n]["color"] for n in names], alpha=0.75, height=0.7)
@@ -148,8 +153,8 @@ def plot_prediction(table: pd.DataFrame, *, ax: Axes | None = None, title: str |
     for i, (region, part) in enumerate(table.groupby("region", sort=False)):
         ceiling = np.sqrt(part["noise_ceiling"].clip(lower=0))  # unclamped estimates may be negative
         ax.plot(
-            ceiling, part["correlation"], _MARKERS[i], color=_COLORS[i % len(_COLORS)], markersize=3.5, alpha=0.6,
-            label=f"{region}: median r {part['correlation'].median():.2f} of {ceiling.median():.2f}",
+            ceiling, part["correlation"], _MARKERS[i % len(_MARKERS)], color=_COLORS[i % len(_COLORS)], markersize=3.5,
+            alpha=0.6, label=f"{region}: median r {part['correlation'].median():.2f} of {ceiling.median():.2f}",
         )  # fmt: skip
     ax.plot([0, 1], [0, 1], color="black", linewidth=0.8)
     ax.annotate("as good as noise allows", (0.42, 0.44), rotation=45, fontsize=8, rotation_mode="anchor",

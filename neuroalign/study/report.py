@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,13 @@ def rich_table(table: pd.DataFrame, title: str) -> Table:
     return result
 
 
-def _embedded(figure: Figure) -> str:
+def _listed(sentences: Iterable[str]) -> str:
+    return "<ul>" + "".join(f"<li>{html.escape(each)}</li>" for each in sentences) + "</ul>"
+
+
+def _embedded(figure: Figure | bytes) -> str:
+    if isinstance(figure, bytes):
+        return base64.b64encode(figure).decode()
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=120, format="png")
     return base64.b64encode(buffer.getvalue()).decode()
@@ -73,6 +79,9 @@ body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto;
 table {{ border-collapse: collapse; font-size: 14px }} td, th {{ padding: .25em .7em; text-align: right }}
 th:first-child, td:first-child {{ text-align: left }} tr:nth-child(even) {{ background: #f4f4f4 }}
 figure {{ margin: 2em 0 }} img {{ max-width: 100% }} figcaption {{ color: #555; font-size: 14px }}
+.wide {{ overflow-x: auto }}
+.words td, .words th {{ text-align: left; vertical-align: top }}
+.settings td {{ text-align: left; vertical-align: top; white-space: pre-wrap; overflow-wrap: anywhere }}
 .verdict {{ border-left: 4px solid #0072B2; padding: .2em 1em; background: #f4f8fb }}
 </style></head><body>
 <h1>{title}</h1>
@@ -82,6 +91,12 @@ figure {{ margin: 2em 0 }} img {{ max-width: 100% }} figcaption {{ color: #555; 
 """
 
 
+def _kind(table: pd.DataFrame) -> str:
+    """The style of a table: words stand left, numbers right."""
+    numbers = table.astype(str).apply(lambda column: column.str.contains(r"[0-9]\.[0-9]"))
+    return "numbers" if bool(numbers.any(axis=None)) else "words"
+
+
 def write_html(
     path: Path,
     *,
@@ -89,9 +104,11 @@ def write_html(
     verdict: Sequence[str],
     methods: str,
     tables: Mapping[str, pd.DataFrame],
-    figures: Mapping[str, tuple[Figure, str]],
+    figures: Mapping[str, tuple[Figure | bytes, str]],
     comparisons: Sequence[Comparison],
     settings: Mapping[str, Any],
+    meaning: str = "",
+    notes: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Write one HTML page that needs no other file.
 
@@ -99,29 +116,37 @@ def write_html(
         path: File to write.
         title: Heading.
         verdict: Sentences at the top.
-        methods: A paragraph on what was done.
+        methods: What was done; an empty line begins a new paragraph.
         tables: Tables by heading.
-        figures: Figures by heading, each with its caption.
+        figures: Figures (or their PNG files' bytes) by heading, each with its caption.
         comparisons: Paired differences.
         settings: Plain values by name.
+        meaning: What the intervals are over; empty takes it from the first comparison.
+        notes: Lists of sentences by heading; empty lists are left out.
     """
-    parts = [f"<h2>What was done</h2><p>{html.escape(methods)}</p>"]
-    parts += [f"<h2>{html.escape(name)}</h2>{table.to_html(border=0)}" for name, table in tables.items()]
+    paragraphs = "".join(f"<p>{html.escape(each)}</p>" for each in methods.split("\n\n"))
+    parts = [f"<h2>What was done</h2>{paragraphs}"]
+    parts += [
+        f"<h2>{html.escape(name)}</h2><div class='wide'>{table.to_html(border=0, classes=_kind(table))}</div>"
+        for name, table in tables.items()
+    ]
     if comparisons:
-        rows = "".join(f"<li>{html.escape(str(c))}</li>" for c in comparisons)
         parts.append(
             "<h2>Paired differences</h2><p>Accuracy averaged over the attack budgets, treatment minus control, with a "
             f"{comparisons[0].confidence * 100:g} % interval, and the number of replications in which the treatment was "
             "higher. "
-            f"{html.escape(interval_meaning(comparisons[0]))}</p><ul>{rows}</ul>"
+            f"{html.escape(meaning or interval_meaning(comparisons[0]))}</p>{_listed(map(str, comparisons))}"
         )
+    for name, sentences in (notes or {}).items():
+        if sentences:
+            parts.append(f"<h2>{html.escape(name)}</h2>{_listed(sentences)}")
     for name, (figure, caption) in figures.items():
         image = f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{_embedded(figure)}">'
         parts.append(
             f"<figure><h2>{html.escape(name)}</h2>{image}<figcaption>{html.escape(caption)}</figcaption></figure>"
         )
     rows = "".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(str(v))}</td></tr>" for k, v in settings.items())
-    parts.append(f"<h2>Settings</h2><table>{rows}</table>")
+    parts.append(f'<h2>Settings</h2><table class="settings">{rows}</table>')
     page = _PAGE.format(
         title=html.escape(title),
         verdict="".join(f"<p>{html.escape(sentence)}</p>" for sentence in verdict),

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import copy
 import itertools
-import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,6 +17,7 @@ from torch import Tensor, nn
 from neuroalign.data import BatchDataModule
 from neuroalign.functional import pearson
 from neuroalign.guidance import WeightedGuidance, match_gradient_scale
+from neuroalign.study.fitting import quiet
 from neuroalign.tasks import GuidedClassificationTask, NeuralPredictionTask, RobustTraining
 from neuroalign.tasks.base import one_cycle
 from neuroalign.types import Batch
@@ -53,23 +52,6 @@ class _EpochHook(L.Callback):
         self.hook()
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide Lightning's banners and its advice for long trainings: a study starts many short ones."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*does not have many workers.*")
-            warnings.filterwarnings("ignore", ".*LeafSpec.*")
-            warnings.filterwarnings("ignore", ".*number of training batches.*")
-            warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")  # the frozen predictor
-            yield
-    finally:
-        logger.setLevel(level)
-
-
 def _fit(
     task: L.LightningModule, data: BatchDataModule, epochs: int, on_epoch: EpochHook | None, **trainer: Any
 ) -> None:
@@ -85,7 +67,7 @@ def _fit(
         **trainer,
     }
     callbacks = [*options.pop("callbacks", []), *([_EpochHook(on_epoch)] if on_epoch else [])]
-    with _quiet():
+    with quiet():
         L.Trainer(max_epochs=epochs, callbacks=callbacks, **options).fit(task, datamodule=data)
 
 

@@ -62,6 +62,9 @@ class GuidedClassificationTask(Task):
             ``forward_with_responses``, and with ``num_classes``), or its description.
         guidance: Called as ``guidance(responses, batch)``, returns loss terms by name; None trains without guidance.
         weight: alpha, in [0, 1]: the share of guidance in the loss. Without guidance the loss is the task's loss.
+        task_weight: Weight of the task's loss (with a penalty of robust training), at least 0; None means 1 - alpha with
+            guidance and 1 without. The control for step size is an unguided network with ``task_weight=1 - alpha``: it
+            takes the steps along cross-entropy that a guided network takes. ``task_loss`` is logged without this weight.
         head_reduction: ``"sum"`` (default, the formula above) adds up the terms of all heads, so that more heads give
             guidance more weight; ``"mean"`` divides by the number of guided heads, which keeps the meaning of alpha. With one
             head both are the same.
@@ -80,7 +83,7 @@ class GuidedClassificationTask(Task):
         scheduler_monitor: Name of the logged value that a ``ReduceLROnPlateau`` monitors.
 
     Raises:
-        ValueError: If the weight is outside [0, 1]; if loaded from a checkpoint that doesn't describe its network and no
+        ValueError: If a weight is out of its range; if loaded from a checkpoint that doesn't describe its network and no
             network is passed; or on a first batch with images outside [0, 1] or labels out of range.
         TypeError: If several training loaders give one batch each.
 
@@ -101,6 +104,7 @@ class GuidedClassificationTask(Task):
         guidance: nn.Module | dict[str, Any] | None = None,
         weight: float = 0.9,
         *,
+        task_weight: float | None = None,
         head_reduction: Literal["sum", "mean"] = "sum",
         robust_training: RobustTraining | dict[str, Any] | None = None,
         lr: float = 0.1,
@@ -120,6 +124,10 @@ class GuidedClassificationTask(Task):
             )
         if not 0 <= weight <= 1:
             raise ValueError(f"weight is the share of guidance in the loss, in [0, 1]; got {weight}")
+        if task_weight is not None and not 0 <= task_weight < float("inf"):
+            raise ValueError(
+                f"task_weight is the weight of the task's loss, a finite number of at least 0; got {task_weight}"
+            )
         self.network: nn.Module = build(network, nn.Module)
         self._takes_responses = "with_responses" in inspect.signature(self.network.forward).parameters
         if not hasattr(self.network, "num_classes"):
@@ -141,6 +149,7 @@ class GuidedClassificationTask(Task):
         )
         check_choice("head_reduction", head_reduction, ("sum", "mean"))
         self.weight, self.head_reduction = float(weight), head_reduction
+        self.task_weight = None if task_weight is None else float(task_weight)
         self.lr, self.momentum, self.weight_decay, self.step_size = lr, momentum, weight_decay, step_size
         self.optimizer, self.scheduler = optimizer, scheduler
         self.scheduler_interval, self.scheduler_monitor = scheduler_interval, scheduler_monitor
@@ -148,6 +157,7 @@ class GuidedClassificationTask(Task):
             modules={"network": self.network, "guidance": self.guidance, "robust_training": self.robust_training},
             values={
                 "weight": self.weight,
+                "task_weight": self.task_weight,
                 "head_reduction": head_reduction,
                 "lr": float(lr),
                 "momentum": float(momentum),
@@ -211,13 +221,14 @@ class GuidedClassificationTask(Task):
             if type(robust).penalty is not RobustTraining.penalty:
                 logged["train/robust_penalty"] = penalty.detach()
         if self.guidance is None or self.weight == 0:
-            loss = task_loss + nothing(responses)
+            loss = (task_loss if self.task_weight is None else self.task_weight * task_loss) + nothing(responses)
         else:
             terms = self.guidance(responses, batch)
             guided = sum(terms.values()) / self._num_heads(terms)
             weighted_task = getattr(self.guidance, "weighted_task", None)
             weighted = task_loss if weighted_task is None else weighted_task(task_loss)
-            loss = (1 - self.weight) * weighted + self.weight * guided + nothing(responses)
+            share = 1 - self.weight if self.task_weight is None else self.task_weight
+            loss = share * weighted + self.weight * guided + nothing(responses)
             logged |= self._term_values(terms, len(images))
         logged |= {"train/loss": loss.detach(), "train/task_loss": task_loss.detach()}
         self.log_dict(logged, batch_size=len(images))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-import runpy
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,10 +22,14 @@ from torch import Tensor, nn
 
 from neuroalign import PGD, GuidanceDataModule, GuidedNetwork, robustness_curve
 from neuroalign.data.images import ShiftFlip, load_digits
-from neuroalign.study import Recipe, train_classifier
+from neuroalign.study import Recipe, Study, plan_study, train_classifier
+from neuroalign.study.engines import engine
+from neuroalign.study.folder import StudyFolder
+from neuroalign.study.running import run_stages
+from neuroalign.study.stages.images import read_images
 from tests.benchmarks import corruptions
 
-EXAMPLE = Path(__file__).parents[2] / "examples/real_v4.py"
+STUDY = Path(__file__).parents[2] / "examples/studies/v1_v4.yaml"
 EPS = np.linspace(0.13, 4, 10) / 255
 
 
@@ -33,9 +37,14 @@ def data() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], str]:
     """Training and test images with labels, and what they are."""
     folder = os.environ.get("NEUROALIGN_DATA")
     if folder and (Path(folder) / "cifar100").is_dir():
-        read = runpy.run_path(str(EXAMPLE))["read_cifar"]
-        parts = [read(Path(folder), split, None) for split in ("train", "test")]
-        return *((x.float() / 255, y) for x, y in parts), "CIFAR-100 superclasses"  # type: ignore[return-value]
+        study = Study.from_file(STUDY)
+        stage = plan_study(study).networks[0].stage.needs["images"]
+        with tempfile.TemporaryDirectory() as out:
+            made = StudyFolder(out)
+            run_stages([stage], made, engine("serial"))
+            sets = read_images(made.path(stage))
+        parts = [(part.images.float() / 255, part.labels) for part in (sets.train, sets.test)]
+        return *parts, "CIFAR-100 superclasses"  # type: ignore[return-value]
     images, labels = load_digits()
     return (images[:1200], labels[:1200]), (images[1200:], labels[1200:]), "digits (NEUROALIGN_DATA is not set)"
 

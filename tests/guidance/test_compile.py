@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import neuroalign as na
+from neuroalign.guidance import PrincipalGains
 
 N = 6
 SMALL = {"image_shape": (3, 8, 8)}
@@ -55,6 +56,7 @@ GUIDANCES = {
         {"V1": na.CategoryManifolds.from_features(torch.randn(40, 4), torch.arange(40) % 3)}
     ),
     "label only": lambda: na.LabelOnlyGuidance(3, WIDTHS, loss="mse"),
+    "matched rank": lambda: na.MatchedGuidance(measured(), {"V1": PrincipalGains.of_rank(torch.randn(9, 4), 2)}),
     "weighted": lambda: na.WeightedGuidance(measured(), {"V1/*": 0.5}),
     "ramp": lambda: na.WeightedGuidance(measured(), {"V1/*": na.Ramp(duration=4)}),
     "learned": lambda: na.WeightedGuidance(measured(), "learned"),

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import neuroalign as na
+from neuroalign.guidance import PrincipalGains, StimulusNoise
 from tests.stand_in_device import StandIn, on_stand_in
 
 N = 12
@@ -54,6 +55,14 @@ GUIDANCES = {
         0,
     ),
     "LabelOnlyGuidance": (lambda loss: na.LabelOnlyGuidance(3, HEADS, loss=loss), 0),
+    "MatchedGuidance, gains": (
+        lambda loss: na.MatchedGuidance(predicted(loss), {"V1": PrincipalGains.of_rank(torch.randn(9, 4), 2)}),
+        0,
+    ),
+    "MatchedGuidance, noise": (
+        lambda loss: na.MatchedGuidance(measured(loss), {"V4": StimulusNoise(torch.ones(3))}),
+        0,
+    ),
     "WeightedGuidance": (lambda loss: na.WeightedGuidance([predicted(loss)], {"V1/*": 0.5}), 0),
     "WeightedGuidance, ramp": (
         lambda loss: na.WeightedGuidance(predicted(loss), {"V1/*": na.Ramp(delay=1, duration=4), "*": 2.0}),

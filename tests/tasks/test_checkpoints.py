@@ -41,6 +41,7 @@ def data(digits):
     return GuidanceDataModule((images[:40], labels[:40]), batch_size=20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saved", [False, True], ids=["plain", "compiled"])
 @pytest.mark.parametrize("loaded", [False, True], ids=["into plain", "into compiled"])
 def test_weights_go_from_compiled_networks_to_plain_ones_and_back(digits, quiet_trainer, tmp_path, saved, loaded):

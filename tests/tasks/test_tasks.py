@@ -12,6 +12,8 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassCalibrationError
 
 from neuroalign import (
+    TRADES,
+    GaussianNoiseTraining,
     GuidanceDataModule,
     GuidedClassificationTask,
     GuidedNetwork,
@@ -602,3 +604,51 @@ def test_shuffled_targets_of_a_data_set_are_not_looked_up_for_other_images(digit
     assert held_out(digits, quiet_trainer, shuffled)[2] == {}
     in_batch = ShuffledGuidance(PredictedGuidance({"V4": predictor}))
     assert set(held_out(digits, quiet_trainer, in_batch)[2]) == {"val/alignment/layer3/V4/correlation"}
+
+
+def weighted_gradients(digits, robust=None, guidance=None, **options):
+    """Gradients of one step, and what it logged."""
+    task = GuidedClassificationTask(network(), guidance, robust_training=robust, **options)
+    logged = {}
+    task.log, task.log_dict = (lambda *a, **k: None), (lambda values, **k: logged.update(values))
+    task._trainer = type("T", (), {"datamodule": None})()
+    torch.manual_seed(3)
+    task.training_step({"image": digits[0][:20], "label": digits[1][:20]}, 0).backward()
+    return {k: p.grad for k, p in task.network.named_parameters()}, logged
+
+
+@pytest.mark.parametrize(
+    "robust", [None, TRADES(0.1, steps=2), GaussianNoiseTraining(0.1)], ids=["plain", "trades", "noise"]
+)
+@pytest.mark.parametrize("factor", [1 - 0.75, 0.0])
+def test_the_weight_of_the_task_scales_its_gradients_and_not_its_log(digits, robust, factor):
+    plain, of_plain = weighted_gradients(digits, robust)
+    weighted, of_weighted = weighted_gradients(digits, robust, task_weight=factor)
+    assert any(gradient.abs().max() > 0 for gradient in plain.values())
+    for name, gradient in plain.items():
+        assert torch.equal(weighted[name], factor * gradient), name
+    assert torch.equal(of_weighted["train/task_loss"], of_plain["train/task_loss"])
+    assert torch.equal(of_weighted["train/loss"], factor * of_plain["train/loss"])
+    assert of_plain.keys() == of_weighted.keys()
+
+
+def test_the_weight_of_the_task_beside_guidance(digits):
+    given = {"guidance": LabelOnlyGuidance(10, {"V4": V}), "weight": 0.75}
+    same, _ = weighted_gradients(digits, **given, task_weight=0.25)
+    default, _ = weighted_gradients(digits, **given)
+    for name in default:
+        assert torch.equal(same[name], default[name])
+    guided, of_guided = weighted_gradients(digits, **given, task_weight=0.0)
+    assert torch.equal(of_guided["train/loss"], 0.75 * of_guided["alignment/layer3/V4/mse"])
+    assert guided["classifier.weight"].abs().max() == 0
+
+
+def test_the_weight_of_the_task_is_kept_and_checked(digits, quiet_trainer, tmp_path):
+    task = GuidedClassificationTask(network(), task_weight=0.1)
+    trainer = quiet_trainer(max_epochs=1)
+    trainer.fit(task, data(digits, 100))
+    trainer.save_checkpoint(tmp_path / "task.ckpt")
+    assert GuidedClassificationTask.load_from_checkpoint(tmp_path / "task.ckpt").task_weight == 0.1
+    for wrong in (-0.1, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="task_weight is the weight of the task's loss, a finite number"):
+            GuidedClassificationTask(network(), task_weight=wrong)

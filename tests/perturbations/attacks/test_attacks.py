@@ -123,7 +123,9 @@ def test_square_comes_near_the_truth(norm):
     assert fooled.sum() >= 0.8 * truth.sum() > 10
 
 
-@pytest.mark.parametrize("num_classes", [2, 3, 5, 12])
+@pytest.mark.parametrize(
+    "num_classes", [pytest.param(2, marks=pytest.mark.slow), 3, 5, pytest.param(12, marks=pytest.mark.slow)]
+)
 def test_autoattack_for_any_number_of_classes(num_classes):
     model, x = linear(num_classes), images(6)
     labels = model(x).argmax(1)

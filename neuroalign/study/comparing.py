@@ -1,0 +1,166 @@
+"""The comparisons that a study asks for: each treatment with its controls, over the subjects and seeds that both have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import pandas as pd
+
+from neuroalign.evaluation.comparison import Comparison, compare
+from neuroalign.study.collecting import OUTCOMES, Finished
+from neuroalign.study.graph import Stage
+from neuroalign.study.runs import NetworkRun, label_of
+from neuroalign.study.settings.evaluations import Comparisons
+
+__all__: list[str] = []
+
+COLUMNS = [
+    "treatment", "control", "difference", "low", "high", "unit", "n", "p", "p_holm", "outcome", "higher_in", "measure"
+]  # fmt: skip
+
+Place = tuple[str, str | None]
+"""A condition and its region."""
+
+
+class Pair(NamedTuple):
+    """Two networks that belong together.
+
+    Args:
+        subject: Name of the subject; "" if neither has one.
+        seed: Seed of both.
+        treatment: Network of the treatment.
+        control: Network of the control.
+    """
+
+    subject: str
+    seed: int
+    treatment: NetworkRun
+    control: NetworkRun
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A treatment with one control.
+
+    Args:
+        treatment: Condition and region of the treatment.
+        control: Condition and region of the control.
+        measure: Name of the attack under which their accuracy is compared.
+        comparison: The difference.
+    """
+
+    treatment: Place
+    control: Place
+    measure: str
+    comparison: Comparison
+
+
+def compare_conditions(finished: Finished) -> tuple[list[Compared], list[str]]:
+    """All comparisons that a study asks for, and a sentence for each one that isn't there or isn't complete.
+
+    Args:
+        finished: The study's results.
+    """
+    study = finished.plan.study
+    found: list[Compared] = []
+    notes: list[str] = []
+    # Several comparisons in a row have one treatment; the outcomes of all others are read again.
+    read = lru_cache(maxsize=64)(lambda stage: _outcomes(finished, stage))
+    for wanted in study.comparisons:
+        measure = wanted.measure or next(iter(study.evaluations.robustness))
+        for region in study.treatments_of(wanted):
+            for control in study.controls_of(wanted, region):
+                treatment = (wanted.treatment, region)
+                compared = _compared(finished, wanted, treatment, control, measure, read, notes)
+                if compared is not None:
+                    found.append(compared)
+    return found, notes
+
+
+def comparisons_table(compared: list[Compared]) -> pd.DataFrame:
+    """One row per comparison; ``p`` and ``p_holm`` are empty: intervals are given, tests are not."""
+    rows = []
+    for each in compared:
+        c = each.comparison
+        higher_in = pd.NA if c.num_positive is None else c.num_positive
+        rows.append([
+            c.treatment, c.control, c.difference, c.low, c.high, c.unit, c.num_units, pd.NA, pd.NA, c.outcome, higher_in,
+            each.measure,
+        ])  # fmt: skip
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def pairs_of(treatments: list[NetworkRun], controls: list[NetworkRun]) -> list[Pair]:
+    """Which networks of two conditions belong together: those of one subject and seed.
+
+    A network without a subject, such as one that isn't guided, stands beside those of every subject. If each condition has
+    one subject, and not the same, their seeds belong together: the regions of two animals.
+
+    Args:
+        treatments: Networks of the treatment.
+        controls: Networks of the control.
+    """
+    first = {(run.subject, run.seed): run for run in treatments}
+    second = {(run.subject, run.seed): run for run in controls}
+    subjects = list(dict.fromkeys(subject for subject, _ in first))
+    others = list(dict.fromkeys(subject for subject, _ in second))
+    wanted: list[tuple[str | None, str | None]]
+    if None in subjects:
+        wanted = [(None, other) for other in others]
+    elif None in others:
+        wanted = [(subject, None) for subject in subjects]
+    elif len(subjects) == len(others) == 1:
+        wanted = [(subjects[0], others[0])]
+    else:
+        wanted = [(subject, subject) for subject in subjects if subject in others]
+    seeds = list(dict.fromkeys(run.seed for run in treatments))
+    return [
+        Pair(subject or other or "", seed, first[subject, seed], second[other, seed])
+        for subject, other in wanted
+        for seed in seeds
+        if (subject, seed) in first and (other, seed) in second
+    ]
+
+
+def _compared(
+    finished: Finished,
+    wanted: Comparisons,
+    treatment: Place,
+    control: Place,
+    measure: str,
+    read: Callable[[Stage], pd.DataFrame],
+    notes: list[str],
+) -> Compared | None:
+    names = label_of(*treatment), label_of(*control)
+    runs = [
+        [run for run in finished.plan.networks if (run.condition, run.region) == place]
+        for place in (treatment, control)
+    ]
+    planned = pairs_of(*runs)
+    if not planned:
+        notes.append(f"{names[0]} - {names[1]}: no subject has both, so they are not compared.")
+        return None
+    there = pairs_of(*([run for run in each if run.evaluations[measure].key in finished.done] for each in runs))
+    if len(there) < len(planned):
+        what = "so they are not compared" if not there else "the difference is over these alone"
+        notes.append(f"{names[0]} - {names[1]}: {len(there)} of {len(planned)} pairs of networks are finished; {what}.")
+    if not there:
+        return None
+    first, second = (
+        [read(run.evaluations[measure]).assign(subject=pair.subject, replication=pair.seed) for pair, run in side]
+        for side in ([(pair, pair.treatment) for pair in there], [(pair, pair.control) for pair in there])
+    )
+    comparison = compare(pd.concat(first), pd.concat(second), names=names, equivalence=wanted.equivalence)
+    return Compared(treatment, control, measure, comparison)
+
+
+def _outcomes(finished: Finished, stage: Stage) -> pd.DataFrame:
+    table = finished.table(stage, "images.csv")
+    if table is None:
+        raise FileNotFoundError(
+            f"{finished.folder.path(stage, only=())} holds no images.csv, the outcome of each image"
+        )
+    return table[OUTCOMES]

@@ -1,0 +1,53 @@
+"""The parts of a study's file: what may be said in it, and what is taken where nothing is said."""
+
+from neuroalign.study.settings.conditions import Condition, RobustTraining
+from neuroalign.study.settings.evaluations import (
+    Comparisons,
+    Corruptions,
+    Evaluations,
+    Geometry,
+    Masking,
+    Other,
+    Robustness,
+    ShapeBias,
+    Smoothness,
+    Transfer,
+)
+from neuroalign.study.settings.images import Images
+from neuroalign.study.settings.network import Network
+from neuroalign.study.settings.responses import (
+    DissimilarityResponses,
+    HeldOut,
+    NSDResponses,
+    Predictors,
+    RecordedResponses,
+    SimulatedResponses,
+)
+from neuroalign.study.settings.training import PredictorTraining, StageResources, TeacherTraining, Training
+
+__all__ = [
+    "Comparisons",
+    "Condition",
+    "Corruptions",
+    "DissimilarityResponses",
+    "Evaluations",
+    "Geometry",
+    "HeldOut",
+    "Images",
+    "Masking",
+    "NSDResponses",
+    "Network",
+    "Other",
+    "PredictorTraining",
+    "Predictors",
+    "RecordedResponses",
+    "RobustTraining",
+    "Robustness",
+    "ShapeBias",
+    "SimulatedResponses",
+    "Smoothness",
+    "StageResources",
+    "TeacherTraining",
+    "Training",
+    "Transfer",
+]

@@ -1,0 +1,41 @@
+"""The attack of a study's settings: by its short name, or by its description."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from neuroalign import perturbations
+from neuroalign.config import build
+from neuroalign.perturbations.attacks.base import Attack
+from neuroalign.study.settings.evaluations import ATTACKS
+
+__all__: list[str] = []
+
+
+def attack_of(attack: str | Mapping[str, Any], norm: str, steps: int | None) -> Attack:
+    """The attack that a study asks for.
+
+    Args:
+        attack: Its short name, or its description.
+        norm: Norm of the budgets, for an attack by name.
+        steps: Steps of an attack that has steps; None takes its own number.
+
+    Raises:
+        ValueError: If the attack has another norm than the budgets, or the description is none of an attack.
+
+    Example:
+        >>> attack_of("pgd", "l2", 7).norm, attack_of("deepfool", "l2", None).name
+        ('l2', 'deepfool-l2')
+    """
+    if not isinstance(attack, str):
+        made = build(attack, Attack)
+    else:
+        maker = getattr(perturbations, ATTACKS[attack])
+        known = inspect.signature(maker).parameters
+        given = {"norm": norm, **({} if steps is None else {"steps": steps})}
+        made = maker(**{name: value for name, value in given.items() if name in known})
+    if made.norm != norm:
+        raise ValueError(f"{made.name} has budgets in the norm {made.norm!r}, and the study's are in {norm!r}")
+    return made

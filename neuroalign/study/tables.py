@@ -1,0 +1,144 @@
+"""The tables, the figures and the report of a study, from whichever of its stages are finished."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from neuroalign.addresses import redacted_texts, without_secrets
+from neuroalign.files import output_folder, whole, write_csv
+from neuroalign.study.collecting import (
+    RESULTS,
+    Finished,
+    Results,
+    check_copies,
+    factors_table,
+    geometry_table,
+    layers_table,
+    masked,
+    noise_ceilings,
+    prediction_table,
+    results_table,
+    transfer_table,
+)
+from neuroalign.study.comparing import compare_conditions, comparisons_table
+from neuroalign.study.conclusions import conclusions
+from neuroalign.study.findings import Tables
+from neuroalign.study.runs import Plan
+from neuroalign.study.study_report import study_figures, write_study_report
+from neuroalign.version import __version__
+
+__all__: list[str] = []
+
+
+def write_tables(
+    plan: Plan, folder: Results, out: str | os.PathLike[str], *, fast: bool = False, command: str = ""
+) -> Tables:
+    """Write the tables, the figures, ``report.html`` and ``study.json`` of whatever is finished.
+
+    Stages that failed or haven't run leave their rows out, and are named in the report and in ``study.json``.
+
+    Args:
+        plan: The study's plan.
+        folder: Where the results of its stages lie.
+        out: Folder to write to.
+        fast: Whether the study ran with its fast settings, so that its numbers mean nothing.
+        command: The command that ran it; empty keeps the one that ``study.json`` has.
+
+    Raises:
+        ValueError: If networks of two seeds are copies of one another.
+        OSError: If the folder can't be written to.
+    """
+    tables = gather(plan, folder, out, fast=fast, command=command)
+    _write(tables)
+    return tables
+
+
+def gather(
+    plan: Plan, folder: Results, out: str | os.PathLike[str], *, fast: bool = False, command: str = ""
+) -> Tables:
+    """The same tables, without writing anything; see :func:`write_tables`."""
+    finished, out = Finished.of(plan, folder), Path(out)
+    check_copies(finished)
+    compared, notes = compare_conditions(finished)
+    missing = finished.missing()
+    return Tables(
+        out=out,
+        study=plan.study,
+        results=results_table(finished),
+        comparisons=comparisons_table(compared),
+        prediction=prediction_table(finished),
+        geometry=geometry_table(finished),
+        layers=layers_table(finished),
+        factors=factors_table(finished),
+        transfer=transfer_table(finished),
+        compared=compared,
+        notes=notes,
+        missing=missing,
+        masked=masked(finished),
+        sentences=conclusions(plan.study, compared, missing, fast=fast),
+        facts=_facts(finished, out / "study.json", missing, fast=fast, command=command),
+    )
+
+
+def _write(tables: Tables) -> None:
+    out = output_folder(tables.out)
+    write_csv(tables.results[RESULTS], out / "results.csv")
+    write_csv(tables.comparisons, out / "comparisons.csv")
+    write_csv(tables.prediction, out / "prediction.csv")
+    write_csv(tables.geometry, out / "geometry.csv")
+    write_csv(tables.factors, out / "factors.csv")
+    if len(tables.layers):
+        write_csv(tables.layers, out / "layers.csv")
+    if len(tables.transfer):
+        write_csv(tables.transfer, out / "transfer.csv")
+    figures = study_figures(tables)
+    for name, each in figures.items():
+        with whole(out / f"{name}.png") as temporary:
+            temporary.write_bytes(each.png)
+    write_study_report(tables, figures, out / "report.html")
+    with whole(out / "study.json") as temporary:
+        temporary.write_text(json.dumps(tables.facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _facts(finished: Finished, path: Path, missing: Mapping[str, str], *, fast: bool, command: str) -> dict[str, Any]:
+    """The content of study.json; keys that others wrote into it are kept."""
+    try:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        before = {}
+    stages = finished.plan.stages
+    records = [finished.facts(stage, "stage.json") for stage in stages]
+    started = [record["started"] for record in records if record.get("started") is not None]
+    failures = finished.folder.failures()
+    facts = {
+        **before,
+        "name": finished.plan.study.name,
+        "study": redacted_texts(finished.plan.study.model_dump(mode="json")),
+        "fast": fast,
+        "stages": {stage.name: stage.key for stage in stages},
+        "versions": {**before.get("versions", {}), **_versions()},
+        "noise_ceilings": noise_ceilings(finished),
+        "started": min(started) if started else before.get("started"),
+        "hours": round(sum(float(record.get("seconds", 0.0)) for record in records) / 3600, 4),
+        "command": command or before.get("command", ""),
+        "done": len(finished.done),
+        "failed": {s.name: missing[s.name] for s in stages if s.key in failures and s.name in missing},
+        "missing": dict(missing),
+    }
+    return dict(without_secrets(facts))
+
+
+def _versions() -> dict[str, str]:
+    found = {"neuroalign": __version__, "python": platform.python_version()}
+    for name in ("torch", "lightning"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
