@@ -231,13 +231,21 @@ class _Planner:
             needs |= self._needs(kind.needs, width_of, subject, region, seed)
             if condition.like is not None:
                 needs["like"] = self._predictor(subject, condition.like, "right", seed)
+        where, weight = study.network.model_dump(mode="json"), condition.weight
+        weight = weight or (study.manifold_weight if by_geometry else study.weight)
+        if kind.needs in (
+            "nothing",
+            "network",
+        ):  # what has no guidance doesn't depend on where and how strongly it would act
+            where |= {"layer": None, "size": None}
+            weight = weight if study.kind_of(name) == "cross-entropy weight" else 0.0
         settings = {
-            "network": study.network.model_dump(mode="json"),
+            "network": where,
             "training": training.model_dump(mode="json", exclude=set(_MACHINE)),
             "condition": {
                 **condition.model_dump(mode="json", exclude={"regions", "training", "robust_training", "like"}),
                 "kind": study.kind_of(name),
-                "weight": condition.weight or (study.manifold_weight if by_geometry else study.weight),
+                "weight": weight,
                 "matched_to": treatment,
                 "robust_training": condition.robust_training and condition.robust_training.description,
             },

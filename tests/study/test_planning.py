@@ -96,6 +96,16 @@ def test_a_change_makes_stale_what_depends_on_it_and_nothing_else(change, stale)
         assert ("network none, seed 0" in changed) == ("images" in change)
 
 
+@pytest.mark.parametrize("change", [{"weight": 0.3}, {"network": {"layer": "layer3", "size": 2}}])
+def test_a_network_without_guidance_depends_on_none_of_its_settings(change):
+    changed = {"conditions": {"cross-entropy weight": {}}}
+    before, after = keys(RECORDED, changed), keys(RECORDED, {**changed, **change})
+    of = "network {}, seed 0".format
+    assert before[of("none")] == after[of("none")]
+    assert before[of("neural guidance recorded V4")] != after[of("neural guidance recorded V4")]
+    assert (before[of("cross-entropy weight")] == after[of("cross-entropy weight")]) == ("network" in change)
+
+
 def test_a_changed_file_makes_its_region_stale_and_no_other():
     before = keys(RECORDED, fingerprint=lambda path: "same")
     after = keys(RECORDED, fingerprint=lambda path: "new" if path.endswith("V1.npy") else "same")
