@@ -1,6 +1,5 @@
 import json
 import os
-import sys
 import zipfile
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from neuroalign.data import NSDDataModule, Responses
+from neuroalign.data import NSDDataModule, Responses, resize
 from neuroalign.functional import noise_ceiling
 from neuroalign.study.settings.responses import (
     DissimilarityResponses,
@@ -236,43 +235,53 @@ def test_what_is_wrong_with_dissimilarities_is_said(tmp_path, values, num_images
 # -------------------------------------------------------------------------------- real data
 
 
-@pytest.fixture
-def real_v4(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "examples"))
-    import real_v4
+def pictures(path, names=None):
+    """Images of a zip file (image, height, width, channel), read one by one."""
+    with zipfile.ZipFile(path) as archive:
+        names = names or sorted(n for n in archive.namelist() if not n.endswith("/"))
+        return np.stack([np.asarray(Image.open(archive.open(n)).convert("RGB")) for n in names])
 
-    yield real_v4
-    sys.modules.pop("real_v4")
+
+def small(images):
+    """The same as float, 32 pixels wide."""
+    return torch.cat(
+        [resize(part.float() / 255, 32) for part in torch.from_numpy(images).permute(0, 3, 1, 2).split(50)]
+    )
 
 
 @real
 @pytest.mark.slow
-def test_macaque_v4_as_in_the_example(tmp_path, real_v4):
-    folder = Path(DATA)
-    sources = {
-        "file": folder / "v4_cowley2023/avg_201025.npy",
-        "images": folder / "v4_cowley2023/images_201025.zip",
-    }
+def test_macaque_v4_read_by_hand(tmp_path):
+    folder = Path(DATA) / "v4_cowley2023"
+    sources = {"file": folder / "avg_201025.npy", "images": folder / "images_201025.zip"}
     found, seen, _ = recorded(
         tmp_path, sources, axes="voxel stimulus", averaged=True, image_size=32, held_out={"number": 200}
     )
-    shown, counts, held_out = real_v4.read_v4(folder)
-    assert np.array_equal(found.values, counts.numpy()) and found.shared.tolist() == held_out.tolist()
-    assert (seen.images / 255 - shown).abs().max() <= 0.5 / 255 + 1e-6
+    held_out = np.zeros(1200, dtype=bool)
+    held_out[np.random.default_rng(0).permutation(1200)[:200]] = True
+    assert np.array_equal(found.values, np.load(sources["file"]).T.astype(np.float32))
+    assert np.array_equal(found.shared, held_out)
+    assert (seen.images / 255 - small(pictures(sources["images"]))).abs().max() <= 0.5 / 255 + 1e-6
 
 
 @real
 @pytest.mark.slow
-def test_macaque_v1_as_in_the_example(tmp_path, real_v4):
-    folder = Path(DATA)
-    sources = {"file": folder / "v1_henaff2021/counts.npz", "images": folder / "v1_henaff2021/images.zip"}
+def test_macaque_v1_read_by_hand(tmp_path):
+    folder = Path(DATA) / "v1_henaff2021"
+    sources = {"file": folder / "counts.npz", "images": folder / "images.zip"}
     found, seen, _ = recorded(
         tmp_path, sources, region="V1", key="ay3_u002", missing=255, axes="voxel stimulus repeat", names="names", crop=128,
-        held_out={"number": 2, "pattern": "^[^-]*-([^-]*)"},
+        held_out={"number": 2, "pattern": "-(movie[0-9]+)-"},
     )  # fmt: skip
-    shown, counts, held_out, ceiling = real_v4.read_v1(folder)
-    assert np.allclose(found.values, counts.numpy(), atol=1e-5) and found.shared.tolist() == held_out.tolist()
+    stored = np.load(sources["file"])
+    names = [str(name) for name in stored["names"]]
+    counts = np.where(stored["ay3_u002"] == 255, np.nan, stored["ay3_u002"]).transpose(1, 2, 0)
+    movies = sorted({name.split("-")[1] for name in names})
+    assert np.allclose(found.values, np.nanmean(counts, 1), atol=1e-5)
+    assert found.shared.tolist() == [name.split("-")[1] in movies[:2] for name in names]
+    shown = small(pictures(sources["images"], names)[:, 192:320, 192:320])
     assert (seen.images / 255 - shown).abs().max() <= 0.5 / 255 + 1e-6
+    ceiling = noise_ceiling(torch.from_numpy(counts).float())
     assert np.allclose(found.noise_ceiling, ceiling.numpy(), atol=0.02)
 
 
