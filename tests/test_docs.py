@@ -12,7 +12,12 @@ ROOT = Path(__file__).parents[1]
 PAGES = [p for p in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] if "```python" in p.read_text()]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+# A page takes seconds, most of them to import torch and Lightning anew.
+FIRST = ("README.md", "quickstart.md")
+CASES = [page if page.name in FIRST else pytest.param(page, marks=pytest.mark.slow) for page in PAGES]
+
+
+@pytest.mark.parametrize("page", CASES, ids=lambda p: p.name)
 def test_blocks_run(page, tmp_path):
     if '"timm:' in page.read_text():
         pytest.importorskip("timm", reason="timm, which this page uses, is not installed (extra: timm)")

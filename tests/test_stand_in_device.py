@@ -195,6 +195,7 @@ def test_nothing_stays_on():
         torch.rand(1)
 
 
+@pytest.mark.slow
 def test_processes_can_be_forked_after_it():
     script = """
 import os, torch

@@ -259,6 +259,7 @@ def _on_rank(rank, world, sampled):
     return torch.tensor(curve.images[["stimulus", "threshold"]].to_numpy()), curve.num_forward
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampled", [False, True], ids=["plain loader", "distributed sampler"])
 def test_two_processes_equal_one(sampled):
     (alone, _), *_ = [_on_rank(0, 1, False)]

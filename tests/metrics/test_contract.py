@@ -292,6 +292,7 @@ def test_infinite_values_are_refused(make):
     assert metric.compute().isfinite()
 
 
+@pytest.mark.slow
 def test_lightning_logs_the_value_of_the_whole(tmp_path):
     """The idiom of Lightning's pages, ``self.acc(p, t); self.log("acc", self.acc)``, on one process and on two."""
     import json

@@ -61,6 +61,7 @@ def test_weights_go_from_compiled_networks_to_plain_ones_and_back(digits, quiet_
         assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_file_that_holds_compiled_names_loads(digits, tmp_path, quiet_trainer):
     """As earlier versions, and other programs, wrote them."""
     first = task(True)

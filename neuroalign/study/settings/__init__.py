@@ -1,6 +1,6 @@
 """The parts of a study's file: what may be said in it, and what is taken where nothing is said."""
 
-from neuroalign.study.settings.conditions import Condition, RobustTraining
+from neuroalign.study.settings.conditions import Condition, RobustTrainingSettings
 from neuroalign.study.settings.evaluations import (
     Comparisons,
     Corruptions,
@@ -41,7 +41,7 @@ __all__ = [
     "PredictorTraining",
     "Predictors",
     "RecordedResponses",
-    "RobustTraining",
+    "RobustTrainingSettings",
     "Robustness",
     "ShapeBias",
     "SimulatedResponses",

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from neuroalign.study.settings.base import Description, PixelEps, Settings, near_match
 from neuroalign.study.settings.responses import Region
 
-__all__ = ["Condition", "RobustTraining"]
+__all__ = ["Condition", "RobustTrainingSettings"]
 
 Needs = Literal[
     "nothing", "predictor", "shuffled fit", "untrained", "manifolds", "responses", "rdm", "labels", "network"
@@ -75,7 +75,7 @@ KINDS = {
 }  # fmt: skip
 
 
-class RobustTraining(Settings):
+class RobustTrainingSettings(Settings):
     """Robust training, alone or beside guidance.
 
     Args:
@@ -97,7 +97,7 @@ class RobustTraining(Settings):
     weight: float | None = Field(None, gt=0)
 
     @model_validator(mode="after")
-    def _complete(self) -> RobustTraining:
+    def _complete(self) -> RobustTrainingSettings:
         needed = {"adversarial": "eps", "TRADES": "eps", "gaussian noise": "std", "gradient regularization": "weight"}
         if getattr(self, needed[self.kind]) is None:
             raise ValueError(f"robust training of kind {self.kind!r} needs '{needed[self.kind]}'")
@@ -136,7 +136,7 @@ class Condition(Settings):
     weight: float | None = Field(None, gt=0, le=1)
     loss: str = "mse"
     matched_to: str | None = "default"
-    robust_training: RobustTraining | None = None
+    robust_training: RobustTrainingSettings | None = None
     training: dict[str, Any] = {}
     options: dict[str, Any] = {}
     like: Region | None = None
