@@ -100,16 +100,16 @@ def speedup(num_stages: int, seconds: float, out: Path) -> float:
 
 
 def draw(rows: dict[int, tuple[Spent, Spent, Spent]], path: Path) -> None:
-    figure, axes = plt.subplots(figsize=(5, 3.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6, 4.6), layout="constrained")
     counts = sorted(rows)
     for i, label in enumerate(("planned", "run in this process (no work)", "looked at again when done")):
-        axes.loglog(counts, [rows[n][i].wall for n in counts], "o-", label=label)
+        axes.loglog(counts, [rows[n][i].cpu for n in counts], "o-", label=label)
     axes.loglog(
         counts, [n * OVERHEAD_MS / 1000 for n in counts], "k--", label=f"limit of a run, {OVERHEAD_MS:g} ms a stage"
     )
     axes.plot([10_000], [PLAN_S], "k_", markersize=18, label=f"limit of planning and looking, {PLAN_S:g} s")
-    axes.set(xlabel="number of stages", ylabel="seconds", title="Cost of scheduling")
-    axes.legend(fontsize="small")
+    axes.set(xlabel="number of stages", ylabel="processor time in seconds", title="Cost of scheduling")
+    figure.legend(fontsize="small", loc="outside lower center", ncols=2)
     write_png(figure, path)
     print(f"figure: {path}")
 
