@@ -159,7 +159,8 @@ def driver(tmp_path):
         started.append(
             subprocess.Popen(
                 [sys.executable, str(script), str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                start_new_session=True, env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"})
+                start_new_session=True, env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # processes in the background ignore it
         )  # fmt: skip
         return started[-1]
 
