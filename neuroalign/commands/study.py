@@ -159,6 +159,7 @@ def _say(console: Console, text: str, style: str | None = None) -> None:
 
 
 def _plan(args: argparse.Namespace, console: Console) -> int:
+    from neuroalign.study.checks import check_names
     from neuroalign.study.plan_text import counts_text, estimate_lines, stages_table, states_table
     from neuroalign.study.session import missing_lines
     from neuroalign.study.states import states_of
@@ -167,6 +168,8 @@ def _plan(args: argparse.Namespace, console: Console) -> int:
     stages = opened.plan.stages
     states = states_of(stages, opened.folder, opened.before.get("stages"), opened.absent)
     left = [stage for stage in stages if states[stage.key] != "done"]
+    if left:
+        check_names(opened.study)
     estimate = None if args.no_probe or not left else _estimate(opened, console)
     _say(console, f"{opened.study.name}: {counts_text(opened.plan)}, in {len(stages)} stages\n")
     console.print(states_table(stages, states), highlight=False)

@@ -38,7 +38,7 @@ def build_backbone(
         The network; its final linear classifier is replaced by the identity.
 
     Raises:
-        ValueError: If no network has that name; the message lists near matches.
+        ValueError: If no network has that name (the message lists near matches), or "small_resnet" should have weights.
         ImportError: If a timm name is given and timm is not installed.
 
     Example:
@@ -51,6 +51,8 @@ def build_backbone(
     if name == "small_resnet":
         from neuroalign.models.smallnet import SmallResNet
 
+        if weights:
+            raise ValueError(f"small_resnet has no pretrained weights; got weights={weights!r}")
         return SmallResNet(**options)
     if name.startswith("timm:"):
         try:

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from neuroalign.study.planning import plan_study
 from neuroalign.study.runs import Plan
 from neuroalign.study.states import reads
 from neuroalign.study.study import Study, StudyError
+from neuroalign.study.versions import versions
 
 __all__: list[str] = []
 
@@ -182,7 +182,7 @@ def write_study_record(opened: OpenedStudy) -> None:
         "base": str(opened.base),
         "stages": {stage.name: stage.key for stage in opened.plan.stages},
         "data": dict(opened.data),
-        "versions": _versions(),
+        "versions": versions(),
         "command": " ".join(sys.argv),
         "started": time.time(),
     }
@@ -200,13 +200,3 @@ def copy_file(opened: OpenedStudy) -> None:
         return
     with whole(target) as temporary:
         temporary.write_bytes(opened.file.read_bytes())
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for package in ("neuroalign", "torch", "lightning", "numpy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

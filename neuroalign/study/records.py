@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from neuroalign.addresses import redacted_texts
 from neuroalign.checksums import crc32_of_file, damaged
 from neuroalign.files import whole
-from neuroalign.version import __version__
+from neuroalign.study.versions import versions
 
 __all__: list[str] = []
 
@@ -42,7 +41,7 @@ def write_record(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     record = {
         "format": _FORMAT,
         **redacted_texts(dict(facts)),
-        "versions": _versions(),
+        "versions": versions(),
         "host": platform.node(),
         "files": files_in(folder),
     }
@@ -62,12 +61,6 @@ def files_in(folder: Path) -> dict[str, dict[str, Any]]:
             if place != NAME:
                 found[place] = {"bytes": path.stat().st_size, "crc32": f"{crc32_of_file(path):08x}"}
     return found
-
-
-def _versions() -> dict[str, str]:
-    torch = sys.modules.get("torch")
-    found = {"neuroalign": __version__, "python": platform.python_version()}
-    return found if torch is None else {**found, "torch": str(torch.__version__)}
 
 
 def looks_whole(path: Path) -> bool:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuroalign.study.checks import check_names
 from neuroalign.study.opening import (
     OpenedStudy,
     copy_file,
@@ -111,7 +112,7 @@ def run_study(
         What became of the stages. A stage that failed doesn't end the others.
 
     Raises:
-        StudyError: If anything is wrong with the study, or data are missing.
+        StudyError: If anything is wrong with the study, or data are missing. Nothing was started then.
         FileNotFoundError: If there is no such file.
         OSError: If the folder can't be written to, or no space is left.
 
@@ -144,6 +145,8 @@ def run_opened(
     outcome = Outcome(found=[stage.name for stage in stages])
     to_do = len(folder.done(stages)) < len(stages)
     stale = opened.changed or not all((folder.root / name).exists() for name in TABLES)
+    if to_do:
+        check_names(opened.study)
     if to_do or stale:
         folder.prepare()
         copy_file(opened)

@@ -12,7 +12,7 @@ from neuroalign.study.graph import Stage
 
 __all__: list[str] = []
 
-_KNOWN = {  # training images, test images, classes, (channel, height, width)
+KNOWN = {  # training images, test images, classes, (channel, height, width)
     "digits": (1797, 0, 10, (3, 8, 8)),
     "cifar10": (50_000, 10_000, 10, (3, 32, 32)),
     "cifar100": (50_000, 10_000, 100, (3, 32, 32)),
@@ -60,8 +60,8 @@ def image_sizes(stage: Stage) -> ImageSizes:
     settings = stage.settings
     source, classes = settings["source"], settings.get("classes")
     assumed = ""
-    if source in _KNOWN:
-        train, test, num, shape = _KNOWN[source]
+    if source in KNOWN:
+        train, test, num, shape = KNOWN[source]
         kept = _members(classes) if classes else num
         train, test = train * kept // num, test * kept // num
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Hashable, Mapping
 from typing import Annotated, Any
 
@@ -116,7 +117,14 @@ class Study(Settings):
             self._check_comparison(f"comparisons.{place}", comparison)
         for region in self.hierarchy:
             self._check_region("hierarchy", region)
+        files: dict[str, str] = {}
         for name in self.evaluations.robustness:
+            other = files.setdefault(re.sub("[^a-z0-9]+", "_", name.lower()), name)
+            if other != name:
+                raise _error(
+                    f"evaluations.robustness: {other!r} and {name!r} differ in no letter or digit, so their figures would "
+                    "be one file"
+                )
             if name in STAGES:
                 raise _error(
                     f"evaluations.robustness: {name!r} is what other stages are called; give the attack another name"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +29,7 @@ from neuroalign.study.conclusions import conclusions
 from neuroalign.study.findings import Tables
 from neuroalign.study.runs import Plan
 from neuroalign.study.study_report import study_figures, write_study_report
-from neuroalign.version import __version__
+from neuroalign.study.versions import versions
 
 __all__: list[str] = []
 
@@ -122,7 +120,7 @@ def _facts(finished: Finished, path: Path, missing: Mapping[str, str], *, fast: 
         "study": redacted_texts(finished.plan.study.model_dump(mode="json")),
         "fast": fast,
         "stages": {stage.name: stage.key for stage in stages},
-        "versions": {**before.get("versions", {}), **_versions()},
+        "versions": {**before.get("versions", {}), **versions()},
         "noise_ceilings": noise_ceilings(finished),
         "started": min(started) if started else before.get("started"),
         "hours": round(sum(float(record.get("seconds", 0.0)) for record in records) / 3600, 4),
@@ -132,13 +130,3 @@ def _facts(finished: Finished, path: Path, missing: Mapping[str, str], *, fast: 
         "missing": dict(missing),
     }
     return dict(without_secrets(facts))
-
-
-def _versions() -> dict[str, str]:
-    found = {"neuroalign": __version__, "python": platform.python_version()}
-    for name in ("torch", "lightning"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found

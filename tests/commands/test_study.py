@@ -16,12 +16,7 @@ from tests.study import studies
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
     """The file of a small study, in the working directory."""
-    monkeypatch.setattr("neuroalign.study.opening.plan_study", studies.plan)
-    monkeypatch.setattr("neuroalign.study.tables.write_tables", studies.write_tables)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "study.yaml").write_text(studies.FILE)
-    (tmp_path / "data.txt").write_text("data")
-    return tmp_path
+    return studies.in_folder(tmp_path, monkeypatch)
 
 
 @pytest.fixture

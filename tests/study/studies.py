@@ -15,6 +15,16 @@ fast: {training: {epochs: 1}}
 """
 
 
+def in_folder(folder, monkeypatch):
+    """The file of the study in a folder that is the working directory; its plan and tables are those below."""
+    monkeypatch.setattr("neuroalign.study.opening.plan_study", plan)
+    monkeypatch.setattr("neuroalign.study.tables.write_tables", write_tables)
+    monkeypatch.chdir(folder)
+    (folder / "study.yaml").write_text(FILE)
+    (folder / "data.txt").write_text("data")
+    return folder
+
+
 def plan(study, base, look, keep_unset=False):
     """One stage from data, one for each seed, and one that needs those. A second condition fails for its first seed."""
     path = resolved_path(study.images.root, base, keep_unset=keep_unset)

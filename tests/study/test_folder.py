@@ -38,7 +38,7 @@ def test_a_result_lies_under_its_key_with_a_record(folder):
         and record["kind"] == "predictor"
         and record["files"]["value.csv"]["bytes"] == 4
     )
-    assert {"neuroalign", "python", "torch"} == set(record["versions"]) and record["seconds"] >= 0
+    assert {"neuroalign", "python", "torch", "lightning", "numpy"} == set(record["versions"]) and record["seconds"] >= 0
     assert sorted(p.name for p in folder.stages.iterdir()) == [".failed", ".work", STAGE.key]
     assert not list((folder.stages / ".work").iterdir())
 

@@ -233,3 +233,8 @@ def test_a_region_is_not_made_like_itself():
 def test_fast_needs_fast_settings():
     with pytest.raises(StudyError, match="has no 'fast' settings"):
         Study.from_settings(BASE, fast=True)
+
+
+def test_attacks_whose_figures_would_be_one_file():
+    told = message(with_(evaluations={"robustness": {"p-g-d": {"eps": [0.1]}, "P G D": {"eps": [0.2]}}}))
+    assert "'p-g-d' and 'P G D' differ in no letter or digit" in told

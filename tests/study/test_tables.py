@@ -129,7 +129,7 @@ def test_study_json_tells_how_the_study_was_run(written):
     assert facts["stages"] == {stage.name: stage.key for stage in plan.stages}
     assert facts["hours"] == pytest.approx(len(plan.stages) * 0.01)
     assert facts["started"] == 1000.0 and facts["command"] == "neuroalign study run digits.yaml"
-    assert set(facts["versions"]) == {"neuroalign", "python", "torch", "lightning"}
+    assert set(facts["versions"]) == {"neuroalign", "python", "torch", "lightning", "numpy"}
     assert facts["study"]["seeds"] == [0, 1, 2, 3] and facts["fast"] is False and facts["missing"] == {}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from neuroalign.study.settings.base import Description, Settings, near_match
 
@@ -26,6 +26,12 @@ class Network(Settings):
     weights: str | None = None
     layer: str | dict[str, str | None] | None = None
     size: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _has_weights(self) -> Network:
+        if self.weights and self.backbone == "small_resnet":
+            raise ValueError("'small_resnet' has no pretrained weights: leave 'weights' out, or name another backbone")
+        return self
 
     @field_validator("backbone")
     @classmethod

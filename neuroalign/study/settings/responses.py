@@ -204,4 +204,6 @@ class Predictors(Settings):
     def _complete(self) -> Predictors:
         if (self.kind == "file") != (self.files is not None):
             raise ValueError("'files' belongs to kind 'file', which needs it")
+        if self.weights and self.backbone == "small_resnet":
+            raise ValueError("'small_resnet' has no pretrained weights: leave 'weights' out, or name another backbone")
         return self
