@@ -25,7 +25,8 @@ from neuroalign.study.study import Study
 
 __all__ = ["plan_study"]
 
-_MACHINE = ("accelerator", "devices", "strategy", "num_workers", "logger")  # these don't change what is learned
+_MACHINE = ("accelerator", "strategy", "num_workers", "logger")  # these change what is learned by rounding at most
+_OPTIONS = (*_MACHINE, "devices")  # batch norm and augmentation see each device's share of a batch: their number counts
 
 
 def plan_study(
@@ -87,7 +88,7 @@ class _Planner:
 
     def _stage(self, kind: str, name: str, work: Any, settings: dict[str, Any], **more: Any) -> Stage:
         training, called = more.pop("training", None), more.pop("called", kind)
-        options = {} if training is None else {key: getattr(training, key) for key in _MACHINE}
+        options = {} if training is None else {key: getattr(training, key) for key in _OPTIONS}
         if "images" in more.get("needs", {}):
             more["sources"] = {**self._root(), **more.get("sources", {})}
         key = (kind, name)

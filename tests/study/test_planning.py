@@ -84,7 +84,8 @@ def test_another_seed_leaves_the_others_as_they_are():
         ({"evaluations": {"batch_size": 7}}, {"robustness"}),
         ({"images": {"contrast": 0.5}}, {"images", "network", "robustness"}),
         ({"name": "other", "about": "x", "note": "y", "hierarchy": ["V1"]}, set()),
-        ({"training": {"accelerator": "cpu", "devices": 2, "num_workers": 3, "logger": "tensorboard"}}, set()),
+        ({"training": {"accelerator": "cpu", "strategy": "ddp", "num_workers": 3, "logger": "tensorboard"}}, set()),
+        ({"training": {"devices": 2}}, {"network", "robustness"}),
         ({"resources": {"network": {"cpus": 4}}}, set()),
     ],
 )

@@ -142,7 +142,7 @@ class ClassifierRun:
             return made
         treatment, device = make_treatment(self.making, matched_to), self.making.device
         return matched_control(
-            made.to(device), treatment.to(device), lambda: self.network().to(device), self.data(), self.seed
+            made.to(device), treatment.to(device), lambda: self.network().to(device), self.data(devices=1), self.seed
         )
 
     @property
@@ -173,9 +173,10 @@ class ClassifierRun:
         width = self.making.num_voxels
         return {} if width is None else {HEAD: ResponseHead(layer, width, size=given["size"] or 1)}
 
-    def data(self) -> TrainingData:
-        """The batches of training, in the order of the seed."""
-        own, options = self.own_stimuli, loading(self.training, self.work, self.seed)
+    def data(self, devices: int | None = None) -> TrainingData:
+        """The batches of training, in the order of the seed: each device's share of them; None means the stage's devices."""
+        work = self.work if devices is None else replace(self.work, options={**self.work.options, "devices": devices})
+        own, options = self.own_stimuli, loading(self.training, work, self.seed)
         return TrainingData(
             self.making.images,
             None if self.images.val is None else self.images.dataset("val"),

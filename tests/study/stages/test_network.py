@@ -1,6 +1,7 @@
 """The stage that trains the classifier of each condition."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -210,3 +211,11 @@ def test_a_killed_search_keeps_its_trainings(results, tmp_path, monkeypatch, tra
     assert len(set(counted)) == len(counted) - 1, "only the interrupted training is repeated"
     first, second = about(whole.out), about(killed.out)
     assert {**first, "seconds": 0} == {**second, "seconds": 0}
+
+
+def test_the_gradient_scale_is_that_of_whole_batches_on_any_number_of_devices(results, tmp_path):
+    factors = []
+    for devices in (1, 2):
+        run = run_of(results, tmp_path / str(devices), "label only")
+        factors.append(replace(run, work=replace(run.work, options={**run.work.options, "devices": devices})).factor)
+    assert factors[0] == factors[1]
