@@ -179,7 +179,8 @@ def missing_lines(opened: OpenedStudy) -> list[str]:
     """A line for each file or folder that is missing: where it should be, and what needs it."""
     lines = []
     for path, names in opened.missing().items():
-        of = f"{names[0]} and {len(names) - 1} more stages" if len(names) > 1 else names[0]
+        more = len(names) - 1
+        of = names[0] + (f" and {more} more stage{'s' if more > 1 else ''}" if more else "")
         unset = f" (the environment variable {path[path.index('$') :].split('/')[0]} is not set)" if "$" in path else ""
         lines.append(f"{path}{unset}: needed by {of}")
     return lines
