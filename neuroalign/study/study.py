@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from neuroalign.files import check_source
 from neuroalign.study.settings.base import Settings, first_errors, near_match
 from neuroalign.study.settings.conditions import KINDS, NEURAL, Condition, check_condition
-from neuroalign.study.settings.evaluations import Comparisons, Evaluations, Other
+from neuroalign.study.settings.evaluations import Comparisons, Control, Evaluations
 from neuroalign.study.settings.images import Images
 from neuroalign.study.settings.network import Network
 from neuroalign.study.settings.responses import DissimilarityResponses, Predictors, Responses, subjects_of
@@ -166,7 +166,7 @@ class Study(Settings):
         """The (condition, region) of each control of a comparison in a region."""
         found: list[tuple[str, str | None]] = []
         for control in comparison.controls:
-            other = Other(condition=control) if isinstance(control, str) else control
+            other = Control(condition=control) if isinstance(control, str) else control
             own = self.regions_of(other.condition)
             found.append((other.condition, None if own == [None] else other.region or region))
         return found

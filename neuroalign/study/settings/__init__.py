@@ -3,11 +3,11 @@
 from neuroalign.study.settings.conditions import Condition, RobustTrainingSettings
 from neuroalign.study.settings.evaluations import (
     Comparisons,
+    Control,
     Corruptions,
     Evaluations,
     Geometry,
     Masking,
-    Other,
     Robustness,
     ShapeBias,
     Smoothness,
@@ -37,7 +37,7 @@ __all__ = [
     "Masking",
     "NSDResponses",
     "Network",
-    "Other",
+    "Control",
     "PredictorTraining",
     "Predictors",
     "RecordedResponses",

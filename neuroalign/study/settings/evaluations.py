@@ -11,11 +11,11 @@ from neuroalign.study.settings.responses import Region
 
 __all__ = [
     "Comparisons",
+    "Control",
     "Corruptions",
     "Evaluations",
     "Geometry",
     "Masking",
-    "Other",
     "Robustness",
     "ShapeBias",
     "Smoothness",
@@ -177,8 +177,8 @@ class Evaluations(Settings):
     batch_size: int = Field(256, ge=1)
 
 
-class Other(Settings):
-    """One condition in one region.
+class Control(Settings):
+    """What a treatment is compared with: a condition in a region.
 
     Args:
         condition: Its name.
@@ -202,6 +202,6 @@ class Comparisons(Settings):
 
     treatment: str
     region: Region | None = None
-    controls: list[str | Other] = Field(min_length=1)
+    controls: list[str | Control] = Field(min_length=1)
     measure: str | None = None
     equivalence: float | None = Field(None, gt=0, lt=1)
