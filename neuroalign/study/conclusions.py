@@ -37,6 +37,22 @@ def meanings(compared: Sequence[Compared]) -> str:
     return " ".join(dict.fromkeys(interval_meaning(each.comparison) for each in compared))
 
 
+def none_shown(compared: Compared) -> str:
+    """A sentence on the budgets at which a comparison shows no difference; empty if it shows one at every budget."""
+    c = compared.comparison
+    if not c.decides:
+        return f"{c.treatment} - {c.control}: one replication decides nothing."
+    hidden = c.table[(c.table["low"] <= 0) & (c.table["high"] >= 0)]
+    if hidden.empty:
+        return ""
+    if len(hidden) == len(c.table):
+        return f"{c.treatment} - {c.control}: no difference shown at any budget."
+    clean = ["on clean images"] if (hidden["eps"] == 0).any() else []
+    budgets = ", ".join(f"{eps:.3g}" for eps in hidden["eps"] if eps > 0)
+    places = " and ".join([*clean, *([f"at ε {budgets}"] if budgets else [])])
+    return f"{c.treatment} - {c.control}: no difference shown {places}."
+
+
 def _verdicts(study: Study, compared: Sequence[Compared]) -> list[str]:
     if not compared:
         asked = "None that was asked for could be made" if study.comparisons else "The study asks for none"

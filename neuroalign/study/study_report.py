@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,18 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import yaml
 
-from neuroalign.study.conclusions import meanings
-from neuroalign.study.figures import (
-    Captioned,
-    advantage_figure,
-    geometry_figure,
-    none_shown,
-    prediction_figure,
-    robustness_figure,
-)
-from neuroalign.study.methods import attack_text, conditions_table, controls_of, methods
+from neuroalign.study.conclusions import meanings, none_shown
+from neuroalign.study.figures.captioned import Captioned
+from neuroalign.study.methods import attack_text, conditions_table, methods
 from neuroalign.study.report import summary_table, write_html
-from neuroalign.study.summary import accuracy_under, geometry_by_seed, other_measures, prediction_summary, spread_text
+from neuroalign.study.summary import accuracy_under, other_measures, prediction_summary, spread_text
 
 if TYPE_CHECKING:
     from neuroalign.study.findings import Tables
@@ -29,32 +21,12 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 
-def study_figures(tables: Tables) -> dict[str, Captioned]:
-    """The figures for which there are numbers, by the name of their file."""
-    study, source = tables.study, tables.origin
-    controls = controls_of(study)
-    found: dict[str, Captioned] = {}
-    for name, attack in study.evaluations.robustness.items():
-        accuracy = accuracy_under(tables.results, name, study)
-        if len(accuracy):
-            file = "robustness" if not found else f"robustness_{re.sub('[^a-z0-9]+', '_', name.lower())}"
-            found[file] = robustness_figure(accuracy, controls, name, source, attack.norm)
-    if tables.compared:
-        found["advantage"] = advantage_figure(tables.compared, source)
-    if len(tables.geometry):
-        found["geometry"] = geometry_figure(geometry_by_seed(tables.geometry, study), controls, source)
-    fitted = tables.prediction[tables.prediction["fit"] == "right"]
-    if fitted["correlation"].notna().any():
-        found["prediction"] = prediction_figure(fitted, source)
-    return found
-
-
 def write_study_report(tables: Tables, figures: dict[str, Captioned], path: Path) -> None:
     """Write one HTML page that needs no other file: the verdict first, then what was done, then the numbers.
 
     Args:
         tables: The study's tables.
-        figures: From :func:`study_figures`.
+        figures: From :func:`~neuroalign.study.figures.study_figures`.
         path: File to write.
     """
     source = f" ({tables.origin})" if tables.origin else ""

@@ -26,9 +26,10 @@ from neuroalign.study.collecting import (
 )
 from neuroalign.study.comparing import compare_conditions, comparisons_table
 from neuroalign.study.conclusions import conclusions
+from neuroalign.study.figures import study_figures
 from neuroalign.study.findings import Tables
 from neuroalign.study.runs import Plan
-from neuroalign.study.study_report import study_figures, write_study_report
+from neuroalign.study.study_report import write_study_report
 from neuroalign.study.versions import versions
 
 __all__: list[str] = []

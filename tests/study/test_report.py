@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from neuroalign.study.figures import prediction_figure, robustness_figure
+from neuroalign.study.figures import prediction_figure, robustness_figure, study_figures
 from neuroalign.study.methods import attack_text, controls_of, origin
 from neuroalign.study.settings.evaluations import Robustness
-from neuroalign.study.study_report import study_figures, write_study_report
+from neuroalign.study.study_report import write_study_report
 from neuroalign.study.summary import accuracy_under, geometry_by_seed, prediction_summary, print_summary
 from neuroalign.study.tables import gather, write_tables
 from tests.study.finished import finish, study_of
