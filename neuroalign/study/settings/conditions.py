@@ -83,6 +83,7 @@ class RobustTrainingSettings(Settings):
         eps: Budget of adversarial training and TRADES.
         norm: Its norm.
         steps: Steps of the attack.
+        mixed_precision: Whether adversarial training attacks in the training's own precision, not in float32.
         beta: Weight of the penalty of TRADES.
         std: Standard deviation of the noise.
         weight: Weight of the gradient's norm.
@@ -92,6 +93,7 @@ class RobustTrainingSettings(Settings):
     eps: PixelEps | None = None
     norm: Literal["linf", "l2"] = "linf"
     steps: int = Field(7, ge=1)
+    mixed_precision: bool = False
     beta: float = Field(6.0, ge=0)
     std: float | None = Field(None, gt=0)
     weight: float | None = Field(None, gt=0)
@@ -101,6 +103,8 @@ class RobustTrainingSettings(Settings):
         needed = {"adversarial": "eps", "TRADES": "eps", "gaussian noise": "std", "gradient regularization": "weight"}
         if getattr(self, needed[self.kind]) is None:
             raise ValueError(f"robust training of kind {self.kind!r} needs '{needed[self.kind]}'")
+        if self.mixed_precision and self.kind != "adversarial":
+            raise ValueError(f"'mixed_precision' is for the kind 'adversarial', not for {self.kind!r}")
         return self
 
     @property
@@ -112,6 +116,8 @@ class RobustTrainingSettings(Settings):
             "gaussian noise": ("GaussianNoiseTraining", {"std": self.std}),
             "gradient regularization": ("GradientRegularization", {"weight": self.weight}),
         }[self.kind]
+        if self.mixed_precision:
+            arguments["mixed_precision"] = True
         return {"class_path": f"neuroalign.tasks.{name}", "init_args": arguments}
 
 
