@@ -33,6 +33,9 @@ class Tables:
         layers: The geometry of layers.
         factors: One row per control: the factor on its loss.
         transfer: One row per seed and pair of networks.
+        trend: One row per condition along the study's hierarchy of regions; empty without a hierarchy.
+        geometry_robustness: One row per measure of geometry and scope: whether it predicts robustness.
+        similarity: One row per pair of networks or predictors: how similar their dissimilarities of images are.
         compared: The comparisons with their tables by budget.
         notes: A sentence per comparison that isn't there or isn't complete.
         missing: Why each stage that isn't finished isn't, by its name.
@@ -50,6 +53,9 @@ class Tables:
     layers: pd.DataFrame
     factors: pd.DataFrame
     transfer: pd.DataFrame
+    trend: pd.DataFrame
+    geometry_robustness: pd.DataFrame
+    similarity: pd.DataFrame
     compared: list[Compared]
     notes: list[str]
     missing: Mapping[str, str]

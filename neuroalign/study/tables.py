@@ -26,10 +26,13 @@ from neuroalign.study.collecting import (
 )
 from neuroalign.study.comparing import compare_conditions, comparisons_table
 from neuroalign.study.conclusions import conclusions
+from neuroalign.study.explaining import geometry_robustness_table
 from neuroalign.study.figures import study_figures
 from neuroalign.study.findings import Tables
 from neuroalign.study.runs import Plan
+from neuroalign.study.similarity import similarity_table
 from neuroalign.study.study_report import write_study_report
+from neuroalign.study.trends import trend_table
 from neuroalign.study.versions import versions
 
 __all__: list[str] = []
@@ -76,6 +79,9 @@ def gather(
         layers=layers_table(finished),
         factors=factors_table(finished),
         transfer=transfer_table(finished),
+        trend=trend_table(finished),
+        geometry_robustness=geometry_robustness_table(finished),
+        similarity=similarity_table(finished),
         compared=compared,
         notes=notes,
         missing=missing,
@@ -96,6 +102,12 @@ def _write(tables: Tables) -> None:
         write_csv(tables.layers, out / "layers.csv")
     if len(tables.transfer):
         write_csv(tables.transfer, out / "transfer.csv")
+    if len(tables.similarity):
+        write_csv(tables.similarity, out / "rsa.csv")
+    if tables.study.hierarchy:
+        write_csv(tables.trend, out / "trend.csv")
+    if tables.study.evaluations.geometry is not None:
+        write_csv(tables.geometry_robustness, out / "geometry_robustness.csv")
     figures = study_figures(tables)
     for name, each in figures.items():
         with whole(out / f"{name}.png") as temporary:

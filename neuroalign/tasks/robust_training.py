@@ -129,9 +129,7 @@ class AdversarialTraining(RobustTraining):
         True
     """
 
-    def __init__(
-        self, eps: float, norm: Norm = "linf", *, steps: int = 7, mixed_precision: bool = False
-    ) -> None:
+    def __init__(self, eps: float, norm: Norm = "linf", *, steps: int = 7, mixed_precision: bool = False) -> None:
         self.eps, self.norm, self.steps = _budget(eps, norm, steps)
         self.mixed_precision = mixed_precision
         self.attack = PGD(norm, steps=steps, loss="ce", rel_step_size=2.5 / steps, random_start=True, early_stop=False)

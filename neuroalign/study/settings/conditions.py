@@ -110,12 +110,13 @@ class RobustTrainingSettings(Settings):
     @property
     def description(self) -> Description:
         """The object as a class and its arguments."""
-        name, arguments = {
+        described: dict[str, tuple[str, dict[str, Any]]] = {
             "adversarial": ("AdversarialTraining", {"eps": self.eps, "norm": self.norm, "steps": self.steps}),
             "TRADES": ("TRADES", {"eps": self.eps, "norm": self.norm, "beta": self.beta, "steps": self.steps}),
             "gaussian noise": ("GaussianNoiseTraining", {"std": self.std}),
             "gradient regularization": ("GradientRegularization", {"weight": self.weight}),
-        }[self.kind]
+        }
+        name, arguments = described[self.kind]
         if self.mixed_precision:
             arguments["mixed_precision"] = True
         return {"class_path": f"neuroalign.tasks.{name}", "init_args": arguments}
