@@ -111,9 +111,14 @@ class Page:
 
     @property
     def requests(self):
-        """Addresses that the page asked for, data within the page apart."""
+        """Addresses that the page asked for, blocked ones too, data within the page apart."""
         asked = [each["request"]["url"] for each in self._of("Network.requestWillBeSent")]
         return [url for url in asked if not url.startswith("data:")]
+
+    @property
+    def blocked(self):
+        """Why requests were blocked before they left the browser."""
+        return [each["blockedReason"] for each in self._of("Network.loadingFailed") if "blockedReason" in each]
 
     @property
     def errors(self):

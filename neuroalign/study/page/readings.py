@@ -51,8 +51,9 @@ _READINGS = {
         "tested here."
     ),
     "similarity": (
-        "Two networks are similar if they find the same pairs of images alike; 1 is the same order of pairs, 0 is none in "
-        "common. {pairs} On the map, distances mean something, axes do not. Nothing is tested here."
+        "Two networks are similar if they find the same pairs of images alike: the number is the correlation of their "
+        "dissimilarities, at most 1. {pairs} Two seeds of one condition are the most that two conditions can reach. On the "
+        "map, distances mean something, axes do not. Nothing is tested here."
     ),
     "smoothness": (
         "The mean squared gradient of the loss at an input image: smaller is smoother. A smooth network is not for this "
@@ -95,7 +96,7 @@ def reading(section: str, tables: Tables) -> str:
         order=f": {' < '.join(tables.study.hierarchy)}" if tables.study.hierarchy else "",
         voxels=f"n is {voxels} voxels or neurons.",
         ceilings=_ceilings(tables),
-        pairs=f"There are {len(tables.similarity)} pairs." if len(tables.similarity) else "",
+        pairs=_pairs(tables.similarity),
         seeds=_count(tables.transfer.get("seed", pd.Series(dtype=object)).nunique(), "seed"),
     )
     return " ".join(filled.split())
@@ -146,6 +147,12 @@ def _tests(table: pd.DataFrame) -> str:
 def _ceilings(tables: Tables) -> str:
     sources = ", ".join(dict.fromkeys(tables.facts.get("noise_ceilings", {}).values()))
     return f" (known from: {sources})" if sources else ""
+
+
+def _pairs(similarity: pd.DataFrame) -> str:
+    if similarity.empty:
+        return ""
+    return f"n is {len(similarity)} pairs of networks, on {similarity['n_images'].max():g} test images."
 
 
 def _count(number: int, unit: str) -> str:

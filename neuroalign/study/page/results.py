@@ -16,6 +16,7 @@ from neuroalign.study.methods import attack_text
 from neuroalign.study.page.geometry_tables import explaining_grids, layers_grid, predictors_grid
 from neuroalign.study.page.parts import Grid, Link, Picture, Section, links_to
 from neuroalign.study.page.readings import reading
+from neuroalign.study.page.similarity_tables import similarity_grids
 from neuroalign.study.page.words import constant, grid_of, interval_text, texts_of
 from neuroalign.study.report import summary_table
 from neuroalign.study.summary import accuracy_under, other_measures, prediction_summary
@@ -49,7 +50,7 @@ _ALT = {
     "corruptions": "Error on corrupted images by condition and corruption",
     "shape_bias": "Share of decisions for shape by condition",
 }
-_FILES = {"plane": ["results.csv"], "similarity": ["rsa.csv"]}  # of figures without a table
+_FILES = {"plane": ["results.csv"]}  # of figures without a table
 _CSS_PIXELS = 96 / 150  # figures are drawn with 150 dots per inch, and a pixel of a page is 1/96 inch
 
 
@@ -72,6 +73,7 @@ def result_sections(tables: Tables, figures: Mapping[str, Captioned], folder: Pa
         "geometry": lambda: [*predictors_grid(tables, folder), *layers_grid(tables, folder)],
         "explaining": lambda: explaining_grids(tables, folder),
         "prediction": lambda: _prediction(tables, links_to(folder, ["prediction.csv"])),
+        "similarity": lambda: similarity_grids(tables, links_to(folder, ["rsa.csv"])),
         "transfer": lambda: _transfer(tables, links_to(folder, ["transfer.csv"])),
         "more": lambda: [
             _measured(name, table, links_to(folder, ["results.csv"]))

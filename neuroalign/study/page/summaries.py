@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from neuroalign.study.comparing import Compared
+from neuroalign.evaluation.comparison import Comparison
 from neuroalign.study.page.parts import Grid, links_to
 from neuroalign.study.page.words import counted, grid_of, interval_text, p_text
 
@@ -34,7 +34,8 @@ def comparisons_grid(tables: Tables, folder: Path) -> Grid:
             "Treatment": c.treatment, "Control": c.control, "Attack": each.measure if several else "",
             "Difference": f"{c.difference:+.3f}", f"{c.confidence * 100:g} % interval": interval_text(c.low, c.high),
             "p": p_text(row.get("p")), "p after Holm": p_text(row.get("p_holm")),
-            "Outcome": "" if tables.facts["fast"] else outcome_text(each, row.get("p_holm")),
+            "p of equality after Holm": p_text(row.get("p_equivalence_holm")),
+            "Outcome": "" if tables.facts["fast"] else outcome_text(c),
             "n": counted(c.num_units, c.unit),
         })  # fmt: skip
     table = pd.DataFrame(rows)
@@ -44,26 +45,24 @@ def comparisons_grid(tables: Tables, folder: Path) -> Grid:
     return grid_of(title, shown, links_to(folder, ["comparisons.csv"]), "numbers")
 
 
-def outcome_text(compared: Compared, p_holm: float | None = None) -> str:
+def outcome_text(comparison: Comparison) -> str:
     """What a comparison shows, in words.
 
     Args:
-        compared: The comparison.
-        p_holm: Its p value after correction; None or NaN if there is none.
+        comparison: The comparison, corrected for the number of comparisons or not.
 
     Example:
-        >>> from neuroalign.evaluation import Comparison
-        >>> c = Comparison("TO", "none", 0.01, -0.02, 0.04, 3, 4, 300)
-        >>> outcome_text(Compared(("TO", None), ("none", None), "pgd", c))
+        >>> outcome_text(Comparison("TO", "none", 0.01, -0.02, 0.04, 3, 4, 300))
         'no clear difference; up to +0.040 not excluded'
     """
-    c = compared.comparison
+    c = comparison
     if not c.decides:
         return "one replication decides nothing"
     if c.outcome == "equivalent":
         return f"equal to within {c.equivalence:g}"
     if c.outcome in ("higher", "lower"):
         return f"{c.outcome}, but by less than {c.equivalence:g}" if c.equivalent else c.outcome
-    if not pd.isna(p_holm) and (c.low > 0 or c.high < 0):
+    if c.lost_to_correction:
         return "not significant after Holm's correction"
-    return f"no clear difference; up to {c.largest:+.3f} not excluded"
+    equal = "" if c.equivalence is None else f", so not shown to be equal to within {c.equivalence:g}"
+    return f"no clear difference; up to {c.largest:+.3f} not excluded{equal}"

@@ -165,6 +165,20 @@ def test_a_trend_and_an_explanation_are_shown_in_words(tables):
     assert named["95 % interval of partial r"] == "[-0.200, +0.700]" and named["n"] == "17 conditions"
 
 
+def test_similarity_is_a_matrix_that_has_each_pair_twice(tables):
+    columns = ["first", "second", "first_network", "second_network", "layer", "similarity", "n_images"]
+    rows = [
+        ("none", "none", "classifier", "classifier", "features", 0.8, 30),
+        ("none", "V1", "classifier", "predictor", "features", 0.1, 30),
+        ("none", "V1", "classifier", "predictor", "features", 0.3, 30),
+    ]
+    changed = _replaced(tables, similarity=pd.DataFrame(rows, columns=columns))
+    (section,) = (s for s in page_of(changed, {}, tables.out).sections if s.id == "similarity")
+    assert section.grids[0].columns == ["Networks", "none", "V1, predicted"]
+    assert section.grids[0].rows == [["none", "0.800", "0.200"], ["V1, predicted", "0.200", ""]]
+    assert "n is 3 pairs of networks, on 30 test images." in section.reading
+
+
 def _replaced(tables, **changes):
     return replace(tables, **changes)
 
