@@ -3,15 +3,18 @@
 from neuroalign.evaluation.comparison import Comparison, PairedComparison, compare, compare_paired, mean_over_eps
 from neuroalign.evaluation.corruptions import evaluate_corruptions
 from neuroalign.evaluation.curve import RobustnessCurve, robustness_curve
+from neuroalign.evaluation.geometry_regression import regress_on_geometry
 from neuroalign.evaluation.landscape import loss_landscape
 from neuroalign.evaluation.layers import layer_geometry
 from neuroalign.evaluation.masking import MaskingReport, masking_report
 from neuroalign.evaluation.mean_corruption_error import CorruptionErrors, corruption_errors
+from neuroalign.evaluation.power_analysis import images_needed, power, seeds_needed, subjects_needed
 from neuroalign.evaluation.regions import ResponseGeometry, response_geometry
 from neuroalign.evaluation.requests import perturbation_name
 from neuroalign.evaluation.results import weights_hash
 from neuroalign.evaluation.robustness import evaluate_robustness, per_image_robustness
 from neuroalign.evaluation.smoothness import Smoothness, evaluate_smoothness
+from neuroalign.evaluation.spread import Spread, spread_of
 from neuroalign.evaluation.suite_result import SuiteResult, evaluate_suite
 from neuroalign.evaluation.suites import Suite, paper_grid, robustness_suite
 from neuroalign.evaluation.targeted import targeted_success
@@ -25,6 +28,7 @@ __all__ = [
     "ResponseGeometry",
     "RobustnessCurve",
     "Smoothness",
+    "Spread",
     "Suite",
     "SuiteResult",
     "compare",
@@ -34,6 +38,7 @@ __all__ = [
     "evaluate_robustness",
     "evaluate_smoothness",
     "evaluate_suite",
+    "images_needed",
     "layer_geometry",
     "loss_landscape",
     "masking_report",
@@ -41,9 +46,14 @@ __all__ = [
     "paper_grid",
     "per_image_robustness",
     "perturbation_name",
+    "power",
+    "regress_on_geometry",
     "response_geometry",
     "robustness_curve",
     "robustness_suite",
+    "seeds_needed",
+    "spread_of",
+    "subjects_needed",
     "targeted_success",
     "transfer_matrix",
     "weights_hash",
