@@ -1,6 +1,7 @@
 """Evaluation of a trained network, or of recorded responses: from images or responses to tables."""
 
-from neuroalign.evaluation.comparison import Comparison, PairedComparison, compare, compare_paired, mean_over_eps
+from neuroalign.evaluation.comparison import PairedComparison, compare, compare_paired, mean_over_eps
+from neuroalign.evaluation.comparison_result import Comparison
 from neuroalign.evaluation.corruptions import evaluate_corruptions
 from neuroalign.evaluation.curve import RobustnessCurve, robustness_curve
 from neuroalign.evaluation.geometry_regression import regress_on_geometry
@@ -8,6 +9,8 @@ from neuroalign.evaluation.landscape import loss_landscape
 from neuroalign.evaluation.layers import layer_geometry
 from neuroalign.evaluation.masking import MaskingReport, masking_report
 from neuroalign.evaluation.mean_corruption_error import CorruptionErrors, corruption_errors
+from neuroalign.evaluation.mixed import MixedTrend, mixed_trend
+from neuroalign.evaluation.multiple_comparisons import holm
 from neuroalign.evaluation.power_analysis import images_needed, power, seeds_needed, subjects_needed
 from neuroalign.evaluation.regions import ResponseGeometry, response_geometry
 from neuroalign.evaluation.requests import perturbation_name
@@ -19,11 +22,13 @@ from neuroalign.evaluation.suite_result import SuiteResult, evaluate_suite
 from neuroalign.evaluation.suites import Suite, paper_grid, robustness_suite
 from neuroalign.evaluation.targeted import targeted_success
 from neuroalign.evaluation.transfer import transfer_matrix
+from neuroalign.evaluation.trend import Trend, trend_test
 
 __all__ = [
     "Comparison",
     "CorruptionErrors",
     "MaskingReport",
+    "MixedTrend",
     "PairedComparison",
     "ResponseGeometry",
     "RobustnessCurve",
@@ -31,6 +36,7 @@ __all__ = [
     "Spread",
     "Suite",
     "SuiteResult",
+    "Trend",
     "compare",
     "compare_paired",
     "corruption_errors",
@@ -38,11 +44,13 @@ __all__ = [
     "evaluate_robustness",
     "evaluate_smoothness",
     "evaluate_suite",
+    "holm",
     "images_needed",
     "layer_geometry",
     "loss_landscape",
     "masking_report",
     "mean_over_eps",
+    "mixed_trend",
     "paper_grid",
     "per_image_robustness",
     "perturbation_name",
@@ -56,5 +64,6 @@ __all__ = [
     "subjects_needed",
     "targeted_success",
     "transfer_matrix",
+    "trend_test",
     "weights_hash",
 ]

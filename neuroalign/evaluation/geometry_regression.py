@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from neuroalign.evaluation.condition_regression import Regression, residuals, rests_on, vanishes
+from neuroalign.evaluation.multiple_comparisons import corrected_p
 
 __all__ = ["regress_on_geometry"]
 
@@ -112,16 +113,8 @@ def with_holm(table: pd.DataFrame) -> pd.DataFrame:
     """The same rows with ``p_holm``: Holm's correction over all rows of one scope that have a p value."""
     found = table.assign(p_holm=np.nan)
     for _, group in table[table["p"].notna()].groupby("scope", sort=False):
-        found.loc[group.index, "p_holm"] = _holm(group["p"].to_numpy(float))
+        found.loc[group.index, "p_holm"] = corrected_p(group["p"].to_numpy(float))
     return found
-
-
-def _holm(p: np.ndarray) -> np.ndarray:
-    """Corrected p values (row,). statsmodels has them, but collects garbage at every call: seconds in a large process."""
-    order = np.argsort(p)
-    corrected = np.empty(len(p))
-    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
-    return corrected
 
 
 def _row(rows: pd.DataFrame, measure: str, scope: str, confidence: float) -> dict[str, Any]:
