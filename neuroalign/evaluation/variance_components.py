@@ -161,6 +161,8 @@ def _p_value(parts: Sequence[tuple[float, int]], difference: float) -> float:
         squares = sum(stdtrit(df, np.exp(log_p) / 2) ** 2 * variance for variance, df in varying)
         return float(squares / difference**2) - 1
 
+    if excess(np.log(least)) <= 0:  # one part holds all of the variance but a rounding error
+        return least
     return float(np.exp(brentq(excess, np.log(least), 0.0, xtol=1e-12, rtol=1e-12)))
 
 
