@@ -175,7 +175,9 @@ def test_a_thousand_studies_without_a_trend_and_as_many_intervals():
     rng = np.random.default_rng(0)
     found = [trend_test(null_study(rng, REGIONS, 6)) for _ in range(1000)]
     false = np.mean([f.p_value < 0.05 for f in found])
-    assert 0.02 <= false <= at_most(0.05, 1000)  # and not far below, which would hide trends that are there
+    # L is discrete: of six units and three regions, the largest p below .05 has a chance of 0.029.
+    size = 0.029
+    assert size - 2 * (size * (1 - size) / 1000) ** 0.5 <= false <= at_most(0.05, 1000)
     assert np.mean([f.low <= 0 <= f.high for f in found]) >= 0.93
     assert np.mean([f.outcome == "rises" for f in found]) <= at_most(0.025, 1000)
 
