@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from neuroalign.evaluation.curve import RobustnessCurve
-from neuroalign.evaluation.paired_outcomes import paired_outcomes, tidy
+from neuroalign.evaluation.paired_outcomes import PairedOutcomes, paired_outcomes
 
 __all__: list[str] = []
 
@@ -49,11 +50,11 @@ def region_outcomes(
         raise ValueError(f"a trend needs at least two regions, in their order; got {list(regions)}")
     if control is not None and set(control) != set(regions):
         raise ValueError(f"the control has other regions: {list(control)}, not {list(regions)}")
-    tables = {name: _table(table, name) for name, table in regions.items()}
-    controls = {f"{name} of the control": _table(control[name], name) for name in regions} if control else {}
+    tables = {name: _table(table) for name, table in regions.items()}
+    controls = {f"{name} of the control": _table(control[name]) for name in regions} if control else {}
     tables, left_out = _common_rows({**tables, **controls})
     first, *others = tables
-    pairs = [paired_outcomes(tables[first], tables[name], None, names=(first, name)) for name in others]
+    pairs = [_pair(tables, first, name) for name in others]
     attacked = pairs[0].attacked
     # The columns of the second follow the keys and images of the first, so all pairs have one order.
     values = np.stack([each[:, :, attacked].mean(2) for each in (pairs[0].first, *(pair.second for pair in pairs))])
@@ -62,17 +63,22 @@ def region_outcomes(
     return RegionOutcomes(values, pairs[0].subjects, pairs[0].replications, control is not None, left_out)
 
 
-def _table(table: pd.DataFrame | RobustnessCurve, region: str) -> pd.DataFrame:
+def _table(table: pd.DataFrame | RobustnessCurve) -> pd.DataFrame:
+    table = table.per_image() if isinstance(table, RobustnessCurve) else table
+    defaults: dict[str, Any] = {"subject": "", "replication": 0}
+    return table.assign(**{name: value for name, value in defaults.items() if name not in table})
+
+
+def _pair(tables: Mapping[str, pd.DataFrame], first: str, second: str) -> PairedOutcomes:
     try:
-        return tidy(table.per_image() if isinstance(table, RobustnessCurve) else table)
+        return paired_outcomes(tables[first], tables[second], None, names=(first, second))
     except ValueError as error:
-        raise ValueError(f"region {region!r}: {error}") from None
+        raise ValueError(f"regions {first!r} and {second!r}: {error}") from None
 
 
 def _common_rows(tables: Mapping[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], int]:
     """The rows of the subjects and replications that every table has, and the number of those that are left out."""
-    rows = {name: pd.MultiIndex.from_frame(table[_ROW]) for name, table in tables.items()}
-    sets = [set(index.unique()) for index in rows.values()]
+    sets = [set(table[_ROW].drop_duplicates().itertuples(index=False, name=None)) for table in tables.values()]
     common, every = set.intersection(*sets), set.union(*sets)
     if not common:
         raise ValueError(
@@ -81,4 +87,5 @@ def _common_rows(tables: Mapping[str, pd.DataFrame]) -> tuple[dict[str, pd.DataF
     if len(common) == len(every):
         return dict(tables), 0
     wanted = pd.MultiIndex.from_tuples(sorted(common), names=_ROW)
-    return {name: table[rows[name].isin(wanted)] for name, table in tables.items()}, len(every) - len(common)
+    there = {name: table[pd.MultiIndex.from_frame(table[_ROW]).isin(wanted)] for name, table in tables.items()}
+    return there, len(every) - len(common)

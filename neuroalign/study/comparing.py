@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from neuroalign.evaluation.comparison import Comparison, compare
+from neuroalign.evaluation.comparison import compare
+from neuroalign.evaluation.comparison_result import Comparison
+from neuroalign.evaluation.multiple_comparisons import holm
 from neuroalign.study.collecting import OUTCOMES, Finished
 from neuroalign.study.graph import Stage
 from neuroalign.study.runs import NetworkRun, label_of
@@ -18,7 +20,8 @@ from neuroalign.study.settings.evaluations import Comparisons
 __all__: list[str] = []
 
 COLUMNS = [
-    "treatment", "control", "difference", "low", "high", "unit", "n", "p", "p_holm", "outcome", "higher_in", "measure"
+    "treatment", "control", "difference", "low", "high", "unit", "n", "p", "p_holm", "outcome", "higher_in", "measure",
+    "test", "equivalence", "p_equivalence", "p_equivalence_holm", "num_images", "num_seeds", "num_subjects",
 ]  # fmt: skip
 
 Place = tuple[str, str | None]
@@ -49,7 +52,7 @@ class Compared:
         treatment: Condition and region of the treatment.
         control: Condition and region of the control.
         measure: Name of the attack under which their accuracy is compared.
-        comparison: The difference.
+        comparison: The difference, its p values corrected over all comparisons of the study.
     """
 
     treatment: Place
@@ -61,6 +64,9 @@ class Compared:
 def compare_conditions(finished: Finished) -> tuple[list[Compared], list[str]]:
     """All comparisons that a study asks for, and a sentence for each one that isn't there or isn't complete.
 
+    Their p values are corrected by Holm's method: the family is every comparison that the study's file declares and that
+    decides (those of several seeds), whatever the treatment and the measure.
+
     Args:
         finished: The study's results.
     """
@@ -68,7 +74,7 @@ def compare_conditions(finished: Finished) -> tuple[list[Compared], list[str]]:
     found: list[Compared] = []
     notes: list[str] = []
     # Several comparisons in a row have one treatment; the outcomes of all others are read again.
-    read = lru_cache(maxsize=64)(lambda stage: _outcomes(finished, stage))
+    read = lru_cache(maxsize=64)(lambda stage: outcomes_of(finished, stage))
     for wanted in study.comparisons:
         measure = wanted.measure or next(iter(study.evaluations.robustness))
         for region in study.treatments_of(wanted):
@@ -77,20 +83,31 @@ def compare_conditions(finished: Finished) -> tuple[list[Compared], list[str]]:
                 compared = _compared(finished, wanted, treatment, control, measure, read, notes)
                 if compared is not None:
                     found.append(compared)
-    return found, notes
+    corrected = holm([each.comparison for each in found])
+    return [replace(each, comparison=comparison) for each, comparison in zip(found, corrected)], notes
 
 
 def comparisons_table(compared: list[Compared]) -> pd.DataFrame:
-    """One row per comparison; ``p`` and ``p_holm`` are empty: intervals are given, tests are not."""
-    rows = []
-    for each in compared:
-        c = each.comparison
-        higher_in = pd.NA if c.num_positive is None else c.num_positive
-        rows.append([
-            c.treatment, c.control, c.difference, c.low, c.high, c.unit, c.num_units, pd.NA, pd.NA, c.outcome, higher_in,
-            each.measure,
-        ])  # fmt: skip
-    return pd.DataFrame(rows, columns=COLUMNS)
+    """One row per comparison.
+
+    ``p`` is the two-sided p that belongs to the interval, ``p_holm`` the same after the correction; both are empty with one
+    seed. ``p_equivalence`` is that of two one-sided tests, empty where no ``equivalence`` is declared.
+    """
+    return pd.DataFrame([_row(each) for each in compared], columns=COLUMNS)
+
+
+def _row(compared: Compared) -> list[Any]:
+    c = compared.comparison
+    higher_in = pd.NA if c.num_positive is None else c.num_positive
+    p, p_holm, equivalence, p_equivalence, p_equivalence_holm = (
+        pd.NA if each is None or each != each else each
+        for each in (c.p_value, c.p_holm, c.equivalence, c.p_equivalence, c.p_equivalence_holm)
+    )
+    return [
+        c.treatment, c.control, c.difference, c.low, c.high, c.unit, c.num_units, p, p_holm, c.outcome, higher_in,
+        compared.measure, c.test, equivalence, p_equivalence, p_equivalence_holm, c.num_images, c.num_replications,
+        c.num_subjects,
+    ]  # fmt: skip
 
 
 def pairs_of(treatments: list[NetworkRun], controls: list[NetworkRun]) -> list[Pair]:
@@ -157,7 +174,12 @@ def _compared(
     return Compared(treatment, control, measure, comparison)
 
 
-def _outcomes(finished: Finished, stage: Stage) -> pd.DataFrame:
+def outcomes_of(finished: Finished, stage: Stage) -> pd.DataFrame:
+    """The outcome of each image under an attack, from its finished stage.
+
+    Raises:
+        FileNotFoundError: If the stage's folder holds no such table.
+    """
     table = finished.table(stage, "images.csv")
     if table is None:
         raise FileNotFoundError(

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from neuroalign.study.comparing import Compared
 from neuroalign.study.methods import by_whom
 from neuroalign.study.study import Study
+from neuroalign.study.trend_sentences import trend_sentences
 from neuroalign.study.verdicts import interval_meaning, verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__: list[str] = []
 
 FAST = "A fast run trains too little for its numbers to mean anything, so there is no verdict."
 
 
-def conclusions(study: Study, compared: Sequence[Compared], missing: Mapping[str, str], *, fast: bool) -> list[str]:
-    """A verdict per treatment, what limits it, and the study's own note.
+def conclusions(
+    study: Study,
+    compared: Sequence[Compared],
+    missing: Mapping[str, str],
+    *,
+    fast: bool,
+    trend: pd.DataFrame | None = None,
+) -> list[str]:
+    """A verdict per treatment, its trend along the study's hierarchy, what limits them, and the study's own note.
 
     Args:
         study: The study.
         compared: Its comparisons.
         missing: Why each stage that isn't finished isn't, by its name.
         fast: Whether it was a fast run, which has no verdict.
+        trend: From :func:`~neuroalign.study.trends.trend_table`; None says nothing of trends.
     """
-    sentences = [FAST] if fast else _verdicts(study, compared)
+    trends = [] if trend is None else trend_sentences(trend, study)
+    sentences = [FAST] if fast else [*_verdicts(study, compared), *trends]
     if missing:
         sentences.append(
             f"This study isn't complete: {len(missing)} of its stages are missing; the report lists them, and no table has "

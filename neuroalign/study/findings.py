@@ -28,13 +28,15 @@ class Tables:
         results: One row per network, measure and budget: ``subject``, ``region``, ``condition``, ``seed``, ``measure``,
             ``eps``, ``value``, ``n``, ``evaluation``.
         comparisons: One row per comparison: ``treatment``, ``control``, ``difference``, ``low``, ``high``, ``unit``, ``n``
-            (number of units), ``p``, ``p_holm`` (both empty), ``outcome``, ``higher_in``, ``measure``.
+            (number of units), ``p``, ``p_holm`` (empty with one seed), ``outcome``, ``higher_in``, ``measure``, ``test``,
+            ``equivalence``, ``p_equivalence``, ``p_equivalence_holm``, ``num_images``, ``num_seeds``, ``num_subjects``.
         prediction: One row per predictor and voxel.
         geometry: One row per network or predictor, a column per measure.
         layers: The geometry of layers.
         factors: One row per control: the factor on its loss.
         transfer: One row per seed and pair of networks.
-        trend: One row per condition along the study's hierarchy of regions; empty without a hierarchy.
+        trend: One row per condition along the study's hierarchy of regions, and per treatment minus control of the same
+            regions; empty without a hierarchy.
         geometry_robustness: One row per measure of geometry and scope: whether it predicts robustness.
         similarity: One row per pair of networks or predictors: how similar their dissimilarities of images are.
         compared: The comparisons with their tables by budget.

@@ -68,6 +68,7 @@ def gather(
     check_copies(finished)
     compared, notes = compare_conditions(finished)
     missing = finished.missing()
+    trend = trend_table(finished)
     return Tables(
         out=out,
         study=plan.study,
@@ -78,14 +79,14 @@ def gather(
         layers=layers_table(finished),
         factors=factors_table(finished),
         transfer=transfer_table(finished),
-        trend=trend_table(finished),
+        trend=trend,
         geometry_robustness=geometry_robustness_table(finished),
         similarity=similarity_table(finished),
         compared=compared,
         notes=notes,
         missing=missing,
         masked=masked(finished),
-        sentences=conclusions(plan.study, compared, missing, fast=fast),
+        sentences=conclusions(plan.study, compared, missing, fast=fast, trend=trend),
         facts=_facts(finished, out / "study.json", missing, fast=fast, command=command),
     )
 

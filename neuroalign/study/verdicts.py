@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from neuroalign.evaluation.comparison import Comparison
+from neuroalign.evaluation.comparison_result import Comparison
 
 __all__ = ["interval_meaning", "verdict"]
 
@@ -14,8 +14,10 @@ def verdict(comparisons: Sequence[Comparison], subject: str, *, equivalence: flo
     """A sentence on what comparisons of one treatment show, whatever the result.
 
     "No clear difference" isn't equality: the sentence gives the largest difference that the interval doesn't exclude. With
-    ``equivalence`` it also says which controls the treatment is shown to equal within that bound, and which not. The
-    comparisons are not corrected for their number.
+    ``equivalence`` it also says which controls the treatment is shown to equal within that bound, and which not.
+
+    Comparisons that were corrected for their number (:func:`neuroalign.evaluation.holm`) are judged by the corrected p value,
+    which is given; where an interval excludes 0 and the correction takes that back, the sentence says so.
 
     Args:
         comparisons: Comparisons of one treatment with several controls.
@@ -29,10 +31,10 @@ def verdict(comparisons: Sequence[Comparison], subject: str, *, equivalence: flo
         'TO guidance shows no clear difference from V1 (+0.010; up to +0.040 is not excluded).'
     """
     if equivalence is not None:
-        comparisons = [replace(c, equivalence=equivalence) for c in comparisons]
+        comparisons = [_with_bound(c, equivalence) for c in comparisons]
     by_outcome: dict[str, list[Comparison]] = {}
     for c in comparisons:
-        by_outcome.setdefault(c.outcome if c.decides else "one replication", []).append(c)
+        by_outcome.setdefault(_group(c), []).append(c)
     clauses = []
     if higher := by_outcome.get("higher"):
         clauses.append(f"raised accuracy under attack above {_listed(higher)}")
@@ -41,6 +43,11 @@ def verdict(comparisons: Sequence[Comparison], subject: str, *, equivalence: flo
     for bound in dict.fromkeys(c.equivalence for c in by_outcome.get("equivalent", [])):
         equal = [c for c in by_outcome["equivalent"] if c.equivalence == bound]
         clauses.append(f"is equal to within {bound:g} to {_listed(equal)}")
+    if lost := by_outcome.get("lost"):
+        clauses.append(
+            f"shows a difference from {_listed(lost)} that is not significant after Holm's correction over "
+            f"{lost[0].num_tests} comparisons"
+        )
     if undecided := by_outcome.get("undecided"):
         clauses.append(f"shows no clear difference from {_listed(undecided)}")
     if one := by_outcome.get("one replication"):
@@ -68,6 +75,20 @@ def interval_meaning(comparison: Comparison) -> str:
     return f"The intervals are over {over}: where the difference lies if others of both are drawn.{quantile}"
 
 
+def _with_bound(comparison: Comparison, equivalence: float) -> Comparison:
+    """The comparison with another bound, whose p value was corrected for nothing, unless the bound is its own."""
+    if comparison.equivalence == equivalence:
+        return comparison
+    return replace(comparison, equivalence=equivalence, p_equivalence_holm=None, num_equivalence_tests=None)
+
+
+def _group(comparison: Comparison) -> str:
+    if not comparison.decides:
+        return "one replication"
+    outcome = comparison.outcome
+    return "lost" if outcome == "undecided" and comparison.lost_to_correction else outcome
+
+
 def _listed(comparisons: Sequence[Comparison]) -> str:
     parts = [f"{c.control} ({_numbers(c)})" for c in comparisons]
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
@@ -77,8 +98,12 @@ def _numbers(comparison: Comparison) -> str:
     text = f"{comparison.difference:+.3f}"
     if not comparison.decides:
         return f"{text} [{comparison.low:+.3f}, {comparison.high:+.3f}]"
-    if comparison.outcome in ("higher", "lower") and comparison.equivalent:
-        return f"{text}, less than {comparison.equivalence:g}"
+    corrected = "" if comparison.p_holm is None else f", corrected p = {comparison.p_holm:.2g}"
+    if comparison.lost_to_correction:
+        return f"{text} [{comparison.low:+.3f}, {comparison.high:+.3f}]{corrected}"
+    if comparison.outcome in ("higher", "lower"):
+        small = f", less than {comparison.equivalence:g}" if comparison.equivalent else ""
+        return f"{text}{small}{corrected}"
     if comparison.outcome == "undecided":
         text += f"; up to {comparison.largest:+.3f} is not excluded"
         if comparison.equivalence is not None:

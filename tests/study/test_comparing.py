@@ -5,6 +5,7 @@ import pytest
 
 from neuroalign.study.collecting import Finished
 from neuroalign.study.comparing import compare_conditions, comparisons_table
+from neuroalign.study.conclusions import conclusions
 from neuroalign.study.study import Study
 from tests.study.finished import finish, study_of
 
@@ -32,12 +33,52 @@ def test_each_treatment_is_compared_with_its_controls_over_seeds(tmp_path):
     assert set(table["treatment"]) == {"neural guidance (TO)"} and set(table["unit"]) == {"replication"}
     assert table["difference"].tolist() == pytest.approx([0.2] * 3, abs=0.01)
     assert table["n"].tolist() == table["higher_in"].tolist() == [4, 4, 4] and set(table["outcome"]) == {"higher"}
-    assert table[["p", "p_holm"]].isna().all(axis=None) and notes == []
+    assert notes == []
+    assert (table["p"] < 0.05).all() and (table["p_holm"] < 0.05).all()
+    assert sorted(table["p_holm"])[-1] >= sorted(table["p"])[-1] and table["p_holm"].min() == pytest.approx(
+        3 * table["p"].min()
+    )
+    assert set(table["test"]) == {
+        "two-sided t test over 4 replications and 200 images, a quantile for each variance component"
+    }
+    assert table[["equivalence", "p_equivalence", "p_equivalence_holm"]].isna().all(axis=None)
+    assert (table["num_images"] == 200).all() and (table["num_seeds"] == 4).all() and (table["num_subjects"] == 1).all()
+    assert list(table)[:12] == ["treatment", "control", "difference", "low", "high", "unit", "n", "p", "p_holm", "outcome",
+                                "higher_in", "measure"]  # fmt: skip
+
+
+def test_the_correction_is_over_all_comparisons_of_the_file_and_may_take_a_difference_back(tmp_path):
+    """A weak gain over none, alone and beside comparisons of other treatments that show nothing."""
+    asked = [{"treatment": "neural guidance", "region": "TO", "controls": ["none"]}]
+    others = [
+        {"treatment": "neural guidance", "region": "V1", "controls": ["none", "label only"]},
+        {"treatment": "label only", "controls": ["none"]},
+    ]
+    conditions = {"none": {}, "label only": {}, "neural guidance": {}}
+
+    def weak(run, eps):
+        gain = (
+            (0.03, 0.10, 0.05, 0.08)[run.seed]
+            if (run.condition, run.region) == ("neural guidance", "TO") and eps
+            else 0
+        )
+        return 0.5 + gain
+
+    alone, _ = compared_in(study_of(comparisons=asked, conditions=conditions), tmp_path / "alone", weak)
+    family, _ = compared_in(study_of(comparisons=asked + others, conditions=conditions), tmp_path / "family", weak)
+    assert len(alone) == 1 and len(family) == 5
+    before, after = alone[0].comparison, family[0].comparison
+    assert before.outcome == "higher" and before.p_holm == before.p_value == after.p_value
+    assert after.outcome == "undecided" and after.lost_to_correction and after.num_tests == 5
+    said = conclusions(study_of(comparisons=asked + others, conditions=conditions), family, {}, fast=False)
+    assert any("not significant after Holm's correction over 5 comparisons" in sentence for sentence in said)
 
 
 def test_one_seed_decides_nothing(tmp_path):
     found, _ = compared_in(study_of(seeds=[7]), tmp_path)
-    assert comparisons_table(found)["outcome"].tolist() == ["undecided"] * 3
+    table = comparisons_table(found)
+    assert table["outcome"].tolist() == ["undecided"] * 3 and table[["p", "p_holm"]].isna().all(axis=None)
+    assert set(table["test"]) == {"none: one replication decides nothing"}
 
 
 def test_a_missing_network_leaves_its_pair_out_and_says_so(tmp_path):
@@ -111,7 +152,10 @@ def test_the_attack_and_the_margin_are_those_that_the_study_names(tmp_path):
     study = study_of(evaluations={"robustness": attacks}, comparisons=asked)
     found, _ = compared_in(study, tmp_path, lambda run, eps: 0.9 if run.region == "TO" and eps == 0.02 else 0.5)
     assert found[0].measure == "apgd" and found[0].comparison.difference == pytest.approx(0.4)
-    assert found[0].comparison.equivalence == 0.3 and comparisons_table(found)["measure"].tolist() == ["apgd"]
+    table = comparisons_table(found)
+    assert found[0].comparison.equivalence == 0.3 and table["measure"].tolist() == ["apgd"]
+    assert table["equivalence"].tolist() == [0.3] and table["p_equivalence"][0] > 0.5
+    assert table["p_equivalence_holm"].tolist() == table["p_equivalence"].tolist()
 
 
 def test_no_comparisons_give_an_empty_table(tmp_path):

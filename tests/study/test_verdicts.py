@@ -70,3 +70,24 @@ def test_the_meaning_of_the_interval():
         "With 2 replications they are long."
     )
     assert "nothing is decided" in interval_meaning(case("x", 0.1, "higher", replications=1))
+
+
+def test_a_corrected_p_decides_and_is_said():
+    kept = case("x", 0.1, "higher", p_holm=0.003, num_tests=9)
+    lost = case("y", 0.03, "higher", p_holm=0.2, num_tests=9)
+    assert verdict([kept, lost], "T") == (
+        "T raised accuracy under attack above x (+0.100, corrected p = 0.003); it shows a difference from y (+0.030 [+0.010, "
+        "+0.200], corrected p = 0.2) that is not significant after Holm's correction over 9 comparisons."
+    )
+    assert "not significant" not in verdict([kept], "T")
+
+
+def test_equality_follows_the_corrected_p():
+    shown = case("x", 0.002, "undecided", equivalence=0.01, p_equivalence_holm=0.04, num_equivalence_tests=3)
+    not_shown = case("y", 0.002, "undecided", equivalence=0.01, p_equivalence_holm=0.06, num_equivalence_tests=3)
+    assert verdict([shown, not_shown], "T") == (
+        "T is equal to within 0.01 to x (+0.002); it shows no clear difference from y (+0.002; up to +0.120 is not excluded, "
+        "so not shown to be equal to within 0.01)."
+    )
+    other_bound = verdict([not_shown], "T", equivalence=0.02)  # whose p value was not corrected
+    assert other_bound == "T is equal to within 0.02 to y (+0.002)."
