@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuroalign.addresses import redacted
+from neuroalign.commands import study_power
 from neuroalign.files import check_output_folder
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _OUT = "folder of the results (or a URL); what is done there is not done again"
 
 
 def add_parser(commands: Any) -> None:
-    """Add the command and its four actions."""
+    """Add the command and its actions."""
     text = "a whole experiment from one file: plan it, run it on a laptop or a cluster, look at it while it runs"
     parser = commands.add_parser("study", help=text, description=text)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -35,6 +36,7 @@ def add_parser(commands: Any) -> None:
     _add_place(status)
     text = "write tables, figures and report from the stages that are done"
     _add_place(actions.add_parser("report", help=text, description=text))
+    study_power.add_parser(actions)
 
 
 def _add_plan(actions: Any) -> None:
@@ -116,7 +118,7 @@ def run(args: argparse.Namespace) -> None:
     from rich.console import Console
 
     console, called = Console(), f"neuroalign {getattr(args, 'called', f'study {args.action}')}"
-    action = {"plan": _plan, "run": _run, "status": _status, "report": _report}[args.action]
+    action = {"plan": _plan, "run": _run, "status": _status, "report": _report, "power": study_power.run}[args.action]
     try:
         code = action(args, console)
     except (ValueError, OSError, ImportError) as error:

@@ -32,7 +32,9 @@ class Regression:
 
     @property
     def given(self) -> np.ndarray:
-        """What the measure competes with: (row, column)."""
+        """What the measure competes with: (row, column); without clean accuracy where that is constant."""
+        if vanishes(residuals(self.clean, self.fixed), self.clean):
+            return self.fixed
         return np.column_stack([self.fixed, self.clean])
 
     def without(self, group: Any) -> Regression:

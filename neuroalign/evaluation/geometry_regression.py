@@ -133,6 +133,8 @@ def _row(rows: pd.DataFrame, measure: str, scope: str, confidence: float) -> dic
     numbers = design.by_means(confidence) if scope == BETWEEN else design.by_leaving_out(confidence)
     if numbers is None:
         return row | {"note": "; ".join([*notes, "not computed: the measure varies in one condition alone"])}
+    if design.given.shape == design.fixed.shape:
+        notes.append("clean accuracy is constant, so it explains nothing")
     if scope == BETWEEN:
         notes += rests_on(design, float(numbers["p"]))
     return {**row, **numbers, "r": design.without_clean(), "note": "; ".join(notes)}

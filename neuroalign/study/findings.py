@@ -38,6 +38,7 @@ class Tables:
         trend: One row per condition along the study's hierarchy of regions, and per treatment minus control of the same
             regions; empty without a hierarchy.
         geometry_robustness: One row per measure of geometry and scope: whether it predicts robustness.
+        robust_geometry: One row per condition with robust training, layer and measure: its geometry against that of ``none``.
         similarity: One row per pair of networks or predictors: how similar their dissimilarities of images are.
         compared: The comparisons with their tables by budget.
         notes: A sentence per comparison that isn't there or isn't complete.
@@ -58,6 +59,7 @@ class Tables:
     transfer: pd.DataFrame
     trend: pd.DataFrame
     geometry_robustness: pd.DataFrame
+    robust_geometry: pd.DataFrame
     similarity: pd.DataFrame
     compared: list[Compared]
     notes: list[str]
@@ -81,7 +83,12 @@ class Tables:
             "geometry": self.geometry,
             "factors": self.factors,
         }
-        optional = {"layers": self.layers, "transfer": self.transfer, "rsa": self.similarity}
+        optional = {
+            "layers": self.layers,
+            "transfer": self.transfer,
+            "rsa": self.similarity,
+            "robust_geometry": self.robust_geometry,
+        }
         found |= {name: table for name, table in optional.items() if len(table)}
         if self.study.hierarchy:
             found["trend"] = self.trend

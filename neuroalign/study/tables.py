@@ -28,6 +28,7 @@ from neuroalign.study.conclusions import conclusions
 from neuroalign.study.explaining import geometry_robustness_table
 from neuroalign.study.figures import study_figures
 from neuroalign.study.findings import Tables
+from neuroalign.study.robust_geometry import robust_geometry_table
 from neuroalign.study.runs import Plan
 from neuroalign.study.similarity import similarity_table
 from neuroalign.study.study_report import write_study_report
@@ -81,6 +82,7 @@ def gather(
         transfer=transfer_table(finished),
         trend=trend,
         geometry_robustness=geometry_robustness_table(finished),
+        robust_geometry=robust_geometry_table(finished),
         similarity=similarity_table(finished),
         compared=compared,
         notes=notes,
