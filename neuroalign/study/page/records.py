@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import pandas as pd
 import yaml
 
 from neuroalign.files import readable_size
 from neuroalign.study.methods import conditions_table, methods
 from neuroalign.study.page.parts import Grid, Link, Section, links_to
-from neuroalign.study.page.words import grid_of
+from neuroalign.study.page.words import grid_of, measure_text
 from neuroalign.study.summary import other_measures
 
 if TYPE_CHECKING:
@@ -66,15 +65,14 @@ def missing(tables: Tables, folder: Path) -> Section:
     grids = []
     if checked is not None:
         title = "Checks for masked gradients: mean ± standard deviation over seeds"
-        grids = [grid_of(title, checks_in_short(checked).rename_axis("Condition"), links_to(folder, ["results.csv"]))]
+        grids = [
+            grid_of(
+                title, checked.rename(columns=measure_text).rename_axis("Condition"), links_to(folder, ["results.csv"])
+            )
+        ]
         if not tables.masked:
             lists["Masked gradients"] = ["No network that was checked failed a check."]
     return Section("missing", "Missing, failed, in doubt", grids=grids, lists=lists)
-
-
-def checks_in_short(table: pd.DataFrame) -> pd.DataFrame:
-    """The table of checks with the names of checks alone as headings."""
-    return table.rename(columns=lambda column: str(column).removeprefix("masking: ").removeprefix("masking "))
 
 
 def files(tables: Tables, figures: Iterable[str], folder: Path) -> Section:

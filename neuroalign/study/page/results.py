@@ -17,7 +17,7 @@ from neuroalign.study.page.geometry_tables import explaining_grids, layers_grid,
 from neuroalign.study.page.parts import Grid, Link, Picture, Section, links_to
 from neuroalign.study.page.readings import reading
 from neuroalign.study.page.similarity_tables import similarity_grids
-from neuroalign.study.page.words import constant, grid_of, interval_text, texts_of
+from neuroalign.study.page.words import constant, grid_of, interval_text, measure_text, texts_of
 from neuroalign.study.report import summary_table
 from neuroalign.study.summary import accuracy_under, other_measures, prediction_summary
 
@@ -195,5 +195,5 @@ def _transfer(tables: Tables, links: Sequence[Link]) -> list[Grid]:
 
 def _measured(name: str, table: pd.DataFrame, links: Sequence[Link]) -> Grid:
     title = TITLES.get(name, f"{name[0].upper()}{name[1:]}".replace("_", " "))
-    short = table.rename(columns=lambda column: str(column).removeprefix("corruption accuracy ").replace("_", " "))
-    return grid_of(f"{title}: mean ± standard deviation over seeds", short.rename_axis("Condition"), links)
+    named = table.rename(columns=measure_text).rename_axis("Condition")
+    return grid_of(f"{title}: mean ± standard deviation over seeds", named, links)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -91,6 +92,18 @@ def constant(table: pd.DataFrame, column: str) -> str:
     """The value of a column that has only one; empty otherwise."""
     values = list(dict.fromkeys(str(v) for v in table[column] if not pd.isna(v))) if column in table else []
     return values[0] if len(values) == 1 else ""
+
+
+def measure_text(name: str) -> str:
+    """The name of a measure as a heading: its budget named as one, without what the section says already.
+
+    Example:
+        >>> measure_text("loss (adversarial) 0.0157"), measure_text("corruption accuracy gaussian_noise 3")
+        ('loss (adversarial), ε 0.0157', 'gaussian noise 3')
+    """
+    for known in ("corruption accuracy ", "masking: ", "masking "):
+        name = name.removeprefix(known)
+    return re.sub(r" (0\.\d+)$", r", ε \1", name.replace("_", " "))
 
 
 def grid_of(title: str, texts: pd.DataFrame, links: Sequence[Link] = (), kind: str = "") -> Grid:
