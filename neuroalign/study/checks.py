@@ -8,6 +8,7 @@ from typing import Any
 
 from neuroalign.study.settings.conditions import KINDS
 from neuroalign.study.settings.images import Images
+from neuroalign.study.settings.network import Network
 from neuroalign.study.sizes import KNOWN
 from neuroalign.study.study import Study, StudyError
 
@@ -66,6 +67,10 @@ def _networks(study: Study) -> Iterator[tuple[str, Callable[[], Any]]]:
             GuidedNetwork(given.backbone, 2, {"brain": ResponseHead(layer, 2, size=given.size or 1)}, image_shape=shape)
 
         yield key, network
+    measured = {"geometry": study.evaluations.geometry, "rsa": study.evaluations.rsa}
+    for name, wanted in measured.items():
+        if wanted is not None and wanted.layers:
+            yield f"evaluations.{name}.layers", partial(_check_layers, given, wanted.layers, shape)
     predictors = study.predictors
     if study.responses and predictors.kind == "network":
         source = study.responses[0]
@@ -76,6 +81,14 @@ def _networks(study: Study) -> Iterator[tuple[str, Callable[[], Any]]]:
                 predictors.backbone, 2, layer=predictors.layer, size=predictors.size or 1, image_shape=shown
             ),
         )
+
+
+def _check_layers(given: Network, layers: list[str], shape: tuple[int, int, int]) -> None:
+    """Refuse layers that a network's trunk doesn't have."""
+    from neuroalign.models import GuidedNetwork, record_layers
+
+    with record_layers(GuidedNetwork(given.backbone, 2, image_shape=shape).trunk.backbone, layers):
+        pass
 
 
 def _shape(images: Images) -> tuple[int, int, int]:

@@ -48,7 +48,7 @@ def stages_table(stages: Iterable[Stage], states: Mapping[str, str], estimate: E
 def counts_text(plan: Plan) -> str:
     """How many networks, predictors and evaluations there are."""
     evaluations = sum(len(run.evaluations) for run in plan.networks) + len(plan.transfers)
-    evaluations += sum(run.geometry is not None for run in plan.predictors)
+    evaluations += sum((run.geometry is not None) + len(run.rsa) for run in plan.predictors)
     parts = ((len(plan.networks), "network"), (len(plan.predictors), "predictor"), (evaluations, "evaluation"))
     return ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in parts)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from neuroalign.study.graph import Resources, Stage
@@ -20,7 +21,7 @@ from neuroalign.study.settings.responses import (
     subjects_of,
 )
 from neuroalign.study.settings.training import Training
-from neuroalign.study.stages import evaluations, images, manifolds, network, predictor, responses
+from neuroalign.study.stages import evaluations, images, manifolds, network, predictor, responses, similarity
 from neuroalign.study.study import Study
 
 __all__ = ["plan_study"]
@@ -69,7 +70,8 @@ class _Planner:
         if self.study.evaluations.transfer is not None:
             for seed in self.study.seeds:
                 transfers[seed] = self._transfer(seed, [run for run in networks if run.seed == seed])
-        return Plan(self.study, list(self.predictors.values()), networks, transfers)
+        predictors = [replace(run, rsa=self._predicted_rsa(run)) for run in self.predictors.values()]
+        return Plan(self.study, predictors, networks, transfers)
 
     # What comes from outside
 
@@ -199,6 +201,24 @@ class _Planner:
             needs={"predictor": stage, "images": self._images(seed)},
         )  # fmt: skip
 
+    def _predicted_rsa(self, run: PredictorRun) -> dict[int, Stage]:
+        """By seed; a predictor that seeds share sees the test images of each, where they differ."""
+        wanted = self.study.evaluations.rsa
+        if wanted is None or not wanted.predictors or run.fit != "right":
+            return {}
+        seeds = self.study.seeds if self.study.images.resplit else self.study.seeds[:1]
+        settings = {
+            **wanted.model_dump(mode="json", exclude={"predictors", "comparison"}),
+            "layers": [],
+            **self._batches(),
+        }
+        found = {}
+        for seed in seeds if run.seed is None else [run.seed]:
+            of = self._of(seed) if run.seed is None else ""
+            needs = {"predictor": run.stage, "images": self._images(seed)}
+            found[seed] = self._stage("rsa", f"rsa of {run.stage.name}{of}", similarity.rsa, settings, needs=needs)
+        return found
+
     def _manifolds(self, subject: str, region: str, seed: int) -> Stage:
         fitted, shown = self._predictor(subject, region, "right", seed), self._images(seed)
         of = f", seed {seed}" if fitted.name.endswith(f", seed {seed}") or self.study.images.resplit else ""
@@ -291,12 +311,13 @@ class _Planner:
         wanted: dict[str, tuple[str, Any, Any]] = {
             name: ("robustness", evaluations.robustness, each) for name, each in given.robustness.items()
         }
-        for kind in ("geometry", "corruptions", "smoothness", "masking", "shape_bias"):
+        for kind in ("geometry", "corruptions", "smoothness", "masking", "shape_bias", "rsa"):
             if getattr(given, kind) is not None:
-                wanted[kind] = (kind, getattr(evaluations, kind), getattr(given, kind))
+                module = similarity if kind == "rsa" else evaluations
+                wanted[kind] = (kind, getattr(module, kind), getattr(given, kind))
         found = {}
         for name, (kind, work, each) in wanted.items():
-            settings = each.model_dump(mode="json", exclude={"stimuli", "predictors"})
+            settings = each.model_dump(mode="json", exclude={"stimuli", "predictors", "comparison"})
             outside = self._sources({"stimuli": getattr(each, "stimuli", None)})
             found[name] = self._stage(
                 kind,

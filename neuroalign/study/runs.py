@@ -23,6 +23,8 @@ class PredictorRun:
         seed: The seed that it belongs to; None if all seeds share it.
         stage: The stage that fits it.
         geometry: The stage that measures the geometry of its responses; None if it isn't measured.
+        rsa: By seed, the stage that measures the dissimilarities of its responses to the seed's test images. A predictor
+            that seeds share has one for each seed whose images differ; it is empty if they aren't measured.
     """
 
     subject: str
@@ -31,6 +33,7 @@ class PredictorRun:
     seed: int | None
     stage: Stage
     geometry: Stage | None = None
+    rsa: Mapping[int, Stage] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class Plan:
         """Every stage once, after those that it needs."""
         wanted = [run.stage for run in self.predictors]
         wanted += [run.geometry for run in self.predictors if run.geometry is not None]
+        wanted += [stage for run in self.predictors for stage in run.rsa.values()]
         for run in self.networks:
             wanted += [run.stage, *run.evaluations.values()]
         return all_stages([*wanted, *self.transfers.values()])

@@ -25,7 +25,7 @@ __all__ = ["Study", "StudyError"]
 
 STAGES = (
     "images", "subject", "stimuli", "responses", "predictor", "manifolds", "network", "robustness", "geometry", "corruptions",
-    "smoothness", "masking", "shape_bias", "transfer",
+    "smoothness", "masking", "shape_bias", "transfer", "rsa",
 )  # fmt: skip
 
 

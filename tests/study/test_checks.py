@@ -24,6 +24,7 @@ def check(changes):
 def test_a_right_study_passes():
     check({"training": {"augment": {"class_path": "neuroalign.data.ShiftFlip", "init_args": {"shift": 1}}}})
     check({"network": {"layer": {"V1": "layer2"}}, "predictors": {"kind": "ridge"}})
+    check({"evaluations": {"rsa": {"layers": ["layer1", "layer3"]}, "geometry": {"layers": ["layer2"]}}})
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,8 @@ def test_a_right_study_passes():
             "conditions.neural guidance.loss: unknown measure 'msee'",
         ),
         ({"network": {"layer": "layer9"}}, "network: .*layer9"),
+        ({"evaluations": {"rsa": {"layers": ["layr3"]}}}, "evaluations.rsa.layers: .*layr3.*layer3"),
+        ({"evaluations": {"geometry": {"layers": ["layr3"]}}}, "evaluations.geometry.layers: .*layr3.*layer3"),
         ({"network": {"layer": {"V1": "layer9"}}}, "network.layer.V1: .*layer9"),
         ({"predictors": {"layer": "layr3"}}, "predictors: .*layr3"),
         (

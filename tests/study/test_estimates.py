@@ -68,10 +68,10 @@ class TestSeconds:
         assert found["pgd of network none, seed 0"] == pytest.approx(350 * (10 + 0.1))
 
     def test_every_kind_of_evaluation(self, fixed):
-        more = {"corruptions": {}, "smoothness": {}, "masking": {}, "transfer": {"eps": 0.02}}
+        more = {"corruptions": {}, "smoothness": {}, "masking": {}, "transfer": {"eps": 0.02}, "rsa": {}}
         stages = plan_study(Study.from_settings(merged(DIGITS, {"evaluations": more}))).stages
         found = estimate_stages(stages)
-        assert {"corruptions", "smoothness", "masking", "transfer"} <= {stage.kind for stage in stages}
+        assert {"corruptions", "smoothness", "masking", "transfer", "rsa"} <= {stage.kind for stage in stages}
         assert all(found.seconds[s.key] > 0 for s in stages if s.kind not in ("images", "responses", "stimuli"))
 
 

@@ -39,23 +39,24 @@ def test_the_verdict_comes_first_and_the_note_after_it(tables, page):
 
 
 def test_the_report_needs_no_other_file(page):
-    assert "<script" not in page and set(re.findall(r'(?:src|href)="(.{5})', page)) == {"data:"}
+    assert "<script" not in page and set(re.findall(r'src="(.{5})', page)) == {"data:"}
 
 
 def test_the_report_says_what_was_done(page):
     for text in (
-        "<p>First paragraph.</p><p>Second &lt;paragraph&gt;.</p>", "pgd is PGD (Linf, 10 steps) at ε 0.01, 0.02",
+        "<p>First paragraph.</p>\n<p>Second &lt;paragraph&gt;.</p>", "pgd is PGD (Linf, 10 steps) at ε 0.01, 0.02",
         "a random target for each class", "label only 0.50", "There are 4 seeds", "neuroalign study run digits.yaml",
         "comparison with none mixes guidance with step size", "hours of computing", "simulated TO: repeats",
+        "known from: repeats",
     ):  # fmt: skip
         assert text in page, text
 
 
 def test_simulated_stands_wherever_the_numbers_are(page):
-    headings = re.findall(r"<h2>(Accuracy[^<]*|Prediction of[^<]*|Geometry [^<]*)</h2>", page)
-    assert len(headings) == 3 and all("simulated" in heading for heading in headings)
-    captions = re.findall(r"<figcaption>([^<]*)</figcaption>", page)
-    assert len(captions) == 6 and all("simulated" in caption for caption in captions)
+    headings = re.findall(r"<h2[^>]*>((?:Accuracy|Advantage|Prediction|Geometry).*)</h2>", page)
+    assert len(headings) >= 5 and all("simulated subject" in heading for heading in headings)
+    captions = re.findall(r"<figcaption>([^<]*)", page)
+    assert len(captions) == 5 and all("simulated" in caption for caption in captions)
     assert "simulated subject" in re.search(r"<title>(.*)</title>", page)[1]
 
 
@@ -80,7 +81,7 @@ def test_a_fast_run_has_no_verdict(tmp_path):
     write_study_report(tables, {}, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "(simulated subject, fast run)</h1>" in page
-    assert re.search(r"<h2>Accuracy under attack \(simulated subject, fast run\)", page)
+    assert re.search(r"Accuracy under attack <span[^>]*>\(simulated subject, fast run\)</span></h2>", page)
 
 
 def test_one_seed_is_said_first(tmp_path):
@@ -94,7 +95,7 @@ def test_budgets_without_a_difference_are_named(tables, page):
 
 
 def test_figures_lie_beside_the_report(tables):
-    names = {"robustness", "advantage", "plane", "geometry", "explaining", "prediction"}
+    names = {"robustness", "advantage", "plane", "geometry", "prediction"}  # clean accuracy is the same in all networks
     assert {path.stem for path in tables.out.glob("*.png")} == names
 
 

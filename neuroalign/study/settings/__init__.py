@@ -2,6 +2,7 @@
 
 from neuroalign.study.settings.conditions import Condition, RobustTrainingSettings
 from neuroalign.study.settings.evaluations import (
+    RSA,
     Comparisons,
     Control,
     Corruptions,
@@ -26,6 +27,7 @@ from neuroalign.study.settings.responses import (
 from neuroalign.study.settings.training import PredictorTraining, StageResources, TeacherTraining, Training
 
 __all__ = [
+    "RSA",
     "Comparisons",
     "Condition",
     "Corruptions",

@@ -16,6 +16,7 @@ __all__ = [
     "Evaluations",
     "Geometry",
     "Masking",
+    "RSA",
     "Robustness",
     "ShapeBias",
     "Smoothness",
@@ -153,6 +154,28 @@ class Transfer(Settings):
     num_images: int | None = Field(None, ge=1)
 
 
+class RSA(Settings):
+    """How similarly networks and regions tell the test images apart (representational similarity).
+
+    Args:
+        num_images: Number of test images, the same for all networks of a seed; None means all. Their pairs are compared, so
+            2,000 are the most.
+        layers: Layers of the network's trunk by name, beside its last features.
+        predictors: Whether predicted responses of the regions are compared, too.
+        dissimilarity: How different the features of two images are, as in :func:`neuroalign.functional.rdm`.
+        comparison: How the dissimilarities of two networks are correlated: ``"spearman"`` or ``"pearson"``.
+
+    Source:
+        Kriegeskorte et al. 2008, Frontiers in Systems Neuroscience 2:4.
+    """
+
+    num_images: int | None = Field(200, ge=3, le=2000)
+    layers: list[str] = []
+    predictors: bool = True
+    dissimilarity: Literal["correlation", "cosine", "sqeuclidean"] = "correlation"
+    comparison: Literal["spearman", "pearson"] = "spearman"
+
+
 class Evaluations(Settings):
     """What is measured; what is not named is not measured.
 
@@ -164,6 +187,7 @@ class Evaluations(Settings):
         masking: Masked gradients.
         shape_bias: Cue conflicts.
         transfer: Adversarial images of other networks.
+        rsa: Representational similarity of networks and regions.
         batch_size: Images per batch of all evaluations.
     """
 
@@ -174,6 +198,7 @@ class Evaluations(Settings):
     masking: Masking | None = None
     shape_bias: ShapeBias | None = None
     transfer: Transfer | None = None
+    rsa: RSA | None = None
     batch_size: int = Field(256, ge=1)
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from neuroalign.study.stages.result_files import write_json
 from neuroalign.study.work import Work
-
-if TYPE_CHECKING:
-    from torch import nn
 
 __all__: list[str] = []
 
@@ -45,9 +42,9 @@ def geometry(work: Work) -> None:
 
     from neuroalign.metrics import ManifoldGeometry
     from neuroalign.state import evaluating
-    from neuroalign.study.stages.measuring import batches_of_test, device_of, write_rows
+    from neuroalign.study.stages.measuring import batches_of_test, device_of, features_of, write_rows
 
-    module, device = _features_of(work), device_of(work)
+    module, device = features_of(work), device_of(work)
     metric = ManifoldGeometry(num_per_class=work.settings["num_per_class"] or "equal")
     images = 0
     with evaluating(module), torch.no_grad():
@@ -57,16 +54,6 @@ def geometry(work: Work) -> None:
     write_rows(work, [(name, None, float(value), images) for name, value in metric.compute().items()])
     if work.settings["layers"]:
         _write_layers(work)
-
-
-def _features_of(work: Work) -> nn.Module:
-    from neuroalign.study.stages.measuring import device_of, network_of
-
-    if "predictor" not in work.inputs:
-        return network_of(work).trunk  # type: ignore[return-value]
-    from neuroalign.study.stages.predictor import read_predictor
-
-    return read_predictor(work.inputs["predictor"]).to(device_of(work)).eval()
 
 
 def _write_layers(work: Work) -> None:

@@ -15,6 +15,7 @@ from neuroalign.data import collate
 from neuroalign.files import write_csv
 from neuroalign.study.stages.image_parts import ImageSets
 from neuroalign.study.stages.images import read_images
+from neuroalign.study.stages.predictor import read_predictor
 from neuroalign.study.stages.trained import read_network
 from neuroalign.study.work import Work
 from neuroalign.types import Batch
@@ -45,6 +46,13 @@ def device_of(work: Work) -> torch.device:
 def network_of(work: Work, role: str = "network") -> nn.Module:
     """The trained network, on the device that the stage may use."""
     return read_network(work.inputs[role]).to(device_of(work))
+
+
+def features_of(work: Work) -> nn.Module:
+    """The trunk of the trained network, or the predictor of responses, on the device that the stage may use."""
+    if "predictor" not in work.inputs:
+        return cast(nn.Module, network_of(work).trunk)
+    return read_predictor(work.inputs["predictor"]).to(device_of(work)).eval()
 
 
 def chosen(dataset: Dataset[Batch], num_images: int | None) -> Dataset[Batch]:
