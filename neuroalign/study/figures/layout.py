@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,3 +50,15 @@ def plain(axes: Axes | Sequence[Axes]) -> None:
         for axis in (ax.xaxis, ax.yaxis):
             axis.label.set_fontsize(9)
         ax.title.set_fontsize(10)
+
+
+def p_text(row: Mapping[str, Any]) -> str:
+    """The p value of a row with ``p`` and ``p_holm``: "p .012, Holm .036"; "no test" where there is none."""
+    if pd.isna(row["p"]):
+        return "no test"
+    corrected = row.get("p_holm")
+    return f"p {_short(row['p'])}" + ("" if corrected is None or pd.isna(corrected) else f", Holm {_short(corrected)}")
+
+
+def _short(p: float) -> str:
+    return "< .001" if p < 0.001 else "> .999" if p > 0.999 else f"{p:.3f}".removeprefix("0")

@@ -12,7 +12,7 @@ import pandas as pd
 from neuroalign.plot.styles import t_intervals
 from neuroalign.study.figures.captioned import Captioned, said
 from neuroalign.study.figures.conditions import Conditions
-from neuroalign.study.figures.layout import grid, new_figure, plain
+from neuroalign.study.figures.layout import grid, new_figure, p_text, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,23 +94,12 @@ def _row(trend: pd.DataFrame, condition: str, control: str) -> Mapping[str, Any]
 
 
 def _title(name: str, row: Mapping[str, Any] | None) -> str:
-    return name if row is None or pd.isna(row["effect"]) else f"{name}\n{_slope(row)}\n{_p(row)}".rstrip()
+    return name if row is None or pd.isna(row["effect"]) else f"{name}\n{_slope(row)}\n{p_text(row)}".rstrip()
 
 
 def _slope(row: Mapping[str, Any]) -> str:
     interval = "" if pd.isna(row["low"]) else f" [{row['low']:+.3f}, {row['high']:+.3f}]"
     return f"{row['effect']:+.3f} a step{interval}"
-
-
-def _p(row: Mapping[str, Any]) -> str:
-    if pd.isna(row["p"]):
-        return "no test"
-    corrected = row.get("p_holm")
-    return f"p {_short(row['p'])}" + ("" if corrected is None or pd.isna(corrected) else f", Holm {_short(corrected)}")
-
-
-def _short(p: float) -> str:
-    return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1"
 
 
 def _caption(
@@ -137,14 +126,20 @@ def _caption(
     ]
     if len(trend):
         sentences.append(
-            "Above each panel: the change of accuracy per step of the hierarchy with its 95 % interval, the p value of the "
-            "ordered trend, and p after Holm's correction."
+            "Above each panel: the change of accuracy per step of the hierarchy with its 95 % interval, the one-sided p "
+            f"value of the ordered trend{f' ({test})' if (test := _test(trend)) else ''}, and p after Holm's correction."
         )
         over = trend[(trend["control"].fillna("") != "") & trend["condition"].isin(shown) & trend["effect"].notna()]
         differences = [
-            f"{row['condition']} minus {row['control']} {_slope(row)}, {_p(row)}"
+            f"{row['condition']} minus {row['control']} {_slope(row)}, {p_text(row)}"
             for row in ({str(key): value for key, value in each.items()} for each in over.to_dict("records"))
         ]
         if differences:
             sentences.append(f"Trends of differences: {'; '.join(differences)}.")
     return " ".join(sentences)
+
+
+def _test(trend: pd.DataFrame) -> str:
+    """The test in words, where it is the same in all rows."""
+    tests = set(trend["test"].dropna()) if "test" in trend else set()
+    return str(next(iter(tests))) if len(tests) == 1 else ""
