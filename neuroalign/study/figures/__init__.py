@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from neuroalign.study.figures.advantage import advantage_figure
 from neuroalign.study.figures.captioned import Captioned
 from neuroalign.study.figures.geometry import geometry_figure
+from neuroalign.study.figures.mds import mds_figure
 from neuroalign.study.figures.prediction import prediction_figure
 from neuroalign.study.figures.robustness import robustness_figure
+from neuroalign.study.figures.similar_pairs import similarity_groups
+from neuroalign.study.figures.similarity import similarity_figure
 from neuroalign.study.methods import controls_of
 from neuroalign.study.summary import accuracy_under, geometry_by_seed
 
@@ -40,4 +43,15 @@ def study_figures(tables: Tables) -> dict[str, Captioned]:
     fitted = tables.prediction[tables.prediction["fit"] == "right"]
     if fitted["correlation"].notna().any():
         found["prediction"] = prediction_figure(fitted, source)
-    return found
+    return found | _similarity(tables, controls)
+
+
+def _similarity(tables: Tables, controls: set[str]) -> dict[str, Captioned]:
+    """The matrix and the map of networks and regions."""
+    settings = tables.study.evaluations.rsa
+    if settings is None or tables.similarity.empty:
+        return {}
+    groups = similarity_groups(tables.similarity, tables.study, controls)
+    arguments = (tables.similarity, groups, settings, tables.origin)
+    found = {"similarity": similarity_figure(*arguments), "mds": mds_figure(*arguments)}
+    return {name: figure for name, figure in found.items() if figure is not None}
