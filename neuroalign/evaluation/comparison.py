@@ -3,137 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
 from typing import overload
 
 import numpy as np
 import pandas as pd
 
+from neuroalign.evaluation.comparison_result import Comparison
 from neuroalign.evaluation.curve import RobustnessCurve
 from neuroalign.evaluation.difference import around, comparison_table, interval_of, mean_difference, num_positive
 from neuroalign.evaluation.paired_outcomes import class_of, paired_outcomes
 
-__all__ = ["Comparison", "PairedComparison", "compare", "compare_paired", "mean_over_eps"]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The difference in accuracy between two conditions, averaged over budgets, replications and subjects.
-
-    A replication is one training of each condition (a seed, with all that is drawn from it). The *unit* is what the
-    conclusion generalises over: subjects if there are several, else replications. With one replication nothing is decided:
-    the interval is then over images alone (and subjects, if there are several), and says nothing about other seeds.
-
-    Attributes:
-        treatment: Name of the condition.
-        control: Name of the other condition.
-        difference: Mean accuracy of the treatment minus that of the control, -1 to 1.
-        low: Lower end of its interval: over other units and other images, or over other images alone if there is one unit.
-        high: Upper end of its interval.
-        num_positive: Number of units in which the treatment was higher; None if the units of the two are not paired.
-        num_replications: Number of distinct replications; of the condition with fewer, if the two have different ones.
-        num_images: Number of distinct images.
-        num_subjects: Number of distinct subjects.
-        confidence: Confidence of the intervals.
-        standard_error: Standard error of the difference, over the same units and images as the interval.
-        df: Degrees of freedom: units - 1, or those of images if there is one unit. The interval isn't the standard error
-            times one quantile, but adds each part's variance times its own squared quantile.
-        over_units: (low, high) over other units with the same images; None if there is one unit.
-        over_images: (low, high) over other images with the same units.
-        within: (low, high) at confidence 1 - 2 (1 - ``confidence``), which the test of equivalence uses: 90 % for 95 %.
-        equivalence: Largest difference that counts as equal; None if none was given.
-        table: One row per perturbation and budget: ``perturbation``, ``eps``, ``accuracy``, ``other_accuracy``,
-            ``difference``, its interval ``low`` and ``high``, ``only_first`` and ``only_second`` (images that one network
-            alone gets right, summed over replications), ``p_value`` (exact McNemar test if there is one replication, else
-            NaN; not corrected for the number of rows), ``num_images``, ``num_replications``.
-    """
-
-    treatment: str
-    control: str
-    difference: float
-    low: float
-    high: float
-    num_positive: int | None
-    num_replications: int
-    num_images: int
-    num_subjects: int = 1
-    confidence: float = 0.95
-    standard_error: float = float("nan")
-    df: float = float("nan")
-    over_units: tuple[float, float] | None = None
-    over_images: tuple[float, float] | None = None
-    within: tuple[float, float] | None = None
-    equivalence: float | None = None
-    table: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False, compare=False)
-
-    @property
-    def unit(self) -> str:
-        """The unit that the conclusion generalises over: "subject" if there are several, else "replication"."""
-        return "subject" if self.num_subjects > 1 else "replication"
-
-    @property
-    def num_units(self) -> int:
-        """Number of units: of subjects, or of replications."""
-        return self.num_subjects if self.num_subjects > 1 else self.num_replications
-
-    @property
-    def interval_over(self) -> str:
-        """A text of what the interval is over: "4 replications and 1000 images", or "1000 images of one replication"."""
-        several = self.num_subjects > 1
-        images = f"{self.num_images} image{'s' if self.num_images != 1 else ''}"
-        if self.num_replications < 2:
-            return f"{f'{self.num_subjects} subjects and ' if several else ''}{images} of one replication"
-        return (
-            f"{f'{self.num_subjects} subjects, ' if several else ''}{self.num_replications} replications and {images}"
-        )
-
-    @property
-    def decides(self) -> bool:
-        """Whether there are several replications: one says nothing about others, however many subjects it has."""
-        return self.num_replications > 1
-
-    @property
-    def equivalent(self) -> bool | None:
-        """Whether the two differ by less than ``equivalence`` (two one-sided tests); None if that is not given."""
-        if self.equivalence is None:
-            return None
-        if self.within is None:
-            raise ValueError("equivalence needs the interval `within`, which compare computes")
-        return self.decides and -self.equivalence < self.within[0] and self.within[1] < self.equivalence
-
-    @property
-    def largest(self) -> float:
-        """The largest difference that isn't excluded: the end of the interval further from 0."""
-        return max(self.low, self.high, key=abs)
-
-    @property
-    def outcome(self) -> str:
-        """The result: "higher" or "lower" if the interval excludes 0, "equivalent" if the test shows it, else "undecided".
-
-        With one replication it is always "undecided".
-        """
-        if not self.decides:
-            return "undecided"
-        if self.low > 0:
-            return "higher"
-        if self.high < 0:
-            return "lower"
-        return "equivalent" if self.equivalent else "undecided"
-
-    @property
-    def mean_difference(self) -> float:
-        """The difference, under its former name in ``PairedComparison``."""
-        return self.difference
-
-    def __str__(self) -> str:
-        text = (
-            f"{self.treatment} - {self.control}: {self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}] over "
-            f"{self.interval_over}"
-        )
-        if self.num_positive is None or not self.decides:
-            return text
-        subjects = " subjects" if self.num_subjects > 1 else ""
-        return f"{text}, higher in {self.num_positive} of {self.num_units}{subjects}"
+__all__ = ["PairedComparison", "compare", "compare_paired", "mean_over_eps"]
 
 
 def mean_over_eps(images: pd.DataFrame) -> pd.DataFrame:
@@ -181,7 +61,7 @@ def compare(
     replications share their images, if each has other images, and in between. With several subjects, the first variance is
     that of the subjects' means, and replications that subjects share (for example one control for all) count like common
     images. The interval is never shorter than the interval over images alone. With two replications it is long: the quantile
-    is then 12.7.
+    is then 12.7. The p value is the dual of the interval: 1 - the confidence at which it just touches 0.
 
     With one replication (or curve) the interval is over images alone, and nothing is decided. For one budget it is then
     Tango's score interval; for a mean over budgets it is a t interval with two more images, one in favour of each network,
@@ -250,6 +130,7 @@ def compare(
         over_images=around(difference, variance.half_width_over_images(confidence)) if variance.units else (low, high),
         within=interval_of(a, b, difference, variance, 2 * confidence - 1, binary and labels is None),
         equivalence=equivalence,
+        variance=variance,
         table=comparison_table(outcomes, classes, confidence),
     )
 

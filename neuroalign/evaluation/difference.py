@@ -19,7 +19,7 @@ def mean_difference(
     if not outcomes.paired:
         difference = float(np.nanmean(first, 1).mean() - np.nanmean(second, 1).mean())
         return difference, mean_variance(first, second, classes=classes)
-    difference = float(_by_unit(first - second, outcomes.subjects).mean())
+    difference = float(by_unit(first - second, outcomes.subjects).mean())
     variance = mean_variance(
         first - second, subjects=outcomes.subjects, replications=outcomes.replications, classes=classes
     )
@@ -48,7 +48,7 @@ def num_positive(first: np.ndarray, second: np.ndarray, outcomes: PairedOutcomes
     """Number of units in which the first was higher; None if the units of the two are not paired."""
     if not outcomes.paired:
         return None
-    return int((_by_unit(first - second, outcomes.subjects) > 0).sum())
+    return int((by_unit(first - second, outcomes.subjects) > 0).sum())
 
 
 def comparison_table(outcomes: PairedOutcomes, classes: np.ndarray | None, confidence: float) -> pd.DataFrame:
@@ -61,7 +61,7 @@ def comparison_table(outcomes: PairedOutcomes, classes: np.ndarray | None, confi
         a, b = outcomes.first[:, :, k], outcomes.second[:, :, k]
         difference, variance = mean_difference(a, b, outcomes, classes)
         low, high = interval_of(a, b, difference, variance, confidence, classes is None)
-        accuracy, other = (float(_by_unit(x, outcomes.subjects).mean()) for x in (a, b))
+        accuracy, other = (float(by_unit(x, outcomes.subjects).mean()) for x in (a, b))
         row = {"accuracy": accuracy, "other_accuracy": other, "difference": difference, "low": low, "high": high}
         if outcomes.paired or single:
             only_first, only_second = _discordant(a, b)
@@ -74,7 +74,7 @@ def comparison_table(outcomes: PairedOutcomes, classes: np.ndarray | None, confi
     return pd.concat([outcomes.keys, pd.DataFrame(rows)], axis=1)
 
 
-def _by_unit(values: np.ndarray, subjects: np.ndarray | None) -> np.ndarray:
+def by_unit(values: np.ndarray, subjects: np.ndarray | None) -> np.ndarray:
     """Mean over images, and over the rows of a subject if there are subjects: (unit,)."""
     by_row = np.nanmean(values, axis=1)
     return by_row if subjects is None else np.array([by_row[subjects == s].mean() for s in np.unique(subjects)])

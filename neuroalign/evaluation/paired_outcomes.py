@@ -67,7 +67,7 @@ def paired_outcomes(
     """
     own_names, tables = _two_tables(first, second, control)
     names = names or own_names
-    a, b = (_tidy(table) for table in tables)
+    a, b = (tidy(table) for table in tables)
     rows_a, rows_b = (_rows(t) for t in (a, b))
     keys, keys_b = (t[_KEYS].drop_duplicates(ignore_index=True) for t in (a, b))
     if set(map(tuple, keys.to_numpy())) != set(map(tuple, keys_b.to_numpy())):
@@ -140,7 +140,7 @@ def _two_tables(
     return (names[0], names[1]) if names[0] != names[1] else ("first", "second"), tables
 
 
-def _tidy(table: pd.DataFrame) -> pd.DataFrame:
+def tidy(table: pd.DataFrame) -> pd.DataFrame:
     """The columns that are used, checked; eps is -1 for a perturbation without a budget, since NaN can't be a key."""
     missing = {"eps", "stimulus", "correct"} - set(table)
     if missing:

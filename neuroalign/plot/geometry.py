@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from neuroalign.plot.tables import _style
+from neuroalign.plot.styles import styles_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +73,7 @@ def plot_geometry(
         raise ValueError(f"{len(measures)} measures need as many axes; got {len(axes)}")
     names = list(dict.fromkeys(table[place]))
     groups = {"": table} if by is None else {str(k): part for k, part in table.groupby(by, sort=False)}
-    styles = _style(list(groups))
+    styles = styles_of(list(groups))
     for ax, measure in zip(axes, measures):
         for i, (name, part) in enumerate(groups.items()):
             # Side by side, so that bars of different lines do not hide each other.

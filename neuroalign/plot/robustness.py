@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from neuroalign.plot.tables import _axes, _style
+from neuroalign.plot.styles import axes_of, styles_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,9 +51,9 @@ def plot_accuracy(
         >>> plot_accuracy(table, norm="l2").get_ylabel()
         'accuracy (band: 95 % interval over images)'
     """
-    ax = _axes(ax)
+    ax = axes_of(ax)
     names = list(dict.fromkeys(table[by]))
-    styles = _style(names)
+    styles = styles_of(names)
     scale = 255 if norm == "linf" and x == "eps" else 1
     for name in names:
         part = table[table[by] == name].sort_values(x)
@@ -103,9 +103,9 @@ def plot_corruptions(
         2
     """
     table = table if by in table else table.assign(**{by: "network"})
-    ax = _axes(ax, 6.5, (0.2 + 0.08 * table[by].nunique()) * table["corruption"].nunique() + 1.6)
+    ax = axes_of(ax, 6.5, (0.2 + 0.08 * table[by].nunique()) * table["corruption"].nunique() + 1.6)
     networks, corruptions = list(dict.fromkeys(table[by])), list(dict.fromkeys(table["corruption"]))
-    styles = _style(networks)
+    styles = styles_of(networks)
     height = 0.8 / len(networks)
     for i, name in enumerate(networks):
         part = table[table[by] == name]
@@ -202,7 +202,7 @@ def plot_landscape(
         >>> plot_landscape(table).get_xlabel()
         'along the gradient, in ε'
     """
-    ax = _axes(ax, 6.0, 4.5)
+    ax = axes_of(ax, 6.0, 4.5)
     grids = {c: table.pivot(index="b", columns="a", values=c).to_numpy(float) for c in table if c not in ("a", "b")}
     a, b = (np.unique(table[c]) for c in ("a", "b"))
     filled = ax.contourf(a, b, grids["loss"], levels=20, cmap="viridis")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuroalign.study.collecting import RESULTS
 from neuroalign.study.comparing import Compared
 from neuroalign.study.methods import origin
 from neuroalign.study.study import Study
@@ -67,3 +68,21 @@ class Tables:
     def origin(self) -> str:
         """What titles and captions must say of the numbers: simulated subjects, a fast run; empty for neither."""
         return ", ".join(text for text in (origin(self.study), "fast run" if self.facts["fast"] else "") if text)
+
+    @property
+    def files(self) -> dict[str, pd.DataFrame]:
+        """The tables that are written as CSV, by the name of their file: those that the study asks for or has rows of."""
+        found = {
+            "results": self.results[RESULTS],
+            "comparisons": self.comparisons,
+            "prediction": self.prediction,
+            "geometry": self.geometry,
+            "factors": self.factors,
+        }
+        optional = {"layers": self.layers, "transfer": self.transfer, "rsa": self.similarity}
+        found |= {name: table for name, table in optional.items() if len(table)}
+        if self.study.hierarchy:
+            found["trend"] = self.trend
+        if self.study.evaluations.geometry is not None:
+            found["geometry_robustness"] = self.geometry_robustness
+        return found

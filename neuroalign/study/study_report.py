@@ -1,19 +1,19 @@
-"""The page and the figures of a study."""
+"""The page of a study: the verdict first, then the results, then what was done."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pandas as pd
-import yaml
-
-from neuroalign.study.conclusions import meanings, none_shown
+from neuroalign.files import whole
 from neuroalign.study.figures.captioned import Captioned
-from neuroalign.study.methods import attack_text, conditions_table, methods
-from neuroalign.study.report import summary_table, write_html
-from neuroalign.study.summary import accuracy_under, other_measures, prediction_summary, spread_text
+from neuroalign.study.page.parts import Page
+from neuroalign.study.page.readings import summary_reading
+from neuroalign.study.page.records import date_text, record_sections
+from neuroalign.study.page.rendering import html_of
+from neuroalign.study.page.results import result_sections
+from neuroalign.study.page.summaries import comparisons_grid
 
 if TYPE_CHECKING:
     from neuroalign.study.findings import Tables
@@ -21,93 +21,52 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 
-def write_study_report(tables: Tables, figures: dict[str, Captioned], path: Path) -> None:
-    """Write one HTML page that needs no other file: the verdict first, then what was done, then the numbers.
+def write_study_report(tables: Tables, figures: Mapping[str, Captioned], path: Path) -> None:
+    """Write one HTML page that needs no other file; tables and figures that lie beside it are linked.
 
     Args:
         tables: The study's tables.
         figures: From :func:`~neuroalign.study.figures.study_figures`.
         path: File to write.
     """
-    source = f" ({tables.origin})" if tables.origin else ""
-    write_html(
-        path,
-        title=tables.study.name + ("" if "simulated" in tables.study.name.lower() else source),
-        verdict=tables.sentences,
-        methods=methods(tables.study, tables.factors),
-        tables=_tables(tables, source),
-        figures={name.replace("_", " ").capitalize(): (each.png, each.caption) for name, each in figures.items()},
-        comparisons=[each.comparison for each in tables.compared],
-        meaning=meanings(tables.compared),
-        notes=_notes(tables),
-        settings=_settings(tables),
+    page = page_of(tables, figures, path.parent)
+    with whole(path) as temporary:
+        temporary.write_text(html_of(page), encoding="utf-8")
+
+
+def page_of(tables: Tables, figures: Mapping[str, Captioned], folder: Path) -> Page:
+    """What stands on the page of a study.
+
+    Args:
+        tables: The study's tables.
+        figures: From :func:`~neuroalign.study.figures.study_figures`.
+        folder: The folder of the page.
+    """
+    note = tables.study.note.strip()
+    return Page(
+        title=_title(tables),
+        facts=_facts(tables),
+        verdict=[sentence for sentence in tables.sentences if sentence != note],
+        limits=note,
+        summary=comparisons_grid(tables, folder) if tables.compared else None,
+        reading=summary_reading(tables) if tables.compared else "",
+        sections=[*result_sections(tables, figures, folder), *record_sections(tables, figures, folder)],
     )
 
 
-def _tables(tables: Tables, source: str) -> dict[str, pd.DataFrame]:
-    study = tables.study
-    found = {"Conditions": conditions_table(study)}
-    for name, attack in study.evaluations.robustness.items():
-        accuracy = accuracy_under(tables.results, name, study)
-        if len(accuracy):
-            heading = f"Accuracy under attack{source}: {attack_text(name, attack)}; {spread_text(tables.results)}"
-            found[heading] = summary_table(accuracy).rename_axis(None)
-    if len(tables.prediction):
-        found[f"Prediction of held-out responses{source}: median over voxels"] = prediction_summary(tables.prediction)
-    for name, measured in other_measures(tables.results, study).items():
-        heading = f"{name[0].upper()}{name[1:]}".replace("_", " ")
-        found[f"{heading}{source}: {spread_text(tables.results)}"] = measured
-    if len(tables.transfer):
-        rates = tables.transfer.groupby(["source", "target"], sort=False)["rate"].mean().unstack("target")
-        found[f"Rate at which adversarial images of a row fool a column{source}"] = rates.round(3)
-    return found
+def _title(tables: Tables) -> str:
+    """The study's name, with "simulated" and "fast run" where it doesn't say so itself."""
+    name = tables.study.name
+    words = [word for word in tables.origin.split(", ") if "simulated" not in word or "simulated" not in name.lower()]
+    return f"{name} ({', '.join(words)})" if any(words) else name
 
 
-def _notes(tables: Tables) -> dict[str, list[str]]:
-    """Lists of sentences by their heading."""
-    facts = tables.facts
-    return {
-        "Budgets at which no difference is shown": [s for s in map(none_shown, tables.compared) if s],
-        "Comparisons that are missing or not complete": tables.notes,
-        "Networks whose gradients may be masked": [
-            f"{name}: {', '.join(checks) or 'failed'}. Its accuracy under attack may be too high."
-            for name, checks in tables.masked.items()
-        ],
-        "What failed": [f"{name}: {why}" for name, why in facts["failed"].items()],
-        "What is missing": [f"{name}: {why}" for name, why in tables.missing.items() if name not in facts["failed"]],
-    }
-
-
-def _settings(tables: Tables) -> dict[str, str]:
-    facts = tables.facts
-    settings = {
-        key: _given(value) for key, value in facts["study"].items() if key not in ("name", "about", "note", "fast")
-    }
-    shown = {
-        **settings,
-        "noise ceilings": facts["noise_ceilings"],
-        "versions": facts["versions"],
-        "started": _date(facts["started"]),
-        "hours of computing": facts["hours"],
-        "command": facts["command"],
-    }
-    return {key: _as_text(value) for key, value in shown.items() if value not in (None, {}, [], "")}
-
-
-def _given(value: Any) -> Any:
-    """Settings without those that are empty, which would hide the others."""
-    if isinstance(value, dict):
-        return {key: _given(each) for key, each in value.items() if each not in (None, {}, [], "")}
-    return [_given(each) for each in value] if isinstance(value, list) else value
-
-
-def _date(seconds: float | None) -> str:
-    if seconds is None:
-        return "not known"
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _as_text(value: Any) -> str:
-    if not isinstance(value, (dict, list)):
-        return str(value)
-    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=None)).strip()
+def _facts(tables: Tables) -> str:
+    facts, results = tables.facts, tables.results
+    networks = len(results[["subject", "region", "condition", "seed"]].drop_duplicates())
+    counted = [(networks, "network"), (results["seed"].nunique(), "seed"), (results["subject"].nunique(), "subject")]
+    parts = [f"{number} {name}{'' if number == 1 else 's'}" for number, name in counted if number]
+    parts.append(f"{facts['done']} of {len(facts['stages'])} stages finished")
+    if facts["started"] is not None:
+        parts.append(f"begun {date_text(facts['started'])}")
+    return " · ".join(parts)

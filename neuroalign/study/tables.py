@@ -11,7 +11,6 @@ from typing import Any
 from neuroalign.addresses import redacted_texts, without_secrets
 from neuroalign.files import output_folder, whole, write_csv
 from neuroalign.study.collecting import (
-    RESULTS,
     Finished,
     Results,
     check_copies,
@@ -93,28 +92,16 @@ def gather(
 
 def _write(tables: Tables) -> None:
     out = output_folder(tables.out)
-    write_csv(tables.results[RESULTS], out / "results.csv")
-    write_csv(tables.comparisons, out / "comparisons.csv")
-    write_csv(tables.prediction, out / "prediction.csv")
-    write_csv(tables.geometry, out / "geometry.csv")
-    write_csv(tables.factors, out / "factors.csv")
-    if len(tables.layers):
-        write_csv(tables.layers, out / "layers.csv")
-    if len(tables.transfer):
-        write_csv(tables.transfer, out / "transfer.csv")
-    if len(tables.similarity):
-        write_csv(tables.similarity, out / "rsa.csv")
-    if tables.study.hierarchy:
-        write_csv(tables.trend, out / "trend.csv")
-    if tables.study.evaluations.geometry is not None:
-        write_csv(tables.geometry_robustness, out / "geometry_robustness.csv")
+    for name, table in tables.files.items():
+        write_csv(table, out / f"{name}.csv")
     figures = study_figures(tables)
     for name, each in figures.items():
-        with whole(out / f"{name}.png") as temporary:
-            temporary.write_bytes(each.png)
-    write_study_report(tables, figures, out / "report.html")
+        for ending, content in (("png", each.png), ("pdf", each.pdf)):
+            with whole(out / f"{name}.{ending}") as temporary:
+                temporary.write_bytes(content)
     with whole(out / "study.json") as temporary:
         temporary.write_text(json.dumps(tables.facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_study_report(tables, figures, out / "report.html")  # last, because it links the others with their sizes
 
 
 def _facts(finished: Finished, path: Path, missing: Mapping[str, str], *, fast: bool, command: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binom, norm, t
+from scipy.stats import binom, norm, t, ttest_rel
 
 from neuroalign.evaluation import Comparison, PairedComparison, compare, compare_paired, mean_over_eps
 from neuroalign.study.report import accuracy_by_condition, summary_table
@@ -355,3 +355,61 @@ def test_the_former_name_still_works():
     assert isinstance(found, PairedComparison)
     assert found.mean_difference == found.difference
     assert found.table.equals(compare(a, b).table)
+
+
+def seeds_and_images(difference=0.03, replications=4, seed=0):
+    return spread(np.random.default_rng(seed), 300, replications, 0.03, difference=difference)
+
+
+@pytest.mark.parametrize("replications", [2, 4])
+@pytest.mark.parametrize("difference", [0.0, 0.03, 0.2])
+def test_p_is_where_the_interval_just_touches_0(difference, replications):
+    table = seeds_and_images(difference, replications)
+    found = compare(table, "a", "b")
+    touching = compare(table, "a", "b", confidence=1 - found.p_value) if found.p_value < 0.5 else None
+    if touching is not None:
+        assert min(abs(touching.low), abs(touching.high)) == pytest.approx(0, abs=1e-9)
+    assert (found.p_value < 0.05) == found.excludes_zero
+    assert 0 < found.p_value <= 1
+    assert compare(table, "b", "a").p_value == pytest.approx(found.p_value)
+
+
+def test_p_and_interval_agree_whatever_the_difference():
+    rng = np.random.default_rng(0)
+    found = [compare(spread(rng, 60, 3, 0.05, difference=d), "a", "b") for d in np.linspace(-0.4, 0.4, 40)]
+    assert [c.p_value < 0.05 for c in found] == [c.low > 0 or c.high < 0 for c in found]
+    assert 5 < sum(c.p_value < 0.05 for c in found) < 35
+    bounds = [compare(spread(rng, 60, 4, 0.02), "a", "b", equivalence=e) for e in np.linspace(0.01, 0.3, 40)]
+    assert [c.p_equivalence < 0.05 for c in bounds] == [c.equivalent for c in bounds]
+    assert 5 < sum(c.equivalent for c in bounds) < 39
+
+
+def test_with_other_images_in_each_replication_p_is_that_of_a_t_test():
+    table = spread(np.random.default_rng(0), 60, 5, 0.2, nested=True)
+    means = table.groupby(["condition", "replication"])["correct"].mean()
+    assert compare(table, "a", "b").p_value == pytest.approx(ttest_rel(means["a"], means["b"]).pvalue)
+
+
+def test_a_difference_of_0_has_p_1_and_a_difference_at_the_bound_half():
+    table = outcomes({"a": 0.5, "b": 0.5}, replications=3)
+    table.loc[table["condition"] == "b", "correct"] = table.loc[table["condition"] == "a", "correct"].to_numpy()
+    assert compare(table, "a", "b").p_value == 1
+    found = compare(seeds_and_images(0.1), "a", "b", equivalence=0.05)
+    at_the_bound = compare(seeds_and_images(0.1), "a", "b", equivalence=abs(found.difference))
+    assert at_the_bound.p_equivalence == pytest.approx(0.5)
+    assert found.p_equivalence > 0.5 and not found.equivalent
+
+
+def test_one_replication_has_no_p():
+    found = compare(outcomes({"a": 0.9, "b": 0.1}, replications=1), "a", "b", equivalence=0.05)
+    assert np.isnan(found.p_value) and np.isnan(found.p_equivalence)
+    assert found.test == "none: one replication decides nothing"
+    assert compare(seeds_and_images(), "a", "b").p_equivalence is None
+
+
+def test_the_test_in_words():
+    found = compare(seeds_and_images(), "a", "b", equivalence=0.1)
+    assert found.test == (
+        "two-sided t test over 4 replications and 300 images, a quantile for each variance component; two one-sided tests of "
+        "equivalence"
+    )

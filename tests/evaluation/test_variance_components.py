@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, t
 
-from neuroalign.evaluation.variance_components import mean_variance
+from neuroalign.evaluation.variance_components import MeanVariance, mean_variance
 
 
 def study(rng, replications, images, sd, nested, base=0.2):
@@ -34,6 +34,23 @@ def false_alarms(differences):
         variance, mean = mean_variance(d), abs(np.nanmean(d, axis=1).mean())
         wrong.append([mean > variance.half_width(0.95), mean > variance.half_width_over_images(0.95)])
     return np.mean(wrong, axis=0)
+
+
+@pytest.mark.parametrize("tiny", [0.0, 1e-25, 1e-300])
+def test_a_part_that_is_0_but_for_rounding_leaves_the_p_of_the_other(tiny):
+    alone = MeanVariance(((1e-4, 5),), (), (1e-6, 300))
+    both = MeanVariance(((1e-4, 5),), ((tiny, 299),), (1e-6, 300))
+    for difference in (1e-9, 0.003, 0.01, 0.3):
+        assert both.p_value(difference) == pytest.approx(alone.p_value(difference), rel=1e-9)
+        assert alone.p_value(difference) == pytest.approx(2 * t.sf(difference / 1e-2, 5))
+
+
+@pytest.mark.parametrize("difference", [1e-6, 0.01, 0.03, 0.5, -0.03])
+def test_p_is_the_dual_of_the_interval(difference):
+    found = MeanVariance(((1e-4, 3), (2e-5, 7)), ((5e-5, 299),), (8e-5, 300))
+    p = found.p_value(difference)
+    assert found.half_width(1 - p) == pytest.approx(abs(difference), rel=1e-6)
+    assert found.p_value(0) == 1
 
 
 @pytest.mark.slow

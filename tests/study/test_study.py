@@ -78,6 +78,10 @@ def test_a_study_survives_json(tmp_path):
         ({"conditions": {"adversarial training": {}}}, "needs 'robust_training'"),
         ({"conditions": {"adversarial training": {"robust_training": {"steps": 2}}}}, "robust_training: .*needs 'eps'"),
         (
+            {"conditions": {"none": {"robust_training": {"kind": "TRADES", "eps": 0.1, "mixed_precision": True}}}},
+            "'mixed_precision' is for the kind 'adversarial'",
+        ),
+        (
             {"conditions": {"label only": {"matched_to": "neural"}}},
             "'matched_to' 'neural' is none of 'neural guidance', 'manifold",
         ),

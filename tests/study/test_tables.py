@@ -93,7 +93,7 @@ def test_what_failed_leaves_its_rows_out_and_is_named(tmp_path):
     waits = facts["missing"][run.evaluations["pgd"].name]
     assert waits == f"not run, because '{run.stage.name}' failed"
     page = (tmp_path / "report.html").read_text()
-    assert "the loss is NaN at step 40" in page and "isn&#x27;t complete: 3 of its stages" in page
+    assert "the loss is NaN at step 40" in page and "isn&#39;t complete: 3 of its stages" in page
     assert any("isn't complete" in sentence for sentence in tables.sentences)
 
 

@@ -61,6 +61,44 @@ def test_adversarial_inputs_are_harder_than_noise_and_in_the_ball(norm):
     assert model.training
 
 
+class SeenPrecisions(nn.Module):
+    """A linear network that notes in which precision its passes are computed."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(3 * 8 * 8, 10)
+        self.seen = set()
+
+    def forward(self, x):
+        logits = self.linear(x.flatten(1))
+        self.seen.add(logits.dtype)
+        return logits
+
+
+@pytest.mark.parametrize(("mixed", "expected"), [(False, torch.float32), (True, torch.bfloat16)])
+def test_the_attack_is_in_float32_unless_it_may_take_the_precision_of_the_training(mixed, expected):
+    x, labels = torch.rand(20, *SHAPE), torch.arange(20) % 10
+    model = SeenPrecisions()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = AdversarialTraining(0.05, mixed_precision=mixed).inputs(model, x, labels)
+    assert model.seen == {expected}
+    assert found.dtype == torch.float32
+    assert (found - x).abs().max() <= 0.05 + 1e-6
+    assert found.min() >= 0 and found.max() <= 1
+    losses = [F.cross_entropy(model(images), labels) for images in (x, found)]
+    assert losses[1] > losses[0]
+
+
+def test_outside_autocast_mixed_precision_changes_nothing():
+    x, labels, model = torch.rand(20, *SHAPE), torch.arange(20) % 10, SeenPrecisions()
+    found = []
+    for mixed in (False, True):
+        torch.manual_seed(1)
+        found.append(AdversarialTraining(0.05, mixed_precision=mixed).inputs(model, x, labels))
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+
+
 def test_a_run_that_does_not_stop_goes_beyond_the_first_success():
     model, x = network(), images(40)
     labels = model(x).argmax(1)

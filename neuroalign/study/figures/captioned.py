@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,8 +28,18 @@ class Captioned:
     @cached_property
     def png(self) -> bytes:
         """The figure as the bytes of a PNG file; drawn once, because it takes seconds."""
+        return self._drawn(format="png", dpi=150)
+
+    @cached_property
+    def pdf(self) -> bytes:
+        """The figure as the bytes of a PDF file, without a date, so that the same numbers give the same file."""
+        return self._drawn(format="pdf", metadata={"CreationDate": None})
+
+    def _drawn(self, **how: Any) -> bytes:
         buffer = io.BytesIO()
-        self.figure.savefig(buffer, dpi=150, format="png")
+        self.figure.savefig(buffer, **how)
+        # The first drawing placed everything; to place it again takes longer than to draw.
+        self.figure.set_layout_engine("none")
         return buffer.getvalue()
 
 

@@ -3,65 +3,92 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, cast
 
 import pandas as pd
 
 from neuroalign.plot import plot_robustness
 from neuroalign.study.figures.captioned import Captioned, said
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
+from neuroalign.study.figures.conditions import Conditions
+from neuroalign.study.figures.layout import grid, new_figure, plain
+from neuroalign.study.study import Study
 
 __all__: list[str] = []
 
-_MOST_LINES = 7  # more lines than that can't be told apart in one panel
+CONFIDENCE = 0.95
 
 
 def robustness_figure(
-    accuracy: pd.DataFrame, controls: set[str], attack: str, origin: str, norm: str = "linf"
+    accuracy: pd.DataFrame, conditions: Conditions, attack: str, norm: str = "linf", chance: float | None = None
 ) -> Captioned:
-    """Accuracy against the budget: one panel, guided networks and controls beside each other, or a panel per condition.
+    """Accuracy against the budget: guided networks, controls and robust training in panels of at most eight lines.
 
     Args:
-        accuracy: Columns ``condition``, ``group`` (the condition without its region), ``replication``, ``eps``,
-            ``accuracy``.
-        controls: Conditions that are drawn gray and dashed.
+        accuracy: Columns ``condition``, ``replication``, ``eps``, ``accuracy``.
+        conditions: Order, groups and styles of the conditions.
         attack: Name of the attack.
-        origin: A word on simulated subjects; may be empty.
         norm: Norm of the attack's budget, "linf" or "l2".
+        chance: Accuracy of guessing; None if it isn't known.
     """
-    from matplotlib.figure import Figure
-
-    conditions = list(dict.fromkeys(accuracy["condition"]))
-    guided = [name for name in conditions if name not in controls]
-    title = f"Accuracy under {attack}{f' ({origin})' if origin else ''}"
-    caption = f"Accuracy of each network as the budget of {attack} grows{said(origin)}; dashed lines are controls."
-    if len(conditions) <= _MOST_LINES or not guided or len(guided) == len(conditions):
-        ax = plot_robustness(accuracy, title=title, controls=controls)
-        _name_budget(ax, norm)
-        return Captioned(cast(Figure, ax.figure), caption)
-    # Networks without guidance stand in every panel, so that each can be read alone.
-    panels = {"guided networks": guided, "controls": [c for c in conditions if c in controls]}
-    if max(map(len, panels.values())) > 2 * _MOST_LINES:
-        groups = accuracy.groupby("group", sort=False)["condition"].unique()
-        panels = {str(name): list(shown) for name, shown in groups.items() if name != "none"}
-    columns = 2 if len(panels) == 2 else 3
+    accuracy = accuracy.dropna(subset=["accuracy"])
+    panels = conditions.panels(set(accuracy["condition"]))
+    columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(7.2 * columns, 0.6 + 4.6 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    for ax, (name, shown) in zip(axes.flatten(), panels.items()):
-        part = accuracy[accuracy["condition"].isin([*shown, "none"])]
-        _name_budget(plot_robustness(part, ax=ax, title=name, controls=controls), norm)
-    for ax in axes[:, 1:].flatten():
-        ax.set_ylabel("")
-    for ax in axes.flatten()[len(panels) :]:
-        ax.set_visible(False)
-    figure.suptitle(title, fontsize=12)
-    return Captioned(figure, caption)
+    longest = max(map(len, panels.values()))
+    figure = new_figure(
+        0.4 + rows * (3.1 + 0.17 * longest), f"Accuracy under {attack}", conditions.origin, 7.5 if columns > 1 else 5.5
+    )
+    axes = grid(figure, len(panels), columns, sharey=True)
+    for ax, (name, shown) in zip(axes, panels.items()):
+        part = accuracy[accuracy["condition"].isin(shown)]
+        part = part.sort_values("condition", key=lambda labels: labels.map(shown.index), kind="stable")
+        plot_robustness(
+            part, ax=ax, title=name, confidence=CONFIDENCE, norm=norm, chance=chance, styles=conditions.styles,
+            legend="below",
+        )  # fmt: skip
+        plain(ax)
+        ax.set_xlabel(f"attack budget ε ({'largest change of a pixel' if norm == 'linf' else 'L2 norm of the change'})")
+    for ax in axes:
+        ax.tick_params(labelleft=True)
+        ax.set_ylim(0, min(1.02, 1.1 * float(accuracy["accuracy"].max()) + 0.02))
+    seeds = accuracy.groupby("condition")["replication"].nunique()
+    return Captioned(figure, _caption(attack, norm, conditions, panels, int(seeds.min()), int(seeds.max()), chance))
 
 
-def _name_budget(ax: Axes, norm: str) -> None:
-    if norm == "l2":
-        ax.set_xlabel("attack budget ε (length of the change, L2 norm, pixels of [0, 1])")
+def chance_of(study: Study) -> float | None:
+    """Accuracy of guessing among classes of equal size; None if the number of classes isn't known beforehand."""
+    if study.images.classes is not None:
+        return 1 / len(study.images.classes)
+    known = {"digits": 10, "cifar10": 10, "cifar100": 100}.get(study.images.source)
+    return None if known is None else 1 / known
+
+
+def _caption(
+    attack: str,
+    norm: str,
+    conditions: Conditions,
+    panels: dict[str, list[str]],
+    fewest: int,
+    most: int,
+    chance: float | None,
+) -> str:
+    number = f"{most}" if fewest == most else f"{fewest} to {most}"
+    unit = "the largest change of a pixel" if norm == "linf" else "the Euclidean length of the change"
+    sentences = [
+        f"Accuracy on the test images as the budget of {attack} grows ({unit}, of pixels in [0, 1]){said(conditions.origin)}."
+    ]
+    if most > 1:
+        sentences.append(
+            f"Lines are means over {number} seeds, bands their 95 % t intervals: where the mean of other seeds would lie, "
+            "with the same test images. Bands of two conditions may overlap although their paired difference is clear: the "
+            "differences are in another figure."
+        )
+    else:
+        sentences.append("There is one seed, so there are no bands: nothing is said about other seeds.")
+    if len(panels) > 1 and len(set.intersection(*map(set, panels.values()))) > 0:
+        always = sorted(set.intersection(*map(set, panels.values())))
+        sentences.append(f"{' and '.join(always)} stands in every panel.")
+    if any(label in conditions.controls for shown in panels.values() for label in shown):
+        sentences.append("Dashed lines aren't guided by a brain.")
+    if chance is not None:
+        sentences.append(f"The dotted line is chance, {chance:.3g}.")
+    return " ".join(sentences)

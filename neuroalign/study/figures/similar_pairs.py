@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 
@@ -14,7 +16,7 @@ __all__: list[str] = []
 REGIONS = "regions"
 
 
-def similarity_groups(similarity: pd.DataFrame, study: Study, controls: set[str]) -> dict[str, list[str]]:
+def similarity_groups(similarity: pd.DataFrame, study: Study, controls: Collection[str]) -> dict[str, list[str]]:
     """What stands in the figures of similarity, by group: regions, guided networks, other networks.
 
     Args:
