@@ -14,11 +14,14 @@ from neuroalign.study.figures.corruptions import corruptions_figure
 from neuroalign.study.figures.explaining import explaining_figure, explaining_measures
 from neuroalign.study.figures.geometry import geometry_figure, measures_in
 from neuroalign.study.figures.layers import layers_figure
+from neuroalign.study.figures.mds import mds_figure
 from neuroalign.study.figures.networks import accuracy_by_unit, networks_table, seed_rows, with_geometry
 from neuroalign.study.figures.plane import plane_figure
 from neuroalign.study.figures.prediction import prediction_figure
 from neuroalign.study.figures.robustness import chance_of, robustness_figure
 from neuroalign.study.figures.shape_bias import shape_bias_figure
+from neuroalign.study.figures.similar_pairs import similarity_groups
+from neuroalign.study.figures.similarity import similarity_figure
 from neuroalign.study.figures.smoothness import smoothness_figure
 from neuroalign.study.figures.transfer import transfer_figure
 from neuroalign.study.figures.trend import trend_figure
@@ -42,6 +45,7 @@ def study_figures(tables: Tables) -> dict[str, Captioned]:
     fitted = tables.prediction[tables.prediction["fit"] == "right"]
     if fitted["correlation"].notna().any():
         found["prediction"] = prediction_figure(fitted, tables.origin)
+    found.update(_similarity(tables, conditions))
     found.update(_others(tables, conditions))
     return found
 
@@ -88,6 +92,17 @@ def _geometry(tables: Tables, conditions: Conditions) -> dict[str, Captioned]:
         if explaining_measures(networks):
             found["explaining"] = explaining_figure(networks, tables.geometry_robustness, conditions, first)
     return found
+
+
+def _similarity(tables: Tables, conditions: Conditions) -> dict[str, Captioned]:
+    """The matrix and the map of networks and regions."""
+    settings = tables.study.evaluations.rsa
+    if settings is None or tables.similarity.empty:
+        return {}
+    groups = similarity_groups(tables.similarity, tables.study, conditions.controls)
+    arguments = (tables.similarity, groups, settings, tables.origin)
+    found = {"similarity": similarity_figure(*arguments), "mds": mds_figure(*arguments)}
+    return {name: figure for name, figure in found.items() if figure is not None}
 
 
 def _others(tables: Tables, conditions: Conditions) -> dict[str, Captioned]:
