@@ -52,7 +52,7 @@ def regress_on_geometry(
 
     The usual standard error for clusters isn't used, because it calls unrelated measures related too often: in 7 to 16 % of
     simulated studies with 17 conditions of 6 seeds, and in 14 % with 6 conditions. In 2,000 simulated studies all three tests
-    stayed at 4 to 6 %, and 95 % intervals held the true value in 94 to 97 %. Two things break this. If the networks of a few
+    stayed at 3 to 6 %, and 95 % intervals held the true value in 94 to 97 %. Two things break this. If the networks of a few
     conditions vary four times as much as others, the test within conditions errs in 10 %. And if conditions are of one kind,
     such as three with adversarial training, what this kind does to geometry and robustness counts three times: the first two
     scopes then err in 40 %. Leave such a kind out and look again.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from neuroalign.study.collecting import GEOMETRY
+from neuroalign.study.explaining import FEATURES
 from neuroalign.study.page.parts import Grid, links_to
 from neuroalign.study.page.words import constant, grid_of, texts_of
 from neuroalign.study.summary import in_order, labelled
@@ -45,9 +46,21 @@ def explaining_grids(tables: Tables, folder: Path) -> list[Grid]:
     table = tables.geometry_robustness
     if table.empty:
         return []
-    texts = texts_of(table.drop(columns=["test"] if constant(table, "test") else []))
     links = links_to(folder, ["geometry_robustness.csv"])
-    return [grid_of("Geometry and accuracy under attack, given clean accuracy", texts, links)]
+    table = table[table["layer"] == FEATURES].drop(columns="layer")
+    title = "Geometry of the last features and accuracy under attack, given clean accuracy (layers are in the CSV)"
+    return [grid_of(title, texts_of(table.drop(columns=["test"] if constant(table, "test") else [])), links)]
+
+
+def robust_grids(tables: Tables, folder: Path) -> list[Grid]:
+    """Geometry of robustly trained networks minus that of networks without guidance; empty if there are none."""
+    table = tables.robust_geometry
+    if table.empty:
+        return []
+    links = links_to(folder, ["robust_geometry.csv"])
+    table = table[table["layer"] == FEATURES].drop(columns=["layer", "guided"])
+    title = "Robust training minus none, in the last features: paired differences with 95 % intervals over seeds"
+    return [grid_of(title, texts_of(table.drop(columns=["test"] if constant(table, "test") else [])), links)]
 
 
 def _spread(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from neuroalign.study.conclusions import none_shown
+from neuroalign.study.explaining import explaining_sentences
 from neuroalign.study.figures.captioned import Captioned
 from neuroalign.study.methods import attack_text
-from neuroalign.study.page.geometry_tables import explaining_grids, layers_grid, predictors_grid
+from neuroalign.study.page.geometry_tables import explaining_grids, layers_grid, predictors_grid, robust_grids
 from neuroalign.study.page.parts import Grid, Link, Picture, Section, links_to
 from neuroalign.study.page.readings import reading
 from neuroalign.study.page.similarity_tables import similarity_grids
 from neuroalign.study.page.words import constant, grid_of, interval_text, measure_text, texts_of
 from neuroalign.study.report import summary_table
+from neuroalign.study.robust_geometry import robust_geometry_sentences
 from neuroalign.study.summary import accuracy_under, other_measures, prediction_summary
 
 if TYPE_CHECKING:
@@ -70,7 +72,11 @@ def result_sections(tables: Tables, figures: Mapping[str, Captioned], folder: Pa
         "accuracy": lambda: _accuracy(tables, links_to(folder, ["results.csv"])),
         "advantage": lambda: _advantage(tables, links_to(folder, ["comparisons.csv"])),
         "trend": lambda: _trend(tables, links_to(folder, ["trend.csv"])),
-        "geometry": lambda: [*predictors_grid(tables, folder), *layers_grid(tables, folder)],
+        "geometry": lambda: [
+            *predictors_grid(tables, folder),
+            *layers_grid(tables, folder),
+            *robust_grids(tables, folder),
+        ],
         "explaining": lambda: explaining_grids(tables, folder),
         "prediction": lambda: _prediction(tables, links_to(folder, ["prediction.csv"])),
         "similarity": lambda: similarity_grids(tables, links_to(folder, ["rsa.csv"])),
@@ -92,6 +98,7 @@ def result_sections(tables: Tables, figures: Mapping[str, Captioned], folder: Pa
             title,
             tables.origin,
             reading(name, tables),
+            paragraphs=_shown(name, tables),
             pictures=pictures[name],
             grids=shown,
             lists=_without_difference(tables) if name == "advantage" else {},
@@ -100,6 +107,15 @@ def result_sections(tables: Tables, figures: Mapping[str, Captioned], folder: Pa
         if not section.empty:
             sections.append(section)
     return sections
+
+
+def _shown(section: str, tables: Tables) -> list[str]:
+    """What the tests of a section show; a fast run shows nothing."""
+    if tables.facts["fast"]:
+        return []
+    if section == "geometry":
+        return robust_geometry_sentences(tables.robust_geometry)
+    return explaining_sentences(tables.geometry_robustness) if section == "explaining" else []
 
 
 def section_of(figure: str) -> str:
