@@ -128,7 +128,7 @@ def _of_scope(rows: pd.DataFrame, scope: str) -> str:
     over = f"Given clean accuracy, {scope} ({_count(tested, scope)})"
     shown = tested[tested["p_holm"] < 0.05]
     if shown.empty:
-        largest = tested.loc[tested["partial_r"].abs().idxmax()]
+        largest = tested.iloc[int(tested["partial_r"].abs().to_numpy(float).argmax())]
         return (
             f"{over}, no measure of geometry is shown to predict robustness. The largest partial correlation is that of "
             f"{_name(largest)}: {_numbers(largest)}. What isn't shown may still be there."
