@@ -165,7 +165,7 @@ def _power_texts(rows: pd.DataFrame) -> pd.DataFrame:
     texts = rows.assign(
         images=[f"{images:,} images" for images in rows["images"]],
         difference=[f"{difference:g}, {seeds} seeds" for difference, seeds in zip(rows["difference"], rows["seeds"])],
-        text=rows["power"].map("{:.0%}".format),
+        text=rows["power"].map(_share),
     )
     return _wide(texts)
 
@@ -206,3 +206,13 @@ def _markdown(table: pd.DataFrame) -> str:
     lines = [[str(table.index.name or ""), *map(str, table.columns)], ["---"] + ["---:"] * len(table.columns)]
     lines += [[str(name), *map(str, row)] for name, row in zip(table.index, table.to_numpy())]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _share(power: float) -> str:
+    """A power in percent; none is certain.
+
+    Example:
+        >>> _share(0.8), _share(0.9999)
+        ('80%', '> 99%')
+    """
+    return f"{power:.0%}" if power < 0.995 else "> 99%"

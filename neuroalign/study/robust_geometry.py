@@ -43,7 +43,7 @@ def robust_geometry_table(finished: Finished) -> pd.DataFrame:
     if geometry.empty or plain is None or plain.robust_training is not None:
         return pd.DataFrame(columns=_COLUMNS)
     measures, guided = measures_in(geometry), _guided_layers(study)
-    means = geometry.groupby(["condition", "layer", "seed"], sort=False)[measures].mean()
+    means = geometry.groupby(["condition", "layer", "seed"])[measures].mean()
     there = set(geometry["condition"])
     rows = [
         _row(means.loc[(label, layer)], means.loc[(PLAIN, layer)], measure)

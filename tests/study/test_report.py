@@ -31,9 +31,10 @@ def page(tables):
 
 
 def test_the_verdict_comes_first_and_the_note_after_it(tables, page):
-    assert tables.sentences[0].startswith(
-        "Neural guidance (TO) by a simulated subject raised accuracy under attack above none (+0.200), label only (TO)"
-    )
+    assert re.match(
+        r"Neural guidance \(TO\) by a simulated subject raised accuracy under attack above none \(\+0\.200, corrected p = "
+        r"[0-9.e-]+\), label only \(TO\)", tables.sentences[0],
+    )  # fmt: skip
     assert tables.sentences[-1] == "The effect is planted."
     assert page.index("raised accuracy") < page.index("The effect is planted.") < page.index("What was done")
 

@@ -52,7 +52,7 @@ def test_faults_would_be_seen(tables, wrong, fault):
 def test_sections_stand_in_order_and_contents_name_each(tables):
     page = (tables.out / "report.html").read_text()
     assert ids_of(page) == [
-        "verdict", "accuracy", "advantage", "geometry", "prediction", "methods", "settings", "files"
+        "verdict", "accuracy", "advantage", "plane", "geometry", "explaining", "prediction", "methods", "settings", "files"
     ]  # fmt: skip
     nav = re.search(r"<nav.*?</nav>", page, re.DOTALL)[0]
     assert re.findall(r'href="#([^"]*)"', nav) == ids_of(page)[1:]
@@ -149,7 +149,8 @@ def test_a_trend_and_an_explanation_are_shown_in_words(tables):
     explained = pd.DataFrame({
         "layer": ["features"], "measure": ["capacity"], "scope": ["between conditions"], "n": [17], "unit": ["condition"],
         "slope": [0.01], "low": [-0.01], "high": [0.03], "partial_r": [0.3], "partial_low": [-0.2], "partial_high": [0.7],
-        "expected": ["+"], "test": ["t test"],
+        "expected": ["+"], "test": ["t test"], "networks": ["all"], "conditions": [17], "df": [14], "p": [0.2],
+        "p_holm": [0.2], "r": [0.1], "note": [""],
     })  # fmt: skip
     sections = {
         s.id: s for s in page_of(_replaced(tables, trend=trend, geometry_robustness=explained), {}, tables.out).sections
@@ -162,6 +163,7 @@ def test_a_trend_and_an_explanation_are_shown_in_words(tables):
     assert "Test: sign test over replications." in sections["trend"].reading
     (row,) = sections["explaining"].grids[0].rows
     named = dict(zip(sections["explaining"].grids[0].columns, row))
+    assert "no measure of geometry is shown to predict robustness" in sections["explaining"].paragraphs[0]
     assert named["95 % interval of partial r"] == "[-0.200, +0.700]" and named["n"] == "17 conditions"
 
 
