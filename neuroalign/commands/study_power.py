@@ -165,7 +165,7 @@ def _power_texts(rows: pd.DataFrame) -> pd.DataFrame:
     texts = rows.assign(
         images=[f"{images:,} images" for images in rows["images"]],
         difference=[f"{difference:g}, {seeds} seeds" for difference, seeds in zip(rows["difference"], rows["seeds"])],
-        text=rows["power"].map(_share),
+        text=rows["power"].map(_percent),
     )
     return _wide(texts)
 
@@ -208,11 +208,11 @@ def _markdown(table: pd.DataFrame) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _share(power: float) -> str:
+def _percent(power: float) -> str:
     """A power in percent; none is certain.
 
     Example:
-        >>> _share(0.8), _share(0.9999)
+        >>> _percent(0.8), _percent(0.9999)
         ('80%', '> 99%')
     """
     return f"{power:.0%}" if power < 0.995 else "> 99%"

@@ -66,4 +66,4 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
     steps = gap * np.arange(len(heights))
     rising = isotonic_regression(np.asarray(heights, dtype=float) - steps)
     top = max(0.0, 1 - float(steps[-1]))
-    return list(np.clip(rising, 0, top) + steps)
+    return [float(height) for height in np.clip(rising, 0, top) + steps]
