@@ -65,7 +65,7 @@ class Regression:
         fit = sm.OLS(self.y, np.column_stack([self.given, self.x / sd])).fit()
         low, high = fit.conf_int(1 - confidence)[-1]
         df = int(fit.df_resid)
-        half = float(norm.ppf((1 + confidence) / 2)) / (df - 1) ** 0.5
+        half = float(norm.ppf((1 + confidence) / 2)) / (df - 1) ** 0.5 if df > 1 else float("inf")
         return {"df": df, "slope": float(fit.params[-1]), "low": float(low), "high": float(high),
                 "p": float(fit.pvalues[-1]), **_partial(self.estimate()[1], half)}  # fmt: skip
 

@@ -187,3 +187,18 @@ def test_unrelated_measures_are_called_related_in_5_percent_and_intervals_hold_t
     assert (np.mean(wrong, axis=0) <= 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5).all()
     assert (np.mean(held, axis=0) >= 0.95 - 3 * (0.05 * 0.95 / 800) ** 0.5).all()
     assert np.mean(usual) > 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5
+
+
+def test_one_condition_more_than_needed_is_enough_to_look_at_each_left_out():
+    rng = np.random.default_rng(3)
+    rows = [
+        (f"c{c}", seed, 0.2 + 0.05 * c + rng.normal(0, 0.001), rng.normal(0.6, 0.02), c + rng.normal(0, 0.01))
+        for c in range(5)
+        for seed in range(3)
+    ]
+    table = pd.DataFrame(rows, columns=["condition", "seed", "robustness", "clean", "capacity"])
+    for number in (3, 4, 5):
+        kept = table[table["condition"].isin([f"c{c}" for c in range(number)])]
+        found = regress_on_geometry(kept, ["capacity"])
+        between = found[found["scope"] == "between conditions"].iloc[0]
+        assert between["note"] if pd.isna(between["p"]) else between["partial_low"] <= between["partial_r"]
