@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from neuroalign.study.budgets import budget_texts
 from neuroalign.study.comparing import Compared
 from neuroalign.study.methods import by_whom
 from neuroalign.study.study import Study
@@ -62,7 +63,8 @@ def none_shown(compared: Compared) -> str:
     if len(hidden) == len(c.table):
         return f"{c.treatment} - {c.control}: no difference shown at any budget."
     clean = ["on clean images"] if (hidden["eps"] == 0).any() else []
-    budgets = ", ".join(f"{eps:.3g}" for eps in hidden["eps"] if eps > 0)
+    texts = budget_texts(c.table["eps"])
+    budgets = ", ".join(texts[float(eps)] for eps in hidden["eps"] if eps > 0)
     places = " and ".join([*clean, *([f"at ε {budgets}"] if budgets else [])])
     return f"{c.treatment} - {c.control}: no difference shown {places}."
 

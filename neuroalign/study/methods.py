@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from neuroalign.study.budgets import budget_texts
 from neuroalign.study.runs import label_of
 from neuroalign.study.settings.conditions import KINDS, MANIFOLD, NEURAL
 from neuroalign.study.settings.evaluations import ATTACKS, Robustness
@@ -108,7 +109,7 @@ def attack_text(name: str, settings: Robustness) -> str:
     norm = {"linf": "Linf", "l2": "L2"}[settings.norm]
     steps = "" if settings.steps is None else f", {settings.steps} steps"
     images = "" if settings.num_images is None else f", on {settings.num_images} images"
-    budgets = ", ".join(f"{eps:.3g}" for eps in settings.eps if eps > 0)
+    budgets = ", ".join(text for eps, text in budget_texts(settings.eps).items() if eps > 0)
     return f"{name} is {called} ({norm}{steps}) at ε {budgets}{images}"
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 from rich.table import Table
 
+from neuroalign.study.budgets import budget_texts
+
 __all__: list[str] = []
 
 
@@ -27,7 +29,8 @@ def summary_table(accuracy: pd.DataFrame, spread: Sequence[str] | None = None) -
     attacked = accuracy[accuracy["eps"] > 0].groupby(["condition", "replication"], sort=False)["accuracy"].mean()
     wide = accuracy.pivot_table(index=["condition", "replication"], columns="eps", values="accuracy", sort=False)
     wide["mean"] = attacked
-    wide.columns = ["clean" if c == 0 else c if c == "mean" else f"ε {c:.3g}" for c in wide.columns]
+    texts = budget_texts(accuracy["eps"])
+    wide.columns = [c if c == "mean" else texts[c] if c == 0 else f"ε {texts[c]}" for c in wide.columns]
     stats = wide.groupby("condition", sort=False).agg(["mean", "std"])
     return pd.DataFrame({
         column: [

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from neuroalign.study.budgets import budget_texts
 from neuroalign.study.conclusions import none_shown
 from neuroalign.study.explaining import explaining_sentences
 from neuroalign.study.figures.captioned import Captioned
@@ -158,8 +159,11 @@ def _advantage(tables: Tables, links: Sequence[Link]) -> list[Grid]:
     """The difference at each budget, a table for each attack: a row per comparison."""
     rows: dict[str, dict[str, dict[str, str]]] = {}
     for each in tables.compared:
+        texts = budget_texts(each.comparison.table["eps"])
         cells = {
-            "clean" if row.eps == 0 else f"ε {row.eps:.3g}": f"{row.difference:+.3f} {interval_text(row.low, row.high)}"
+            "clean"
+            if row.eps == 0
+            else f"ε {texts[row.eps]}": f"{row.difference:+.3f} {interval_text(row.low, row.high)}"
             for row in each.comparison.table.itertuples()
         }
         name = f"{each.comparison.treatment} - {each.comparison.control}"
