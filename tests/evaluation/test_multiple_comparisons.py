@@ -101,6 +101,9 @@ def test_the_chance_of_any_false_comparison_among_nine_is_5_percent():
         differences = [right[0].astype(float) - control for control in right[1:]]
         p = np.array([mean_variance(d).p_value(d.mean()) for d in differences])
         uncorrected.append((p < 0.05).any())
-        any_false.append((corrected_p(p) < 0.05).any())
+        any_false.append(
+            9 * p.min() < 0.05
+        )  # Holm's method rejects any where its first step does; statsmodels takes 0.1 s
+    assert (corrected_p(p) < 0.05).any() == any_false[-1]
     assert np.mean(any_false) <= 0.05 + 2 * (0.05 * 0.95 / studies) ** 0.5
     assert np.mean(uncorrected) > 0.065  # so there is something to correct
