@@ -132,4 +132,5 @@ def _facts(finished: Finished, path: Path, missing: Mapping[str, str], *, fast: 
         "failed": {s.name: missing[s.name] for s in stages if s.key in failures and s.name in missing},
         "missing": dict(missing),
     }
-    return dict(without_secrets(facts))
+    # In a study's settings 'key' names an array in a file: taken for a secret, it would make the recorded study another one.
+    return {**without_secrets(facts), "study": facts["study"]}

@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from neuroalign.study.planning import plan_study
+from neuroalign.study.study import Study
 from neuroalign.study.study_report import write_study_report
 from neuroalign.study.tables import gather, write_tables
-from tests.study.finished import finish, study_of
+from tests.study.finished import FakeFolder, finish, study_of
 
 
 def read(out, name):
@@ -131,6 +133,20 @@ def test_study_json_tells_how_the_study_was_run(written):
     assert facts["started"] == 1000.0 and facts["command"] == "neuroalign study run digits.yaml"
     assert set(facts["versions"]) == {"neuroalign", "python", "torch", "lightning", "numpy"}
     assert facts["study"]["seeds"] == [0, 1, 2, 3] and facts["fast"] is False and facts["missing"] == {}
+
+
+def test_the_recorded_study_is_the_one_that_was_run(tmp_path):
+    """The key of an array in a file looks like a secret; replaced by stars, all results would count as those of another study."""
+    recorded = {"source": "recording", "region": "V1", "file": "v1.npz", "key": "counts", "axes": "stimulus voxel",
+                "images": "shown.zip", "image_size": 8}  # fmt: skip
+    study = study_of(
+        responses=[recorded], conditions={"none": {}, "neural guidance": {}}, comparisons=[], seeds=[0], evaluations={},
+        predictors={"kind": "ridge"},
+    )  # fmt: skip
+    plan = plan_study(study)
+    tables = gather(plan, FakeFolder(tmp_path / "stages"), tmp_path, command="https://me:pw@host/x?token=abc")
+    assert Study.from_settings(tables.facts["study"]) == study
+    assert "pw" not in json.dumps(tables.facts) and "abc" not in json.dumps(tables.facts)
 
 
 @pytest.mark.slow
