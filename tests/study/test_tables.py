@@ -136,9 +136,9 @@ def test_study_json_tells_how_the_study_was_run(written):
 
 
 def test_the_recorded_study_is_the_one_that_was_run(tmp_path):
-    """The key of an array in a file looks like a secret; replaced by stars, all results would count as those of another study."""
+    """The key of an array in a file looks like a secret; with stars in its place, it would be another study."""
     recorded = {"source": "recording", "region": "V1", "file": "v1.npz", "key": "counts", "axes": "stimulus voxel",
-                "images": "shown.zip", "image_size": 8}  # fmt: skip
+                "images": "shown.zip", "image_size": 8, "held_out": {"number": 2}}  # fmt: skip
     study = study_of(
         responses=[recorded], conditions={"none": {}, "neural guidance": {}}, comparisons=[], seeds=[0], evaluations={},
         predictors={"kind": "ridge"},
