@@ -36,8 +36,7 @@ _READINGS = {
     ),
     "geometry": (
         "Each category of test images is a cloud of points in a layer: capacity and separability are larger where categories "
-        "are easier to tell apart, radius and dimension are smaller. {spread} Nothing is tested here, and geometry need not "
-        "follow robustness."
+        "are easier to tell apart, radius and dimension are smaller. {spread} {robust} Geometry need not follow robustness."
     ),
     "explaining": (
         "The question is whether networks with other geometry have other accuracy under attack, once their clean accuracy is "
@@ -97,6 +96,7 @@ def reading(section: str, tables: Tables) -> str:
         voxels=f"n is {voxels} voxels or neurons.",
         ceilings=_ceilings(tables),
         pairs=_pairs(tables.similarity),
+        robust=_robust(tables.robust_geometry),
         seeds=_count(tables.transfer.get("seed", pd.Series(dtype=object)).nunique(), "seed"),
     )
     return " ".join(filled.split())
@@ -113,6 +113,16 @@ def summary_reading(tables: Tables) -> str:
     return " ".join(
         f"Difference in accuracy, averaged over the budgets above 0. {_units(tables)} {meanings(tables.compared)} "
         f"{_tests(tables.comparisons)} {holm} 'No clear difference' is not equality.".split()
+    )
+
+
+def _robust(table: pd.DataFrame) -> str:
+    """What is tested of geometry: networks with robust training, if there are any."""
+    if table.empty:
+        return "Nothing is tested here."
+    return (
+        f"Networks with robust training are compared with those of none, paired by seed: t tests over seeds, 95 % intervals; "
+        f"p after Holm's correction over {int(table['p_holm'].notna().sum())} tests says what is clear. Nothing else is tested."
     )
 
 
