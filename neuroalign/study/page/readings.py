@@ -122,7 +122,7 @@ def _robust(table: pd.DataFrame) -> str:
         return "Nothing is tested here."
     return (
         "Networks with robust training are compared with those of none, paired by seed: t tests over seeds, 95 % intervals. "
-        f"p after Holm's correction over {int(table['p_holm'].notna().sum())} tests says what is clear. Nothing else is tested."
+        f"p after Holm's correction over {int(table['p_holm'].notna().sum())} tests says what is clear. No more is tested."
     )
 
 
