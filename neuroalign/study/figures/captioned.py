@@ -37,9 +37,12 @@ class Captioned:
 
     def _drawn(self, **how: Any) -> bytes:
         buffer = io.BytesIO()
+        if self.figure.get_layout_engine() is not None:
+            # Ticks change with the first placing, so one alone may cut labels off; a third takes longer than to draw.
+            self.figure.draw_without_rendering()
+            self.figure.draw_without_rendering()
+            self.figure.set_layout_engine("none")
         self.figure.savefig(buffer, **how)
-        # The first drawing placed everything; to place it again takes longer than to draw.
-        self.figure.set_layout_engine("none")
         return buffer.getvalue()
 
 
