@@ -135,7 +135,10 @@ class AdversarialTraining(RobustTraining):
         self.attack = PGD(norm, steps=steps, loss="ce", rel_step_size=2.5 / steps, random_start=True, early_stop=False)
 
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        return {**arguments, "eps": self.eps}
+        described = {**arguments, "eps": self.eps}
+        if not self.mixed_precision:
+            described.pop("mixed_precision", None)  # so that files of earlier versions describe the same training
+        return described
 
     def inputs(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Adversarial images for the network."""

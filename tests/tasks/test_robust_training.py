@@ -20,6 +20,7 @@ from neuroalign import (
     evaluate_robustness,
     evaluate_smoothness,
 )
+from neuroalign.config import build, description_of
 from neuroalign.perturbations.attacks.budget import per_sample, random_points
 from neuroalign.study import Recipe, train_classifier
 from neuroalign.tasks.robust_training import _new_starts
@@ -88,6 +89,11 @@ def test_the_attack_is_in_float32_unless_it_may_take_the_precision_of_the_traini
     assert found.min() >= 0 and found.max() <= 1
     losses = [F.cross_entropy(model(images), labels) for images in (x, found)]
     assert losses[1] > losses[0]
+
+
+def test_mixed_precision_is_described_where_it_is_asked_for():
+    made = build(description_of(AdversarialTraining(0.05, mixed_precision=True)))
+    assert made.mixed_precision and "mixed_precision" not in description_of(AdversarialTraining(0.05))["init_args"]
 
 
 def test_outside_autocast_mixed_precision_changes_nothing():
