@@ -131,7 +131,9 @@ class TestDemo:
 
     def test_the_page_needs_no_other_file(self, demo):
         page = (demo[0] / "report.html").read_text()
-        assert page.count("data:image/png;base64,") == 4
+        for name in ("robustness", "advantage", "trend", "plane", "geometry", "prediction", "similarity", "mds"):
+            assert f'aria-label="Figure: {name}"' in page
+        assert page.count("data:image/png;base64,") == len(list(demo[0].glob("*.png")))
         assert 'src="http' not in page
         assert "simulated" in page
 

@@ -30,7 +30,8 @@ def summary_table(accuracy: pd.DataFrame, spread: Sequence[str] | None = None) -
     wide = accuracy.pivot_table(index=["condition", "replication"], columns="eps", values="accuracy", sort=False)
     wide["mean"] = attacked
     texts = budget_texts(accuracy["eps"])
-    wide.columns = [c if c == "mean" else texts[c] if c == 0 else f"ε {texts[c]}" for c in wide.columns]
+    names = {eps: text if eps == 0 else f"ε {text}" for eps, text in texts.items()}
+    wide.columns = ["mean" if c == "mean" else names[float(c)] for c in wide.columns]
     stats = wide.groupby("condition", sort=False).agg(["mean", "std"])
     return pd.DataFrame({
         column: [

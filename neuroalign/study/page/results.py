@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -159,12 +159,9 @@ def _advantage(tables: Tables, links: Sequence[Link]) -> list[Grid]:
     """The difference at each budget, a table for each attack: a row per comparison."""
     rows: dict[str, dict[str, dict[str, str]]] = {}
     for each in tables.compared:
-        texts = budget_texts(each.comparison.table["eps"])
         cells = {
-            "clean"
-            if row.eps == 0
-            else f"ε {texts[row.eps]}": f"{row.difference:+.3f} {interval_text(row.low, row.high)}"
-            for row in each.comparison.table.itertuples()
+            name if eps == 0 else f"ε {name}": f"{difference:+.3f} {interval_text(low, high)}"
+            for eps, name, difference, low, high in _by_budget(each.comparison.table)
         }
         name = f"{each.comparison.treatment} - {each.comparison.control}"
         rows.setdefault(each.measure, {})[name] = cells
@@ -177,6 +174,14 @@ def _advantage(tables: Tables, links: Sequence[Link]) -> list[Grid]:
         )
         for measure, each in rows.items()
     ]
+
+
+def _by_budget(table: pd.DataFrame) -> Iterator[tuple[float, str, float, float, float]]:
+    """Each budget with its name, the difference and the ends of its interval."""
+    texts = budget_texts(table["eps"])
+    columns = (table[name].astype(float) for name in ("eps", "difference", "low", "high"))
+    for eps, difference, low, high in zip(*columns):
+        yield eps, texts[eps], difference, low, high
 
 
 def _without_difference(tables: Tables) -> dict[str, list[str]]:
