@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from neuroalign.config import Described
 from neuroalign.functional.distributed import world_size
@@ -95,7 +96,8 @@ class _InItsAutocast(nn.Module):
 
     def __init__(self, network: nn.Module, device: str) -> None:
         super().__init__()
-        self.network = network
+        # As in Classifier: the wrapper would synchronise the processes' buffers in every pass of the attack.
+        self.network = network.module if isinstance(network, DistributedDataParallel) else network
         self.device, self.dtype = device, torch.get_autocast_dtype(device)
         self.enabled = torch.is_autocast_enabled(device)
 

@@ -24,6 +24,7 @@ from neuroalign.config import build, description_of
 from neuroalign.perturbations.attacks.budget import per_sample, random_points
 from neuroalign.study import Recipe, train_classifier
 from neuroalign.tasks.robust_training import _new_starts
+from tests.distributed import run_on_ranks
 from tests.evaluation.test_curve import images, loader, network
 
 SHAPE = (3, 8, 8)
@@ -89,6 +90,29 @@ def test_the_attack_is_in_float32_unless_it_may_take_the_precision_of_the_traini
     assert found.min() >= 0 and found.max() <= 1
     losses = [F.cross_entropy(model(images), labels) for images in (x, found)]
     assert losses[1] > losses[0]
+
+
+def _passes_through_ddp(rank, world):
+    """Passes of an attack that go through DistributedDataParallel, whose buffers all processes would have to wait for."""
+
+    class Counting(nn.parallel.DistributedDataParallel):
+        passes = 0
+
+        def forward(self, *images):
+            Counting.passes += 1
+            return super().forward(*images)
+
+    model = Counting(SeenPrecisions())
+    x, labels = torch.rand(5 + rank, *SHAPE), torch.arange(5 + rank) % 10
+    for mixed in (False, True):
+        with torch.autocast("cpu", torch.bfloat16):
+            found = AdversarialTraining(0.05, steps=2 + rank, mixed_precision=mixed).inputs(model, x, labels)
+        assert found.shape == x.shape
+    return torch.tensor(Counting.passes)
+
+
+def test_processes_attack_with_different_numbers_of_passes():
+    assert [int(passes) for passes in run_on_ranks(_passes_through_ddp, 2)] == [0, 0]
 
 
 def test_mixed_precision_is_described_where_it_is_asked_for():
