@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from neuroalign.evaluation.multiple_comparisons import holm
 from neuroalign.study.collecting import OUTCOMES, Finished
 from neuroalign.study.graph import Stage
 from neuroalign.study.runs import NetworkRun, label_of
-from neuroalign.study.settings.evaluations import Comparisons
+from neuroalign.study.study import Study
 
 __all__: list[str] = []
 
@@ -42,6 +42,27 @@ class Pair(NamedTuple):
     seed: int
     treatment: NetworkRun
     control: NetworkRun
+
+
+class Declared(NamedTuple):
+    """A comparison that a study's file asks for.
+
+    Args:
+        treatment: Condition and region of the treatment.
+        control: Condition and region of the control.
+        measure: Name of the attack.
+        equivalence: Largest difference that counts as equal; None tests no equality.
+    """
+
+    treatment: Place
+    control: Place
+    measure: str
+    equivalence: float | None
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Labels of the two."""
+        return label_of(*self.treatment), label_of(*self.control)
 
 
 @dataclass(frozen=True)
@@ -75,16 +96,25 @@ def compare_conditions(finished: Finished) -> tuple[list[Compared], list[str]]:
     notes: list[str] = []
     # Several comparisons in a row have one treatment; the outcomes of all others are read again.
     read = lru_cache(maxsize=64)(lambda stage: outcomes_of(finished, stage))
+    for each in declared(study):
+        compared = _compared(finished, each, read, notes)
+        if compared is not None:
+            found.append(compared)
+    corrected = holm([each.comparison for each in found])
+    return [replace(each, comparison=comparison) for each, comparison in zip(found, corrected)], notes
+
+
+def declared(study: Study) -> Iterator[Declared]:
+    """The comparisons that a study's file declares, one for each treatment's region and control.
+
+    Args:
+        study: The study.
+    """
     for wanted in study.comparisons:
         measure = wanted.measure or next(iter(study.evaluations.robustness))
         for region in study.treatments_of(wanted):
             for control in study.controls_of(wanted, region):
-                treatment = (wanted.treatment, region)
-                compared = _compared(finished, wanted, treatment, control, measure, read, notes)
-                if compared is not None:
-                    found.append(compared)
-    corrected = holm([each.comparison for each in found])
-    return [replace(each, comparison=comparison) for each, comparison in zip(found, corrected)], notes
+                yield Declared((wanted.treatment, region), control, measure, wanted.equivalence)
 
 
 def comparisons_table(compared: list[Compared]) -> pd.DataFrame:
@@ -142,36 +172,57 @@ def pairs_of(treatments: list[NetworkRun], controls: list[NetworkRun]) -> list[P
     ]
 
 
-def _compared(
-    finished: Finished,
-    wanted: Comparisons,
-    treatment: Place,
-    control: Place,
-    measure: str,
-    read: Callable[[Stage], pd.DataFrame],
-    notes: list[str],
-) -> Compared | None:
-    names = label_of(*treatment), label_of(*control)
+def pairs_at(finished: Finished, wanted: Declared) -> tuple[list[Pair], list[Pair]]:
+    """The pairs of networks that a comparison is planned over, and those that are finished.
+
+    Args:
+        finished: The study's results.
+        wanted: The comparison.
+    """
     runs = [
         [run for run in finished.plan.networks if (run.condition, run.region) == place]
-        for place in (treatment, control)
+        for place in (wanted.treatment, wanted.control)
     ]
-    planned = pairs_of(*runs)
+    done = ([run for run in each if run.evaluations[wanted.measure].key in finished.done] for each in runs)
+    return pairs_of(*runs), pairs_of(*done)
+
+
+def outcomes_of_pairs(
+    pairs: Sequence[Pair], measure: str, read: Callable[[Stage], pd.DataFrame]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Outcomes of each image, of all treatments and of all controls, with the pair's ``subject`` and ``replication``.
+
+    Args:
+        pairs: Finished pairs, at least one.
+        measure: Name of the attack.
+        read: From the stage of an attack to its outcomes.
+    """
+    sides = ([(pair, pair.treatment) for pair in pairs], [(pair, pair.control) for pair in pairs])
+    first, second = (
+        pd.concat([
+            read(run.evaluations[measure]).assign(subject=pair.subject, replication=pair.seed) for pair, run in side
+        ])
+        for side in sides
+    )  # fmt: skip
+    return first, second
+
+
+def _compared(
+    finished: Finished, wanted: Declared, read: Callable[[Stage], pd.DataFrame], notes: list[str]
+) -> Compared | None:
+    name = " - ".join(wanted.names)
+    planned, there = pairs_at(finished, wanted)
     if not planned:
-        notes.append(f"{names[0]} - {names[1]}: no subject has both, so they are not compared.")
+        notes.append(f"{name}: no subject has both, so they are not compared.")
         return None
-    there = pairs_of(*([run for run in each if run.evaluations[measure].key in finished.done] for each in runs))
     if len(there) < len(planned):
         what = "so they are not compared" if not there else "the difference is over these alone"
-        notes.append(f"{names[0]} - {names[1]}: {len(there)} of {len(planned)} pairs of networks are finished; {what}.")
+        notes.append(f"{name}: {len(there)} of {len(planned)} pairs of networks are finished; {what}.")
     if not there:
         return None
-    first, second = (
-        [read(run.evaluations[measure]).assign(subject=pair.subject, replication=pair.seed) for pair, run in side]
-        for side in ([(pair, pair.treatment) for pair in there], [(pair, pair.control) for pair in there])
-    )
-    comparison = compare(pd.concat(first), pd.concat(second), names=names, equivalence=wanted.equivalence)
-    return Compared(treatment, control, measure, comparison)
+    outcomes = outcomes_of_pairs(there, wanted.measure, read)
+    comparison = compare(*outcomes, names=wanted.names, equivalence=wanted.equivalence)
+    return Compared(wanted.treatment, wanted.control, wanted.measure, comparison)
 
 
 def outcomes_of(finished: Finished, stage: Stage) -> pd.DataFrame:

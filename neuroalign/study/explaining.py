@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from neuroalign.evaluation.geometry_regression import BETWEEN, EXPECTED, WITHIN, regressions, with_holm
-from neuroalign.study.collecting import Finished, geometry_table, layers_table, results_table
+from neuroalign.study.networks import networks_table
 from neuroalign.study.runs import label_of
+from neuroalign.study.study import Study
 
 __all__: list[str] = []
 
@@ -20,25 +21,27 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-def geometry_robustness_table(finished: Finished) -> pd.DataFrame:
+def geometry_robustness_table(study: Study, results: pd.DataFrame, geometry: pd.DataFrame) -> pd.DataFrame:
     """Whether geometry predicts robustness across the networks of a study, once clean accuracy is given.
 
     Robustness is accuracy under the first attack, averaged over its budgets above 0. If some conditions have robust training,
     everything is computed a second time without them: they are of one kind, which would count once for each of them.
 
     Args:
-        finished: The study's results.
+        study: The study.
+        results: From :func:`~neuroalign.study.collecting.results_table`.
+        geometry: From :func:`geometry_of_networks`.
 
     Returns:
         The rows of :func:`neuroalign.evaluation.regress_on_geometry` for each ``layer`` ("features" is the last) and each set
         of ``networks`` ("all", "without robust training"). Holm's correction is over all rows of one scope and set.
     """
-    accuracy, geometry = _accuracy(finished), geometry_of_networks(finished)
+    accuracy = _accuracy(study, results)
     if accuracy.empty or geometry.empty:
         return pd.DataFrame(columns=_COLUMNS)
     measures = measures_in(geometry)
     parts = []
-    for name, kept in _sets(finished, accuracy).items():
+    for name, kept in _sets(study, accuracy).items():
         found = []
         for layer, rows in geometry.groupby("layer", sort=False):
             joined = accuracy[kept].merge(rows[[*_KEY, *measures]], on=_KEY)
@@ -69,12 +72,16 @@ def explaining_sentences(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def geometry_of_networks(finished: Finished) -> pd.DataFrame:
-    """Geometry of every network: ``condition`` (with its region), ``subject``, ``seed``, ``layer`` and the measures."""
-    last, layers = geometry_table(finished), layers_table(finished)
+def geometry_of_networks(geometry: pd.DataFrame, layers: pd.DataFrame) -> pd.DataFrame:
+    """Geometry of every network: ``condition`` (with its region), ``subject``, ``seed``, ``layer`` and the measures.
+
+    Args:
+        geometry: From :func:`~neuroalign.study.collecting.geometry_table`.
+        layers: From :func:`~neuroalign.study.collecting.layers_table`.
+    """
     parts = [
         table[table["network"] == "classifier"]
-        for table in (last.assign(layer=FEATURES), layers)
+        for table in (geometry.assign(layer=FEATURES), layers)
         if len(table) and "layer" in table
     ]
     return _named(pd.concat(parts, ignore_index=True)) if parts else pd.DataFrame()
@@ -85,17 +92,11 @@ def measures_in(geometry: pd.DataFrame) -> list[str]:
     return [name for name in EXPECTED if name in geometry and geometry[name].notna().any()]
 
 
-def _accuracy(finished: Finished) -> pd.DataFrame:
+def _accuracy(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     """``robustness`` and ``clean`` of every network that has both, under the first attack."""
-    attack = next(iter(finished.plan.study.evaluations.robustness), None)
-    results = results_table(finished)
-    rows = results[results["measure"] == f"{attack} accuracy"]
-    if rows.empty:
-        return pd.DataFrame(columns=[*_KEY, "robustness", "clean"])
-    rows = _named(rows).assign(eps=rows["eps"].astype(float), value=rows["value"].astype(float))
-    clean = rows[rows["eps"] == 0].groupby(_KEY, sort=False)["value"].mean().rename("clean")
-    robust = rows[rows["eps"] > 0].groupby(_KEY, sort=False)["value"].mean().rename("robustness")
-    return pd.concat([robust, clean], axis=1, join="inner").reset_index()
+    attack = next(iter(study.evaluations.robustness), "")
+    names = {"label": "condition", "replication": "seed", "robust": "robustness"}
+    return networks_table(results, attack, study).rename(columns=names)
 
 
 def _named(rows: pd.DataFrame) -> pd.DataFrame:
@@ -106,9 +107,8 @@ def _named(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(condition=names, subject=subjects, seed=rows["seed"].astype(int))
 
 
-def _sets(finished: Finished, accuracy: pd.DataFrame) -> dict[str, pd.Series]:
+def _sets(study: Study, accuracy: pd.DataFrame) -> dict[str, pd.Series]:
     """Which networks are asked about, by the name of the set."""
-    study = finished.plan.study
     robust = [
         label_of(name, region)
         for name, condition in study.conditions.items()

@@ -9,8 +9,7 @@ import pandas as pd
 
 from neuroalign.evaluation.geometry_regression import EXPECTED, vanishes
 from neuroalign.evaluation.multiple_comparisons import corrected_p
-from neuroalign.study.collecting import Finished
-from neuroalign.study.explaining import FEATURES, geometry_of_networks, measures_in
+from neuroalign.study.explaining import FEATURES, measures_in
 from neuroalign.study.runs import label_of
 from neuroalign.study.study import Study
 
@@ -24,13 +23,14 @@ _COLUMNS = [
 _TEST = "paired t test over seeds"
 
 
-def robust_geometry_table(finished: Finished) -> pd.DataFrame:
+def robust_geometry_table(study: Study, geometry: pd.DataFrame) -> pd.DataFrame:
     """Geometry of each condition with robust training minus that of ``none``, paired by seed.
 
     Networks of several subjects are averaged within a seed, because the networks of ``none`` have no subject.
 
     Args:
-        finished: The study's results.
+        study: The study.
+        geometry: From :func:`~neuroalign.study.explaining.geometry_of_networks`.
 
     Returns:
         A row per condition, layer and measure: ``guided`` (whether guidance reads this layer), ``expected`` (sign by the
@@ -38,7 +38,6 @@ def robust_geometry_table(finished: Finished) -> pd.DataFrame:
         ``low`` and ``high``, ``n`` (seeds), ``unit``, ``p``, ``p_holm`` (over all rows), ``conforms`` ("yes", "no" or "not
         clear", by ``p_holm``), ``test``, ``note``. Empty without robust training, without ``none``, or without geometry.
     """
-    study, geometry = finished.plan.study, geometry_of_networks(finished)
     plain = study.conditions.get(PLAIN)
     if geometry.empty or plain is None or plain.robust_training is not None:
         return pd.DataFrame(columns=_COLUMNS)

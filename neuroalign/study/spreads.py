@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import pandas as pd
 
 from neuroalign.evaluation.power_analysis import images_needed, power, seeds_needed, subjects_needed
 from neuroalign.evaluation.spread import Spread, spread_of
-from neuroalign.study.collecting import OUTCOMES, Finished
-from neuroalign.study.comparing import Place, pairs_of
-from neuroalign.study.graph import Stage
-from neuroalign.study.runs import NetworkRun, label_of
+from neuroalign.study.collecting import Finished
+from neuroalign.study.comparing import declared, outcomes_of, outcomes_of_pairs, pairs_at
 
 __all__: list[str] = []
 
@@ -89,13 +88,12 @@ def measured_spreads(finished: Finished) -> list[Measured]:
             f"{study.name!r} compares nothing: name 'comparisons' in its file, or give --seed-sd, --image-sd"
         )
     found = []
-    for wanted in study.comparisons:
-        measure = wanted.measure or next(iter(study.evaluations.robustness))
-        for region in study.treatments_of(wanted):
-            for control in study.controls_of(wanted, region):
-                spread = _spread(finished, (wanted.treatment, region), control, measure)
-                if spread is not None:
-                    found.append(Measured(label_of(wanted.treatment, region), label_of(*control), measure, spread))
+    read = lru_cache(maxsize=64)(lambda stage: outcomes_of(finished, stage))
+    for wanted in declared(study):
+        _, pairs = pairs_at(finished, wanted)
+        if len({pair.seed for pair in pairs}) > 1:
+            spread = spread_of(*outcomes_of_pairs(pairs, wanted.measure, read))
+            found.append(Measured(*wanted.names, wanted.measure, spread))
     if not found:
         raise ValueError(f"no comparison of {study.name!r} has two finished seeds, and one shows no spread over seeds")
     return found
@@ -182,32 +180,5 @@ def _ends(spread: Spread) -> tuple[Spread, Spread]:
     """The spread with its part of seeds at the ends of its interval; the same twice if it was given."""
     if not spread.num_seeds:
         return spread, spread
-    from dataclasses import replace
-
     low, high = spread.seed_interval()
     return replace(spread, seed=low), replace(spread, seed=min(high, 2.0))
-
-
-def _spread(finished: Finished, treatment: Place, control: Place, measure: str) -> Spread | None:
-    """The spread of one comparison; None if fewer than two seeds of it are finished."""
-    runs = [
-        [run for run in finished.plan.networks if (run.condition, run.region) == place
-         and run.evaluations[measure].key in finished.done]
-        for place in (treatment, control)
-    ]  # fmt: skip
-    pairs = pairs_of(*runs)
-    if len({pair.seed for pair in pairs}) < 2:
-        return None
-    first = pd.concat(_outcomes(finished, pair.treatment, measure, pair.subject, pair.seed) for pair in pairs)
-    second = pd.concat(_outcomes(finished, pair.control, measure, pair.subject, pair.seed) for pair in pairs)
-    return spread_of(first, second)
-
-
-def _outcomes(finished: Finished, run: NetworkRun, measure: str, subject: str, seed: int) -> pd.DataFrame:
-    stage: Stage = run.evaluations[measure]
-    table = finished.table(stage, "images.csv")
-    if table is None:
-        raise FileNotFoundError(
-            f"{finished.folder.path(stage, only=())} holds no images.csv, the outcome of each image"
-        )
-    return table[OUTCOMES].assign(subject=subject, replication=seed)

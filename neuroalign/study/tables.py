@@ -25,7 +25,7 @@ from neuroalign.study.collecting import (
 )
 from neuroalign.study.comparing import compare_conditions, comparisons_table
 from neuroalign.study.conclusions import conclusions
-from neuroalign.study.explaining import geometry_robustness_table
+from neuroalign.study.explaining import geometry_of_networks, geometry_robustness_table
 from neuroalign.study.figures import study_figures
 from neuroalign.study.findings import Tables
 from neuroalign.study.robust_geometry import robust_geometry_table
@@ -70,19 +70,21 @@ def gather(
     compared, notes = compare_conditions(finished)
     missing = finished.missing()
     trend = trend_table(finished)
+    results, geometry, layers = results_table(finished), geometry_table(finished), layers_table(finished)
+    of_networks = geometry_of_networks(geometry, layers)
     return Tables(
         out=out,
         study=plan.study,
-        results=results_table(finished),
+        results=results,
         comparisons=comparisons_table(compared),
         prediction=prediction_table(finished),
-        geometry=geometry_table(finished),
-        layers=layers_table(finished),
+        geometry=geometry,
+        layers=layers,
         factors=factors_table(finished),
         transfer=transfer_table(finished),
         trend=trend,
-        geometry_robustness=geometry_robustness_table(finished),
-        robust_geometry=robust_geometry_table(finished),
+        geometry_robustness=geometry_robustness_table(plan.study, results, of_networks),
+        robust_geometry=robust_geometry_table(plan.study, of_networks),
         similarity=similarity_table(finished),
         compared=compared,
         notes=notes,

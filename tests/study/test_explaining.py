@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neuroalign.study.collecting import Finished
-from neuroalign.study.explaining import explaining_sentences, geometry_robustness_table
-from neuroalign.study.robust_geometry import robust_geometry_sentences, robust_geometry_table
+from neuroalign.study import explaining, robust_geometry
+from neuroalign.study.collecting import Finished, geometry_table, layers_table, results_table
+from neuroalign.study.explaining import explaining_sentences
+from neuroalign.study.robust_geometry import robust_geometry_sentences
 from tests.study.finished import finish, study_of
 
 ROBUST = {"robust_training": {"eps": "4/255", "steps": 2}}
@@ -15,6 +16,18 @@ CONDITIONS = {
     "both": {"kind": "neural guidance", "regions": ["TO"], **ROBUST},
 }  # fmt: skip
 MEASURES = ("capacity", "radius", "separability")
+
+
+def of_networks(found):
+    return explaining.geometry_of_networks(geometry_table(found), layers_table(found))
+
+
+def geometry_robustness_table(found):
+    return explaining.geometry_robustness_table(found.plan.study, results_table(found), of_networks(found))
+
+
+def robust_geometry_table(found):
+    return robust_geometry.robust_geometry_table(found.plan.study, of_networks(found))
 
 
 def finished(root, conditions=CONDITIONS, layers=("layer1",), separable=0.3, robust_capacity=0.2):

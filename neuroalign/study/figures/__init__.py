@@ -15,7 +15,6 @@ from neuroalign.study.figures.explaining import explaining_figure, explaining_me
 from neuroalign.study.figures.geometry import geometry_figure, measures_in
 from neuroalign.study.figures.layers import layers_figure
 from neuroalign.study.figures.mds import mds_figure
-from neuroalign.study.figures.networks import accuracy_by_unit, networks_table, seed_rows, with_geometry
 from neuroalign.study.figures.plane import plane_figure
 from neuroalign.study.figures.prediction import prediction_figure
 from neuroalign.study.figures.robustness import chance_of, robustness_figure
@@ -25,6 +24,7 @@ from neuroalign.study.figures.similarity import similarity_figure
 from neuroalign.study.figures.smoothness import smoothness_figure
 from neuroalign.study.figures.transfer import transfer_figure
 from neuroalign.study.figures.trend import trend_figure
+from neuroalign.study.networks import accuracy_by_unit, networks_table, seed_rows, with_geometry
 from neuroalign.study.summary import accuracy_under, geometry_by_seed
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from neuroalign.plot.styles import COLORS
 from neuroalign.study.figures.captioned import Captioned, said
 from neuroalign.study.figures.side_labels import label_at_sides
 from neuroalign.study.figures.similar_pairs import REGIONS, every_similarity, mean_similarity
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-# Okabe & Ito's palette, which colour-blind readers can tell apart; markers differ, too.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _GRAYS = ("#000000", "#777777", "#AAAAAA", "#555555")
 _MARKERS = "osD^vPX<>ph8dH"
 _STARTS = 4  # of the search for a map, which may end in a poor one
@@ -114,7 +113,7 @@ def _styles(groups: dict[str, list[str]]) -> dict[str, dict[str, Any]]:
         for label in labels:
             number = sum(style["group"] == group for style in styles.values())
             networks = sum(style["group"] != REGIONS for style in styles.values())
-            colors = _COLORS if group != "other networks" else _GRAYS
+            colors = COLORS if group != "other networks" else _GRAYS
             marker = "*" if group == REGIONS else _MARKERS[networks % len(_MARKERS)]
             color = "#B8860B" if group == REGIONS else colors[number % len(colors)]
             styles[label] = {"group": group, "color": color, "marker": marker}

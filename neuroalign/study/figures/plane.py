@@ -12,7 +12,7 @@ from neuroalign.study.figures.captioned import Captioned, said
 from neuroalign.study.figures.conditions import ROBUST, UNGUIDED, Conditions
 from neuroalign.study.figures.labelling import label_marks, mark_style, mark_words, numbered_handles
 from neuroalign.study.figures.layout import new_figure, plain
-from neuroalign.study.figures.networks import over_subjects
+from neuroalign.study.networks import over_subjects
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from neuroalign.study.figures import study_figures
-from neuroalign.study.figures.networks import accuracy_by_unit, networks_table, seed_rows, with_geometry
+from neuroalign.study.networks import accuracy_by_unit, networks_table, seed_rows, with_geometry
 from neuroalign.study.tables import gather
 from tests.study.figures.made_up import EVALUATIONS, large_study, tables_of
 from tests.study.finished import finish, study_of
