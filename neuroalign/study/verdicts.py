@@ -26,7 +26,7 @@ def verdict(comparisons: Sequence[Comparison], subject: str, *, equivalence: flo
 
     Example:
         >>> verdict([Comparison("TO", "none", 0.1, 0.05, 0.15, 4, 4, 300)], "TO guidance")
-        'TO guidance raised accuracy under attack above none (+0.100).'
+        'TO guidance raised accuracy under attack above none (+0.100 [+0.050, +0.150]).'
         >>> verdict([Comparison("TO", "V1", 0.01, -0.02, 0.04, 3, 4, 300)], "TO guidance")
         'TO guidance shows no clear difference from V1 (+0.010; up to +0.040 is not excluded).'
     """
@@ -96,16 +96,14 @@ def _listed(comparisons: Sequence[Comparison]) -> str:
 
 def _numbers(comparison: Comparison) -> str:
     text = f"{comparison.difference:+.3f}"
-    if not comparison.decides:
-        return f"{text} [{comparison.low:+.3f}, {comparison.high:+.3f}]"
-    corrected = "" if comparison.p_holm is None else f", corrected p = {comparison.p_holm:.2g}"
-    if comparison.lost_to_correction:
-        return f"{text} [{comparison.low:+.3f}, {comparison.high:+.3f}]{corrected}"
-    if comparison.outcome in ("higher", "lower"):
-        small = f", less than {comparison.equivalence:g}" if comparison.equivalent else ""
-        return f"{text}{small}{corrected}"
-    if comparison.outcome == "undecided":
+    if comparison.decides and comparison.outcome == "undecided" and not comparison.lost_to_correction:
         text += f"; up to {comparison.largest:+.3f} is not excluded"
         if comparison.equivalence is not None:
             text += f", so not shown to be equal to within {comparison.equivalence:g}"
-    return text
+        return text
+    if comparison.outcome != "equivalent":  # whose test has an interval of its own, the shorter `within`
+        text += f" [{comparison.low:+.3f}, {comparison.high:+.3f}]"
+    if comparison.outcome in ("higher", "lower") and comparison.equivalent:
+        text += f", less than {comparison.equivalence:g}"
+    tested = comparison.p_equivalence_holm if comparison.outcome == "equivalent" else comparison.p_holm
+    return text if tested is None or not comparison.decides else f"{text}, corrected p = {tested:.2g}"

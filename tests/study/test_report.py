@@ -32,8 +32,8 @@ def page(tables):
 
 def test_the_verdict_comes_first_and_the_note_after_it(tables, page):
     assert re.match(
-        r"Neural guidance \(TO\) by a simulated subject raised accuracy under attack above none \(\+0\.200, corrected p = "
-        r"[0-9.e-]+\), label only \(TO\)", tables.sentences[0],
+        r"Neural guidance \(TO\) by a simulated subject raised accuracy under attack above none \(\+0\.200 "
+        r"\[\+0\.\d+, \+0\.\d+\], corrected p = [0-9.e-]+\), label only \(TO\)", tables.sentences[0],
     )  # fmt: skip
     assert tables.sentences[-1] == "The effect is planted."
     assert page.index("raised accuracy") < page.index("The effect is planted.") < page.index("What was done")
