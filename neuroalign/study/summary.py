@@ -150,7 +150,8 @@ def print_summary(tables: Tables, console: Console) -> None:
     if tables.compared:
         console.print(
             "Paired differences, averaged over the budgets above 0, with 95 % intervals, and the number of units in which "
-            f"the first was higher.\n{meanings(tables.compared)}", highlight=False, markup=False,
+            f"the first was higher.\n{meanings(tables.compared)} The second p is corrected for their number and "
+            "decides the verdict; one replication has none.", highlight=False, markup=False,
         )  # fmt: skip
         for each in tables.compared:
             console.print(f"  {each.comparison}", highlight=False, markup=False)

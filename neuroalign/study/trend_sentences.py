@@ -20,7 +20,7 @@ def trend_sentences(table: pd.DataFrame, study: Study) -> list[str]:
     """A sentence on the trend of each treatment, and one on each of its controls of the same regions.
 
     A rise is said where Page's test shows it after Holm's correction and the interval of the slope, over other units and
-    images, lies above 0. A rise that a control shows too is said not to be the brain's.
+    images, lies above 0. A rise that a control shows too is said not to come from the responses.
 
     Args:
         table: From :func:`~neuroalign.study.trends.trend_table`.
@@ -40,7 +40,9 @@ def trend_sentences(table: pd.DataFrame, study: Study) -> list[str]:
         pairs = same[same["control"] != ""]
         sentences += [s for _, pair in pairs.iterrows() if (s := _beside(row, pair, _alone(table, pair)))]
         if pairs.empty and _outcome(row) == "rises":
-            sentences.append("No control of the same regions was compared, so this rise isn't shown to be the brain's.")
+            sentences.append(
+                "No control of the same regions was compared, so this rise isn't shown to come from the responses."
+            )
     return sentences
 
 
@@ -90,7 +92,7 @@ def _beside(row: Any, pair: Any, alone: Any) -> str:
     shown = f"It isn't shown to rise beyond {name}, its control"
     if as_large:
         shown = f"The rise with {name}, its control, is as large"
-    return f"{shown}: the difference by {_numbers(pair)}{own}. So this rise isn't shown to be the brain's."
+    return f"{shown}: the difference by {_numbers(pair)}{own}. So this rise isn't shown to come from the responses."
 
 
 def _alone(table: pd.DataFrame, pair: Any) -> Any:

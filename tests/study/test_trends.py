@@ -66,7 +66,7 @@ def test_a_rise_beyond_its_control_and_one_that_the_control_shares(tmp_path):
     shared = trend_sentences(table_in(study, tmp_path / "b", both), study)
     assert "rises along" in shared[0]
     assert shared[1].startswith("The rise with shuffled fit, its control, is as large: the difference by -0.0")
-    assert shared[1].endswith("So this rise isn't shown to be the brain's.")
+    assert shared[1].endswith("So this rise isn't shown to come from the responses.")
 
 
 def test_no_rise_a_fall_and_a_rise_without_a_control_are_said(tmp_path):
@@ -79,7 +79,9 @@ def test_no_rise_a_fall_and_a_rise_without_a_control_are_said(tmp_path):
     )
     alone = hierarchy_study(comparisons=[{"treatment": "neural guidance", "controls": ["none"]}])
     said = trend_sentences(table_in(alone, tmp_path / "c", rising(neural_guidance=0.06)), alone)
-    assert said[1] == "No control of the same regions was compared, so this rise isn't shown to be the brain's."
+    assert (
+        said[1] == "No control of the same regions was compared, so this rise isn't shown to come from the responses."
+    )
 
 
 def test_one_seed_decides_nothing(tmp_path):

@@ -132,7 +132,7 @@ def _title(measure: str, networks: str, row: Mapping[str, Any] | None) -> str:
         return title
     expected = {"+": ", expected +", "-": ", expected −"}.get(str(row.get("expected", "")), "")
     interval = "" if pd.isna(row["partial_low"]) else f" [{row['partial_low']:+.2f}, {row['partial_high']:+.2f}]"
-    return f"{title}{expected}\npartial r {row['partial_r']:+.2f}{interval}, {p_text(row)}"
+    return f"{title}{expected}\npartial r {row['partial_r']:+.2f}{interval}\n{p_text(row)}"
 
 
 def _caption(

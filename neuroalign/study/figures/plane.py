@@ -73,10 +73,11 @@ def _draw(ax: Axes, networks: pd.DataFrame, shown: list[str], conditions: Condit
             **style,
         )  # fmt: skip
     # By the networks, not by intervals that two seeds make very long.
-    for values, put in ((networks["clean"], ax.set_xlim), (networks["robust"], ax.set_ylim)):
+    for values, axis, put in ((networks["clean"], ax.xaxis, ax.set_xlim), (networks["robust"], ax.yaxis, ax.set_ylim)):
         low, high = float(values.min()), float(values.max())
         margin = max(0.01, 0.15 * (high - low))
-        put(low - margin, high + margin)
+        put(max(low - margin, -0.01), min(high + margin, 1.01))  # an accuracy is no more than 1
+        axis.set_ticks([tick for tick in axis.get_majorticklocs() if 0 <= tick <= 1])
     ax.annotate("better ↗", (0.99, 0.99), xycoords="axes fraction", ha="right", va="top", fontsize=8, color="#555555")
 
 

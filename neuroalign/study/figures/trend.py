@@ -121,8 +121,8 @@ def _caption(
             if number > 1
             else f"; with one {unit} there are no intervals."
         ),
-        "Blue, solid: guided by a brain; vermilion, dashed, hollow: controls. A trend that a control shows too isn't the "
-        "brain's.",
+        "Blue, solid: guided by a brain; vermilion, dashed, hollow: controls. A trend that a control shows too "
+        "doesn't come from the responses.",
     ]
     if len(trend):
         sentences.append(

@@ -38,7 +38,7 @@ def test_marks_are_what_clean_accuracy_leaves():
 def test_the_title_has_the_partial_correlation_of_the_last_features_between_conditions():
     made = explaining_figure(networks_of(LABELS), REGRESSION, SMALL, "pgd")
     first, second = visible(made.figure)
-    assert first.get_title() == "capacity, expected +\npartial r +0.31 [-0.05, +0.60], p .080, Holm .320"
+    assert first.get_title() == "capacity, expected +\npartial r +0.31 [-0.05, +0.60]\np .080, Holm .320"
     assert second.get_title() == "radius / distance"
     assert "no cause" in made.caption and "least squares" in made.caption and "simulated" in made.caption
 
