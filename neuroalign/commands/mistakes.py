@@ -67,13 +67,13 @@ def told_in_one_line(command: str, *, debug: bool = False, goes_on: str | None =
 
 
 def sentence_of(error: BaseException) -> str:
-    """What an error says to a user: on one line, unless our own check found several mistakes at once.
+    r"""What an error says to a user: on one line, unless our own check found several mistakes at once.
 
     A message of ours, which other packages may have wrapped in reports of many lines, comes before theirs. Passwords in URLs
     are hidden.
 
     Example:
-        >>> sentence_of(ValueError("two\\nlines"))
+        >>> sentence_of(ValueError("two\nlines"))
         'two lines (--debug shows where)'
         >>> sentence_of(FileNotFoundError(2, "No such file or directory", "guide.yaml"))
         'guide.yaml: No such file or directory'
