@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from neuroalign.commands.parser import examples
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,25 +19,45 @@ __all__: list[str] = []
 
 def add_parser(commands: Any) -> None:
     """Add the command and its own commands."""
-    nsd = commands.add_parser("nsd", help="the Natural Scenes Dataset: check, extract, stimuli, plot")
-    actions = nsd.add_subparsers(dest="action", metavar="ACTION", required=True)
+    text = "the Natural Scenes Dataset: check, extract, stimuli, plot"
+    nsd = commands.add_parser(
+        "nsd",
+        help=text,
+        description="Check a folder of the Natural Scenes Dataset, extract responses of regions, cache images, plot maps.",
+        epilog=examples(
+            "neuroalign nsd check /data/nsd",
+            "neuroalign nsd extract /data/nsd --subject 1 --roi V4 --out subj01_v4.h5",
+            "neuroalign nsd extract --help",
+        ),
+    )
+    actions = nsd.add_subparsers(dest="action", metavar="ACTION", title="actions")
 
-    def add(name: str, text: str) -> argparse.ArgumentParser:
-        return actions.add_parser(
-            name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    def add(name: str, text: str, more: str, *commands: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = actions.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}{more}.", epilog=examples(*commands)
         )
+        return parser
 
     check = add(
         "check",
-        "list what an NSD folder holds, what is missing and what is damaged; exit code 1 if it is unusable. gzip files "
-        "(nii.gz, mgz) are read to their end and compared with their checksums, some seconds per session; HDF5 files have "
-        "no checksums",
+        "list what an NSD folder holds, what is missing and what is damaged",
+        "; exit code 1 if it is unusable. gzip files (nii.gz, mgz) are read to their end and compared with their checksums, "
+        "some seconds per session; HDF5 files have no checksums",
+        "neuroalign nsd check /data/nsd",
+        "neuroalign nsd check /data/nsd --subject 1 2 --json > check.json",
     )
     check.add_argument("root", metavar="ROOT", type=Path, help="folder with nsddata, nsddata_betas, nsddata_stimuli")
-    check.add_argument("--subject", type=int, nargs="+", help="1 to 8; None means all that have betas")
+    check.add_argument("--subject", type=int, nargs="+", help="1 to 8 (default: all that have betas)")
     check.add_argument("--json", action="store_true", help="print JSON")
 
-    extract = add("extract", "write regions' responses to one HDF5 file with everything needed to train")
+    extract = add(
+        "extract",
+        "write regions' responses to one HDF5 file with everything needed to train",
+        ". After a stop, the same command goes on with the sessions that are missing",
+        "neuroalign nsd extract /data/nsd --subject 1 --roi V1 V4 --out subj01.h5",
+        "neuroalign nsd extract s3://natural-scenes-dataset --accept-terms \\",
+        "    --download-folder nsd --subject 1 --roi V4 --out subj01_v4.h5",
+    )
     extract.add_argument("root", metavar="ROOT", help="folder, or URL such as s3://natural-scenes-dataset")
     extract.add_argument("--subject", type=int, required=True, help="1 to 8")
     extract.add_argument(
@@ -48,25 +69,37 @@ def add_parser(commands: Any) -> None:
     extract.add_argument("--out", type=Path, required=True, help="the file to write")
     extract.add_argument("--betas", default="betas_fithrf_GLMdenoise_RR", help="version, or b1, b2, b3")
     extract.add_argument("--space", default="func1pt8mm", help="func1pt8mm, func1mm, fsaverage or nativesurface")
-    extract.add_argument("--sessions", type=_sessions, help="such as 1-10 or 1,2,5; None means all that are there")
+    extract.add_argument("--sessions", type=_sessions, help="such as 1-10 or 1,2,5 (default: all that are there)")
     extract.add_argument(
         "--overwrite", action="store_true", help="replace a file that holds something else, or is damaged"
     )
     _add_access(extract)
 
-    stimuli = add("stimuli", "resize images of the stimulus set once into a memory-mapped cache")
+    stimuli = add(
+        "stimuli",
+        "resize images of the stimulus set once into a memory-mapped cache",
+        ", from which training reads them. After a stop, the same command goes on",
+        "neuroalign nsd stimuli /data/nsd --out nsd_images --image-size 224",
+        "neuroalign nsd stimuli /data/nsd --out images --responses subj01.h5",
+    )
     stimuli.add_argument("root", metavar="ROOT", help="folder or URL")
     stimuli.add_argument("--out", type=Path, required=True, help="folder of the cache")
     stimuli.add_argument("--image-size", type=int, default=224, help="height and width in pixels")
     stimuli.add_argument(
-        "--responses", type=Path, help="cache only the images of this extracted file; None means all images"
+        "--responses", type=Path, help="cache only the images of this extracted file (default: all images)"
     )
     stimuli.add_argument(
         "--workers", type=int, default=0, help="number of processes that resize; 0 resizes in this one"
     )
     _add_access(stimuli)
 
-    plot = add("plot", "draw the noise ceiling, and a prediction's accuracy, on the brain")
+    plot = add(
+        "plot",
+        "draw the noise ceiling, and a prediction's accuracy, on the brain",
+        "",
+        "neuroalign nsd plot subj01_v4.h5 --root /data/nsd --out brain-maps",
+        "neuroalign nsd plot subj01_v4.h5 --prediction r.npy --map ncsnr",
+    )
     plot.add_argument("file", metavar="FILE", type=Path, help="a file written by extract")
     plot.add_argument("--prediction", type=Path, help="one correlation per voxel: .npy, .pt, or .csv with one column")
     plot.add_argument("--map", nargs="*", default=[], help="maps inside FILE to draw as well, such as ncsnr R2")
@@ -103,19 +136,17 @@ def _sessions(text: str) -> list[int]:
     return result
 
 
-def run(args: argparse.Namespace) -> None:
-    """Run an action; a problem with files or names, or an interrupt, prints one line and no traceback."""
-    actions = {"check": _check, "extract": _extract, "stimuli": _stimuli, "plot": _plot}
-    try:
-        from rich.console import Console
+def goes_on(args: argparse.Namespace) -> str | None:
+    """How to go on after Ctrl-C."""
+    return "the same command goes on where it was" if args.action in ("extract", "stimuli") else None
 
-        actions[args.action](args, Console())
-    except (OSError, ValueError, ImportError, IndexError) as error:
-        sys.exit(f"neuroalign nsd {args.action}: {error}")
-    except KeyboardInterrupt:
-        again = "; run it again to go on where it was" if args.action in ("extract", "stimuli") else ""
-        print(f"\nneuroalign nsd {args.action}: stopped{again}", file=sys.stderr)
-        sys.exit(130)
+
+def run(args: argparse.Namespace) -> None:
+    """Run an action."""
+    from rich.console import Console
+
+    actions = {"check": _check, "extract": _extract, "stimuli": _stimuli, "plot": _plot}
+    actions[args.action](args, Console())
 
 
 def _access(args: argparse.Namespace) -> dict[str, Any]:
@@ -156,7 +187,7 @@ def _check(args: argparse.Namespace, console: Console) -> None:
         counts = ", ".join(f"{len(report.of(level))} {level}" for level in colours)
         console.print(f"{'Usable' if report.usable else 'Not usable as it is'}: {counts}.")
     if not report.usable:
-        sys.exit(1)
+        raise SystemExit(1)
 
 
 def _extract(args: argparse.Namespace, console: Console) -> None:
