@@ -32,7 +32,6 @@ def _parser() -> Parser:
     parser = Parser(
         add_help=False,  # options come after the commands
         prog="neuroalign",
-        usage="neuroalign [OPTION ...] COMMAND ...",
         description="Train networks to match a brain, and test whether it makes them robust.",
         epilog=examples(
             "neuroalign demo --fast              see that everything runs",
@@ -41,7 +40,7 @@ def _parser() -> Parser:
             "neuroalign --print-completion bash  completion by the Tab key",
         ),
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="neuroalign")
     for command in _COMMANDS.values():
         command.add_parser(commands)
     lightning.add_parsers(commands)
@@ -53,6 +52,7 @@ def _parser() -> Parser:
     completion.add_option(options)
     for each in parsers(parser):
         add_options(each)
+        each.shorten()
     return parser
 
 

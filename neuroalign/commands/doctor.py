@@ -66,11 +66,10 @@ def _facts(found: Environment, width: int) -> Iterator[str]:
     yield f"Python {software['Python']}, {software['executable']}"
     yield f"{software['system']}\n"
     yield "Packages"
-    packages = ", ".join(
-        f"{name} {version or 'missing'}".replace(" ", "\0") for name, version in found.packages.items()
-    )
-    yield textwrap.fill(packages, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False).replace(
-        "\0", " "
+    packages = ", ".join(f"{name}\0{version or 'missing'}" for name, version in found.packages.items())
+    yield from (
+        line.replace("\0", " ")  # a name and its version stay on one line
+        for line in textwrap.wrap(packages, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
     )
     yield "\nDevices"
     yield from (f"  {line}" for line in _devices(found.devices))

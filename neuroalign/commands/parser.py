@@ -13,6 +13,7 @@ from neuroalign.names import unknown
 
 __all__: list[str] = []
 
+_VALUES = {"int": "N", "count": "N", "float": "X", "Path": "PATH"}
 _KINDS = {"int": "a whole number", "float": "a number"}
 
 
@@ -26,7 +27,7 @@ class Help(argparse.HelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         text = action.help
-        if not text or "default" in text or action.default in (None, False, [], argparse.SUPPRESS):
+        if not text or "default" in text or action.default in (None, [], argparse.SUPPRESS) or action.default is False:
             return text
         return f"{text} (default: %(default)s)"
 
@@ -41,6 +42,19 @@ class Parser(argparse.ArgumentParser):
         kwargs["formatter_class"] = Help
         super().__init__(*args, **kwargs)
         self.set_defaults(parser=self)  # the innermost one that reads arguments stays
+
+    def shorten(self) -> None:
+        """Name what must be given in the first line of the help, and values by what they are rather than by the option."""
+        needed = []
+        for action in self._actions:
+            if action.option_strings and action.metavar is None and action.nargs != 0 and not action.choices:
+                action.metavar = _VALUES.get(getattr(action.type, "__name__", ""), action.dest.split("_")[-1].upper())
+            if action.required and action.option_strings:
+                needed.append(f"{action.option_strings[0]} {action.metavar}{' ...' if action.nargs == '+' else ''}")
+            elif not action.option_strings:
+                name = f"{action.metavar or action.dest}{' ...' if isinstance(action, argparse._SubParsersAction) else ''}"
+                needed.append(f"[{name}]" if action.nargs == "?" else name)
+        self.usage = " ".join([self.prog, *needed, "[OPTION ...]"])
 
     def error(self, message: str) -> NoReturn:
         """End the command with one line about the mistake."""

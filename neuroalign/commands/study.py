@@ -38,7 +38,7 @@ def add_parser(commands: Any) -> None:
             "neuroalign study power results --difference .02",
         ),
     )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", prog=parser.prog)
     _add_plan(actions)
     _add_run(actions)
     text = "what is done, running, failed, and how much time is left; also from another terminal or machine"

@@ -20,7 +20,7 @@ class ShowVersions(argparse.Action):
     def __init__(self, option_strings: Any, dest: str, **kwargs: Any) -> None:
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, **kwargs)
 
-    def __call__(self, parser: argparse.ArgumentParser, *args: Any) -> None:  # noqa: D102
+    def __call__(self, parser: argparse.ArgumentParser, *args: Any) -> None:
         print(f"neuroalign {__version__}\nPython {platform.python_version()}")
         for name in ("torch", "lightning"):
             print(f"{name} {version_of(name) or 'not installed'}")
