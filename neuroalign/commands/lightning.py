@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,4 +48,8 @@ def run(argv: Sequence[str], verbosity: Verbosity) -> None:
     from neuroalign.commands.lightning_cli import run_lightning
 
     quiet = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"] if verbosity.quiet else []
-    run_lightning([*argv, *quiet])
+    typed, sys.argv = sys.argv, [sys.argv[0], *argv, *quiet]  # Lightning reads it, and starts other processes with it
+    try:
+        run_lightning(sys.argv[1:])
+    finally:
+        sys.argv = typed
