@@ -23,11 +23,15 @@ def add_parser(commands: Any) -> None:
     text = "what is installed, which devices and folders there are, what is missing, and what that would give"
     parser = commands.add_parser(
         "doctor",
-        help=text,
-        description=f"{text}. Exit code 1 if something that neuroalign needs is broken. Nothing is written, and passwords "
-        "are not shown: the text is fit for a report of an error.",
-        epilog=examples("neuroalign doctor", "neuroalign doctor --nsd /data/nsd", "neuroalign doctor --json > doctor.json"),
-    )  # fmt: skip
+        help="what is installed, missing or broken",
+        description=f"{text[0].upper()}{text[1:]}. Exit code 1 if something that neuroalign needs is broken. Nothing is "
+        "written, and passwords are not shown: the text is fit for a report of an error.",
+        epilog=examples(
+            "neuroalign doctor",
+            "neuroalign doctor --nsd /data/nsd",
+            "neuroalign doctor --json > doctor.json",
+        ),
+    )
     parser.add_argument("--nsd", metavar="ROOT", help="look at this folder of the Natural Scenes Dataset as well")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
