@@ -102,7 +102,7 @@ def _entry(name: str, text: str, width: int) -> list[str]:
 
 def _devices(devices: dict[str, Any]) -> Iterator[str]:
     memory = f", {_gigabytes(devices['memory'])} of memory" if devices["memory"] else ""
-    threads = f", {devices['threads']} threads in torch" if "threads" in devices else ""
+    threads = f" ({devices['threads']} used by torch)" if "threads" in devices else ""
     yield f"CPU: {devices['cpus']} cores{threads}{memory}"
     for number, gpu in enumerate(devices["gpus"]):
         yield f"GPU {number}: {gpu['name']}, {_gigabytes(gpu['memory'])}"
@@ -115,7 +115,7 @@ def _devices(devices: dict[str, Any]) -> Iterator[str]:
 def _folder(folder: dict[str, Any]) -> str:
     if folder["path"] is None:
         return f"not set: {folder['holds']}"
-    state = "not looked at" if folder["exists"] is None else "" if folder["exists"] else "not there"
+    state = "a URL, not opened" if folder["exists"] is None else "" if folder["exists"] else "not there"
     free = "" if folder.get("free") is None else f"{_gigabytes(folder['free'])} free"
     facts = ", ".join(each for each in (state, free) if each)
     return f"{folder['path']}{f' ({facts})' if facts else ''}: {folder['holds']}"
