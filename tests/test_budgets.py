@@ -33,14 +33,18 @@ def test_numbers_and_their_texts_agree(value):
 @given(st.text(max_size=12))
 def test_a_text_is_read_or_refused_and_never_anything_else(text):
     try:
-        assert math.isfinite(as_number(text)) or "e" in text.lower()
-    except ValueError as error:
-        assert "such as 0.03 or '8/255'" in str(error)
+        value = as_number(text)
+    except ValueError:
+        return
+    assert math.isfinite(value) or "e" in text.lower()
 
 
-@pytest.mark.parametrize("text", ["a/b", "1/0", "1/0.0", "", "/", "1/", "/2", "1/2/3", "nan", "inf", "8 255", "1_0", "٣/٤", "8%"])  # fmt: skip
+NO_BUDGETS = ["a/b", "1/0", "1/0.0", "", "/", "1/", "/2", "1/2/3", "nan", "inf", "8 255", "1_0", "\u0663/\u0664", "8%"]
+
+
+@pytest.mark.parametrize("text", NO_BUDGETS)
 def test_texts_that_are_no_budget(text):
-    with pytest.raises(ValueError, match="a number or a fraction, such as 0.03 or '8/255'; got"):
+    with pytest.raises(ValueError, match=r"a number or a fraction, such as 0\.03 or '8/255'; got"):
         as_number(text)
 
 

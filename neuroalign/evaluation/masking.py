@@ -107,7 +107,8 @@ def masking_report(
     Args:
         model: Classifier from images in [0, 1] to logits. It is not changed.
         dataloader: Batches; the first images that are classified right are used.
-        eps: Budget of the attacks, a number in pixel units or a text such as "2/255". Choose one at which the accuracy is below the clean accuracy, but above 0.
+        eps: Budget of the attacks, a number in pixel units or a text such as "2/255". Choose one at which the accuracy is
+            below the clean accuracy, but above 0.
         logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
         mean: Mean per channel of the normalisation that the loader's images have had; None means that they are pixels.
         std: Standard deviation per channel of the same.
