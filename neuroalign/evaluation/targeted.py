@@ -59,8 +59,8 @@ def targeted_success(
         progress: Show a progress bar.
 
     Returns:
-        One row per budget: ``perturbation``, ``eps``, ``success_rate``, ``ci_low``, ``ci_high`` (Wilson, 95 %), ``num_images``
-        (classified right without perturbation), ``num_reached``, ``norm``, ``settings``.
+        One row per budget: ``perturbation``, ``eps``, ``success_rate``, ``ci_low``, ``ci_high`` (Wilson, 95 %),
+        ``num_images`` (classified right without perturbation), ``num_reached``, ``norm``, ``settings``.
 
     Raises:
         TypeError: If the attack is not an :class:`Attack`.
