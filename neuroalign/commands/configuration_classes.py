@@ -63,7 +63,7 @@ def why_not_found(path: str, key: str) -> str | None:
 
     Example:
         >>> why_not_found("neuroalign.data.NSDDataModul", "data")
-        "unknown class 'NSDDataModul' of neuroalign.data; did you mean 'NSDDataModule' or ...?"
+        "unknown class 'NSDDataModul' of neuroalign.data; did you mean 'NSDDataModule' or 'ResponsesDataModule' or 'GuidanceDataModule'?"
     """
     usual = classes_of(key)
     short = {name.rpartition(".")[2]: value for name, value in usual.items()}
@@ -108,14 +108,28 @@ def _unknown_path(path: str, usual: dict[str, type]) -> str:
     for whole in usual:  # the right name in a wrong module
         if whole.rpartition(".")[2] == name.rpartition(".")[2]:
             return f"there is no {path!r}; did you mean {whole!r}?"
-    public = [n for n, value in vars(pydoc.locate(module)).items() if inspect.isclass(value) and not n.startswith("_")]
-    public += getattr(pydoc.locate(module), "__all__", [])
-    return unknown("class", name, public) if not public else _of(unknown("class", name, dict.fromkeys(public)), module)
+    inside = pydoc.locate(module)
+    public = [n for n in dir(inside) if inspect.isclass(getattr(inside, n, None)) and not n.startswith("_")]
+    return unknown_in("class", name, module, set(public))
 
 
-def _of(message: str, module: str) -> str:
-    first, _, hint = message.partition("; ")
-    return f"{first} of {module}; {hint}"
+def unknown_in(kind: str, name: str, whole: str, known: Iterable[str]) -> str:
+    """An error message for a name that something doesn't have, with near matches.
+
+    Example:
+        >>> unknown_in("argument", "rio", "NSDDataModule", ["roi", "root"])
+        "unknown argument 'rio' of NSDDataModule; did you mean 'roi' or 'root'?"
+    """
+    first, _, hint = unknown(kind, name, known).partition("; ")
+    return f"{first} of {whole}; {hint}"
+
+
+def class_named(path: str, key: str) -> Any:
+    """The class that a ``class_path`` names, short or dotted; None if it is no class."""
+    if "." in path:
+        found = pydoc.locate(path)
+        return found if callable(found) else None
+    return {name.rpartition(".")[2]: value for name, value in classes_of(key).items()}.get(path)
 
 
 @lru_cache(maxsize=64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pydoc
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,9 +11,10 @@ import yaml
 
 from neuroalign.commands.configuration_classes import (
     arguments_of,
-    classes_of,
+    class_named,
     named,
     required_by,
+    unknown_in,
     why_not_found,
     wrong_value,
 )
@@ -77,7 +77,7 @@ def mistake(
     tops = list(dict.fromkeys(option.split(".")[0] for option in options))
     for file, content in configurations:
         for found in _in_command(content, tops):
-            return f"{found} in {file}"
+            return f"{file}: {found}"
     merged = _merged([content for _, content in configurations], argv)
     for found in _in_options(argv, merged, options, tops):
         return found
@@ -112,7 +112,7 @@ def _in_value(value: Any, key: str, where: str) -> Iterator[str]:
             yield from _in_value(each, key, f"{where}[{number}]")
     elif isinstance(value, str) and key in ("model", "data"):
         if not value.endswith((".yaml", ".yml", ".json")) and (why := why_not_found(value, key)):
-            yield f"{why} ({where})"
+            yield f"{where}: {why}"
     elif isinstance(value, Mapping):
         path = value.get("class_path")
         if not isinstance(path, str):
@@ -120,11 +120,11 @@ def _in_value(value: Any, key: str, where: str) -> Iterator[str]:
                 yield from _in_value(each, str(name), f"{where}.{name}")
             return
         if why := why_not_found(path, key):
-            yield f"{why} ({where})"
+            yield f"{where}: {why}"
             return
         for name in value:
             if name not in _CLASS_KEYS:
-                yield f"{unknown('key', name, _CLASS_KEYS)} ({where})"
+                yield f"{where}: {unknown('key', name, _CLASS_KEYS)}"
         cls = class_named(path, key)
         arguments = value.get("init_args") or {}
         if cls is not None and isinstance(arguments, Mapping):
@@ -137,22 +137,14 @@ def _in_arguments(
     known = arguments_of(cls)
     for name in arguments:
         if name not in known:
-            yield f"{unknown(f'argument of {cls.__name__}:', name, known)} ({place})"
+            yield f"{where}: {unknown_in('argument', str(name), cls.__name__, known)}"
     for name, value in arguments.items():
         yield from _in_value(value, str(name), f"{place}.{name}")
         if name in known and (why := wrong_value(cls, name, value)):
-            yield f"{place}.{name} {short(why)}"
+            yield f"{place}.{name}: {short(why)}"
     needed = [name for name in required_by(cls) if name not in arguments and name not in (further or {})]
     if cls.__name__ != "Trainer" and needed:
-        yield f"{cls.__name__} needs {named(needed)} ({where})"
-
-
-def class_named(path: str, key: str) -> Any:
-    """The class that a ``class_path`` names, short or dotted; None if it is no class."""
-    if "." in path:
-        found = pydoc.locate(path)
-        return found if callable(found) else None
-    return {name.rpartition(".")[2]: value for name, value in classes_of(key).items()}.get(path)
+        yield f"{where}: {cls.__name__} needs {named(needed)}"
 
 
 def _merged(contents: Sequence[Any], argv: Sequence[str]) -> dict[str, Any]:
@@ -217,7 +209,7 @@ def _in_options(
             from lightning import Trainer
 
             if not any(known.startswith(parts[1]) for known in arguments_of(Trainer)):
-                yield f"{unknown('argument of Trainer:', parts[1], arguments_of(Trainer))} (--{name})"
+                yield f"--{name}: {unknown_in('argument', parts[1], 'Trainer', arguments_of(Trainer))}"
 
 
 def short(told: str) -> str:
@@ -232,7 +224,7 @@ def short(told: str) -> str:
     wanted = [found.rpartition(".")[2] for found in re.findall(r"Expected an? <class '([\w.]+)'>", told)]
     value = re.search(r"(?:Got value|Given value): (.*)", told)
     key = re.search(r'Parser key "([\w.]+)"', told)
-    place = key[1].split(".", 1)[-1] + " " if key and not key[1].startswith("x.") else ""
+    place = key[1].split(".", 1)[-1] + ": " if key and not key[1].startswith("x.") else ""
     choices = re.search(r"Expected a typing\.Literal\[(.*?)\]", told)
     if choices and value:
         return f"{place}must be one of {choices[1]}; got {_shown(value[1])}"

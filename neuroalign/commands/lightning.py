@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from neuroalign.commands.mistakes import told_in_one_line
+
 __all__: list[str] = []
 
 COMMANDS = {
@@ -23,6 +25,7 @@ def add_parsers(commands: Any) -> None:
 
 def run(argv: Sequence[str]) -> None:
     """Run the command that the arguments begin with."""
-    from neuroalign.commands.lightning_cli import run_lightning
+    with told_in_one_line(argv[0], debug="--debug" in argv):
+        from neuroalign.commands.lightning_cli import run_lightning
 
-    run_lightning(argv)
+        run_lightning([each for each in argv if each != "--debug"])

@@ -19,7 +19,7 @@ from torchmetrics import MetricCollection
 from neuroalign.addresses import redacted
 from neuroalign.config import DescriptionError, description_of
 from neuroalign.tasks.epoch_log import EpochLog
-from neuroalign.tasks.state_dicts import as_in, renamed, uncompiled
+from neuroalign.tasks.state_dicts import as_in, of_another_task, renamed, uncompiled
 from neuroalign.tasks.step_draws import drawing, fresh_seed, step_seed
 from neuroalign.tensor_files import check_checkpoint
 from neuroalign.types import Batch, as_batch, check_images
@@ -51,6 +51,8 @@ class Task(EpochLog, ABC):
     LightningModule. A subclass that overrides ``training_step`` puts its step inside :meth:`repeatable`.
     """
 
+    predicts: str
+    """What ``predict_step`` returns, a name for :class:`neuroalign.callbacks.PredictionWriter`."""
     optimizer: OptimizerFactory | None
     scheduler: SchedulerFactory | None
     scheduler_interval: str
@@ -165,7 +167,13 @@ class Task(EpochLog, ABC):
             checkpoint["state_dict"] = renamed(checkpoint["state_dict"], uncompiled)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the seed, and rename weights to the names in this task, compiled or not."""
+        """Restore the seed, and rename weights to the names in this task, compiled or not.
+
+        Raises:
+            ValueError: If it is a checkpoint of another task.
+        """
+        if (other := of_another_task(checkpoint.get("state_dict", {}), self.state_dict())) is not None:
+            raise ValueError(f"this is a checkpoint of {other}, which {type(self).__name__} can't load")
         self._step_seed = checkpoint.get(_SEED)
         if "state_dict" in checkpoint:
             checkpoint["state_dict"] = as_in(checkpoint["state_dict"], self.state_dict())
