@@ -13,7 +13,7 @@ import neuroalign
 PACKAGE = Path(neuroalign.__file__).parent
 # fmt: off
 ROWS = [
-    {"moved", "version"},
+    {"moved", "names", "version"},
     {"types", "addresses", "array_headers", "checksums", "files", "hdf5", "processes", "state"},
     {"config", "functional", "tensor_files"},
     {"losses", "metrics", "models", "perturbations", "data", "plot"},

@@ -109,8 +109,9 @@ def _unknown_path(path: str, usual: dict[str, type]) -> str:
         if whole.rpartition(".")[2] == name.rpartition(".")[2]:
             return f"there is no {path!r}; did you mean {whole!r}?"
     inside = pydoc.locate(module)
-    public = [n for n in dir(inside) if inspect.isclass(getattr(inside, n, None)) and not n.startswith("_")]
-    return unknown_in("class", name, module, set(public))
+    names = {*dir(inside), *getattr(inside, "__all__", ())}  # a package that loads lazily lists more than it holds
+    public = [n for n in names if n[:1].isupper() and inspect.isclass(getattr(inside, n, None))]
+    return unknown_in("class", name, module, public)
 
 
 def unknown_in(kind: str, name: str, whole: str, known: Iterable[str]) -> str:
