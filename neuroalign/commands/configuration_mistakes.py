@@ -78,11 +78,11 @@ def mistake(
     for file, content in configurations:
         for found in _in_command(content, tops):
             return f"{file}: {found}"
-    merged = _merged([content for _, content in configurations], argv)
-    for found in _in_options(argv, merged, options, tops):
+    whole = merged([content for _, content in configurations], argv)
+    for found in _in_options(argv, options, tops):
         return found
     if "arguments are required" not in told:
-        for found in _in_command(merged, tops):
+        for found in _in_command(whole, tops):
             return found
     missing = [key for key in ("model", "data") if re.search(rf"required:.*\b\w+\.{key}\b(?!\.)", told)]
     if missing:
@@ -142,24 +142,24 @@ def _in_arguments(
         yield from _in_value(value, str(name), f"{place}.{name}")
         if name in known and (why := wrong_value(cls, name, value)):
             yield f"{place}.{name}: {short(why)}"
-    needed = [name for name in required_by(cls) if name not in arguments and name not in (further or {})]
+    needed = [name for name in required_by(cls) if name not in arguments and name not in (further or {}) and name != "num_voxels"]
     if cls.__name__ != "Trainer" and needed:
         yield f"{where}: {cls.__name__} needs {named(needed)}"
 
 
-def _merged(contents: Sequence[Any], argv: Sequence[str]) -> dict[str, Any]:
-    """Configurations and command line as one, as far as mistakes need it."""
-    merged: dict[str, Any] = {}
+def merged(contents: Sequence[Any], argv: Sequence[str]) -> dict[str, Any]:
+    """Configurations and command line as one, as far as it can be said without the parser."""
+    out: dict[str, Any] = {}
     for content in contents:
-        merged = _over(merged, content) if isinstance(content, Mapping) else merged
+        out = _over(out, content) if isinstance(content, Mapping) else out
     for name, text in _given(argv):
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError:
             value = text
         if name not in ("config", "c"):
-            _put(merged, name.split("."), value)
-    return merged
+            _put(out, name.split("."), value)
+    return out
 
 
 def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,7 +198,7 @@ def _given(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _in_options(
-    argv: Sequence[str], merged: Mapping[str, Any], options: Sequence[str], tops: Sequence[str]
+    argv: Sequence[str], options: Sequence[str], tops: Sequence[str]
 ) -> Iterator[str]:
     for name, _ in _given(argv):
         parts = name.rstrip("+").split(".")

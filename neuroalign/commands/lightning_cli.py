@@ -13,20 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonargparse import ArgumentParser
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import ModelSummary
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from torch import nn
 
 import neuroalign.data
 import neuroalign.tasks  # noqa: F401 - imported so that a configuration can name classes without their module
 from neuroalign.addresses import without_secrets
 from neuroalign.callbacks import PredictionWriter
-from neuroalign.commands.configuration_mistakes import mistake, read_configurations
-from neuroalign.commands.lightning_links import num_voxels_of, open_places
+from neuroalign.commands.configuration_mistakes import merged, mistake, read_configurations
+from neuroalign.commands.lightning_links import fill_heads, head_widths_of, num_voxels_of, open_heads, open_places, placeholders
 from neuroalign.commands.lightning_mistakes import in_plain_words
 from neuroalign.commands.lightning_noise import NoAdviceOnWorkers, without_void_lines
 from neuroalign.commands.lightning_results import end_of_fit, how_to_go_on, table_of
 from neuroalign.commands.lightning_summary import PartsSummary
+from neuroalign.config import build
 from neuroalign.tensor_files import check_checkpoint
 from neuroalign.types import unknown
 
@@ -93,8 +96,9 @@ class NeuroalignCLI(LightningCLI):
         Raises:
             ValueError: With the innermost mistake, if the parser refuses them.
         """
+        model = merged([content for _, content in self.configurations], self.argv).get("model")
         try:
-            self.config = parser.parse_args(args)
+            self.config = parser.parse_args([*args, *placeholders(model)])
         except argparse.ArgumentError as error:
             raise ValueError(self._mistake(str(error))) from error
 
@@ -130,11 +134,11 @@ class NeuroalignCLI(LightningCLI):
         for path in _class_paths(self.config.as_dict()):
             _check_class(path)
         try:
-            plain, data = self._with_numbers_of_voxels()
-            if data is None:
-                super().instantiate_classes()
+            ready = self._fill_in()
+            if ready:
+                self._instantiate_with(ready)
             else:
-                self._instantiate_with(data, plain)
+                super().instantiate_classes()
         except (ValueError, TypeError) as error:
             if "has no argument" in str(error):  # of a module in the model, whose description was accepted as a mapping
                 raise ValueError(self._mistake(str(error))) from error
@@ -142,31 +146,51 @@ class NeuroalignCLI(LightningCLI):
         if self.subcommand == "predict":
             self.trainer.callbacks.append(PredictionWriter(self.config[self.subcommand].out))
 
-    def _with_numbers_of_voxels(self) -> tuple[Any, LightningDataModule | None]:
-        """The configuration with every number of voxels that it left open, and the DataModule that knows them."""
+    def _fill_in(self) -> dict[str, Any]:
+        """Give the configuration every number that it left open, and return the objects that were made to know them."""
         command = str(self.subcommand)
-        parser, config = self._subcommand_parsers[command], self.config[command]
-        model = yaml.safe_load(parser.dump(config, skip_none=False, skip_validation=True))["model"]
-        places = open_places(model)
-        if not places:
-            return self.config, None
-        found = self.parser.instantiate_classes(type(config)(subcommand=command, **{command: type(config)(data=config.data)}))
-        data = found[command].data
-        number = num_voxels_of(data)
-        for place in places:
-            place["num_voxels"] = number
+        config = self.config[command]
+        dumped = self._subcommand_parsers[command].dump(config, skip_none=False, skip_validation=True)
+        model, ready = yaml.safe_load(dumped)["model"], {}
+        if places := open_places(model):
+            ready["data"] = self._made(data=config.data).data
+            number = num_voxels_of(ready["data"])
+            for place in places.values():
+                place["num_voxels"] = number
+        if heads := open_heads(model):
+            guidance = config.model.init_args.get("guidance")
+            if guidance is not None:
+                ready["guidance"] = self._guidance(guidance)
+            fill_heads(heads, head_widths_of(ready["guidance"]) if ready else {})
+        if not ready:
+            return {}
         try:
             self.config = self.parser.parse_object({command: {"model": model}}, self.config)
         except argparse.ArgumentError as error:
             raise ValueError(self._mistake(str(error))) from error
-        return self.config, data
+        return ready
 
-    def _instantiate_with(self, data: LightningDataModule, plain: Any) -> None:
-        """As LightningCLI does, with data that exist already."""
-        config = plain.clone()
-        config[self.subcommand].data = data
+    def _made(self, **parts: Any) -> Any:
+        """The objects that parts of the configuration describe."""
+        namespace = type(self.config)
+        config = namespace(subcommand=self.subcommand, **{str(self.subcommand): namespace(**parts)})
+        return self.parser.instantiate_classes(config)[self.subcommand]
+
+    def _guidance(self, config: Any) -> Any:
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_argument("--guidance", type=nn.Module | dict[str, Any])
+        made = parser.instantiate_classes(parser.parse_object({"guidance": config})).guidance
+        return build(made, nn.Module)
+
+    def _instantiate_with(self, ready: dict[str, Any]) -> None:
+        """As LightningCLI does, with objects that exist already."""
+        config = self.config.clone()
+        if "data" in ready:
+            config[self.subcommand].data = ready["data"]
+        if "guidance" in ready:
+            config[self.subcommand].model.init_args.guidance = ready["guidance"]
         self.config_init = self.parser.instantiate_classes(config)
-        self.datamodule, self.model = data, self._get(self.config_init, "model")
+        self.datamodule, self.model = self._get(self.config_init, "data"), self._get(self.config_init, "model")
         self._add_configure_optimizers_method_to_model(self.subcommand)
         self.trainer = self.instantiate_trainer()
 

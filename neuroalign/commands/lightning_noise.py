@@ -20,6 +20,7 @@ _VOID_LINES = (
     "GPU available: False",  # what is used in place of a GPU is seen in the end; a GPU that lies idle is a warning
     "TPU available: False",
     "HPU available: False",
+    "Trainer already configured with model summary callbacks: [<class 'neuroalign.",
     "\N{ELECTRIC LIGHT BULB} Tip:",  # advertisements
 )
 _VOID_WARNINGS = (
