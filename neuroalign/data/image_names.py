@@ -81,7 +81,7 @@ def check_order(images: ImageFiles) -> None:
     place = next(i for i, (one, other) in enumerate(zip(names, natural)) if one != other)
     raise ValueError(
         f"{images.folder}: image {place} (from 0) is {names[place]!r} in the order of the names and {natural[place]!r} in "
-        "that of the numbers in them, and the responses don't name their images: give the files in the order of the responses, "
+        "that of the numbers in them, and the responses don't name their images: give the files in the responses' order, "
         "ImageFiles([file, ...]), or name the images in the responses"
     )
 
