@@ -13,8 +13,10 @@ import neuroalign
 PACKAGE = Path(neuroalign.__file__).parent
 # fmt: off
 ROWS = [
-    {"moved", "version"},
-    {"types", "addresses", "array_headers", "checksums", "files", "hdf5", "plugins", "processes", "state"},
+    {"moved", "names", "version"},
+    {
+        "types", "addresses", "array_headers", "budgets", "checksums", "files", "hdf5", "plugins", "processes", "state",
+    },
     {"config", "functional", "tensor_files"},
     {"losses", "metrics", "models", "perturbations", "data", "plot"},
     {"guidance", "evaluation"},
