@@ -66,6 +66,8 @@ class NeuralPredictionTask(Task):
         Shao et al. 2024, arXiv 2405.02564 (Adam 1e-3, weight decay 5e-4, batches of 200, 40 epochs).
     """
 
+    _holds = "predictor"
+
     def __init__(
         self,
         predictor: NeuralPredictor | nn.Module | dict[str, Any] | None = None,
