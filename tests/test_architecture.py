@@ -16,6 +16,7 @@ ROWS = [
     {"moved", "version"},
     {"types", "addresses", "array_headers", "checksums", "files", "hdf5", "processes", "state"},
     {"config", "functional", "tensor_files"},
+    {"sharing"},
     {"losses", "metrics", "models", "perturbations", "data", "plot"},
     {"guidance", "evaluation"},
     {"tasks", "callbacks"},

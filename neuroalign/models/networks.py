@@ -10,14 +10,17 @@ from torch import Tensor, nn
 
 from neuroalign.config import Described
 from neuroalign.models.backbones import Trunk
+from neuroalign.models.card_rows import network_rows, predictor_rows
 from neuroalign.models.heads import HeadBuilder, ResponseHead
 from neuroalign.models.network_files import load_module, save_module
 from neuroalign.models.normalization import PerChannel
+from neuroalign.sharing import HubMixin
+from neuroalign.sharing.kinds import GUIDED_NETWORK, NEURAL_PREDICTOR
 
 __all__ = ["GuidedNetwork", "NeuralPredictor"]
 
 
-class NeuralPredictor(Described, nn.Module):
+class NeuralPredictor(HubMixin, Described, nn.Module):
     """A network that predicts responses of the voxels of one region from images.
 
     Args:
@@ -49,6 +52,8 @@ class NeuralPredictor(Described, nn.Module):
     Source:
         Shao et al. 2024, arXiv 2405.02564 (ResNet-18, last layer with V outputs).
     """
+
+    _model_kind = NEURAL_PREDICTOR
 
     def __init__(
         self,
@@ -105,8 +110,11 @@ class NeuralPredictor(Described, nn.Module):
         """
         return load_module(path, "predictor")
 
+    def _card_rows(self) -> dict[str, Any]:
+        return predictor_rows(self)
 
-class GuidedNetwork(Described, nn.Module):
+
+class GuidedNetwork(HubMixin, Described, nn.Module):
     """A classifier whose layers also predict responses, in one pass.
 
     Called on images it returns *logits*, so attacks, metrics and other people's code see an ordinary classifier.
@@ -138,6 +146,8 @@ class GuidedNetwork(Described, nn.Module):
         >>> logits.shape, responses["V4"].shape
         (torch.Size([4, 10]), torch.Size([4, 30]))
     """
+
+    _model_kind = GUIDED_NETWORK
 
     def __init__(
         self,
@@ -206,3 +216,25 @@ class GuidedNetwork(Described, nn.Module):
     def forward_with_responses(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits and responses by head: ``network(images, with_responses=True)`` under a name of its own."""
         return self(images, with_responses=True)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write weights and description to one safetensors file (under a temporary name first).
+
+        Raises:
+            ValueError: If the backbone was given as a module, which no file can describe.
+        """
+        save_module(self, path)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> nn.Module:
+        """Read a network from a file of :meth:`save`, or from a checkpoint of a ``GuidedClassificationTask``.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it holds no network, or one whose backbone was given as a module; or if its description names
+                something that a description may not name: see :func:`neuroalign.config.build`.
+        """
+        return load_module(path, "network")
+
+    def _card_rows(self) -> dict[str, Any]:
+        return network_rows(self)
