@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import numbers
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from neuroalign.sharing.config_file import read_config
 from neuroalign.sharing.held_out import HeldOutCorrelation, held_out_correlation
 from neuroalign.sharing.records import compared, measured
 from neuroalign.sharing.stimuli import identities, stimulus_hash
@@ -18,8 +22,8 @@ NSD = "Natural Scenes Dataset"
 _DIGITS = set("0123456789abcdef")
 _STEPS = {"zscore_sessions": "z-scored within sessions", "average_repeats": "averaged over repeats"}
 _TEXTS = (
-    "name", "summary", "dataset", "terms", "responses", "test_set", "training", "intended_use", "limitations", "license",
-    "authors", "citation",
+    "name", "summary", "dataset", "terms", "responses", "test_set", "training_procedure", "intended_use", "limitations",
+    "license", "authors", "citation",
 )  # fmt: skip
 
 
@@ -57,7 +61,7 @@ class CardFacts:
         test_set: Name of the set of the test images.
         robustness: What :func:`neuroalign.evaluate_robustness` found: a table, or its rows.
         controls: Comparisons with controls, from :func:`neuroalign.evaluation.compare`, or their rows.
-        training: How the model was trained.
+        training_procedure: How the model was trained.
         intended_use: What it is for; None takes a general sentence.
         limitations: What it isn't good for, in addition to what is always said.
         license: Identifier of the license of the weights, as the Hub knows it, such as "cc-by-nc-4.0".
@@ -95,7 +99,7 @@ class CardFacts:
     test_set: str | None = None
     robustness: Any = field(default=None, repr=False)
     controls: Any = field(default=None, repr=False)
-    training: str | None = None
+    training_procedure: str | None = None
     intended_use: str | None = None
     limitations: str | None = None
     license: str | None = None
@@ -119,6 +123,7 @@ class CardFacts:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or int(value) != value or value < 0):
                 raise ValueError(f"{name} must be a number of things, 0 or more; got {value!r}")
+            object.__setattr__(self, name, None if value is None else int(value))
         for name in ("training_hash", "held_out_hash"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, str) and len(value) == 64 and set(value) <= _DIGITS):
@@ -127,17 +132,23 @@ class CardFacts:
                 )
         if self.noise_ceiling is not None and not 0 <= self.noise_ceiling <= 1:
             raise ValueError(f"noise_ceiling must be in [0, 1]; got {self.noise_ceiling}")
+        object.__setattr__(self, "noise_ceiling", None if self.noise_ceiling is None else float(self.noise_ceiling))
+        if isinstance(self.subject, numbers.Integral):  # NumPy's, which YAML and JSON don't know
+            object.__setattr__(self, "subject", int(self.subject))
+        elif self.subject is not None and not isinstance(self.subject, str):
+            raise TypeError(f"subject must be a number or a name; got {type(self.subject).__name__}")
         self._check_measurements()
 
     def _check_measurements(self) -> None:
         if self.correlation is not None:
-            found = HeldOutCorrelation(*self.correlation)
+            median, low, high, num_images, num_voxels = self.correlation
+            found = HeldOutCorrelation(float(median), float(low), float(high), int(num_images), int(num_voxels))
             known = not (math.isnan(found.low) or math.isnan(found.high))
             if not -1 <= found.median <= 1 or (known and not -1 <= found.low <= found.high <= 1):
                 raise ValueError(f"a correlation and its interval must be in [-1, 1]; got {tuple(found)}")
             object.__setattr__(self, "correlation", found)
         if self.accuracy is not None:
-            right = Accuracy(*self.accuracy)
+            right = Accuracy(*map(int, self.accuracy))
             if not 0 <= right.num_correct <= right.num_images or not right.num_images:
                 raise ValueError(f"accuracy must be (number classified right, number of images); got {tuple(right)}")
             object.__setattr__(self, "accuracy", right)
@@ -180,6 +191,35 @@ class CardFacts:
             raise ValueError("predictions need held_out, the responses to the same images")
         return cls(**{**found, **facts})
 
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> CardFacts:
+        """Read the facts of a folder that ``save_pretrained`` wrote, to save or upload the model again.
+
+        Raises:
+            FileNotFoundError: If the folder holds no ``config.json``.
+            ValueError: If that file is not neuroalign's, or its facts are none or those of another version.
+
+        Example:
+            >>> import tempfile
+            >>> from neuroalign import NeuralPredictor
+            >>> predictor, folder = NeuralPredictor("small_resnet", 5, image_shape=(3, 8, 8)), tempfile.mkdtemp()
+            >>> predictor.save_pretrained(folder, card=CardFacts(subject=1))
+            >>> CardFacts.load(folder) == CardFacts(subject=1)
+            True
+        """
+        path = Path(folder) / "config.json"
+        found = read_config(path).get("card")
+        known = {f.name for f in fields(cls)}
+        if not isinstance(found, dict) or not set(found) <= known:
+            more = sorted(set(found) - known) if isinstance(found, dict) else ["nothing by name"]
+            raise ValueError(f"{path} holds facts that this version doesn't know: {', '.join(map(str, more))[:80]}")
+        tuples = {name: found[name] for name in ("correlation", "accuracy") if isinstance(found.get(name), dict)}
+        try:
+            made = {"correlation": HeldOutCorrelation, "accuracy": Accuracy}
+            return cls(**{**found, **{name: made[name](**_numbers(value)) for name, value in tuples.items()}})
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{path}: {' '.join(str(error).split())[:200]}") from error
+
     def to_dict(self) -> dict[str, Any]:
         """The facts that are known, as plain values.
 
@@ -190,6 +230,10 @@ class CardFacts:
         found = {f.name: getattr(self, f.name) for f in fields(self)}
         known = {name: value for name, value in found.items() if value is not None and value != ()}
         return {name: value._asdict() if hasattr(value, "_asdict") else value for name, value in known.items()}
+
+
+def _numbers(value: dict[str, Any]) -> dict[str, Any]:
+    return {name: math.nan if number is None else number for name, number in value.items()}
 
 
 def _facts_of(training: Any) -> dict[str, Any]:
@@ -217,7 +261,9 @@ def _facts_of_held_out(training: Any, held_out: Any, predictions: Any) -> dict[s
     ids = identities(held_out)
     both = set(ids) & set(identities(training))
     if both:
-        raise ValueError(f"{len(both)} images are both in training and in held_out, such as {min(both)!r}")
+        raise ValueError(
+            f"images of held_out are in training too, {len(both)} of {len(set(ids))}, such as {min(both)!r}"
+        )
     if held_out.num_voxels != training.num_voxels:
         raise ValueError(f"training has {training.num_voxels} voxels, held_out {held_out.num_voxels}")
     found: dict[str, Any] = {"num_held_out_images": len(set(ids)), "held_out_hash": stimulus_hash(ids)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import secrets
 import shutil
 import warnings
@@ -23,7 +22,6 @@ __all__: list[str] = []
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 FILES = (WEIGHTS, CONFIG, CARD)
-_LONGEST_CONFIG = 2**20  # bytes
 
 
 def write_folder(model: Any, folder: Path, facts: CardFacts, title: str, repo_id: str | None = None) -> None:
@@ -107,22 +105,3 @@ def weights_in(folder: Path) -> Path:
     if not (folder / WEIGHTS).exists():
         raise FileNotFoundError(f"{folder} holds no {WEIGHTS}: save_pretrained has not written it")
     return check_source(folder / WEIGHTS)
-
-
-def version_written(config: Path | None) -> str | None:
-    """The version of neuroalign that wrote a folder, if its ``config.json`` says it; that file is never trusted further.
-
-    Args:
-        config: The file; None gives None.
-
-    Example:
-        >>> version_written(Path("no/such/config.json")) is None
-        True
-    """
-    try:
-        if config is None or not config.is_file() or config.stat().st_size > _LONGEST_CONFIG:
-            return None
-        found = json.loads(config.read_text(encoding="utf-8"))["neuroalign_version"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return None
-    return found if isinstance(found, str) and re.fullmatch(r"\d+(\.\d+)*[0-9A-Za-z.+-]{0,20}", found) else None

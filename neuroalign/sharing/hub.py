@@ -33,6 +33,7 @@ def hub() -> Any:
     """
     try:
         import huggingface_hub
+        import huggingface_hub.errors  # not an attribute by itself
     except ImportError as error:
         raise ImportError(
             "the Hub needs the extra 'hub': pip install 'neuroalign[hub]'; folders need nothing"
@@ -96,10 +97,13 @@ def _told(name: str, revision: str | None, file: str | None = None) -> Iterator[
                                 "(hf auth login) or token=...") from error  # fmt: skip
     except errors.RevisionNotFoundError as error:
         raise FileNotFoundError(f"{name} has no branch, tag or commit {revision!r}") from error
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        raise FileNotFoundError(f"{file or 'the Hub'} of {name} is not in the cache, and the Hub can't be reached or was not "
-                                "to be asked (local_files_only, HF_HUB_OFFLINE): try again with a network, or give the "
-                                "folder of the model") from error  # fmt: skip
+    except errors.LocalEntryNotFoundError as error:
+        raise FileNotFoundError(
+            f"{file} of {name} is not in the cache, and the Hub can't be reached or was not to be asked (local_files_only, "
+            "HF_HUB_OFFLINE): try again with a network, or give the folder of the model"
+        ) from error
+    except errors.OfflineModeIsEnabled as error:
+        raise ConnectionError(f"the Hub was not to be asked for {name}: HF_HUB_OFFLINE is set") from error
     except errors.EntryNotFoundError as error:
         raise FileNotFoundError(
             f"{name} holds no {file}: neuroalign has not saved it, or not in this revision"

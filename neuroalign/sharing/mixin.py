@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from neuroalign.checksums import DamagedFileError
 from neuroalign.sharing.card_facts import NSD, CardFacts
-from neuroalign.sharing.folder import CONFIG, FILES, WEIGHTS, version_written, weights_in, write_folder
+from neuroalign.sharing.config_file import version_written
+from neuroalign.sharing.folder import CONFIG, FILES, WEIGHTS, weights_in, write_folder
 from neuroalign.sharing.hub import download, hub, is_name, upload
 from neuroalign.version import __version__
 
@@ -60,8 +61,8 @@ class HubMixin:
     ) -> str | None:
         """Write weights, a readable configuration and a model card to a folder; needs no network.
 
-        The folder then holds ``model.safetensors``, ``config.json`` and ``README.md``, or none of them if anything goes wrong.
-        They replace former ones; a card that was edited by hand stays.
+        It holds ``model.safetensors``, ``config.json`` and ``README.md`` then, or none of them if anything goes wrong. They
+        replace former ones; a card that was edited by hand stays.
 
         Args:
             save_directory: The folder. A name such as ``nsd-subj01-V4-resnet18`` says data, subject, region and network.
@@ -216,8 +217,8 @@ def _facts(card: CardFacts | None, changes: Mapping[str, Any] | None) -> CardFac
 def _check_private(facts: CardFacts, private: bool | None) -> None:
     if facts.dataset == NSD and facts.simulated is not True and private is None:
         raise ValueError(
-            f"say private=True or private=False: the model was made from the {NSD}, whose terms forbid to pass on the data or "
-            "parts of it; read your agreement before you publish what was fitted to them"
+            f"say private=True or private=False: the model was made from the {NSD}, whose terms forbid to pass on the data "
+            "or parts of it; read your agreement before you publish what was fitted to them"
         )
 
 

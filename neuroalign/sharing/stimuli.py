@@ -10,10 +10,10 @@ __all__ = ["stimulus_hash"]
 
 
 def stimulus_hash(stimuli: Iterable[Any]) -> str:
-    """SHA-256 of a set of stimuli: equal for two splits if, and only if, they hold the same stimuli.
+    r"""SHA-256 of a set of stimuli: equal for two splits if, and only if, they hold the same stimuli.
 
-    The hash is that of the distinct stimuli in ascending order, one a line, in UTF-8: numbers in decimal digits, names as they
-    are.
+    The hash is that of the distinct stimuli in ascending order, one a line, in UTF-8: numbers in decimal digits, names as
+    they are.
 
     Args:
         stimuli: (trial,) identities, all integers or all names; order and repeats don't matter.
@@ -29,7 +29,7 @@ def stimulus_hash(stimuli: Iterable[Any]) -> str:
         >>> stimulus_hash([10, 2, 2]) == stimulus_hash(np.array([2, 10]))
         True
         >>> import hashlib
-        >>> stimulus_hash([10, 2]) == hashlib.sha256(b"2\\n10").hexdigest()
+        >>> stimulus_hash([10, 2]) == hashlib.sha256(b"2\n10").hexdigest()
         True
     """
     found: list[Any] = sorted({_identity(stimulus) for stimulus in stimuli})

@@ -20,10 +20,10 @@ _PATH = re.compile(rf"(?<![\w.:/\\~-])(?:(?:file://)?/(?:{_NAME}/)+|~/(?:{_NAME}
 
 
 def shown(value: Any) -> str:
-    """A value as one line of text: no control characters, secrets, or folders of this machine.
+    r"""A value as one line of text: no control characters, secrets, or folders of this machine.
 
     Example:
-        >>> shown("/home/me/lab/responses.h5\\nof https://me:pw@host/nsd")
+        >>> shown("/home/me/lab/responses.h5\nof https://me:pw@host/nsd")
         'responses.h5 of https://***@host/nsd'
     """
     text = " ".join(str(value).split())
@@ -32,11 +32,11 @@ def shown(value: Any) -> str:
 
 
 def escaped(value: Any) -> str:
-    """The same as Markdown that shows exactly this text, whatever stands in it.
+    r"""The same as Markdown that shows exactly this text, whatever stands in it.
 
     Example:
         >>> print(escaped("V4](http://host) | <b>"))
-        V4\\](http\\://host) \\| \\<b\\>
+        V4\](http\://host) \| \<b\>
     """
     return _AT_START.sub(r"\1\\\2", _MARKUP.sub(r"\\\1", shown(value)))
 
@@ -55,17 +55,17 @@ def published(value: Any) -> Any:
     if isinstance(value, str):
         return shown(value)
     number = getattr(value, "item", lambda: value)()  # of NumPy
-    if isinstance(number, float) and not number - number == 0:
+    if isinstance(number, float) and number - number != 0:
         return None
     return number if number is None or isinstance(number, bool | int | float) else shown(number)
 
 
 def redacted_bibtex(text: str) -> str:
-    """BibTeX line by line, without secrets or control characters.
+    r"""BibTeX line by line, without secrets, folders of this machine or control characters.
 
     Example:
-        >>> redacted_bibtex("@misc{me,\\n  url = {https://me:pw@host}\\n}")
-        '@misc{me,\\n  url = {https://***@host}\\n}'
+        >>> redacted_bibtex("@misc{me,\n  url = {https://me:pw@host}\n}")
+        '@misc{me,\n  url = {https://***@host}\n}'
     """
     lines = ("".join(c for c in line if c.isprintable()) for line in text.strip().splitlines())
-    return redacted("\n".join(line.rstrip() for line in lines))
+    return _PATH.sub("", redacted("\n".join(line.rstrip() for line in lines)))
