@@ -38,18 +38,22 @@ def read_config(path: Path) -> dict[str, Any]:
     return found
 
 
-def version_written(path: Path | None) -> str | None:
-    """The version of neuroalign that wrote a ``config.json``; None if the file doesn't say it.
+def written(path: Path | None) -> tuple[str | None, str | None]:
+    """Which version of neuroalign wrote a ``config.json``, and the class of its model; None for what the file doesn't say.
 
     Args:
-        path: The file; None gives None.
+        path: The file; None gives neither.
 
     Example:
-        >>> version_written(Path("no/such/config.json")) is None
-        True
+        >>> written(Path("no/such/config.json"))
+        (None, None)
     """
     try:
-        found = None if path is None else read_config(path).get("neuroalign_version")
+        found = {} if path is None else read_config(path)
     except (OSError, ValueError):
-        return None
-    return found if isinstance(found, str) and re.fullmatch(r"\d+(\.\d+)*[0-9A-Za-z.+-]{0,20}", found) else None
+        return None, None
+    version, name = found.get("neuroalign_version"), found.get("class")
+    return (
+        version if isinstance(version, str) and re.fullmatch(r"\d+(\.\d+)*[0-9A-Za-z.+-]{0,20}", version) else None,
+        name if isinstance(name, str) and re.fullmatch(r"[A-Za-z]\w{0,60}", name, re.ASCII) else None,
+    )

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from neuroalign.checksums import DamagedFileError
+from neuroalign.config import DescriptionError
 from neuroalign.sharing.card_facts import NSD, CardFacts
-from neuroalign.sharing.config_file import version_written
+from neuroalign.sharing.config_file import written
 from neuroalign.sharing.folder import CONFIG, FILES, WEIGHTS, weights_in, write_folder
 from neuroalign.sharing.hub import download, hub, is_name, upload
 from neuroalign.version import __version__
@@ -142,15 +143,14 @@ class HubMixin:
         except DamagedFileError:
             raise
         except ValueError as error:
-            written = version_written(_config_of(place, weights, revision, options))
-            if written in (None, __version__):
+            version, name = written(_config_of(place, weights, revision, options))
+            if name not in (None, cls.__name__) and not isinstance(error, DescriptionError):
+                raise _wrong_class(place, name, cls) from error
+            if version in (None, __version__):
                 raise
-            raise type(error)(
-                f"{error} (neuroalign {written} wrote it, this is {__version__}: that version reads it)"
-            ) from error
+            raise type(error)(f"{error} (neuroalign {version} wrote it, this is {__version__})") from error
         if not isinstance(model, cls):
-            other = type(model).__name__
-            raise ValueError(f"{place} holds a {other}, no {cls.__name__}: load it with {other}.from_pretrained")
+            raise _wrong_class(place, type(model).__name__, cls)
         found: Any = model
         return found.to(map_location).eval()
 
@@ -212,6 +212,10 @@ def _facts(card: CardFacts | None, changes: Mapping[str, Any] | None) -> CardFac
     if card is not None and not isinstance(card, CardFacts):
         raise TypeError(f"card must be CardFacts; got {type(card).__name__}")
     return replace(card or CardFacts(), **(changes or {}))
+
+
+def _wrong_class(place: Any, found: str | None, wanted: type) -> ValueError:
+    return ValueError(f"{place} holds a {found}, no {wanted.__name__}: load it with {found}.from_pretrained")
 
 
 def _check_private(facts: CardFacts, private: bool | None) -> None:

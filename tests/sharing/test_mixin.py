@@ -140,12 +140,16 @@ def test_what_is_no_file_is_refused_and_links_are_followed(tmp_path):
     assert [p.name for p in (tmp_path / "linked").iterdir()] == ["model.safetensors"]
 
 
-def test_the_wrong_class_is_named(tmp_path):
-    network().save_pretrained(tmp_path)
-    with pytest.raises(
-        ValueError, match=r"holds a GuidedNetwork, no NeuralPredictor: load it with GuidedNetwork\.from_pre"
-    ):
-        NeuralPredictor.from_pretrained(tmp_path)
+@pytest.mark.parametrize(
+    ("make", "cls"),
+    [(network, NeuralPredictor), (manifolds, GuidedNetwork), (ridge, CategoryManifolds), (predictor, RidgePredictor)],
+)
+def test_the_wrong_class_is_named(make, cls, tmp_path):
+    model = make()
+    model.save_pretrained(tmp_path)
+    name = type(model).__name__
+    with pytest.raises(ValueError, match=rf"holds a {name}, no {cls.__name__}: load it with {name}\.from_pretrained"):
+        cls.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize(
