@@ -85,6 +85,9 @@ class NeuralPredictor(HubMixin, Described, nn.Module):
         arguments.pop("weights")  # the state dict holds them
         return {**arguments, "mean": self.trunk.mean, "std": self.trunk.std}
 
+    def _card_rows(self) -> dict[str, Any]:
+        return predictor_rows(self)
+
     def forward(self, images: Tensor) -> Tensor:
         """Predicted responses (stimulus, voxel)."""
         if self.layer is None:
@@ -109,9 +112,6 @@ class NeuralPredictor(HubMixin, Described, nn.Module):
                 something that a description may not name: see :func:`neuroalign.config.build`.
         """
         return load_module(path, "predictor")
-
-    def _card_rows(self) -> dict[str, Any]:
-        return predictor_rows(self)
 
 
 class GuidedNetwork(HubMixin, Described, nn.Module):
@@ -189,6 +189,9 @@ class GuidedNetwork(HubMixin, Described, nn.Module):
         heads = {name: ResponseHead.of(value) for name, value in (arguments["heads"] or {}).items()}
         return {**arguments, "heads": heads, "mean": self.trunk.mean, "std": self.trunk.std}
 
+    def _card_rows(self) -> dict[str, Any]:
+        return network_rows(self)
+
     @overload
     def forward(self, images: Tensor, with_responses: Literal[False] = False) -> Tensor: ...
 
@@ -236,6 +239,3 @@ class GuidedNetwork(HubMixin, Described, nn.Module):
                 something that a description may not name: see :func:`neuroalign.config.build`.
         """
         return load_module(path, "network")
-
-    def _card_rows(self) -> dict[str, Any]:
-        return network_rows(self)

@@ -65,6 +65,9 @@ class RidgePredictor(HubMixin, Described, nn.Module):
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return {**arguments, "features": self.features}
 
+    def _card_rows(self) -> dict[str, Any]:
+        return ridge_rows(self)
+
     @former_keywords(alphas="penalties")
     @torch.no_grad()
     def fit(
@@ -126,6 +129,3 @@ class RidgePredictor(HubMixin, Described, nn.Module):
     def load(path: str | os.PathLike[str]) -> nn.Module:
         """Read a predictor from a file of :meth:`save`; see :meth:`NeuralPredictor.load`."""
         return load_module(path, "predictor")
-
-    def _card_rows(self) -> dict[str, Any]:
-        return ridge_rows(self)
