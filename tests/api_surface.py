@@ -34,6 +34,7 @@ FACES = (
     "neuroalign.tasks",
     "neuroalign.callbacks",
     "neuroalign.config",
+    "neuroalign.sharing",
     "neuroalign.plot",
     "neuroalign.study",
     "neuroalign.types",

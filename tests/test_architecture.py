@@ -18,6 +18,7 @@ ROWS = [
     {
     },
     {"config", "functional", "tensor_files"},
+    {"sharing"},
     {"losses", "metrics", "models", "perturbations", "data", "plot"},
     {"guidance", "evaluation"},
     {"tasks", "callbacks"},
