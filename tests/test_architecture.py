@@ -17,7 +17,7 @@ ROWS = [
     {"types", "addresses", "array_headers", "checksums", "files", "hdf5", "processes", "state"},
     {"config", "functional", "tensor_files"},
     {"losses", "metrics", "models", "perturbations", "data", "plot"},
-    {"guidance", "evaluation"},
+    {"guidance", "evaluation", "export"},
     {"tasks", "callbacks"},
     {"study"},
     {"commands"},

@@ -110,6 +110,9 @@ def _exported(module: nn.Module, images: Tensor, any_batch: bool, opset: int | N
     if exported is None:
         raise ValueError("the ONNX exporter can't export this network, and doesn't say why")
     model = exported.model_proto
+    written = next(o.version for o in model.opset_import if not o.domain)
+    if opset is not None and written != opset:
+        raise ValueError(f"the ONNX exporter can't write opset {opset} of this network; it wrote {written}")
     _name_batch(model.graph)
     return model
 

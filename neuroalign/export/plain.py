@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.models import GuidedNetwork, NeuralPredictor, RidgePredictor, StandardizedPredictor, Trunk
+from neuroalign.models.network_files import load_module
 from neuroalign.version import __version__
 
 __all__ = ["PlainClassifier"]
@@ -49,9 +51,24 @@ class PlainClassifier(nn.Module):
         network = unwrapped(network)
         if not isinstance(network, GuidedNetwork):
             raise TypeError(f"a plain classifier is made of a GuidedNetwork; got a {type(network).__name__}")
-        self.trunk, self.classifier = _copied(nn.ModuleList([network.trunk, network.classifier]))
+        self.trunk, self.classifier = copied(nn.ModuleList([network.trunk, network.classifier]))
         self.num_classes = network.num_classes
         _remove_taps(self.trunk)
+        self.eval()
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> PlainClassifier:
+        """Read a guided network from its file or from a task's checkpoint, as a plain classifier.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it describes no guided network, or something that a description may not name: see
+                :func:`neuroalign.config.build`.
+        """
+        network = load_module(path, "network")
+        if not isinstance(network, GuidedNetwork):
+            raise ValueError(f"{path} holds a {type(network).__name__}, not a guided network")
+        return PlainClassifier(network)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (stimulus, class) of images (stimulus, channel, height, width) in [0, 1]."""
@@ -105,7 +122,7 @@ def plain_network(
     if not isinstance(network, nn.Module):
         raise TypeError(f"the network must be a torch.nn.Module; got a {type(network).__name__}")
     network = unwrapped(network)
-    module = PlainClassifier(network) if isinstance(network, GuidedNetwork) else _copied(network)
+    module = PlainClassifier(network) if isinstance(network, GuidedNetwork) else copied(network)
     trunk = next((m for m in module.modules() if isinstance(m, Trunk)), None)
     if image_shape is None:
         if trunk is None:
@@ -150,7 +167,7 @@ def _is_parallel(network: nn.Module) -> bool:
     return isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel))
 
 
-def _copied(module: nn.Module) -> Any:
+def copied(module: nn.Module) -> Any:
     """A copy in eval mode without gradients."""
     try:
         found = copy.deepcopy(module)
