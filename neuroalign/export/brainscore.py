@@ -38,7 +38,7 @@ class BrainScorePlugin:
 
     Attributes:
         folder: The plugin's folder.
-        identifier: The model's identifier in Brain-Score; it ends in the start of the weights' SHA-1.
+        identifier: The model's identifier in Brain-Score; it ends in the start of a hash of the weights.
         region_layer_map: The layer of each region that a head or the caller named.
         sha1: SHA-1 of the file of weights.
         message: What to know and to do next, with the warning about NSD.
@@ -71,7 +71,7 @@ def export_brainscore(
 
     The folder holds ``__init__.py``, ``model.py``, ``test.py``, ``metadata.yaml``, ``requirements.txt``, ``README.md``,
     ``region_layer_map/<identifier>.json`` and the weights, ``network.safetensors``, without the heads. The plugin's code
-    needs neuroalign where it runs. The identifier ends in the start of the weights' SHA-1, since Brain-Score stores
+    needs neuroalign where it runs. The identifier ends in the start of a hash of the weights, since Brain-Score stores
     activations under it: other weights under an old identifier would be scored with old activations.
 
     Regions take the layer that a head of the same name reads: V1, V2 and V4. IT, a region of the monkey, has no head of its
@@ -106,6 +106,8 @@ def export_brainscore(
         >>> dict(plugin.region_layer_map)
         {'V4': 'trunk.backbone.layer2', 'IT': 'trunk.backbone.layer3'}
     """
+    from neuroalign.evaluation import weights_hash
+
     network = unwrapped(network)
     if not isinstance(network, GuidedNetwork):
         raise TypeError(f"a plugin is made of a GuidedNetwork; got a {type(network).__name__}")
@@ -123,8 +125,8 @@ def export_brainscore(
     with whole_folder(folder) as temporary:
         save_module(_without_heads(network, plain), temporary / "network.safetensors")
         content = (temporary / "network.safetensors").read_bytes()
-        sha1 = hashlib.sha1(content).hexdigest()
-        identifier = f"{name}-{sha1[:8]}"
+        sha1 = hashlib.sha1(content).hexdigest()  # by which Brain-Score checks a file that it fetched
+        identifier = f"{name}-{weights_hash(plain)[:8]}"
         known = {r.region: r.layer for r in regions if r.layer is not None}
         told = _told(plain, identifier, sha1, folder, regions, candidates, visual_degrees, len(content))
         _write(temporary, identifier, known, told, plain)

@@ -56,7 +56,9 @@ def test_outputs_are_equal(tmp_path, open_session, make, output):
         images = torch.rand(size, *network.trunk.image_shape)
         expected = network(images).detach().numpy()
         # Sums of some thousand float32 products in another order: a hundred times their rounding of 6e-8.
-        np.testing.assert_allclose(session.run(None, {"images": images.numpy()})[0], expected, atol=6e-6 * abs(expected).max())
+        np.testing.assert_allclose(
+            session.run(None, {"images": images.numpy()})[0], expected, atol=6e-6 * abs(expected).max()
+        )
 
 
 def test_one_file_with_its_facts(tmp_path, onnx):
@@ -90,7 +92,7 @@ def test_what_is_refused(tmp_path, onnx, capfd):
     with pytest.raises(ValueError, match="what it computes depends on values of pixels") as told:
         export_onnx(GuidedNetwork(DependsOnPixels(), 3, image_shape=SHAPE), tmp_path / "network.onnx")
     assert "\n" not in str(told.value)
-    with pytest.raises(ValueError, match="the ONNX exporter can't .*this network") as told:
+    with pytest.raises(ValueError, match=r"the ONNX exporter can't .*this network") as told:
         export_onnx(small(), tmp_path / "network.onnx", opset=900)
     assert "\n" not in str(told.value)
     assert not list(tmp_path.iterdir())
@@ -99,7 +101,7 @@ def test_what_is_refused(tmp_path, onnx, capfd):
 
 def test_more_than_a_file_can_hold(tmp_path, onnx, monkeypatch):
     monkeypatch.setattr("neuroalign.export.onnx_files._LARGEST", 1000)
-    with pytest.raises(ValueError, match="one ONNX file holds at most 2 GB; .* use export_program"):
+    with pytest.raises(ValueError, match=r"one ONNX file holds at most 2 GB; .* use export_program"):
         export_onnx(small(), tmp_path / "network.onnx")
 
 

@@ -45,7 +45,7 @@ def test_the_guided_network_is_left_as_it_was():
     weight = network.classifier.weight
     assert weight.grad is not None and plain.classifier.weight.grad is None
     assert plain.classifier.weight is not weight and weight.requires_grad
-    logits, responses = network(torch.rand(2, *SHAPE), with_responses=True)
+    _, responses = network(torch.rand(2, *SHAPE), with_responses=True)
     assert responses["V4"].shape == (2, 7)
 
 
@@ -117,7 +117,7 @@ def test_what_is_refused(network, options, message):
 
 
 def test_no_module_is_refused():
-    with pytest.raises(TypeError, match="must be a torch.nn.Module; got a function"):
+    with pytest.raises(TypeError, match=r"must be a torch.nn.Module; got a function"):
         plain_network(lambda x: x)
 
 
@@ -126,7 +126,7 @@ def test_outputs_are_compared():
     assert check_equal(linear, linear, images, 1e-5, "it") == 0
     share = check_equal(linear, lambda x: linear(x) * 1.001, images, 0.01, "it")
     assert share == pytest.approx(0.001, rel=1e-3)
-    with pytest.raises(ValueError, match="it gives other outputs than the network: they differ by 0.5 of the largest"):
+    with pytest.raises(ValueError, match=r"it gives other outputs than the network: they differ by 0.5 of the largest"):
         check_equal(linear, lambda x: linear(x) * 1.5, images, 0.01, "it")
     with pytest.raises(ValueError, match="other outputs"):
         check_equal(linear, lambda x: linear(x) * torch.nan, images, 0.01, "it")

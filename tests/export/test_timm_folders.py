@@ -52,7 +52,9 @@ def test_logits_are_equal(tmp_path, timm):
 
 
 def test_a_transformer_keeps_its_image_size(tmp_path, timm):
-    network = GuidedNetwork("timm:vit_tiny_patch16_224", 5, image_shape=(3, 32, 32), options={"img_size": 32, "depth": 2})
+    network = GuidedNetwork(
+        "timm:vit_tiny_patch16_224", 5, image_shape=(3, 32, 32), options={"img_size": 32, "depth": 2}
+    )
     source = export_timm(network, tmp_path / "vit", with_classifier=True)
     model = timm.create_model(source, pretrained=True).eval()
     images = torch.rand(2, 3, 32, 32)
@@ -96,7 +98,9 @@ def test_what_timm_has_no_name_for(tmp_path, timm, make, message):
 
 
 def test_an_option_that_timm_is_not_told(tmp_path, timm):
-    network = GuidedNetwork("resnet50", 5, image_shape=SHAPE, options={"replace_stride_with_dilation": [False, False, True]})
+    network = GuidedNetwork(
+        "resnet50", 5, image_shape=SHAPE, options={"replace_stride_with_dilation": [False, False, True]}
+    )
     with pytest.raises(ValueError, match="timm's network gives other outputs than the network"):
         export_timm(network, tmp_path / "folder")
     assert not list(tmp_path.iterdir())
