@@ -89,8 +89,9 @@ def evaluate_robustness(
         dataloader: Batches as dicts with ``image`` and ``label`` (and ``stimulus``, the image's identity, which seeds
             random starts; without it the image's place in the data) or as pairs.
         perturbations: One perturbation, several, or several by name.
-        eps: Budgets in pixel units: one or several, for all perturbations or by their name, ``{"fgsm-linf": 0.03,
-            "deepfool-l2": [0.5, 1.0]}``, because one number means different sizes in two norms.
+        eps: Budgets, numbers in pixel units or texts such as "8/255": one or several, for all perturbations or by their
+            name, ``{"fgsm-linf": "8/255", "deepfool-l2": [0.5, 1.0]}``, because one number means different sizes in two
+            norms.
         logits: Where the logits are in the model's output: a key, an index, or a function of the output; None means that the
             output is the logits.
         mean: Mean per channel of the normalisation that the loader's images have had; None means that they are pixels. The
@@ -104,9 +105,10 @@ def evaluate_robustness(
         checkpoint: File to which each batch's results are added; a second call with the same arguments continues from it.
 
     Returns:
-        One row per perturbation and budget: ``perturbation``, ``norm``, ``eps`` (NaN without a budget),
-        ``accuracy``, ``num_images``, ``num_correct``, ``ci_low`` and ``ci_high`` (Wilson, 95 %), ``clean_accuracy``,
-        ``attack_success_rate`` (share of the images right without perturbation that were fooled), ``settings``.
+        One row per perturbation and budget: ``perturbation``, ``eps`` (NaN without a budget), ``accuracy``, ``ci_low`` and
+        ``ci_high`` (Wilson, 95 %), ``num_images``, ``norm``, ``clean_accuracy``, ``attack_success_rate`` (share of the images
+        right without perturbation that were fooled), ``num_correct``, ``settings``. Printed in a terminal that is too narrow
+        for all of them, it shows the first columns.
 
     Raises:
         ValueError: If images are not in [0, 1] (perhaps normalised), the loader is empty, or logits are NaN.

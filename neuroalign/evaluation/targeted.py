@@ -9,10 +9,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from neuroalign.budgets import Budget
 from neuroalign.evaluation.images import gathered_once
 from neuroalign.evaluation.outcomes import outcomes
 from neuroalign.evaluation.passes import PassOptions
 from neuroalign.evaluation.requests import check_attack, check_budgets, eps_values, settings_of
+from neuroalign.evaluation.result_table import result_table
 from neuroalign.functional.intervals import wilson
 from neuroalign.perturbations.attacks.base import Attack
 from neuroalign.perturbations.attacks.minimal import MinimalNormAttack
@@ -27,7 +29,7 @@ def targeted_success(
     model: nn.Module,
     dataloader: Iterable[Any],
     attack: Attack,
-    eps: float | Iterable[float],
+    eps: Budget | Iterable[Budget],
     *,
     logits: Logits | None = None,
     mean: Sequence[float] | None = None,
@@ -46,8 +48,8 @@ def targeted_success(
         model: Classifier from images in [0, 1] to logits. It is not changed.
         dataloader: Batches; see :func:`evaluate_robustness`.
         attack: Attack made with ``targeted``, such as ``PGD(targeted=True)``.
-        eps: Budgets in pixel units. Each is attacked from scratch, except by attacks on the shortest perturbation, which run
-            once.
+        eps: Budgets, numbers in pixel units or texts such as "8/255". Each is attacked from scratch, except by attacks on the
+            shortest perturbation, which run once.
         logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
         mean: Mean per channel of the normalisation that the loader's images have had; None means that they are pixels.
         std: Standard deviation per channel of the same.
@@ -57,8 +59,8 @@ def targeted_success(
         progress: Show a progress bar.
 
     Returns:
-        One row per budget: ``perturbation``, ``norm``, ``eps``, ``success_rate``, ``num_images`` (classified right without
-        perturbation), ``num_reached``, ``ci_low``, ``ci_high`` (Wilson, 95 %), ``settings``.
+        One row per budget: ``perturbation``, ``eps``, ``success_rate``, ``ci_low``, ``ci_high`` (Wilson, 95 %),
+        ``num_images`` (classified right without perturbation), ``num_reached``, ``norm``, ``settings``.
 
     Raises:
         TypeError: If the attack is not an :class:`Attack`.
@@ -111,7 +113,10 @@ def targeted_success(
                 "settings": settings_of(attack),
             }
         )
-    return pd.DataFrame(table)
+    return result_table(
+        pd.DataFrame(table),
+        ["perturbation", "eps", "success_rate", "ci_low", "ci_high", "num_images", "num_reached"],
+    )
 
 
 def _reached(
