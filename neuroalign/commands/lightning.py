@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,6 +45,8 @@ def add_parsers(commands: Any) -> None:
 
 def run(argv: Sequence[str], verbosity: Verbosity) -> None:
     """Run the command that the arguments begin with."""
+    as_told = warnings.formatwarning
     from neuroalign.commands.lightning_cli import run_lightning
 
+    warnings.formatwarning = as_told  # Lightning puts the paths of its files before its warnings
     run_lightning(argv, quiet=verbosity.quiet)
