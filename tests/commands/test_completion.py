@@ -91,5 +91,5 @@ def test_an_unknown_shell(capsys):
 
 
 def test_classes_that_are_offered_exist():
-    for option, room in (("--model", neuroalign.tasks), ("--data", neuroalign.data.datamodules)):
-        assert set(lightning._COMPLETED[option]) <= set(room.__all__)
+    for offered, room in ((lightning.MODELS, neuroalign.tasks), (lightning.DATA, neuroalign.data.datamodules)):
+        assert offered and set(offered) <= set(room.__all__)
