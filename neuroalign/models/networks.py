@@ -10,14 +10,17 @@ from torch import Tensor, nn
 
 from neuroalign.config import Described
 from neuroalign.models.backbones import Trunk
+from neuroalign.models.card_rows import network_rows, predictor_rows
 from neuroalign.models.heads import HeadBuilder, ResponseHead
 from neuroalign.models.network_files import OwnBackbone, load_module, save_module
 from neuroalign.models.normalization import PerChannel
+from neuroalign.sharing import HubMixin
+from neuroalign.sharing.kinds import GUIDED_NETWORK, NEURAL_PREDICTOR
 
 __all__ = ["GuidedNetwork", "NeuralPredictor"]
 
 
-class NeuralPredictor(Described, nn.Module):
+class NeuralPredictor(HubMixin, Described, nn.Module):
     """A network that predicts responses of the voxels of one region from images.
 
     Args:
@@ -50,6 +53,8 @@ class NeuralPredictor(Described, nn.Module):
         Shao et al. 2024, arXiv 2405.02564 (ResNet-18, last layer with V outputs).
     """
 
+    _model_kind = NEURAL_PREDICTOR
+
     def __init__(
         self,
         backbone: str | nn.Module | dict[str, Any],
@@ -79,6 +84,9 @@ class NeuralPredictor(Described, nn.Module):
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
         arguments.pop("weights")  # the state dict holds them
         return {**arguments, "mean": self.trunk.mean, "std": self.trunk.std}
+
+    def _card_rows(self) -> dict[str, Any]:
+        return predictor_rows(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Predicted responses (stimulus, voxel)."""
@@ -130,7 +138,7 @@ class NeuralPredictor(Described, nn.Module):
         return loaded
 
 
-class GuidedNetwork(Described, nn.Module):
+class GuidedNetwork(HubMixin, Described, nn.Module):
     """A classifier whose layers also predict responses, in one pass.
 
     Called on images it returns *logits*, so attacks, metrics and other people's code see an ordinary classifier.
@@ -163,6 +171,8 @@ class GuidedNetwork(Described, nn.Module):
         >>> logits.shape, responses["V4"].shape
         (torch.Size([4, 10]), torch.Size([4, 30]))
     """
+
+    _model_kind = GUIDED_NETWORK
 
     def __init__(
         self,
@@ -202,6 +212,9 @@ class GuidedNetwork(Described, nn.Module):
         arguments.pop("weights")  # the state dict holds them
         heads = {name: ResponseHead.of(value) for name, value in (arguments["heads"] or {}).items()}
         return {**arguments, "heads": heads, "mean": self.trunk.mean, "std": self.trunk.std}
+
+    def _card_rows(self) -> dict[str, Any]:
+        return network_rows(self)
 
     @overload
     def forward(self, images: Tensor, with_responses: Literal[False] = False) -> Tensor: ...

@@ -11,15 +11,18 @@ from torch import Tensor, nn
 
 from neuroalign.config import Described, build
 from neuroalign.functional.cross_validation import ridge_loo
+from neuroalign.models.card_rows import ridge_rows
 from neuroalign.models.frozen import FITTED_ON_PIXELS
 from neuroalign.models.network_files import OwnBackbone, load_module, save_module
 from neuroalign.moved import former_keywords
+from neuroalign.sharing import HubMixin
+from neuroalign.sharing.kinds import NEURAL_PREDICTOR
 from neuroalign.types import check_images
 
 __all__ = ["RidgePredictor"]
 
 
-class RidgePredictor(Described, nn.Module):
+class RidgePredictor(HubMixin, Described, nn.Module):
     """Ridge regression from fixed image features to voxels, as a module.
 
     With few recorded images it often beats a trained network. :meth:`fit` chooses one penalty per voxel by leaving out one
@@ -43,6 +46,8 @@ class RidgePredictor(Described, nn.Module):
         torch.Size([40, 7])
     """
 
+    _model_kind = NEURAL_PREDICTOR
+
     feature_mean: Tensor
     feature_std: Tensor
     alphas: Tensor
@@ -59,6 +64,9 @@ class RidgePredictor(Described, nn.Module):
 
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return {**arguments, "features": self.features}
+
+    def _card_rows(self) -> dict[str, Any]:
+        return ridge_rows(self)
 
     @former_keywords(alphas="penalties")
     @torch.no_grad()
