@@ -187,4 +187,4 @@ def _write(table: pd.DataFrame, title: str, out: Path, *, quiet: bool) -> None:
     console = Console()
     if not quiet:
         console.print(grid)
-    console.print(f"Table and figure are in {out}", highlight=False)
+    console.print(f"Table and figure are in {out}", highlight=False, soft_wrap=True)
