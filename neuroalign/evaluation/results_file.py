@@ -41,6 +41,12 @@ Columns = Mapping[str, np.ndarray] | pd.DataFrame
 _REMEDY = "remove it and measure again"
 _OTHER = "delete it, or name another checkpoint"
 _FORMAT = 2
+
+
+class OtherResultsError(ValueError):
+    """A file holds the results of another measurement: of other images, another model or other settings."""
+
+
 _CLOSING = re.compile(rb"^# (\d+) rows, crc32 ([0-9a-f]{8})\n", re.MULTILINE)
 _COMMENT = re.compile(rb"^#.*\n", re.MULTILINE)
 
@@ -113,7 +119,7 @@ class ResultsFile:
         if version is None:
             return self._earlier(settings, rest)
         if version != _FORMAT:
-            raise ValueError(f"{self.path} has the format of another version of neuroalign: {_OTHER}")
+            raise OtherResultsError(f"{self.path} has the format of another version of neuroalign: {_OTHER}")
         rows, num_rows, end, checksum = self._batches(content, len(head) + 1)
         self._check_settings(settings)
         table = self._table(rows, num_rows)
@@ -163,7 +169,7 @@ class ResultsFile:
 
     def _check_settings(self, found: Mapping[str, Any]) -> None:
         if json.dumps(found) != json.dumps(self.settings):
-            raise ValueError(
+            raise OtherResultsError(
                 f"{self.path} holds results of another model, other perturbations or other settings: {_OTHER}"
             )
 
