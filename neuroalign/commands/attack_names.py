@@ -28,22 +28,22 @@ _MEANINGS = (
 
 
 def explained(names: Iterable[str]) -> list[str]:
-    """One line for each part of the attacks' names, in the order in which they occur; parts that are not ours are left out.
+    """One line for each part of the attacks' names: attacks first, then norms, losses and steps; others are left out.
 
     Example:
         >>> explained(["pgd20-linf-margin+ce-cosine"])[:2]
         ['pgd20: projected gradient descent, 20 steps', 'linf: eps is the largest change of a value']
     """
-    found: dict[str, str] = {}
+    found: dict[str, tuple[int, str]] = {}
     for name in names:
         whole = [name] if name.startswith("worst case") else _parts(name)
         for part in whole:
-            for pattern, meaning in _MEANINGS:
+            for place, (pattern, meaning) in enumerate(_MEANINGS):
                 match = re.fullmatch(pattern, part)
                 if match is not None:
-                    found.setdefault(part, match.expand(meaning))
+                    found.setdefault(part, (place, match.expand(meaning)))
                     break
-    return [f"{part}: {meaning}" for part, meaning in found.items()]
+    return [f"{part}: {meaning}" for part, (_, meaning) in sorted(found.items(), key=lambda each: each[1][0])]
 
 
 def _parts(name: str) -> list[str]:

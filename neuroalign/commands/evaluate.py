@@ -120,13 +120,15 @@ def _print(result: SuiteResult, console: Console) -> None:
     from rich.table import Table
 
     from neuroalign.budgets import eps_text
+    from neuroalign.functional.intervals import wilson
 
     grid = Table(title=f"Accuracy of {result.record['num_images']} images (95 % Wilson interval)")
     grid.add_column("perturbation", justify="left")
     for column in ("eps", "accuracy", "interval"):
         grid.add_column(column, justify="right")
     clean = result.attacks.iloc[0]
-    grid.add_row("none", "0", f"{clean['clean_accuracy']:.3f}", "")
+    low, high = wilson(round(clean["clean_accuracy"] * clean["num_images"]), int(clean["num_images"]))
+    grid.add_row("none", "0", f"{clean['clean_accuracy']:.3f}", f"{low:.3f} to {high:.3f}")
     rows: Iterable[Any] = result.attacks.itertuples()
     for row in rows:
         grid.add_row(
@@ -136,8 +138,9 @@ def _print(result: SuiteResult, console: Console) -> None:
             f"{row.ci_low:.3f} to {row.ci_high:.3f}",
         )
     console.print(grid)
+    console.print("In the names:")
     for line in explained(result.attacks["perturbation"].unique()):
-        console.print(f"  {line}", highlight=False, style="dim")
+        console.print(f"  {line}", highlight=False)
     if len(result.corruptions):
         from neuroalign.evaluation import corruption_errors
 

@@ -97,9 +97,7 @@ class Results:
         if "pixel_code" in known:  # not in files of earlier versions
             same_pixels &= np.abs(known["pixel_code"] - _pixel_code(images)) <= 1e-6
         if not (same_label & same_pixels).all():
-            raise OtherResultsError(
-                f"{self._file.path} holds results of other images or labels: delete it, or name another checkpoint"
-            )
+            raise OtherResultsError(f"{self._file.path} holds results of other images or labels")
         # Changes of the model other than of its weights, as in a normalisation, show in the logits only.
         if len(rows) and not self._checked:
             few = slice(0, 8)
@@ -107,8 +105,7 @@ class Results:
             before = known["margin"][few]
             if (np.abs(now - before) > 1e-3 * (1 + np.abs(before))).any():
                 raise OtherResultsError(
-                    f"{self._file.path} was begun with a model that gave other logits (or gives others each time): delete "
-                    "it, or name another checkpoint"
+                    f"{self._file.path} was begun with a model that gave other logits (or gives others each time)"
                 )
             self._checked = True
 

@@ -39,9 +39,9 @@ def with_parts(out: Path, run: Callable[[Path], T], say: Callable[[str], None]) 
         return _noted(parts, run)
     except OtherResultsError as error:
         if not failed or (out / "record.json").exists() or world_size() > 1:
+            useless = out if (out / "record.json").exists() else parts
             raise ValueError(
-                f"{out} holds results of other images or labels, or of another network or other settings ({error}): name "
-                f"another folder as out (--out), or remove {parts} if nobody needs these results"
+                f"{error.what}: name another folder as out (--out), or remove {useless} if nobody needs what is in it"
             ) from error
     shutil.rmtree(out / SET_ASIDE, ignore_errors=True)
     parts.rename(out / SET_ASIDE)

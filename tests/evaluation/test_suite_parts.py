@@ -78,11 +78,15 @@ def test_a_run_that_was_stopped_is_kept_and_the_message_says_what_to_do(tmp_path
         run(Loader(0, KeyboardInterrupt()), tmp_path / "out")
     before = {path.name: path.read_bytes() for path in (tmp_path / "out/parts").iterdir()}
     assert before
-    with pytest.raises(ValueError, match=r"out holds results of other images .*name another folder as out \(--out\)"):
+    with pytest.raises(
+        ValueError, match=r"other images or labels: name another folder as out \(--out\), or remove .*parts if"
+    ):
         run(Loader(1), tmp_path / "out")
     assert {path.name: path.read_bytes() for path in (tmp_path / "out/parts").iterdir()} == before
     run(Loader(0), tmp_path / "out")
-    with pytest.raises(ValueError, match="name another folder as out"):  # the finished one as well
+    with pytest.raises(
+        ValueError, match="name another folder as out .*, or remove .*out if"
+    ):  # the finished one as well
         run(Loader(1), tmp_path / "out")
 
 
