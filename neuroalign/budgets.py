@@ -54,7 +54,7 @@ def as_budget(eps: object, norm: str | None = None) -> float:
         TypeError: If it is neither a number nor a text.
 
     Example:
-        >>> as_budget("8", "linf")
+        >>> as_budget("8", "linf")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ValueError: eps is in pixel units of [0, 1], where 1 is the largest possible change; got 8: divide by 255? ...
     """

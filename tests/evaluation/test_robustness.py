@@ -134,7 +134,7 @@ def test_refusals():
     with pytest.raises(ValueError, match="gave no batch"):
         evaluate_robustness(model, [], FGSM(), 0.1)
     with pytest.raises(TypeError, match="can't be called"):
-        evaluate_robustness(model, loader(x, labels), ["fgsm"], 0.1)
+        evaluate_robustness(model, loader(x, labels), [3], 0.1)
 
     with pytest.raises(TypeError, match=r"make an object of it, FGSM\(\)"):
         evaluate_robustness(model, loader(x, labels), FGSM, 0.1)
