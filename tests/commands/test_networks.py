@@ -38,9 +38,7 @@ def checkpoint(task, path, quiet_trainer):
 def test_files_and_folders_of_saved_networks(tmp_path, quiet_trainer):
     network = make_classifier()
     save_module(network, tmp_path / "net.safetensors")
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder/config.json").write_text("{}")
-    save_module(network, tmp_path / "folder/model.safetensors")
+    network.save_pretrained(tmp_path / "folder")
     checkpoint(GuidedClassificationTask(network), tmp_path / "net.ckpt", quiet_trainer)
     for name in ("net.safetensors", "folder", "net.ckpt"):
         opened = open_network(str(tmp_path / name), classifier="evaluate")

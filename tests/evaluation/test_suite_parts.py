@@ -85,7 +85,7 @@ def test_a_run_that_was_stopped_is_kept_and_the_message_says_what_to_do(tmp_path
     assert {path.name: path.read_bytes() for path in (tmp_path / "out/parts").iterdir()} == before
     run(Loader(0), tmp_path / "out")
     with pytest.raises(
-        ValueError, match="name another folder as out .*, or remove .*out if"
+        ValueError, match=r"name another folder as out .*, or remove .*out if"
     ):  # the finished one as well
         run(Loader(1), tmp_path / "out")
 
