@@ -171,3 +171,8 @@ def test_images_of_a_folder_have_the_size_that_the_network_was_built_for(tmp_pat
     main([*listed, "--image-size", "32"])
     assert next(line for line in capsys.readouterr().out.splitlines() if "Conv2d" in line).split()[-1] == "32"
     assert not any("guidance" in line or "loss" in line for line in lines)
+
+
+def test_the_normalisation_of_a_named_network_is_on_its_device():
+    network = open_network("squeezenet1_1").network.to("meta").eval()
+    assert network(torch.empty(1, 3, 64, 64, device="meta")).shape == (1, 1000)
