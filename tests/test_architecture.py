@@ -15,7 +15,8 @@ PACKAGE = Path(neuroalign.__file__).parent
 ROWS = [
     {"moved", "names", "version"},
     {
-        "types", "addresses", "array_headers", "budgets", "checksums", "files", "hdf5", "plugins", "processes", "state",
+        "types", "addresses", "array_headers", "budgets", "checksums", "citations", "files", "hdf5", "plugins", "processes",
+        "state",
     },
     {"config", "functional", "tensor_files"},
     {"losses", "metrics", "models", "perturbations", "data", "plot"},
