@@ -98,6 +98,9 @@ class GuidedClassificationTask(Task):
         epochs, batches of 256).
     """
 
+    predicts = "logits"
+    _holds = "network"
+
     def __init__(
         self,
         network: GuidedNetwork | nn.Module | dict[str, Any] | None = None,
