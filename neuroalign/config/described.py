@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
-import numbers
-import sys
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from neuroalign.config.markers import marker_of
+from neuroalign.config.plain_values import RECORD, UNKNOWN, NotPlain, Record, description_of, plain
 
-__all__ = ["Described", "description_of", "saved_description_of"]
+__all__ = ["Described"]
 
-REGISTERED: dict[str, type] = {}
-"""Users' classes by their name in descriptions; filled by :func:`neuroalign.config.register`."""
-
-_RECORD = "_neuroalign_record"
-_UNKNOWN = object()
 _RECORDING: weakref.WeakSet[Any] = weakref.WeakSet()  # the constructors that record_arguments has wrapped
-
-
-class NotPlain(Exception):
-    """A value can't be expressed in plain values; the message says why."""
-
-
-@dataclass(frozen=True)
-class _Record:
-    """How an object was made: its class, its arguments in plain values or why they are not plain, and its classmethod.
-
-    ``saved`` are the arguments for a file that names the classes of a user's own modules, or why there are none.
-    """
-
-    made: type
-    arguments: dict[str, Any] | None
-    lacking: str = ""
-    constructor: str | None = None
-    saved: dict[str, Any] | str = ""
 
 
 class _Config:
@@ -101,18 +74,18 @@ def record_arguments(cls: type) -> None:
     @functools.wraps(made)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         state = getattr(self, "__dict__", None)
-        if state is None or state.get(_RECORD, _UNKNOWN) is None or not _is_outermost(self, __init__):
+        if state is None or state.get(RECORD, UNKNOWN) is None or not _is_outermost(self, __init__):
             made(self, *args, **kwargs)
             return
-        state[_RECORD] = None  # being made: constructors called inside this one record nothing
+        state[RECORD] = None  # being made: constructors called inside this one record nothing
         try:
             arguments = _by_name(signature, self, args, kwargs)
             made(self, *args, **kwargs)
             record = _record_of(self, cls, arguments)
         except BaseException:
-            state.pop(_RECORD, None)
+            state.pop(RECORD, None)
             raise
-        self.__dict__[_RECORD] = record
+        self.__dict__[RECORD] = record
 
     _RECORDING.add(__init__)
     cls.__init__ = __init__  # type: ignore[misc]
@@ -123,7 +96,7 @@ def _is_outermost(self: Any, init: Callable[..., None]) -> bool:
     return inspect.unwrap(type(self).__init__, stop=lambda function: function is init) is init
 
 
-def _record_of(self: Any, cls: type, arguments: dict[str, Any]) -> _Record:
+def _record_of(self: Any, cls: type, arguments: dict[str, Any]) -> Record:
     constructor: str | None = None
     changed: dict[str, Any] | None = arguments
     if isinstance(self, Described):
@@ -131,16 +104,16 @@ def _record_of(self: Any, cls: type, arguments: dict[str, Any]) -> _Record:
         if issubclass(owner, cls):  # else _described takes a parent's arguments
             changed, constructor = self._described(arguments), vars(owner).get("_rebuilt_by")
     if changed is None:
-        return _Record(type(self), None, "its values are kept in no file")
+        return Record(type(self), None, "its values are kept in no file")
     try:
-        return _Record(type(self), plain(changed), "", constructor)
+        return Record(type(self), plain(changed), "", constructor)
     except NotPlain as lacking:
         saved: dict[str, Any] | str
         try:
             saved = plain(changed, own=True)
         except NotPlain as why:
             saved = str(why)
-        return _Record(type(self), None, str(lacking), constructor, saved)
+        return Record(type(self), None, str(lacking), constructor, saved)
 
 
 def _by_name(signature: inspect.Signature, self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -148,7 +121,7 @@ def _by_name(signature: inspect.Signature, self: Any, args: tuple[Any, ...], kwa
     try:
         bound = signature.bind(self, *args, **kwargs)
     except TypeError:  # the constructor will raise this error itself
-        return {"arguments": _UNKNOWN}
+        return {"arguments": UNKNOWN}
     given = set(bound.arguments)
     bound.apply_defaults()
     found: dict[str, Any] = {}
@@ -157,13 +130,13 @@ def _by_name(signature: inspect.Signature, self: Any, args: tuple[Any, ...], kwa
         if kind is inspect.Parameter.VAR_KEYWORD:
             found.update(value)
         elif kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY):
-            found.update({key: _UNKNOWN} if value else {})
+            found.update({key: UNKNOWN} if value else {})
         elif key in given or _is_plain(value):  # a default that is not plain is left out
             found[key] = value
     try:
         return {key: _copied(value) for key, value in found.items()}
     except RecursionError:  # a list or dict that holds itself
-        return dict.fromkeys(found, _UNKNOWN)
+        return dict.fromkeys(found, UNKNOWN)
 
 
 def _is_plain(value: Any) -> bool:
@@ -181,110 +154,3 @@ def _copied(value: Any) -> Any:
     if type(value) in (list, tuple):
         return type(value)(_copied(v) for v in value)
     return value
-
-
-def plain(value: Any, *, own: bool = False) -> Any:
-    """A value as strings, numbers, booleans, None, lists and dicts.
-
-    Args:
-        value: The value.
-        own: Whether the names of its class stand for a module that has no description, which can't be built from them alone.
-
-    Raises:
-        NotPlain: If the value holds anything that is neither such a value nor an object with a description.
-
-    Example:
-        >>> plain({"sizes": (1, 2), "name": "V4"})
-        {'sizes': [1, 2], 'name': 'V4'}
-    """
-    if value is _UNKNOWN:
-        raise NotPlain("an argument was not given by name")
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, numbers.Integral):  # numpy's integers too
-        return int(value)
-    if isinstance(value, numbers.Real):
-        return float(value)
-    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):
-        return [plain(v, own=own) for v in value]
-    if isinstance(value, Mapping):
-        return {str(k): plain(v, own=own) for k, v in value.items()}
-    config = saved_description_of(value) if own else description_of(value)
-    if config is not None:
-        return config
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value), own=own)
-    marker = marker_of(value) if own and path_of(type(value)) is None else None
-    if marker is not None:
-        return marker
-    from neuroalign.config.reasons import reason_undescribed  # which imports this module
-
-    raise NotPlain(reason_undescribed(value))
-
-
-def description_of(value: Any) -> dict[str, Any] | None:
-    """The description that rebuilds an object; None if it has none.
-
-    Uses only arguments that the object's own constructor recorded, and only for classes of neuroalign or registered classes,
-    since other libraries store other things in ``.config``.
-
-    Example:
-        >>> from neuroalign.losses import MMCRLoss
-        >>> description_of(MMCRLoss())["class_path"]
-        'neuroalign.losses.MMCRLoss'
-        >>> class Mine(MMCRLoss):
-        ...     pass
-        >>> description_of(Mine()) is None
-        True
-    """
-    return _description(value, lambda record: record.arguments)
-
-
-def saved_description_of(value: Any) -> dict[str, Any] | None:
-    """The description for a file: as :func:`description_of`, but with the names of their classes for modules that have none.
-
-    Example:
-        >>> from neuroalign.models import Frozen
-        >>> description_of(Frozen(nn.Flatten())) is None
-        True
-        >>> saved_description_of(Frozen(nn.Flatten()))["init_args"]
-        {'module': {'own_module': {'module': 'torch.nn.modules.flatten', 'class': 'Flatten'}}}
-    """
-    return _description(value, lambda record: record.saved if record.arguments is None else record.arguments)
-
-
-def _description(value: Any, of: Callable[[_Record], dict[str, Any] | str | None]) -> dict[str, Any] | None:
-    value = getattr(value, "_orig_mod", value)  # the module inside torch.compile's wrapper
-    path, record = path_of(type(value)), recorded(value)
-    arguments = None if path is None or record is None else of(record)
-    if record is None or not isinstance(arguments, dict):
-        return None
-    path = path if record.constructor is None else f"{path}.{record.constructor}"
-    return {"class_path": path, "init_args": copy.deepcopy(arguments)}
-
-
-def recorded(value: Any) -> _Record | None:
-    """How an object was made; None if that is not known."""
-    record = getattr(value, "__dict__", {}).get(_RECORD)
-    if isinstance(record, _Record):
-        return record if record.made is type(value) else None
-    kind: Any = type(value)  # Any, so that type checkers accept the next line
-    takes_none = kind.__init__ is object.__init__ and kind.__new__ is object.__new__
-    return _Record(type(value), {}) if takes_none else None
-
-
-def path_of(cls: type) -> str | None:
-    """The name of a class in descriptions: its public name in neuroalign, or its registered name; None if it has neither.
-
-    Example:
-        >>> from neuroalign.models import NeuralPredictor
-        >>> path_of(NeuralPredictor), path_of(dict)
-        ('neuroalign.models.NeuralPredictor', None)
-    """
-    own = getattr(sys.modules.get(cls.__module__), cls.__qualname__, None)  # None for a nested class
-    if cls.__module__.startswith("neuroalign.") and own is cls and issubclass(cls, Described):
-        room = cls.__module__.split(".")[1]
-        return None if cls.__name__.startswith("_") else f"neuroalign.{room}.{cls.__name__}"
-    return next((name for name, found in reversed(REGISTERED.items()) if found is cls), None)
