@@ -75,6 +75,7 @@ def test_options_of_every_command(parser, capsys):
         (["nsd", "chek"], "neuroalign nsd: unknown action 'chek'; did you mean 'check'?"),
         (["nsd", "check", "a", "b"], "neuroalign nsd check: unexpected argument 'b'"),
         (["doctor", "--jsn"], "neuroalign doctor: unknown option '--jsn'; did you mean '--json'"),
+        (["--config", "a.yaml", "fit"], "neuroalign: no option '--config' here: the options of a command come after its name"),
         (["--vresion"], "neuroalign: unknown option '--vresion'; did you mean '--version'"),
         (["simulate", "--uot", "x"], "neuroalign simulate: unknown option '--uot'; did you mean '--out'"),
         (["simulate"], "neuroalign simulate: missing: --out; see neuroalign simulate --help"),
