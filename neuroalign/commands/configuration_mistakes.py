@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from neuroalign.commands.configuration_classes import (
     why_not_found,
     wrong_value,
 )
+from neuroalign.commands.lightning_links import placeholders
 from neuroalign.types import unknown
 
 __all__: list[str] = []
@@ -76,9 +78,13 @@ def mistake(
     """
     tops = list(dict.fromkeys(option.split(".")[0] for option in options))
     for file, content in configurations:
+        content = copy.deepcopy(content)
+        if isinstance(content, Mapping):  # numbers of voxels may be left out
+            placeholders(content.get("model"))
         for found in _in_command(content, tops):
             return f"{file}: {found}"
     whole = merged([content for _, content in configurations], argv)
+    placeholders(whole.get("model"))
     for found in _in_options(argv, options, tops):
         return found
     if "arguments are required" not in told:
@@ -151,7 +157,7 @@ def merged(contents: Sequence[Any], argv: Sequence[str]) -> dict[str, Any]:
     """Configurations and command line as one, as far as it can be said without the parser."""
     out: dict[str, Any] = {}
     for content in contents:
-        out = _over(out, content) if isinstance(content, Mapping) else out
+        out = _over(out, copy.deepcopy(content)) if isinstance(content, Mapping) else out
     for name, text in _given(argv):
         try:
             value = yaml.safe_load(text)

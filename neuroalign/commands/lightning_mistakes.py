@@ -40,12 +40,12 @@ def _of_weights(text: str) -> str:
     """Torch's report on a state dict, which lists every weight, in one sentence."""
     task = text.removeprefix("Error(s) in loading state_dict for ").split(":")[0]
     shapes = re.findall(
-        r"size mismatch for (\S+): copying a param with shape torch.Size\((.*?)\).*?torch.Size\((.*?)\)", text, re.DOTALL
+        r"size mismatch for (\S+): copying a param with shape torch.Size\(\[(.*?)\]\).*?torch.Size\(\[(.*?)\]\)", text, re.DOTALL
     )
     if shapes:
         name, there, here = shapes[0]
         more = f", and {len(shapes) - 1} more differ" if len(shapes) > 1 else ""
-        return f"the checkpoint doesn't fit the configured {task}: {name} is {there} in the file and {here} here{more}"
+        return f"the checkpoint doesn't fit the configured {task}: {name} is ({there}) in the file and ({here}) here{more}"
     missing, surplus = (
         re.findall(r'"([^"]+)"', part[1]) if (part := re.search(rf"{kind} key\(s\) in state_dict: (.*)", text)) else []
         for kind in ("Missing", "Unexpected")
