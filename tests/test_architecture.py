@@ -14,11 +14,13 @@ PACKAGE = Path(neuroalign.__file__).parent
 # fmt: off
 ROWS = [
     {"moved", "names", "version"},
-    {"types", "addresses", "array_headers", "checksums", "files", "hdf5", "processes", "state", "budgets"},
+    {"types", "addresses", "array_headers", "budgets", "checksums", "files", "hdf5", "plugins", "processes", "progress",
+     "state"},
     {"config", "functional", "tensor_files"},
+    {"sharing"},
     {"losses", "metrics", "models", "perturbations", "data", "plot"},
     {"guidance", "evaluation"},
-    {"tasks", "callbacks"},
+    {"tasks", "callbacks", "export"},
     {"study"},
     {"commands"},
     {"__main__"},

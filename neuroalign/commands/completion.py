@@ -11,7 +11,7 @@ from neuroalign.commands.parser import parsers
 __all__: list[str] = []
 
 SHELLS = ("bash", "zsh", "tcsh", "fish")
-_FILES = {"ckpt", "data", "file", "config", "ckpt_path", "out"}
+_FILES = {"ckpt", "data", "file", "config", "ckpt_path", "out", "what"}
 _FOLDERS = {"root", "place"}
 
 

@@ -117,7 +117,7 @@ def _draw(result: SuiteResult, title: str, out: Path) -> None:
 def _print(result: SuiteResult, console: Console) -> None:
     from rich.table import Table
 
-    from neuroalign.evaluation.suite_result import eps_text
+    from neuroalign.budgets import eps_text
 
     grid = Table(title=f"Accuracy of {result.record['num_images']} images (95 % Wilson interval)")
     grid.add_column("perturbation", justify="left")

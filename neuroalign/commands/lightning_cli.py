@@ -25,7 +25,14 @@ from neuroalign.addresses import without_secrets
 from neuroalign.callbacks import PredictionWriter
 from neuroalign.commands.class_help import asked_for, help_of
 from neuroalign.commands.configuration_mistakes import merged, mistake, read_configurations
-from neuroalign.commands.lightning_links import fill_heads, head_widths_of, num_voxels_of, open_heads, open_places, placeholders
+from neuroalign.commands.lightning_links import (
+    fill_heads,
+    head_widths_of,
+    num_voxels_of,
+    open_heads,
+    open_places,
+    placeholders,
+)
 from neuroalign.commands.lightning_mistakes import in_plain_words
 from neuroalign.commands.lightning_noise import OnlyNeededWarnings, without_void_lines
 from neuroalign.commands.lightning_results import end_of_fit, how_to_go_on, table_of
@@ -273,7 +280,9 @@ def _check_class(path: str) -> None:
     ours = path.split(".")[0] == "neuroalign"
     if ours and found is None:
         module, _, name = path.rpartition(".")
-        raise ValueError(unknown(f"class of {module}:", name, [n for n in dir(pydoc.locate(module)) if n[:1].isupper()]))
+        raise ValueError(
+            unknown(f"class of {module}:", name, [n for n in dir(pydoc.locate(module)) if n[:1].isupper()])
+        )
     if ours and str(getattr(found, "__module__", "")).split(".")[0] != "neuroalign":
         raise ValueError(f"class_path {path!r} is none of neuroalign's classes")
     if found is None or inspect.isclass(found):  # the parser reports an unknown path itself

@@ -65,7 +65,10 @@ class OnlyNeededWarnings(Callback):
         if stage != "fit" or trainer.ckpt_path is not None:
             return
         for callback in trainer.checkpoint_callbacks:  # the log may be in their folder
-            folder, replaces = getattr(callback, "dirpath", None), not getattr(callback, "_enable_version_counter", True)
+            folder, replaces = (
+                getattr(callback, "dirpath", None),
+                not getattr(callback, "_enable_version_counter", True),
+            )
             found = sorted(path.name for path in Path(folder).glob("*.ckpt")) if folder else []
             if found and replaces and trainer.is_global_zero:
                 warnings.warn(
