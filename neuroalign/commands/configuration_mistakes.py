@@ -52,7 +52,7 @@ def read_configurations(argv: Sequence[str]) -> list[tuple[str, Any]]:
 
 
 def _files(argv: Sequence[str]) -> Iterator[str]:
-    following = list(argv[1:]) + [""]
+    following = [*argv[1:], ""]
     for each, after in zip(argv, following):
         if each in ("-c", "--config") and after:
             yield after
@@ -221,12 +221,12 @@ def _in_options(argv: Sequence[str], options: Sequence[str], tops: Sequence[str]
 
 
 def short(told: str) -> str:
-    """The one useful reason in the parser's message, which lists a reason for every type that it tried.
+    r"""The one useful reason in the parser's message, which lists a reason for every type that it tried.
 
     Example:
-        >>> short("Parser key \\"x.lr\\":\\n  Expected a <class 'float'>. Got value: high")
+        >>> short("Parser key \"x.lr\":\n  Expected a <class 'float'>. Got value: high")
         "must be a number; got 'high'"
-        >>> short('Parser key "fit.x":\\n  reason')
+        >>> short('Parser key "fit.x":\n  reason')
         'reason'
     """
     wanted = [found.rpartition(".")[2] for found in re.findall(r"Expected an? <class '([\w.]+)'>", told)]

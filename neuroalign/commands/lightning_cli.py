@@ -153,7 +153,7 @@ class NeuroalignCLI(LightningCLI):
                 raise ValueError(self._mistake(str(error))) from error
             raise
         if self.subcommand == "predict":
-            self.trainer.callbacks.append(PredictionWriter(self.config[self.subcommand].out))
+            _callbacks_of(self.trainer).append(PredictionWriter(self.config[self.subcommand].out))
 
     def _fill_in(self) -> dict[str, Any]:
         """Give the configuration every number that it left open, and return the objects that were made to know them."""
@@ -219,7 +219,7 @@ class NeuroalignCLI(LightningCLI):
         """Train, and say where everything is."""
         self._run(self.trainer.fit, **kwargs)
         if self.trainer.is_global_zero and not getattr(self.trainer, "fast_dev_run", False):
-            saved = [each.path for each in self.trainer.callbacks if isinstance(each, SavedConfiguration)]
+            saved = [each.path for each in _callbacks_of(self.trainer) if isinstance(each, SavedConfiguration)]
             print(end_of_fit(self.argv, self.trainer, saved[0] if saved else None))
 
     def validate(self, **kwargs: Any) -> None:
@@ -235,7 +235,7 @@ class NeuroalignCLI(LightningCLI):
         kwargs["return_predictions"] = False  # the callback keeps them
         self._run(self.trainer.predict, **kwargs)
         if self.trainer.is_global_zero:
-            for writer in self.trainer.callbacks:
+            for writer in _callbacks_of(self.trainer):
                 if isinstance(writer, PredictionWriter):
                     for path in writer.written:
                         print(f"predictions: {os.path.relpath(path)}")
@@ -256,6 +256,10 @@ class NeuroalignCLI(LightningCLI):
                 told = how_to_go_on(self.argv, self.trainer)
                 print(f"\nneuroalign {self.subcommand}: stopped; {told}", file=sys.stderr)
             raise SystemExit(130) from None
+
+
+def _callbacks_of(trainer: Any) -> list[Any]:
+    return trainer.callbacks
 
 
 def _instantiated(parser: Any, config: Any) -> Any:

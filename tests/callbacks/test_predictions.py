@@ -38,7 +38,10 @@ def test_responses_are_a_file_of_responses(tmp_path, predictor):
     images = rng.integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
     stimulus = rng.permutation(40)[:30]
     recorded = Responses.from_arrays(
-        rng.normal(size=(30, 5)), stimulus=stimulus, roi=["V1", "V1", "V4", "V4", "V4"], voxel_index=np.arange(15).reshape(5, 3)
+        rng.normal(size=(30, 5)),
+        stimulus=stimulus,
+        roi=["V1", "V1", "V4", "V4", "V4"],
+        voxel_index=np.arange(15).reshape(5, 3),
     )
     data = ResponsesDataModule(images, recorded, val=np.arange(12), batch_size=5)
     writer, returned = predict(predictor, data, tmp_path / "p.h5")

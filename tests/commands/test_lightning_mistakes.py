@@ -1,5 +1,6 @@
 """A mistake in a configuration or on the command line of fit, test and predict is answered in one sentence."""
 
+import importlib.util
 from pathlib import Path
 
 import lightning  # noqa: F401 - its log keeps the stderr of its first import, which a test must not replace
@@ -53,21 +54,66 @@ def said(tmp_path, capsys, monkeypatch, nsd):
 
 PREDICTOR = "--model.init_args.predictor.init_args"
 CHANGED = {
-    "a key of a DataModule": (("    roi: V4", "    rio: V4"), "c.yaml: data: unknown argument 'rio' of NSDDataModule; did you mean 'roi'"),
-    "a key at the top": (("seed_everything: 0", "sed_everything: 0"), "c.yaml: unknown key 'sed_everything'; did you mean 'seed_everything'?"),
-    "a key of the trainer": (("max_epochs: 12", "max_epoch: 12"), "c.yaml: trainer: unknown argument 'max_epoch' of Trainer; did you mean 'max_epochs'"),
-    "a key of the predictor": (("size: 2", "sise: 2"), "c.yaml: model.init_args.predictor: unknown argument 'sise' of NeuralPredictor; did you mean 'size'"),
-    "a key of the task": (("    predictor:", "    predictr:"), "c.yaml: model: unknown argument 'predictr' of NeuralPredictionTask; did you mean 'predictor'"),
-    "a key of a callback": (("mode: max", "mod: max"), "c.yaml: trainer.callbacks[0]: unknown argument 'mod' of ModelCheckpoint; did you mean 'mode'"),
-    "a DataModule": (("data.NSDDataModule", "data.NSDDataModul"), "c.yaml: data: unknown class 'NSDDataModul' of neuroalign.data; did you mean 'NSDDataModule'"),
-    "a DataModule by its short name": (("neuroalign.data.NSDDataModule", "NSDDataModul"), "c.yaml: data: unknown class 'NSDDataModul'; did you mean 'NSDDataModule'"),
-    "a task": (("NeuralPredictionTask", "NeuralPredictonTask"), "c.yaml: model: unknown class 'NeuralPredictonTask' of neuroalign.tasks; did you mean 'NeuralPredictionTask'"),
-    "a callback of Lightning": (("callbacks.ModelCheckpoint", "callbacks.ModelCheckpont"), "c.yaml: trainer.callbacks[0]: unknown class 'ModelCheckpont' of lightning.pytorch.callbacks; did you mean 'ModelCheckpoint'"),
-    "a predictor": (("models.NeuralPredictor", "models.NeuralPredicter"), "c.yaml: model.init_args.predictor: unknown class 'NeuralPredicter' of neuroalign.models; did you mean 'NeuralPredictor'"),
-    "a class in another module": (("neuroalign.data.NSDDataModule", "neuroalign.models.NSDDataModule"), "c.yaml: data: there is no 'neuroalign.models.NSDDataModule'; did you mean 'neuroalign.data.NSDDataModule'?"),
-    "a module of one's own": (("neuroalign.tasks.NeuralPredictionTask", "nowhere_at_all.MyTask"), "c.yaml: model: there is no module 'nowhere_at_all' for the class 'nowhere_at_all.MyTask'"),
-    "a class of another kind": (("neuroalign.tasks.NeuralPredictionTask", "neuroalign.data.NSDDataModule"), "c.yaml: model: neuroalign.data.NSDDataModule is no LightningModule, as `model` needs"),
-    "an optimizer": (("    predictor:", "    optimizer: {class_path: torch.optim.AdamX}\n    predictor:"), "c.yaml: model.init_args.optimizer: unknown class 'AdamX' of torch.optim; did you mean 'Adamax' or 'Adam'"),
+    "a key of a DataModule": (
+        ("    roi: V4", "    rio: V4"),
+        "c.yaml: data: unknown argument 'rio' of NSDDataModule; did you mean 'roi'",
+    ),
+    "a key at the top": (
+        ("seed_everything: 0", "sed_everything: 0"),
+        "c.yaml: unknown key 'sed_everything'; did you mean 'seed_everything'?",
+    ),
+    "a key of the trainer": (
+        ("max_epochs: 12", "max_epoch: 12"),
+        "c.yaml: trainer: unknown argument 'max_epoch' of Trainer; did you mean 'max_epochs'",
+    ),
+    "a key of the predictor": (
+        ("size: 2", "sise: 2"),
+        "c.yaml: model.init_args.predictor: unknown argument 'sise' of NeuralPredictor; did you mean 'size'",
+    ),
+    "a key of the task": (
+        ("    predictor:", "    predictr:"),
+        "c.yaml: model: unknown argument 'predictr' of NeuralPredictionTask; did you mean 'predictor'",
+    ),
+    "a key of a callback": (
+        ("mode: max", "mod: max"),
+        "c.yaml: trainer.callbacks[0]: unknown argument 'mod' of ModelCheckpoint; did you mean 'mode'",
+    ),
+    "a DataModule": (
+        ("data.NSDDataModule", "data.NSDDataModul"),
+        "c.yaml: data: unknown class 'NSDDataModul' of neuroalign.data; did you mean 'NSDDataModule'",
+    ),
+    "a DataModule by its short name": (
+        ("neuroalign.data.NSDDataModule", "NSDDataModul"),
+        "c.yaml: data: unknown class 'NSDDataModul'; did you mean 'NSDDataModule'",
+    ),
+    "a task": (
+        ("NeuralPredictionTask", "NeuralPredictonTask"),
+        "c.yaml: model: unknown class 'NeuralPredictonTask' of neuroalign.tasks; did you mean 'NeuralPredictionTask'",
+    ),
+    "a callback of Lightning": (
+        ("callbacks.ModelCheckpoint", "callbacks.ModelCheckpont"),
+        "c.yaml: trainer.callbacks[0]: unknown class 'ModelCheckpont' of lightning.pytorch.callbacks; did you mean 'ModelCheckpoint'",
+    ),
+    "a predictor": (
+        ("models.NeuralPredictor", "models.NeuralPredicter"),
+        "c.yaml: model.init_args.predictor: unknown class 'NeuralPredicter' of neuroalign.models; did you mean 'NeuralPredictor'",
+    ),
+    "a class in another module": (
+        ("neuroalign.data.NSDDataModule", "neuroalign.models.NSDDataModule"),
+        "c.yaml: data: there is no 'neuroalign.models.NSDDataModule'; did you mean 'neuroalign.data.NSDDataModule'?",
+    ),
+    "a module of one's own": (
+        ("neuroalign.tasks.NeuralPredictionTask", "nowhere_at_all.MyTask"),
+        "c.yaml: model: there is no module 'nowhere_at_all' for the class 'nowhere_at_all.MyTask'",
+    ),
+    "a class of another kind": (
+        ("neuroalign.tasks.NeuralPredictionTask", "neuroalign.data.NSDDataModule"),
+        "c.yaml: model: neuroalign.data.NSDDataModule is no LightningModule, as `model` needs",
+    ),
+    "an optimizer": (
+        ("    predictor:", "    optimizer: {class_path: torch.optim.AdamX}\n    predictor:"),
+        "c.yaml: model.init_args.optimizer: unknown class 'AdamX' of torch.optim; did you mean 'Adamax' or 'Adam'",
+    ),
     "a missing argument": (("    root: ", "    cache: "), "c.yaml: data: NSDDataModule needs 'root'"),
     "YAML": (("trainer:", "trainer: ["), "c.yaml is no YAML: line 8, column 13"),
 }  # fmt: skip
@@ -81,17 +127,26 @@ def test_a_mistake_in_a_file(said, mistake):
 
 TYPED = {
     "a layer": ([f"{PREDICTOR}.layer=layer9"], "unknown layer 'layer9'; did you mean 'layer"),
-    "a backbone": ([f"{PREDICTOR}.backbone=resnet81"], "unknown torchvision model 'resnet81'; did you mean 'resnet18'"),
+    "a backbone": (
+        [f"{PREDICTOR}.backbone=resnet81"],
+        "unknown torchvision model 'resnet81'; did you mean 'resnet18'",
+    ),
     "an argument": (["--data.init_args.rio=V4"], "data: unknown argument 'rio' of NSDDataModule; did you mean 'roi'"),
     "an argument, in short": (["--data.rio=V4"], "data: unknown argument 'rio' of NSDDataModule; did you mean 'roi'"),
     "an option": (["--modle=x"], "unknown option '--modle'; did you mean '--model'"),
-    "an option of the trainer": (["--trainer.max_apochs=2"], "--trainer.max_apochs: unknown argument 'max_apochs' of Trainer; did you mean 'max_epochs'"),
+    "an option of the trainer": (
+        ["--trainer.max_apochs=2"],
+        "--trainer.max_apochs: unknown argument 'max_apochs' of Trainer; did you mean 'max_epochs'",
+    ),
     "a number": (["--trainer.max_epochs=many"], "trainer.max_epochs: must be a whole number or null; got 'many'"),
     "a number of the task": (["--model.init_args.lr=high"], "model.init_args.lr: must be a number; got 'high'"),
     "a region": (["--data.init_args.roi=V7"], "unknown roi 'V7'; did you mean"),
     "a folder": (["--data.init_args.root=nowhere"], "no folder nowhere"),
     "a size": (["--data.init_args.batch_size=0"], "batch_size must be at least 1; got 0"),
-    "a number of voxels": ([f"{PREDICTOR}.num_voxels=81"], "the predictor has num_voxels=81, and the data have 80 voxels"),
+    "a number of voxels": (
+        [f"{PREDICTOR}.num_voxels=81"],
+        "the predictor has num_voxels=81, and the data have 80 voxels",
+    ),
     "an accelerator": (["--trainer.accelerator=cpuu"], "unknown trainer.accelerator 'cpuu'; did you mean"),
     "devices": (["--trainer.devices=0"], "trainer.devices '0' doesn't go with the accelerator cpu"),
     "a checkpoint": (["--ckpt_path=nowhere.ckpt"], "there is no checkpoint nowhere.ckpt"),
@@ -126,7 +181,7 @@ def test_guidance(said):
 
 @pytest.mark.parametrize("missing", ["tensorboard", "wandb"])
 def test_a_logger_whose_package_is_missing(said, missing):
-    if __import__("importlib.util").util.find_spec(missing):
+    if importlib.util.find_spec(missing):
         pytest.skip(f"{missing} is installed")
     name = {"tensorboard": "TensorBoardLogger", "wandb": "WandbLogger"}[missing]
     typed = [f"--trainer.logger={name}", "--trainer.logger.save_dir=x", *FAST[:2]]
@@ -161,7 +216,9 @@ def test_a_module_that_fails_to_import_is_told(tmp_path, monkeypatch):
 
 
 def test_merged_as_the_command_line_does():
-    tree = merged([{"data": {"class_path": "A", "init_args": {"x": 1}}}], ["fit", "--data.y", "2", "--model=B", "--model.z=3"])
+    tree = merged(
+        [{"data": {"class_path": "A", "init_args": {"x": 1}}}], ["fit", "--data.y", "2", "--model=B", "--model.z=3"]
+    )
     assert tree["data"]["init_args"] == {"x": 1, "y": 2}
     assert tree["model"] == {"class_path": "B", "init_args": {"z": 3}}
 
@@ -176,6 +233,7 @@ def test_reports_in_plain_words():
                           "torch.Size([80]) from checkpoint, the shape in current model is torch.Size([81]).")  # fmt: skip
     assert in_plain_words(report).endswith("a is (80) in the file and (81) here")
     assert in_plain_words(ValueError("anything else")) is None
-    assert in_plain_words(RuntimeError("`ModelCheckpoint(monitor='val/los')` could not find the monitored key in the returned "
-                                       "metrics: ['val/loss', 'epoch', 'step']")).startswith("unknown value to monitor 'val/los'; did you mean 'val/loss'")  # fmt: skip
+    report = RuntimeError("`ModelCheckpoint(monitor='val/los')` could not find the monitored key in the returned metrics: "
+                          "['val/loss', 'epoch', 'step']")  # fmt: skip
+    assert in_plain_words(report).startswith("unknown value to monitor 'val/los'; did you mean 'val/loss'")
     assert short("what nobody foresaw\nin two lines") == "what nobody foresaw"
