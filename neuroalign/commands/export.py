@@ -43,8 +43,8 @@ def add_parser(commands: Any) -> None:
         ),
     )
     parser.add_argument("--ckpt", required=True, help=f"{CKPT_HELP}; or a .safetensors file of a network")
-    parser.add_argument("--to", required=True, choices=_FORMS, metavar=f"{{{','.join(_FORMS)}}}", help="a program of "
-                        "torch.export, an ONNX file, a folder that timm loads, or a plugin folder of Brain-Score")  # fmt: skip
+    parser.add_argument("--to", required=True, choices=_FORMS, metavar=f"{{{','.join(_FORMS)}}}", help="a program "
+                        "of torch.export, an ONNX file, a folder that timm loads, or a plugin for Brain-Score")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="file ending in .pt2 or .onnx; for timm and brainscore a "
                         "folder, empty or absent")  # fmt: skip
     parser.add_argument("--batch-size", type=int, help="torch, onnx: the only number of images that can be given at once "

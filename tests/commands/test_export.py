@@ -77,6 +77,7 @@ def test_a_plugin_of_brain_score(tmp_path, network, export):
     assert torch.equal(loaded(images), network.eval()(images))
 
 
+@pytest.mark.slow
 def test_checkpoints_of_both_tasks_and_names(tmp_path, export, quiet_trainer):
     from torch.utils.data import DataLoader
 
