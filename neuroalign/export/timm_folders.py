@@ -96,8 +96,14 @@ def export_timm(
         ) from error
     _compare(network, model, with_classifier, tolerance, seed)
     config = _config(architecture, options, width, model, trunk, class_names)
+    try:
+        text = json.dumps(config, indent=2)
+    except TypeError as error:
+        raise ValueError(
+            f"the backbone's options {sorted(options)} are not plain values, which no file can hold"
+        ) from error
     with whole_folder(folder) as temporary:
-        _write(temporary, config, state)
+        _write(temporary, text, state)
     return f"local-dir:{Path(folder)}"
 
 
@@ -194,8 +200,8 @@ def _config(
     return config
 
 
-def _write(folder: Path, config: dict[str, Any], state: dict[str, Tensor]) -> None:
+def _write(folder: Path, config: str, state: dict[str, Tensor]) -> None:
     from safetensors.torch import save_file
 
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "config.json").write_text(f"{config}\n", encoding="utf-8")

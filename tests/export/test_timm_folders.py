@@ -116,6 +116,15 @@ def test_an_option_that_timm_is_not_told(tmp_path, timm):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_option_that_no_file_can_hold(tmp_path, timm):
+    backbone = timm.create_model("resnet18", num_classes=0, act_layer=nn.ReLU)
+    if not hasattr(backbone, "_model_args"):
+        pytest.skip("this timm doesn't keep what a network was made with")
+    with pytest.raises(ValueError, match=r"options \['act_layer'\] are not plain values, which no file can hold"):
+        export_timm(GuidedNetwork(backbone, 5, image_shape=SHAPE), tmp_path / "folder")
+    assert not list(tmp_path.iterdir())
+
+
 def test_mistakes(tmp_path, timm, monkeypatch):
     with pytest.raises(TypeError, match="a GuidedNetwork or NeuralPredictor; got a Linear"):
         export_timm(nn.Linear(2, 2), tmp_path / "folder")
