@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test keeps it equal 
     from neuroalign import (
         callbacks as callbacks, config as config, data as data, evaluation as evaluation, export as export,
         functional as functional, guidance as guidance, losses as losses, metrics as metrics, models as models,
-        perturbations as perturbations, plot as plot, study as study, tasks as tasks,
+        perturbations as perturbations, plot as plot, sharing as sharing, study as study, tasks as tasks,
     )
     from neuroalign.callbacks import (
         InputSmoothnessCallback as InputSmoothnessCallback, ManifoldGeometryCallback as ManifoldGeometryCallback,
@@ -74,6 +74,9 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test keeps it equal 
         Contrast as Contrast, Corruption as Corruption, DeepFool as DeepFool, FGSM as FGSM, FMN as FMN,
         HighPass as HighPass, LowPass as LowPass, PGD as PGD, PixelClassifier as PixelClassifier,
         RotationTranslation as RotationTranslation, SquareAttack as SquareAttack, list_attacks as list_attacks,
+    )
+    from neuroalign.sharing import (
+        CardFacts as CardFacts,
     )
     from neuroalign.tasks import (
         AdversarialTraining as AdversarialTraining, GaussianNoiseTraining as GaussianNoiseTraining,
@@ -206,6 +209,7 @@ _ROOMS = {
         "ManifoldGeometryCallback",
         "RobustnessCallback",
     ),
+    "sharing": ("CardFacts",),
     "functional": (),
     "plot": (),
     "study": (),

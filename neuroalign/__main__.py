@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from neuroalign.commands import (
+    cite,
     completion,
     demo,
     doctor,
@@ -38,6 +39,7 @@ _COMMANDS: dict[str, Any] = {
     "evaluate": evaluate,
     "export": export,
     "doctor": doctor,
+    "cite": cite,
 }
 
 
@@ -79,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     if rest and rest[0] == "help":  # as in git help COMMAND
         argv = [*rest[1:], "--help"]
-    with told_in_one_line(rest[0] if rest else "", debug=verbosity.debug):
+    with told_in_one_line(rest[0] if rest else "help", debug=verbosity.debug):
         args = _parser().read(argv)
     if commands_of(args.parser):
         args.parser.print_help()

@@ -14,10 +14,12 @@ PACKAGE = Path(neuroalign.__file__).parent
 # fmt: off
 ROWS = [
     {"moved", "names", "version"},
-    {"types", "addresses", "array_headers", "checksums", "files", "hdf5", "processes", "state", "budgets", "progress", "plugins"},
+    {"types", "addresses", "array_headers", "budgets", "checksums", "files", "hdf5", "plugins", "processes", "progress", "citations"},
+    {"state", "progress"},
     {
     },
     {"config", "functional", "tensor_files"},
+    {"sharing"},
     {"losses", "metrics", "models", "perturbations", "data", "plot"},
     {"guidance", "evaluation"},
     {"tasks", "callbacks", "export"},
