@@ -47,6 +47,7 @@ def test_a_program_with_the_names_of_classes(tmp_path, network, export):
     assert json.loads(texts["neuroalign.json"])["class_names"] == ["cat", "car", "dog"]
 
 
+@pytest.mark.slow
 def test_an_onnx_file(tmp_path, network, export):
     pytest.importorskip("onnxscript", reason="onnxscript is not installed (extra: onnx)")
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra: onnx)")
