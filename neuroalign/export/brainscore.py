@@ -178,7 +178,8 @@ def _told(plain: PlainClassifier, identifier: str, sha1: str, folder: Path, regi
         "visual_degrees": float(visual_degrees), "shape": tuple(shape), "channels": channels,
         "height": height, "width": width, "num_classes": plain.num_classes,
         "backbone": backbone_name(plain.trunk) or type(plain.trunk.backbone).__name__,
-        "logits": [float(f"{x:.6g}") for x in logits], "size": readable_size(size), "it_note": IT_NOTE, "bibtex": bibtex("shao2024").strip(),
+        "logits": [float(f"{x:.6g}") for x in logits], "size": readable_size(size),
+        "it_note": IT_NOTE, "bibtex": bibtex("shao2024").strip(),
     }  # fmt: skip
 
 
