@@ -129,5 +129,16 @@ def test_rooms_that_know_no_trainer(room):
 
 @pytest.mark.slow
 def test_optional_packages_are_not_loaded():
-    loaded = _loaded_after("import neuroalign.models, neuroalign.study, neuroalign.tasks")
-    assert not loaded & {"timm", "ray", "xarray", "s3fs", "pooch", "nilearn"}
+    loaded = _loaded_after("import neuroalign.models, neuroalign.study, neuroalign.tasks, neuroalign.export")
+    assert not loaded & {
+        "timm",
+        "ray",
+        "xarray",
+        "s3fs",
+        "pooch",
+        "nilearn",
+        "onnx",
+        "onnxscript",
+        "onnxruntime",
+        "rsatoolbox",
+    }

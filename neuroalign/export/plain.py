@@ -150,10 +150,14 @@ def plain_network(
 
 def unwrapped(network: nn.Module) -> nn.Module:
     """The network inside ``torch.compile``'s or a parallel wrapper, or inside a task of ours."""
-    for attribute in ("_orig_mod", "module", "network", "predictor"):
-        inner = getattr(network, attribute, None)
-        ours = isinstance(inner, (GuidedNetwork, NeuralPredictor))
-        if isinstance(inner, nn.Module) and (ours or attribute == "_orig_mod" or _is_parallel(network)):
+    names = ["_orig_mod"]
+    if isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        names.append("module")
+    if any(base.__name__ == "LightningModule" for base in type(network).__mro__):  # without importing Lightning
+        names += ["network", "predictor"]
+    for name in names:
+        inner = getattr(network, name, None)
+        if isinstance(inner, nn.Module):
             return unwrapped(inner)
     return network
 
@@ -161,10 +165,6 @@ def unwrapped(network: nn.Module) -> nn.Module:
 def backbone_name(trunk: Trunk) -> str | None:
     """The name by which a trunk's backbone was built; None if it was given as a module."""
     return trunk._name
-
-
-def _is_parallel(network: nn.Module) -> bool:
-    return isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel))
 
 
 def copied(module: nn.Module) -> Any:

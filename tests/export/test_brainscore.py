@@ -141,6 +141,7 @@ def test_layers_that_the_caller_names(tmp_path):
     }
     layers = ["stem.0", "layer1", "layer3"]
     assert ast.literal_eval(listed["LAYERS"]) == [*(f"trunk.backbone.{layer}" for layer in layers), "trunk"]
+    assert "2405.02564" in ast.literal_eval(listed["BIBTEX"])
     assert plugin.identifier == f"my-net-{weights_hash(PlainClassifier(guided()))[:8]}"
 
 
