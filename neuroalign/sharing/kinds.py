@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__: list[str] = []
 
@@ -18,6 +18,7 @@ class ModelKind:
         intended_use: What they are for.
         task: The Hub's name of their task; None if it has none.
         measured_by: What tells how good one is, "correlation" and "accuracy": the card says so if it isn't given.
+        own_part: Where the module is that may be of the user's own class, such as "trunk.backbone"; None if there is none.
     """
 
     name: str
@@ -26,6 +27,7 @@ class ModelKind:
     intended_use: str
     task: str | None = None
     measured_by: tuple[str, ...] = ()
+    own_part: str | None = None
 
 
 NEURAL_PREDICTOR = ModelKind(
@@ -36,7 +38,9 @@ NEURAL_PREDICTOR = ModelKind(
     "network or for comparison with other models of the same responses.",
     "image-feature-extraction",
     ("correlation",),
+    "trunk.backbone",
 )
+RIDGE_PREDICTOR = replace(NEURAL_PREDICTOR, own_part="features")
 GUIDED_NETWORK = ModelKind(
     "guided network",
     "it classifies images; its response heads predict responses from its layers.",
@@ -47,6 +51,7 @@ GUIDED_NETWORK = ModelKind(
     "controls that were trained in the same way without these responses.",
     "image-classification",
     ("accuracy",),
+    "trunk.backbone",
 )
 CATEGORY_MANIFOLDS = ModelKind(
     "category manifolds",
