@@ -122,7 +122,7 @@ def _count(model: Any) -> str:
 
 def _terms(facts: CardFacts, is_nsd: bool) -> str:
     if facts.simulated:
-        return f"The responses are simulated; those of the images are {NOT_GIVEN}."
+        return f"The responses are simulated. Terms of the images: {NOT_GIVEN}."
     return _NSD_TERMS if is_nsd else NOT_GIVEN
 
 
