@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     if rest and rest[0] == "help":  # as in git help COMMAND
         argv = [*rest[1:], "--help"]
-    with told_in_one_line(rest[0] if rest else "", debug=verbosity.debug):
+    with told_in_one_line(rest[0] if rest else "help", debug=verbosity.debug):
         args = _parser().read(argv)
     if commands_of(args.parser):
         args.parser.print_help()

@@ -29,6 +29,7 @@ FACES = (
     "neuroalign.perturbations",
     "neuroalign.perturbations.corruptions",
     "neuroalign.evaluation",
+    "neuroalign.export",
     "neuroalign.data",
     "neuroalign.data.nsd",
     "neuroalign.tasks",

@@ -21,7 +21,7 @@ ROWS = [
     {"sharing"},
     {"losses", "metrics", "models", "perturbations", "data", "plot"},
     {"guidance", "evaluation"},
-    {"tasks", "callbacks"},
+    {"tasks", "callbacks", "export"},
     {"study"},
     {"commands"},
     {"__main__"},

@@ -155,11 +155,7 @@ def arguments_of(cls: Any) -> tuple[str, ...]:
 def required_by(cls: Any) -> list[str]:
     """The arguments of a class that have no default."""
     parameters = inspect.signature(cls).parameters.values()
-    return [
-        p.name
-        for p in parameters
-        if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
-    ]
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
 
 
 def wrong_value(cls: Any, name: str, value: Any) -> str | None:

@@ -63,9 +63,7 @@ def _yaml_mistake(error: yaml.YAMLError) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark is not None else problem
 
 
-def mistake(
-    argv: Sequence[str], configurations: Sequence[tuple[str, Any]], options: Sequence[str], told: str
-) -> str:
+def mistake(argv: Sequence[str], configurations: Sequence[tuple[str, Any]], options: Sequence[str], told: str) -> str:
     """The first mistake in configurations and command line; else the parser's own message, made short.
 
     Args:
@@ -86,7 +84,9 @@ def mistake(
             return found
     missing = [key for key in ("model", "data") if re.search(rf"required:.*\b\w+\.{key}\b(?!\.)", told)]
     if missing:
-        return f"{' and '.join(missing)} missing: give {' and '.join(f'--{m} CLASS' for m in missing)}, or --config FILE"
+        return (
+            f"{' and '.join(missing)} missing: give {' and '.join(f'--{m} CLASS' for m in missing)}, or --config FILE"
+        )
     return short(told)
 
 
@@ -142,7 +142,11 @@ def _in_arguments(
         yield from _in_value(value, str(name), f"{place}.{name}")
         if name in known and (why := wrong_value(cls, name, value)):
             yield f"{place}.{name}: {short(why)}"
-    needed = [name for name in required_by(cls) if name not in arguments and name not in (further or {}) and name != "num_voxels"]
+    needed = [
+        name
+        for name in required_by(cls)
+        if name not in arguments and name not in (further or {}) and name != "num_voxels"
+    ]
     if cls.__name__ != "Trainer" and needed:
         yield f"{where}: {cls.__name__} needs {named(needed)}"
 
@@ -197,9 +201,7 @@ def _given(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield name, value if equals else ("" if after.startswith("--") else after)
 
 
-def _in_options(
-    argv: Sequence[str], options: Sequence[str], tops: Sequence[str]
-) -> Iterator[str]:
+def _in_options(argv: Sequence[str], options: Sequence[str], tops: Sequence[str]) -> Iterator[str]:
     for name, _ in _given(argv):
         parts = name.rstrip("+").split(".")
         if parts[0] not in tops:

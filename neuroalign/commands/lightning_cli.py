@@ -23,10 +23,18 @@ import neuroalign.data
 import neuroalign.tasks  # noqa: F401 - imported so that a configuration can name classes without their module
 from neuroalign.addresses import without_secrets
 from neuroalign.callbacks import PredictionWriter
+from neuroalign.commands.class_help import asked_for, help_of
 from neuroalign.commands.configuration_mistakes import merged, mistake, read_configurations
-from neuroalign.commands.lightning_links import fill_heads, head_widths_of, num_voxels_of, open_heads, open_places, placeholders
+from neuroalign.commands.lightning_links import (
+    fill_heads,
+    head_widths_of,
+    num_voxels_of,
+    open_heads,
+    open_places,
+    placeholders,
+)
 from neuroalign.commands.lightning_mistakes import in_plain_words
-from neuroalign.commands.lightning_noise import NoAdviceOnWorkers, without_void_lines
+from neuroalign.commands.lightning_noise import OnlyNeededWarnings, without_void_lines
 from neuroalign.commands.lightning_results import end_of_fit, how_to_go_on, table_of
 from neuroalign.commands.lightning_summary import PartsSummary
 from neuroalign.config import build
@@ -201,7 +209,7 @@ class NeuroalignCLI(LightningCLI):
             kwargs = {**kwargs, "enable_progress_bar": False, "enable_model_summary": False}
         given = options.get("callbacks") or []
         given = given if isinstance(given, list) else [given]
-        given = [*given, NoAdviceOnWorkers()]
+        given = [*given, OnlyNeededWarnings()]
         wanted = {**options, **kwargs}.get("enable_model_summary") is not False and not options.get("barebones")
         if wanted and not any(isinstance(callback, ModelSummary) for callback in given):
             given.append(PartsSummary())
@@ -267,7 +275,9 @@ def _check_class(path: str) -> None:
     ours = path.split(".")[0] == "neuroalign"
     if ours and found is None:
         module, _, name = path.rpartition(".")
-        raise ValueError(unknown(f"class of {module}:", name, [n for n in dir(pydoc.locate(module)) if n[:1].isupper()]))
+        raise ValueError(
+            unknown(f"class of {module}:", name, [n for n in dir(pydoc.locate(module)) if n[:1].isupper()])
+        )
     if ours and str(getattr(found, "__module__", "")).split(".")[0] != "neuroalign":
         raise ValueError(f"class_path {path!r} is none of neuroalign's classes")
     if found is None or inspect.isclass(found):  # the parser reports an unknown path itself
@@ -290,6 +300,9 @@ def run_lightning(argv: Sequence[str], *, quiet: bool = False) -> None:
     """
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
         sys.path.append(str(Path.cwd()))  # classes of one's own; last, so that no file here hides an installed package
+    if (asked := asked_for(argv)) is not None:
+        print(help_of(*asked))
+        return
     with without_void_lines():
         try:
             NeuroalignCLI(argv, quiet=quiet)

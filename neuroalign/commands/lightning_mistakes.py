@@ -40,7 +40,9 @@ def _of_weights(text: str) -> str:
     """Torch's report on a state dict, which lists every weight, in one sentence."""
     task = text.removeprefix("Error(s) in loading state_dict for ").split(":")[0]
     shapes = re.findall(
-        r"size mismatch for (\S+): copying a param with shape torch.Size\((.*?)\).*?torch.Size\((.*?)\)", text, re.DOTALL
+        r"size mismatch for (\S+): copying a param with shape torch.Size\((.*?)\).*?torch.Size\((.*?)\)",
+        text,
+        re.DOTALL,
     )
     if shapes:
         name, there, here = shapes[0]

@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
-__all__ = ["Described", "description_of", "reason_undescribed"]
+from neuroalign.config.markers import marker_of
+
+__all__ = ["Described", "description_of", "saved_description_of"]
 
 REGISTERED: dict[str, type] = {}
 """Users' classes by their name in descriptions; filled by :func:`neuroalign.config.register`."""
@@ -28,12 +30,16 @@ class NotPlain(Exception):
 
 @dataclass(frozen=True)
 class _Record:
-    """How an object was made: its class, its arguments in plain values or why they are not plain, and its classmethod."""
+    """How an object was made: its class, its arguments in plain values or why they are not plain, and its classmethod.
+
+    ``saved`` are the arguments for a file that names the classes of a user's own modules, or why there are none.
+    """
 
     made: type
     arguments: dict[str, Any] | None
     lacking: str = ""
     constructor: str | None = None
+    saved: dict[str, Any] | str = ""
 
 
 class _Config:
@@ -129,7 +135,12 @@ def _record_of(self: Any, cls: type, arguments: dict[str, Any]) -> _Record:
     try:
         return _Record(type(self), plain(changed), "", constructor)
     except NotPlain as lacking:
-        return _Record(type(self), None, str(lacking))
+        saved: dict[str, Any] | str
+        try:
+            saved = plain(changed, own=True)
+        except NotPlain as why:
+            saved = str(why)
+        return _Record(type(self), None, str(lacking), constructor, saved)
 
 
 def _by_name(signature: inspect.Signature, self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -172,8 +183,12 @@ def _copied(value: Any) -> Any:
     return value
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, *, own: bool = False) -> Any:
     """A value as strings, numbers, booleans, None, lists and dicts.
+
+    Args:
+        value: The value.
+        own: Whether the names of its class stand for a module that has no description, which can't be built from them alone.
 
     Raises:
         NotPlain: If the value holds anything that is neither such a value nor an object with a description.
@@ -193,14 +208,19 @@ def plain(value: Any) -> Any:
     if isinstance(value, numbers.Real):
         return float(value)
     if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):
-        return [plain(v) for v in value]
+        return [plain(v, own=own) for v in value]
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    config = description_of(value)
+        return {str(k): plain(v, own=own) for k, v in value.items()}
+    config = saved_description_of(value) if own else description_of(value)
     if config is not None:
         return config
     if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
+        return plain(asdict(value), own=own)
+    marker = marker_of(value) if own and path_of(type(value)) is None else None
+    if marker is not None:
+        return marker
+    from neuroalign.config.reasons import reason_undescribed  # which imports this module
+
     raise NotPlain(reason_undescribed(value))
 
 
@@ -219,47 +239,40 @@ def description_of(value: Any) -> dict[str, Any] | None:
         >>> description_of(Mine()) is None
         True
     """
+    return _description(value, lambda record: record.arguments)
+
+
+def saved_description_of(value: Any) -> dict[str, Any] | None:
+    """The description for a file: as :func:`description_of`, but with the names of their classes for modules that have none.
+
+    Example:
+        >>> from neuroalign.models import Frozen
+        >>> description_of(Frozen(nn.Flatten())) is None
+        True
+        >>> saved_description_of(Frozen(nn.Flatten()))["init_args"]
+        {'module': {'own_module': {'module': 'torch.nn.modules.flatten', 'class': 'Flatten'}}}
+    """
+    return _description(value, lambda record: record.saved if record.arguments is None else record.arguments)
+
+
+def _description(value: Any, of: Callable[[_Record], dict[str, Any] | str | None]) -> dict[str, Any] | None:
     value = getattr(value, "_orig_mod", value)  # the module inside torch.compile's wrapper
-    path, record = path_of(type(value)), _recorded(value)
-    if path is None or record is None or record.arguments is None:
+    path, record = path_of(type(value)), recorded(value)
+    arguments = None if path is None or record is None else of(record)
+    if record is None or not isinstance(arguments, dict):
         return None
     path = path if record.constructor is None else f"{path}.{record.constructor}"
-    return {"class_path": path, "init_args": copy.deepcopy(record.arguments)}
+    return {"class_path": path, "init_args": copy.deepcopy(arguments)}
 
 
-def _recorded(value: Any) -> _Record | None:
+def recorded(value: Any) -> _Record | None:
+    """How an object was made; None if that is not known."""
     record = getattr(value, "__dict__", {}).get(_RECORD)
     if isinstance(record, _Record):
         return record if record.made is type(value) else None
     kind: Any = type(value)  # Any, so that type checkers accept the next line
     takes_none = kind.__init__ is object.__init__ and kind.__new__ is object.__new__
     return _Record(type(value), {}) if takes_none else None
-
-
-def reason_undescribed(value: Any) -> str:
-    """The reason why an object has no description, for an error message; with a remedy if there is one.
-
-    Example:
-        >>> class Mine:
-        ...     pass
-        >>> reason_undescribed(Mine())
-        'Mine is no class of neuroalign; your own are described if neuroalign.register was called on them before'
-    """
-    value = getattr(value, "_orig_mod", value)
-    cls = type(value)
-    if inspect.isroutine(value) or isinstance(value, type):
-        return f"{getattr(value, '__name__', cls.__name__)} is a function or class, which no file can hold"
-    if hasattr(value, "shape"):
-        return f"a {cls.__name__} is no plain value"
-    if path_of(cls) is None:
-        return (
-            f"{cls.__name__} is no class of neuroalign; your own are described if neuroalign.register was called on them "
-            "before"
-        )
-    record = _recorded(value)
-    if record is None or not record.lacking:
-        return f"{cls.__name__} keeps no arguments that it was made with: was it made before it was registered?"
-    return f"{cls.__name__} can't be described: {record.lacking}"
 
 
 def path_of(cls: type) -> str | None:

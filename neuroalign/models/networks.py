@@ -12,7 +12,7 @@ from neuroalign.config import Described
 from neuroalign.models.backbones import Trunk
 from neuroalign.models.card_rows import network_rows, predictor_rows
 from neuroalign.models.heads import HeadBuilder, ResponseHead
-from neuroalign.models.network_files import load_module, save_module
+from neuroalign.models.network_files import OwnBackbone, load_module, save_module
 from neuroalign.models.normalization import PerChannel
 from neuroalign.sharing import HubMixin
 from neuroalign.sharing.kinds import GUIDED_NETWORK, NEURAL_PREDICTOR
@@ -97,21 +97,45 @@ class NeuralPredictor(HubMixin, Described, nn.Module):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write weights and description to one safetensors file (under a temporary name first).
 
+        A backbone of your own class is stored as its weights and the name of its class.
+
         Raises:
-            ValueError: If the backbone was given as a module, which no file can describe.
+            ValueError: If the head is a function, which no file can describe.
         """
         save_module(self, path)
 
     @staticmethod
-    def load(path: str | os.PathLike[str]) -> nn.Module:
+    def load(path: str | os.PathLike[str], *, backbone: OwnBackbone = None, allow: Sequence[str] = ()) -> nn.Module:
         """Read a predictor from a file of :meth:`save`, or from a checkpoint of a ``NeuralPredictionTask``.
+
+        Args:
+            path: The file.
+            backbone: For a file with a backbone of your own class: the backbone, which becomes part of the predictor and gets
+                the weights of the file; or its class, or a function, that makes it without arguments.
+            allow: Instead, Python modules and packages from which its class may be imported, as ``["mylab.nets"]``; they are
+                imported if the file names them, and the class is called without arguments. Classes for which
+                :func:`neuroalign.register` was called before need neither.
+
+        Returns:
+            The predictor, in train mode.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it holds no predictor, or one whose backbone was given as a module; or if its description names
-                something that a description may not name: see :func:`neuroalign.config.build`.
+            ValueError: If it holds no predictor; if its backbone is of your own class and is neither given, allowed nor
+                registered, or if its weights don't fit the one given; or if its description names something that a
+                description may not name: see :func:`neuroalign.config.build`.
+
+        Example:
+            >>> import tempfile
+            >>> path = tempfile.mkdtemp() + "/predictor.safetensors"
+            >>> NeuralPredictor(nn.Flatten(), num_voxels=5, image_shape=(3, 8, 8)).save(path)
+            >>> NeuralPredictor.load(path, backbone=nn.Flatten())(torch.rand(2, 3, 8, 8)).shape
+            torch.Size([2, 5])
         """
-        return load_module(path, "predictor")
+        loaded = load_module(path, "predictor", backbone=backbone, allow=allow)
+        if isinstance(loaded, GuidedNetwork):
+            raise ValueError(f"{path} holds a GuidedNetwork, no predictor: GuidedNetwork.load reads it")
+        return loaded
 
 
 class GuidedNetwork(HubMixin, Described, nn.Module):
@@ -224,18 +248,40 @@ class GuidedNetwork(HubMixin, Described, nn.Module):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write weights and description to one safetensors file (under a temporary name first).
 
+        A backbone of your own class is stored as its weights and the name of its class.
+
         Raises:
-            ValueError: If the backbone was given as a module, which no file can describe.
+            ValueError: If a head is a function, which no file can describe.
         """
         save_module(self, path)
 
     @staticmethod
-    def load(path: str | os.PathLike[str]) -> nn.Module:
+    def load(path: str | os.PathLike[str], *, backbone: OwnBackbone = None, allow: Sequence[str] = ()) -> GuidedNetwork:
         """Read a network from a file of :meth:`save`, or from a checkpoint of a ``GuidedClassificationTask``.
+
+        Args:
+            path: The file.
+            backbone: For a file with a backbone of your own class, that backbone, or what makes it without arguments: see
+                :meth:`NeuralPredictor.load`.
+            allow: Instead, Python modules and packages from which its class may be imported, as ``["mylab.nets"]``.
+
+        Returns:
+            The network, in train mode.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it holds no network, or one whose backbone was given as a module; or if its description names
-                something that a description may not name: see :func:`neuroalign.config.build`.
+            ValueError: If it holds no guided network, or for the reasons of :meth:`NeuralPredictor.load`.
+
+        Example:
+            >>> import tempfile
+            >>> path = tempfile.mkdtemp() + "/network.safetensors"
+            >>> GuidedNetwork("small_resnet", 10, {"V4": ("layer3", 30)}, image_shape=(3, 8, 8)).save(path)
+            >>> GuidedNetwork.load(path).head_layers
+            {'V4': 'layer3'}
         """
-        return load_module(path, "network")
+        loaded = load_module(path, "network", backbone=backbone, allow=allow)
+        if not isinstance(loaded, GuidedNetwork):
+            raise ValueError(
+                f"{path} holds a {type(loaded).__name__}, no GuidedNetwork: NeuralPredictor.load reads predictors"
+            )
+        return loaded

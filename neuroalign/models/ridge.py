@@ -13,7 +13,7 @@ from neuroalign.config import Described, build
 from neuroalign.functional.cross_validation import ridge_loo
 from neuroalign.models.card_rows import ridge_rows
 from neuroalign.models.frozen import FITTED_ON_PIXELS
-from neuroalign.models.network_files import load_module, save_module
+from neuroalign.models.network_files import OwnBackbone, load_module, save_module
 from neuroalign.moved import former_keywords
 from neuroalign.sharing import HubMixin
 from neuroalign.sharing.kinds import RIDGE_PREDICTOR
@@ -118,14 +118,16 @@ class RidgePredictor(HubMixin, Described, nn.Module):
         return self.linear((self.features(images) - self.feature_mean) / self.feature_std)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write weights and description to one safetensors file (under a temporary name first).
-
-        Raises:
-            ValueError: If the features were given as a module that no file can describe.
-        """
+        """Write weights and description to one safetensors file: see :meth:`neuroalign.NeuralPredictor.save`."""
         save_module(self, path)
 
     @staticmethod
-    def load(path: str | os.PathLike[str]) -> nn.Module:
-        """Read a predictor from a file of :meth:`save`; see :meth:`NeuralPredictor.load`."""
-        return load_module(path, "predictor")
+    def load(path: str | os.PathLike[str], *, backbone: OwnBackbone = None, allow: Sequence[str] = ()) -> nn.Module:
+        """Read a predictor of any class from its file: see :meth:`neuroalign.NeuralPredictor.load`.
+
+        Args:
+            path: The file.
+            backbone: The features of your own class that the file names, or what makes them; None if it names none.
+            allow: Instead, Python modules and packages from which such a class may be imported.
+        """
+        return load_module(path, "predictor", backbone=backbone, allow=allow)

@@ -99,6 +99,7 @@ class GuidedClassificationTask(Task):
     """
 
     predicts = "logits"
+    _holds = "network"
 
     def __init__(
         self,
