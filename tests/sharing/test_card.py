@@ -150,7 +150,10 @@ def test_a_backbone_of_the_users_own_is_asked_for():
     model = GuidedNetwork(MyNet(), 4, image_shape=SHAPE)
     text = model_card(model, CardFacts(), "mine", "lab/mine")
     assert 'GuidedNetwork.from_pretrained("lab/mine", backbone=MyNet())' in text
-    assert "The class MyNet is the authors' own or of another package. This folder doesn't hold it: ask the authors for it.\n" in text
+    assert (
+        "The class MyNet is the authors' own or of another package. This folder doesn't hold it: ask the authors for it.\n"
+        in text
+    )
     assert table_of(text)["Backbone"] == "MyNet, a module of the authors'"
     assert "authors' own" not in model_card(network(), CardFacts(), "mine")
 
