@@ -10,7 +10,19 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from neuroalign.commands import completion, demo, doctor, evaluate, geometry, lightning, nsd, simulate, study, versions
+from neuroalign.commands import (
+    cite,
+    completion,
+    demo,
+    doctor,
+    evaluate,
+    geometry,
+    lightning,
+    nsd,
+    simulate,
+    study,
+    versions,
+)
 from neuroalign.commands.mistakes import told_in_one_line
 from neuroalign.commands.parser import Parser, commands_of, examples, parsers
 from neuroalign.commands.verbosity import Verbosity, add_options, taken_from, told
@@ -25,6 +37,7 @@ _COMMANDS: dict[str, Any] = {
     "geometry": geometry,
     "evaluate": evaluate,
     "doctor": doctor,
+    "cite": cite,
 }
 
 

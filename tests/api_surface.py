@@ -41,6 +41,7 @@ FACES = (
     "neuroalign.types",
     "neuroalign.files",
     "neuroalign.checksums",
+    "neuroalign.citations",
     "neuroalign.tensor_files",
     "neuroalign.hdf5",
     "neuroalign.state",

@@ -14,7 +14,8 @@ PACKAGE = Path(neuroalign.__file__).parent
 # fmt: off
 ROWS = [
     {"moved", "names", "version"},
-    {"types", "addresses", "array_headers", "checksums", "files", "hdf5", "processes", "state", "budgets", "progress", "plugins"},
+    {"types", "addresses", "array_headers", "budgets", "checksums", "files", "hdf5", "plugins", "processes", "progress", "citations"},
+    {"state", "progress"},
     {
     },
     {"config", "functional", "tensor_files"},
