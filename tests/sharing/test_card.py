@@ -10,7 +10,7 @@ import torch
 import yaml
 from markdown_it import MarkdownIt
 
-from neuroalign import FGSM, CardFacts, CategoryManifolds, GuidedNetwork, NeuralPredictor, evaluate_robustness
+from neuroalign import FGSM, CardFacts, CategoryManifolds, GuidedNetwork, NeuralPredictor, evaluate_robustness, register
 from neuroalign.evaluation import compare
 from neuroalign.functional import wilson
 from neuroalign.sharing import HeldOutCorrelation, stimulus_hash
@@ -139,6 +139,33 @@ def test_a_guided_network_with_its_measurements():
     assert (
         facts.controls == CardFacts(controls=[comparison]).controls == CardFacts(controls=list(facts.controls)).controls
     )
+
+
+class MyNet(torch.nn.Sequential):
+    def __init__(self):
+        super().__init__(torch.nn.Flatten(), torch.nn.Linear(192, 4))
+
+
+def test_a_backbone_of_the_users_own_is_asked_for():
+    model = GuidedNetwork(MyNet(), 4, image_shape=SHAPE)
+    text = model_card(model, CardFacts(), "mine", "lab/mine")
+    assert 'GuidedNetwork.from_pretrained("lab/mine", backbone=MyNet())' in text
+    assert (
+        "The class MyNet is the authors' own or of another package. This folder doesn't hold it: ask the authors for it.\n"
+        in text
+    )
+    assert table_of(text)["Backbone"] == "MyNet, a module of the authors'"
+    assert "authors' own" not in model_card(network(), CardFacts(), "mine")
+
+
+def test_a_registered_backbone_is_asked_for():
+    @register(name="my_lab.Registered")
+    class Registered(MyNet):
+        pass
+
+    text = model_card(NeuralPredictor(Registered(), 4, image_shape=SHAPE), CardFacts(), "mine", "lab/mine")
+    assert 'NeuralPredictor.from_pretrained("lab/mine")' in text
+    assert "ask the authors for it, and call `neuroalign.register` on it first.\n" in text
 
 
 def test_manifolds_have_no_accuracy():
