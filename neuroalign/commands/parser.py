@@ -55,7 +55,7 @@ class Parser(argparse.ArgumentParser):
                 name = (
                     f"{action.metavar or action.dest}{' ...' if isinstance(action, argparse._SubParsersAction) else ''}"
                 )
-                needed.append(f"[{name}]" if action.nargs == "?" else name)
+                needed.append(f"[{name}]" if action.nargs in ("?", "*") else name)
         self.usage = " ".join([self.prog, *needed, "[OPTION ...]"])
 
     def error(self, message: str) -> NoReturn:
