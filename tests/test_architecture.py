@@ -14,10 +14,8 @@ PACKAGE = Path(neuroalign.__file__).parent
 # fmt: off
 ROWS = [
     {"moved", "names", "version"},
-    {"types", "addresses", "array_headers", "budgets", "checksums", "files", "hdf5", "plugins", "processes", "progress", "citations"},
-    {"state", "progress"},
-    {
-    },
+    {"types", "addresses", "array_headers", "budgets", "checksums", "citations", "files", "hdf5", "plugins", "processes",
+     "progress", "state"},
     {"config", "functional", "tensor_files"},
     {"sharing"},
     {"losses", "metrics", "models", "perturbations", "data", "plot"},

@@ -18,7 +18,8 @@ from torch import nn
 
 import neuroalign
 from neuroalign import GuidedNetwork, PlainClassifier, export_brainscore
-from neuroalign.config.described import REGISTERED, record_arguments
+from neuroalign.config.described import record_arguments
+from neuroalign.config.records import REGISTERED
 from neuroalign.evaluation import weights_hash
 from neuroalign.models.network_files import load_module
 from tests.export.stand_in_brainscore import write_stand_in
