@@ -168,13 +168,11 @@ def backbone_name(trunk: Trunk) -> str | None:
 
 
 def copied(module: nn.Module) -> Any:
-    """A copy in eval mode without gradients."""
+    """A copy in eval mode; a copied parameter has no gradient."""
     try:
         found = copy.deepcopy(module)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"the network can't be copied: {first_sentence(error)}") from error
-    for parameter in found.parameters():
-        parameter.grad = None
     return found.eval()
 
 

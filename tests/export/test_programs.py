@@ -156,6 +156,15 @@ def test_a_predictor_in_closed_form():
     torch.testing.assert_close(found, predictor(images[:3]))
 
 
+def test_a_predictor_in_training_mode_is_exported_in_eval_mode():
+    predictor = NeuralPredictor("small_resnet", 4, image_shape=SHAPE)
+    predictor(torch.rand(16, *SHAPE))  # batch statistics of its own
+    images = torch.rand(3, *SHAPE)
+    found = export_program(predictor).module()(images)
+    assert predictor.training
+    assert torch.equal(found, predictor.eval()(images))
+
+
 def test_a_predictor_keeps_the_scale_of_its_responses():
     inner = NeuralPredictor("small_resnet", 4, image_shape=SHAPE)
     predictor = StandardizedPredictor(inner).fit(torch.rand(20, *SHAPE)).eval()
