@@ -62,7 +62,7 @@ def model_card(model: Any, facts: CardFacts, title: str, repo_id: str | None = N
     environment.globals["table"] = _table
     template = environment.from_string((files("neuroalign.sharing") / "card.md.j2").read_text(encoding="utf-8"))
     is_nsd = facts.dataset == NSD and not facts.simulated
-    citation = "\n\n".join(filter(None, [cited(nsd=is_nsd), redacted_bibtex(facts.citation or "")]))
+    citation = "\n\n".join(filter(None, [cited(facts), redacted_bibtex(facts.citation or "")]))
     text = template.render(
         metadata=yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=1000),
         title=title,
