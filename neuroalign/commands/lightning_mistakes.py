@@ -30,7 +30,9 @@ def in_plain_words(error: BaseException) -> str | None:
         logged = re.findall(r"'(.*?)'", found[2])
         return f"{unknown('value to monitor', found[1], [n for n in logged if n not in ('epoch', 'step')])} (what was logged)"
     if lacking := re.findall(r"Requirement '([^']+)' not met", text):
-        return f"a class that the configuration names needs a package that is not installed: pip install {lacking[-1]!r}"
+        return (
+            f"a class that the configuration names needs a package that is not installed: pip install {lacking[-1]!r}"
+        )
     if text.startswith("Error(s) in loading state_dict for "):
         return _of_weights(text)
     return None
