@@ -49,8 +49,8 @@ _EXAMPLES = {
         "neuroalign fit --config guide_v4.yaml --ckpt_path last.ckpt  go on",
         "neuroalign fit --config guide_v4.yaml --print_config  with all defaults",
     ),
-    "validate": ("neuroalign validate --config guide_v4.yaml --ckpt_path runs/guided.ckpt",),
-    "test": ("neuroalign test --config guide_v4.yaml --ckpt_path runs/guided.ckpt",),
+    "validate": ("neuroalign validate --config guide_v4.yaml --ckpt_path guided.ckpt",),
+    "test": ("neuroalign test --config guide_v4.yaml --ckpt_path guided.ckpt",),
     "predict": ("neuroalign predict --config v4.yaml --ckpt_path predictor.ckpt --out v4.h5",),
 }
 
