@@ -62,8 +62,8 @@ def why_not_found(path: str, key: str) -> str | None:
     """Why a ``class_path`` names no class that may be given under a key; None if it names one.
 
     Example:
-        >>> why_not_found("neuroalign.tasks.NeuralPredictonTask", "model")
-        "unknown class 'NeuralPredictonTask' of neuroalign.tasks; did you mean 'NeuralPredictionTask'?"
+        >>> why_not_found("lightning.pytorch.loggers.CSVLoger", "logger").split(" or ")[0]
+        "unknown class 'CSVLoger' of lightning.pytorch.loggers; did you mean 'CSVLogger'"
     """
     usual = classes_of(key)
     short = {name.rpartition(".")[2]: value for name, value in usual.items()}
