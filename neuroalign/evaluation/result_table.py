@@ -44,7 +44,8 @@ class ResultTable(pd.DataFrame):
         left = list(map(str, self.columns[count:]))
         if not left:
             return whole
-        note = f"[{f'{len(self)} rows; ' if len(self) > limits['max_rows'] else ''}not shown: {', '.join(left)}]"
+        cut = limits["max_rows"] is not None and len(self) > limits["max_rows"]
+        note = f"[{f'{len(self)} rows; ' if cut else ''}not shown: {', '.join(left)}]"
         return "\n".join([text, *textwrap.wrap(note, width - 1, subsequent_indent=" ")])
 
 
