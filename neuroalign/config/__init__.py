@@ -13,15 +13,10 @@ module of a user's own class that has no description: it is made only if the cal
 
 from neuroalign.config.building import build, refuse_if_described
 from neuroalign.config.classes import DescriptionError
-from neuroalign.config.described import Described
+from neuroalign.config.described import Described, description_of, saved_description_of
 from neuroalign.config.descriptions import describe, is_description, register
 from neuroalign.config.own_modules import OwnModuleError
-from neuroalign.config.plain_values import (
-    description_of,
-    reason_undescribed,
-    reason_unsaved,
-    saved_description_of,
-)
+from neuroalign.config.reasons import reason_undescribed, reason_unsaved
 
 __all__ = [
     "Described",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from neuroalign.config.described import Described
-from neuroalign.config.plain_values import REGISTERED
+from neuroalign.config.records import REGISTERED
 
 __all__ = ["DescriptionError"]
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
+import numbers
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from neuroalign.config.plain_values import RECORD, UNKNOWN, NotPlain, Record, description_of, plain
+from neuroalign.config.markers import marker_of
+from neuroalign.config.reasons import reason_undescribed
+from neuroalign.config.records import RECORD, Record, path_of, recorded
 
-__all__ = ["Described"]
+__all__ = ["Described", "description_of", "saved_description_of"]
 
+_UNKNOWN = object()
 _RECORDING: weakref.WeakSet[Any] = weakref.WeakSet()  # the constructors that record_arguments has wrapped
+
+
+class NotPlain(Exception):
+    """A value can't be expressed in plain values; the message says why."""
 
 
 class _Config:
@@ -74,7 +84,7 @@ def record_arguments(cls: type) -> None:
     @functools.wraps(made)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         state = getattr(self, "__dict__", None)
-        if state is None or state.get(RECORD, UNKNOWN) is None or not _is_outermost(self, __init__):
+        if state is None or state.get(RECORD, _UNKNOWN) is None or not _is_outermost(self, __init__):
             made(self, *args, **kwargs)
             return
         state[RECORD] = None  # being made: constructors called inside this one record nothing
@@ -121,7 +131,7 @@ def _by_name(signature: inspect.Signature, self: Any, args: tuple[Any, ...], kwa
     try:
         bound = signature.bind(self, *args, **kwargs)
     except TypeError:  # the constructor will raise this error itself
-        return {"arguments": UNKNOWN}
+        return {"arguments": _UNKNOWN}
     given = set(bound.arguments)
     bound.apply_defaults()
     found: dict[str, Any] = {}
@@ -130,13 +140,13 @@ def _by_name(signature: inspect.Signature, self: Any, args: tuple[Any, ...], kwa
         if kind is inspect.Parameter.VAR_KEYWORD:
             found.update(value)
         elif kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY):
-            found.update({key: UNKNOWN} if value else {})
+            found.update({key: _UNKNOWN} if value else {})
         elif key in given or _is_plain(value):  # a default that is not plain is left out
             found[key] = value
     try:
         return {key: _copied(value) for key, value in found.items()}
     except RecursionError:  # a list or dict that holds itself
-        return dict.fromkeys(found, UNKNOWN)
+        return dict.fromkeys(found, _UNKNOWN)
 
 
 def _is_plain(value: Any) -> bool:
@@ -154,3 +164,83 @@ def _copied(value: Any) -> Any:
     if type(value) in (list, tuple):
         return type(value)(_copied(v) for v in value)
     return value
+
+
+def plain(value: Any, *, own: bool = False) -> Any:
+    """A value as strings, numbers, booleans, None, lists and dicts.
+
+    Args:
+        value: The value.
+        own: Whether the names of its class stand for a module that has no description, which can't be built from them alone.
+
+    Raises:
+        NotPlain: If the value holds anything that is neither such a value nor an object with a description.
+
+    Example:
+        >>> plain({"sizes": (1, 2), "name": "V4"})
+        {'sizes': [1, 2], 'name': 'V4'}
+    """
+    if value is _UNKNOWN:
+        raise NotPlain("an argument was not given by name")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, numbers.Integral):  # numpy's integers too
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):
+        return [plain(v, own=own) for v in value]
+    if isinstance(value, Mapping):
+        return {str(k): plain(v, own=own) for k, v in value.items()}
+    config = saved_description_of(value) if own else description_of(value)
+    if config is not None:
+        return config
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value), own=own)
+    marker = marker_of(value) if own and path_of(type(value)) is None else None
+    if marker is not None:
+        return marker
+    raise NotPlain(reason_undescribed(value))
+
+
+def description_of(value: Any) -> dict[str, Any] | None:
+    """The description that rebuilds an object; None if it has none.
+
+    Uses only arguments that the object's own constructor recorded, and only for classes of neuroalign or registered classes,
+    since other libraries store other things in ``.config``.
+
+    Example:
+        >>> from neuroalign.losses import MMCRLoss
+        >>> description_of(MMCRLoss())["class_path"]
+        'neuroalign.losses.MMCRLoss'
+        >>> class Mine(MMCRLoss):
+        ...     pass
+        >>> description_of(Mine()) is None
+        True
+    """
+    return _description(value, lambda record: record.arguments)
+
+
+def saved_description_of(value: Any) -> dict[str, Any] | None:
+    """The description for a file: as :func:`description_of`, but with the names of their classes for modules that have none.
+
+    Example:
+        >>> from neuroalign.models import Frozen
+        >>> description_of(Frozen(nn.Flatten())) is None
+        True
+        >>> saved_description_of(Frozen(nn.Flatten()))["init_args"]
+        {'module': {'own_module': {'module': 'torch.nn.modules.flatten', 'class': 'Flatten'}}}
+    """
+    return _description(value, lambda record: record.saved if record.arguments is None else record.arguments)
+
+
+def _description(value: Any, of: Callable[[Record], dict[str, Any] | str | None]) -> dict[str, Any] | None:
+    value = getattr(value, "_orig_mod", value)  # the module inside torch.compile's wrapper
+    path, record = path_of(type(value)), recorded(value)
+    arguments = None if path is None or record is None else of(record)
+    if record is None or not isinstance(arguments, dict):
+        return None
+    path = path if record.constructor is None else f"{path}.{record.constructor}"
+    return {"class_path": path, "init_args": copy.deepcopy(arguments)}

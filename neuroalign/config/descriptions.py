@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard, TypeVar, overload
 
-from neuroalign.config.described import record_arguments
-from neuroalign.config.plain_values import REGISTERED, NotPlain, plain
+from neuroalign.config.described import NotPlain, plain, record_arguments
+from neuroalign.config.records import REGISTERED
 
 __all__ = ["describe", "is_description", "register"]
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from neuroalign.config.classes import DescriptionError
 from neuroalign.config.markers import OwnModule
-from neuroalign.config.plain_values import REGISTERED
+from neuroalign.config.records import REGISTERED
 
 __all__ = ["OwnModuleError"]
 
