@@ -73,8 +73,8 @@ def main(fast: bool = False) -> None:
     if not fast:
         print(
             "Eight other seeds gave V4 +0.009 (±0.012), +0.010 (±0.019) and +0.007 (±0.022) over none (95 % intervals):\n"
-            "no difference at any budget. The effect that `neuroalign demo` plants is in TO of another subject, which learned\n"
-            "the digits under noise. What a difference means, only several seeds and controls tell."
+            "no difference at any budget. The effect that `neuroalign demo` plants is in TO of another subject, which\n"
+            "learned the digits under noise. What a difference means, only several seeds and controls tell."
         )
 
 

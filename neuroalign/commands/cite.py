@@ -22,9 +22,9 @@ def add_parser(commands: Any) -> None:
         help=text,
         description=f"{text}. What its records don't name, such as recordings of your own, is yours to add.",
         epilog=examples(
-            "neuroalign cite                 the software, and the paper whose method it implements",
-            "neuroalign cite results > x.bib what the study, evaluation or training in results used",
-            "neuroalign cite pgd cka nsd     what stands behind an attack, a measure, a data set",
+            "neuroalign cite                 the software and the paper of its method",
+            "neuroalign cite results > x.bib what the study or run in results used",
+            "neuroalign cite pgd cka nsd     an attack, a measure, a data set",
             "neuroalign cite --list          all references",
         ),
     )
