@@ -199,11 +199,19 @@ def test_classes_that_help_lists_are_those_that_can_be_given():
     assert set(DATA) == {name.rpartition(".")[2] for name in classes_of("data")} - {"BatchDataModule"}
 
 
+class _Any:
+    """Takes anything."""
+
+    def __init__(self, width, **kwargs):
+        self.kwargs = kwargs
+
+
 def test_what_a_class_takes():
     from neuroalign import NeuralPredictor
 
     assert required_by(NeuralPredictor) == ["backbone", "num_voxels"]
     assert {"backbone", "layer", "weights"} <= set(arguments_of(NeuralPredictor))
+    assert arguments_of(_Any) is None and required_by(_Any) == ["width"]
     assert why_not_found("neuroalign.tasks.NeuralPredictionTask", "model") is None
     assert why_not_found("CSVLogger", "logger") is None
     assert why_not_found("torch.optim.Adam", "optimizer") is None

@@ -14,9 +14,8 @@ SHAPE = (3, 8, 8)
 
 def warned_of_eval_mode(task):
     images, labels = torch.rand(8, *SHAPE), torch.arange(8) % 2
-    trainer = L.Trainer(
-        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
-    )  # fmt: skip
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer = L.Trainer(accelerator="cpu", max_epochs=1, **quiet)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         before = list(warnings.filters)
