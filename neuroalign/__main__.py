@@ -16,6 +16,7 @@ from neuroalign.commands import (
     demo,
     doctor,
     evaluate,
+    export,
     geometry,
     lightning,
     nsd,
@@ -36,6 +37,7 @@ _COMMANDS: dict[str, Any] = {
     "nsd": nsd,
     "geometry": geometry,
     "evaluate": evaluate,
+    "export": export,
     "doctor": doctor,
     "cite": cite,
 }

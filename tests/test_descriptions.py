@@ -15,7 +15,7 @@ from torch import nn
 import neuroalign
 from neuroalign import PGD, NeuralPredictor, register
 from neuroalign.config import Described, DescriptionError, build, description_of, reason_undescribed
-from neuroalign.config.described import REGISTERED, path_of
+from neuroalign.config.records import REGISTERED, path_of
 from neuroalign.losses import CategoryManifolds, MMCRLoss, NeuralAlignmentLoss
 from neuroalign.models import Frozen, SmallResNet
 from tests.description_cases import CASES, NEW_CASES, NOT_DESCRIBED, SHAPE, manifolds, predictor

@@ -22,10 +22,10 @@ def add_parser(commands: Any) -> None:
         help=text,
         description=f"{text}. What its records don't name, such as recordings of your own, is yours to add.",
         epilog=examples(
-            "neuroalign cite                  the software, and the paper of its method",
-            "neuroalign cite results > x.bib  what the run or study in results used",
-            "neuroalign cite pgd cka nsd      for an attack, a measure, a data set",
-            "neuroalign cite --list           all references",
+            "neuroalign cite                 the software and the paper of its method",
+            "neuroalign cite results > x.bib what the study or run in results used",
+            "neuroalign cite pgd cka nsd     an attack, a measure, a data set",
+            "neuroalign cite --list          all references",
         ),
     )
     parser.add_argument("what", nargs="*", metavar="DIR|NAME", help="folders of runs or studies, or names and keys")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from neuroalign.commands.configuration_classes import (
     why_not_found,
     wrong_value,
 )
+from neuroalign.commands.lightning_links import placeholders
 from neuroalign.types import unknown
 
 __all__: list[str] = []
@@ -50,7 +52,7 @@ def read_configurations(argv: Sequence[str]) -> list[tuple[str, Any]]:
 
 
 def _files(argv: Sequence[str]) -> Iterator[str]:
-    following = list(argv[1:]) + [""]
+    following = [*argv[1:], ""]
     for each, after in zip(argv, following):
         if each in ("-c", "--config") and after:
             yield after
@@ -74,9 +76,13 @@ def mistake(argv: Sequence[str], configurations: Sequence[tuple[str, Any]], opti
     """
     tops = list(dict.fromkeys(option.split(".")[0] for option in options))
     for file, content in configurations:
+        content = copy.deepcopy(content)
+        if isinstance(content, Mapping):  # numbers of voxels may be left out
+            placeholders(content.get("model"))
         for found in _in_command(content, tops):
             return f"{file}: {found}"
     whole = merged([content for _, content in configurations], argv)
+    placeholders(whole.get("model"))
     for found in _in_options(argv, options, tops):
         return found
     if "arguments are required" not in told:
@@ -155,7 +161,7 @@ def merged(contents: Sequence[Any], argv: Sequence[str]) -> dict[str, Any]:
     """Configurations and command line as one, as far as it can be said without the parser."""
     out: dict[str, Any] = {}
     for content in contents:
-        out = _over(out, content) if isinstance(content, Mapping) else out
+        out = _over(out, copy.deepcopy(content)) if isinstance(content, Mapping) else out
     for name, text in _given(argv):
         try:
             value = yaml.safe_load(text)
@@ -215,12 +221,12 @@ def _in_options(argv: Sequence[str], options: Sequence[str], tops: Sequence[str]
 
 
 def short(told: str) -> str:
-    """The one useful reason in the parser's message, which lists a reason for every type that it tried.
+    r"""The one useful reason in the parser's message, which lists a reason for every type that it tried.
 
     Example:
-        >>> short("Parser key \\"x.lr\\":\\n  Expected a <class 'float'>. Got value: high")
+        >>> short("Parser key \"x.lr\":\n  Expected a <class 'float'>. Got value: high")
         "must be a number; got 'high'"
-        >>> short('Parser key "fit.x":\\n  reason')
+        >>> short('Parser key "fit.x":\n  reason')
         'reason'
     """
     wanted = [found.rpartition(".")[2] for found in re.findall(r"Expected an? <class '([\w.]+)'>", told)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import inspect
 import os
 import pickle
@@ -12,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentParser
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import ModelSummary
@@ -148,18 +148,18 @@ class NeuroalignCLI(LightningCLI):
             else:
                 super().instantiate_classes()
         except (ValueError, TypeError) as error:
-            if "has no argument" in str(error):  # of a module in the model, whose description was accepted as a mapping
+            # Of a module in the model: the parser takes what it can't read for a mapping, which is refused later.
+            if "has no argument" in str(error) or "beside class_path and init_args" in str(error):
                 raise ValueError(self._mistake(str(error))) from error
             raise
         if self.subcommand == "predict":
-            self.trainer.callbacks.append(PredictionWriter(self.config[self.subcommand].out))
+            _callbacks_of(self.trainer).append(PredictionWriter(self.config[self.subcommand].out))
 
     def _fill_in(self) -> dict[str, Any]:
         """Give the configuration every number that it left open, and return the objects that were made to know them."""
         command = str(self.subcommand)
         config = self.config[command]
-        dumped = self._subcommand_parsers[command].dump(config, skip_none=False, skip_validation=True)
-        model, ready = yaml.safe_load(dumped)["model"], {}
+        model, ready = copy.deepcopy(config.model.as_dict()), {}
         if places := open_places(model):
             ready["data"] = self._made(data=config.data).data
             number = num_voxels_of(ready["data"])
@@ -182,12 +182,12 @@ class NeuroalignCLI(LightningCLI):
         """The objects that parts of the configuration describe."""
         namespace = type(self.config)
         config = namespace(subcommand=self.subcommand, **{str(self.subcommand): namespace(**parts)})
-        return self.parser.instantiate_classes(config)[self.subcommand]
+        return _instantiated(self.parser, config)[self.subcommand]
 
     def _guidance(self, config: Any) -> Any:
         parser = ArgumentParser(exit_on_error=False)
         parser.add_argument("--guidance", type=nn.Module | dict[str, Any])
-        made = parser.instantiate_classes(parser.parse_object({"guidance": config})).guidance
+        made = _instantiated(parser, parser.parse_object({"guidance": config})).guidance
         return build(made, nn.Module)
 
     def _instantiate_with(self, ready: dict[str, Any]) -> None:
@@ -197,7 +197,7 @@ class NeuroalignCLI(LightningCLI):
             config[self.subcommand].data = ready["data"]
         if "guidance" in ready:
             config[self.subcommand].model.init_args.guidance = ready["guidance"]
-        self.config_init = self.parser.instantiate_classes(config)
+        self.config_init = _instantiated(self.parser, config)
         self.datamodule, self.model = self._get(self.config_init, "data"), self._get(self.config_init, "model")
         self._add_configure_optimizers_method_to_model(self.subcommand)
         self.trainer = self.instantiate_trainer()
@@ -219,7 +219,7 @@ class NeuroalignCLI(LightningCLI):
         """Train, and say where everything is."""
         self._run(self.trainer.fit, **kwargs)
         if self.trainer.is_global_zero and not getattr(self.trainer, "fast_dev_run", False):
-            saved = [each.path for each in self.trainer.callbacks if isinstance(each, SavedConfiguration)]
+            saved = [each.path for each in _callbacks_of(self.trainer) if isinstance(each, SavedConfiguration)]
             print(end_of_fit(self.argv, self.trainer, saved[0] if saved else None))
 
     def validate(self, **kwargs: Any) -> None:
@@ -235,7 +235,7 @@ class NeuroalignCLI(LightningCLI):
         kwargs["return_predictions"] = False  # the callback keeps them
         self._run(self.trainer.predict, **kwargs)
         if self.trainer.is_global_zero:
-            for writer in self.trainer.callbacks:
+            for writer in _callbacks_of(self.trainer):
                 if isinstance(writer, PredictionWriter):
                     for path in writer.written:
                         print(f"predictions: {os.path.relpath(path)}")
@@ -256,6 +256,15 @@ class NeuroalignCLI(LightningCLI):
                 told = how_to_go_on(self.argv, self.trainer)
                 print(f"\nneuroalign {self.subcommand}: stopped; {told}", file=sys.stderr)
             raise SystemExit(130) from None
+
+
+def _callbacks_of(trainer: Any) -> list[Any]:
+    return trainer.callbacks
+
+
+def _instantiated(parser: Any, config: Any) -> Any:
+    """The objects that a configuration describes; the parser's method has had two names."""
+    return (getattr(parser, "instantiate", None) or parser.instantiate_classes)(config)
 
 
 def _class_paths(value: Any) -> Iterator[str]:

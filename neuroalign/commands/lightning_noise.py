@@ -70,7 +70,7 @@ class OnlyNeededWarnings(Callback):
                 not getattr(callback, "_enable_version_counter", True),
             )
             found = sorted(path.name for path in Path(folder).glob("*.ckpt")) if folder else []
-            if found and replaces and trainer.is_global_zero:
+            if folder and found and replaces and trainer.is_global_zero:
                 warnings.warn(
                     f"{shown(folder)} holds checkpoints of an earlier run, which this one may replace: {', '.join(found)}",
                     stacklevel=2,

@@ -6,40 +6,23 @@ import copy
 import functools
 import inspect
 import numbers
-import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from neuroalign.config.markers import marker_of
+from neuroalign.config.reasons import reason_undescribed
+from neuroalign.config.records import RECORD, Record, path_of, recorded
 
 __all__ = ["Described", "description_of", "saved_description_of"]
 
-REGISTERED: dict[str, type] = {}
-"""Users' classes by their name in descriptions; filled by :func:`neuroalign.config.register`."""
-
-_RECORD = "_neuroalign_record"
 _UNKNOWN = object()
 _RECORDING: weakref.WeakSet[Any] = weakref.WeakSet()  # the constructors that record_arguments has wrapped
 
 
 class NotPlain(Exception):
     """A value can't be expressed in plain values; the message says why."""
-
-
-@dataclass(frozen=True)
-class _Record:
-    """How an object was made: its class, its arguments in plain values or why they are not plain, and its classmethod.
-
-    ``saved`` are the arguments for a file that names the classes of a user's own modules, or why there are none.
-    """
-
-    made: type
-    arguments: dict[str, Any] | None
-    lacking: str = ""
-    constructor: str | None = None
-    saved: dict[str, Any] | str = ""
 
 
 class _Config:
@@ -101,18 +84,18 @@ def record_arguments(cls: type) -> None:
     @functools.wraps(made)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         state = getattr(self, "__dict__", None)
-        if state is None or state.get(_RECORD, _UNKNOWN) is None or not _is_outermost(self, __init__):
+        if state is None or state.get(RECORD, _UNKNOWN) is None or not _is_outermost(self, __init__):
             made(self, *args, **kwargs)
             return
-        state[_RECORD] = None  # being made: constructors called inside this one record nothing
+        state[RECORD] = None  # being made: constructors called inside this one record nothing
         try:
             arguments = _by_name(signature, self, args, kwargs)
             made(self, *args, **kwargs)
             record = _record_of(self, cls, arguments)
         except BaseException:
-            state.pop(_RECORD, None)
+            state.pop(RECORD, None)
             raise
-        self.__dict__[_RECORD] = record
+        self.__dict__[RECORD] = record
 
     _RECORDING.add(__init__)
     cls.__init__ = __init__  # type: ignore[misc]
@@ -123,7 +106,7 @@ def _is_outermost(self: Any, init: Callable[..., None]) -> bool:
     return inspect.unwrap(type(self).__init__, stop=lambda function: function is init) is init
 
 
-def _record_of(self: Any, cls: type, arguments: dict[str, Any]) -> _Record:
+def _record_of(self: Any, cls: type, arguments: dict[str, Any]) -> Record:
     constructor: str | None = None
     changed: dict[str, Any] | None = arguments
     if isinstance(self, Described):
@@ -131,16 +114,16 @@ def _record_of(self: Any, cls: type, arguments: dict[str, Any]) -> _Record:
         if issubclass(owner, cls):  # else _described takes a parent's arguments
             changed, constructor = self._described(arguments), vars(owner).get("_rebuilt_by")
     if changed is None:
-        return _Record(type(self), None, "its values are kept in no file")
+        return Record(type(self), None, "its values are kept in no file")
     try:
-        return _Record(type(self), plain(changed), "", constructor)
+        return Record(type(self), plain(changed), "", constructor)
     except NotPlain as lacking:
         saved: dict[str, Any] | str
         try:
             saved = plain(changed, own=True)
         except NotPlain as why:
             saved = str(why)
-        return _Record(type(self), None, str(lacking), constructor, saved)
+        return Record(type(self), None, str(lacking), constructor, saved)
 
 
 def _by_name(signature: inspect.Signature, self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -219,8 +202,6 @@ def plain(value: Any, *, own: bool = False) -> Any:
     marker = marker_of(value) if own and path_of(type(value)) is None else None
     if marker is not None:
         return marker
-    from neuroalign.config.reasons import reason_undescribed  # which imports this module
-
     raise NotPlain(reason_undescribed(value))
 
 
@@ -255,7 +236,7 @@ def saved_description_of(value: Any) -> dict[str, Any] | None:
     return _description(value, lambda record: record.saved if record.arguments is None else record.arguments)
 
 
-def _description(value: Any, of: Callable[[_Record], dict[str, Any] | str | None]) -> dict[str, Any] | None:
+def _description(value: Any, of: Callable[[Record], dict[str, Any] | str | None]) -> dict[str, Any] | None:
     value = getattr(value, "_orig_mod", value)  # the module inside torch.compile's wrapper
     path, record = path_of(type(value)), recorded(value)
     arguments = None if path is None or record is None else of(record)
@@ -263,28 +244,3 @@ def _description(value: Any, of: Callable[[_Record], dict[str, Any] | str | None
         return None
     path = path if record.constructor is None else f"{path}.{record.constructor}"
     return {"class_path": path, "init_args": copy.deepcopy(arguments)}
-
-
-def recorded(value: Any) -> _Record | None:
-    """How an object was made; None if that is not known."""
-    record = getattr(value, "__dict__", {}).get(_RECORD)
-    if isinstance(record, _Record):
-        return record if record.made is type(value) else None
-    kind: Any = type(value)  # Any, so that type checkers accept the next line
-    takes_none = kind.__init__ is object.__init__ and kind.__new__ is object.__new__
-    return _Record(type(value), {}) if takes_none else None
-
-
-def path_of(cls: type) -> str | None:
-    """The name of a class in descriptions: its public name in neuroalign, or its registered name; None if it has neither.
-
-    Example:
-        >>> from neuroalign.models import NeuralPredictor
-        >>> path_of(NeuralPredictor), path_of(dict)
-        ('neuroalign.models.NeuralPredictor', None)
-    """
-    own = getattr(sys.modules.get(cls.__module__), cls.__qualname__, None)  # None for a nested class
-    if cls.__module__.startswith("neuroalign.") and own is cls and issubclass(cls, Described):
-        room = cls.__module__.split(".")[1]
-        return None if cls.__name__.startswith("_") else f"neuroalign.{room}.{cls.__name__}"
-    return next((name for name, found in reversed(REGISTERED.items()) if found is cls), None)

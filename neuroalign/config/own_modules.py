@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from neuroalign.config.classes import DescriptionError
-from neuroalign.config.described import REGISTERED
 from neuroalign.config.markers import OwnModule
+from neuroalign.config.records import REGISTERED
 
 __all__ = ["OwnModuleError"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from neuroalign.config.described import path_of, recorded
+from neuroalign.config.records import path_of, recorded
 
 __all__ = ["reason_undescribed", "reason_unsaved"]
 

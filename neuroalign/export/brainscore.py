@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from neuroalign.citations import bibtex
 from neuroalign.export.brainscore_layers import IT_NOTE, RegionLayer, candidate_layers, region_layers_of
 from neuroalign.export.folders import check_absent, whole_folder
 from neuroalign.export.plain import PlainClassifier, backbone_name, unwrapped
@@ -177,7 +178,8 @@ def _told(plain: PlainClassifier, identifier: str, sha1: str, folder: Path, regi
         "visual_degrees": float(visual_degrees), "shape": tuple(shape), "channels": channels,
         "height": height, "width": width, "num_classes": plain.num_classes,
         "backbone": backbone_name(plain.trunk) or type(plain.trunk.backbone).__name__,
-        "logits": [float(f"{x:.6g}") for x in logits], "size": readable_size(size), "it_note": IT_NOTE, "bibtex": _BIBTEX,
+        "logits": [float(f"{x:.6g}") for x in logits], "size": readable_size(size),
+        "it_note": IT_NOTE, "bibtex": bibtex("shao2024").strip(),
     }  # fmt: skip
 
 
@@ -235,12 +237,3 @@ def _message(folder: Path, identifier: str, regions: Sequence[RegionLayer], sha1
         "Warning: " + " ".join(WARNING),
     ]
     return "\n".join(lines)
-
-
-_BIBTEX = """@article{shao2024,
-  title = {Probing Human Visual Robustness with Neurally-Guided Deep Neural Networks},
-  author = {Shao, Zhenan and Ma, Linjian and Zhou, Yiqing and Zhang, Yibo Jacky and Koyejo, Sanmi and
-            Li, Bo and Beck, Diane M.},
-  journal = {arXiv preprint arXiv:2405.02564},
-  year = {2024},
-}"""

@@ -150,10 +150,14 @@ def plain_network(
 
 def unwrapped(network: nn.Module) -> nn.Module:
     """The network inside ``torch.compile``'s or a parallel wrapper, or inside a task of ours."""
-    for attribute in ("_orig_mod", "module", "network", "predictor"):
-        inner = getattr(network, attribute, None)
-        ours = isinstance(inner, (GuidedNetwork, NeuralPredictor))
-        if isinstance(inner, nn.Module) and (ours or attribute == "_orig_mod" or _is_parallel(network)):
+    names = ["_orig_mod"]
+    if isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        names.append("module")
+    if any(base.__name__ == "LightningModule" for base in type(network).__mro__):  # without importing Lightning
+        names += ["network", "predictor"]
+    for name in names:
+        inner = getattr(network, name, None)
+        if isinstance(inner, nn.Module):
             return unwrapped(inner)
     return network
 
@@ -163,18 +167,12 @@ def backbone_name(trunk: Trunk) -> str | None:
     return trunk._name
 
 
-def _is_parallel(network: nn.Module) -> bool:
-    return isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel))
-
-
 def copied(module: nn.Module) -> Any:
-    """A copy in eval mode without gradients."""
+    """A copy in eval mode; a copied parameter has no gradient."""
     try:
         found = copy.deepcopy(module)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"the network can't be copied: {first_sentence(error)}") from error
-    for parameter in found.parameters():
-        parameter.grad = None
     return found.eval()
 
 

@@ -96,8 +96,14 @@ def export_timm(
         ) from error
     _compare(network, model, with_classifier, tolerance, seed)
     config = _config(architecture, options, width, model, trunk, class_names)
+    try:
+        text = json.dumps(config, indent=2)
+    except TypeError as error:
+        raise ValueError(
+            f"the backbone's options {sorted(options)} are not plain values, which no file can hold"
+        ) from error
     with whole_folder(folder) as temporary:
-        _write(temporary, config, state)
+        _write(temporary, text, state)
     return f"local-dir:{Path(folder)}"
 
 
@@ -118,14 +124,15 @@ def _architecture(trunk: Trunk, timm: Any) -> tuple[str, dict[str, Any]]:
             "the backbone has the stem for small images (a 3x3 convolution, no pooling), which has no name in timm: build "
             "timm's network, replace its conv1 and maxpool, and load network.trunk.backbone.state_dict()"
         )
+    # What timm's factory was told, image size included, where this version of timm keeps it.
+    made_with = {k: v for k, v in getattr(backbone, "_model_args", {}).items() if k != "num_classes"}
     if name is None:
         told: Any = getattr(backbone, "pretrained_cfg", None)
         if not told or not told.get("architecture"):
             raise ValueError(
                 f"the backbone was given as a module ({type(backbone).__name__}) that timm knows by no name"
             )
-        options = {k: v for k, v in getattr(backbone, "_model_args", {}).items() if k != "num_classes"}
-        return str(told["architecture"]), options
+        return str(told["architecture"]), made_with
     bare = name.removeprefix("timm:")
     if not timm.is_model(bare):
         raise ValueError(
@@ -136,7 +143,7 @@ def _architecture(trunk: Trunk, timm: Any) -> tuple[str, dict[str, Any]]:
     described = description_of(trunk)
     if described is None:
         raise ValueError("the backbone's options are not plain values, which no file can hold")
-    return bare.partition(".")[0], dict(described["init_args"]["options"] or {})
+    return bare.partition(".")[0], {**made_with, **(described["init_args"]["options"] or {})}
 
 
 def _built(timm: Any, architecture: str, options: dict[str, Any], width: int) -> nn.Module:
@@ -193,8 +200,8 @@ def _config(
     return config
 
 
-def _write(folder: Path, config: dict[str, Any], state: dict[str, Tensor]) -> None:
+def _write(folder: Path, config: str, state: dict[str, Tensor]) -> None:
     from safetensors.torch import save_file
 
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "config.json").write_text(f"{config}\n", encoding="utf-8")

@@ -31,11 +31,13 @@ class NeuralPredictor(HubMixin, Described, nn.Module):
         head: Head that reads the layer: a name in ``HEADS`` or a builder; see :class:`ResponseHead`.
         head_options: Options of a head given by name.
         channels_last: Whether the layer's output is (height, width, channel); None infers it from the images' proportions.
-        image_shape: (channel, height, width) of the images; small ones give a ResNet its CIFAR stem.
+        image_shape: (channel, height, width) of the images; None means those that the backbone was made for, else
+            3 x 224 x 224 (see :class:`Trunk`). Small ones give a ResNet its CIFAR stem.
         mean: Mean per channel for the normalisation inside; None means no normalisation; "auto" means the one that the
             backbone was trained with, else ImageNet's (see :class:`Trunk`).
         std: Standard deviation per channel, with the same choices.
-        weights: Pretrained weights of a backbone given by name.
+        weights: Pretrained weights of a backbone given by name: torchvision's name or timm's tag; "DEFAULT" or True for the
+            library's default.
         options: Further constructor arguments of a backbone given by name.
 
     Shapes:
@@ -65,10 +67,10 @@ class NeuralPredictor(HubMixin, Described, nn.Module):
         head: str | HeadBuilder = "pooled_linear",
         head_options: Mapping[str, Any] | None = None,
         channels_last: bool | None = None,
-        image_shape: Sequence[int] = (3, 224, 224),
+        image_shape: Sequence[int] | None = None,
         mean: PerChannel = "auto",
         std: PerChannel = "auto",
-        weights: str | None = None,
+        weights: str | bool | None = None,
         options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -78,12 +80,12 @@ class NeuralPredictor(HubMixin, Described, nn.Module):
         )
         shape = (self.trunk.num_features,) if layer is None else self.trunk.layer_shapes[layer]
         spec = ResponseHead(layer, num_voxels, head, size, head_options or {}, channels_last)
-        self.head = spec.build(shape, image_shape).to(self.trunk.feature_dtype)
+        self.head = spec.build(shape, self.trunk.image_shape).to(self.trunk.feature_dtype)
         self.layer, self.num_voxels = layer, num_voxels
 
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
         arguments.pop("weights")  # the state dict holds them
-        return {**arguments, "mean": self.trunk.mean, "std": self.trunk.std}
+        return {**arguments, **self.trunk._chosen()}
 
     def _card_rows(self) -> dict[str, Any]:
         return predictor_rows(self)
@@ -150,11 +152,13 @@ class GuidedNetwork(HubMixin, Described, nn.Module):
         heads: Response heads by name, usually the region's: a :class:`ResponseHead`, a dict of its fields, or a tuple
             ``(layer, num_outputs)``. Several may read one layer. The predictor that a head will match may stand in place of
             its number of outputs: ``("layer3", predictor)``.
-        image_shape: (channel, height, width) of the images; small ones give a ResNet its CIFAR stem.
+        image_shape: (channel, height, width) of the images; None means those that the backbone was made for, else
+            3 x 224 x 224 (see :class:`Trunk`). Small ones give a ResNet its CIFAR stem.
         mean: Mean per channel for the normalisation inside; None means no normalisation; "auto" means the one that the
             backbone was trained with, else ImageNet's (see :class:`Trunk`).
         std: Standard deviation per channel, with the same choices.
-        weights: Pretrained weights of a backbone given by name.
+        weights: Pretrained weights of a backbone given by name: torchvision's name or timm's tag; "DEFAULT" or True for the
+            library's default.
         options: Further constructor arguments of a backbone given by name.
 
     Shapes:
@@ -180,10 +184,10 @@ class GuidedNetwork(HubMixin, Described, nn.Module):
         num_classes: int | None,
         heads: Mapping[str, Any] | None = None,
         *,
-        image_shape: Sequence[int] = (3, 224, 224),
+        image_shape: Sequence[int] | None = None,
         mean: PerChannel = "auto",
         std: PerChannel = "auto",
-        weights: str | None = None,
+        weights: str | bool | None = None,
         options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -201,7 +205,7 @@ class GuidedNetwork(HubMixin, Described, nn.Module):
         self.num_classes = width if num_classes is None else num_classes
         self.heads = nn.ModuleDict(
             {
-                n: s.build((width,) if s.layer is None else self.trunk.layer_shapes[s.layer], image_shape)
+                n: s.build((width,) if s.layer is None else self.trunk.layer_shapes[s.layer], self.trunk.image_shape)
                 for n, s in specs.items()
             }
         )
@@ -211,7 +215,7 @@ class GuidedNetwork(HubMixin, Described, nn.Module):
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
         arguments.pop("weights")  # the state dict holds them
         heads = {name: ResponseHead.of(value) for name, value in (arguments["heads"] or {}).items()}
-        return {**arguments, "heads": heads, "mean": self.trunk.mean, "std": self.trunk.std}
+        return {**arguments, "heads": heads, **self.trunk._chosen()}
 
     def _card_rows(self) -> dict[str, Any]:
         return network_rows(self)

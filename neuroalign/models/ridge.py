@@ -16,7 +16,7 @@ from neuroalign.models.frozen import FITTED_ON_PIXELS
 from neuroalign.models.network_files import OwnBackbone, load_module, save_module
 from neuroalign.moved import former_keywords
 from neuroalign.sharing import HubMixin
-from neuroalign.sharing.kinds import NEURAL_PREDICTOR
+from neuroalign.sharing.kinds import RIDGE_PREDICTOR
 from neuroalign.types import check_images
 
 __all__ = ["RidgePredictor"]
@@ -46,7 +46,7 @@ class RidgePredictor(HubMixin, Described, nn.Module):
         torch.Size([40, 7])
     """
 
-    _model_kind = NEURAL_PREDICTOR
+    _model_kind = RIDGE_PREDICTOR
 
     feature_mean: Tensor
     feature_std: Tensor

@@ -8,8 +8,10 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
+from operator import attrgetter
 from typing import Any
 
+from neuroalign.config import description_of, is_description
 from neuroalign.functional.intervals import wilson
 from neuroalign.sharing.card_facts import NSD, CardFacts
 from neuroalign.sharing.citation import cited
@@ -60,13 +62,14 @@ def model_card(model: Any, facts: CardFacts, title: str, repo_id: str | None = N
     environment.globals["table"] = _table
     template = environment.from_string((files("neuroalign.sharing") / "card.md.j2").read_text(encoding="utf-8"))
     is_nsd = facts.dataset == NSD and not facts.simulated
-    citation = "\n\n".join(filter(None, [cited(nsd=is_nsd), redacted_bibtex(facts.citation or "")]))
+    citation = "\n\n".join(filter(None, [cited(facts), redacted_bibtex(facts.citation or "")]))
     text = template.render(
         metadata=yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=1000),
         title=title,
         facts=facts,
         kind=f"A {kind.name} of [neuroalign](https://pypi.org/project/neuroalign/): {kind.purpose}",
-        code=_code(type(model).__name__, kind, repo_id),
+        code=_code(model, kind, repo_id),
+        own_part=_own_part(model, kind),
         fence="`" * max([3, *(len(run) + 1 for run in re.findall(r"`+", citation))]),
         model_rows=[("Class", type(model).__name__), *model._card_rows().items(), ("Numbers stored", _count(model))],
         data_rows=_data_rows(facts),
@@ -93,9 +96,24 @@ def is_as_written(card: str) -> bool:
     return found is not None and zlib.crc32(card[: found.start()].encode()) == int(found[1], 16)
 
 
-def _code(name: str, kind: ModelKind, repo_id: str | None) -> str:
-    where = repo_id if repo_id is not None and is_name(repo_id) else "path/to/this/folder"
-    return f"from neuroalign import {name}\n\n" + kind.usage.format(load=f'{name}.from_pretrained("{where}")')
+def _code(model: Any, kind: ModelKind, repo_id: str | None) -> str:
+    name, own = type(model).__name__, _own_part(model, kind)
+    where = f'"{repo_id if repo_id is not None and is_name(repo_id) else "path/to/this/folder"}"'
+    if own is not None and not own[1]:
+        where += f", backbone={own[0]}()"
+    return f"from neuroalign import {name}\n\n" + kind.usage.format(load=f"{name}.from_pretrained({where})")
+
+
+def _own_part(model: Any, kind: ModelKind) -> tuple[str, bool] | None:
+    """Name of the user's own class inside a model, and whether it is registered; None if all is neuroalign's."""
+    if kind.own_part is None:
+        return None
+    config, part = description_of(model), attrgetter(kind.own_part)(model)
+    described = None if config is None else config["init_args"].get(kind.own_part.rpartition(".")[2])
+    if config is not None and not (is_description(described) and not described["class_path"].startswith("neuroalign.")):
+        return None
+    name = type(part).__name__
+    return name if name.isidentifier() and name.isascii() else "Backbone", config is not None
 
 
 def _count(model: Any) -> str:
@@ -104,7 +122,7 @@ def _count(model: Any) -> str:
 
 def _terms(facts: CardFacts, is_nsd: bool) -> str:
     if facts.simulated:
-        return f"The responses are simulated; those of the images are {NOT_GIVEN}."
+        return f"The responses are simulated. Terms of the images: {NOT_GIVEN}."
     return _NSD_TERMS if is_nsd else NOT_GIVEN
 
 

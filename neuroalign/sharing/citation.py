@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from neuroalign.citations import bibtex
+from neuroalign.sharing.card_facts import NSD, CardFacts
+
 __all__: list[str] = []
 
-_ENTRIES = {
-    "shao2024": """@misc{shao2024,
-  title = {Probing Human Visual Robustness with Neurally-Guided Deep Neural Networks},
-  author = {Shao, Zhenan and others},
-  year = {2024},
-  eprint = {2405.02564},
-  archivePrefix = {arXiv}
-}""",
-    "allen2022": """@article{allen2022,
-  title = {A massive 7T fMRI dataset to bridge cognitive neuroscience and artificial intelligence},
-  author = {Allen, Emily J. and others},
-  journal = {Nature Neuroscience},
-  year = {2022}
-}""",
-}
+_DATA_SETS = {NSD: "nsd", "Algonauts 2023": "algonauts"}
 
 
-def cited(*, nsd: bool) -> str:
-    """BibTeX of the method, and of the Natural Scenes Dataset if the responses are its.
+def cited(facts: CardFacts) -> str:
+    """BibTeX of the software, the method, the data set and the attacks that a card names, as far as they are known.
 
     Args:
-        nsd: Whether the responses come from the Natural Scenes Dataset.
+        facts: What the card says.
 
     Example:
-        >>> cited(nsd=False).splitlines()[0]
-        '@misc{shao2024,'
+        >>> cited(CardFacts()) == bibtex().rstrip()
+        True
+        >>> "allen2022" in cited(CardFacts(dataset="Natural Scenes Dataset"))
+        True
     """
-    return "\n\n".join(_ENTRIES[key] for key in (("shao2024", "allen2022") if nsd else ("shao2024",)))
+    known = [_DATA_SETS[facts.dataset]] if facts.dataset in _DATA_SETS and not facts.simulated else []
+    # A perturbation may be the user's own, or have the user's name: its settings begin with its class.
+    classes = [(row["settings"] or "").partition("(")[0] for row in facts.robustness or ()]
+    for name in dict.fromkeys(classes):
+        with suppress(ValueError):
+            bibtex(name)
+            known.append(name)
+    return bibtex("neuroalign", "shao2024", *known).rstrip()

@@ -78,7 +78,8 @@ def upload(folder: Path, name: str, *, token: str | bool | None, private: bool |
     with _told(name, options.get("revision")):
         api = hub().HfApi(token=token)
         found = api.create_repo(repo_id=name, private=private, exist_ok=True).repo_id
-        return str(api.upload_folder(repo_id=found, repo_type="model", folder_path=folder, **options))
+        commit = api.upload_folder(repo_id=found, repo_type="model", folder_path=folder, **options)
+        return str(commit.commit_url)  # the text of the object itself is the address of the files in older versions
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__: list[str] = []
 
@@ -18,6 +18,7 @@ class ModelKind:
         intended_use: What they are for.
         task: The Hub's name of their task; None if it has none.
         measured_by: What tells how good one is, "correlation" and "accuracy": the card says so if it isn't given.
+        own_part: Where the module is that may be of the user's own class, such as "trunk.backbone"; None if there is none.
     """
 
     name: str
@@ -26,27 +27,31 @@ class ModelKind:
     intended_use: str
     task: str | None = None
     measured_by: tuple[str, ...] = ()
+    own_part: str | None = None
 
+
+_IMAGES = "# images (stimulus, channel, height, width), pixels in [0, 1]"
 
 NEURAL_PREDICTOR = ModelKind(
     "neural predictor",
     "it predicts the responses of voxels to images.",
-    "predictor = {load}\nresponses = predictor(images)  # images (stimulus, channel, height, width), pixels in [0, 1]",
+    f"predictor = {{load}}\n{_IMAGES}\nresponses = predictor(images)",
     "Predicting the responses of these voxels to images like those it was trained on, as the target that guides another "
     "network or for comparison with other models of the same responses.",
     "image-feature-extraction",
     ("correlation",),
+    "trunk.backbone",
 )
+RIDGE_PREDICTOR = replace(NEURAL_PREDICTOR, own_part="features")
 GUIDED_NETWORK = ModelKind(
     "guided network",
     "it classifies images; its response heads predict responses from its layers.",
-    "network = {load}\n"
-    "logits = network(images)  # images (stimulus, channel, height, width), pixels in [0, 1]\n"
-    "logits, responses = network(images, with_responses=True)",
+    f"network = {{load}}\n{_IMAGES}\nlogits = network(images)\nlogits, responses = network(images, with_responses=True)",
     "Research on how responses of the brain, as a target beside the labels, change what a classifier learns. Compare it with "
     "controls that were trained in the same way without these responses.",
     "image-classification",
     ("accuracy",),
+    "trunk.backbone",
 )
 CATEGORY_MANIFOLDS = ModelKind(
     "category manifolds",

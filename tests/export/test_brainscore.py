@@ -18,7 +18,8 @@ from torch import nn
 
 import neuroalign
 from neuroalign import GuidedNetwork, PlainClassifier, export_brainscore
-from neuroalign.config.described import REGISTERED, record_arguments
+from neuroalign.config.described import record_arguments
+from neuroalign.config.records import REGISTERED
 from neuroalign.evaluation import weights_hash
 from neuroalign.models.network_files import load_module
 from tests.export.stand_in_brainscore import write_stand_in
@@ -141,6 +142,7 @@ def test_layers_that_the_caller_names(tmp_path):
     }
     layers = ["stem.0", "layer1", "layer3"]
     assert ast.literal_eval(listed["LAYERS"]) == [*(f"trunk.backbone.{layer}" for layer in layers), "trunk"]
+    assert "2405.02564" in ast.literal_eval(listed["BIBTEX"])
     assert plugin.identifier == f"my-net-{weights_hash(PlainClassifier(guided()))[:8]}"
 
 

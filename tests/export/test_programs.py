@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from neuroalign import GuidedNetwork, NeuralPredictor, RidgePredictor, export_program
+from neuroalign import GuidedNetwork, NeuralPredictor, RidgePredictor, StandardizedPredictor, export_program
 from neuroalign.models import VisualFeatures
 
 SHAPE = (3, 8, 8)
@@ -154,3 +154,20 @@ def test_a_predictor_in_closed_form():
     predictor = RidgePredictor(VisualFeatures(16, wavelengths=(4,), grid=2), num_voxels=4).fit(images, responses).eval()
     found = export_program(predictor, image_shape=(3, 16, 16)).module()(images[:3])
     torch.testing.assert_close(found, predictor(images[:3]))
+
+
+def test_a_predictor_in_training_mode_is_exported_in_eval_mode():
+    predictor = NeuralPredictor("small_resnet", 4, image_shape=SHAPE)
+    predictor(torch.rand(16, *SHAPE))  # batch statistics of its own
+    images = torch.rand(3, *SHAPE)
+    found = export_program(predictor).module()(images)
+    assert predictor.training
+    assert torch.equal(found, predictor.eval()(images))
+
+
+def test_a_predictor_keeps_the_scale_of_its_responses():
+    inner = NeuralPredictor("small_resnet", 4, image_shape=SHAPE)
+    predictor = StandardizedPredictor(inner).fit(torch.rand(20, *SHAPE)).eval()
+    images = torch.rand(3, *SHAPE)
+    assert torch.equal(export_program(predictor).module()(images), predictor(images))
+    assert not torch.allclose(predictor(images), inner.eval()(images))

@@ -61,6 +61,16 @@ def test_a_transformer_keeps_its_image_size(tmp_path, timm):
     torch.testing.assert_close(model(network.trunk.normalize(images)), network.eval()(images))
 
 
+def test_a_module_that_was_told_its_image_size(tmp_path, timm):
+    backbone = timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=32, depth=2)
+    if not hasattr(backbone, "_model_args"):
+        pytest.skip("this timm doesn't keep what a network was made with")
+    network = GuidedNetwork(backbone, 5, image_shape=(3, 32, 32))
+    model = timm.create_model(export_timm(network, tmp_path / "vit"), pretrained=True).eval()
+    images = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(model(network.trunk.normalize(images)), network.eval().trunk(images))
+
+
 def test_a_predictor_and_a_module_of_timm(tmp_path, timm):
     predictor = NeuralPredictor(timm.create_model("resnet18", num_classes=0), 4, image_shape=SHAPE, mean=None, std=None)
     model = timm.create_model(export_timm(predictor, tmp_path / "trunk"), pretrained=True).eval()
@@ -103,6 +113,15 @@ def test_an_option_that_timm_is_not_told(tmp_path, timm):
     )
     with pytest.raises(ValueError, match="timm's network gives other outputs than the network"):
         export_timm(network, tmp_path / "folder")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_option_that_no_file_can_hold(tmp_path, timm):
+    backbone = timm.create_model("resnet18", num_classes=0, act_layer=nn.ReLU)
+    if not hasattr(backbone, "_model_args"):
+        pytest.skip("this timm doesn't keep what a network was made with")
+    with pytest.raises(ValueError, match=r"options \['act_layer'\] are not plain values, which no file can hold"):
+        export_timm(GuidedNetwork(backbone, 5, image_shape=SHAPE), tmp_path / "folder")
     assert not list(tmp_path.iterdir())
 
 

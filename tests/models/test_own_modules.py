@@ -20,7 +20,7 @@ from neuroalign import (
     register,
 )
 from neuroalign.config import DescriptionError, build
-from neuroalign.config.described import REGISTERED
+from neuroalign.config.records import REGISTERED
 from neuroalign.models import RidgePredictor, StandardizedPredictor
 from neuroalign.tensor_files import load_tensors
 

@@ -10,7 +10,7 @@ import torch
 import yaml
 from markdown_it import MarkdownIt
 
-from neuroalign import FGSM, CardFacts, CategoryManifolds, GuidedNetwork, NeuralPredictor, evaluate_robustness
+from neuroalign import FGSM, CardFacts, CategoryManifolds, GuidedNetwork, NeuralPredictor, evaluate_robustness, register
 from neuroalign.evaluation import compare
 from neuroalign.functional import wilson
 from neuroalign.sharing import HeldOutCorrelation, stimulus_hash
@@ -87,7 +87,9 @@ def test_a_full_card():
     said = "0.320 (95 % interval 0.300 to 0.340 over 1000 images), 687 voxels"
     assert rows["Held-out correlation (median Pearson r over voxels)"] == said
     assert rows["Backbone"] == "small_resnet" and rows["Output"] == "5 voxels" and rows["Class"] == "NeuralPredictor"
-    assert "Data Access Agreement" in text and "@article{allen2022" in text and "@misc{shao2024" in text
+    assert "Data Access Agreement" in text and all(
+        f"{{{key}," in text for key in ("neuroalign", "shao2024", "allen2022")
+    )
     assert "Simulated data" not in text and "cc-by-nc-4.0" in text and "A lab" in text
     assert 'NeuralPredictor.from_pretrained("lab/nsd-subj01-V4-resnet18")' in text
     assert metadata["license"] == "cc-by-nc-4.0" and metadata["pipeline_tag"] == "image-feature-extraction"
@@ -132,6 +134,7 @@ def test_a_guided_network_with_its_measurements():
     assert "| fgsm-linf | linf | 2/255 |" in text and "| fgsm-linf | linf | 0.3 |" in text
     row = table.iloc[0]
     assert f"| {row['accuracy']:.3f} | {row['ci_low']:.3f} to {row['ci_high']:.3f} | 40 |" in text
+    assert "{goodfellow2015," in text and "allen2022" not in text
     assert f"| V4 | none | {comparison.difference:+.3f} |" in text and comparison.interval_over in text
     assert table_of(text)["Head V4"] == "PooledLinear on layer3, 7 voxels"
     result = metadata["model-index"][0]["results"][0]
@@ -139,6 +142,33 @@ def test_a_guided_network_with_its_measurements():
     assert (
         facts.controls == CardFacts(controls=[comparison]).controls == CardFacts(controls=list(facts.controls)).controls
     )
+
+
+class MyNet(torch.nn.Sequential):
+    def __init__(self):
+        super().__init__(torch.nn.Flatten(), torch.nn.Linear(192, 4))
+
+
+def test_a_backbone_of_the_users_own_is_asked_for():
+    model = GuidedNetwork(MyNet(), 4, image_shape=SHAPE)
+    text = model_card(model, CardFacts(), "mine", "lab/mine")
+    assert 'GuidedNetwork.from_pretrained("lab/mine", backbone=MyNet())' in text
+    assert (
+        "The class MyNet is the authors' own or of another package. This folder doesn't hold it: ask the authors for it.\n"
+        in text
+    )
+    assert table_of(text)["Backbone"] == "MyNet, a module of the authors'"
+    assert "authors' own" not in model_card(network(), CardFacts(), "mine")
+
+
+def test_a_registered_backbone_is_asked_for():
+    @register(name="my_lab.Registered")
+    class Registered(MyNet):
+        pass
+
+    text = model_card(NeuralPredictor(Registered(), 4, image_shape=SHAPE), CardFacts(), "mine", "lab/mine")
+    assert 'NeuralPredictor.from_pretrained("lab/mine")' in text
+    assert "ask the authors for it, and call `neuroalign.register` on it first.\n" in text
 
 
 def test_manifolds_have_no_accuracy():

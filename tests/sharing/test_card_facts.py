@@ -194,8 +194,8 @@ def test_the_interval_is_the_bootstraps_of_scipy():
     reference = stats.bootstrap((np.arange(60),), median_correlation, n_resamples=3000, method="BCa", vectorized=False,
                                 rng=np.random.default_rng(1)).confidence_interval  # fmt: skip
     found = held_out_correlation(preds, target, num_resamples=3000)
-    # Both ends are quantiles of 3000 draws: their standard error is about .005 here.
-    assert found.low == pytest.approx(reference.low, abs=0.03) and found.high == pytest.approx(reference.high, abs=0.03)
+    # Ends of intervals from other draws differ by about .005 here, most of it from the estimate of the bias.
+    assert found.low == pytest.approx(reference.low, abs=0.02) and found.high == pytest.approx(reference.high, abs=0.02)
     assert held_out_correlation(preds, target, num_resamples=3000) == found  # the same seed, the same interval
 
 

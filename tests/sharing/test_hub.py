@@ -17,19 +17,25 @@ NSD = CardFacts(dataset="Natural Scenes Dataset", simulated=False, subject=1, re
 
 
 def point_to(url, monkeypatch):
-    from huggingface_hub import constants
+    from huggingface_hub import constants, file_download
 
     monkeypatch.setattr(constants, "ENDPOINT", url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+    for module in (constants, file_download):  # older versions keep a copy there
+        template = url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
 
 @pytest.fixture
 def hub(monkeypatch):
+    from huggingface_hub.utils import _http
+
     with serving() as (url, held):
         point_to(url, monkeypatch)
         yield held
+    if hasattr(_http, "reset_sessions"):
+        _http.reset_sessions()
 
 
 def predictor():
@@ -142,8 +148,11 @@ def test_another_version_on_the_hub_is_named(hub, tmp_path):
 
 def test_offline_is_said_in_one_line(hub, monkeypatch, tmp_path):
     from huggingface_hub import constants
+    from huggingface_hub.utils import _http
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    if hasattr(_http, "reset_sessions"):  # older versions look only when a session is made
+        _http.reset_sessions()
     with pytest.raises(OSError, match="is not in the cache, and the Hub can't be reached or was not to be asked"):
         NeuralPredictor.from_pretrained("lab/V4", cache_dir=tmp_path, token=False)
     with pytest.raises(OSError, match="the Hub was not to be asked for lab/V4: HF_HUB_OFFLINE is set"):
