@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+from neuroalign.callers import outside
 from neuroalign.config.classes import DescriptionError
 from neuroalign.config.markers import OwnModule
 from neuroalign.config.records import REGISTERED
@@ -158,6 +159,7 @@ def _checked(module: Any, wanted: OwnModule) -> Any:
     module_class = type(getattr(module, "_orig_mod", module))
     if module_class.__qualname__ != wanted.qualname:
         warnings.warn(
-            f"the file holds weights of a {wanted}; they are loaded into a {module_class.__qualname__}", stacklevel=2
+            f"the file holds weights of a {wanted}; they are loaded into a {module_class.__qualname__}",
+            stacklevel=outside(),
         )
     return module
