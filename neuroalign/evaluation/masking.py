@@ -111,12 +111,12 @@ class MaskingReport:
             if not row.passed:
                 lines.append(f"    {row.meaning}")
         if self.failed and self.loss < _SATURATED:
-            lines.append(
-                f"  The median loss at the images is {_digits(self.loss)}: saturated logits may be the reason, since "
-                "cross-entropy has almost no gradient there. Divide the logits by a temperature that brings them to about 10 "
-                "(logits=lambda output: output / 30), which changes no prediction, and evaluate again. PGD with the margin "
-                "loss isn't affected."
-            )
+            lines += [
+                f"  The median loss at the images is {_digits(self.loss)}: saturated logits may be the reason, since",
+                "    cross-entropy has almost no gradient there. Divide the logits by a temperature that brings them to",
+                "    about 10, logits=lambda output: output / temperature, which changes no prediction, and evaluate again.",
+                "    PGD with the margin loss isn't affected.",
+            ]
         if self.num_images < _FEW_IMAGES:
             lines.append(
                 f"  Fewer than {_FEW_IMAGES} images: masking that affects only some images is mostly missed. Give more."
@@ -194,7 +194,7 @@ def check_masking(
         classifier = Classifier(model, allow_no_gradient=True)
         images, labels, index = _right_images(classifier, options.batches(dataloader, device, ""), num_images)
         rows = masking_checks(classifier, images, labels, index, budget, norm, num_queries, options.seed)
-        loss = float(cross_entropy(classifier.logits(images).double(), labels).median())
+        loss = abs(float(cross_entropy(classifier.logits(images).double(), labels).median()))  # no -0
     table = pd.DataFrame(rows, columns=list(Check._fields))
     first = ["check", "passed", "value", "bound", "num_tried"]
     return MaskingReport(result_table(table, first), budget, norm, len(images), loss)
