@@ -1,4 +1,4 @@
-"""What a configuration leaves open: voxels and noise ceiling are those of its data, widths of heads those of its predictors."""
+"""What a configuration leaves open: voxels and noise ceiling are its data's, widths of heads its predictors'."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def wants_noise_ceiling(model: Mapping[str, Any], data: Any) -> bool:
 
 
 def noise_ceiling_of(data: Any) -> list[float] | None:
-    """The noise ceiling of a DataModule's responses; None if it is unknown, or too low in all voxels to divide by."""
+    """The noise ceiling of a DataModule's responses; None if it is unknown, or 0 in all voxels."""
     ceiling = _known(data, "noise_ceiling")
     if ceiling is None:
         return None

@@ -159,9 +159,9 @@ def predicted_responses(
 
     Args:
         predictor: Any module from images to (stimulus, voxel); its modes are put back afterwards.
-        images: (stimulus, channel, height, width) in [0, 1]; or uint8, which is divided by 255, with channels at either place;
-            or batches of either; or :class:`neuroalign.data.ImageFiles`, in the order of their numbers. They are moved to the
-            predictor's device.
+        images: (stimulus, channel, height, width) in [0, 1]; or uint8, which is divided by 255, with channels second or
+            last; or batches of either; or :class:`neuroalign.data.ImageFiles`, in the order of their numbers. They are moved
+            to the predictor's device.
         batch_size: Number of images at a time; batches are taken as they are.
 
     Returns:

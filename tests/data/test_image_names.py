@@ -60,14 +60,19 @@ def test_image_size_is_that_of_labelled_folders(tmp_path):
     ours = torch.from_numpy(ImageFiles(tmp_path / "cat", image_size=9)[[0, 1]]).permute(0, 3, 1, 2) / 255
     torch.testing.assert_close(ours, class_folders(tmp_path, 9).__getitems__([0, 1])["image"], rtol=0, atol=0)
     with pytest.raises(
-        ValueError, match=r"1\.png has \(20, 31\), .*2\.png has \(12, 31\) .*; image_size=N, given with the folder or the files"
+        ValueError, match=r"1\.png has \(20, 31\), .*2\.png has \(12, 31\) .*; image_size=N, given with the folder"
     ):
         ImageFiles(tmp_path / "cat").check_sizes()
     with pytest.raises(ValueError, match="image_size must be at least 1; got 0"):
         ImageFiles(tmp_path, image_size=0)
     for wrong in ((9, 12), "9", True, 9.0):
-        for read in (lambda size: ImageFiles(tmp_path / "cat", image_size=size), lambda size: class_folders(tmp_path, size)):
-            with pytest.raises(TypeError, match="image_size must be one whole number, the side in pixels .*; got "):
+        for read in (
+            lambda size: ImageFiles(tmp_path / "cat", image_size=size),
+            lambda size: class_folders(tmp_path, size),
+        ):
+            with pytest.raises(
+                TypeError, match="image_size must be one whole number, the side in pixels of square images; got "
+            ):
                 read(wrong)
 
 
@@ -220,7 +225,9 @@ def test_validation_by_name(folder):
 
 def test_a_file_of_three_axes_says_which_call_names_them(folder, tmp_path):
     np.save(tmp_path / "v1.npy", np.random.rand(6, 3, 2))
-    with pytest.raises(ValueError, match=r"v1\.npy: the array has three axes, \(6, 3, 2\): .* read_recording\(path, axes="):
+    with pytest.raises(
+        ValueError, match=r"v1\.npy: the array has three axes, \(6, 3, 2\): .* read_recording\(path, axes="
+    ):
         ResponsesDataModule(folder, tmp_path / "v1.npy")
 
 

@@ -34,8 +34,8 @@ class ResponsesDataModule(BatchDataModule):
             files by these, with or without extension. Or a file: one of :class:`Responses`, or one that
             :func:`neuroalign.read_recording` reads; where stimuli repeat, the noise ceiling is estimated and the repeats are
             averaged.
-        val: Rows of the responses for validation, or names of their stimuli; None means the shared images of a :class:`Responses`, if it has any, and
-            otherwise a random ``val_fraction``.
+        val: Rows of the responses for validation, or the names of their stimuli; None means the shared images of a
+            :class:`Responses`, if it has any, and otherwise a random ``val_fraction``.
         val_fraction: Share of the stimuli for validation.
         standardize: Whether to z-score every voxel with the mean and standard deviation of the training rows.
         image_size: Height and width in pixels to resize to; None leaves images as they are.
@@ -48,7 +48,8 @@ class ResponsesDataModule(BatchDataModule):
     Yields batches with ``image``, ``response``, ``stimulus``.
 
     Raises:
-        TypeError: If images are a list of files (:class:`neuroalign.data.ImageFiles` reads them).
+        TypeError: If images are a list of files (:class:`neuroalign.data.ImageFiles` reads them), or ``val`` holds names and
+            the responses have none.
         FileNotFoundError: If a file or folder isn't there, or the folder holds no image.
         ValueError: If images and responses differ in number, a stimulus is no row of the images, has no image of its name, or
             has several rows of responses (average them first); if image files differ in size without ``image_size``; or if
