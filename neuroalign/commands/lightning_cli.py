@@ -26,8 +26,8 @@ from neuroalign.commands.configuration_mistakes import merged, mistake, read_con
 from neuroalign.commands.configuration_paths import check_class, class_paths
 from neuroalign.commands.lightning_links import (
     fill_heads,
+    fill_noise_ceiling,
     head_widths_of,
-    noise_ceiling_of,
     num_voxels_of,
     open_heads,
     open_places,
@@ -197,9 +197,7 @@ class NeuroalignCLI(LightningCLI):
         config = self.config.clone()
         if "data" in ready:
             config[self.subcommand].data = ready["data"]
-            arguments = config[self.subcommand].model.init_args
-            if arguments.get("noise_ceiling", ...) is None:  # not in the saved configuration, where it would be long
-                arguments.noise_ceiling = noise_ceiling_of(ready["data"])
+            fill_noise_ceiling(config[self.subcommand].model.init_args, ready["data"])  # too long for the saved file
         if "guidance" in ready:
             config[self.subcommand].model.init_args.guidance = ready["guidance"]
         self.config_init = _instantiated(self.parser, config)

@@ -124,6 +124,12 @@ def noise_ceiling_of(data: Any) -> list[float] | None:
     return [float(value) for value in ceiling]
 
 
+def fill_noise_ceiling(arguments: Any, data: Any) -> None:
+    """Set a task's noise ceiling to that of the data, if the task takes one and its configuration leaves it open."""
+    if arguments.get("noise_ceiling", ...) is None:
+        arguments["noise_ceiling"] = noise_ceiling_of(data)
+
+
 def open_heads(model: Any) -> dict[str, MutableMapping[str, Any]]:
     """The heads of a model's network that need a number of outputs and have none, by name.
 

@@ -7,14 +7,14 @@ import os
 import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neuroalign.data.fields import as_identities, has_names
-from neuroalign.data.image_paths import EXTENSIONS, images_below
+from neuroalign.data.image_paths import files_in
+from neuroalign.functional.pixels import whole_size
 from neuroalign.types import unknown
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class ImageFiles:
         self.image_size = None if image_size is None else whole_size(image_size)
         self.folder = Path(files) if isinstance(files, (str, os.PathLike)) else None
         if isinstance(files, (str, os.PathLike)):
-            files = _files_in(Path(files))
+            files = files_in(Path(files))
         if not len(files):
             raise ValueError("files is empty: give at least one image")
         given = files if isinstance(files, Mapping) else dict(enumerate(files))
@@ -252,25 +252,6 @@ class ImageFiles:
         return first
 
 
-def whole_size(image_size: Any) -> int:
-    """The side of square images in pixels.
-
-    Raises:
-        TypeError: If it is no whole number.
-        ValueError: If it is below 1.
-
-    Example:
-        >>> whole_size(16)
-        16
-    """
-    if isinstance(image_size, bool) or not isinstance(image_size, Integral):
-        raise TypeError(f"image_size must be one whole number, the side in pixels of square images; got {image_size!r}")
-    size = int(image_size)
-    if size < 1:
-        raise ValueError(f"image_size must be at least 1; got {size}")
-    return size
-
-
 def _normal(name: str) -> str:
     return unicodedata.normalize("NFC", name)  # macOS stores an umlaut as two characters
 
@@ -280,16 +261,6 @@ def _differing(first: Path, size: tuple[int, ...], other: Path, other_size: tupl
         f"images differ in size: {first} has {size}, {other} has {other_size} (height, width); image_size=N, "
         "given with the folder or the files, brings all to N by N pixels"
     )
-
-
-def _files_in(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        say = "is a file: give the folder, or a list of files" if folder.exists() else "is not there"
-        raise FileNotFoundError(f"the folder of images {folder} {say}")
-    files = [path for _, paths in images_below(str(folder), folder.parent) for path in paths]
-    if not files:
-        raise FileNotFoundError(f"{folder} holds no image ({', '.join(EXTENSIONS)})")
-    return sorted(files)
 
 
 def _size(path: Path) -> tuple[int, int]:

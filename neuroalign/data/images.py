@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
 
 from neuroalign.data.image_files import ImageFiles as ImageFiles  # its former place
-from neuroalign.data.image_files import whole_size
 from neuroalign.functional.pixels import as_pixels as as_pixels  # their former place
 from neuroalign.functional.pixels import to_pixels as to_pixels
+from neuroalign.functional.pixels import whole_size
 from neuroalign.types import Batch, unknown
 
 __all__ = ["ArrayDataset", "LabelledDataset", "ShiftFlip", "collate", "load_digits", "resize"]

@@ -1,6 +1,9 @@
-"""Images of either storage, uint8 or floats in [0, 1], brought to one form."""
+"""Images of either storage, uint8 or floats in [0, 1], brought to one form; and the size of square ones."""
 
 from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,3 +56,22 @@ def to_pixels(images: Tensor) -> Tensor:
     pixels = images.float()
     # By a tensor on the same device: a GPU multiplies by the inverse of a number, which rounds differently.
     return pixels.div_(pixels.new_full((), 255))
+
+
+def whole_size(image_size: Any) -> int:
+    """The side of square images in pixels.
+
+    Raises:
+        TypeError: If it is no whole number.
+        ValueError: If it is below 1.
+
+    Example:
+        >>> whole_size(16)
+        16
+    """
+    if isinstance(image_size, bool) or not isinstance(image_size, Integral):
+        raise TypeError(f"image_size must be one whole number, the side in pixels of square images; got {image_size!r}")
+    size = int(image_size)
+    if size < 1:
+        raise ValueError(f"image_size must be at least 1; got {size}")
+    return size
