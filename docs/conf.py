@@ -1,20 +1,45 @@
-"""Sphinx configuration."""
+"""Sphinx configuration: ``python -m sphinx -n -W docs docs/_build``. Nothing needs the internet."""
 
-import neuroalign
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_extensions"))
+
+import links  # noqa: E402
+
+import neuroalign  # noqa: E402
 
 project = "neuroalign"
-author = "The neuroalign developers"
+author = copyright = "The neuroalign developers"
 release = version = neuroalign.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
-exclude_patterns = ["_build"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.viewcode",
+    "sphinx-mathjax-offline",
+    "links",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build", "_extensions"]
+intersphinx_mapping = links.write_inventories(HERE / "_build/inventories")
+intersphinx_timeout = 5
+templates_path = ["_templates"]
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_custom_sections = [("Shapes", "returns_style"), ("Source", "notes")]
+napoleon_use_ivar = True  # fields of a NamedTuple are documented once
+autosummary_generate = True
+autosummary_imported_members = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 html_theme = "furo"
 html_title = "neuroalign"
-napoleon_use_ivar = True  # fields of a NamedTuple are documented once
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True

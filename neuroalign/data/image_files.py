@@ -100,7 +100,7 @@ class ImageFiles:
 
     Args:
         files: A mapping from each image's number to its file; or files in the order of their numbers 0, 1, 2, ... All images
-            must have the same size. They are read by :func:`neuroalign.data.image_files.read_image`.
+            must have the same size. They are read by ``neuroalign.data.image_files.read_image``.
 
     Raises:
         ValueError: If there are no files, or a number is not whole; when images are read, if one is damaged or sizes differ.

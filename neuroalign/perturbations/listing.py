@@ -19,7 +19,7 @@ ATTACKS: tuple[type[Attack], ...] = (
 
 
 def list_attacks(filter: str = "*") -> list[str]:
-    """Names of the attack classes in :mod:`neuroalign.perturbations`, in alphabetical order.
+    """Names of the attack classes in ``neuroalign.perturbations``, in alphabetical order.
 
     Args:
         filter: Pattern that a name must match, with the wildcards of a shell, in upper or lower case.
