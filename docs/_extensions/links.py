@@ -21,9 +21,12 @@ NOT_A_NAME = re.compile(r"""^['"].*|.*[='"*\s].*|^[\d.,]+$|^\W*$""")
 ALIASES = set(
     "Access AttackLoss Basis Budgets Deviations Dissimilarity Engine Executor FormerAccess HeadBuilder HostValue Logits LossLike "
     "MeasureFunction Norm Number PerChannel Perturbations Reduction Similarity SmoothnessLoss Style Tables "
-    "_T_co _collate_fn_t _worker_init_fn_t AllowInfNan FieldInfo Ge Le MinLen".split()
+    "TapError _T_co _collate_fn_t _worker_init_fn_t AllowInfNan FieldInfo Ge Le MinLen".split()
 )
 """Names of types that stand for others in annotations; they have no page."""
+
+AXES = {"height", "in", "orientation", "triplet", "width"}
+"""Words of a shape that stands before a colon, which napoleon reads as a type."""
 
 METADATA = ("annotated_types", "pydantic", "types")
 """Modules whose objects describe a field of a study's file; its text says the same."""
@@ -103,7 +106,7 @@ def _is_internal(target: str) -> bool:
     """Whether a name is one of ours that exists and has no page: a base class, or an alias in an annotation."""
     module, _, name = target.rpartition(".")
     if not module:
-        return target in ALIASES
+        return target in ALIASES or target in AXES
     if module.split(".")[0] != "neuroalign":
         return module.startswith(METADATA)
     try:
