@@ -7,50 +7,78 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from typing import Any
 
-from neuroalign.commands import demo, evaluate, geometry, lightning, nsd, simulate, study
+from neuroalign.commands import completion, demo, doctor, evaluate, geometry, lightning, nsd, simulate, study, versions
+from neuroalign.commands.mistakes import told_in_one_line
+from neuroalign.commands.parser import Parser, commands_of, examples, parsers
+from neuroalign.commands.verbosity import Verbosity, add_options, taken_from, told
 
 __all__: list[str] = []
 
-_COMMANDS = {"demo": demo, "study": study, "simulate": simulate, "nsd": nsd, "geometry": geometry, "evaluate": evaluate}
+_COMMANDS: dict[str, Any] = {
+    "demo": demo,
+    "study": study,
+    "simulate": simulate,
+    "nsd": nsd,
+    "geometry": geometry,
+    "evaluate": evaluate,
+    "doctor": doctor,
+}
 
 
-def _parser() -> argparse.ArgumentParser:
-    from neuroalign.version import __version__
-
-    parser = argparse.ArgumentParser(
-        prog="neuroalign", description="Train networks to match a brain, and test whether it makes them robust."
+def _parser() -> Parser:
+    parser = Parser(
+        add_help=False,  # options come after the commands
+        prog="neuroalign",
+        description="Train networks to match a brain, and test whether it makes them robust.",
+        epilog=examples(
+            "neuroalign demo --fast              see that everything runs",
+            "neuroalign evaluate --help          options and examples of a command",
+            "neuroalign doctor                   what is installed, and what is missing",
+            "neuroalign --print-completion bash  completion by the Tab key",
+        ),
     )
-    parser.add_argument("--version", action="version", version=f"neuroalign {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="neuroalign")
     for command in _COMMANDS.values():
         command.add_parser(commands)
     lightning.add_parsers(commands)
+    options = parser.add_argument_group("options")
+    options.add_argument("-h", "--help", action="help", help="show this help, or that of a command")
+    options.add_argument(
+        "--version", action=versions.ShowVersions, help="show versions of neuroalign and what it needs"
+    )
+    completion.add_option(options)
+    for each in parsers(parser):
+        add_options(each)
+        each.shorten()
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command."""
+    """Run a command; without one, show the help."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if argv and argv[0] in lightning.COMMANDS:
-        with _stopped_in_one_line(argv[0]):
-            lightning.run(argv)
+    verbosity, rest = taken_from(argv)
+    if rest and rest[0] in lightning.COMMANDS:
+        with told_in_one_line(rest[0], debug=verbosity.debug), told(verbosity):
+            lightning.run(rest, verbosity)
         return
-    args = _parser().parse_args(argv)
-    with _stopped_in_one_line(args.command):
-        _COMMANDS[args.command].run(args)
+    args = _parser().read(argv)
+    if commands_of(args.parser):
+        args.parser.print_help()
+        return
+    _run(args)
 
 
-@contextmanager
-def _stopped_in_one_line(command: str) -> Iterator[None]:
-    """Answer Ctrl-C by one line and the exit status that shells expect of it."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print(f"\nneuroalign {command}: stopped", file=sys.stderr)
-        sys.exit(130)
+def _run(args: argparse.Namespace) -> None:
+    command = _COMMANDS[args.command]
+    verbosity = Verbosity.of(args)
+    args.quiet = verbosity.quiet
+    goes_on = command.goes_on(args) if hasattr(command, "goes_on") else None
+    name = args.parser.prog.removeprefix("neuroalign ")
+    with told_in_one_line(name, debug=verbosity.debug, goes_on=goes_on), told(verbosity):
+        command.run(args)
 
 
 if __name__ == "__main__":

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypedDict, cast
 
 import torch
 from torch import Tensor
 
 from neuroalign.moved import former_names
+from neuroalign.names import unknown as unknown
 
 __all__ = ["Batch", "as_batch"]
 
@@ -105,13 +105,3 @@ def outside(images: Tensor, tolerance: float = 1e-6) -> Tensor:
     """
     low, high = images.detach().aminmax()
     return ~((low >= -tolerance) & (high <= 1 + tolerance))
-
-
-def unknown(kind: str, name: object, known: Iterable[str]) -> str:
-    """An error message for a name that is not known, with the nearest names that are."""
-    # The name may come from a file, and be long.
-    known, name = sorted(map(str, known)), name[:100] if isinstance(name, str) else name
-    lower = {k.lower(): k for k in known}
-    near = [lower[k] for k in difflib.get_close_matches(str(name).lower(), lower, n=3, cutoff=0.4)]
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known[:20])}"
-    return f"unknown {kind} {name!r}; {hint}"

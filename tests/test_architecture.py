@@ -13,8 +13,8 @@ import neuroalign
 PACKAGE = Path(neuroalign.__file__).parent
 # fmt: off
 ROWS = [
-    {"moved", "version"},
-    {"types", "addresses", "array_headers", "checksums", "files", "hdf5", "processes", "state"},
+    {"moved", "names", "version"},
+    {"types", "addresses", "array_headers", "checksums", "files", "hdf5", "processes", "state", "budgets"},
     {"config", "functional", "tensor_files"},
     {"losses", "metrics", "models", "perturbations", "data", "plot"},
     {"guidance", "evaluation"},

@@ -30,11 +30,22 @@ def test_help_answers_without_loading_torch():
 
 
 def test_wrong_commands(capsys):
-    for argv in (["dmeo"], [], ["demo", "--replications", "0"]):
+    for argv in (["dmeo"], ["demo", "--replications", "0"]):
         with pytest.raises(SystemExit) as stop:
             main(argv)
         assert stop.value.code == 2
-    assert "argument --replications: must be at least 1; got 0" in capsys.readouterr().err
+    command, number = capsys.readouterr().err.splitlines()
+    assert command.startswith("neuroalign: unknown command 'dmeo'; did you mean 'demo'")
+    assert number == "neuroalign demo: --replications: must be a whole number of at least 1; got 0"
+
+
+@pytest.mark.parametrize("argv", [[], ["nsd"], ["study"]], ids=" ".join)
+def test_without_a_command_the_help_is_shown(argv, capsys):
+    main(argv)
+    said = capsys.readouterr()
+    assert (
+        said.out.startswith(f"usage: {' '.join(['neuroalign', *argv])} ") and "examples:" in said.out and not said.err
+    )
 
 
 @pytest.mark.slow
@@ -65,7 +76,9 @@ def test_ctrl_c_ends_the_demo_with_one_line(tmp_path, whole_group):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(running.pid, signal.SIGKILL)
     assert running.returncode == 130
-    assert said.rstrip().endswith("neuroalign demo: stopped: the same command goes on")
+    assert said.rstrip().endswith(
+        f"neuroalign demo: stopped; the same command goes on from what is in {tmp_path / 'demo'}"
+    )
     assert "Traceback" not in said
 
 
@@ -174,8 +187,10 @@ class TestDemo:
 def test_simulate(tmp_path, capsys):
     main(["simulate", "--out", str(tmp_path / "nsd")])
     assert "simulated subject" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="is not empty"):
+    with pytest.raises(SystemExit) as stop:
         main(["simulate", "--out", str(tmp_path / "nsd")])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == f"neuroalign simulate: {tmp_path / 'nsd'} is not empty\n"
 
 
 @pytest.mark.slow

@@ -27,7 +27,9 @@ class ManifoldGeometryCallback(EvaluationCallback):
     next epoch).
 
     Args:
-        layers: Dotted names of layers of the LightningModule, such as ``"network.trunk.backbone.layer4"``.
+        layers: Dotted names of layers of the LightningModule, such as ``"network.trunk.backbone.layer4"``, or their last
+            parts where only one layer has them, ``"layer4"``: see :func:`neuroalign.models.resolve_layer`. The log has the
+            given name.
         every_n_epochs: In ``fit``, measure in the first epoch that is validated and in every n-th; ``validate`` and ``test``
             always measure. In between, the last value stays for callbacks that monitor it, so ``EarlyStopping`` needs a
             patience of at least n.
@@ -41,8 +43,8 @@ class ManifoldGeometryCallback(EvaluationCallback):
         limit_batches: Largest number of batches to measure; None means all.
 
     Raises:
-        ValueError: On the first batch, if a layer doesn't exist (with near matches); at the end of the epoch, if fewer than
-            two classes have two images.
+        ValueError: On the first batch, if a layer doesn't exist (with near matches) or a short name means several; at the
+            end of the epoch, if fewer than two classes have two images.
 
     Example:
         >>> callback = ManifoldGeometryCallback("network.trunk.backbone.layer3", num_per_class=50)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from neuroalign.callbacks.base import EvaluationCallback
 from neuroalign.evaluation.outcomes import outcomes
-from neuroalign.evaluation.requests import Budgets, Perturbations, budgets_of, check_budgets, named
+from neuroalign.evaluation.requests import Budget, Budgets, Perturbations, budgets_of, check_budgets, named
 from neuroalign.functional.checks import check_labels
 from neuroalign.metrics import RobustAccuracy
 from neuroalign.perturbations import Attack, Classifier, Perturbation
@@ -32,8 +32,8 @@ class RobustnessCallback(EvaluationCallback):
 
     Args:
         perturbations: One perturbation, several, or several by name; attacks, corruptions, or your own callables.
-        eps: Budgets in pixel units of [0, 1]: one number or several, for all perturbations or by perturbation name. None for
-            perturbations without a budget.
+        eps: Budgets, numbers in pixel units of [0, 1] or texts such as "8/255": one or several, for all perturbations or by
+            perturbation name. None for perturbations without a budget.
         logits: Where the logits are in the module's output: a key, an index, or a function of the output. None if the output
             is the logits.
         mean: Mean per channel of the normalisation that images have already had when they reach the module's step (in a
@@ -65,7 +65,7 @@ class RobustnessCallback(EvaluationCallback):
         | Perturbation
         | dict[str, Perturbation]
         | Perturbations,
-        eps: float | list[float] | Iterable[float] | Budgets | None = None,
+        eps: float | str | list[float | str] | Iterable[Budget] | Budgets | None = None,
         *,
         logits: Logits | None = None,
         mean: Sequence[float] | None = None,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import lightning as L
 from torch import Tensor
 
+from neuroalign.budgets import Budget
 from neuroalign.callbacks.base import EvaluationCallback
 from neuroalign.evaluation.requests import check_attack
 from neuroalign.evaluation.smoothness import smoothness_of
@@ -46,7 +47,7 @@ class InputSmoothnessCallback(EvaluationCallback):
 
     Args:
         attack: Attack that makes the adversarial images; None measures at the clean images only.
-        eps: Budget of the attack, in pixel units of [0, 1].
+        eps: Budget of the attack, a number in pixel units of [0, 1] or a text such as "8/255".
         logits: Where the logits are in the module's output: a key, an index, or a function of the output. None if the output
             is the logits.
         mean: Mean per channel of the normalisation that images have already had when they reach the module's step (in a
@@ -75,7 +76,7 @@ class InputSmoothnessCallback(EvaluationCallback):
     def __init__(
         self,
         attack: Attack | None = None,
-        eps: float | None = None,
+        eps: Budget | None = None,
         *,
         logits: Logits | None = None,
         mean: Sequence[float] | None = None,
@@ -87,9 +88,9 @@ class InputSmoothnessCallback(EvaluationCallback):
     ) -> None:
         super().__init__(every_n_epochs, limit_batches)
         check_choice("loss", loss, ("ce", "margin"))
-        check_attack(attack, eps)
+        budget = check_attack(attack, eps)
         self.interface = ModelInterface(logits, mean, std)
-        self.attack, self.eps, self.loss, self.seed = attack, eps, loss, seed
+        self.attack, self.eps, self.loss, self.seed = attack, budget, loss, seed
         self.metrics = {"means": _Means()}
 
     @property

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroalign.commands import study
+from neuroalign.commands.parser import examples
 
 __all__: list[str] = []
 
@@ -15,9 +16,16 @@ FILE = Path(__file__).parents[1] / "study/simulated.yaml"
 
 def add_parser(commands: Any) -> None:
     """Add the command."""
-    text = "run the whole experiment on a simulated subject, in minutes; the same as `neuroalign study run` of its file"
     parser = commands.add_parser(
-        "demo", formatter_class=argparse.ArgumentDefaultsHelpFormatter, help=text, description=f"{text}: {FILE}"
+        "demo",
+        help="run the whole experiment on a simulated subject, in minutes",
+        description="Run the whole experiment on a simulated subject, in minutes: the same as `neuroalign study run` of "
+        f"{FILE}. What is done in the folder is not done again: after a stop, the same command goes on.",
+        epilog=examples(
+            "neuroalign demo --fast                 a minute: see that everything runs",
+            "neuroalign demo --out demo             two minutes on two cores",
+            "neuroalign demo --out demo --replications 10",
+        ),
     )
     parser.add_argument("--out", default="neuroalign-demo", help="folder for tables, figures and report")
     parser.add_argument(
@@ -28,9 +36,13 @@ def add_parser(commands: Any) -> None:
         help="number of replications, each with new splits and networks (default: 4, with --fast 2)",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="seed of the first replication")
-    parser.add_argument("--workers", type=study.count, help="stages that run at once; None means one per core")
+    parser.add_argument("--workers", type=study.count, help="stages that run at once (default: one per core)")
     parser.add_argument("--ray", action="store_true", help="run the stages on Ray (extra: ray)")
-    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but where the results are")
+
+
+def goes_on(args: argparse.Namespace) -> str:
+    """How to go on after Ctrl-C."""
+    return f"the same command goes on from what is in {args.out}"
 
 
 def run(args: argparse.Namespace) -> None:
@@ -40,7 +52,6 @@ def run(args: argparse.Namespace) -> None:
     study.run(
         argparse.Namespace(
             action="run",
-            called="demo",
             file=str(FILE),
             out=args.out,
             fast=args.fast,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
+
+from neuroalign.commands.verbosity import Verbosity
 
 __all__: list[str] = []
 
@@ -13,16 +16,40 @@ COMMANDS = {
     "test": "evaluate a checkpoint on the test set",
     "predict": "predict with a checkpoint",
 }
+_COMPLETED: dict[str, tuple[str, ...]] = {
+    "--config": (),
+    "--ckpt_path": (),
+    "--model": ("NeuralPredictionTask", "GuidedClassificationTask"),
+    "--data": ("NSDDataModule", "ResponsesDataModule", "GuidanceDataModule"),
+    "--optimizer": (),
+    "--lr_scheduler": (),
+    "--seed_everything": (),
+    "--print_config": (),
+    "--trainer.accelerator": ("auto", "cpu", "gpu", "mps"),
+    "--trainer.devices": (),
+    "--trainer.logger": (),
+    "--trainer.max_epochs": (),
+    "--trainer.precision": ("32-true", "16-mixed", "bf16-mixed"),
+}
+"""Options that the Tab key offers, with their usual values; LightningCLI has hundreds."""
 
 
 def add_parsers(commands: Any) -> None:
-    """Name the commands in ``neuroalign --help``; LightningCLI reads their arguments."""
+    """Name the commands in ``neuroalign --help`` and to completion; LightningCLI reads their arguments."""
     for name, text in COMMANDS.items():
-        commands.add_parser(name, help=text, add_help=False)
+        parser = commands.add_parser(name, help=text, add_help=False)
+        parser.add_argument("-h", "--help", action="store_true")
+        for option, values in _COMPLETED.items():
+            parser.add_argument(option, choices=values or None)
 
 
-def run(argv: Sequence[str]) -> None:
+def run(argv: Sequence[str], verbosity: Verbosity) -> None:
     """Run the command that the arguments begin with."""
     from neuroalign.commands.lightning_cli import run_lightning
 
-    run_lightning(argv)
+    quiet = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"] if verbosity.quiet else []
+    typed, sys.argv = sys.argv, [sys.argv[0], *argv, *quiet]  # Lightning reads it, and starts other processes with it
+    try:
+        run_lightning(sys.argv[1:])
+    finally:
+        sys.argv = typed

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from neuroalign.commands import nsd_plot
+from neuroalign.commands.parser import examples
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,25 +20,45 @@ __all__: list[str] = []
 
 def add_parser(commands: Any) -> None:
     """Add the command and its own commands."""
-    nsd = commands.add_parser("nsd", help="the Natural Scenes Dataset: check, extract, stimuli, plot")
-    actions = nsd.add_subparsers(dest="action", metavar="ACTION", required=True)
+    text = "the Natural Scenes Dataset: check, extract, stimuli, plot"
+    nsd = commands.add_parser(
+        "nsd",
+        help=text,
+        description="Check a folder of the Natural Scenes Dataset, extract responses of regions, cache images, plot maps.",
+        epilog=examples(
+            "neuroalign nsd check /data/nsd",
+            "neuroalign nsd extract /data/nsd --subject 1 --roi V4 --out subj01_v4.h5",
+            "neuroalign nsd extract --help",
+        ),
+    )
+    actions = nsd.add_subparsers(dest="action", metavar="ACTION", title="actions", prog=nsd.prog)
 
-    def add(name: str, text: str) -> argparse.ArgumentParser:
-        return actions.add_parser(
-            name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    def add(name: str, text: str, more: str, *commands: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = actions.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}{more}.", epilog=examples(*commands)
         )
+        return parser
 
     check = add(
         "check",
-        "list what an NSD folder holds, what is missing and what is damaged; exit code 1 if it is unusable. gzip files "
-        "(nii.gz, mgz) are read to their end and compared with their checksums, some seconds per session; HDF5 files have "
-        "no checksums",
+        "list what an NSD folder holds, what is missing and what is damaged",
+        "; exit code 1 if it is unusable. gzip files (nii.gz, mgz) are read to their end and compared with their checksums, "
+        "some seconds per session; HDF5 files have no checksums",
+        "neuroalign nsd check /data/nsd",
+        "neuroalign nsd check /data/nsd --subject 1 2 --json > check.json",
     )
     check.add_argument("root", metavar="ROOT", type=Path, help="folder with nsddata, nsddata_betas, nsddata_stimuli")
-    check.add_argument("--subject", type=int, nargs="+", help="1 to 8; None means all that have betas")
+    check.add_argument("--subject", type=int, nargs="+", help="1 to 8 (default: all that have betas)")
     check.add_argument("--json", action="store_true", help="print JSON")
 
-    extract = add("extract", "write regions' responses to one HDF5 file with everything needed to train")
+    extract = add(
+        "extract",
+        "write regions' responses to one HDF5 file with everything needed to train",
+        ". After a stop, the same command goes on with the sessions that are missing",
+        "neuroalign nsd extract /data/nsd --subject 1 --roi V1 V4 --out subj01.h5",
+        "neuroalign nsd extract s3://natural-scenes-dataset --accept-terms \\",
+        "    --download-folder nsd --subject 1 --roi V4 --out subj01_v4.h5",
+    )
     extract.add_argument("root", metavar="ROOT", help="folder, or URL such as s3://natural-scenes-dataset")
     extract.add_argument("--subject", type=int, required=True, help="1 to 8")
     extract.add_argument(
@@ -48,32 +70,30 @@ def add_parser(commands: Any) -> None:
     extract.add_argument("--out", type=Path, required=True, help="the file to write")
     extract.add_argument("--betas", default="betas_fithrf_GLMdenoise_RR", help="version, or b1, b2, b3")
     extract.add_argument("--space", default="func1pt8mm", help="func1pt8mm, func1mm, fsaverage or nativesurface")
-    extract.add_argument("--sessions", type=_sessions, help="such as 1-10 or 1,2,5; None means all that are there")
+    extract.add_argument("--sessions", type=_sessions, help="such as 1-10 or 1,2,5 (default: all that are there)")
     extract.add_argument(
         "--overwrite", action="store_true", help="replace a file that holds something else, or is damaged"
     )
     _add_access(extract)
 
-    stimuli = add("stimuli", "resize images of the stimulus set once into a memory-mapped cache")
+    stimuli = add(
+        "stimuli",
+        "resize images of the stimulus set once into a memory-mapped cache",
+        ", from which training reads them. After a stop, the same command goes on",
+        "neuroalign nsd stimuli /data/nsd --out nsd_images --image-size 224",
+        "neuroalign nsd stimuli /data/nsd --out images --responses subj01.h5",
+    )
     stimuli.add_argument("root", metavar="ROOT", help="folder or URL")
     stimuli.add_argument("--out", type=Path, required=True, help="folder of the cache")
     stimuli.add_argument("--image-size", type=int, default=224, help="height and width in pixels")
     stimuli.add_argument(
-        "--responses", type=Path, help="cache only the images of this extracted file; None means all images"
+        "--responses", type=Path, help="cache only the images of this extracted file (default: all images)"
     )
     stimuli.add_argument(
         "--workers", type=int, default=0, help="number of processes that resize; 0 resizes in this one"
     )
     _add_access(stimuli)
-
-    plot = add("plot", "draw the noise ceiling, and a prediction's accuracy, on the brain")
-    plot.add_argument("file", metavar="FILE", type=Path, help="a file written by extract")
-    plot.add_argument("--prediction", type=Path, help="one correlation per voxel: .npy, .pt, or .csv with one column")
-    plot.add_argument("--map", nargs="*", default=[], help="maps inside FILE to draw as well, such as ncsnr R2")
-    plot.add_argument(
-        "--root", type=Path, help="NSD folder: anatomy behind slices, or surfaces of fsaverage/nativesurface"
-    )
-    plot.add_argument("--out", type=Path, default=Path("brain-maps"), help="folder for figures and maps")
+    nsd_plot.add_parser(add)
 
 
 def _add_access(parser: argparse.ArgumentParser) -> None:
@@ -103,19 +123,17 @@ def _sessions(text: str) -> list[int]:
     return result
 
 
-def run(args: argparse.Namespace) -> None:
-    """Run an action; a problem with files or names, or an interrupt, prints one line and no traceback."""
-    actions = {"check": _check, "extract": _extract, "stimuli": _stimuli, "plot": _plot}
-    try:
-        from rich.console import Console
+def goes_on(args: argparse.Namespace) -> str | None:
+    """How to go on after Ctrl-C."""
+    return "the same command goes on where it was" if args.action in ("extract", "stimuli") else None
 
-        actions[args.action](args, Console())
-    except (OSError, ValueError, ImportError, IndexError) as error:
-        sys.exit(f"neuroalign nsd {args.action}: {error}")
-    except KeyboardInterrupt:
-        again = "; run it again to go on where it was" if args.action in ("extract", "stimuli") else ""
-        print(f"\nneuroalign nsd {args.action}: stopped{again}", file=sys.stderr)
-        sys.exit(130)
+
+def run(args: argparse.Namespace) -> None:
+    """Run an action."""
+    from rich.console import Console
+
+    actions = {"check": _check, "extract": _extract, "stimuli": _stimuli, "plot": nsd_plot.run}
+    actions[args.action](args, Console())
 
 
 def _access(args: argparse.Namespace) -> dict[str, Any]:
@@ -148,7 +166,8 @@ def _check(args: argparse.Namespace, console: Console) -> None:
         for finding in report.of("ok") + report.of("missing"):
             level = f"[{colours[finding.level]}]{finding.level}[/]"
             table.add_row(level, str(finding.subject or "all"), finding.what, escape(finding.message))
-        console.print(table)
+        if not args.quiet:
+            console.print(table)
         for finding in report.of("warning") + report.of("error"):  # last and in full: readers look there first
             who = f"subject {finding.subject}, " if finding.subject else ""
             line = escape(f" {who}{finding.what}: {finding.message}")
@@ -156,7 +175,7 @@ def _check(args: argparse.Namespace, console: Console) -> None:
         counts = ", ".join(f"{len(report.of(level))} {level}" for level in colours)
         console.print(f"{'Usable' if report.usable else 'Not usable as it is'}: {counts}.")
     if not report.usable:
-        sys.exit(1)
+        raise SystemExit(1)
 
 
 def _extract(args: argparse.Namespace, console: Console) -> None:
@@ -196,126 +215,3 @@ def _load(path: Path) -> Responses:
     from neuroalign.data import Responses
 
     return Responses.load(path)
-
-
-def _plot(args: argparse.Namespace, console: Console) -> None:
-    from neuroalign.data import save_map
-    from neuroalign.files import check_output_folder, write_png
-
-    check_output_folder(args.out)
-    if args.root is not None and not args.root.is_dir():
-        raise FileNotFoundError(f"no folder {args.root}")
-    responses = _load(args.file)
-    of = f"subject {responses.info.get('subject', '?')}, {', '.join(dict.fromkeys(map(str, responses.roi)))}"
-    of = f"{of} (simulated)" if responses.info.get("simulated") else of
-    maps: list[tuple[str, Any, str, str]] = []
-    if responses.noise_ceiling is not None:
-        row = "averages over repeats" if "average_repeats" in responses.history else "a single trial"
-        maps.append(("noise_ceiling", responses.noise_ceiling, f"Noise ceiling of {row}, {of}", "share of variance"))
-    for name in args.map:
-        if name not in responses.maps:
-            raise ValueError(f"{args.file} holds no map {name!r}; it holds {sorted(responses.maps)}")
-        units = {"R2": "% of variance", "meanbeta": "% signal change", "ncsnr": "signal / noise (sd)"}
-        maps.append((name, responses.maps[name], f"{name}, {of}", units.get(name, name)))
-    if args.prediction is not None:
-        scores = _values(args.prediction)
-        if len(scores) != responses.num_voxels:
-            raise ValueError(
-                f"{args.file} has {responses.num_voxels} voxels, {args.prediction} {len(scores)} values. A DataModule leaves "
-                "out voxels that are constant or missing in training: save its val_responses, and plot that file"
-            )
-        maps.append(("prediction", scores, f"Prediction of held-out responses, {of}", "correlation r"))
-    if not maps:
-        raise ValueError(f"{args.file} holds no noise ceiling: give --prediction or --map ({sorted(responses.maps)})")
-    for name, values, title, unit in maps:
-        written = save_map(
-            responses, values, args.out / f"{name}{'.gii' if responses.vertex_index is not None else '.nii.gz'}"
-        )
-        figure = _figure(args.root, responses, values, written, title, unit)
-        if figure is None:
-            meshes = _surface(args.root, responses)
-            where = f"there is no {meshes[0]}" if meshes else "give --root, and a file that says which subject it is of"
-            console.print(f"No surface to draw on: {where} (FreeSurfer's inflated surfaces)", soft_wrap=True)
-        else:
-            write_png(figure, args.out / f"{name}.png")
-            written.append(args.out / f"{name}.png")
-        console.print(f"Wrote {', '.join(map(str, written))}", soft_wrap=True)
-
-
-def _figure(root: Path | None, responses: Responses, values: Any, written: list[Path], title: str, unit: str) -> Any:
-    from nibabel.freesurfer import read_geometry, read_morph_data
-
-    from neuroalign.data import to_surface
-    from neuroalign.data.gzip_files import load_image
-    from neuroalign.data.nsd import NSDPaths
-    from neuroalign.data.nsd.layout import readable
-    from neuroalign.plot import plot_surface, plot_volume
-
-    info = responses.info
-    paths = None
-    if root is not None and {"subject", "betas", "space"} <= set(info):
-        paths = NSDPaths(root, info["subject"], info["betas"], info["space"])
-    if responses.vertex_index is None:
-        anatomy = None if paths is None else paths.anatomy / "mean.nii.gz"
-        background = load_image(anatomy) if anatomy is not None and anatomy.exists() else None
-        return plot_volume(written[0], title=title, unit=unit, background=background)
-    meshes = _surface(root, responses)
-    if paths is None or meshes is None or not all(mesh.exists() for mesh in meshes):
-        return None
-    depth = paths.surface("sulc")
-    backgrounds = depth if all(d.exists() for d in depth) else None
-    for file in (*meshes, *(backgrounds or ())):
-        with readable(file):
-            (read_geometry if file in meshes else read_morph_data)(file)
-    return plot_surface(to_surface(responses, values), meshes, title=title, unit=unit, backgrounds=backgrounds)
-
-
-def _surface(root: Path | None, responses: Responses) -> tuple[Path, Path] | None:
-    from neuroalign.data.nsd import NSDPaths
-
-    info = responses.info
-    if root is None or not {"subject", "betas", "space"} <= set(info):
-        return None
-    return NSDPaths(root, info["subject"], info["betas"], info["space"]).surface("inflated")
-
-
-def _values(path: Path) -> Any:
-    """One value per voxel, from a file."""
-    from neuroalign.data.array_files import load_numpy
-    from neuroalign.data.fields import as_values
-    from neuroalign.data.tables import numbers_of, read_table
-
-    kind = path.suffix.lower()
-    if kind == ".npy":
-        values = load_numpy(path)
-    elif kind == ".pt":
-        values = _tensor(path)
-    else:
-        table = read_table(path)
-        numbers = table.select_dtypes("number")
-        if numbers.shape[1] != 1:
-            raise ValueError(
-                f"{path} must hold one column of numbers, one row per voxel; it holds {list(table.columns)}"
-            )
-        values = numbers_of(path, numbers, "it is one value per voxel")
-    try:
-        values = as_values(values, str(path))
-    except TypeError as error:
-        raise ValueError(str(error)) from error
-    if max(values.shape, default=0) != values.size:
-        raise ValueError(f"{path} must hold one value per voxel; it has shape {values.shape}")
-    return values.ravel()
-
-
-def _tensor(path: Path) -> Any:
-    import torch
-
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
-    try:
-        values = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # on damaged files torch raises errors of many kinds
-        raise ValueError(f"{path} is damaged, or holds more than a tensor; nothing in it was run") from error
-    if not isinstance(values, torch.Tensor):
-        raise ValueError(f"{path} must hold a tensor with one value per voxel; it holds {type(values).__name__}")
-    return values

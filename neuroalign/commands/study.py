@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuroalign.addresses import redacted
 from neuroalign.commands import study_power
+from neuroalign.commands.parser import examples
 from neuroalign.files import check_output_folder
 
 if TYPE_CHECKING:
@@ -26,24 +26,46 @@ _OUT = "folder of the results (or a URL); what is done there is not done again"
 
 def add_parser(commands: Any) -> None:
     """Add the command and its actions."""
-    text = "a whole experiment from one file: plan it, run it on a laptop or a cluster, look at it while it runs"
-    parser = commands.add_parser("study", help=text, description=text)
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    parser = commands.add_parser(
+        "study",
+        help="a whole experiment from one file: plan, run, status, report, power",
+        description="A whole experiment from one file: plan it, run it on a laptop or a cluster, look at it while it runs.",
+        epilog=examples(
+            "neuroalign study plan study.yaml --out results",
+            "neuroalign study run study.yaml --out results --fast",
+            "neuroalign study status results",
+            "neuroalign study report results",
+            "neuroalign study power results --difference .02",
+        ),
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", prog=parser.prog)
     _add_plan(actions)
     _add_run(actions)
     text = "what is done, running, failed, and how much time is left; also from another terminal or machine"
-    status = actions.add_parser("status", help=text, description=text)
-    _add_place(status)
+    _add_place(_action(actions, "status", text, "neuroalign study status results"))
     text = "write tables, figures and report from the stages that are done"
-    _add_place(actions.add_parser("report", help=text, description=text))
+    _add_place(_action(actions, "report", text, "neuroalign study report results"))
     study_power.add_parser(actions)
+
+
+def _action(actions: Any, name: str, text: str, *commands: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(
+        name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=examples(*commands)
+    )
+    return parser
 
 
 def _add_plan(actions: Any) -> None:
     text = (
         "check the file, and say which stages are new, done or stale, which data are missing, how long the rest takes"
     )
-    plan = actions.add_parser("plan", help=text, description=text)
+    plan = _action(
+        actions,
+        "plan",
+        text,
+        "neuroalign study plan study.yaml --out results",
+        "neuroalign study plan study.yaml --out results --set training.epochs=2 --all",
+    )
     _add_study(plan)
     plan.add_argument("--all", action="store_true", help="name every stage")
     plan.add_argument("--no-probe", action="store_true", help="measure nothing: no estimate of time and memory")
@@ -52,7 +74,15 @@ def _add_plan(actions: Any) -> None:
 
 def _add_run(actions: Any) -> None:
     text = "run what is not done, then write tables and report; the same command goes on after a stop"
-    run = actions.add_parser("run", help=text, description=text)
+    run = _action(
+        actions,
+        "run",
+        text,
+        "neuroalign study run study.yaml --out results --fast",
+        "neuroalign study run study.yaml --out results --set 'seeds=[0, 1, 2]'",
+        "neuroalign study run study.yaml --out s3://bucket/results --engine slurm \\",
+        "    --engine-option partition=gpu",
+    )
     _add_study(run)
     run.add_argument("--engine", choices=("local", "ray", "slurm", "serial"), default="local",
                      help="local: processes of this machine; ray, slurm: a cluster (extras ray, slurm); serial: this "
@@ -60,7 +90,6 @@ def _add_run(actions: Any) -> None:
     run.add_argument("--workers", type=count, help="most stages at once (default: as many as there is room for)")
     run.add_argument("--engine-option", action="append", default=[], type=_setting, metavar="NAME=VALUE",
                      help="an option of the engine, such as partition=gpu (slurm) or address=auto (ray)")  # fmt: skip
-    run.add_argument("-q", "--quiet", action="store_true", help="say nothing but failures and where the results are")
 
 
 def _add_study(parser: argparse.ArgumentParser) -> None:
@@ -79,10 +108,9 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
 
 def count(text: str) -> int:
     """A number of at least 1, from the command line."""
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1; got {count}")
-    return count
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1; got {text}")
+    return int(text)
 
 
 def _setting(text: str) -> tuple[list[str], Any]:
@@ -109,31 +137,30 @@ def _nested(settings: list[tuple[list[str], Any]]) -> dict[str, Any]:
     return found
 
 
-def run(args: argparse.Namespace) -> None:
-    """Run the command; a mistake in its input ends it with one line per mistake and exit code 2.
+def goes_on(args: argparse.Namespace) -> str | None:
+    """How to go on after Ctrl-C."""
+    return f"the same command goes on from what is in {redacted(str(args.out))}" if args.action == "run" else None
 
-    Args:
-        args: What the parser read. ``called`` is the name of another command that stands for this one.
+
+def run(args: argparse.Namespace) -> None:
+    """Run an action.
+
+    Raises:
+        OSError: If the store behind a URL can't be reached.
+        SystemExit: With the action's exit code, if it is not 0.
     """
     from rich.console import Console
 
-    console, called = Console(), f"neuroalign {getattr(args, 'called', f'study {args.action}')}"
     action = {"plan": _plan, "run": _run, "status": _status, "report": _report, "power": study_power.run}[args.action]
     try:
-        code = action(args, console)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"{called}: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        code = action(args, Console())
+    except (ValueError, OSError, ImportError):
+        raise
     except Exception as error:  # a store behind a URL has errors of its own
         place = str(args.out or getattr(args, "place", ""))
         if "://" not in place:
             raise
-        print(f"{called}: {redacted(place)}: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        goes_on = ": the same command goes on" if args.action == "run" else ""
-        print(f"\n{called}: stopped{goes_on}", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise OSError(f"{redacted(place)}: {' '.join(str(error).split()) or type(error).__name__}") from error
     if code:
         raise SystemExit(code)
 

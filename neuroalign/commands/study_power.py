@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuroalign.commands.parser import examples
+
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
@@ -24,7 +26,16 @@ _EXPLANATION = (
 def add_parser(actions: Any) -> None:
     """Add the action."""
     text = "how many seeds, subjects and images a difference needs, from the spreads of a finished study or from given ones"
-    parser = actions.add_parser("power", help=text, description=text)
+    parser = actions.add_parser(
+        "power",
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=examples(
+            "neuroalign study power results --difference .02 --power .9",
+            "neuroalign study power results --seeds 4 8 16",
+            "neuroalign study power --seed-sd .012 --image-sd .3 --images 1000",
+        ),
+    )
     parser.add_argument("place", metavar="DIR", nargs="?", help="folder of the results; left out with --seed-sd")
     parser.add_argument("--out", help="folder of the results, in place of DIR")
     parser.add_argument("--difference", type=_share, nargs="+", default=[0.01, 0.02, 0.05], metavar="D",
@@ -48,18 +59,20 @@ def add_parser(actions: Any) -> None:
 
 
 def _share(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
     if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"must be between 0 and 1; got {text}")
+        raise argparse.ArgumentTypeError(f"must be a number between 0 and 1; got {text}")
     return value
 
 
 def _at_least(least: int) -> Any:
     def number(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}; got {text}")
-        return value
+        if not text.strip().isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}; got {text}")
+        return int(text)
 
     return number
 

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from neuroalign.budgets import Budget
 from neuroalign.evaluation.measurement import Measurement, measure
 from neuroalign.evaluation.passes import PassOptions
 from neuroalign.evaluation.requests import PerturbationLike, eps_values, named, settings_of
@@ -136,7 +137,7 @@ def robustness_curve(
     model: nn.Module,
     dataloader: Iterable[Any],
     attack: PerturbationLike,
-    eps_grid: Iterable[float],
+    eps_grid: Iterable[Budget],
     *,
     logits: Logits | None = None,
     mean: Sequence[float] | None = None,
@@ -170,7 +171,7 @@ def robustness_curve(
         dataloader: Batches as dicts with ``image`` and ``label`` (and ``stimulus``, the image's identity, which seeds random
             starts; without it the image's place in the data) or as pairs.
         attack: An attack, or any callable ``(model, images, labels, eps) -> images``.
-        eps_grid: Increasing budgets in pixel units, not negative.
+        eps_grid: Increasing budgets, not negative: numbers in pixel units or texts such as "8/255".
         logits: Where the logits are in the model's output: a key, an index, or a function of the output; None means that the
             output is the logits.
         mean: Mean per channel of the normalisation that the loader's images have had; None means that they are pixels. The
@@ -205,7 +206,7 @@ def measure_curve(
     model: nn.Module,
     dataloader: Iterable[Any],
     attack: PerturbationLike,
-    eps_grid: Iterable[float],
+    eps_grid: Iterable[Budget],
     options: PassOptions,
     *,
     exhaustive: bool = False,

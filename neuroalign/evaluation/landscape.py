@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from neuroalign.budgets import Budget, as_budget
 from neuroalign.functional.logits import cross_entropy, margin
 from neuroalign.functional.norms import Norm, check_norm, length, steepest
 from neuroalign.perturbations import Classifier
@@ -24,7 +25,7 @@ def loss_landscape(
     model: nn.Module,
     image: Tensor,
     label: int,
-    eps: float,
+    eps: Budget,
     *,
     logits: Logits | None = None,
     mean: Sequence[float] | None = None,
@@ -44,7 +45,7 @@ def loss_landscape(
         model: Classifier from images in [0, 1] to logits. It is not changed.
         image: (channel, height, width) in [0, 1].
         label: Class of the image.
-        eps: Budget, the length of u in the norm.
+        eps: Budget, the length of u in the norm: a number in pixel units or a text such as "8/255".
         logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
         mean: Mean per channel of the normalisation that the image has had; None means that it is in pixels.
         std: Standard deviation per channel of the same.
@@ -69,17 +70,18 @@ def loss_landscape(
         (25, -2.0)
     """
     check_norm(norm)
+    radius = as_budget(eps, norm)
     interface = ModelInterface(logits, mean, std)
     pixels, model = interface.pixels(image[None]), interface.classifier(model)
-    if not eps > 0 or not span > 0 or num_points < 3 or num_points % 2 == 0:
+    if not radius > 0 or not span > 0 or num_points < 3 or num_points % 2 == 0:
         raise ValueError(f"eps and span must be positive and num_points odd; got {eps}, {span} and {num_points}")
     with evaluating(model, seed):
-        per_sample(eps, pixels, norm)
+        per_sample(radius, pixels, norm)
         x = pixels[0].detach().clone()
         labels = as_classes([label], 1, x.device)
         classifier = Classifier(model, classes={"labels": labels})
         _, _, gradient = classifier.gradient(x[None], lambda logits: cross_entropy(logits, labels))
-        u = eps * steepest(gradient, norm)[0]
+        u = radius * steepest(gradient, norm)[0]
         if not bool(u.any()):
             raise ValueError("the gradient is exactly 0 at this image: there is no direction to look along")
         v = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
@@ -98,7 +100,7 @@ def loss_landscape(
                     [
                         cross_entropy(scores, y),
                         margin(scores, y),
-                        length(delta, norm)[:, 0, 0, 0] / eps,
+                        length(delta, norm)[:, 0, 0, 0] / radius,
                         ((points >= 0) & (points <= 1)).flatten(1).float().mean(1),
                     ],
                     1,

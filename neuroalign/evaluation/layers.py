@@ -11,7 +11,7 @@ from torch import nn
 
 from neuroalign.evaluation.images import device_of, evaluation_batches
 from neuroalign.metrics import ManifoldGeometry
-from neuroalign.models import record_layers
+from neuroalign.models import record_layers, resolve_layer
 from neuroalign.state import evaluating
 
 __all__ = ["layer_geometry"]
@@ -39,7 +39,8 @@ def layer_geometry(
         model: Network that takes images (stimulus, channel, height, width).
         dataloader: Batches, dicts with ``image``, ``label`` and optionally ``stimulus`` (the image's number, by which images
             are chosen), or pairs of images and labels.
-        layers: Dotted names of submodules, in the order of depth.
+        layers: Dotted names of submodules in the order of depth, or their last parts where only one layer has them, such as
+            ``"layer3"``: see :func:`neuroalign.models.resolve_layer`.
         num_per_class: Number of images per class, chosen by ``seed``, or the size of the smallest class if that is smaller;
             ``"equal"`` means the size of the smallest class; None uses all images, however unequal the classes. Capacity and
             dimension depend on it: compare only tables of equal numbers.
@@ -53,8 +54,8 @@ def layer_geometry(
         progress: Show a progress bar.
 
     Returns:
-        One row per layer: ``layer``, ``depth`` (0 first to 1 last), ``num_features``, ``num_classes``, ``num_images`` and
-        the quantities of :class:`neuroalign.ManifoldGeometry`.
+        One row per layer: ``layer`` (the given name), ``depth`` (0 first to 1 last), ``num_features``, ``num_classes``,
+        ``num_images`` and the quantities of :class:`neuroalign.ManifoldGeometry`.
 
     Raises:
         ValueError: If a layer doesn't exist (the message has near matches), there are no layers, or fewer than two classes
@@ -70,7 +71,7 @@ def layer_geometry(
     layers = [layers] if isinstance(layers, str) else list(layers)
     if not layers:
         raise ValueError("name at least one layer")
-    if len(set(layers)) < len(layers):
+    if len({resolve_layer(model, layer) for layer in layers}) < len(layers):
         raise ValueError(f"a layer is named twice: {', '.join(layers)}")
     metrics = {
         layer: ManifoldGeometry(

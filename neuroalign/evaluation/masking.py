@@ -10,12 +10,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from neuroalign.budgets import Budget, as_budget
 from neuroalign.evaluation.images import EvaluationBatch
 from neuroalign.evaluation.masking_checks import Check, masking_checks
 from neuroalign.evaluation.measurement import warn_of_softmax
 from neuroalign.evaluation.passes import PassOptions
 from neuroalign.functional.checks import check_labels
-from neuroalign.functional.norms import Norm
+from neuroalign.functional.norms import Norm, check_norm
 from neuroalign.perturbations.classifier import Classifier
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
 from neuroalign.state import evaluating
@@ -84,7 +85,7 @@ class MaskingReport:
 def masking_report(
     model: nn.Module,
     dataloader: Iterable[Any],
-    eps: float,
+    eps: Budget,
     *,
     logits: Logits | None = None,
     mean: Sequence[float] | None = None,
@@ -106,7 +107,8 @@ def masking_report(
     Args:
         model: Classifier from images in [0, 1] to logits. It is not changed.
         dataloader: Batches; the first images that are classified right are used.
-        eps: Budget of the attacks. Choose one at which the accuracy is below the clean accuracy, but above 0.
+        eps: Budget of the attacks, a number in pixel units or a text such as "2/255". Choose one at which the accuracy is
+            below the clean accuracy, but above 0.
         logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
         mean: Mean per channel of the normalisation that the loader's images have had; None means that they are pixels.
         std: Standard deviation per channel of the same.
@@ -135,7 +137,7 @@ def masking_report(
 def check_masking(
     model: nn.Module,
     dataloader: Iterable[Any],
-    eps: float,
+    eps: Budget,
     options: PassOptions,
     *,
     norm: Norm = "linf",
@@ -143,13 +145,14 @@ def check_masking(
     num_queries: int = 200,
 ) -> MaskingReport:
     """:func:`masking_report` with the options of the pass in one object; without a progress bar."""
+    budget = as_budget(eps, check_norm(norm))
     options = replace(options, progress=False)
     device, model = options.prepare(model)
     with evaluating(model, options.seed):
         classifier = Classifier(model, allow_no_gradient=True)
         images, labels, index = _right_images(classifier, options.batches(dataloader, device, ""), num_images)
-        rows = masking_checks(classifier, images, labels, index, eps, norm, num_queries, options.seed)
-    return MaskingReport(pd.DataFrame(rows, columns=list(Check._fields)), float(eps), norm, len(images))
+        rows = masking_checks(classifier, images, labels, index, budget, norm, num_queries, options.seed)
+    return MaskingReport(pd.DataFrame(rows, columns=list(Check._fields)), budget, norm, len(images))
 
 
 def _right_images(

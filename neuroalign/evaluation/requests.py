@@ -8,6 +8,9 @@ from typing import Any, cast
 
 from torch import Tensor
 
+from neuroalign.budgets import Budget as Budget
+from neuroalign.budgets import Budgets as Budgets
+from neuroalign.budgets import as_budget, check_largest
 from neuroalign.perturbations.attacks.base import Attack
 from neuroalign.perturbations.base import Perturbation
 from neuroalign.perturbations.classifier import Classifier
@@ -17,7 +20,6 @@ __all__ = ["perturbation_name"]
 
 PerturbationLike = Perturbation | Callable[..., Tensor]
 Perturbations = PerturbationLike | Sequence[PerturbationLike] | Mapping[str, PerturbationLike]
-Budgets = float | Iterable[float] | Mapping[str, float | Iterable[float]]
 
 
 class CallablePerturbation(Perturbation):
@@ -119,17 +121,17 @@ def named(perturbations: Perturbations) -> dict[str, Perturbation]:
     return result
 
 
-def eps_values(eps: float | Iterable[float]) -> list[float]:
-    """Budgets as a list of plain numbers, in the given order.
+def eps_values(eps: Budget | Iterable[Budget]) -> list[float]:
+    """Budgets as a list of plain numbers, in the given order; a text such as "8/255" is read as its number.
 
     Raises:
-        ValueError: If there is no budget, or one is negative.
+        ValueError: If there is no budget, or one is negative or can't be read.
+        TypeError: If one is neither a number nor a text.
     """
-    values = (
-        [float(e) for e in eps] if getattr(eps, "ndim", 1) and isinstance(eps, Iterable) else [float(cast(float, eps))]
-    )
-    if not values or not all(v >= 0 for v in values):  # also catches NaN
-        raise ValueError(f"eps must be non-negative budgets, in pixel units of [0, 1]; got {values}")
+    several = isinstance(eps, Iterable) and not isinstance(eps, str) and getattr(eps, "ndim", 1) != 0
+    values = [as_budget(each) for each in (cast(Iterable[Budget], eps) if several else [eps])]
+    if not values:
+        raise ValueError("eps must hold at least one budget, in pixel units of [0, 1]; got []")
     return values
 
 
@@ -161,24 +163,22 @@ def check_budgets(perturbation: Perturbation, eps: list[float]) -> None:
     Raises:
         ValueError: If a budget of a "linf" perturbation is above 1.
     """
-    if perturbation.norm == "linf" and max(eps) > 1:
-        raise ValueError(
-            f"eps is in pixel units of [0, 1], where 1 is the largest possible change; got {max(eps):g}: divide by 255?"
-        )
+    check_largest(max(eps), perturbation.norm)
 
 
-def check_attack(attack: Any, eps: float | None) -> None:
-    """Refuse an object that is not an attack, and an attack without a budget; None is accepted.
+def check_attack(attack: Any, eps: Budget | None) -> float | None:
+    """The budget as a number; refuses an object that is not an attack, and an attack without a budget.
 
     Raises:
         TypeError: If it is not an :class:`Attack`.
-        ValueError: If its budget is missing.
+        ValueError: If its budget is missing, or none of the attack's norm.
     """
     if attack is None:
-        return
+        return None
     if isinstance(attack, type):
         raise TypeError(f"the attack is a class: make an object of it, {attack.__name__}()")
     if not isinstance(attack, Attack):
         raise TypeError(f"the attack must be an Attack, such as PGD(); got {attack!r}")
     if eps is None:
         raise ValueError(f"eps is missing: {attack.name} needs a budget")
+    return as_budget(eps, attack.norm)

@@ -89,8 +89,9 @@ def evaluate_robustness(
         dataloader: Batches as dicts with ``image`` and ``label`` (and ``stimulus``, the image's identity, which seeds
             random starts; without it the image's place in the data) or as pairs.
         perturbations: One perturbation, several, or several by name.
-        eps: Budgets in pixel units: one or several, for all perturbations or by their name, ``{"fgsm-linf": 0.03,
-            "deepfool-l2": [0.5, 1.0]}``, because one number means different sizes in two norms.
+        eps: Budgets, numbers in pixel units or texts such as "8/255": one or several, for all perturbations or by their
+            name, ``{"fgsm-linf": "8/255", "deepfool-l2": [0.5, 1.0]}``, because one number means different sizes in two
+            norms.
         logits: Where the logits are in the model's output: a key, an index, or a function of the output; None means that the
             output is the logits.
         mean: Mean per channel of the normalisation that the loader's images have had; None means that they are pixels. The

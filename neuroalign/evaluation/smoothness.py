@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from neuroalign.budgets import Budget
 from neuroalign.evaluation.images import gathered_once
 from neuroalign.evaluation.passes import PassOptions
 from neuroalign.evaluation.requests import check_attack
@@ -74,7 +75,7 @@ def evaluate_smoothness(
     model: nn.Module,
     dataloader: Iterable[Any],
     attack: Attack | None = None,
-    eps: float | None = None,
+    eps: Budget | None = None,
     *,
     logits: Logits | None = None,
     mean: Sequence[float] | None = None,
@@ -94,7 +95,7 @@ def evaluate_smoothness(
         model: Classifier from images in [0, 1] to logits. It is not changed.
         dataloader: Batches; see :func:`evaluate_robustness`.
         attack: Attack that makes the adversarial points; None leaves them out.
-        eps: Budget of the attack.
+        eps: Budget of the attack, a number in pixel units or a text such as "8/255".
         logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
         mean: Mean per channel of the normalisation that the loader's images have had; None means that they are pixels.
         std: Standard deviation per channel of the same.
@@ -126,20 +127,20 @@ def measure_smoothness(
     model: nn.Module,
     dataloader: Iterable[Any],
     attack: Attack | None,
-    eps: float | None,
+    eps: Budget | None,
     options: PassOptions,
     *,
     loss: SmoothnessLoss = "ce",
 ) -> Smoothness:
     """:func:`evaluate_smoothness` with the options of the pass in one object."""
-    check_attack(attack, eps)
+    budget = check_attack(attack, eps)
     device, model = options.prepare(model)
     seen = [torch.empty(0, dtype=torch.long, device=device)]
     rows = [torch.empty(0, 4, dtype=torch.float64, device=device)]
     with evaluating(model, options.seed):
         for batch in options.batches(dataloader, device, "smoothness"):
             seen.append(batch.index.to(device))
-            rows.append(smoothness_of(model, batch.images, batch.labels, batch.index, attack, eps, loss))
+            rows.append(smoothness_of(model, batch.images, batch.labels, batch.index, attack, budget, loss))
     index, values = gathered_once(torch.cat(seen), torch.cat(rows))
     clean, clean_loss, adversarial, adversarial_loss = values.T
     return Smoothness(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from neuroalign.evaluation.requests import named
+from neuroalign.budgets import as_budget
+from neuroalign.evaluation.requests import eps_values, named
 from neuroalign.functional.checks import check_choice
 from neuroalign.perturbations import (
     APGD,
@@ -44,7 +45,8 @@ class Suite:
 
     Attributes:
         name: Name of the suite.
-        attacks: Attacks, each with its increasing budgets in pixel units. A plain callable is wrapped.
+        attacks: Attacks, each with its increasing budgets, numbers in pixel units or texts such as "8/255", which become
+            numbers. A plain callable is wrapped.
         corruptions: Names of corruptions.
         severities: Severities of each corruption.
         transforms: Perturbations without a budget: filters, contrasts, worst-case rotation.
@@ -57,17 +59,18 @@ class Suite:
     """
 
     name: str
-    attacks: tuple[tuple[Perturbation, tuple[float, ...]], ...]
+    attacks: tuple[tuple[Perturbation, tuple[Any, ...]], ...]
     corruptions: tuple[str, ...] = ()
     severities: tuple[int, ...] = ()
     transforms: tuple[Perturbation, ...] = ()
-    masking_eps: float = 2 / 255
+    masking_eps: Any = 2 / 255
     masking_images: int = 64
     exhaustive: bool = False
 
     def __post_init__(self) -> None:
         attacks = named([attack for attack, _ in self.attacks]).values()
-        object.__setattr__(self, "attacks", tuple(zip(attacks, (eps for _, eps in self.attacks))))
+        object.__setattr__(self, "attacks", tuple(zip(attacks, (tuple(eps_values(eps)) for _, eps in self.attacks))))
+        object.__setattr__(self, "masking_eps", as_budget(self.masking_eps, "linf"))
         object.__setattr__(self, "transforms", tuple(named(list(self.transforms)).values()))
         for corruption in self.corruptions:
             if self.corruptions.count(corruption) > 1:

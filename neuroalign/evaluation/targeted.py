@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from neuroalign.budgets import Budget
 from neuroalign.evaluation.images import gathered_once
 from neuroalign.evaluation.outcomes import outcomes
 from neuroalign.evaluation.passes import PassOptions
@@ -27,7 +28,7 @@ def targeted_success(
     model: nn.Module,
     dataloader: Iterable[Any],
     attack: Attack,
-    eps: float | Iterable[float],
+    eps: Budget | Iterable[Budget],
     *,
     logits: Logits | None = None,
     mean: Sequence[float] | None = None,
@@ -46,8 +47,8 @@ def targeted_success(
         model: Classifier from images in [0, 1] to logits. It is not changed.
         dataloader: Batches; see :func:`evaluate_robustness`.
         attack: Attack made with ``targeted``, such as ``PGD(targeted=True)``.
-        eps: Budgets in pixel units. Each is attacked from scratch, except by attacks on the shortest perturbation, which run
-            once.
+        eps: Budgets, numbers in pixel units or texts such as "8/255". Each is attacked from scratch, except by attacks on the
+            shortest perturbation, which run once.
         logits: Where the logits are in the model's output; see :func:`evaluate_robustness`.
         mean: Mean per channel of the normalisation that the loader's images have had; None means that they are pixels.
         std: Standard deviation per channel of the same.

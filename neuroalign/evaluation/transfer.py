@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from neuroalign.budgets import Budget
 from neuroalign.evaluation.images import gathered_once
 from neuroalign.evaluation.passes import PassOptions
 from neuroalign.evaluation.requests import check_attack
@@ -27,7 +28,7 @@ def transfer_matrix(
     models: Mapping[str, nn.Module],
     dataloader: Iterable[Any],
     attack: Attack,
-    eps: float,
+    eps: Budget,
     *,
     logits: Logits | None = None,
     mean: Sequence[float] | None = None,
@@ -43,7 +44,7 @@ def transfer_matrix(
         models: One or more models, by name.
         dataloader: Batches; see :func:`evaluate_robustness`. It is read once.
         attack: Attack on the source.
-        eps: Budget of the attack.
+        eps: Budget of the attack, a number in pixel units or a text such as "8/255".
         logits: Where the logits are in the models' outputs; see :func:`evaluate_robustness`. If models differ in this, or in
             the normalisation they need, wrap each as a :class:`PixelClassifier`.
         mean: Mean per channel of the normalisation that the loader's images have had; None means that they are pixels.
@@ -66,7 +67,9 @@ def transfer_matrix(
         >>> table[["source", "target"]].values.tolist()
         [['a', 'a'], ['a', 'b'], ['b', 'a'], ['b', 'b']]
     """
-    check_attack(attack, eps)
+    budget = check_attack(attack, eps)
+    if budget is None:
+        raise TypeError(f"the attack must be an Attack, such as PGD(); got {attack!r}")
     names = list(models)
     if not names:
         raise ValueError("give at least one model")
@@ -86,7 +89,7 @@ def transfer_matrix(
                 right[name] = scores.argmax(1) == y
             rows = []
             for source in names:
-                found, _ = attack.attempt(classifiers[source], x, y, eps, index=batch.index)
+                found, _ = attack.attempt(classifiers[source], x, y, budget, index=batch.index)
                 for target in names:
                     both = right[source] & right[target]
                     still = both & ~classifiers[target].fooled(found, y)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from neuroalign.budgets import Budget, as_budget
 from neuroalign.functional.checks import check_choice
 from neuroalign.functional.logits import cross_entropy, margin
 from neuroalign.functional.norms import Norm, length, steepest
@@ -175,7 +176,7 @@ def released_smoothness(
 def local_lipschitz(
     model: Callable[[Tensor], Tensor],
     images: Float[Tensor, "stimulus channel height width"],
-    eps: float,
+    eps: Budget,
     *,
     norm: Norm = "linf",
     steps: int = 10,
@@ -188,7 +189,7 @@ def local_lipschitz(
     Args:
         model: Maps images in [0, 1] to logits.
         images: (stimulus, channel, height, width).
-        eps: Radius of the ball, in pixel units.
+        eps: Radius of the ball, a number in pixel units or a text such as "8/255".
         norm: Norm of the ball and of the denominator.
         steps: Number of steps of the ascent.
         seed: Seed of the random point.
@@ -208,7 +209,8 @@ def local_lipschitz(
     Source:
         Yang et al. 2020, eq. 3 (arXiv 2003.02460).
     """
-    if not eps > 0:
+    radius = as_budget(eps)
+    if not radius > 0:
         raise ValueError(f"eps must be positive; got {eps}")
     images = images.detach()
     with torch.no_grad():
@@ -216,7 +218,7 @@ def local_lipschitz(
     generator = torch.Generator().manual_seed(seed)
     # One random direction for all images: drawn per image it would depend on the batch.
     direction = torch.randn(images.shape[1:], generator=generator).to(images).expand_as(images)
-    x = (images + 0.5 * eps * steepest(direction, norm)).clamp(0, 1)
+    x = (images + 0.5 * radius * steepest(direction, norm)).clamp(0, 1)
     largest = images.new_zeros(len(images))
     for _ in range(steps + 1):
         with torch.enable_grad():
@@ -227,8 +229,8 @@ def local_lipschitz(
         largest = torch.maximum(
             largest, change.detach() / length(x.detach() - images, norm)[:, 0, 0, 0].clamp_min(1e-12)
         )
-        delta = x.detach() + 0.5 * eps * steepest(gradient, norm) - images
-        x = (images + delta * (eps / length(delta, norm).clamp_min(1e-12)).clamp_max(1)).clamp(0, 1)
+        delta = x.detach() + 0.5 * radius * steepest(gradient, norm) - images
+        x = (images + delta * (radius / length(delta, norm).clamp_min(1e-12)).clamp_max(1)).clamp(0, 1)
     return largest
 
 

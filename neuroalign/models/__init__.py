@@ -14,6 +14,7 @@ from neuroalign.models.heads import (
     identity,
     pooled_linear,
 )
+from neuroalign.models.layer_names import network_layers, resolve_layer
 from neuroalign.models.listing import list_heads
 from neuroalign.models.networks import GuidedNetwork, NeuralPredictor
 from neuroalign.models.normalization import Normalize
@@ -45,8 +46,10 @@ __all__ = [
     "build_backbone",
     "identity",
     "list_heads",
+    "network_layers",
     "pooled_linear",
     "predicted_responses",
     "record_layers",
+    "resolve_layer",
     "untrained",
 ]

@@ -34,8 +34,9 @@ class Trunk(Described, nn.Module):
         backbone: A name for :func:`build_backbone`, or any module from images to features (stimulus, feature), or to
             (stimulus, channel, height, width) or (stimulus, token, feature), which are then averaged over space or
             tokens.
-        layers: Dotted names of the layers to tap, in the backbone. If a layer returns several tensors, such as HRNet's
-            branches, add which one: ``"stage3[1]"``.
+        layers: Dotted names of the layers to tap, in the backbone, or their last parts where only one layer has them: see
+            :func:`resolve_layer`. If a layer returns several tensors, such as HRNet's branches, add which one:
+            ``"stage3[1]"``.
         image_shape: (channel, height, width) of the images, for the dry run that finds the sizes; up to 64 pixels a
             ResNet built by name gets its CIFAR stem.
         mean: Mean per channel, in pixels of [0, 1]; None means no normalisation; "auto" takes the one that the network was
@@ -47,7 +48,7 @@ class Trunk(Described, nn.Module):
     Attributes:
         num_features: Width of the features.
         feature_dtype: Dtype of the features, that of the backbone's weights.
-        layer_shapes: Shape of each tapped layer's output without the stimulus axis.
+        layer_shapes: Shape of each tapped layer's output without the stimulus axis, by the given name.
         mean: Mean per channel of the normalisation; None without normalisation.
         std: Standard deviation per channel of the normalisation; None without normalisation.
 

@@ -222,7 +222,8 @@ class ResponseHead:
     """Description of a response head: the layer that it reads, its number of outputs, and its kind.
 
     Args:
-        layer: Dotted name of a layer of the backbone; None reads the backbone's final features.
+        layer: Dotted name of a layer of the backbone, or its last parts where only one layer has them; None reads the
+            backbone's final features.
         num_outputs: Number of voxels (None only for an identity head).
         head: A name in ``HEADS``, or a builder ``(feature_shape, num_outputs) -> nn.Module``.
         size: Height and width that a pooled head pools to.

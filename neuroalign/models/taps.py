@@ -1,8 +1,7 @@
-"""Outputs of a network's layers by their dotted names, and the order of their axes."""
+"""Outputs of a network's layers by their names, and the order of their axes."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -10,7 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from neuroalign.types import unknown
+from neuroalign.models.layer_names import network_layers as network_layers
+from neuroalign.models.layer_names import resolve_layer as resolve_layer
+from neuroalign.models.layer_names import split_part
 
 __all__ = ["record_layers"]
 
@@ -20,16 +21,13 @@ class TapError(TypeError, ValueError):
 
 
 def check_layer(module: nn.Module, layer: str) -> nn.Module:
-    """The submodule with a dotted name.
+    """The submodule that a layer's name means: see :func:`resolve_layer`.
 
     Raises:
-        ValueError: If there is none; the message lists near matches.
+        ValueError: If there is none, or several; the message lists near matches, or those that it could be.
     """
-    modules = dict(module.named_modules())
-    name, _ = _split(layer)
-    if name not in modules or name == "":
-        raise ValueError(unknown("layer", name, [n for n in modules if n]))
-    return modules[name]
+    name, _ = split_part(resolve_layer(module, layer))
+    return module.get_submodule(name)
 
 
 def tapped(output: Any, layer: str) -> Tensor:
@@ -48,7 +46,7 @@ def tapped(output: Any, layer: str) -> Tensor:
         >>> tapped([torch.zeros(2, 3), torch.zeros(2, 5)], "stage3[1]").shape
         torch.Size([2, 5])
     """
-    name, part = _split(layer)
+    name, part = split_part(layer)
     if part is not None:
         try:
             found = output[part]
@@ -63,15 +61,6 @@ def tapped(output: Any, layer: str) -> Tensor:
     if isinstance(first, Tensor) and not _is_branches(output):
         return first
     raise TapError(f"layer {layer!r} returns {_parts(output, name)}, or tap a layer inside it")
-
-
-def _split(layer: str) -> tuple[str, int | str | None]:
-    """A layer's name without its part, and the part: an index, a key, or None."""
-    match = re.fullmatch(r"(.*)\[([^\[\]]+)\]", layer)
-    if match is None:
-        return layer, None
-    name, part = match.groups()
-    return name, int(part) if part.lstrip("-").isdigit() else part
 
 
 def _is_branches(output: Sequence[Any]) -> bool:
@@ -125,13 +114,14 @@ def record_layers(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str
 
     Args:
         module: Any module.
-        layers: Dotted names of submodules. If one returns several tensors, add which one: ``"stage3[1]"``.
+        layers: Dotted names of submodules, or their last parts where only one layer has them: see :func:`resolve_layer`. If
+            one returns several tensors, add which one: ``"stage3[1]"``.
 
     Yields:
-        A dict that holds, after each forward pass, the last output of every layer that ran, as a copy.
+        A dict that holds, after each forward pass, the last output of every layer that ran, as a copy, by the given name.
 
     Raises:
-        ValueError: If a layer doesn't exist; the message lists near matches.
+        ValueError: If a layer doesn't exist (the message lists near matches), or a short name means several layers.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU())

@@ -72,7 +72,8 @@ class RotationTranslation(Described, Perturbation):
 
     @torch.no_grad()
     def __call__(
-        self, model: nn.Module, images: Tensor, labels: Tensor, eps: float | Tensor = 0.0, *, index: Tensor | None = None
+        self, model: nn.Module, images: Tensor, labels: Tensor, eps: float | str | Tensor = 0.0, *,
+        index: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """Each image under the first combination that fools the model, or the last one if none does.
 

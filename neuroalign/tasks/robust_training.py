@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from neuroalign.budgets import Budget, as_number, check_largest
 from neuroalign.config import Described
 from neuroalign.functional.distributed import world_size
 from neuroalign.functional.draws import image_keys
@@ -82,13 +83,14 @@ def _new_starts(images: Tensor) -> Tensor:
     return image_keys(torch.arange(len(images), device=images.device), seed, _rank())
 
 
-def _budget(eps: float, norm: Norm, steps: int) -> tuple[float, Norm, int]:
-    norm = check_norm(norm)
-    if not eps > 0 or (norm == "linf" and eps > 1):
-        raise ValueError(f"eps must be a positive budget in pixels of [0, 1]; got {eps}: divide by 255?")
+def _budget(eps: Budget, norm: Norm, steps: int) -> tuple[float, Norm, int]:
+    norm, eps = check_norm(norm), as_number(eps)
+    if not eps > 0:
+        raise ValueError(f"eps must be a positive budget in pixels of [0, 1]; got {eps:g}")
+    check_largest(eps, norm)
     if steps < 1:
         raise ValueError(f"steps must be at least 1; got {steps}")
-    return float(eps), norm, steps
+    return eps, norm, steps
 
 
 class _InItsAutocast(nn.Module):
@@ -114,7 +116,7 @@ class AdversarialTraining(RobustTraining):
     guidance stays the response to the clean image.
 
     Args:
-        eps: Budget in pixel units of [0, 1].
+        eps: Budget, a number in pixel units of [0, 1] or a text such as "8/255".
         norm: "linf" or "l2".
         steps: Number of PGD steps on cross-entropy, each of size 2.5 eps / steps, from a random start.
         mixed_precision: Whether the attack's passes run in the training's own autocast, which takes half the time; its sign
@@ -131,7 +133,7 @@ class AdversarialTraining(RobustTraining):
         True
     """
 
-    def __init__(self, eps: float, norm: Norm = "linf", *, steps: int = 7, mixed_precision: bool = False) -> None:
+    def __init__(self, eps: float | str, norm: Norm = "linf", *, steps: int = 7, mixed_precision: bool = False) -> None:
         self.eps, self.norm, self.steps = _budget(eps, norm, steps)
         self.mixed_precision = mixed_precision
         self.attack = PGD(norm, steps=steps, loss="ce", rel_step_size=2.5 / steps, random_start=True, early_stop=False)
@@ -171,7 +173,7 @@ class TRADES(RobustTraining):
     budget of 0; a network with random numbers therefore has one more pass of the clean images.
 
     Args:
-        eps: Budget in pixel units of [0, 1].
+        eps: Budget, a number in pixel units of [0, 1] or a text such as "8/255".
         norm: "linf" or "l2".
         beta: Weight of the divergence.
         steps: Number of ascent steps on the divergence, each of size 2.5 eps / steps.
@@ -186,7 +188,7 @@ class TRADES(RobustTraining):
         Zhang et al. 2019, arXiv 1901.08573 (beta 6, 10 steps).
     """
 
-    def __init__(self, eps: float, norm: Norm = "linf", *, beta: float = 6.0, steps: int = 10) -> None:
+    def __init__(self, eps: float | str, norm: Norm = "linf", *, beta: float = 6.0, steps: int = 10) -> None:
         self.eps, self.norm, self.steps = _budget(eps, norm, steps)
         if not beta > 0:
             raise ValueError(f"beta must be positive; got {beta}")

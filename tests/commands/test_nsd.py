@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,15 @@ def extracted(subject, tmp_path):
     return tmp_path / "x.h5"
 
 
+def refused(capsys, message, arguments):
+    """Run a command that ends with one line and exit code 2."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and said.count("\n") == 1 and re.search(message, said), said
+
+
 def test_check(subject, capsys, tmp_path):
     main(["nsd", "check", str(subject.root)])
     out = capsys.readouterr().out
@@ -36,8 +46,7 @@ def test_check(subject, capsys, tmp_path):
         main(["nsd", "check", str(tmp_path)])
     assert stop.value.code == 1
     assert "no subject has betas" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="neuroalign nsd check: no folder"):
-        main(["nsd", "check", str(tmp_path / "absent")])
+    refused(capsys, "neuroalign nsd check: no folder", ["nsd", "check", str(tmp_path / "absent")])
 
 
 def test_extract(subject, extracted, capsys, tmp_path):
@@ -48,10 +57,16 @@ def test_extract(subject, extracted, capsys, tmp_path):
     main(["nsd", "extract", str(subject.root), "--subject", "1", "--roi", "V4", "--sessions", "2-3", "--out", str(out)])
     assert "1500 rows, 20 voxels" in capsys.readouterr().out
     assert np.unique(Responses.load(out).session).tolist() == [2, 3]
-    with pytest.raises(SystemExit, match="neuroalign nsd extract: unknown roi 'V9'"):
-        main(["nsd", "extract", str(subject.root), "--subject", "1", "--roi", "V9", "--out", str(out)])
-    with pytest.raises(SystemExit, match=r"--accept-terms"):
-        main(["nsd", "extract", "s3://natural-scenes-dataset", "--subject", "1", "--roi", "V4", "--out", str(out)])
+    refused(
+        capsys,
+        "neuroalign nsd extract: unknown roi 'V9'",
+        ["nsd", "extract", str(subject.root), "--subject", "1", "--roi", "V9", "--out", str(out)],
+    )
+    refused(
+        capsys,
+        r"--accept-terms",
+        ["nsd", "extract", "s3://natural-scenes-dataset", "--subject", "1", "--roi", "V4", "--out", str(out)],
+    )
 
 
 def test_stimuli(subject, extracted, capsys, tmp_path):
@@ -74,15 +89,19 @@ def test_plot(extracted, tmp_path, capsys, subject):
     placed = nibabel.load(out / "prediction.nii.gz").get_fdata()[tuple(r.voxel_index.T)]
     np.testing.assert_allclose(placed, scores, rtol=1e-6)
     np.save(tmp_path / "few.npy", scores[:30])
-    with pytest.raises(SystemExit, match=r"has 40 voxels, .*few.npy 30 values. A DataModule leaves out voxels"):
-        main(["nsd", "plot", str(extracted), "--prediction", str(tmp_path / "few.npy")])
-    with pytest.raises(SystemExit, match="no folder"):
-        main(["nsd", "plot", str(extracted), "--root", str(tmp_path / "absent")])
-    with pytest.raises(SystemExit, match=r"holds no map 'R3'; it holds \['ncsnr'\]"):
-        main(["nsd", "plot", str(extracted), "--map", "R3"])
+    refused(
+        capsys,
+        r"has 40 voxels, .*few.npy 30 values. A DataModule leaves out voxels",
+        ["nsd", "plot", str(extracted), "--prediction", str(tmp_path / "few.npy")],
+    )
+    refused(capsys, "no folder", ["nsd", "plot", str(extracted), "--root", str(tmp_path / "absent")])
+    refused(capsys, r"holds no map 'R3'; it holds \['ncsnr'\]", ["nsd", "plot", str(extracted), "--map", "R3"])
     (tmp_path / "two.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(SystemExit, match="must hold one column of numbers"):
-        main(["nsd", "plot", str(extracted), "--prediction", str(tmp_path / "two.csv")])
+    refused(
+        capsys,
+        "must hold one column of numbers",
+        ["nsd", "plot", str(extracted), "--prediction", str(tmp_path / "two.csv")],
+    )
 
 
 def test_plot_on_a_surface(tmp_path, capsys):

@@ -122,7 +122,7 @@ class TestRun:
 
         monkeypatch.setattr("neuroalign.study.session.run_stages", interrupted)
         code, _, err = run(study)
-        assert code == 130 and "stopped: the same command goes on" in err
+        assert code == 130 and "stopped; the same command goes on from what is in out" in err
 
     def test_folder_of_another_study(self, tiny, study):
         run(study)

@@ -53,8 +53,8 @@ def test_the_power_of_given_numbers_of_seeds(power):
     (("nowhere", *GIVEN), "and not both"),
     (("nowhere",), "no study was run in nowhere"),
     (("--seed-sd", "-1", "--image-sd", ".3"), "seed must be a standard deviation"),
-    ((*GIVEN, "--images", "1"), "must be at least 2"),
-    ((*GIVEN, "--power", "80"), "must be between 0 and 1"),
+    ((*GIVEN, "--images", "1"), "must be a whole number of at least 2; got 1"),
+    ((*GIVEN, "--power", "80"), "must be a number between 0 and 1; got 80"),
 ])  # fmt: skip
 def test_bad_input_is_one_line_and_code_2(power, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)

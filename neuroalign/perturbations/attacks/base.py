@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -132,7 +133,7 @@ class Attack(Described, Perturbation):
         model: nn.Module,
         images: Tensor,
         labels: Tensor,
-        eps: float | Tensor,
+        eps: float | str | Sequence[float | str] | Tensor,
         *,
         index: Tensor | None = None,
         target: Tensor | None = None,
@@ -143,7 +144,7 @@ class Attack(Described, Perturbation):
             model: Function from images in [0, 1] to logits, with its normalisation inside, in eval mode.
             images: (stimulus, channel, height, width) in [0, 1].
             labels: (stimulus,) classes in 0..C-1: a tensor of any integer type, an array or a list.
-            eps: Budget in pixel units: a number, or one value per image (stimulus,).
+            eps: Budget in pixel units: a number, a text such as "8/255", or one value per image (stimulus,).
             index: (stimulus,) identity of each image, which seeds the random numbers; None means its place in the batch.
             target: (stimulus,) classes toward which the images are pulled, instead of away from their labels; for FGSM,
                 PGD, APGD, Carlini & Wagner and FMN. If None, an attack made with ``targeted`` chooses them itself.

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from neuroalign.budgets import check_largest, with_numbers
 from neuroalign.functional.draws import image_keys, normal, splitmix64, uniform
 from neuroalign.functional.norms import Norm, length
 
 __all__: list[str] = []
 
 
-def per_sample(eps: float | Tensor, images: Tensor, norm: Norm) -> Tensor:
+def per_sample(eps: float | str | Sequence[float | str] | Tensor, images: Tensor, norm: Norm) -> Tensor:
     """Budgets as (stimulus, 1, 1, 1), from a number or one value per image; an infinite one allows the whole box.
+
+    A value may be a text, such as "8/255".
 
     Raises:
         ValueError: If a budget is not a number, negative, NaN or (linf) above 1, or there is not one budget per image.
     """
+    eps = with_numbers(eps)
     try:
         # A number is checked where it is, on the host: reading it back from a GPU would make the host wait.
         eps = torch.as_tensor(eps, dtype=images.dtype)
@@ -29,10 +34,7 @@ def per_sample(eps: float | Tensor, images: Tensor, norm: Norm) -> Tensor:
     if not bool((eps >= 0).all()):
         raise ValueError(f"eps must not be negative; got {eps.tolist()}")
     if norm == "linf" and bool((eps > 1).any()):
-        raise ValueError(
-            f"eps is in pixel units of [0, 1], where 1 is the largest possible change; got {float(eps.max()):g}: divide by "
-            "255?"
-        )
+        check_largest(float(eps.max()), norm)
     eps = torch.where(eps.isinf(), math.sqrt(images[0].numel()), eps)
     if not eps.ndim and eps.device.type == "cpu":
         return images.new_full((), float(eps)).expand(len(images), 1, 1, 1)

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from neuroalign.budgets import as_number
+
 __all__: list[str] = []
 
 
@@ -48,15 +50,12 @@ def near_match(name: str, known: Iterable[str]) -> str:
 
 
 def _fraction(value: Any) -> Any:
-    if isinstance(value, str):
-        try:
-            above, _, below = value.partition("/")
-            return float(above) / float(below or 1)
-        except (ValueError, ZeroDivisionError):
-            raise PydanticCustomError(
-                "fraction", "should be a number, or a fraction such as 2/255; got '{value}'", {"value": value}
-            ) from None
-    return value
+    try:
+        return as_number(value) if isinstance(value, str) else value
+    except ValueError:
+        raise PydanticCustomError(
+            "fraction", "should be a number, or a fraction such as 2/255; got '{value}'", {"value": value}
+        ) from None
 
 
 def _eps(value: float) -> float:

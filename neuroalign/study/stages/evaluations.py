@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from neuroalign.study.stages.result_files import write_json
 from neuroalign.study.work import Work
@@ -60,14 +60,16 @@ def _write_layers(work: Work) -> None:
     """Write ``layers.csv``, the same measures at layers of the trunk."""
     from neuroalign.evaluation import layer_geometry
     from neuroalign.files import write_csv
+    from neuroalign.models import resolve_layer
     from neuroalign.study.stages.measuring import batches_of_test, network_of
 
-    layers = list(work.settings["layers"])
+    layers, network = list(work.settings["layers"]), network_of(work)
+    backbone = cast(Any, network).trunk.backbone
     batches = batches_of_test(work, "measuring layers", start=0.5)
     found = layer_geometry(
-        network_of(work),
+        network,
         batches,
-        [f"trunk.backbone.{layer}" for layer in layers],
+        [f"trunk.backbone.{resolve_layer(backbone, layer)}" for layer in layers],
         num_per_class=work.settings["num_per_class"] or "equal",
         progress=False,
     )

@@ -58,11 +58,11 @@ def _features(work: Work) -> tuple[dict[str, Tensor], Tensor]:
     """Features (stimulus, feature) by layer, and the identities of the images."""
     import torch
 
-    from neuroalign.models import record_layers
+    from neuroalign.models import record_layers, resolve_layer
     from neuroalign.state import evaluating
     from neuroalign.study.stages.measuring import batches_of_test, device_of, features_of, images_of
 
-    wanted, layers = work.settings["num_images"], {each: f"backbone.{each}" for each in work.settings["layers"]}
+    wanted = work.settings["num_images"]
     available = len(images_of(work).dataset("test"))  # type: ignore[arg-type]
     if min(wanted or available, available) > MOST:
         raise ValueError(
@@ -70,6 +70,7 @@ def _features(work: Work) -> tuple[dict[str, Tensor], Tensor]:
             f"give a number of images up to {MOST:,}"
         )
     module, device = features_of(work), device_of(work)
+    layers = {each: resolve_layer(module, each) for each in work.settings["layers"]}
     found: dict[str, list[Tensor]] = {name: [] for name in (LAST, *layers)}
     stimulus: list[Tensor] = []
     with evaluating(module), torch.no_grad(), record_layers(module, list(layers.values())) as recorded:

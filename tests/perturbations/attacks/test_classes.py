@@ -192,7 +192,7 @@ def test_identities_of_any_integer_type(index):
         ({"index": [1, 2]}, ValueError, r"4 images but 2 index values: index must be \(stimulus,\) int64, one"),
         ({"index": torch.rand(4)}, ValueError, "index must be .*got values of type torch.float32"),
         ({"eps": None}, ValueError, r"eps must be a number or one value per image \(4\); got None"),
-        ({"eps": "8/255"}, ValueError, "eps must be a number or one value per image .*got '8/255'"),
+        ({"eps": "8 of 255"}, ValueError, "a budget eps is a number or a fraction.*got .8 of 255."),
         ({"eps": [0.1, float("nan"), 0.1, 0.1]}, ValueError, "eps must not be negative"),
         ({"model": "resnet18"}, TypeError, "model must be callable, from images to logits; got 'resnet18'"),
     ],
@@ -206,7 +206,7 @@ def test_other_input_is_refused_in_words(attack, keywords, kind, message):
 
 
 def test_no_budget_of_a_grid_is_nan():
-    with pytest.raises(ValueError, match="non-negative budgets"):
+    with pytest.raises(ValueError, match="must not be negative or NaN"):
         evaluate_robustness(linear(5), [(images(4), LABELS)], FGSM(), [0.1, float("nan")])
 
 

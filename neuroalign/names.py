@@ -1,0 +1,23 @@
+"""Near matches for a name that is not known. Only the standard library: the command line answers a misspelling at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__: list[str] = []
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> str:
+    """An error message for a name that is not known, with the nearest names that are.
+
+    Example:
+        >>> unknown("command", "fitt", ["fit", "study", "nsd"])
+        "unknown command 'fitt'; did you mean 'fit'?"
+    """
+    # The name may come from a file, and be long.
+    known, name = sorted(map(str, known)), name[:100] if isinstance(name, str) else name
+    lower = {k.lower(): k for k in known}
+    near = [lower[k] for k in difflib.get_close_matches(str(name).lower(), lower, n=3, cutoff=0.4)]
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known[:20])}"
+    return f"unknown {kind} {name!r}; {hint}"
