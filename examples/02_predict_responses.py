@@ -19,7 +19,14 @@ import lightning as L
 import matplotlib.pyplot as plt
 import torch
 
-from neuroalign import NeuralPredictionTask, NeuralPredictor, NSDDataModule, RidgePredictor, functional, write_simulated_nsd
+from neuroalign import (
+    NeuralPredictionTask,
+    NeuralPredictor,
+    NSDDataModule,
+    RidgePredictor,
+    functional,
+    write_simulated_nsd,
+)
 from neuroalign.data import load_digits
 from neuroalign.models import VisualFeatures
 
@@ -41,7 +48,9 @@ print(data.val_responses)
 
 L.seed_everything(0, verbose=False)
 network = NeuralPredictor("small_resnet", data.num_voxels, layer="layer3", size=2, image_shape=(3, 8, 8))
-trainer = L.Trainer(max_epochs=15, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+trainer = L.Trainer(
+    max_epochs=15, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+)
 trainer.fit(NeuralPredictionTask(network, lr=3e-3), data)
 
 # %%

@@ -16,10 +16,17 @@ import logging
 import warnings
 
 import lightning as L
-import matplotlib.pyplot as plt
+import pandas as pd
 import torch
 
-from neuroalign import CategoryManifolds, GuidanceDataModule, GuidedClassificationTask, GuidedNetwork, ManifoldGuidance, layer_geometry
+from neuroalign import (
+    CategoryManifolds,
+    GuidanceDataModule,
+    GuidedClassificationTask,
+    GuidedNetwork,
+    ManifoldGuidance,
+    layer_geometry,
+)
 from neuroalign.data import load_digits
 from neuroalign.plot import plot_geometry
 
@@ -30,11 +37,19 @@ images, labels = load_digits()
 SHAPE = (3, 8, 8)
 
 
-def train(network: GuidedNetwork, guidance: ManifoldGuidance | None, images: torch.Tensor, labels: torch.Tensor, epochs: int = 12) -> None:
+def train(
+    network: GuidedNetwork, guidance: ManifoldGuidance | None, images: torch.Tensor, labels: torch.Tensor
+) -> None:
     data = GuidanceDataModule((images, labels), batch_size=64)
     task = GuidedClassificationTask(network, guidance, weight=0.5, lr=0.05)
-    options = dict(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    L.Trainer(max_epochs=epochs, limit_val_batches=0, **options).fit(task, data)
+    options = dict(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    L.Trainer(max_epochs=12, limit_val_batches=0, **options).fit(task, data)
 
 
 L.seed_everything(0, verbose=False)
@@ -76,10 +91,8 @@ for name, network in networks.items():
         accuracy = (network(images[1300:]).argmax(1) == labels[1300:]).float().mean()
     print(f"{name}: accuracy {accuracy:.3f}, capacity of layer3 {table['capacity'].iloc[-1]:.3f}")
 
-import pandas as pd  # noqa: E402
-
-plot_geometry(pd.concat(tables), by="network", title="Held-out digits, simulated region, one seed")
-plt.show()
+figure = plot_geometry(pd.concat(tables), by="network", title="Held-out digits, simulated region, one seed")[0].figure
+figure
 
 # %%
 # One seed shows that it runs, and nothing about manifold guidance: where random geometry does as well as the region's, the region's

@@ -19,7 +19,14 @@ import matplotlib.pyplot as plt
 import torch
 from torch import nn
 
-from neuroalign import PGD, GuidanceDataModule, GuidedClassificationTask, GuidedNetwork, masking_report, robustness_curve
+from neuroalign import (
+    PGD,
+    GuidanceDataModule,
+    GuidedClassificationTask,
+    GuidedNetwork,
+    masking_report,
+    robustness_curve,
+)
 
 warnings.filterwarnings("ignore", module="lightning")
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -37,7 +44,9 @@ class Rounded(nn.Module):
 L.seed_everything(0, verbose=False)
 data = GuidanceDataModule(dataset="digits", batch_size=64)
 network = GuidedNetwork("small_resnet", num_classes=10, image_shape=(3, 8, 8))
-trainer = L.Trainer(max_epochs=10, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+trainer = L.Trainer(
+    max_epochs=10, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+)
 trainer.fit(GuidedClassificationTask(network, lr=0.05), data)
 networks = {"as trained": network.eval(), "input rounded": Rounded(network).eval()}
 
@@ -54,15 +63,20 @@ for name, curve in curves.items():
     table = curve.table()
     ax.plot(table["eps"], table["accuracy"], marker="o", label=name)
     ax.fill_between(table["eps"], table["ci_low"], table["ci_high"], alpha=0.2)
-ax.set(xlabel="eps (Linf, pixels of [0, 1])", ylabel="accuracy", ylim=(0, 1), title="Digits; bands: 95 % intervals over images")
+ax.set(
+    xlabel="eps (Linf, pixels of [0, 1])",
+    ylabel="accuracy",
+    ylim=(0, 1),
+    title="Digits; bands: 95 % intervals over images",
+)
 ax.legend(frameon=False)
 plt.show()
 
 # %%
 # The masking report
 # ------------------
-# The rounded network seems more robust. The checks say not to believe it: attacks without gradients, or that start at random points,
-# do better than the attack that follows its gradient.
+# The rounded network seems far more robust. The checks say not to believe it: its gradients are exactly 0, and even an attack without
+# any limit fails, which only shows that the attack is stuck.
 
 for name, each in networks.items():
     print(f"{name}:")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from neuroalign.study import plan_study, run_study
+from neuroalign.study import Study, plan_study, run_study
 
 folder = Path(tempfile.mkdtemp())
 file = folder / "digits.yaml"
@@ -49,16 +49,21 @@ comparisons:
 # ------------------
 # ``neuroalign study plan digits.yaml`` prints the same.
 
-plan = plan_study(file, out=folder / "out")
-print(plan)
+plan = plan_study(Study.from_file(file))
+print(f"{len(plan.predictors)} predictors, {len(plan.networks)} networks, {len(plan.stages)} stages")
+print([run.stage.name for run in plan.networks][:4])
 
 # %%
 # Run it
 # ------
-# The same call again does only what is missing. On a cluster: ``neuroalign study run digits.yaml --engine slurm`` or ``--engine ray``.
+# One stage after another in this process, since a page of documentation has no main program. ``neuroalign study run digits.yaml``
+# runs as many at once as there is room for, and ``--engine slurm`` or ``--engine ray`` does so on a cluster. The same call again does
+# only what is missing.
 
-result = run_study(file, folder / "out", progress=False)
-print(f"{len(result.made)} stages in {result.seconds:.0f} s; again: {len(run_study(file, folder / 'out', progress=False).made)}")
+result = run_study(file, folder / "out", engine="serial", progress=False)
+print(
+    f"{len(result.made)} stages in {result.seconds:.0f} s; again: {len(run_study(file, folder / 'out', progress=False).made)}"
+)
 print(result.comparisons[["control", "difference", "low", "high", "p_holm"]].to_string(index=False))
 
 # %%

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 
 from neuroalign import Responses, check_nsd, extract_nsd, read_nsd, write_simulated_nsd
 from neuroalign.data import load_digits, to_volume
@@ -49,10 +50,13 @@ print(test)
 
 figure, ax = plt.subplots(figsize=(4.5, 4), layout="constrained")
 ncsnr = truth.ncsnr["V4"]
-known = ncsnr**2 / (ncsnr**2 + 1 / 3)  # three trials of each image are averaged
+trials_of = np.unique(trials.stimulus, return_counts=True)[1]  # some images were shown more often than others
+known = ncsnr**2 / (ncsnr**2 + (1 / trials_of).mean())
 ax.scatter(known, responses.noise_ceiling, s=14)
 ax.plot([0, 1], [0, 1], color="0.6", linestyle="--")
-ax.set(xlabel="true noise ceiling", ylabel="estimated", title="Simulated V4, one dot per voxel", xlim=(0, 1), ylim=(0, 1))
+ax.set(
+    xlabel="true noise ceiling", ylabel="estimated", title="Simulated V4, one dot per voxel", xlim=(0, 1), ylim=(0, 1)
+)
 plt.show()
 
 # %%
@@ -63,8 +67,10 @@ plt.show()
 path = root / "subj01-V4.h5"
 extract_nsd(root, path, 1, roi="V4", progress=False)  # once; reading it again takes milliseconds
 stored = Responses.load(path).zscore_sessions().estimate_noise_ceiling()
-plot_volume(to_volume(stored, stored.noise_ceiling), title="Simulated: noise ceiling of V4", unit="share of variance")
-plt.show()
+figure = plot_volume(
+    to_volume(stored, stored.noise_ceiling), title="Simulated: noise ceiling of V4", unit="share of variance"
+)
+figure
 
 # %%
 # Subjects, spaces, versions, atlases, ``s3://``, and every misreading that a test excludes: :doc:`/nsd`.
