@@ -2,9 +2,9 @@
 01: a loss in your own loop
 ===========================
 
-No Trainer, no head, no data set of ours: two tensors go in, a number with a gradient comes out. A small network learns to be
-similar to responses of 60 voxels to 400 images of digits. **The responses are simulated**: random linear functions of the images'
-Gabor energy, plus noise.
+No Trainer, no head, no data set of ours: two tensors go in, a number with a gradient comes out. A small network
+learns to be similar to responses of 60 voxels to 400 images of digits. **The responses are simulated**: random
+linear functions of the images' Gabor energy, plus noise.
 """
 
 # %%
@@ -34,8 +34,8 @@ train, test = slice(0, 300), slice(300, 400)
 # %%
 # The loop
 # --------
-# Linear CKA compares the geometry of two sets of responses of any widths, so 32 features can be compared with 60 voxels without a
-# linear map between them. The loss is 1 - CKA of the batch. The noise ceiling weights the voxels.
+# Linear CKA compares the geometry of two sets of responses of any widths, so 32 features can be compared with 60
+# voxels without a linear map between them. The loss is 1 - CKA of the batch. The noise ceiling weights the voxels.
 
 
 def train_with(measure: str, **options) -> tuple[list[float], nn.Module]:

@@ -2,8 +2,9 @@
 02: predict responses
 =====================
 
-From images to the responses of the voxels of one region: a network and a ridge regression, compared with what the noise allows.
-**The subject is simulated**: its files have the layout of the Natural Scenes Dataset, and are read as real ones would be.
+From images to the responses of the voxels of one region: a network and a ridge regression, compared with what the
+noise allows. **The subject is simulated**: its files have the layout of the Natural Scenes Dataset, and are read as
+real ones would be.
 """
 
 # %%
@@ -87,5 +88,5 @@ ax.legend(frameon=False, loc="upper left")
 plt.show()
 
 # %%
-# A voxel above the line is within the noise of its own correlation and ceiling. Which heads a predictor can have: :doc:`/heads`;
-# what to do with own recordings: :doc:`/own_data`.
+# A voxel above the line is within the noise of its own correlation and ceiling. Which heads a predictor can have:
+# :doc:`/heads`; what to do with own recordings: :doc:`/own_data`.

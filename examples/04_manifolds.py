@@ -2,15 +2,17 @@
 04: manifold guidance, and the geometry of categories
 =====================================================
 
-A classifier that need not match any single response: only the *shape* of a region's category manifolds, their centres, radii and
-directions. **The region is simulated**: the features of a network that learned the same digits under noise. The last section
-measures what became of the categories, with the control that has the same numbers and no meaning.
+A classifier that need not match any single response: only the *shape* of a region's category manifolds, their
+centres, radii and directions. **The region is simulated**: the features of a network that learned the same digits
+under noise. The last section measures what became of the categories, with the control that has the same numbers and
+no meaning.
 """
 
 # %%
 # A region's category manifolds
 # -----------------------------
-# The region's responses to labelled images. Any (stimulus, feature) array will do: responses, or what a predictor predicts.
+# The region's responses to labelled images. Any (stimulus, feature) array will do: responses, or what a predictor
+# predicts.
 
 import logging
 import warnings
@@ -42,13 +44,13 @@ def train(
 ) -> None:
     data = GuidanceDataModule((images, labels), batch_size=64)
     task = GuidedClassificationTask(network, guidance, weight=0.5, lr=0.05)
-    options = dict(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    options = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     L.Trainer(max_epochs=12, limit_val_batches=0, **options).fit(task, data)
 
 
@@ -95,5 +97,6 @@ figure = plot_geometry(pd.concat(tables), by="network", title="Held-out digits, 
 figure
 
 # %%
-# One seed shows that it runs, and nothing about manifold guidance: where random geometry does as well as the region's, the region's
-# geometry is not the reason. Several seeds and intervals: example 07. What the measures mean: :doc:`/geometry`.
+# One seed shows that it runs, and nothing about manifold guidance: where random geometry does as well as the
+# region's, the region's geometry is not the reason. Several seeds and intervals: example 07. What the measures mean:
+# :doc:`/geometry`.

@@ -2,8 +2,8 @@
 05: robustness, and whether to believe it
 =========================================
 
-Accuracy at every budget from one pass of an attack, common corruptions, and a check for masked gradients: a network whose
-gradients are useless to an attack looks robust without being so.
+Accuracy at every budget from one pass of an attack, common corruptions, and a check for masked gradients: a network
+whose gradients are useless to an attack looks robust without being so.
 """
 
 # %%
@@ -75,8 +75,8 @@ plt.show()
 # %%
 # The masking report
 # ------------------
-# The rounded network seems far more robust. The checks say not to believe it: its gradients are exactly 0, and even an attack without
-# any limit fails, which only shows that the attack is stuck.
+# The rounded network seems far more robust. The checks say not to believe it: its gradients are exactly 0, and even
+# an attack without any limit fails, which only shows that the attack is stuck.
 
 for name, each in networks.items():
     print(f"{name}:")
@@ -84,5 +84,5 @@ for name, each in networks.items():
     print()
 
 # %%
-# Attacks, suites, corruptions, and what each check means: :doc:`/robustness`. The same for a checkpoint, from the shell:
-# ``neuroalign evaluate --ckpt task.ckpt --data images/ --suite standard``.
+# Attacks, suites, corruptions, and what each check means: :doc:`/robustness`. The same for a checkpoint, from the
+# shell: ``neuroalign evaluate --ckpt task.ckpt --data images/ --suite standard``.

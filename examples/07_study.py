@@ -2,9 +2,10 @@
 07: a study
 ===========
 
-The whole experiment in one file: what is shown to whom, which region guides, every control, seeds, attacks, and the comparisons
-that are declared before anything runs. It is checked first, goes on after any stop, and ends with tables and a report. **The
-subject is simulated**, and this study is far too small to find anything: it shows what a study looks like.
+The whole experiment in one file: what is shown to whom, which region guides, every control, seeds, attacks, and the
+comparisons that are declared before anything runs. It is checked first, goes on after any stop, and ends with
+tables and a report. **The subject is simulated**, and this study is far too small to find anything: it shows what a
+study looks like.
 """
 
 # %%
@@ -56,9 +57,9 @@ print([run.stage.name for run in plan.networks][:4])
 # %%
 # Run it
 # ------
-# One stage after another in this process, since a page of documentation has no main program. ``neuroalign study run digits.yaml``
-# runs as many at once as there is room for, and ``--engine slurm`` or ``--engine ray`` does so on a cluster. The same call again does
-# only what is missing.
+# One stage after another in this process, since a page of documentation has no main program. ``neuroalign study run
+# digits.yaml`` runs as many at once as there is room for, and ``--engine slurm`` or ``--engine ray`` does so on a
+# cluster. The same call again does only what is missing.
 
 result = run_study(file, folder / "out", engine="serial", progress=False)
 print(
@@ -67,8 +68,9 @@ print(
 print(result.comparisons[["control", "difference", "low", "high", "p_holm"]].to_string(index=False))
 
 # %%
-# Intervals are over seeds and images. With two seeds they are so wide that nothing can be said; ``neuroalign study power`` says how
-# many seeds a difference needs. The folder holds all tables as CSV, the figures, and ``report.html``, which opens offline.
+# Intervals are over seeds and images. With two seeds they are so wide that nothing can be said; ``neuroalign study
+# power`` says how many seeds a difference needs. The folder holds all tables as CSV, the figures, and
+# ``report.html``, which opens offline.
 
 print(sorted(path.name for path in (folder / "out").iterdir() if path.is_file()))
 image = plt.imread(next((folder / "out").rglob("robustness.png")))

@@ -2,8 +2,9 @@
 08: the Natural Scenes Dataset
 ==============================
 
-From NSD's files to responses of one region, their noise ceiling, and a map. NSD itself needs an agreement and can't be part of an
-example: **this subject is simulated**, in files of the same layout; with the real data only ``root`` changes.
+From NSD's files to responses of one region, their noise ceiling, and a map. NSD itself needs an agreement and can't
+be part of an example: **this subject is simulated**, in files of the same layout; with the real data only ``root``
+changes.
 """
 
 # %%
@@ -36,8 +37,8 @@ print(trials)
 # %%
 # Averages over repeats
 # ---------------------
-# z-scored within each session, the noise ceiling estimated from the repeats, then averaged. The shared images become held-out data,
-# and both parts are standardised by the statistics of the training part.
+# z-scored within each session, the noise ceiling estimated from the repeats, then averaged. The shared images become
+# held-out data, and both parts are standardised by the statistics of the training part.
 
 responses = trials.zscore_sessions().estimate_noise_ceiling().average_repeats()
 train, test = responses.split_shared()
@@ -62,7 +63,8 @@ plt.show()
 # %%
 # On the brain
 # ------------
-# The simulated subject has no anatomy: its "brain" is a box of voxels. With NSD the map is drawn on the subject's own volume or surface.
+# The simulated subject has no anatomy: its "brain" is a box of voxels. With NSD the map is drawn on the subject's own
+# volume or surface.
 
 path = root / "subj01-V4.h5"
 extract_nsd(root, path, 1, roi="V4", progress=False)  # once; reading it again takes milliseconds

@@ -64,7 +64,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         with told_in_one_line(rest[0], debug=verbosity.debug), told(verbosity):
             lightning.run(rest, verbosity)
         return
-    args = _parser().read(argv)
+    if rest and rest[0] == "help":  # as in git help COMMAND
+        argv = [*rest[1:], "--help"]
+    with told_in_one_line(rest[0] if rest else "", debug=verbosity.debug):
+        args = _parser().read(argv)
     if commands_of(args.parser):
         args.parser.print_help()
         return

@@ -90,3 +90,13 @@ def with_numbers(eps: Any) -> Any:
     if isinstance(eps, (list, tuple)):
         return [as_number(each) if isinstance(each, str) else each for each in eps]
     return eps
+
+
+def eps_text(eps: float, norm: str | None) -> str:
+    """A budget in the usual notation: "8/255" for Linf, a number for L2.
+
+    Example:
+        >>> eps_text(8 / 255, "linf"), eps_text(0.5, "l2")
+        ('8/255', '0.5')
+    """
+    return f"{eps * 255:.4g}/255" if norm == "linf" else f"{eps:.4g}"

@@ -14,7 +14,9 @@ PACKAGE = Path(neuroalign.__file__).parent
 # fmt: off
 ROWS = [
     {"moved", "names", "version"},
-    {"types", "addresses", "array_headers", "checksums", "files", "hdf5", "processes", "state", "budgets"},
+    {"types", "addresses", "array_headers", "checksums", "files", "hdf5", "processes", "state", "budgets", "progress", "plugins"},
+    {
+    },
     {"config", "functional", "tensor_files"},
     {"losses", "metrics", "models", "perturbations", "data", "plot"},
     {"guidance", "evaluation"},

@@ -39,6 +39,22 @@ def test_wrong_commands(capsys):
     assert number == "neuroalign demo: --replications: must be a whole number of at least 1; got 0"
 
 
+@pytest.mark.parametrize("words", [[], ["nsd", "extract"]], ids=" ".join)
+def test_help_as_a_command(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["help", *words])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: {' '.join(['neuroalign', *words])} ")
+
+
+@pytest.mark.parametrize("option", ["--debug", None])
+def test_debug_shows_where_a_mistake_was_found(option, tmp_path):
+    (tmp_path / "file").touch()
+    arguments = ["simulate", "--out", str(tmp_path / "file"), *([option] if option else [])]
+    with pytest.raises(NotADirectoryError if option else SystemExit):
+        main(arguments)
+
+
 @pytest.mark.parametrize("argv", [[], ["nsd"], ["study"]], ids=" ".join)
 def test_without_a_command_the_help_is_shown(argv, capsys):
     main(argv)

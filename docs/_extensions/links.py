@@ -10,19 +10,23 @@ import re
 import zlib
 from pathlib import Path
 
-import neuroalign
 from sphinx.application import Sphinx
+
+import neuroalign
 
 TABLE = Path(__file__).with_name("other_libraries.txt")
 
 # A shape ('stimulus voxel') or a bound (ge=1) that stands in an annotation is text, not a name.
 NOT_A_NAME = re.compile(r"""^['"].*|.*[='"*\s].*|^[\d.,]+$|^\W*$""")
 
-ALIASES = set(
-    "Access AttackLoss Basis Budgets Deviations Dissimilarity Engine Executor FormerAccess HeadBuilder HostValue Logits LossLike "
-    "MeasureFunction Norm Number PerChannel Perturbations Reduction Similarity SmoothnessLoss Style Tables "
-    "TapError _T_co _collate_fn_t _worker_init_fn_t AllowInfNan FieldInfo Ge Le MinLen".split()
-)
+# fmt: off
+ALIASES = {
+    "Access", "AllowInfNan", "AttackLoss", "Basis", "Budgets", "Deviations", "Dissimilarity", "Engine",
+    "Executor", "FieldInfo", "FormerAccess", "Ge", "HeadBuilder", "HostValue", "Le", "Logits", "LossLike",
+    "MeasureFunction", "MinLen", "Norm", "Number", "PerChannel", "Perturbations", "Reduction", "Similarity",
+    "SmoothnessLoss", "Style", "Tables", "TapError", "_T_co", "_collate_fn_t", "_worker_init_fn_t",
+}
+# fmt: on
 """Names of types that stand for others in annotations; they have no page."""
 
 AXES = {"height", "in", "orientation", "triplet", "width"}

@@ -23,7 +23,7 @@ def add_parser(commands: Any) -> None:
         f"{FILE}. What is done in the folder is not done again: after a stop, the same command goes on.",
         epilog=examples(
             "neuroalign demo --fast                 a minute: see that everything runs",
-            "neuroalign demo --out demo             two minutes on two cores",
+            "neuroalign demo --out demo             about ten minutes on two cores",
             "neuroalign demo --out demo --replications 10",
         ),
     )

@@ -23,11 +23,15 @@ def add_parser(commands: Any) -> None:
     text = "what is installed, which devices and folders there are, what is missing, and what that would give"
     parser = commands.add_parser(
         "doctor",
-        help=text,
-        description=f"{text}. Exit code 1 if something that neuroalign needs is broken. Nothing is written, and passwords "
-        "are not shown: the text is fit for a report of an error.",
-        epilog=examples("neuroalign doctor", "neuroalign doctor --nsd /data/nsd", "neuroalign doctor --json > doctor.json"),
-    )  # fmt: skip
+        help="what is installed, missing or broken",
+        description=f"{text[0].upper()}{text[1:]}. Exit code 1 if something that neuroalign needs is broken. Nothing is "
+        "written, and passwords are not shown: the text is fit for a report of an error.",
+        epilog=examples(
+            "neuroalign doctor",
+            "neuroalign doctor --nsd /data/nsd",
+            "neuroalign doctor --json > doctor.json",
+        ),
+    )
     parser.add_argument("--nsd", metavar="ROOT", help="look at this folder of the Natural Scenes Dataset as well")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -55,8 +59,7 @@ def _lines(found: Environment, quiet: bool) -> Iterator[str]:
         yield from _facts(found, width)
     for kind, sentences in (("note", found.notes), ("broken", found.broken)):
         for sentence in sentences:
-            yield textwrap.fill(f"{kind}: {sentence}", width, subsequent_indent="  ", break_long_words=False,
-                                break_on_hyphens=False)  # fmt: skip
+            yield from _wrapped(f"{kind}: {sentence}", width, "", "  ")
     yield f"{len(found.broken)} broken: see above." if found.broken else "Nothing is broken."
 
 
@@ -67,10 +70,7 @@ def _facts(found: Environment, width: int) -> Iterator[str]:
     yield f"{software['system']}\n"
     yield "Packages"
     packages = ", ".join(f"{name}\0{version or 'missing'}" for name, version in found.packages.items())
-    yield from (
-        line.replace("\0", " ")  # a name and its version stay on one line
-        for line in textwrap.wrap(packages, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
-    )
+    yield from _wrapped(packages, width, "  ", "  ")
     yield "\nDevices"
     yield from (f"  {line}" for line in _devices(found.devices))
     yield "\nFolders"
@@ -81,24 +81,26 @@ def _facts(found: Environment, width: int) -> Iterator[str]:
         if not extra["missing"]:
             yield from _entry(name, f"installed: {extra['gives']}", width)
         else:
-            yield from _entry(name, f"missing: {extra['gives']}; pip install 'neuroalign[{name}]'", width)
+            install = f"pip install 'neuroalign[{name}]'".replace(" ", "\0")
+            yield from _entry(name, f"missing: {extra['gives']}; {install}", width)
     yield ""
 
 
 def _entry(name: str, text: str, width: int) -> list[str]:
-    return textwrap.wrap(
-        text,
-        width,
-        initial_indent=f"  {name:18}",
-        subsequent_indent=" " * 20,
-        break_long_words=False,
-        break_on_hyphens=False,
+    return _wrapped(text, width, f"  {name:18}", " " * 20)
+
+
+def _wrapped(text: str, width: int, first: str, others: str) -> list[str]:
+    """Lines of a text; what is joined by NUL stays on one line."""
+    lines = textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=others, break_long_words=False, break_on_hyphens=False
     )
+    return [line.replace("\0", " ") for line in lines]
 
 
 def _devices(devices: dict[str, Any]) -> Iterator[str]:
     memory = f", {_gigabytes(devices['memory'])} of memory" if devices["memory"] else ""
-    threads = f", {devices['threads']} threads in torch" if "threads" in devices else ""
+    threads = f" ({devices['threads']} used by torch)" if "threads" in devices else ""
     yield f"CPU: {devices['cpus']} cores{threads}{memory}"
     for number, gpu in enumerate(devices["gpus"]):
         yield f"GPU {number}: {gpu['name']}, {_gigabytes(gpu['memory'])}"
@@ -111,7 +113,7 @@ def _devices(devices: dict[str, Any]) -> Iterator[str]:
 def _folder(folder: dict[str, Any]) -> str:
     if folder["path"] is None:
         return f"not set: {folder['holds']}"
-    state = "not looked at" if folder["exists"] is None else "" if folder["exists"] else "not there"
+    state = "a URL, not opened" if folder["exists"] is None else "" if folder["exists"] else "not there"
     free = "" if folder.get("free") is None else f"{_gigabytes(folder['free'])} free"
     facts = ", ".join(each for each in (state, free) if each)
     return f"{folder['path']}{f' ({facts})' if facts else ''}: {folder['holds']}"

@@ -155,7 +155,9 @@ def _look_at_folders(found: Environment) -> None:
     for name, (usual, holds) in _FOLDERS.items():
         value = os.environ.get(name) or usual
         entry: dict[str, Any] = {"holds": holds, "set": name in os.environ, "path": None, "exists": False, "free": None}
-        if value:
+        if value and "://" in value:
+            entry |= {"path": short(value), "exists": None}
+        elif value:
             path = Path(value).expanduser()
             entry |= {"path": short(path), "exists": path.is_dir(), "free": _free(path)}
             if entry["set"] and not entry["exists"]:
@@ -191,7 +193,7 @@ def _look_at_extras(found: Environment) -> None:
 def _look_at_nsd(found: Environment, root: str) -> None:
     if "://" in root:
         found.folders["NSD"] = {
-            "holds": "a URL, which was not opened",
+            "holds": "the Natural Scenes Dataset",
             "set": True,
             "path": short(root),
             "exists": None,

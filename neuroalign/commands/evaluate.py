@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from neuroalign.commands.inputs import CKPT_HELP, open_images, open_model
+from neuroalign.commands.parser import examples
 from neuroalign.files import check_output_folder, write_png
 
 if TYPE_CHECKING:
@@ -24,7 +24,14 @@ def add_parser(commands: Any) -> None:
     """Add the command."""
     text = "robustness of a network: attacks, corruptions, filters, smoothness, and a check for masked gradients"
     parser = commands.add_parser(
-        "evaluate", help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        "evaluate",
+        help="robustness of a network: attacks, corruptions, filters, smoothness",
+        description=f"{text[0].upper()}{text[1:]}. A run that was stopped goes on by the same command.",
+        epilog=examples(
+            "neuroalign evaluate --ckpt guided.ckpt --data digits",
+            "neuroalign evaluate --ckpt resnet18@DEFAULT --data val --num-images 500",
+            "neuroalign evaluate --ckpt guided.ckpt --data val.npz --suite paper",
+        ),
     )
     parser.add_argument("--ckpt", required=True, help=CKPT_HELP)
     parser.add_argument(
@@ -34,31 +41,30 @@ def add_parser(commands: Any) -> None:
                         help="what to measure; standard and paper take hours on large sets without a GPU")  # fmt: skip
     parser.add_argument("--stronger", action="store_true", help="with --suite paper: our stronger attacks at its budgets, "
                         "in place of the settings of the released script")  # fmt: skip
-    parser.add_argument("--num-images", type=int, help="number of images to draw at random; None means all")
+    parser.add_argument("--num-images", type=int, help="number of images to draw at random (default: all)")
     parser.add_argument("--image-size", type=int, default=224, help="height and width of images from folders")
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=128, help="images that are computed at once")
     parser.add_argument("--device", default="auto", help="cpu, cuda, ... ; auto takes a GPU if there is one")
     parser.add_argument("--seed", type=int, default=0, help="seed of the choice of images and of every attack")
     parser.add_argument("--out", type=Path, default=Path("robustness"), help="folder for tables, figures and "
                         "record.json; a run that was stopped goes on from what is there")  # fmt: skip
 
 
+def goes_on(args: argparse.Namespace) -> str:
+    """How to go on after Ctrl-C."""
+    return f"the same command goes on from what is in {args.out}"
+
+
 def run(args: argparse.Namespace) -> None:
-    """Run the command; an error in its input ends it with one line and exit code 2."""
+    """Run the command."""
     from rich.console import Console
 
-    console = Console()
-    try:
-        check_output_folder(args.out)
-        result, title = _evaluate(args, console)
-        _draw(result, title, args.out)
-    except (ValueError, FileNotFoundError, OSError) as error:
-        print(f"neuroalign evaluate: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print(f"\nneuroalign evaluate: stopped; the same command goes on from what is in {args.out}", file=sys.stderr)
-        raise SystemExit(130) from None
-    _print(result, console, args.out)
+    console = Console(quiet=args.quiet)
+    check_output_folder(args.out)
+    result, title = _evaluate(args, console)
+    _draw(result, title, args.out)
+    _print(result, console)
+    Console().print(f"Tables, figures and record.json are in {args.out}", highlight=False, soft_wrap=True)
 
 
 def _evaluate(args: argparse.Namespace, console: Console) -> tuple[SuiteResult, str]:
@@ -83,7 +89,8 @@ def _evaluate(args: argparse.Namespace, console: Console) -> tuple[SuiteResult, 
     if not suite.corruptions and args.suite != "paper":
         console.print("Corruptions are left out: no strengths were published for images below 32 pixels per side.")
     result = evaluate_suite(
-        model.to(device), loader, suite, out=args.out, seed=args.seed, device=device, progress=console.is_terminal,
+        model.to(device), loader, suite, out=args.out, seed=args.seed, device=device,
+        progress=console.is_terminal and not args.quiet,
         report=lambda line: console.print(line, highlight=False, soft_wrap=True),
         about={"ckpt": args.ckpt, "data": args.data},
     )  # fmt: skip
@@ -107,10 +114,10 @@ def _draw(result: SuiteResult, title: str, out: Path) -> None:
         write_png(figure, out / name)
 
 
-def _print(result: SuiteResult, console: Console, out: Path) -> None:
+def _print(result: SuiteResult, console: Console) -> None:
     from rich.table import Table
 
-    from neuroalign.evaluation.suite_result import eps_text
+    from neuroalign.budgets import eps_text
 
     grid = Table(title=f"Accuracy of {result.record['num_images']} images (95 % Wilson interval)")
     grid.add_column("perturbation", justify="left")
@@ -148,4 +155,3 @@ def _print(result: SuiteResult, console: Console, out: Path) -> None:
             "Some checks for masked gradients failed: don't trust the accuracies above until you know why.",
             style="bold",
         )
-    console.print(f"Tables, figures and record.json are in {out}", highlight=False)

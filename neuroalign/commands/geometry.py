@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from neuroalign.commands.inputs import CKPT_HELP, open_images, open_model
+from neuroalign.commands.parser import examples
 from neuroalign.files import check_output_folder, write_csv, write_png
 
 if TYPE_CHECKING:
@@ -23,7 +23,14 @@ def add_parser(commands: Any) -> None:
     """Add the command."""
     text = "capacity, radius and dimension of category manifolds in a network's layers or in recorded responses"
     parser = commands.add_parser(
-        "geometry", help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        "geometry",
+        help="capacity, radius and dimension of category manifolds",
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=examples(
+            "neuroalign geometry --ckpt guided.ckpt --data digits --layers list",
+            "neuroalign geometry --ckpt guided.ckpt --data digits --layers layer1 layer3",
+            "neuroalign geometry --data subj01.h5 --labels categories.csv",
+        ),
     )
     parser.add_argument("--ckpt", help=CKPT_HELP)
     parser.add_argument(
@@ -35,38 +42,34 @@ def add_parser(commands: Any) -> None:
         "--layers", nargs="+", default=[], help="dotted names in order of depth; 'list' prints them all"
     )
     parser.add_argument("--labels", type=Path, help="for responses: CSV with the columns stimulus and label")
-    parser.add_argument("--regions", nargs="+", help="for responses: regions in order; None means all")
+    parser.add_argument("--regions", nargs="+", help="for responses: regions in order (default: all)")
     parser.add_argument("--image-size", type=int, default=224, help="height and width of images from folders")
     parser.add_argument(
         "--num-per-class", type=int, default=50, help="images per class; fewer if the smallest class has fewer"
     )
-    parser.add_argument("--num-classes", type=int, help="number of classes; None means all")
+    parser.add_argument("--num-classes", type=int, help="number of classes (default: all)")
     parser.add_argument("--num-samples", type=int, default=200, help="number of Gaussian draws per manifold")
     parser.add_argument(
         "--num-components",
         type=int,
-        help="components that wider layers are projected to at random; None means no projection",
+        help="components that wider layers are projected to at random (default: no projection)",
     )
     parser.add_argument(
         "--keep-center-correlations",
         action="store_true",
         help="don't remove the directions that the class centres share",
     )
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=64, help="images that are computed at once")
     parser.add_argument("--seed", type=int, default=0, help="seed of the choice of images and of the draws")
     parser.add_argument("--out", type=Path, default=Path("geometry"), help="folder for geometry.csv and geometry.png")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run the command; an error in its input ends it with one line and exit code 2."""
-    try:
-        check_output_folder(args.out)
-        table, title = _responses(args) if _is_responses(args.data) else _network(args)
-        if table is not None:
-            _write(table, title, args.out)
-    except (ValueError, FileNotFoundError, OSError) as error:
-        print(f"neuroalign geometry: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    """Run the command."""
+    check_output_folder(args.out)
+    table, title = _responses(args) if _is_responses(args.data) else _network(args)
+    if table is not None:
+        _write(table, title, args.out, quiet=args.quiet)
 
 
 def _is_responses(data: str) -> bool:
@@ -158,7 +161,7 @@ def _categories(path: Path, responses: Responses) -> dict[int, int]:
     return categories
 
 
-def _write(table: pd.DataFrame, title: str, out: Path) -> None:
+def _write(table: pd.DataFrame, title: str, out: Path, *, quiet: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -182,5 +185,6 @@ def _write(table: pd.DataFrame, title: str, out: Path) -> None:
                 )
         grid.add_row(str(row[place]), *cells)
     console = Console()
-    console.print(grid)
+    if not quiet:
+        console.print(grid)
     console.print(f"Table and figure are in {out}", highlight=False)

@@ -47,9 +47,4 @@ def run(argv: Sequence[str], verbosity: Verbosity) -> None:
     """Run the command that the arguments begin with."""
     from neuroalign.commands.lightning_cli import run_lightning
 
-    quiet = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"] if verbosity.quiet else []
-    typed, sys.argv = sys.argv, [sys.argv[0], *argv, *quiet]  # Lightning reads it, and starts other processes with it
-    try:
-        run_lightning(sys.argv[1:])
-    finally:
-        sys.argv = typed
+    run_lightning(argv, quiet=verbosity.quiet)

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
-import logging
+import os
 import pickle
 import pydoc
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+import yaml
+from jsonargparse import ArgumentParser
 from lightning import LightningDataModule, LightningModule
-from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
+from lightning.pytorch.callbacks import ModelSummary
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from torch import nn
 
-import neuroalign.callbacks
 import neuroalign.data
 import neuroalign.tasks  # noqa: F401 - imported so that a configuration can name classes without their module
 from neuroalign.addresses import without_secrets
+from neuroalign.callbacks import PredictionWriter
+from neuroalign.commands.configuration_mistakes import merged, mistake, read_configurations
+from neuroalign.commands.lightning_links import fill_heads, head_widths_of, num_voxels_of, open_heads, open_places, placeholders
+from neuroalign.commands.lightning_mistakes import in_plain_words
+from neuroalign.commands.lightning_noise import NoAdviceOnWorkers, without_void_lines
+from neuroalign.commands.lightning_results import end_of_fit, how_to_go_on, table_of
+from neuroalign.commands.lightning_summary import PartsSummary
+from neuroalign.config import build
 from neuroalign.tensor_files import check_checkpoint
+from neuroalign.types import unknown
 
 __all__: list[str] = []
+
+_FOUND_BY_LIGHTNING = ("best", "last", "hpc")
+"""Words that may stand in place of a checkpoint's path."""
 
 
 class SavedConfiguration(SaveConfigCallback):
@@ -28,13 +44,67 @@ class SavedConfiguration(SaveConfigCallback):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.path: Path | None = None
         self.config = self.config.clone()
         for key, value in list(self.config.items()):
             self.config[key] = without_secrets(value)
 
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Save it, and keep in mind where."""
+        super().setup(trainer, pl_module, stage)
+        folder = trainer.log_dir  # every process asks, since Lightning sends the first one's
+        self.path = None if folder is None else Path(folder) / self.config_filename
+
 
 class NeuroalignCLI(LightningCLI):
-    """LightningCLI that refuses to evaluate an untrained network."""
+    """LightningCLI that answers a mistake in one sentence, and refuses to evaluate an untrained network.
+
+    Args:
+        argv: The command and its arguments.
+        quiet: Whether to show no summary and no progress bar.
+    """
+
+    def __init__(self, argv: Sequence[str], *, quiet: bool = False) -> None:
+        self.argv, self.quiet = list(argv), quiet
+        self.configurations = read_configurations(argv)
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=SavedConfiguration,
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            args=self.argv,
+            parser_kwargs={"prog": "neuroalign", "exit_on_error": False},
+        )
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "predict":
+            parser.add_argument(
+                "--out",
+                type=str | None,
+                default=None,
+                help="HDF5 file to write predictions to; null means predictions.h5 in the folder of the run's log",
+            )
+        return parser
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Read the command line and the configurations.
+
+        Raises:
+            ValueError: With the innermost mistake, if the parser refuses them.
+        """
+        model = merged([content for _, content in self.configurations], self.argv).get("model")
+        try:
+            self.config = parser.parse_args([*args, *placeholders(model)])
+        except argparse.ArgumentError as error:
+            raise ValueError(self._mistake(str(error))) from error
+
+    def _mistake(self, told: str) -> str:
+        options = [action.dest for action in self._subcommand_parsers[self.argv[0]]._actions]
+        return mistake(self.argv, self.configurations, options, told)
 
     def _parse_ckpt_path(self) -> None:
         """Take the model from the configuration only.
@@ -45,33 +115,139 @@ class NeuroalignCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Check that there is a checkpoint to evaluate, that it is undamaged, and that only data are read from it."""
-        command = self.subcommand
-        if self.config[command].weights_only is None:  # Lightning would unpickle anything that comes from a URL
-            self.config[command].weights_only = True
-        checkpoint = self.config[command].get("ckpt_path")
-        if checkpoint and Path(str(checkpoint)).exists():  # else "last", a URL, or for Lightning to refuse
-            try:
-                check_checkpoint(checkpoint)
-            except ValueError as error:
-                _end(command, str(error))
-        if command != "fit" and not self.config[command].ckpt_path:
-            self.parser.error(
+        command, config = self.subcommand, self.config[self.subcommand]
+        if config.weights_only is None:  # Lightning would unpickle anything that comes from a URL
+            config.weights_only = True
+        checkpoint = config.get("ckpt_path")
+        if command != "fit" and not checkpoint:
+            raise ValueError(
                 f"`neuroalign {command}` needs --ckpt_path FILE: without it, it would {command} a network with random weights"
             )
+        if not checkpoint or str(checkpoint) in _FOUND_BY_LIGHTNING or ":" in str(checkpoint):  # a URL, a registry
+            return
+        if not Path(str(checkpoint)).exists():
+            raise FileNotFoundError(f"there is no checkpoint {checkpoint}")
+        check_checkpoint(checkpoint)
 
     def instantiate_classes(self) -> None:
-        """Build the objects that the configuration names; an error in its values ends the command with one line."""
+        """Build the objects that the configuration names."""
+        for path in _class_paths(self.config.as_dict()):
+            _check_class(path)
         try:
-            for path in _class_paths(self.config.as_dict()):
-                _check_class(path)
-            super().instantiate_classes()
-        except (ValueError, TypeError, OSError) as error:
-            reason: BaseException = error
-            while reason.__cause__ is not None:
-                reason = reason.__cause__
-            if not isinstance(reason, (ValueError, TypeError, OSError)):
+            ready = self._fill_in()
+            if ready:
+                self._instantiate_with(ready)
+            else:
+                super().instantiate_classes()
+        except (ValueError, TypeError) as error:
+            if "has no argument" in str(error):  # of a module in the model, whose description was accepted as a mapping
+                raise ValueError(self._mistake(str(error))) from error
+            raise
+        if self.subcommand == "predict":
+            self.trainer.callbacks.append(PredictionWriter(self.config[self.subcommand].out))
+
+    def _fill_in(self) -> dict[str, Any]:
+        """Give the configuration every number that it left open, and return the objects that were made to know them."""
+        command = str(self.subcommand)
+        config = self.config[command]
+        dumped = self._subcommand_parsers[command].dump(config, skip_none=False, skip_validation=True)
+        model, ready = yaml.safe_load(dumped)["model"], {}
+        if places := open_places(model):
+            ready["data"] = self._made(data=config.data).data
+            number = num_voxels_of(ready["data"])
+            for place in places.values():
+                place["num_voxels"] = number
+        if heads := open_heads(model):
+            guidance = config.model.init_args.get("guidance")
+            if guidance is not None:
+                ready["guidance"] = self._guidance(guidance)
+            fill_heads(heads, head_widths_of(ready["guidance"]) if ready else {})
+        if not ready:
+            return {}
+        try:
+            self.config = self.parser.parse_object({command: {"model": model}}, self.config)
+        except argparse.ArgumentError as error:
+            raise ValueError(self._mistake(str(error))) from error
+        return ready
+
+    def _made(self, **parts: Any) -> Any:
+        """The objects that parts of the configuration describe."""
+        namespace = type(self.config)
+        config = namespace(subcommand=self.subcommand, **{str(self.subcommand): namespace(**parts)})
+        return self.parser.instantiate_classes(config)[self.subcommand]
+
+    def _guidance(self, config: Any) -> Any:
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_argument("--guidance", type=nn.Module | dict[str, Any])
+        made = parser.instantiate_classes(parser.parse_object({"guidance": config})).guidance
+        return build(made, nn.Module)
+
+    def _instantiate_with(self, ready: dict[str, Any]) -> None:
+        """As LightningCLI does, with objects that exist already."""
+        config = self.config.clone()
+        if "data" in ready:
+            config[self.subcommand].data = ready["data"]
+        if "guidance" in ready:
+            config[self.subcommand].model.init_args.guidance = ready["guidance"]
+        self.config_init = self.parser.instantiate_classes(config)
+        self.datamodule, self.model = self._get(self.config_init, "data"), self._get(self.config_init, "model")
+        self._add_configure_optimizers_method_to_model(self.subcommand)
+        self.trainer = self.instantiate_trainer()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Make the trainer, with a summary of our own unless the configuration has one or wants none."""
+        options = self._get(self.config_init, "trainer", default={})
+        if self.quiet:
+            kwargs = {**kwargs, "enable_progress_bar": False, "enable_model_summary": False}
+        given = options.get("callbacks") or []
+        given = given if isinstance(given, list) else [given]
+        given = [*given, NoAdviceOnWorkers()]
+        wanted = {**options, **kwargs}.get("enable_model_summary") is not False and not options.get("barebones")
+        if wanted and not any(isinstance(callback, ModelSummary) for callback in given):
+            given.append(PartsSummary())
+        return super().instantiate_trainer(**{**kwargs, "callbacks": given})
+
+    def fit(self, **kwargs: Any) -> None:
+        """Train, and say where everything is."""
+        self._run(self.trainer.fit, **kwargs)
+        if self.trainer.is_global_zero and not getattr(self.trainer, "fast_dev_run", False):
+            saved = [each.path for each in self.trainer.callbacks if isinstance(each, SavedConfiguration)]
+            print(end_of_fit(self.argv, self.trainer, saved[0] if saved else None))
+
+    def validate(self, **kwargs: Any) -> None:
+        """Evaluate on the validation set."""
+        self._evaluate(self.trainer.validate, **kwargs)
+
+    def test(self, **kwargs: Any) -> None:
+        """Evaluate on the test set."""
+        self._evaluate(self.trainer.test, **kwargs)
+
+    def predict(self, **kwargs: Any) -> None:
+        """Predict; the callback writes what was predicted."""
+        kwargs["return_predictions"] = False  # the callback keeps them
+        self._run(self.trainer.predict, **kwargs)
+        if self.trainer.is_global_zero:
+            for writer in self.trainer.callbacks:
+                if isinstance(writer, PredictionWriter):
+                    for path in writer.written:
+                        print(f"predictions: {os.path.relpath(path)}")
+
+    def _evaluate(self, run: Callable[..., Any], *, verbose: bool = True, **kwargs: Any) -> None:
+        results = self._run(run, verbose=False, **kwargs)
+        if verbose and self.trainer.is_global_zero and results:
+            print(table_of({name: value for loader in results for name, value in loader.items()}))
+
+    def _run(self, run: Callable[..., Any], **kwargs: Any) -> Any:
+        """Run a method of the trainer; Ctrl-C ends it with one line that says how to go on."""
+        try:
+            return run(**kwargs)
+        except SystemExit as stop:
+            if not isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns it into an exit with status 1
                 raise
-            _end(self.subcommand, _cause(str(error), str(reason)))
+            if self.trainer.is_global_zero:
+                told = how_to_go_on(self.argv, self.trainer)
+                print(f"\nneuroalign {self.subcommand}: stopped; {told}", file=sys.stderr)
+            raise SystemExit(130) from None
 
 
 def _class_paths(value: Any) -> Iterator[str]:
@@ -89,6 +265,9 @@ def _check_class(path: str) -> None:
     """
     found = pydoc.locate(path)
     ours = path.split(".")[0] == "neuroalign"
+    if ours and found is None:
+        module, _, name = path.rpartition(".")
+        raise ValueError(unknown(f"class of {module}:", name, [n for n in dir(pydoc.locate(module)) if n[:1].isupper()]))
     if ours and str(getattr(found, "__module__", "")).split(".")[0] != "neuroalign":
         raise ValueError(f"class_path {path!r} is none of neuroalign's classes")
     if found is None or inspect.isclass(found):  # the parser reports an unknown path itself
@@ -97,53 +276,28 @@ def _check_class(path: str) -> None:
         raise ValueError(f"class_path {path!r} is no class, nor a function that says what it returns: it is not called")
 
 
-def _cause(told: str, first: str) -> str:
-    """The one useful reason in the parser's message, which lists a reason for every type that it tried."""
-    if "\n" not in first:
-        return first
-    reasons = [line.strip()[2:] for line in told.splitlines() if line.strip().startswith("- ")]
-    of_types = ("Does not validate", "Expected a", "Not a valid", "a class path", "a dict ")
-    own = [reason for reason in reasons if not reason.startswith(of_types)]
-    return own[0] if own else first.splitlines()[0]
-
-
-def _end(command: str | None, reason: str) -> NoReturn:
-    print(f"neuroalign {command}: {reason}", file=sys.stderr)
-    raise SystemExit(2) from None
-
-
-def run_lightning(argv: Sequence[str]) -> None:
+def run_lightning(argv: Sequence[str], *, quiet: bool = False) -> None:
     """Run one of LightningCLI's commands.
 
+    Args:
+        argv: The command and its arguments.
+        quiet: Whether to say only results and where they are.
+
     Raises:
-        KeyboardInterrupt: If it was stopped by Ctrl-C, after Lightning has cleaned up. Saved checkpoints stay.
+        KeyboardInterrupt: If it was stopped by Ctrl-C before the trainer ran.
+        ValueError: After a mistake in the configuration or the command line; other errors keep their class, and one in
+            Lightning's words becomes a ValueError in ours.
     """
-    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    logger.addFilter(_tells_more_than_an_interrupt)
-    try:
-        NeuroalignCLI(
-            LightningModule,
-            LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_callback=SavedConfiguration,
-            save_config_kwargs={"overwrite": True},
-            seed_everything_default=0,
-            args=None if list(argv) == sys.argv[1:] else list(argv),  # it warns if sys.argv has some, too
-            parser_kwargs={"prog": "neuroalign"},
-        )
-    except UnicodeDecodeError as error:
-        configs = [a.removeprefix("--config=") for a in argv if a.endswith((".yaml", ".yml", ".json"))]
-        _end(argv[0], f"a configuration is damaged, or no UTF-8 text ({error}): {', '.join(configs) or argv}")
-    except pickle.UnpicklingError:
-        _end(argv[0], "the checkpoint is damaged, or holds more than tensors and plain values; nothing in it was run")
-    except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns it into an exit with status 1
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        logger.removeFilter(_tells_more_than_an_interrupt)
-
-
-def _tells_more_than_an_interrupt(record: logging.LogRecord) -> bool:
-    return "Detected KeyboardInterrupt" not in record.getMessage()
+    if str(Path.cwd()) not in sys.path and "" not in sys.path:
+        sys.path.append(str(Path.cwd()))  # classes of one's own; last, so that no file here hides an installed package
+    with without_void_lines():
+        try:
+            NeuroalignCLI(argv, quiet=quiet)
+        except pickle.UnpicklingError as error:
+            raise ValueError(
+                "the checkpoint is damaged, or holds more than tensors and plain values; nothing in it was run"
+            ) from error
+        except Exception as error:
+            if (told := in_plain_words(error)) is None:
+                raise
+            raise ValueError(told) from error

@@ -52,7 +52,9 @@ class Parser(argparse.ArgumentParser):
             if action.required and action.option_strings:
                 needed.append(f"{action.option_strings[0]} {action.metavar}{' ...' if action.nargs == '+' else ''}")
             elif not action.option_strings:
-                name = f"{action.metavar or action.dest}{' ...' if isinstance(action, argparse._SubParsersAction) else ''}"
+                name = (
+                    f"{action.metavar or action.dest}{' ...' if isinstance(action, argparse._SubParsersAction) else ''}"
+                )
                 needed.append(f"[{name}]" if action.nargs == "?" else name)
         self.usage = " ".join([self.prog, *needed, "[OPTION ...]"])
 

@@ -17,8 +17,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "simulate",
         help="write a simulated subject as a folder of NSD files",
-        description="Write a simulated subject as a folder of NSD files: responses of three regions to images of digits, from "
-        "a known code with noise. Every command that reads NSD reads it, to try them without the data.",
+        description="Write a simulated subject as a folder of NSD files: responses of three regions to images of digits, "
+        "from a known code with noise. Every command that reads NSD reads it, to try them without the data.",
         epilog=examples(
             "neuroalign simulate --out nsd",
             "neuroalign nsd check nsd",

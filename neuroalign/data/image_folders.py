@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from torchvision.datasets import ImageFolder
 
-from neuroalign.data.image_files import EXTENSIONS, read_image
+from neuroalign.data.image_files import read_image
+from neuroalign.data.image_paths import EXTENSIONS, images_below, refuse_broken, visible
 from neuroalign.types import unknown
 
 __all__: list[str] = []
@@ -58,9 +59,9 @@ class ClassFolders(ImageFolder):
         """Names of the classes, and their labels."""
         if not Path(directory).is_dir():
             raise FileNotFoundError(f"there is no folder {directory}")
-        entries = _visible(directory)
+        entries = visible(directory)
         for entry in entries:
-            _refuse_broken(entry)
+            refuse_broken(entry)
         found = sorted(entry.name for entry in entries if entry.is_dir())
         if not found:
             raise FileNotFoundError(f"{directory} holds no folders: each class needs one, with its images in it")
@@ -83,39 +84,8 @@ class ClassFolders(ImageFolder):
         samples: list[tuple[str, int]] = []
         for name in self._found:
             folder = str(Path(directory, name))
-            paths = [path for _, files in sorted(_images(folder, directory)) for path in files]
+            paths = [path for _, files in sorted(images_below(folder, directory)) for path in files]
             if not paths:
                 raise FileNotFoundError(f"the class folder {folder} holds no image ({', '.join(EXTENSIONS)})")
             samples += [(path, class_to_idx[name]) for path in paths]
         return samples
-
-
-def _images(folder: str, root: str | Path) -> Iterator[tuple[str, list[str]]]:
-    """A folder and all folders below it, each with the paths of its images. Links are followed, but not in circles."""
-    open_folders: list[tuple[str, tuple[str, ...]]] = [(folder, (os.path.realpath(root),))]
-    while open_folders:
-        place, above = open_folders.pop()
-        real = os.path.realpath(place)
-        if real in above:
-            raise ValueError(f"{place} is a link to a folder that holds it: its images would be taken again and again")
-        files = []
-        for entry in _visible(place):
-            _refuse_broken(entry)
-            if entry.is_dir():
-                open_folders.append((entry.path, (*above, real)))
-            elif entry.name.lower().endswith(EXTENSIONS):
-                if not entry.is_file():
-                    raise ValueError(f"{entry.path} is no regular file (a pipe, or a device): remove it")
-                files.append(entry.path)
-        yield place, sorted(files)
-
-
-def _visible(folder: str | Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return [entry for entry in entries if not entry.name.startswith(".")]
-
-
-def _refuse_broken(entry: os.DirEntry[str]) -> None:
-    """Refuse a link to nothing: it may have led to a folder of images."""
-    if entry.is_symlink() and not Path(entry.path).exists():
-        raise ValueError(f"{entry.path} is a link to nothing, or to itself: remove it")

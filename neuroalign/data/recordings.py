@@ -11,6 +11,7 @@ import numpy as np
 
 from neuroalign.data.array_files import damaged, load_member, load_numpy, member_shape
 from neuroalign.data.fields import as_values, number_names
+from neuroalign.data.readers import read_by, reader_of
 from neuroalign.data.responses import Responses
 from neuroalign.data.responses_file import FORMAT
 from neuroalign.data.tables import numbers_of, read_table
@@ -37,12 +38,14 @@ def read_recording(
     roi: Sequence[str] | str = "unknown",
     averaged: bool = False,
     missing: float | None = None,
+    reader: str | None = None,
 ) -> Responses:
     """Read responses from an array in a file: one row per trial.
 
     Args:
         path: .npy, .npz, .mat (of any version), .h5 or .hdf5 (other than our own), .csv or .tsv. In a table every column is
             a voxel, except "stimulus" and "session", which describe the rows; see ``neuroalign.data.tables.read_table``.
+            Other kinds are read if an installed package publishes a reader under the extension's name without the dot.
         axes: Names of the array's axes, in order: "stimulus voxel", "voxel stimulus", "voxel stimulus repeat", ... With
             repeats every repeat becomes a row; repeats in which every voxel is NaN are left out.
         key: Name of the array, if the file holds several.
@@ -51,12 +54,16 @@ def read_recording(
         roi: Region of each voxel, or one region of all.
         averaged: Whether the values are already means over repeats; averaging again is then refused.
         missing: Value that stands for a missing response, such as 255 in counts of uint8; None means NaN only.
+        reader: Name of a reader that another installed package publishes, which is imported then; None means that of the
+            file's extension. If it returns :class:`Responses`, these are returned, and only ``key`` may be given with it; if
+            it returns an array, the arguments describe that array.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file holds no such array (the message lists its arrays) or is damaged, the array has other axes,
-            its values are no real numbers or all missing, or stimuli are neither whole numbers nor names. The message names
-            the file.
+        ImportError: If the package that publishes the reader can't be used, or two do.
+        ValueError: If there is no such reader, or it fails; if the file holds no such array (the message lists its arrays)
+            or is damaged, the array has other axes, its values are no real numbers or all missing, or stimuli are neither
+            whole numbers nor names. The message names the file.
 
     Warns:
         UserWarning: If the first column of a table is the index that ``DataFrame.to_csv`` writes.
@@ -69,11 +76,19 @@ def read_recording(
         Responses(400 rows, 30 voxels, 100 stimuli, roi: V4)
     """
     path = Path(path)
-    if not path.is_file():
+    if not (path.is_file() if reader is None else path.exists()):
         raise FileNotFoundError(f"no file {path}")
     columns: dict[str, Any] = {}
+    by = reader_of(path, reader)
     try:
-        if path.suffix.lower() in (".csv", ".tsv"):
+        if by is not None:
+            values = read_by(by, path, key)
+            if isinstance(values, Responses):
+                if stimulus is not None or (axes, roi, averaged, missing) != ("stimulus voxel", "unknown", False, None):
+                    raise ValueError(f"the reader {by!r} returns responses, which need no axes, stimulus, roi, averaged or "
+                                     "missing")  # fmt: skip
+                return values
+        elif path.suffix.lower() in (".csv", ".tsv"):
             if axes.split() != ["stimulus", "voxel"]:
                 raise ValueError(f"of a table the rows are stimuli and the columns voxels; got axes={axes!r}")
             values, columns = _table(path)
@@ -168,8 +183,6 @@ def _array(path: Path, key: str | None) -> Any:
     kind = path.suffix.lower()
     if kind in (".h5", ".hdf5"):
         return _hdf5(path, key)
-    if kind not in (".npy", ".npz", ".mat"):
-        raise ValueError(f"{path.name}: recordings are read from .npy, .npz, .mat, .h5, .hdf5, .csv and .tsv")
     if not path.stat().st_size:
         raise ValueError(f"{path} is empty")
     if kind == ".mat":

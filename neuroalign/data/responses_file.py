@@ -40,6 +40,14 @@ def save_fields(fields: Mapping[str, Any], path: str | os.PathLike[str]) -> None
         stamp_hdf5(temporary)
 
 
+def is_responses_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is one that :meth:`Responses.save` writes."""
+    if Path(path).suffix.lower() not in (".h5", ".hdf5"):
+        return False
+    with open_hdf5(path) as file:
+        return bool(file.attrs.get("format") == FORMAT)
+
+
 def create(path: Path) -> h5py.File:
     """A new HDF5 file with room for a checksum at its beginning; ``stamp_hdf5`` writes it after the file is closed."""
     import h5py

@@ -44,10 +44,10 @@ class Comparison:
         p_equivalence_holm: ``p_equivalence`` after the correction over the tests of equivalence, a family of their own.
         num_equivalence_tests: Number of tests of equivalence that were corrected together.
         variance: Variance of the difference, in parts; None if the comparison was made by hand, and has no p value then.
-        table: One row per perturbation and budget: ``perturbation``, ``eps``, ``accuracy``, ``other_accuracy``,
-            ``difference``, its interval ``low`` and ``high``, ``only_first`` and ``only_second`` (images that one network
-            alone gets right, summed over replications), ``p_value`` (exact McNemar test if there is one replication, else
-            NaN; not corrected for the number of rows), ``num_images``, ``num_replications``.
+        table: One row per perturbation and budget: ``perturbation``, ``eps``, ``difference``, its interval ``low`` and
+            ``high``, ``p_value`` (exact McNemar test if there is one replication, else NaN; not corrected for the number of
+            rows), ``accuracy``, ``other_accuracy``, ``only_first`` and ``only_second`` (images that one network alone gets
+            right, summed over replications), ``num_images``, ``num_replications``.
     """
 
     treatment: str

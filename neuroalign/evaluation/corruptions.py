@@ -13,6 +13,7 @@ from torch import nn
 
 from neuroalign.evaluation.measurement import Measurement
 from neuroalign.evaluation.passes import PassOptions
+from neuroalign.evaluation.result_table import result_table
 from neuroalign.evaluation.robustness import measure_robustness
 from neuroalign.evaluation.tables import measured_accuracy, measured_images
 from neuroalign.perturbations.corruptions.base import Corruption
@@ -101,7 +102,8 @@ def measure_corruptions(
     found = pd.concat([rows(m).assign(**_strengths(m)) for m in measured], ignore_index=True)
     found.insert(0, "corruption", found["perturbation"].map({c.name: c.corruption for c in every}))
     found.insert(1, "severity", found["perturbation"].map({c.name: c.severity for c in every}))
-    return found
+    first = ["corruption", "severity", *([] if per_image else ["accuracy", "ci_low", "ci_high", "num_images"])]
+    return result_table(found, first)
 
 
 def _strengths(found: Measurement) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from neuroalign.evaluation.paired_outcomes import PairedOutcomes
+from neuroalign.evaluation.result_table import result_table
 from neuroalign.evaluation.variance_components import MeanVariance, mean_variance
 from neuroalign.functional.intervals import tango
 
@@ -71,7 +72,8 @@ def comparison_table(outcomes: PairedOutcomes, classes: np.ndarray | None, confi
         else:
             row |= {"only_first": np.nan, "only_second": np.nan, "p_value": np.nan}
         rows.append(row | {"num_images": len(outcomes.stimuli), "num_replications": outcomes.num_replications})
-    return pd.concat([outcomes.keys, pd.DataFrame(rows)], axis=1)
+    first = [*map(str, outcomes.keys), "difference", "low", "high", "p_value"]
+    return result_table(pd.concat([outcomes.keys, pd.DataFrame(rows)], axis=1), first)
 
 
 def by_unit(values: np.ndarray, subjects: np.ndarray | None) -> np.ndarray:

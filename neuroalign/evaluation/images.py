@@ -14,6 +14,7 @@ from neuroalign.functional.distributed import gather_batch, world_size
 from neuroalign.functional.identities import first_of_each
 from neuroalign.perturbations.attacks.classes import as_classes
 from neuroalign.perturbations.pixel_classifier import PIXELS_TO_LOGITS, ModelInterface
+from neuroalign.progress import track
 from neuroalign.types import Batch, as_batch
 
 __all__: list[str] = []
@@ -53,7 +54,7 @@ def evaluation_batches(
             perhaps ``stimulus``, or pairs.
         device: Device of the tensors.
         limit_batches: Maximum number of batches; None means all.
-        progress: Text of the progress bar; None means no bar.
+        progress: What is being done, for a progress bar or, in a log, a line a minute; None shows nothing.
         pixels: Whether images must be in [0, 1], and become float32; False uses them as they are.
         interface: How the loader's images are normalised.
 
@@ -195,8 +196,6 @@ def device_of(model: nn.Module, device: torch.device | str | None = None) -> tor
 def _with_progress(
     batches: Iterable[Any], dataloader: Iterable[Any], limit: int | None, description: str
 ) -> Iterable[Any]:
-    from rich.progress import track
-
     total = len(dataloader) if isinstance(dataloader, Sized) else None
     total = limit if total is None or (limit is not None and limit < total) else total
-    return track(batches, description, total=total)
+    return track(batches, description, total)

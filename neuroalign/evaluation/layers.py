@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from neuroalign.evaluation.images import device_of, evaluation_batches
+from neuroalign.evaluation.result_table import result_table
 from neuroalign.metrics import ManifoldGeometry
 from neuroalign.models import record_layers, resolve_layer
 from neuroalign.state import evaluating
@@ -54,8 +55,8 @@ def layer_geometry(
         progress: Show a progress bar.
 
     Returns:
-        One row per layer: ``layer`` (the given name), ``depth`` (0 first to 1 last), ``num_features``, ``num_classes``,
-        ``num_images`` and the quantities of :class:`neuroalign.ManifoldGeometry`.
+        One row per layer: ``layer`` (the given name), ``capacity``, ``radius``, ``dimension``, ``depth`` (0 first to 1 last),
+        ``num_features``, ``num_classes``, ``num_images`` and the other quantities of :class:`neuroalign.ManifoldGeometry`.
 
     Raises:
         ValueError: If a layer doesn't exist (the message has near matches), there are no layers, or fewer than two classes
@@ -108,4 +109,4 @@ def layer_geometry(
             | {name: float(value) for name, value in metric.compute().items()}
         )
         metric.reset()
-    return pd.DataFrame(rows)
+    return result_table(pd.DataFrame(rows), ["layer", "capacity", "radius", "dimension"])

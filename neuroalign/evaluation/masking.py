@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from neuroalign.budgets import Budget, as_budget
+from neuroalign.budgets import Budget, as_budget, eps_text
 from neuroalign.evaluation.images import EvaluationBatch
-from neuroalign.evaluation.masking_checks import Check, masking_checks
+from neuroalign.evaluation.masking_checks import MEASURED, Check, masking_checks
 from neuroalign.evaluation.measurement import warn_of_softmax
 from neuroalign.evaluation.passes import PassOptions
+from neuroalign.evaluation.result_table import result_table
 from neuroalign.functional.checks import check_labels
 from neuroalign.functional.norms import Norm, check_norm
 from neuroalign.perturbations.classifier import Classifier
@@ -26,13 +27,34 @@ __all__ = ["MaskingReport", "masking_report"]
 _FEW_IMAGES = 16
 
 
+def _digits(value: float) -> str:
+    """A value in two digits.
+
+    Example:
+        >>> _digits(0.0), _digits(0.03125), _digits(1.0), _digits(2e-6)
+        ('0', '0.031', '1', '2e-06')
+    """
+    return f"{value:.2g}"
+
+
+def _bound(bound: float, side: str) -> str:
+    """A limit in words; of what can't be smaller than 0 or larger than 1, these are the only values allowed.
+
+    Example:
+        >>> _bound(0.0, "at most"), _bound(0.05, "at most"), _bound(1.0, "at least")
+        ('0', 'at most 0.05', '1')
+    """
+    exact = bound == (0 if side == "at most" else 1)
+    return _digits(bound) if exact else f"{side} {_digits(bound)}"
+
+
 @dataclass(frozen=True)
 class MaskingReport:
     """Results of the checks.
 
     Attributes:
-        table: One row per check: ``check``, ``passed``, ``value``, ``bound``, ``meaning``, ``verdict``, ``num_tried`` (the
-            number of images that the check attacked; a value that is a share is one of ``num_images``). The last row says
+        table: One row per check: ``check``, ``passed``, ``value``, ``bound``, ``num_tried`` (the number of images that the
+            check attacked; a value that is a share is one of ``num_images``), ``meaning``, ``verdict``. The last row says
             whether the attack has converged; its ``verdict`` is False, because an attack that would gain from more steps is
             no sign of masking, and the row counts neither for ``passed`` nor for ``failed``.
         eps: Budget of the attacks.
@@ -69,12 +91,18 @@ class MaskingReport:
         return bool(self.table.loc[~self.table["verdict"], "passed"].all())
 
     def __str__(self) -> str:
-        lines = [f"gradient masking, {self.num_images} images, {self.norm} eps {self.eps:g}:"]
+        lines = [
+            f"Checks for masked gradients, on {self.num_images} images, {self.norm} eps {eps_text(self.eps, self.norm)}:"
+        ]
         for row in self.table.itertuples():
             words = ("passed", "FAILED") if row.verdict else ("converged", "NOT CONVERGED")
             word = words[0] if row.passed else words[1]
-            limits = f"bound {row.bound:.3g}, {row.num_tried} images tried"
-            lines.append(f"  {word}  {row.check}: {row.value:.3g} ({limits}). {row.meaning}")
+            quantity, side = MEASURED.get(str(row.check), (row.check, "at most"))
+            bound = f"must be {_bound(float(cast(float, row.bound)), side)}"
+            tried = "" if row.num_tried == self.num_images else f"; {row.num_tried} images tried"
+            lines.append(f"  {word}: {quantity} {_digits(float(cast(float, row.value)))} ({bound}{tried})")
+            if not row.passed:
+                lines.append(f"    {row.meaning}")
         if self.num_images < _FEW_IMAGES:
             lines.append(
                 f"  Fewer than {_FEW_IMAGES} images: masking that affects only some images is mostly missed. Give more."
@@ -152,7 +180,9 @@ def check_masking(
         classifier = Classifier(model, allow_no_gradient=True)
         images, labels, index = _right_images(classifier, options.batches(dataloader, device, ""), num_images)
         rows = masking_checks(classifier, images, labels, index, budget, norm, num_queries, options.seed)
-    return MaskingReport(pd.DataFrame(rows, columns=list(Check._fields)), budget, norm, len(images))
+    table = pd.DataFrame(rows, columns=list(Check._fields))
+    first = ["check", "passed", "value", "bound", "num_tried"]
+    return MaskingReport(result_table(table, first), budget, norm, len(images))
 
 
 def _right_images(

@@ -44,6 +44,19 @@ class Check(NamedTuple):
     num_tried: int
 
 
+MEASURED = {
+    "iterative attack raises the loss": ("share of images whose loss the attack raises:", "at least"),
+    "unbounded attack succeeds": ("accuracy when any image is allowed:", "at most"),
+    "iterative beats single step": ("share fooled by one step but not by many:", "at most"),
+    "white box beats black box": ("share fooled by random search but not along gradients:", "at most"),
+    "gradients are not zero": ("share with a gradient of exactly 0:", "at most"),
+    "larger budgets fool more": ("share fooled at a budget but not at a larger one:", "at most"),
+    "outputs are the same twice": ("largest difference of two passes:", "at most"),
+    "more steps change nothing": ("share fooled only by more steps and restarts:", "at most"),
+}
+"""What the value of each check is, in words, and on which side of the bound it must lie."""
+
+
 class _Target:
     """A network with the images to attack."""
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from neuroalign.data import Responses
 from neuroalign.evaluation.geometry_jackknife import Left, left_out, variances
+from neuroalign.evaluation.result_table import result_table
 from neuroalign.functional import pearson
 from neuroalign.functional.checks import check_choice
 from neuroalign.types import unknown
@@ -27,9 +28,9 @@ class ResponseGeometry(NamedTuple):
     """The result of :func:`response_geometry`.
 
     Attributes:
-        table: One row per region: ``region``, ``num_voxels``, ``reliability`` (median of the voxels used), ``num_classes``,
-            ``num_stimuli``, ``repeats`` ("cross-validated" or "none"), ``confidence``, and each measure with the ends of its
-            interval, ``<measure>_low`` and ``<measure>_high``.
+        table: One row per region: ``region``, each measure with the ends of its interval, ``<measure>_low`` and
+            ``<measure>_high``, then ``num_voxels``, ``reliability`` (median of the voxels used), ``num_classes``,
+            ``num_stimuli``, ``repeats`` ("cross-validated" or "none") and ``confidence``.
         contrasts: One row per pair of regions and measure: ``region``, ``other``, ``measure``, ``difference``, ``low``,
             ``high``; the jackknife leaves the same categories out of both.
         classes: One row per region and category, with the measures.
@@ -210,7 +211,8 @@ def _tables(
         low, high = _interval(difference, confidence)
         contrasts += [(region, other, name, difference.nothing[k], low[k], high[k]) for k, name in enumerate(_MEASURES)]
     names = ["region", "other", "measure", "difference", "low", "high"]
-    return pd.DataFrame(table), pd.DataFrame(contrasts, columns=names)
+    first = ["region", *(f"{name}{end}" for name in _MEASURES for end in ("", "_low", "_high"))]
+    return result_table(pd.DataFrame(table), first), pd.DataFrame(contrasts, columns=names)
 
 
 def _interval(left: Left, confidence: float) -> tuple[np.ndarray, np.ndarray]:

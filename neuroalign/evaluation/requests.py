@@ -14,11 +14,12 @@ from neuroalign.budgets import as_budget, check_largest
 from neuroalign.perturbations.attacks.base import Attack
 from neuroalign.perturbations.base import Perturbation
 from neuroalign.perturbations.classifier import Classifier
+from neuroalign.perturbations.listing import perturbation_of
 from neuroalign.types import unknown
 
 __all__ = ["perturbation_name"]
 
-PerturbationLike = Perturbation | Callable[..., Tensor]
+PerturbationLike = Perturbation | Callable[..., Tensor] | str
 Perturbations = PerturbationLike | Sequence[PerturbationLike] | Mapping[str, PerturbationLike]
 
 
@@ -72,12 +73,16 @@ def as_perturbation(perturbation: PerturbationLike, name: str | None = None) -> 
     """A perturbation unchanged, any other callable wrapped.
 
     Args:
-        perturbation: Perturbation or callable.
+        perturbation: Perturbation, callable, or a name of :func:`neuroalign.list_attacks`.
         name: Its name in messages; None means its own name.
 
     Raises:
+        ImportError: If another package publishes it and can't be used.
         TypeError: If it is a class, or can't be called.
+        ValueError: If there is none of this name.
     """
+    if isinstance(perturbation, str):
+        perturbation = perturbation_of(perturbation)
     if isinstance(perturbation, Perturbation):
         return perturbation
     name = perturbation_name(perturbation) if name is None else name
@@ -105,7 +110,7 @@ def named(perturbations: Perturbations) -> dict[str, Perturbation]:
     """Perturbations by name, with callables wrapped.
 
     Raises:
-        ValueError: If two have the same name.
+        ValueError: If two have the same name, or there is none of a name.
         TypeError: If one can't be called.
     """
     if isinstance(perturbations, Mapping):
@@ -114,10 +119,11 @@ def named(perturbations: Perturbations) -> dict[str, Perturbation]:
     result: dict[str, Perturbation] = {}
     items: list[Any] = [perturbations] if alone else list(cast(Iterable[Any], perturbations))
     for p in items:
+        p = as_perturbation(p)
         name = perturbation_name(p)
         if name in result:
             raise ValueError(f"two perturbations are named {name!r}: give a dict, with your own name for each")
-        result[name] = as_perturbation(p)
+        result[name] = p
     return result
 
 

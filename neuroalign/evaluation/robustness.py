@@ -105,9 +105,10 @@ def evaluate_robustness(
         checkpoint: File to which each batch's results are added; a second call with the same arguments continues from it.
 
     Returns:
-        One row per perturbation and budget: ``perturbation``, ``norm``, ``eps`` (NaN without a budget),
-        ``accuracy``, ``num_images``, ``num_correct``, ``ci_low`` and ``ci_high`` (Wilson, 95 %), ``clean_accuracy``,
-        ``attack_success_rate`` (share of the images right without perturbation that were fooled), ``settings``.
+        One row per perturbation and budget: ``perturbation``, ``eps`` (NaN without a budget), ``accuracy``, ``ci_low`` and
+        ``ci_high`` (Wilson, 95 %), ``num_images``, ``norm``, ``clean_accuracy``, ``attack_success_rate`` (share of the images
+        right without perturbation that were fooled), ``num_correct``, ``settings``. Printed in a terminal that is too narrow
+        for all of them, it shows the first columns.
 
     Raises:
         ValueError: If images are not in [0, 1] (perhaps normalised), the loader is empty, or logits are NaN.

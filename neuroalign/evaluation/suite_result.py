@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from neuroalign.budgets import eps_text as eps_text
 from neuroalign.checksums import damaged
 from neuroalign.evaluation.corruptions import measure_corruptions
 from neuroalign.evaluation.curve import RobustnessCurve, measure_curve
@@ -20,6 +21,7 @@ from neuroalign.evaluation.images import device_of
 from neuroalign.evaluation.masking import MaskingReport, check_masking
 from neuroalign.evaluation.mean_corruption_error import corruption_errors
 from neuroalign.evaluation.passes import PassOptions
+from neuroalign.evaluation.result_table import result_table
 from neuroalign.evaluation.results import weights_hash
 from neuroalign.evaluation.robustness import measure_robustness
 from neuroalign.evaluation.smoothness import Smoothness, measure_smoothness
@@ -158,6 +160,7 @@ def evaluate_suite(
         transforms = pd.concat(map(measured_accuracy, measured), ignore_index=True)
         transforms.insert(0, "kind", [t.kind or t.name for t in suite.transforms])
         transforms.insert(1, "strength", [t.strength for t in suite.transforms])
+        transforms = result_table(transforms, ["kind", "strength", "accuracy", "ci_low", "ci_high", "num_images"])
     say("smoothness and the masking report")
     attack = PGD("linf", steps=10, seed=seed)
     smoothness = measure_smoothness(model, dataloader, attack, suite.masking_eps, options)
@@ -219,16 +222,6 @@ def _worst_cases(curves: dict[str, RobustnessCurve]) -> dict[str, RobustnessCurv
             worst = RobustnessCurve.worst_case(of_norm)
             found[name] = RobustnessCurve(**{**vars(worst), "attack": name})
     return found
-
-
-def eps_text(eps: float, norm: str | None) -> str:
-    """A budget in the usual notation: "8/255" for Linf, a number for L2.
-
-    Example:
-        >>> eps_text(8 / 255, "linf"), eps_text(0.5, "l2")
-        ('8/255', '0.5')
-    """
-    return f"{eps * 255:.4g}/255" if norm == "linf" else f"{eps:.4g}"
 
 
 def _record(

@@ -9,6 +9,7 @@ import pandas as pd
 
 from neuroalign.evaluation.measurement import Measurement
 from neuroalign.evaluation.requests import settings_of
+from neuroalign.evaluation.result_table import ResultTable
 from neuroalign.functional.intervals import wilson
 
 __all__: list[str] = []
@@ -50,19 +51,19 @@ def accuracy_table(
         rows.append(
             {
                 "perturbation": name,
-                "norm": norm,
                 "eps": float(budget),
                 "accuracy": num_correct / total,
-                "num_images": total,
-                "num_correct": num_correct,
                 "ci_low": low,
                 "ci_high": high,
+                "num_images": total,
+                "norm": norm,
                 "clean_accuracy": float(clean.mean()),
                 "attack_success_rate": 1 - float(correct[clean, k].mean()) if clean.any() else float("nan"),
+                "num_correct": num_correct,
                 "settings": settings,
             }
         )
-    return pd.DataFrame(rows)
+    return ResultTable(rows)
 
 
 def per_image_table(

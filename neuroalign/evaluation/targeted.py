@@ -14,6 +14,7 @@ from neuroalign.evaluation.images import gathered_once
 from neuroalign.evaluation.outcomes import outcomes
 from neuroalign.evaluation.passes import PassOptions
 from neuroalign.evaluation.requests import check_attack, check_budgets, eps_values, settings_of
+from neuroalign.evaluation.result_table import result_table
 from neuroalign.functional.intervals import wilson
 from neuroalign.perturbations.attacks.base import Attack
 from neuroalign.perturbations.attacks.minimal import MinimalNormAttack
@@ -58,8 +59,8 @@ def targeted_success(
         progress: Show a progress bar.
 
     Returns:
-        One row per budget: ``perturbation``, ``norm``, ``eps``, ``success_rate``, ``num_images`` (classified right without
-        perturbation), ``num_reached``, ``ci_low``, ``ci_high`` (Wilson, 95 %), ``settings``.
+        One row per budget: ``perturbation``, ``eps``, ``success_rate``, ``ci_low``, ``ci_high`` (Wilson, 95 %),
+        ``num_images`` (classified right without perturbation), ``num_reached``, ``norm``, ``settings``.
 
     Raises:
         TypeError: If the attack is not an :class:`Attack`.
@@ -112,7 +113,10 @@ def targeted_success(
                 "settings": settings_of(attack),
             }
         )
-    return pd.DataFrame(table)
+    return result_table(
+        pd.DataFrame(table),
+        ["perturbation", "eps", "success_rate", "ci_low", "ci_high", "num_images", "num_reached"],
+    )
 
 
 def _reached(

@@ -14,6 +14,7 @@ from neuroalign.budgets import Budget
 from neuroalign.evaluation.images import gathered_once
 from neuroalign.evaluation.passes import PassOptions
 from neuroalign.evaluation.requests import check_attack
+from neuroalign.evaluation.result_table import result_table
 from neuroalign.functional.checks import check_labels
 from neuroalign.functional.intervals import wilson
 from neuroalign.perturbations.attacks.base import Attack
@@ -55,8 +56,8 @@ def transfer_matrix(
         progress: Show a progress bar.
 
     Returns:
-        One row per pair: ``source``, ``target``, ``accuracy``, ``num_images`` (right in both without perturbation),
-        ``num_correct``, ``ci_low``, ``ci_high``. A pair of the same source and target is the white-box attack. Accuracy and
+        One row per pair: ``source``, ``target``, ``accuracy``, ``ci_low``, ``ci_high``, ``num_images`` (right in both without
+        perturbation), ``num_correct``. A pair of the same source and target is the white-box attack. Accuracy and
         interval are NaN if no image is right in both.
 
     Example:
@@ -111,4 +112,4 @@ def transfer_matrix(
                 "ci_high": high,
             }
         )
-    return pd.DataFrame(table)
+    return result_table(pd.DataFrame(table), ["source", "target", "accuracy", "ci_low", "ci_high", "num_images"])

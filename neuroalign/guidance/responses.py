@@ -138,6 +138,11 @@ class TargetGuidance(Described, nn.Module, ABC):
         return None
 
     @property
+    def head_widths(self) -> dict[str, int]:
+        """Number of voxels of the heads' targets by head, as far as it is known before the first batch."""
+        return {}
+
+    @property
     def terms(self) -> tuple[str, ...] | None:
         """Names of the terms; None if they depend on the batch."""
         heads = self.heads_guided
@@ -206,6 +211,12 @@ class PredictedGuidance(TargetGuidance):
     def heads_guided(self) -> tuple[str, ...]:
         """Names of the heads that get a target."""
         return tuple(self.predictors)
+
+    @property
+    def head_widths(self) -> dict[str, int]:
+        """Number of voxels of each predictor by head, where the predictor has a ``num_voxels``."""
+        found = {head: getattr(frozen.module, "num_voxels", None) for head, frozen in self.predictors.items()}
+        return {head: width for head, width in found.items() if isinstance(width, int)}
 
     def targets(self, batch: Batch) -> dict[str, Tensor]:
         """Predicted responses (stimulus, voxel) to the batch's images, by head."""
@@ -278,6 +289,11 @@ class MeasuredGuidance(TargetGuidance):
     def heads_guided(self) -> tuple[str, ...]:
         """Names of the heads that get a target."""
         return tuple(self.columns)
+
+    @property
+    def head_widths(self) -> dict[str, int]:
+        """Number of columns by head, where columns were given."""
+        return {h: c if isinstance(c, int) else len(c) for h, c in self.columns.items() if c is not None}
 
     def ceiling_of(self, head: str) -> Tensor | None:
         """Noise ceiling (voxel,) that weights the head's loss; None if there is none."""

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from torch import Tensor, nn
 
+from neuroalign import plugins
 from neuroalign.functional.checks import check_choice
 from neuroalign.types import unknown
 
@@ -166,19 +167,42 @@ def register_measure(
 
 
 def known_measure(name: str) -> Measure:
-    """The measure of a name.
+    """The measure of a name, registered here or published by another installed package, which is imported then.
 
     Raises:
+        ImportError: If the package that publishes it can't be used, or two do.
         ValueError: If there is none.
+
+    Warns:
+        UserWarning: If another package publishes the name of one of ours, which is used.
     """
     if name in MEASURES:
+        if is_ours(name):
+            plugins.warn_of_hidden("measures", [name], stacklevel=5)
         return MEASURES[name]
+    if name in plugins.installed("measures"):
+        return _published(name)
     if name in _METRICS_ONLY:
         raise ValueError(
             f"{name!r} is a metric only (neuroalign.functional.{name}): it inverts covariances that a batch can't estimate. "
             "To minimise, use 'cka' or 'ridge'"
         )
-    raise ValueError(unknown("measure", name, MEASURES))
+    raise ValueError(unknown("measure", name, {*MEASURES, *plugins.installed("measures")}))
+
+
+def is_ours(name: str) -> bool:
+    """Whether a registered measure is one of neuroalign's own."""
+    return str(getattr(MEASURES[name].function, "__module__", "")).startswith("neuroalign.")
+
+
+def _published(name: str) -> Measure:
+    function = plugins.load("measures", name)  # its module may register it
+    if name not in MEASURES:
+        try:
+            register_measure(name, paired=bool(getattr(function, "paired", True)))(function)
+        except (TypeError, ValueError) as error:
+            raise plugins.broken("measures", name, error) from error
+    return MEASURES[name]
 
 
 def make_measure(name: str, options: Mapping[str, Any]) -> MeasureFunction:

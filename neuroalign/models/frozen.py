@@ -55,6 +55,18 @@ class Frozen(Described, nn.Module):
             return self.module(*args, **kwargs)
 
 
+def only_frozen_in_eval(module: nn.Module) -> bool:
+    """Whether modules are in eval mode, and all of them are :class:`Frozen` or inside one.
+
+    Example:
+        >>> only_frozen_in_eval(nn.Sequential(nn.ReLU(), Frozen(nn.ReLU()))), only_frozen_in_eval(nn.ReLU().eval())
+        (True, False)
+    """
+    frozen = {id(inner) for each in module.modules() if isinstance(each, Frozen) for inner in each.modules()}
+    in_eval = [each for each in module.modules() if not each.training]
+    return bool(in_eval) and all(id(each) in frozen for each in in_eval)
+
+
 class StandardizedPredictor(Described, nn.Module):
     """A predictor whose outputs are z-scored per voxel with statistics of given images.
 

@@ -224,7 +224,8 @@ class ResponseHead:
     Args:
         layer: Dotted name of a layer of the backbone, or its last parts where only one layer has them; None reads the
             backbone's final features.
-        num_outputs: Number of voxels (None only for an identity head).
+        num_outputs: Number of voxels, or the predictor that the head will match, whose number of voxels is taken (None only
+            for an identity head).
         head: A name in ``HEADS``, or a builder ``(feature_shape, num_outputs) -> nn.Module``.
         size: Height and width that a pooled head pools to.
         options: Further options of a head given by name, passed to its class.
@@ -239,11 +240,18 @@ class ResponseHead:
     """
 
     layer: str | None = None
-    num_outputs: int | None = None
+    num_outputs: int | nn.Module | None = None
     head: str | HeadBuilder = "pooled_linear"
     size: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
     channels_last: bool | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.num_outputs, nn.Module):
+            width = getattr(self.num_outputs, "num_voxels", None)
+            if width is None:
+                raise ValueError(f"a {type(self.num_outputs).__name__} has no num_voxels: give num_outputs as a number")
+            object.__setattr__(self, "num_outputs", int(width))
 
     @classmethod
     def of(cls, value: ResponseHead | Mapping[str, Any] | Sequence[Any]) -> ResponseHead:
@@ -255,6 +263,9 @@ class ResponseHead:
         if isinstance(value, cls):
             return value
         if isinstance(value, Mapping):
+            for name in value:
+                if name not in cls.__dataclass_fields__:
+                    raise TypeError(unknown("field of a head:", name, cls.__dataclass_fields__))
             return cls(**value)
         if isinstance(value, Sequence) and not isinstance(value, str):
             return cls(*value)

@@ -116,7 +116,8 @@ class GuidedNetwork(Described, nn.Module):
         num_classes: Number of classes, the width of the linear classifier on the features; None if the backbone's output
             is logits already.
         heads: Response heads by name, usually the region's: a :class:`ResponseHead`, a dict of its fields, or a tuple
-            ``(layer, num_outputs)``. Several may read one layer.
+            ``(layer, num_outputs)``. Several may read one layer. The predictor that a head will match may stand in place of
+            its number of outputs: ``("layer3", predictor)``.
         image_shape: (channel, height, width) of the images; small ones give a ResNet its CIFAR stem.
         mean: Mean per channel for the normalisation inside; None means no normalisation; "auto" means the one that the
             backbone was trained with, else ImageNet's (see :class:`Trunk`).

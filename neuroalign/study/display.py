@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from neuroalign.progress import EveryMinute
 from neuroalign.study.graph import Stage
 from neuroalign.study.timing import StageTimes, readable_time, times_of_finished
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 _ROWS = 12
+_IN_LOG = 4  # running stages that a line of a log names
 _LOOK = 1.0  # seconds between two looks at the files of running stages
 
 
@@ -30,7 +32,8 @@ class Display:
     """Shows what happens to the stages of a study; a context, whose :meth:`on_event` a run calls.
 
     In a terminal it is one view that is drawn anew: stages done, running and failed, the time left, and what every running
-    stage does. Elsewhere each stage that is done, has failed or was skipped is one line.
+    stage does. Elsewhere each stage that is done, has failed or was skipped is one line, and once a minute a line says how
+    far the run is.
 
     Args:
         stages: All stages.
@@ -62,10 +65,13 @@ class Display:
         self._live = (
             Live(console=self.console, get_renderable=self.view, refresh_per_second=2, transient=True) if live else None
         )
+        self._in_log = None if live or quiet else EveryMinute(self.say)
 
     def __enter__(self) -> Display:
         if self._live:
             self._live.start()
+        if self._in_log:
+            self._in_log.__enter__()
         return self
 
     def __exit__(
@@ -73,6 +79,8 @@ class Display:
     ) -> None:
         if self._live:
             self._live.stop()
+        if self._in_log:
+            self._in_log.__exit__()
 
     @property
     def counts(self) -> str:
@@ -124,12 +132,22 @@ class Display:
         left = list(self.left.values())  # a copy: the view is drawn in a thread of its own
         return self.times.left(left, max(1, len(running)), {each.key: each.done for each in running})
 
+    def say(self) -> None:
+        """Write how far the run is on a line, and what the stages do that are running."""
+        running, left = self._look(), self.time_left()
+        doing = [f"{each.name} {100 * each.done:.0f} %" for each in running[:_IN_LOG]]
+        more = [f"and {len(running) - _IN_LOG} more"] if len(running) > _IN_LOG else []
+        text = self._summary(len(running), left) + (f": {', '.join(doing + more)}" if doing else "")
+        self.console.print(Text(text), soft_wrap=True)
+
+    def _summary(self, num_running: int, left: float | None) -> str:
+        about = f", about {readable_time(left)} left" if left is not None else ""
+        return f"{self.counts}, {num_running} running{about}"
+
     def view(self) -> Group:
         """The view of this moment."""
         running, left = self._look(), self.time_left()
-        head = f"{self.counts}, {len(running)} running" + (
-            f", about {readable_time(left)} left" if left is not None else ""
-        )
+        head = self._summary(len(running), left)
         bar = ProgressBar(total=max(1, len(self.stages)), completed=self.done, width=40)
         return Group(Text(head), bar, running_table(running, limit=_ROWS))
 

@@ -105,7 +105,11 @@ def attack_text(name: str, settings: Robustness) -> str:
         'pgd is PGD (Linf, 10 steps) at ε 0.01, 0.02'
     """
     attack = settings.attack
-    called = ATTACKS[attack] if isinstance(attack, str) else str(attack.get("class_path", attack)).rsplit(".", 1)[-1]
+    called = (
+        ATTACKS.get(attack, attack)
+        if isinstance(attack, str)
+        else str(attack.get("class_path", attack)).rsplit(".", 1)[-1]
+    )
     norm = {"linf": "Linf", "l2": "L2"}[settings.norm]
     steps = "" if settings.steps is None else f", {settings.steps} steps"
     images = "" if settings.num_images is None else f", on {settings.num_images} images"

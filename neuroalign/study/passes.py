@@ -18,7 +18,7 @@ _TRIALS = 6  # trainings that matching a smoothness takes, about
 def attack_passes(settings: Mapping[str, Any]) -> tuple[float, float]:
     """Gradient steps and queries without gradient of an attack, per image, at all its budgets.
 
-    It is an upper bound: attacks leave out images that were misclassified before.
+    It is an upper bound: attacks leave out images that were misclassified before. An attack of another package counts as PGD.
 
     Args:
         settings: Settings of the evaluation.
@@ -33,7 +33,7 @@ def attack_passes(settings: Mapping[str, Any]) -> tuple[float, float]:
         given = given or arguments.get("steps")
         attack = _NAMES.get(str(attack.get("class_path")).rsplit(".", 1)[-1], "pgd")
     budgets = 1 if attack == "deepfool" else sum(1 for eps in settings["eps"] if eps > 0)
-    return budgets * (given or _STEPS[attack]), budgets * _QUERIES.get(attack, 0)
+    return budgets * (given or _STEPS.get(attack, _STEPS["pgd"])), budgets * _QUERIES.get(attack, 0)
 
 
 def robust_training_factor(description: Mapping[str, Any] | None) -> float:

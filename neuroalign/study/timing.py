@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from neuroalign.progress import readable_time as readable_time
 from neuroalign.study.graph import Stage
 
 __all__: list[str] = []
@@ -84,19 +85,3 @@ def times_of_finished(stages: Iterable[Stage], folder: Any, done: set[str]) -> S
         if stage.key in seconds:
             times.add(stage, seconds[stage.key])
     return times
-
-
-def readable_time(seconds: float | None) -> str:
-    """Seconds as people say them.
-
-    Example:
-        >>> readable_time(8), readable_time(200), readable_time(3 * 3600 + 1200), readable_time(None)
-        ('8 s', '3 min', '3.3 h', 'unknown')
-    """
-    if seconds is None:
-        return "unknown"
-    if seconds < 90:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 72 * 3600 else f"{seconds / 86400:,.0f} days"

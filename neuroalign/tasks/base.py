@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
@@ -18,8 +19,9 @@ from torchmetrics import MetricCollection
 
 from neuroalign.addresses import redacted
 from neuroalign.config import DescriptionError, description_of
+from neuroalign.models.frozen import only_frozen_in_eval
 from neuroalign.tasks.epoch_log import EpochLog
-from neuroalign.tasks.state_dicts import as_in, renamed, uncompiled
+from neuroalign.tasks.state_dicts import as_in, of_another_task, renamed, uncompiled
 from neuroalign.tasks.step_draws import drawing, fresh_seed, step_seed
 from neuroalign.tensor_files import check_checkpoint
 from neuroalign.types import Batch, as_batch, check_images
@@ -51,12 +53,15 @@ class Task(EpochLog, ABC):
     LightningModule. A subclass that overrides ``training_step`` puts its step inside :meth:`repeatable`.
     """
 
+    predicts: str
+    """What ``predict_step`` returns, a name for :class:`neuroalign.callbacks.PredictionWriter`."""
     optimizer: OptimizerFactory | None
     scheduler: SchedulerFactory | None
     scheduler_interval: str
     scheduler_monitor: str
     _batch_idx = 0
     _step_seed: int | None = None
+    _without_warning: warnings.catch_warnings[None] | None = None
     val_metrics: MetricCollection
     test_metrics: MetricCollection
 
@@ -152,10 +157,24 @@ class Task(EpochLog, ABC):
             raise
 
     def on_fit_start(self) -> None:
-        """Remove the seed of an earlier training, unless a training is resumed."""
+        """Remove the seed of an earlier training, unless a training is resumed.
+
+        Modules in eval mode are no news where all of them are in a :class:`neuroalign.models.frozen.Frozen`.
+        """
         super().on_fit_start()
         if self.trainer.ckpt_path is None:
             self._step_seed = None
+        if only_frozen_in_eval(self):
+            self._without_warning = warnings.catch_warnings()
+            self._without_warning.__enter__()
+            warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the start of training")
+
+    def on_train_start(self) -> None:
+        """Show warnings about modules in eval mode again: before this hook, Lightning warns about frozen ones, too."""
+        super().on_train_start()
+        if self._without_warning is not None:
+            self._without_warning.__exit__(None, None, None)
+            self._without_warning = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the seed of the steps' random numbers, and weights under their names without ``torch.compile``."""
@@ -165,7 +184,13 @@ class Task(EpochLog, ABC):
             checkpoint["state_dict"] = renamed(checkpoint["state_dict"], uncompiled)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the seed, and rename weights to the names in this task, compiled or not."""
+        """Restore the seed, and rename weights to the names in this task, compiled or not.
+
+        Raises:
+            ValueError: If it is a checkpoint of another task.
+        """
+        if (other := of_another_task(checkpoint.get("state_dict", {}), self.state_dict())) is not None:
+            raise ValueError(f"this is a checkpoint of {other}, which {type(self).__name__} can't load")
         self._step_seed = checkpoint.get(_SEED)
         if "state_dict" in checkpoint:
             checkpoint["state_dict"] = as_in(checkpoint["state_dict"], self.state_dict())

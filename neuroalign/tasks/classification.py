@@ -98,6 +98,8 @@ class GuidedClassificationTask(Task):
         epochs, batches of 256).
     """
 
+    predicts = "logits"
+
     def __init__(
         self,
         network: GuidedNetwork | nn.Module | dict[str, Any] | None = None,

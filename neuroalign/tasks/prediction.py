@@ -66,6 +66,8 @@ class NeuralPredictionTask(Task):
         Shao et al. 2024, arXiv 2405.02564 (Adam 1e-3, weight decay 5e-4, batches of 200, 40 epochs).
     """
 
+    predicts = "responses"
+
     def __init__(
         self,
         predictor: NeuralPredictor | nn.Module | dict[str, Any] | None = None,
@@ -117,6 +119,23 @@ class NeuralPredictionTask(Task):
         if self.noise_ceiling is not None:
             metrics["normalized_correlation"] = NoiseNormalizedCorrelation(self.noise_ceiling, reduction="median")
         return MetricCollection(metrics, compute_groups=False)
+
+    def on_fit_start(self) -> None:
+        """Refuse data of another number of voxels before training begins.
+
+        Raises:
+            ValueError: If the predictor and the DataModule have different numbers of voxels.
+        """
+        super().on_fit_start()
+        here, there = (
+            getattr(each, "num_voxels", None) for each in (self.predictor, getattr(self.trainer, "datamodule", None))
+        )
+        own_metrics = type(self).configure_metrics is not NeuralPredictionTask.configure_metrics
+        if isinstance(here, int) and isinstance(there, int) and here != there and not own_metrics:
+            raise ValueError(
+                f"the predictor has num_voxels={here}, and the data have {there} voxels: they must be the same (a "
+                "configuration may leave num_voxels out)"
+            )
 
     def forward(self, images: Tensor) -> Tensor:
         """Predicted responses (stimulus, voxel)."""

@@ -314,7 +314,7 @@ def test_refusals():
     labels = model(x).argmax(1)
     with pytest.raises(ValueError, match="increasing budgets"):
         robustness_curve(model, loader(x, labels), PGD(), [0.2, 0.1])
-    with pytest.raises(ValueError, match="non-negative"):
+    with pytest.raises(ValueError, match="must not be negative"):
         robustness_curve(model, loader(x, labels), PGD(), [-0.1, 0.1])
     with pytest.raises(ValueError, match="divide by 255"):
         robustness_curve(model, loader(x, labels), PGD(), [1.0, 8.0])

@@ -129,12 +129,12 @@ def test_refusals():
         evaluate_robustness(model, loader((x - 0.5) / 0.2, labels), FGSM(), 0.1)
     with pytest.raises(ValueError, match="two perturbations are named 'fgsm-linf'"):
         evaluate_robustness(model, loader(x, labels), [FGSM(), FGSM()], 0.1)
-    with pytest.raises(ValueError, match="non-negative budgets"):
+    with pytest.raises(ValueError, match="must not be negative or NaN"):
         evaluate_robustness(model, loader(x, labels), FGSM(), [-1.0])
     with pytest.raises(ValueError, match="gave no batch"):
         evaluate_robustness(model, [], FGSM(), 0.1)
     with pytest.raises(TypeError, match="can't be called"):
-        evaluate_robustness(model, loader(x, labels), ["fgsm"], 0.1)
+        evaluate_robustness(model, loader(x, labels), [3], 0.1)
 
     with pytest.raises(TypeError, match=r"make an object of it, FGSM\(\)"):
         evaluate_robustness(model, loader(x, labels), FGSM, 0.1)

@@ -97,3 +97,30 @@ def test_many_running_stages_are_cut():
     out.print(running_table(running, limit=3))
     lines = out.file.getvalue().splitlines()
     assert len(lines) == 4 and "and 17 more" in lines[-1]
+
+
+def test_a_log_says_once_a_minute_how_far_the_run_is(folder, monkeypatch):
+    minutes = []
+
+    class WithoutThread:
+        def __init__(self, say):
+            minutes.append(say)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr("neuroalign.study.display.EveryMinute", WithoutThread)
+    out = console(False)
+    with Display(STAGES, folder, out) as display:
+        minutes[0]()
+        display.on_event(Event("failed", STAGES[0], "no data"))
+        minutes[0]()
+    lines = out.file.getvalue().splitlines()
+    assert lines[0] == f"0 of {len(STAGES)} stages done, 0 running"
+    assert lines[-1].startswith(f"0 of {len(STAGES)} stages done, 1 failed, 0 running")
+    for terminal, quiet in ((True, False), (False, True)):
+        Display(STAGES, folder, console(terminal), quiet=quiet)
+    assert len(minutes) == 1

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from neuroalign.data.datamodules.base import BatchDataModule
 from neuroalign.data.datamodules.standardized import standardize_parts
 from neuroalign.data.fields import as_identities
+from neuroalign.data.image_files import ImageFiles
+from neuroalign.data.image_names import check_order, files_of
 from neuroalign.data.images import ArrayDataset, as_pixels
 from neuroalign.data.responses import Responses
 
@@ -26,8 +28,12 @@ class ResponsesDataModule(BatchDataModule):
         images: (image, channel, height, width), uint8 or float in [0, 1]; or an object that returns uint8 (stimulus, height,
             width, channel) when it is indexed by an array of stimuli, such as :class:`neuroalign.data.CachedImages`,
             :class:`neuroalign.data.NSDImages` or :class:`neuroalign.data.ImageFiles`: these are read when a batch needs them.
-        responses: (image, voxel), one row per image, or a :class:`Responses` that is averaged over repeats, whose
-            ``stimulus`` are rows of ``images``.
+            Or a folder of image files, which becomes an :class:`neuroalign.data.ImageFiles` with ``image_size``.
+        responses: (image, voxel), one row per image; or a :class:`Responses` that is averaged over repeats, whose
+            ``stimulus`` are rows of ``images`` or, where they have names (``info["stimulus_id"]``), are found among the image
+            files by these, with or without extension. Or a file: one of :class:`Responses`, or one that
+            :func:`neuroalign.read_recording` reads; where stimuli repeat, the noise ceiling is estimated and the repeats are
+            averaged.
         val: Rows of the responses for validation; None means the shared images of a :class:`Responses`, if it has any, and
             otherwise a random ``val_fraction``.
         val_fraction: Share of the stimuli for validation.
@@ -43,8 +49,13 @@ class ResponsesDataModule(BatchDataModule):
 
     Raises:
         TypeError: If images are a list of files (:class:`neuroalign.data.ImageFiles` reads them).
-        ValueError: If images and responses differ in number, a stimulus is no row of the images, or has several rows of
-            responses (average them first).
+        FileNotFoundError: If a file or folder isn't there, or the folder holds no image.
+        ValueError: If images and responses differ in number, a stimulus is no row of the images, has no image of its name, or
+            has several rows of responses (average them first); if image files differ in size without ``image_size``; or if
+            nothing says in which order the files of a folder belong to the responses.
+
+    Warns:
+        UserWarning: If images of a folder have no responses.
 
     Example:
         >>> data = ResponsesDataModule(torch.rand(50, 3, 8, 8), torch.randn(50, 20), batch_size=10)
@@ -55,7 +66,7 @@ class ResponsesDataModule(BatchDataModule):
     def __init__(
         self,
         images: Any,
-        responses: np.ndarray | Tensor | Responses,
+        responses: np.ndarray | Tensor | Responses | str | os.PathLike[str],
         *,
         val: Sequence[int] | np.ndarray | None = None,
         val_fraction: float = 0.1,
@@ -70,16 +81,26 @@ class ResponsesDataModule(BatchDataModule):
         super().__init__(
             batch_size=batch_size, num_workers=num_workers, augment=augment, seed=seed, drop_last=drop_last
         )
-        if isinstance(images, (list, tuple, str, os.PathLike)):
+        if isinstance(images, (list, tuple)):
             raise TypeError(f"images must be an array, or give images for an array of stimuli; got {type(images).__name__} "
                             "(neuroalign.data.ImageFiles(paths) reads files)")  # fmt: skip
+        if isinstance(images, (str, os.PathLike)):
+            images = ImageFiles(images, image_size=image_size)
         lazy = not isinstance(images, (np.ndarray, Tensor))
+        if isinstance(responses, (str, os.PathLike)):
+            responses = _read(responses)
         if not isinstance(responses, Responses):
             if len(responses) != len(images):
                 raise ValueError(f"{len(images)} images but responses to {len(responses)} stimuli")
             responses = Responses.from_arrays(responses)
+            if isinstance(images, ImageFiles):
+                check_order(images)
+        elif isinstance(images, ImageFiles):
+            images = files_of(images, responses)
         self.images, self.image_size = images if lazy else as_pixels(images), image_size
         self.train_responses, self.val_responses = _split(responses, val, val_fraction, seed)
+        if isinstance(images, ImageFiles):
+            images.check_sizes()
         if lazy:
             images[np.unique(responses.stimulus)[[0, -1]]]  # raise here, not mid-epoch, if an image is missing
         else:
@@ -94,6 +115,18 @@ class ResponsesDataModule(BatchDataModule):
         """Number of voxels."""
         return self.train_responses.num_voxels
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images of a batch, as networks are told them."""
+        self.setup()
+        channels, height, width = self.datasets["val"][0]["image"].shape
+        return channels, height, width
+
+    @property
+    def noise_ceiling(self) -> np.ndarray | None:
+        """(voxel,) noise ceiling of the responses, if it is known."""
+        return self.val_responses.noise_ceiling
+
     def setup(self, stage: str | None = None) -> None:
         """Make the datasets, once."""
         if not self.datasets:
@@ -101,6 +134,16 @@ class ResponsesDataModule(BatchDataModule):
                 "train": responses_dataset(self.images, self.train_responses, self.image_size),
                 "val": responses_dataset(self.images, self.val_responses, self.image_size),
             }
+
+
+def _read(path: str | os.PathLike[str]) -> Responses:
+    from neuroalign.data.recordings import read_recording
+    from neuroalign.data.responses_file import is_responses_file
+
+    responses = Responses.load(path) if is_responses_file(path) else read_recording(path)
+    if len(np.unique(responses.stimulus)) == len(responses):
+        return responses
+    return responses.estimate_noise_ceiling().average_repeats()
 
 
 def _split(

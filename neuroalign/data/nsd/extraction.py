@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import shutil
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from neuroalign.data.responses_file import create, write_fields
 from neuroalign.files import check_folder, check_space, readable_size, remove_leftovers, whole
 from neuroalign.moved import former_keywords
 from neuroalign.processes import locked
+from neuroalign.progress import track
 
 __all__ = ["extract_nsd"]
 
@@ -73,7 +73,7 @@ def extract_nsd(
         behaviour: Whether to join the behaviour table; None joins it if it exists.
         maps: Maps to include, with one value per voxel; None means those that exist.
         overwrite: Whether to replace a file that was extracted with other options or from other files, or that is damaged.
-        progress: Whether to show a progress bar at a terminal.
+        progress: Whether to show a progress bar at a terminal, and in a log a line a minute.
         **access: ``accept_terms``, ``download_folder`` and others, for a URL, as in :func:`open_nsd`.
 
     Returns:
@@ -138,10 +138,8 @@ def _extract(request: Request, out: Path, overwrite: bool, progress: bool) -> No
                 part.unlink()
     done = [name for name in names.values() if (folder / name).exists()]
     check_space(out.parent, num_bytes * (2 * len(names) - len(done)) // len(names))
-    from rich.progress import track
-
-    for session, name in track(names.items(), f"subject {request.paths.subject}", transient=True,
-                               disable=not (progress and sys.stderr.isatty())):  # fmt: skip
+    text = f"subject {request.paths.subject}"
+    for session, name in track(names.items(), text, len(names), transient=True, show=progress):
         if not (folder / name).exists():
             save_part(folder / name, _read(request, session, name, plan))
     _assemble(request, {session: folder / name for session, name in names.items()}, out, info)

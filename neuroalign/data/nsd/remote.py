@@ -26,6 +26,7 @@ from neuroalign.data.nsd.tree import Check, Confirm, Tree, dataset_of
 from neuroalign.files import check_space, readable_size
 from neuroalign.moved import former_keywords
 from neuroalign.processes import locked
+from neuroalign.progress import in_lines
 from neuroalign.types import unknown
 
 __all__: list[str] = []
@@ -166,11 +167,17 @@ class RemoteTree(Tree):
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        with Progress(*columns, transient=True, disable=not sys.stderr.isatty()) as progress:
-            task = progress.add_task(what, total=total)
+        bar = Progress(*columns, transient=True, disable=not sys.stderr.isatty())
+        with bar, in_lines(f"fetching {what}", total, show=not sys.stderr.isatty()) as share:
+            task = bar.add_task(what, total=total)
+
+            def advance(num_bytes: int) -> None:
+                share.advance(num_bytes)
+                bar.update(task, advance=num_bytes)
+
             for path in missing:
-                progress.update(task, description=path.name)
-                self._download(path, lambda n: progress.update(task, advance=n))
+                bar.update(task, description=path.name)
+                self._download(path, advance)
 
     def _ask(self, question: str) -> None:
         if self.confirm is True:

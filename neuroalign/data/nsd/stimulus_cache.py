@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import nullcontext
@@ -23,6 +22,7 @@ from neuroalign.data.nsd.tree import Tree
 from neuroalign.files import check_space, check_target, whole
 from neuroalign.moved import former_keywords
 from neuroalign.processes import deaf_to_interrupts, ended_by_interrupt, locked
+from neuroalign.progress import track
 
 __all__ = ["cache_nsd_stimuli"]
 
@@ -52,7 +52,7 @@ def cache_nsd_stimuli(
         image_size: Height and width in pixels; None means those of the stimulus set.
         rows: Rows of the stimulus set, 0-based (``Responses.stimulus``); None means all.
         workers: Number of processes that read and resize; 0 resizes in this one.
-        progress: Whether to show a progress bar at a terminal.
+        progress: Whether to show a progress bar at a terminal, and in a log a line a minute.
         **access: ``accept_terms``, ``download_folder`` and others, for a URL, as in :func:`open_nsd`.
 
     Returns:
@@ -144,8 +144,6 @@ def _fill(
     workers: int,
     progress: bool,
 ) -> None:
-    from rich.progress import track
-
     file, journal = check_target(path / "images.npy"), path / "progress.json"
     sums = _done(file, journal, (len(rows), *shape), settings)
     if sums is None:
@@ -168,9 +166,7 @@ def _fill(
             with deaf_to_interrupts():  # the first task starts the processes
                 tasks = {pool.submit(_write_block, images, file, rows, i): i for i in blocks}
             results = ((tasks[task], task.result()) for task in as_completed(tasks))
-        shown = track(results, "resizing images", len(blocks), transient=True,
-                      disable=not (progress and sys.stderr.isatty()))  # fmt: skip
-        for i, checksum in shown:
+        for i, checksum in track(results, "resizing images", len(blocks), transient=True, show=progress):
             sums[str(i)] = checksum
             _write_json(journal, {"settings": settings, "crc32": sums})
     _write_json(path / "index.json", {**settings, "crc32": [sums[str(i)] for i in range(len(sums))]})

@@ -28,8 +28,8 @@ class Robustness(Settings):
     """Accuracy under one attack.
 
     Args:
-        attack: The attack: ``"pgd"``, ``"fgsm"``, ``"apgd"``, ``"square"``, ``"autoattack"``, ``"deepfool"``, or a
-            description of a class of ``neuroalign.perturbations``.
+        attack: The attack: ``"pgd"``, ``"fgsm"``, ``"apgd"``, ``"square"``, ``"autoattack"``, ``"deepfool"``, an attack
+            that another installed package publishes, or a description of a class of ``neuroalign.perturbations``.
         norm: Norm of the budget.
         steps: Steps of the attack, where it has steps; None takes its own default.
         eps: Budgets; 0 (no attack) is always measured.
@@ -48,9 +48,12 @@ class Robustness(Settings):
     @classmethod
     def _known(cls, value: str | Description) -> str | Description:
         if isinstance(value, str) and value not in ATTACKS:
+            from neuroalign.plugins import installed
             from neuroalign.study.settings.base import near_match
 
-            raise ValueError(f"{value!r} is none of {', '.join(ATTACKS)}{near_match(value, ATTACKS)}")
+            known = [*ATTACKS, *installed("perturbations")]
+            if value not in known:
+                raise ValueError(f"{value!r} is none of {', '.join(known)}{near_match(value, known)}")
         return value
 
     @model_validator(mode="after")

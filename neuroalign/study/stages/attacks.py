@@ -9,6 +9,7 @@ from typing import Any
 from neuroalign import perturbations
 from neuroalign.config import build
 from neuroalign.perturbations.attacks.base import Attack
+from neuroalign.plugins import load
 from neuroalign.study.settings.evaluations import ATTACKS
 
 __all__: list[str] = []
@@ -18,12 +19,13 @@ def attack_of(attack: str | Mapping[str, Any], norm: str, steps: int | None) -> 
     """The attack that a study asks for.
 
     Args:
-        attack: Its short name, or its description.
+        attack: Its short name, one that another installed package publishes, or its description.
         norm: Norm of the budgets, for an attack by name.
         steps: Steps of an attack that has steps; None takes its own number.
 
     Raises:
-        ValueError: If the attack has another norm than the budgets, or the description is none of an attack.
+        ImportError: If the package that publishes the attack can't be used.
+        ValueError: If the attack has another norm than the budgets, or name or description is none of an attack.
 
     Example:
         >>> attack_of("pgd", "l2", 7).norm, attack_of("deepfool", "l2", None).name
@@ -32,10 +34,14 @@ def attack_of(attack: str | Mapping[str, Any], norm: str, steps: int | None) -> 
     if not isinstance(attack, str):
         made = build(attack, Attack)
     else:
-        maker = getattr(perturbations, ATTACKS[attack])
-        known = inspect.signature(maker).parameters
+        maker = getattr(perturbations, ATTACKS[attack]) if attack in ATTACKS else load("perturbations", attack)
         given = {"norm": norm, **({} if steps is None else {"steps": steps})}
-        made = maker(**{name: value for name, value in given.items() if name in known})
+        made = maker
+        if isinstance(maker, type):
+            known = inspect.signature(maker).parameters
+            made = maker(**{name: value for name, value in given.items() if name in known})
+        if not isinstance(made, Attack):
+            raise ValueError(f"a study's attack is a subclass of Attack with a norm; {attack!r} is none")
     if made.norm != norm:
         raise ValueError(f"{made.name} has budgets in the norm {made.norm!r}, and the study's are in {norm!r}")
     return made

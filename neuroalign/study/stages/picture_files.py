@@ -33,7 +33,7 @@ class Pictures:
     """
 
     def __init__(self, path: str | Path) -> None:
-        from neuroalign.data.image_files import EXTENSIONS
+        from neuroalign.data.image_paths import EXTENSIONS
 
         self.path = Path(path)
         if not self.path.exists():

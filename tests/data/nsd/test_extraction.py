@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import h5py
 import numpy as np
@@ -76,12 +77,15 @@ def test_a_second_run_uses_the_file_and_other_options_are_refused(small, tmp_pat
 
 @pytest.mark.parametrize("progress", [True, False])
 @pytest.mark.parametrize("terminal", [True, False])
-def test_a_bar_is_shown_at_a_terminal_if_wanted(planted, tmp_path, monkeypatch, progress, terminal):
+def test_progress_is_a_bar_at_a_terminal_and_lines_elsewhere_if_wanted(
+    planted, tmp_path, monkeypatch, progress, terminal
+):
     shown = []
-    monkeypatch.setattr("rich.progress.track", lambda items, *_, disable, **__: shown.append(not disable) or items)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.setattr("rich.progress.track", lambda items, *_, **__: shown.append("a bar") or items)
+    monkeypatch.setattr("neuroalign.progress.EveryMinute", lambda *_: shown.append("lines") or nullcontext())
+    monkeypatch.setattr("neuroalign.progress.draws_bars", lambda: terminal)
     extract_nsd(planted.root, tmp_path / "x.h5", 2, roi="V1", sessions=[1], progress=progress)
-    assert shown == [progress and terminal]
+    assert shown == ([] if not progress else ["a bar"] if terminal else ["lines"])
 
 
 def test_another_mask_of_the_same_name_is_another_file(small, tmp_path):

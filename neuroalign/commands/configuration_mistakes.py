@@ -1,0 +1,243 @@
+"""What is wrong in a configuration that the parser refused: the innermost mistake, in one sentence with near matches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from neuroalign.commands.configuration_classes import (
+    arguments_of,
+    class_named,
+    named,
+    required_by,
+    unknown_in,
+    why_not_found,
+    wrong_value,
+)
+from neuroalign.types import unknown
+
+__all__: list[str] = []
+
+_CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
+_TYPES = {"NoneType": "null", "str": "text", "int": "a whole number", "float": "a number", "bool": "true or false",
+          "dict": "a mapping", "list": "a list"}  # fmt: skip
+
+
+def read_configurations(argv: Sequence[str]) -> list[tuple[str, Any]]:
+    """The configurations that ``--config`` names, by file name, before the parser sees them.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If one is no YAML.
+    """
+    found = []
+    for name in _files(argv):
+        if "://" in name:
+            continue
+        if not Path(name).exists():
+            raise FileNotFoundError(f"there is no configuration {name}")
+        try:
+            found.append((name, yaml.safe_load(Path(name).read_text("utf-8"))))
+        except UnicodeDecodeError as error:
+            raise ValueError(f"a configuration is damaged, or no UTF-8 text ({error}): {name}") from error
+        except yaml.YAMLError as error:
+            raise ValueError(f"{name} is no YAML: {_yaml_mistake(error)}") from error
+    return found
+
+
+def _files(argv: Sequence[str]) -> Iterator[str]:
+    following = list(argv[1:]) + [""]
+    for each, after in zip(argv, following):
+        if each in ("-c", "--config") and after:
+            yield after
+        elif each.startswith("--config="):
+            yield each.removeprefix("--config=")
+
+
+def _yaml_mistake(error: yaml.YAMLError) -> str:
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark is not None else problem
+
+
+def mistake(
+    argv: Sequence[str], configurations: Sequence[tuple[str, Any]], options: Sequence[str], told: str
+) -> str:
+    """The first mistake in configurations and command line; else the parser's own message, made short.
+
+    Args:
+        argv: The command and its arguments.
+        configurations: Those of :func:`read_configurations`.
+        options: The keys that the command takes at the top and one level below, such as "trainer.max_epochs".
+        told: What the parser said.
+    """
+    tops = list(dict.fromkeys(option.split(".")[0] for option in options))
+    for file, content in configurations:
+        for found in _in_command(content, tops):
+            return f"{file}: {found}"
+    whole = merged([content for _, content in configurations], argv)
+    for found in _in_options(argv, options, tops):
+        return found
+    if "arguments are required" not in told:
+        for found in _in_command(whole, tops):
+            return found
+    missing = [key for key in ("model", "data") if re.search(rf"required:.*\b\w+\.{key}\b(?!\.)", told)]
+    if missing:
+        return f"{' and '.join(missing)} missing: give {' and '.join(f'--{m} CLASS' for m in missing)}, or --config FILE"
+    return short(told)
+
+
+def _in_command(content: Any, tops: Sequence[str]) -> Iterator[str]:
+    if not isinstance(content, Mapping):
+        yield f"a configuration is a mapping with model, data and trainer; this is {_shown(content)}"
+        return
+    for key, value in content.items():
+        if key not in tops:
+            yield unknown("key", key, tops)
+        elif key == "trainer" and isinstance(value, Mapping):
+            from lightning import Trainer
+
+            yield from _in_arguments(value, Trainer, "trainer", "trainer")
+        elif key not in ("config", "seed_everything"):
+            yield from _in_value(value, key, key)
+
+
+def _in_value(value: Any, key: str, where: str) -> Iterator[str]:
+    """Mistakes in a value given under a key."""
+    if isinstance(value, (list, tuple)):
+        for number, each in enumerate(value):
+            yield from _in_value(each, key, f"{where}[{number}]")
+    elif isinstance(value, str) and key in ("model", "data"):
+        if not value.endswith((".yaml", ".yml", ".json")) and (why := why_not_found(value, key)):
+            yield f"{where}: {why}"
+    elif isinstance(value, Mapping):
+        path = value.get("class_path")
+        if not isinstance(path, str):
+            for name, each in value.items():
+                yield from _in_value(each, str(name), f"{where}.{name}")
+            return
+        if why := why_not_found(path, key):
+            yield f"{where}: {why}"
+            return
+        for name in value:
+            if name not in _CLASS_KEYS:
+                yield f"{where}: {unknown('key', name, _CLASS_KEYS)}"
+        cls = class_named(path, key)
+        arguments = value.get("init_args") or {}
+        if cls is not None and isinstance(arguments, Mapping):
+            yield from _in_arguments(arguments, cls, where, f"{where}.init_args", value.get("dict_kwargs") or {})
+
+
+def _in_arguments(
+    arguments: Mapping[str, Any], cls: Any, where: str, place: str, further: Mapping[str, Any] | None = None
+) -> Iterator[str]:
+    known = arguments_of(cls)
+    for name in arguments:
+        if name not in known:
+            yield f"{where}: {unknown_in('argument', str(name), cls.__name__, known)}"
+    for name, value in arguments.items():
+        yield from _in_value(value, str(name), f"{place}.{name}")
+        if name in known and (why := wrong_value(cls, name, value)):
+            yield f"{place}.{name}: {short(why)}"
+    needed = [name for name in required_by(cls) if name not in arguments and name not in (further or {}) and name != "num_voxels"]
+    if cls.__name__ != "Trainer" and needed:
+        yield f"{where}: {cls.__name__} needs {named(needed)}"
+
+
+def merged(contents: Sequence[Any], argv: Sequence[str]) -> dict[str, Any]:
+    """Configurations and command line as one, as far as it can be said without the parser."""
+    out: dict[str, Any] = {}
+    for content in contents:
+        out = _over(out, content) if isinstance(content, Mapping) else out
+    for name, text in _given(argv):
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        if name not in ("config", "c"):
+            _put(out, name.split("."), value)
+    return out
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    out = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = _over(out[key], value) if both else value
+    return out
+
+
+def _put(tree: dict[str, Any], parts: Sequence[str], value: Any) -> None:
+    """Set a value as the command line does: a class's argument may be named without ``init_args``."""
+    for part in parts[:-1]:
+        if isinstance(tree.get("class_path"), str) and part not in _CLASS_KEYS:
+            tree = tree.setdefault("init_args", {})
+        inner = tree.get(part)
+        if isinstance(inner, str):
+            inner = {"class_path": inner}
+        if not isinstance(inner, dict):
+            inner = {}
+        tree[part] = inner
+        tree = inner
+    if isinstance(tree.get("class_path"), str) and parts[-1] not in _CLASS_KEYS:
+        tree = tree.setdefault("init_args", {})
+    tree[parts[-1]] = value
+
+
+def _given(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Options of the command line with their values."""
+    rest = list(argv[1:])
+    for number, each in enumerate(rest):
+        if each.startswith("--"):
+            name, equals, value = each[2:].partition("=")
+            after = rest[number + 1] if number + 1 < len(rest) else ""
+            yield name, value if equals else ("" if after.startswith("--") else after)
+
+
+def _in_options(
+    argv: Sequence[str], options: Sequence[str], tops: Sequence[str]
+) -> Iterator[str]:
+    for name, _ in _given(argv):
+        parts = name.rstrip("+").split(".")
+        if parts[0] not in tops:
+            if not any(option.startswith(name) for option in [*options, "help", "print_config"]):
+                yield unknown("option", f"--{name}", [f"--{top}" for top in tops])
+        elif parts[0] == "trainer" and len(parts) > 1:
+            from lightning import Trainer
+
+            if not any(known.startswith(parts[1]) for known in arguments_of(Trainer)):
+                yield f"--{name}: {unknown_in('argument', parts[1], 'Trainer', arguments_of(Trainer))}"
+
+
+def short(told: str) -> str:
+    """The one useful reason in the parser's message, which lists a reason for every type that it tried.
+
+    Example:
+        >>> short("Parser key \\"x.lr\\":\\n  Expected a <class 'float'>. Got value: high")
+        "must be a number; got 'high'"
+        >>> short('Parser key "fit.x":\\n  reason')
+        'reason'
+    """
+    wanted = [found.rpartition(".")[2] for found in re.findall(r"Expected an? <class '([\w.]+)'>", told)]
+    value = re.search(r"(?:Got value|Given value): (.*)", told)
+    key = re.search(r'Parser key "([\w.]+)"', told)
+    place = key[1].split(".", 1)[-1] + ": " if key and not key[1].startswith("x.") else ""
+    choices = re.search(r"Expected a typing\.Literal\[(.*?)\]", told)
+    if choices and value:
+        return f"{place}must be one of {choices[1]}; got {_shown(value[1])}"
+    lines = [line.strip().removeprefix("- ") for line in told.splitlines() if line.strip()]
+    of_types = ("Does not validate", "Expected a", "Not a valid", "a class path", "a dict ", "Parser key", "Given value",
+                "Subtypes", "Errors:", "Subclass types", "Problem with given class_path")  # fmt: skip
+    own = [line for line in lines if not line.startswith(of_types)]
+    if wanted and value and not own:
+        names = [_TYPES.get(name, name) for name in dict.fromkeys(wanted)]
+        return f"{place}must be {' or '.join(names)}; got {_shown(value[1])}"
+    return own[0] if own else lines[0]
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

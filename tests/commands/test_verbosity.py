@@ -1,0 +1,62 @@
+"""-q, -v and --debug: what of the library's log and of warnings is said."""
+
+import logging
+import warnings
+
+import pytest
+
+from neuroalign.commands import lightning
+from neuroalign.commands.verbosity import Verbosity, taken_from, told
+
+log = logging.getLogger("neuroalign.data.nsd.extraction")
+
+
+def said(capsys, **options):
+    """What goes to stderr, without pytest's handlers, which would take it."""
+    with pytest.MonkeyPatch.context() as patch, told(Verbosity(**options)):
+        patch.setattr(logging.getLogger(), "handlers", [])
+        log.info("wrote it")
+        log.warning("making it again")
+    return capsys.readouterr().err
+
+
+def test_the_log_is_said_if_verbose(capsys):
+    assert said(capsys) == "making it again\n"
+    assert said(capsys, quiet=True) == ""
+    for option in ("verbose", "debug"):
+        first, second = said(capsys, **{option: True}).splitlines()
+        assert first.endswith("neuroalign.data.nsd.extraction: wrote it") and second.endswith(": making it again")
+
+
+def test_afterwards_all_is_as_before(capsys):
+    logger = logging.getLogger("neuroalign")
+    before = logger.level, list(logger.handlers), warnings.formatwarning
+    for option in ("verbose", "quiet"):
+        said(capsys, **{option: True})
+        assert (logger.level, logger.handlers, warnings.formatwarning) == before
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_warning_is_one_line_also_if_quiet(capsys):
+    with pytest.warns(UserWarning, match="two"), told(Verbosity()):
+        warnings.warn("two\nlines", stacklevel=1)  # those who catch warnings still do
+    for verbosity, place in ((Verbosity(), False), (Verbosity(quiet=True), False), (Verbosity(verbose=True), True)):
+        with told(verbosity):
+            text = warnings.formatwarning("two\nlines", UserWarning, "a.py", 3)
+        assert ("a.py:3" in text) == place and (place or text == "warning: two lines\n")
+
+
+@pytest.mark.parametrize("option", ["-q", "--quiet", "-v", "--verbose", "--debug"])
+def test_a_parser_that_is_not_ours_never_sees_them(option):
+    found, rest = taken_from(["fit", option, "--config", "a.yaml"])
+    assert rest == ["fit", "--config", "a.yaml"]
+    assert next(name for name in ("quiet", "verbose", "debug") if getattr(found, name))[0] == option.strip("-")[0]
+
+
+def test_quiet_training_has_no_bar(monkeypatch):
+    seen = []
+    monkeypatch.setattr("neuroalign.commands.lightning_cli.run_lightning", seen.append)
+    lightning.run(["fit", "--config", "a.yaml"], Verbosity())
+    lightning.run(["fit", "--config", "a.yaml"], Verbosity(quiet=True))
+    assert seen[0] == ["fit", "--config", "a.yaml"]
+    assert seen[1] == [*seen[0], "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
