@@ -21,10 +21,11 @@ extensions = [
     "sphinx.ext.intersphinx",
     "sphinx.ext.viewcode",
     "sphinx-mathjax-offline",
+    "sphinx_gallery.gen_gallery",
     "links",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build", "_extensions"]
+exclude_patterns = ["_build", "_extensions", "gallery/*.ipynb", "gallery/*.py"]
 intersphinx_mapping = links.write_inventories(HERE / "_build/inventories")
 intersphinx_timeout = 5
 templates_path = ["_templates"]
@@ -43,3 +44,16 @@ html_theme = "furo"
 html_title = "neuroalign"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"/0\d_",
+    "ignore_pattern": r"/(?!0\d_)[^/]*\.py$",
+    "within_subsection_order": "FileNameSortKey",
+    "image_scrapers": ["returned_figures"],  # pyplot's figures, and those that our plots return
+    "abort_on_example_error": True,
+    "min_reported_time": 5,
+    "remove_config_comments": True,
+    "show_signature": False,
+}
