@@ -26,6 +26,9 @@ from neuroalign import (
 from neuroalign.data import ShiftFlip, load_digits
 
 SHAPE = (3, 8, 8)
+WEIGHT = (
+    0.5  # chosen on validation images with other seeds: there 0.9, the paper's, costs .11 of the accuracy at eps 0.04
+)
 
 
 def trainer(epochs: int) -> L.Trainer:
@@ -48,14 +51,16 @@ def main(fast: bool = False) -> None:
     trainer(2 if fast else 20).fit(task, neural)
 
     # %% A classifier of other digits that must also match the responses that the predictor predicts for this region.
-    train, test = (images[750:1450], labels[750:1450]), (images[1450:], labels[1450:])
-    digits = GuidanceDataModule(train, test, test, batch_size=64, augment=ShiftFlip(1, flip=False))
+    train, val, test = (
+        (images[part], labels[part]) for part in (slice(750, 1250), slice(1250, 1450), slice(1450, None))
+    )
+    digits = GuidanceDataModule(train, val, test, batch_size=64, augment=ShiftFlip(1, flip=False))
     standardized = StandardizedPredictor(predictor).fit(train[0])
     results = {}
     for name, guidance in (("none", None), ("V4", PredictedGuidance({"V4": standardized}))):
         L.seed_everything(0)
         network = GuidedNetwork("small_resnet", 10, heads={"V4": (None, neural.num_voxels)}, image_shape=SHAPE)
-        guided = GuidedClassificationTask(network, guidance, weight=0.9, lr=0.05, step_size=15)
+        guided = GuidedClassificationTask(network, guidance, weight=WEIGHT, lr=0.05, step_size=15)
         trainer(1 if fast else 30).fit(guided, digits)
 
         # %% Robust accuracy: the share of all test images that stay right under the attack.
@@ -65,6 +70,12 @@ def main(fast: bool = False) -> None:
     print("Accuracy at eps 0, 0.04, 0.08 (simulated subject, one seed: no evidence of anything)")
     for name, accuracy in results.items():
         print(f"  {name:5}", " ".join(f"{a:.3f}" for a in accuracy))
+    if not fast:
+        print(
+            "Eight other seeds gave V4 +0.009 (±0.012), +0.010 (±0.019) and +0.007 (±0.022) over none (95 % intervals):\n"
+            "no difference at any budget. The effect that `neuroalign demo` plants is in TO of another subject, which\n"
+            "learned the digits under noise. What a difference means, only several seeds and controls tell."
+        )
 
 
 if __name__ == "__main__":

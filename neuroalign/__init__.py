@@ -14,9 +14,9 @@ from neuroalign.version import __version__ as __version__
 # fmt: off
 if TYPE_CHECKING:  # what type checkers and editors read; a test keeps it equal to the table below
     from neuroalign import (
-        callbacks as callbacks, config as config, data as data, evaluation as evaluation, functional as functional,
-        guidance as guidance, losses as losses, metrics as metrics, models as models, perturbations as perturbations,
-        plot as plot, study as study, tasks as tasks,
+        callbacks as callbacks, config as config, data as data, evaluation as evaluation, export as export,
+        functional as functional, guidance as guidance, losses as losses, metrics as metrics, models as models,
+        perturbations as perturbations, plot as plot, sharing as sharing, study as study, tasks as tasks,
     )
     from neuroalign.callbacks import (
         InputSmoothnessCallback as InputSmoothnessCallback, ManifoldGeometryCallback as ManifoldGeometryCallback,
@@ -38,6 +38,11 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test keeps it equal 
         masking_report as masking_report, per_image_robustness as per_image_robustness,
         response_geometry as response_geometry, robustness_curve as robustness_curve,
         robustness_suite as robustness_suite, targeted_success as targeted_success, transfer_matrix as transfer_matrix,
+    )
+    from neuroalign.export import (
+        PlainClassifier as PlainClassifier, export_brainscore as export_brainscore, export_onnx as export_onnx,
+        export_program as export_program, export_timm as export_timm, from_rsatoolbox as from_rsatoolbox,
+        to_rsatoolbox as to_rsatoolbox,
     )
     from neuroalign.guidance import (
         LabelOnlyGuidance as LabelOnlyGuidance, ManifoldGuidance as ManifoldGuidance,
@@ -69,6 +74,9 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test keeps it equal 
         Contrast as Contrast, Corruption as Corruption, DeepFool as DeepFool, FGSM as FGSM, FMN as FMN,
         HighPass as HighPass, LowPass as LowPass, PGD as PGD, PixelClassifier as PixelClassifier,
         RotationTranslation as RotationTranslation, SquareAttack as SquareAttack, list_attacks as list_attacks,
+    )
+    from neuroalign.sharing import (
+        CardFacts as CardFacts,
     )
     from neuroalign.tasks import (
         AdversarialTraining as AdversarialTraining, GaussianNoiseTraining as GaussianNoiseTraining,
@@ -163,6 +171,15 @@ _ROOMS = {
         "targeted_success",
         "transfer_matrix",
     ),
+    "export": (
+        "PlainClassifier",
+        "export_brainscore",
+        "export_onnx",
+        "export_program",
+        "export_timm",
+        "from_rsatoolbox",
+        "to_rsatoolbox",
+    ),
     "data": (
         "GuidanceDataModule",
         "NSDDataModule",
@@ -192,6 +209,7 @@ _ROOMS = {
         "ManifoldGeometryCallback",
         "RobustnessCallback",
     ),
+    "sharing": ("CardFacts",),
     "functional": (),
     "plot": (),
     "study": (),

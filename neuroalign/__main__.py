@@ -10,7 +10,20 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from neuroalign.commands import completion, demo, doctor, evaluate, geometry, lightning, nsd, simulate, study, versions
+from neuroalign.commands import (
+    cite,
+    completion,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    geometry,
+    lightning,
+    nsd,
+    simulate,
+    study,
+    versions,
+)
 from neuroalign.commands.mistakes import told_in_one_line
 from neuroalign.commands.parser import Parser, commands_of, examples, parsers
 from neuroalign.commands.verbosity import Verbosity, add_options, taken_from, told
@@ -24,7 +37,9 @@ _COMMANDS: dict[str, Any] = {
     "nsd": nsd,
     "geometry": geometry,
     "evaluate": evaluate,
+    "export": export,
     "doctor": doctor,
+    "cite": cite,
 }
 
 
@@ -66,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     if rest and rest[0] == "help":  # as in git help COMMAND
         argv = [*rest[1:], "--help"]
-    with told_in_one_line(rest[0] if rest else "", debug=verbosity.debug):
+    with told_in_one_line(rest[0] if rest else "help", debug=verbosity.debug):
         args = _parser().read(argv)
     if commands_of(args.parser):
         args.parser.print_help()

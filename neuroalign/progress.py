@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
@@ -99,7 +100,7 @@ def track(
         >>> list(track([1, 2], "counting", 2, show=False))
         [1, 2]
     """
-    if not show:
+    if not (show and wanted()):
         yield from items
         return
     import rich
@@ -124,11 +125,25 @@ def in_lines(text: str, total: float | None = None, *, show: bool = True) -> Ite
         show: Whether to show anything.
     """
     share = Share(text, total)
-    if not show or draws_bars():
+    if not (show and wanted()) or draws_bars():
         yield share
         return
     with EveryMinute(lambda: print(share, file=sys.stderr, flush=True)):
         yield share
+
+
+def wanted() -> bool:
+    """Whether progress is shown at all: not where ``logging.disable(logging.INFO)`` asks for no information, as ``-q`` does.
+
+    Example:
+        >>> logging.disable(logging.INFO)
+        >>> wanted()
+        False
+        >>> logging.disable(logging.NOTSET)
+        >>> wanted()
+        True
+    """
+    return logging.root.manager.disable < logging.INFO
 
 
 def draws_bars() -> bool:

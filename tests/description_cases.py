@@ -134,6 +134,7 @@ NOT_DESCRIBED = {
     "data": "data, and what reads it",
     "callbacks": "belong to a Trainer",
     "config": "functions",
+    "sharing": "facts for model cards, and not parts of a network",
     "ResponseHead": "is plain values itself",
     "Ramp": "is plain values itself",
     "GuidedClassificationTask": "Lightning keeps its arguments",

@@ -14,13 +14,13 @@ PACKAGE = Path(neuroalign.__file__).parent
 # fmt: off
 ROWS = [
     {"moved", "names", "version"},
-    {"types", "addresses", "array_headers", "checksums", "files", "hdf5", "processes", "state", "budgets", "progress", "plugins"},
-    {
-    },
+    {"types", "addresses", "array_headers", "budgets", "checksums", "citations", "files", "hdf5", "plugins", "processes",
+     "progress", "state"},
     {"config", "functional", "tensor_files"},
+    {"sharing"},
     {"losses", "metrics", "models", "perturbations", "data", "plot"},
     {"guidance", "evaluation"},
-    {"tasks", "callbacks"},
+    {"tasks", "callbacks", "export"},
     {"study"},
     {"commands"},
     {"__main__"},
@@ -127,5 +127,16 @@ def test_rooms_that_know_no_trainer(room):
 
 @pytest.mark.slow
 def test_optional_packages_are_not_loaded():
-    loaded = _loaded_after("import neuroalign.models, neuroalign.study, neuroalign.tasks")
-    assert not loaded & {"timm", "ray", "xarray", "s3fs", "pooch", "nilearn"}
+    loaded = _loaded_after("import neuroalign.models, neuroalign.study, neuroalign.tasks, neuroalign.export")
+    assert not loaded & {
+        "timm",
+        "ray",
+        "xarray",
+        "s3fs",
+        "pooch",
+        "nilearn",
+        "onnx",
+        "onnxscript",
+        "onnxruntime",
+        "rsatoolbox",
+    }

@@ -271,8 +271,12 @@ class Retina(nn.Sequential):
 
 def test_a_users_class_is_rebuilt_only_where_it_is_registered(tmp_path, registry):
     retina = register(name="my_lab.Retina")(type("Retina", (Retina,), {"__init__": Retina.__init__}))
-    with pytest.raises(ValueError, match=r"register the class with neuroalign\.register"):
-        NeuralPredictor(Retina(4), 3, image_shape=(3, 8, 8)).save(tmp_path / "p.safetensors")
+    NeuralPredictor(Retina(4), 3, image_shape=(3, 8, 8)).save(tmp_path / "unregistered.safetensors")
+    with pytest.raises(
+        DescriptionError,
+        match=r"tests\.test_config\.Retina needs arguments \(width\), .* neuroalign\.register was called on before",
+    ):
+        NeuralPredictor.load(tmp_path / "unregistered.safetensors")
     predictor = NeuralPredictor(retina(4, bias=False), 3, image_shape=(3, 8, 8)).eval()
     predictor.save(tmp_path / "p.safetensors")
     again = NeuralPredictor.load(tmp_path / "p.safetensors").eval()

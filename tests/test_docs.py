@@ -14,14 +14,21 @@ PAGES = [p for p in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] 
 
 # A page takes seconds, most of them to import torch and Lightning anew.
 FIRST = ("README.md", "quickstart.md")
+EXTRAS = {
+    '"timm:': ("timm", "timm"),
+    "import onnxruntime": ("onnxruntime", "onnx"),
+    "to_rsatoolbox(": ("rsatoolbox", "peers"),
+}
+"""Packages and extras of what a block of a page uses, by a text in the block."""
 CASES = [page if page.name in FIRST else pytest.param(page, marks=pytest.mark.slow) for page in PAGES]
 
 
 @pytest.mark.parametrize("page", CASES, ids=lambda p: p.name)
 def test_blocks_run(page, tmp_path):
-    if '"timm:' in page.read_text():
-        pytest.importorskip("timm", reason="timm, which this page uses, is not installed (extra: timm)")
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    for text, (package, extra) in EXTRAS.items():
+        if any(text in block for block in blocks):
+            pytest.importorskip(package, reason=f"{package}, which this page uses, is not installed (extra: {extra})")
     script = tmp_path / "page.py"
     script.write_text("\n".join(blocks))
     done = subprocess.run(

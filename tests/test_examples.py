@@ -27,6 +27,21 @@ def test_quickstart(tmp_path):
 
 
 @pytest.mark.slow
+def test_own_data(tmp_path):
+    done = run(tmp_path, EXAMPLES / "own_data.py", "--fast")
+    assert done.returncode == 0, done.stderr[-2000:]
+    first, r, *accuracy = done.stdout.splitlines()
+    assert first.startswith("MADE-UP data") and re.fullmatch(r"val/correlation \S+, val/normalized_correlation \S+", r)
+    assert [line.split("  ")[0] for line in accuracy[:2]] == ["no guidance", "guided"] and done.stderr == ""
+
+
+def test_own_data_needs_under_twenty_lines_of_the_user():
+    page = (EXAMPLES.parent / "docs/own_data.md").read_text()
+    way = page.split("The whole way:")[1].split("```python\n")[1].split("```")[0]
+    assert len([line for line in way.splitlines() if line.strip()]) < 20 and "ResponsesDataModule" in way
+
+
+@pytest.mark.slow
 def test_recordings(tmp_path, data_path):
     done = run(tmp_path, EXAMPLES / "recordings.py", "--data", data_path, "--out", "out")
     assert done.returncode == 0, done.stderr[-2000:]

@@ -1,5 +1,6 @@
 """Progress of long work: a bar in a terminal, elsewhere a line a minute, by an injected clock."""
 
+import logging
 import re
 import threading
 
@@ -103,3 +104,16 @@ def test_a_terminal_gets_a_bar(monkeypatch):
         share.advance()
     assert calls[0][0] == "counting" and calls[0][1]["total"] == 2
     assert list(track([1], "counting", 1, show=False)) == [1] and len(calls) == 1
+
+
+def test_whoever_wants_no_information_gets_no_progress(monkeypatch):
+    """As a command that was asked to be quiet."""
+    calls = []
+    monkeypatch.setattr(progress, "draws_bars", lambda: True)
+    monkeypatch.setattr("rich.progress.track", lambda items, text, **settings: calls.append(text) or items)
+    logging.disable(logging.INFO)
+    try:
+        assert list(track([1, 2], "counting", 2)) == [1, 2] and not calls
+    finally:
+        logging.disable(logging.NOTSET)
+    assert list(track([1, 2], "counting", 2)) == [1, 2] and calls

@@ -10,7 +10,6 @@ from typing import Any
 
 import lightning as L
 import numpy as np
-import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
@@ -37,16 +36,16 @@ class PredictionWriter(BasePredictionWriter):
     A task says by its attribute ``predicts`` what its predictions are. "responses" (:class:`NeuralPredictionTask`) become a
     file that :meth:`neuroalign.Responses.load` reads, with one row per stimulus, and with the regions and places of the
     voxels if the DataModule knows them. "logits" (:class:`GuidedClassificationTask`) become the arrays ``logits`` (stimulus,
-    class), ``class`` (stimulus,), the class of the largest logit, and ``label`` (stimulus,) if the batches have labels. For any
-    other module the array is called ``predictions``. The array ``stimulus`` (stimulus,) holds the batch's ``stimulus``, or
+    class), ``class`` (stimulus,), the class of the largest logit, and ``label`` (stimulus,) if the batches have labels. For
+    any other module the array is called ``predictions``. The array ``stimulus`` (stimulus,) holds the batch's ``stimulus``, or
     the rows of the data set if batches have none.
 
     The file is complete or absent. Several processes send their parts to the first one, which writes. Predictions are kept in
     memory until the end, so ``trainer.predict(..., return_predictions=False)`` needs half of it.
 
     Args:
-        path: The file; None means ``predictions.h5`` in the folder of the logger, or in ``default_root_dir`` without one. With
-            several loaders the number of the loader is added to its name.
+        path: The file; None means ``predictions.h5`` in the folder of the logger, or in ``default_root_dir`` without one.
+            With several loaders the number of the loader is added to its name.
 
     Attributes:
         written: The files that the last prediction wrote.
@@ -102,7 +101,9 @@ class PredictionWriter(BasePredictionWriter):
 
     def on_predict_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Bring the parts of all processes together, and write them."""
-        folder = trainer.log_dir or trainer.default_root_dir  # every process asks, since Lightning sends the first one's
+        folder = (
+            trainer.log_dir or trainer.default_root_dir
+        )  # every process asks, since Lightning sends the first one's
         gathered = _of_all_processes(self._parts)
         self._parts = {}
         for loader in sorted({number for parts in gathered for number in parts}):

@@ -11,7 +11,7 @@ from neuroalign.commands.parser import parsers
 __all__: list[str] = []
 
 SHELLS = ("bash", "zsh", "tcsh", "fish")
-_FILES = {"ckpt", "data", "file", "config", "ckpt_path", "out"}
+_FILES = {"ckpt", "data", "file", "config", "ckpt_path", "out", "what"}
 _FOLDERS = {"root", "place"}
 
 
@@ -31,6 +31,9 @@ class _PrintCompletion(argparse.Action):
             parser.error("--print-completion needs shtab: pip install shtab")
         for each in parsers(parser):
             for action in each._actions:
+                if isinstance(action, argparse._SubParsersAction):  # shells show one line beside a command
+                    for choice in action._choices_actions:
+                        action.choices[choice.dest].description = choice.help
                 if (action.type is Path or action.dest in _FILES | _FOLDERS) and not action.choices:
                     action.complete = shtab.DIRECTORY if action.dest in _FOLDERS else shtab.FILE
         try:

@@ -62,8 +62,8 @@ def why_not_found(path: str, key: str) -> str | None:
     """Why a ``class_path`` names no class that may be given under a key; None if it names one.
 
     Example:
-        >>> why_not_found("neuroalign.data.NSDDataModul", "data")
-        "unknown class 'NSDDataModul' of neuroalign.data; did you mean 'NSDDataModule' or 'ResponsesDataModule' or 'GuidanceDataModule'?"
+        >>> why_not_found("neuroalign.tasks.NeuralPredictonTask", "model")
+        "unknown class 'NeuralPredictonTask' of neuroalign.tasks; did you mean 'NeuralPredictionTask'?"
     """
     usual = classes_of(key)
     short = {name.rpartition(".")[2]: value for name, value in usual.items()}
@@ -146,7 +146,7 @@ def arguments_of(cls: Any) -> tuple[str, ...]:
     try:
         parser = ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(cls, "x", as_group=False)
-        handed_on = [key.split(".")[0] for key in parser.get_defaults()["x"].keys()]
+        handed_on = [key.split(".")[0] for key, _ in parser.get_defaults()["x"].items()]
     except Exception:  # a class that the parser can't read: its own signature must do
         handed_on = []
     return tuple(dict.fromkeys([*own, *handed_on]))
@@ -155,11 +155,7 @@ def arguments_of(cls: Any) -> tuple[str, ...]:
 def required_by(cls: Any) -> list[str]:
     """The arguments of a class that have no default."""
     parameters = inspect.signature(cls).parameters.values()
-    return [
-        p.name
-        for p in parameters
-        if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
-    ]
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
 
 
 def wrong_value(cls: Any, name: str, value: Any) -> str | None:

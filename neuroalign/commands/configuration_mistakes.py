@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from neuroalign.commands.configuration_classes import (
     why_not_found,
     wrong_value,
 )
+from neuroalign.commands.lightning_links import placeholders
 from neuroalign.types import unknown
 
 __all__: list[str] = []
@@ -50,7 +52,7 @@ def read_configurations(argv: Sequence[str]) -> list[tuple[str, Any]]:
 
 
 def _files(argv: Sequence[str]) -> Iterator[str]:
-    following = list(argv[1:]) + [""]
+    following = [*argv[1:], ""]
     for each, after in zip(argv, following):
         if each in ("-c", "--config") and after:
             yield after
@@ -63,9 +65,7 @@ def _yaml_mistake(error: yaml.YAMLError) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark is not None else problem
 
 
-def mistake(
-    argv: Sequence[str], configurations: Sequence[tuple[str, Any]], options: Sequence[str], told: str
-) -> str:
+def mistake(argv: Sequence[str], configurations: Sequence[tuple[str, Any]], options: Sequence[str], told: str) -> str:
     """The first mistake in configurations and command line; else the parser's own message, made short.
 
     Args:
@@ -76,9 +76,13 @@ def mistake(
     """
     tops = list(dict.fromkeys(option.split(".")[0] for option in options))
     for file, content in configurations:
+        content = copy.deepcopy(content)
+        if isinstance(content, Mapping):  # numbers of voxels may be left out
+            placeholders(content.get("model"))
         for found in _in_command(content, tops):
             return f"{file}: {found}"
     whole = merged([content for _, content in configurations], argv)
+    placeholders(whole.get("model"))
     for found in _in_options(argv, options, tops):
         return found
     if "arguments are required" not in told:
@@ -86,7 +90,9 @@ def mistake(
             return found
     missing = [key for key in ("model", "data") if re.search(rf"required:.*\b\w+\.{key}\b(?!\.)", told)]
     if missing:
-        return f"{' and '.join(missing)} missing: give {' and '.join(f'--{m} CLASS' for m in missing)}, or --config FILE"
+        return (
+            f"{' and '.join(missing)} missing: give {' and '.join(f'--{m} CLASS' for m in missing)}, or --config FILE"
+        )
     return short(told)
 
 
@@ -142,7 +148,11 @@ def _in_arguments(
         yield from _in_value(value, str(name), f"{place}.{name}")
         if name in known and (why := wrong_value(cls, name, value)):
             yield f"{place}.{name}: {short(why)}"
-    needed = [name for name in required_by(cls) if name not in arguments and name not in (further or {}) and name != "num_voxels"]
+    needed = [
+        name
+        for name in required_by(cls)
+        if name not in arguments and name not in (further or {}) and name != "num_voxels"
+    ]
     if cls.__name__ != "Trainer" and needed:
         yield f"{where}: {cls.__name__} needs {named(needed)}"
 
@@ -151,7 +161,7 @@ def merged(contents: Sequence[Any], argv: Sequence[str]) -> dict[str, Any]:
     """Configurations and command line as one, as far as it can be said without the parser."""
     out: dict[str, Any] = {}
     for content in contents:
-        out = _over(out, content) if isinstance(content, Mapping) else out
+        out = _over(out, copy.deepcopy(content)) if isinstance(content, Mapping) else out
     for name, text in _given(argv):
         try:
             value = yaml.safe_load(text)
@@ -197,9 +207,7 @@ def _given(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield name, value if equals else ("" if after.startswith("--") else after)
 
 
-def _in_options(
-    argv: Sequence[str], options: Sequence[str], tops: Sequence[str]
-) -> Iterator[str]:
+def _in_options(argv: Sequence[str], options: Sequence[str], tops: Sequence[str]) -> Iterator[str]:
     for name, _ in _given(argv):
         parts = name.rstrip("+").split(".")
         if parts[0] not in tops:
@@ -213,12 +221,12 @@ def _in_options(
 
 
 def short(told: str) -> str:
-    """The one useful reason in the parser's message, which lists a reason for every type that it tried.
+    r"""The one useful reason in the parser's message, which lists a reason for every type that it tried.
 
     Example:
-        >>> short("Parser key \\"x.lr\\":\\n  Expected a <class 'float'>. Got value: high")
+        >>> short("Parser key \"x.lr\":\n  Expected a <class 'float'>. Got value: high")
         "must be a number; got 'high'"
-        >>> short('Parser key "fit.x":\\n  reason')
+        >>> short('Parser key "fit.x":\n  reason')
         'reason'
     """
     wanted = [found.rpartition(".")[2] for found in re.findall(r"Expected an? <class '([\w.]+)'>", told)]

@@ -37,6 +37,8 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="seed of the first replication")
     parser.add_argument("--workers", type=study.count, help="stages that run at once (default: one per core)")
+    parser.add_argument("--device", default="cpu", help="where networks train: cpu, cuda or auto; these are so small that a "
+                        "GPU gains little")  # fmt: skip
     parser.add_argument("--ray", action="store_true", help="run the stages on Ray (extra: ray)")
 
 
@@ -55,10 +57,20 @@ def run(args: argparse.Namespace) -> None:
             file=str(FILE),
             out=args.out,
             fast=args.fast,
-            settings=[(["seeds"], seeds)],
+            settings=[(["seeds"], seeds), *_on_device(args.device)],
             engine="ray" if args.ray else "local",
             workers=args.workers,
             engine_option=[],
             quiet=args.quiet,
         )
     )
+
+
+def _on_device(named: str) -> list[tuple[list[str], Any]]:
+    """Settings of the study that train its networks on a device; which one it is changes no stage's key."""
+    if named == "cpu":  # what the file says
+        return []
+    from neuroalign.commands.networks import open_device
+
+    accelerator = {"cuda": "gpu"}.get(kind := open_device(named).type, kind)
+    return [([*place, "accelerator"], accelerator) for place in (["training"], ["predictors", "training"])]

@@ -83,6 +83,10 @@ def _facts(found: Environment, width: int) -> Iterator[str]:
         else:
             install = f"pip install 'neuroalign[{name}]'".replace(" ", "\0")
             yield from _entry(name, f"missing: {extra['gives']}; {install}", width)
+    if any(found.plugins.values()):
+        yield "\nOf other packages"
+        for kind, names in found.plugins.items():
+            yield from _entry(kind, ", ".join(names) or "none", width)
     yield ""
 
 

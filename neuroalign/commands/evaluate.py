@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from neuroalign.commands.inputs import CKPT_HELP, open_images, open_model
+from neuroalign.commands.attack_names import explained
+from neuroalign.commands.inputs import IMAGE_SIZE, open_images
+from neuroalign.commands.networks import CKPT_HELP, open_device, open_network
 from neuroalign.commands.parser import examples
 from neuroalign.files import check_output_folder, write_png
 
@@ -42,7 +44,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--stronger", action="store_true", help="with --suite paper: our stronger attacks at its budgets, "
                         "in place of the settings of the released script")  # fmt: skip
     parser.add_argument("--num-images", type=int, help="number of images to draw at random (default: all)")
-    parser.add_argument("--image-size", type=int, default=224, help="height and width of images from folders")
+    parser.add_argument("--image-size", type=int, help="height and width of images from folders (default: those that the "
+                        f"network was built for, else {IMAGE_SIZE})")  # fmt: skip
     parser.add_argument("--batch-size", type=int, default=128, help="images that are computed at once")
     parser.add_argument("--device", default="auto", help="cpu, cuda, ... ; auto takes a GPU if there is one")
     parser.add_argument("--seed", type=int, default=0, help="seed of the choice of images and of every attack")
@@ -76,21 +79,20 @@ def _evaluate(args: argparse.Namespace, console: Console) -> tuple[SuiteResult, 
 
     if args.num_images is not None and args.num_images < 1:
         raise ValueError(f"--num-images must be at least 1; got {args.num_images}")
-    model, name = open_model(args.ckpt)
-    dataset = open_images(args.data, args.image_size)
+    device = open_device(args.device)
+    model, name, own_size = open_network(args.ckpt, classifier="evaluate")
+    dataset = open_images(args.data, args.image_size or own_size)
     if args.num_images is not None and args.num_images < len(dataset):
         order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(args.seed))
         dataset = Subset(dataset, order[: args.num_images].tolist())
     loader = DataLoader(dataset, batch_size=args.batch_size, collate_fn=collate)
-    if args.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"--device {args.device}: torch finds no GPU here")
-    device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     suite = robustness_suite(args.suite, tuple(dataset[0]["image"].shape), seed=args.seed, stronger=args.stronger)
     if not suite.corruptions and args.suite != "paper":
-        console.print("Corruptions are left out: no strengths were published for images below 32 pixels per side.")
+        text = "Corruptions are left out: no strengths were published for images below 32 pixels per side."
+        console.print(text, highlight=False)
     result = evaluate_suite(
         model.to(device), loader, suite, out=args.out, seed=args.seed, device=device,
-        progress=console.is_terminal and not args.quiet,
+        progress=not args.quiet,
         report=lambda line: console.print(line, highlight=False, soft_wrap=True),
         about={"ckpt": args.ckpt, "data": args.data},
     )  # fmt: skip
@@ -118,13 +120,15 @@ def _print(result: SuiteResult, console: Console) -> None:
     from rich.table import Table
 
     from neuroalign.budgets import eps_text
+    from neuroalign.functional.intervals import wilson
 
     grid = Table(title=f"Accuracy of {result.record['num_images']} images (95 % Wilson interval)")
     grid.add_column("perturbation", justify="left")
     for column in ("eps", "accuracy", "interval"):
         grid.add_column(column, justify="right")
     clean = result.attacks.iloc[0]
-    grid.add_row("none", "0", f"{clean['clean_accuracy']:.3f}", "")
+    low, high = wilson(round(clean["clean_accuracy"] * clean["num_images"]), int(clean["num_images"]))
+    grid.add_row("none", "0", f"{clean['clean_accuracy']:.3f}", f"{low:.3f} to {high:.3f}")
     rows: Iterable[Any] = result.attacks.itertuples()
     for row in rows:
         grid.add_row(
@@ -134,20 +138,24 @@ def _print(result: SuiteResult, console: Console) -> None:
             f"{row.ci_low:.3f} to {row.ci_high:.3f}",
         )
     console.print(grid)
+    console.print("In the names:")
+    for line in explained(result.attacks["perturbation"].unique()):
+        console.print(f"  {line}", highlight=False)
     if len(result.corruptions):
         from neuroalign.evaluation import corruption_errors
 
         errors = corruption_errors(result.corruptions)
         console.print(
-            f"Mean error under {len(errors.by_corruption)} corruptions: {errors.mean_error:.3f} (frost uses our own "
-            f"texture, strengths {result.corruptions['strengths'].iloc[0]}; no reference network, so no mCE)",
+            f"Mean error under {len(errors.by_corruption)} corruptions: {errors.mean_error:.3f} (strengths: "
+            f"{result.corruptions['strengths'].iloc[0]}; frost has a texture of our own; the published mCE divides by the "
+            "errors of a reference network, which isn't done here)",
             highlight=False,
         )  # fmt: skip
     s = result.smoothness
     console.print(
-        "Input smoothness (400 x mean squared gradient of each image's own loss by its pixels; lower is smoother): "
-        f"{s.clean:.4g} at the images (loss {s.clean_loss:.3g}), {s.adversarial:.4g} at adversarial points (loss "
-        f"{s.adversarial_loss:.3g})", highlight=False,
+        f"Input smoothness: {s.clean:.4g} at the images (their loss is {s.clean_loss:.3g}), {s.adversarial:.4g} at "
+        f"adversarial points (loss {s.adversarial_loss:.3g}). Lower is smoother; it is 400 x the mean squared gradient of "
+        "each image's loss by its pixels.", highlight=False,
     )  # fmt: skip
     console.print(str(result.masking), highlight=False)
     if not result.masking.passed:

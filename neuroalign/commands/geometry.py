@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from neuroalign.commands.inputs import CKPT_HELP, open_images, open_model
+from neuroalign.commands.inputs import IMAGE_SIZE, open_images
+from neuroalign.commands.networks import CKPT_HELP, open_device, open_network
 from neuroalign.commands.parser import examples
 from neuroalign.files import check_output_folder, write_csv, write_png
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+    from torch import Tensor, nn
 
     from neuroalign.data import Responses
 
@@ -39,11 +43,16 @@ def add_parser(commands: Any) -> None:
         help="digits, a folder with one folder per class, .npz with images and labels, or responses as .h5",
     )
     parser.add_argument(
-        "--layers", nargs="+", default=[], help="dotted names in order of depth; 'list' prints them all"
+        "--layers",
+        nargs="+",
+        default=[],
+        help="names in order of depth; the last parts of a name are enough, such as "
+        "layer3; 'list' prints all, with the shapes of their outputs",
     )
     parser.add_argument("--labels", type=Path, help="for responses: CSV with the columns stimulus and label")
     parser.add_argument("--regions", nargs="+", help="for responses: regions in order (default: all)")
-    parser.add_argument("--image-size", type=int, default=224, help="height and width of images from folders")
+    parser.add_argument("--image-size", type=int, help="height and width of images from folders (default: those that the "
+                        f"network was built for, else {IMAGE_SIZE})")  # fmt: skip
     parser.add_argument(
         "--num-per-class", type=int, default=50, help="images per class; fewer if the smallest class has fewer"
     )
@@ -60,6 +69,7 @@ def add_parser(commands: Any) -> None:
         help="don't remove the directions that the class centres share",
     )
     parser.add_argument("--batch-size", type=int, default=64, help="images that are computed at once")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, ... ; auto takes a GPU if there is one")
     parser.add_argument("--seed", type=int, default=0, help="seed of the choice of images and of the draws")
     parser.add_argument("--out", type=Path, default=Path("geometry"), help="folder for geometry.csv and geometry.png")
 
@@ -81,19 +91,24 @@ def _network(args: argparse.Namespace) -> tuple[pd.DataFrame | None, str]:
 
     from neuroalign.data.images import collate
     from neuroalign.evaluation import layer_geometry
+    from neuroalign.models import network_layers, resolve_layer
 
     if args.ckpt is None:
         raise ValueError("images need --ckpt, the checkpoint or model that sees them")
-    model, name = open_model(args.ckpt)
-    if not args.layers or args.layers == ["list"]:
-        names = [n for n, _ in model.named_modules() if n]
-        print("\n".join(names))
-        if not args.layers:
-            raise ValueError(f"--layers is missing; {len(names)} are listed above")
+    device = open_device(args.device)
+    model, name, own_size = open_network(args.ckpt)
+    if not args.layers:
+        count = len(network_layers(model))
+        raise ValueError(f"--layers is missing: '--layers list' prints the {count} layers of {name}")
+    dataset = open_images(args.data, args.image_size or own_size)
+    if args.layers == ["list"]:
+        print("\n".join(_listed(model, dataset[0]["image"])))
         return None, ""
-    loader = DataLoader(open_images(args.data, args.image_size), batch_size=args.batch_size, collate_fn=collate)
+    for layer in args.layers:  # before images are read
+        resolve_layer(model, layer)
+    loader = DataLoader(dataset, batch_size=args.batch_size, collate_fn=collate)
     table = layer_geometry(
-        model,
+        model.to(device),
         loader,
         args.layers,
         num_per_class=args.num_per_class,
@@ -102,12 +117,38 @@ def _network(args: argparse.Namespace) -> tuple[pd.DataFrame | None, str]:
         center_correlation="keep" if args.keep_center_correlations else "remove",
         num_components=args.num_components,
         seed=args.seed,
+        progress=not args.quiet,
     )
     images, classes = int(table["num_images"].iloc[0]), int(table["num_classes"].iloc[0])
     return (
         table,
         f"Category manifolds of {name}: {images} images of {classes} classes (bars: 2 Monte-Carlo standard errors)",
     )
+
+
+def _listed(model: nn.Module, image: Tensor) -> list[str]:
+    """The network's layers, a line each: name, class, and shape of the output for one image if it can be found."""
+    import torch
+
+    from neuroalign.models import network_layers
+    from neuroalign.state import evaluating
+
+    names, shapes = network_layers(model), dict[str, str]()
+
+    def record(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor):
+            shapes[name] = " x ".join(map(str, output.shape[1:]))
+
+    handles = [model.get_submodule(name).register_forward_hook(partial(record, name)) for name in names]
+    try:
+        with evaluating(model), torch.no_grad(), suppress(ValueError, TypeError, RuntimeError):  # names are enough
+            model(image[None])
+    finally:
+        for handle in handles:
+            handle.remove()
+    kinds = [type(model.get_submodule(name)).__name__ for name in names]
+    width, kind_width = (max(map(len, texts), default=0) for texts in (names, kinds))
+    return [f"{n:{width}}  {k:{kind_width}}  {shapes.get(n, '')}".rstrip() for n, k in zip(names, kinds)]
 
 
 def _responses(args: argparse.Namespace) -> tuple[pd.DataFrame, str]:
@@ -166,15 +207,18 @@ def _write(table: pd.DataFrame, title: str, out: Path, *, quiet: bool) -> None:
     from rich.table import Table
 
     from neuroalign.plot import plot_geometry
+    from neuroalign.plot.geometry import without_common_prefix
 
     write_csv(table, out / "geometry.csv")
     figure = cast("Figure", plot_geometry(table, title=title)[0].figure)
     write_png(figure, out / "geometry.png")
     place = "layer" if "layer" in table else "region"
+    names, prefix = without_common_prefix(list(map(str, table[place])))
     grid = Table(title=title.split("\n")[0])
-    for name in (place, "capacity", "radius", "dimension"):
-        grid.add_column(name, justify="left" if name == place else "right")
-    for _, row in table.iterrows():
+    grid.add_column(f"{place} of {prefix}" if prefix else place, overflow="fold")
+    for name in ("capacity", "radius", "dimension"):
+        grid.add_column(name, justify="right")
+    for shown, (_, row) in zip(names, table.iterrows()):
         cells = []
         for name, digits in (("capacity", 3), ("radius", 3), ("dimension", 1)):
             if f"{name}_error" in row:
@@ -183,8 +227,8 @@ def _write(table: pd.DataFrame, title: str, out: Path, *, quiet: bool) -> None:
                 cells.append(
                     f"{row[name]:.{digits}f} [{row[f'{name}_low']:.{digits}f}, {row[f'{name}_high']:.{digits}f}]"
                 )
-        grid.add_row(str(row[place]), *cells)
+        grid.add_row(shown, *cells)
     console = Console()
     if not quiet:
         console.print(grid)
-    console.print(f"Table and figure are in {out}", highlight=False)
+    console.print(f"Table and figure are in {out}", highlight=False, soft_wrap=True)

@@ -1,55 +1,29 @@
-"""Open the networks and images that are named on the command line."""
+"""Open the images that are named on the command line."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuroalign.commands.networks import CKPT_HELP as CKPT_HELP
+from neuroalign.commands.networks import open_network
+
 if TYPE_CHECKING:
     from torch import nn
 
 __all__: list[str] = []
 
-CKPT_HELP = (
-    "checkpoint of a task, or the name of a torchvision model (random weights; with @DEFAULT pretrained ones, such as "
-    "resnet18@DEFAULT)"
-)
+IMAGE_SIZE = 224
+"""Height and width in pixels of images from folders, for a network that was built for none."""
 
 
 def open_model(ckpt: str) -> tuple[nn.Module, str]:
-    """A task from its checkpoint, or a torchvision model; and the name to print for it.
-
-    Raises:
-        FileNotFoundError: If there is no such checkpoint.
-        ValueError: If the file is no task's checkpoint, or torchvision has no such model.
-    """
-    path = Path(ckpt)
-    if path.suffix == ".ckpt" or path.exists():
-        from neuroalign.tasks import GuidedClassificationTask
-
-        if not path.exists():
-            raise FileNotFoundError(f"there is no checkpoint {path}")
-        try:
-            return GuidedClassificationTask.load_from_checkpoint(path, map_location="cpu"), path.name
-        except (TypeError, KeyError, RuntimeError, AttributeError) as error:
-            reason = str(error).split("\n")[0]
-            raise ValueError(f"{path} is no checkpoint of GuidedClassificationTask ({reason})") from error
-    import torch
-    from torchvision.models import get_model
-
-    from neuroalign.models import Normalize
-    from neuroalign.models.normalization import own_normalization
-
-    name, _, weights = ckpt.partition("@")
-    torch.manual_seed(0)
-    network = get_model(name, weights=weights or None)
-    normalize = Normalize(*own_normalization(network, name, weights or None))
-    # A hook rather than a wrapper: the layers keep torchvision's names.
-    network.register_forward_pre_hook(lambda _, inputs: (normalize(inputs[0]),))
-    return network, name if weights else f"{name} with random weights"
+    """A network by its file, folder or name, and the name to print for it; see :func:`.networks.open_network`."""
+    opened = open_network(ckpt)
+    return opened.network, opened.name
 
 
-def open_images(data: str, image_size: int) -> Any:
+def open_images(data: str, image_size: int | None) -> Any:
     """A data set of images with labels, each with its identity: "digits", a folder with one folder per class, or an .npz.
 
     Raises:
@@ -68,7 +42,7 @@ def open_images(data: str, image_size: int) -> Any:
         raise FileNotFoundError(
             f"there is no folder {path}; --data is digits, a folder with one folder per class, .npz or .h5"
         )
-    return class_folders(path, image_size)
+    return class_folders(path, image_size or IMAGE_SIZE)
 
 
 def _archive(path: Path) -> Any:

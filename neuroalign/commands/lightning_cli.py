@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import inspect
 import os
 import pickle
@@ -12,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentParser
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import ModelSummary
@@ -23,10 +23,18 @@ import neuroalign.data
 import neuroalign.tasks  # noqa: F401 - imported so that a configuration can name classes without their module
 from neuroalign.addresses import without_secrets
 from neuroalign.callbacks import PredictionWriter
+from neuroalign.commands.class_help import asked_for, help_of
 from neuroalign.commands.configuration_mistakes import merged, mistake, read_configurations
-from neuroalign.commands.lightning_links import fill_heads, head_widths_of, num_voxels_of, open_heads, open_places, placeholders
+from neuroalign.commands.lightning_links import (
+    fill_heads,
+    head_widths_of,
+    num_voxels_of,
+    open_heads,
+    open_places,
+    placeholders,
+)
 from neuroalign.commands.lightning_mistakes import in_plain_words
-from neuroalign.commands.lightning_noise import NoAdviceOnWorkers, without_void_lines
+from neuroalign.commands.lightning_noise import OnlyNeededWarnings, without_void_lines
 from neuroalign.commands.lightning_results import end_of_fit, how_to_go_on, table_of
 from neuroalign.commands.lightning_summary import PartsSummary
 from neuroalign.config import build
@@ -140,18 +148,18 @@ class NeuroalignCLI(LightningCLI):
             else:
                 super().instantiate_classes()
         except (ValueError, TypeError) as error:
-            if "has no argument" in str(error):  # of a module in the model, whose description was accepted as a mapping
+            # Of a module in the model: the parser takes what it can't read for a mapping, which is refused later.
+            if "has no argument" in str(error) or "beside class_path and init_args" in str(error):
                 raise ValueError(self._mistake(str(error))) from error
             raise
         if self.subcommand == "predict":
-            self.trainer.callbacks.append(PredictionWriter(self.config[self.subcommand].out))
+            _callbacks_of(self.trainer).append(PredictionWriter(self.config[self.subcommand].out))
 
     def _fill_in(self) -> dict[str, Any]:
         """Give the configuration every number that it left open, and return the objects that were made to know them."""
         command = str(self.subcommand)
         config = self.config[command]
-        dumped = self._subcommand_parsers[command].dump(config, skip_none=False, skip_validation=True)
-        model, ready = yaml.safe_load(dumped)["model"], {}
+        model, ready = copy.deepcopy(config.model.as_dict()), {}
         if places := open_places(model):
             ready["data"] = self._made(data=config.data).data
             number = num_voxels_of(ready["data"])
@@ -174,12 +182,12 @@ class NeuroalignCLI(LightningCLI):
         """The objects that parts of the configuration describe."""
         namespace = type(self.config)
         config = namespace(subcommand=self.subcommand, **{str(self.subcommand): namespace(**parts)})
-        return self.parser.instantiate_classes(config)[self.subcommand]
+        return _instantiated(self.parser, config)[self.subcommand]
 
     def _guidance(self, config: Any) -> Any:
         parser = ArgumentParser(exit_on_error=False)
         parser.add_argument("--guidance", type=nn.Module | dict[str, Any])
-        made = parser.instantiate_classes(parser.parse_object({"guidance": config})).guidance
+        made = _instantiated(parser, parser.parse_object({"guidance": config})).guidance
         return build(made, nn.Module)
 
     def _instantiate_with(self, ready: dict[str, Any]) -> None:
@@ -189,7 +197,7 @@ class NeuroalignCLI(LightningCLI):
             config[self.subcommand].data = ready["data"]
         if "guidance" in ready:
             config[self.subcommand].model.init_args.guidance = ready["guidance"]
-        self.config_init = self.parser.instantiate_classes(config)
+        self.config_init = _instantiated(self.parser, config)
         self.datamodule, self.model = self._get(self.config_init, "data"), self._get(self.config_init, "model")
         self._add_configure_optimizers_method_to_model(self.subcommand)
         self.trainer = self.instantiate_trainer()
@@ -201,7 +209,7 @@ class NeuroalignCLI(LightningCLI):
             kwargs = {**kwargs, "enable_progress_bar": False, "enable_model_summary": False}
         given = options.get("callbacks") or []
         given = given if isinstance(given, list) else [given]
-        given = [*given, NoAdviceOnWorkers()]
+        given = [*given, OnlyNeededWarnings()]
         wanted = {**options, **kwargs}.get("enable_model_summary") is not False and not options.get("barebones")
         if wanted and not any(isinstance(callback, ModelSummary) for callback in given):
             given.append(PartsSummary())
@@ -211,7 +219,7 @@ class NeuroalignCLI(LightningCLI):
         """Train, and say where everything is."""
         self._run(self.trainer.fit, **kwargs)
         if self.trainer.is_global_zero and not getattr(self.trainer, "fast_dev_run", False):
-            saved = [each.path for each in self.trainer.callbacks if isinstance(each, SavedConfiguration)]
+            saved = [each.path for each in _callbacks_of(self.trainer) if isinstance(each, SavedConfiguration)]
             print(end_of_fit(self.argv, self.trainer, saved[0] if saved else None))
 
     def validate(self, **kwargs: Any) -> None:
@@ -227,7 +235,7 @@ class NeuroalignCLI(LightningCLI):
         kwargs["return_predictions"] = False  # the callback keeps them
         self._run(self.trainer.predict, **kwargs)
         if self.trainer.is_global_zero:
-            for writer in self.trainer.callbacks:
+            for writer in _callbacks_of(self.trainer):
                 if isinstance(writer, PredictionWriter):
                     for path in writer.written:
                         print(f"predictions: {os.path.relpath(path)}")
@@ -250,6 +258,15 @@ class NeuroalignCLI(LightningCLI):
             raise SystemExit(130) from None
 
 
+def _callbacks_of(trainer: Any) -> list[Any]:
+    return trainer.callbacks
+
+
+def _instantiated(parser: Any, config: Any) -> Any:
+    """The objects that a configuration describes; the parser's method has had two names."""
+    return (getattr(parser, "instantiate", None) or parser.instantiate_classes)(config)
+
+
 def _class_paths(value: Any) -> Iterator[str]:
     if isinstance(value, (Mapping, list, tuple)):
         if isinstance(value, Mapping) and isinstance(value.get("class_path"), str):
@@ -267,7 +284,9 @@ def _check_class(path: str) -> None:
     ours = path.split(".")[0] == "neuroalign"
     if ours and found is None:
         module, _, name = path.rpartition(".")
-        raise ValueError(unknown(f"class of {module}:", name, [n for n in dir(pydoc.locate(module)) if n[:1].isupper()]))
+        raise ValueError(
+            unknown(f"class of {module}:", name, [n for n in dir(pydoc.locate(module)) if n[:1].isupper()])
+        )
     if ours and str(getattr(found, "__module__", "")).split(".")[0] != "neuroalign":
         raise ValueError(f"class_path {path!r} is none of neuroalign's classes")
     if found is None or inspect.isclass(found):  # the parser reports an unknown path itself
@@ -290,6 +309,9 @@ def run_lightning(argv: Sequence[str], *, quiet: bool = False) -> None:
     """
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
         sys.path.append(str(Path.cwd()))  # classes of one's own; last, so that no file here hides an installed package
+    if (asked := asked_for(argv)) is not None:
+        print(help_of(*asked))
+        return
     with without_void_lines():
         try:
             NeuroalignCLI(argv, quiet=quiet)

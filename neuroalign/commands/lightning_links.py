@@ -60,8 +60,11 @@ def _needs_it(path: str) -> bool:
 
 
 def placeholders(model: Any) -> list[str]:
-    """Options by which the parser accepts a configuration that leaves numbers of voxels open."""
-    return [f"--{where}.{_NAME}={OPEN}" for where in open_places(model) if "[" not in where]
+    """Fill the open places with a number that stands for none, and return the options that do so for the parser."""
+    places = open_places(model)
+    for place in places.values():
+        place[_NAME] = OPEN
+    return [f"--{where}.{_NAME}={OPEN}" for where in places if "[" not in where]
 
 
 def num_voxels_of(data: Any) -> int:

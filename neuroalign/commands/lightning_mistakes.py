@@ -29,8 +29,10 @@ def in_plain_words(error: BaseException) -> str | None:
     if found := re.search(r"\(monitor='(.*?)'\).*in the returned metrics: \[(.*?)\]", text, re.DOTALL):
         logged = re.findall(r"'(.*?)'", found[2])
         return f"{unknown('value to monitor', found[1], [n for n in logged if n not in ('epoch', 'step')])} (what was logged)"
-    if found := re.findall(r"Requirement '([^']+)' not met", text):
-        return f"a class that the configuration names needs a package that is not installed: pip install {found[-1]!r}"
+    if lacking := re.findall(r"Requirement '([^']+)' not met", text):
+        return (
+            f"a class that the configuration names needs a package that is not installed: pip install {lacking[-1]!r}"
+        )
     if text.startswith("Error(s) in loading state_dict for "):
         return _of_weights(text)
     return None
@@ -40,12 +42,16 @@ def _of_weights(text: str) -> str:
     """Torch's report on a state dict, which lists every weight, in one sentence."""
     task = text.removeprefix("Error(s) in loading state_dict for ").split(":")[0]
     shapes = re.findall(
-        r"size mismatch for (\S+): copying a param with shape torch.Size\((.*?)\).*?torch.Size\((.*?)\)", text, re.DOTALL
+        r"size mismatch for (\S+): copying a param with shape torch.Size\(\[(.*?)\]\).*?torch.Size\(\[(.*?)\]\)",
+        text,
+        re.DOTALL,
     )
     if shapes:
         name, there, here = shapes[0]
         more = f", and {len(shapes) - 1} more differ" if len(shapes) > 1 else ""
-        return f"the checkpoint doesn't fit the configured {task}: {name} is {there} in the file and {here} here{more}"
+        return (
+            f"the checkpoint doesn't fit the configured {task}: {name} is ({there}) in the file and ({here}) here{more}"
+        )
     missing, surplus = (
         re.findall(r'"([^"]+)"', part[1]) if (part := re.search(rf"{kind} key\(s\) in state_dict: (.*)", text)) else []
         for kind in ("Missing", "Unexpected")

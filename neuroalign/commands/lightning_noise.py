@@ -6,11 +6,13 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from lightning import Callback
 from torch import Tensor
 
+from neuroalign.commands.lightning_results import shown
 from neuroalign.data.images import ArrayDataset
 
 __all__: list[str] = []
@@ -26,6 +28,7 @@ _VOID_LINES = (
 _VOID_WARNINGS = (
     r".*treespec, LeafSpec.* is deprecated",  # Lightning's own use of a torch API that moved
     r".*will be overridden by `NeuroalignCLI\.configure_optimizers`",  # what --optimizer asked for
+    r"Checkpoint directory .* exists and is not empty",  # which OnlyNeededWarnings says where it matters
 )
 _LOGGERS = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero")
 
@@ -51,11 +54,24 @@ def _tells_something(record: logging.LogRecord) -> bool:
     return not text.startswith(_VOID_LINES) and "Detected KeyboardInterrupt" not in text
 
 
-class NoAdviceOnWorkers(Callback):
-    """Leaves out Lightning's advice to use more loader processes where all images are arrays in memory."""
+class OnlyNeededWarnings(Callback):
+    """Leaves out Lightning's warnings where they are void, and says what its warning about a folder means here."""
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Look at the data sets, which the DataModule has made by now."""
+        """Look at the data sets, which the DataModule has made by now, and at the folders of checkpoints."""
         datasets = list((getattr(trainer.datamodule, "datasets", None) or {}).values())
         if datasets and all(isinstance(d, ArrayDataset) and isinstance(d.image, Tensor) for d in datasets):
             warnings.filterwarnings("ignore", message=r".*does not have many workers which may be a bottleneck")
+        if stage != "fit" or trainer.ckpt_path is not None:
+            return
+        for callback in trainer.checkpoint_callbacks:  # the log may be in their folder
+            folder, replaces = (
+                getattr(callback, "dirpath", None),
+                not getattr(callback, "_enable_version_counter", True),
+            )
+            found = sorted(path.name for path in Path(folder).glob("*.ckpt")) if folder else []
+            if folder and found and replaces and trainer.is_global_zero:
+                warnings.warn(
+                    f"{shown(folder)} holds checkpoints of an earlier run, which this one may replace: {', '.join(found)}",
+                    stacklevel=2,
+                )

@@ -65,7 +65,7 @@ def newest_checkpoint(trainer: Any) -> str | None:
     for callback in trainer.checkpoint_callbacks:
         names = ("last_model_path", "best_model_path", "_last_checkpoint_saved")
         paths |= {path for name in names if (path := getattr(callback, name, "")) and Path(path).exists()}
-    return _shown(max(paths, key=lambda path: Path(path).stat().st_mtime)) if paths else None
+    return shown(max(paths, key=lambda path: Path(path).stat().st_mtime)) if paths else None
 
 
 def how_to_go_on(argv: Sequence[str], trainer: Any) -> str:
@@ -109,11 +109,11 @@ def end_of_fit(argv: Sequence[str], trainer: Any, configuration: Path | None) ->
     if (log := _log_of(trainer)) is not None:
         lines.append(("log", log))
     if configuration is not None and configuration.exists():
-        lines.append(("configuration", _shown(configuration)))
+        lines.append(("configuration", shown(configuration)))
     checkpoint = best or newest
     if checkpoint is not None:
         again = _only_configurations(argv) or configuration is None
-        argv = argv if again else ["fit", "--config", _shown(configuration or "")]
+        argv = argv if again else ["fit", "--config", shown(configuration or "")]
         lines.append(("next", command_of(argv, checkpoint, "test")))
     else:
         lines.append(("checkpoint", "none was written: trainer.enable_checkpointing or a ModelCheckpoint writes one"))
@@ -127,7 +127,7 @@ def _best(trainer: Any) -> tuple[str | None, str]:
         path, monitor = getattr(callback, "best_model_path", ""), getattr(callback, "monitor", None)
         if path and monitor is not None and Path(path).exists():
             score = getattr(callback, "best_model_score", None)
-            return _shown(path), "" if score is None else f" ({monitor} {float(score):.4f})"
+            return shown(path), "" if score is None else f" ({monitor} {float(score):.4f})"
     return None, ""
 
 
@@ -136,7 +136,7 @@ def _log_of(trainer: Any) -> str | None:
         folder = getattr(logger, "log_dir", None) or getattr(logger, "save_dir", None)
         if folder:
             file = Path(folder) / "metrics.csv"
-            return _shown(file if file.exists() else folder)
+            return shown(file if file.exists() else folder)
     return None
 
 
@@ -145,7 +145,7 @@ def _only_configurations(argv: Sequence[str]) -> bool:
     return bool(argv[1:]) and all(each in ("--config", "-c") for each in rest[::2]) and len(rest) % 2 == 0
 
 
-def _shown(path: str | os.PathLike[str]) -> str:
+def shown(path: str | os.PathLike[str]) -> str:
     """A path relative to the working directory, if it lies in it."""
     path = Path(path)
     try:

@@ -34,7 +34,9 @@ def parts_of(module: nn.Module) -> str:
     """
     rows = []
     for name, part in module.named_children():
-        sizes = [(0 if isinstance(p, UninitializedParameter) else p.numel(), p.requires_grad) for p in part.parameters()]
+        sizes = [
+            (0 if isinstance(p, UninitializedParameter) else p.numel(), p.requires_grad) for p in part.parameters()
+        ]
         if sizes:
             count = get_human_readable_count(sum(size for size, _ in sizes)).strip()
             trained = {requires for _, requires in sizes}

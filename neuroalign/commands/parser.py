@@ -52,10 +52,9 @@ class Parser(argparse.ArgumentParser):
             if action.required and action.option_strings:
                 needed.append(f"{action.option_strings[0]} {action.metavar}{' ...' if action.nargs == '+' else ''}")
             elif not action.option_strings:
-                name = (
-                    f"{action.metavar or action.dest}{' ...' if isinstance(action, argparse._SubParsersAction) else ''}"
-                )
-                needed.append(f"[{name}]" if action.nargs == "?" else name)
+                many = isinstance(action, argparse._SubParsersAction) or action.nargs in ("*", "+")
+                name = f"{action.metavar or action.dest}{' ...' if many else ''}"
+                needed.append(f"[{name}]" if action.nargs in ("?", "*") else name)
         self.usage = " ".join([self.prog, *needed, "[OPTION ...]"])
 
     def error(self, message: str) -> NoReturn:
@@ -66,7 +65,7 @@ class Parser(argparse.ArgumentParser):
     def _sentence(self, message: str) -> str:
         needed = message.partition("the following arguments are required: ")[2]
         if needed:  # a misspelt option is also one that lacks
-            for option in self._unknown_options():
+            for option in self._unknown_options(self.given):
                 return self._no_option(option)
             return f"missing: {needed}; see {self.prog} --help"
         message = message.removeprefix("argument ")
@@ -78,12 +77,16 @@ class Parser(argparse.ArgumentParser):
         if action.choices is None or value in action.choices:
             return
         if isinstance(action, argparse._SubParsersAction):
+            given = list(self.given)
+            for option in self._unknown_options(given[: given.index(value)] if value in given else ()):
+                message = f"no option {option!r} here: the options of a command come after its name"
+                raise argparse.ArgumentError(None, message)
             raise argparse.ArgumentError(None, unknown(action.dest, value, action.choices))
         raise argparse.ArgumentError(action, unknown("choice", value, map(str, action.choices)))
 
-    def _unknown_options(self) -> Iterator[str]:
+    def _unknown_options(self, words: Sequence[str]) -> Iterator[str]:
         known = self._option_string_actions
-        for each in self.given:
+        for each in words:
             name = each.partition("=")[0]
             if name.startswith("--") and len(name) > 2 and not any(option.startswith(name) for option in known):
                 yield name

@@ -59,7 +59,7 @@ def taken_from(argv: Sequence[str]) -> tuple[Verbosity, list[str]]:
 
 @contextmanager
 def told(verbosity: Verbosity) -> Iterator[None]:
-    """Send the library's log to stderr as the options ask, and write warnings on one line.
+    """Send the library's log to stderr as the options ask, write warnings on one line, and show progress unless quiet.
 
     Raises:
         ValueError: If it should be quiet and verbose.
@@ -67,7 +67,7 @@ def told(verbosity: Verbosity) -> Iterator[None]:
     if verbosity.quiet and verbosity.verbose:
         raise ValueError("--quiet and --verbose exclude each other")
     logger = logging.getLogger("neuroalign")
-    before = logger.level, warnings.formatwarning
+    before = logger.level, warnings.formatwarning, logger.manager.disable
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s", "%H:%M:%S"))
     if verbosity.verbose or verbosity.debug:
@@ -76,13 +76,14 @@ def told(verbosity: Verbosity) -> Iterator[None]:
     else:
         warnings.formatwarning = _on_one_line
         if verbosity.quiet:
-            logger.setLevel(logging.ERROR)
+            logging.disable(logging.INFO)  # Lightning's information and our progress, too
     try:
         yield
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before[0])
         warnings.formatwarning = before[1]
+        logging.disable(before[2])
 
 
 def _on_one_line(

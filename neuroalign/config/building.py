@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 from neuroalign.config.classes import DescriptionError, check_arguments, check_names, find_class, registered
 from neuroalign.config.descriptions import PLAIN, is_description
+from neuroalign.config.markers import own_module, own_modules
+from neuroalign.config.own_modules import again
 
 __all__ = ["build", "refuse_if_described"]
 
@@ -30,7 +32,7 @@ def refuse_if_described(what: str) -> None:
                                "yourself and pass it")  # fmt: skip
 
 
-def build(value: Any, kind: type | None = None) -> Any:
+def build(value: Any, kind: type | None = None, *, own: Any = None, allow: Sequence[str] = ()) -> Any:
     """Build the object of a description; any other value is returned as it is.
 
     A description may come from a stranger's file. It can name public classes defined in neuroalign (modules, attacks,
@@ -40,9 +42,13 @@ def build(value: Any, kind: type | None = None) -> Any:
     Args:
         value: A description, a list or dict that holds descriptions, or any other value.
         kind: The class that the object built from plain values must have; None allows any.
+        own: The module of a class of your own that a file names without describing it; or the class, or a function, that
+            makes it without arguments. Its weights are in the file. None means that there is none.
+        allow: Python modules and packages of your own from which such classes may be imported, as ``["mylab.nets"]``.
 
     Raises:
-        DescriptionError: A ``ValueError``, if the description names anything else or an argument that the class doesn't have,
+        DescriptionError: A ``ValueError``, if the description names anything else, or a class of your own that is neither
+            given, allowed nor registered, or an argument that the class doesn't have,
             is nested too deeply or too large, or asks for a file or a download; if the class refuses its arguments; or if the
             object is not of ``kind``.
 
@@ -59,23 +65,23 @@ def build(value: Any, kind: type | None = None) -> Any:
         makers = {path: find_class(path) for path, _ in found}
         for path, names in found:
             check_arguments(makers[path], path, names)
-        made = _made(value, makers)
+        made = _made(value, makers, iter(again(list(own_modules(value)), own, allow)))
     if kind is not None and isinstance(value, (Mapping, list, *PLAIN)) and not isinstance(made, kind):
         got = f"a description of {value['class_path']}" if is_description(value) else f"{type(value).__name__}"
         raise DescriptionError(f"a {kind.__name__}, or the description of one, is needed; got {got}")
     return made
 
 
-def _made(value: Any, makers: Mapping[str, Callable[..., Any]]) -> Any:
-    """Build the object of a checked description, its arguments first."""
+def _made(value: Any, makers: Mapping[str, Callable[..., Any]], own: Iterator[Any]) -> Any:
+    """Build the object of a checked description, its arguments first; ``own`` are the modules for its markers, in order."""
     if isinstance(value, list):
-        return [v if isinstance(v, PLAIN) else _made(v, makers) for v in value]
+        return [v if isinstance(v, PLAIN) else _made(v, makers, own) for v in value]
     if not isinstance(value, Mapping):
         return value
     if "class_path" not in value:
-        return {k: _made(v, makers) for k, v in value.items()}
+        return {k: _made(v, makers, own) for k, v in value.items()} if own_module(value) is None else next(own)
     path = value["class_path"]
-    arguments = {k: _made(v, makers) for k, v in (value.get("init_args") or {}).items()}
+    arguments = {k: _made(v, makers, own) for k, v in (value.get("init_args") or {}).items()}
     # A registered class may read files: its author knows what it does.
     token = _building.set(None if registered(path) is not None else path)
     try:

@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from neuroalign.config.described import REGISTERED, Described
+from neuroalign.config.described import Described
+from neuroalign.config.records import REGISTERED
 
 __all__ = ["DescriptionError"]
 

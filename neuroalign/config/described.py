@@ -6,34 +6,23 @@ import copy
 import functools
 import inspect
 import numbers
-import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
-__all__ = ["Described", "description_of", "reason_undescribed"]
+from neuroalign.config.markers import marker_of
+from neuroalign.config.reasons import reason_undescribed
+from neuroalign.config.records import RECORD, Record, path_of, recorded
 
-REGISTERED: dict[str, type] = {}
-"""Users' classes by their name in descriptions; filled by :func:`neuroalign.config.register`."""
+__all__ = ["Described", "description_of", "saved_description_of"]
 
-_RECORD = "_neuroalign_record"
 _UNKNOWN = object()
 _RECORDING: weakref.WeakSet[Any] = weakref.WeakSet()  # the constructors that record_arguments has wrapped
 
 
 class NotPlain(Exception):
     """A value can't be expressed in plain values; the message says why."""
-
-
-@dataclass(frozen=True)
-class _Record:
-    """How an object was made: its class, its arguments in plain values or why they are not plain, and its classmethod."""
-
-    made: type
-    arguments: dict[str, Any] | None
-    lacking: str = ""
-    constructor: str | None = None
 
 
 class _Config:
@@ -95,18 +84,18 @@ def record_arguments(cls: type) -> None:
     @functools.wraps(made)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         state = getattr(self, "__dict__", None)
-        if state is None or state.get(_RECORD, _UNKNOWN) is None or not _is_outermost(self, __init__):
+        if state is None or state.get(RECORD, _UNKNOWN) is None or not _is_outermost(self, __init__):
             made(self, *args, **kwargs)
             return
-        state[_RECORD] = None  # being made: constructors called inside this one record nothing
+        state[RECORD] = None  # being made: constructors called inside this one record nothing
         try:
             arguments = _by_name(signature, self, args, kwargs)
             made(self, *args, **kwargs)
             record = _record_of(self, cls, arguments)
         except BaseException:
-            state.pop(_RECORD, None)
+            state.pop(RECORD, None)
             raise
-        self.__dict__[_RECORD] = record
+        self.__dict__[RECORD] = record
 
     _RECORDING.add(__init__)
     cls.__init__ = __init__  # type: ignore[misc]
@@ -117,7 +106,7 @@ def _is_outermost(self: Any, init: Callable[..., None]) -> bool:
     return inspect.unwrap(type(self).__init__, stop=lambda function: function is init) is init
 
 
-def _record_of(self: Any, cls: type, arguments: dict[str, Any]) -> _Record:
+def _record_of(self: Any, cls: type, arguments: dict[str, Any]) -> Record:
     constructor: str | None = None
     changed: dict[str, Any] | None = arguments
     if isinstance(self, Described):
@@ -125,11 +114,16 @@ def _record_of(self: Any, cls: type, arguments: dict[str, Any]) -> _Record:
         if issubclass(owner, cls):  # else _described takes a parent's arguments
             changed, constructor = self._described(arguments), vars(owner).get("_rebuilt_by")
     if changed is None:
-        return _Record(type(self), None, "its values are kept in no file")
+        return Record(type(self), None, "its values are kept in no file")
     try:
-        return _Record(type(self), plain(changed), "", constructor)
+        return Record(type(self), plain(changed), "", constructor)
     except NotPlain as lacking:
-        return _Record(type(self), None, str(lacking))
+        saved: dict[str, Any] | str
+        try:
+            saved = plain(changed, own=True)
+        except NotPlain as why:
+            saved = str(why)
+        return Record(type(self), None, str(lacking), constructor, saved)
 
 
 def _by_name(signature: inspect.Signature, self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -172,8 +166,12 @@ def _copied(value: Any) -> Any:
     return value
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, *, own: bool = False) -> Any:
     """A value as strings, numbers, booleans, None, lists and dicts.
+
+    Args:
+        value: The value.
+        own: Whether the names of its class stand for a module that has no description, which can't be built from them alone.
 
     Raises:
         NotPlain: If the value holds anything that is neither such a value nor an object with a description.
@@ -193,14 +191,17 @@ def plain(value: Any) -> Any:
     if isinstance(value, numbers.Real):
         return float(value)
     if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):
-        return [plain(v) for v in value]
+        return [plain(v, own=own) for v in value]
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    config = description_of(value)
+        return {str(k): plain(v, own=own) for k, v in value.items()}
+    config = saved_description_of(value) if own else description_of(value)
     if config is not None:
         return config
     if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
+        return plain(asdict(value), own=own)
+    marker = marker_of(value) if own and path_of(type(value)) is None else None
+    if marker is not None:
+        return marker
     raise NotPlain(reason_undescribed(value))
 
 
@@ -219,59 +220,27 @@ def description_of(value: Any) -> dict[str, Any] | None:
         >>> description_of(Mine()) is None
         True
     """
+    return _description(value, lambda record: record.arguments)
+
+
+def saved_description_of(value: Any) -> dict[str, Any] | None:
+    """The description for a file: as :func:`description_of`, but with the names of their classes for modules that have none.
+
+    Example:
+        >>> from neuroalign.models import Frozen
+        >>> description_of(Frozen(nn.Flatten())) is None
+        True
+        >>> saved_description_of(Frozen(nn.Flatten()))["init_args"]
+        {'module': {'own_module': {'module': 'torch.nn.modules.flatten', 'class': 'Flatten'}}}
+    """
+    return _description(value, lambda record: record.saved if record.arguments is None else record.arguments)
+
+
+def _description(value: Any, of: Callable[[Record], dict[str, Any] | str | None]) -> dict[str, Any] | None:
     value = getattr(value, "_orig_mod", value)  # the module inside torch.compile's wrapper
-    path, record = path_of(type(value)), _recorded(value)
-    if path is None or record is None or record.arguments is None:
+    path, record = path_of(type(value)), recorded(value)
+    arguments = None if path is None or record is None else of(record)
+    if record is None or not isinstance(arguments, dict):
         return None
     path = path if record.constructor is None else f"{path}.{record.constructor}"
-    return {"class_path": path, "init_args": copy.deepcopy(record.arguments)}
-
-
-def _recorded(value: Any) -> _Record | None:
-    record = getattr(value, "__dict__", {}).get(_RECORD)
-    if isinstance(record, _Record):
-        return record if record.made is type(value) else None
-    kind: Any = type(value)  # Any, so that type checkers accept the next line
-    takes_none = kind.__init__ is object.__init__ and kind.__new__ is object.__new__
-    return _Record(type(value), {}) if takes_none else None
-
-
-def reason_undescribed(value: Any) -> str:
-    """The reason why an object has no description, for an error message; with a remedy if there is one.
-
-    Example:
-        >>> class Mine:
-        ...     pass
-        >>> reason_undescribed(Mine())
-        'Mine is no class of neuroalign; your own are described if neuroalign.register was called on them before'
-    """
-    value = getattr(value, "_orig_mod", value)
-    cls = type(value)
-    if inspect.isroutine(value) or isinstance(value, type):
-        return f"{getattr(value, '__name__', cls.__name__)} is a function or class, which no file can hold"
-    if hasattr(value, "shape"):
-        return f"a {cls.__name__} is no plain value"
-    if path_of(cls) is None:
-        return (
-            f"{cls.__name__} is no class of neuroalign; your own are described if neuroalign.register was called on them "
-            "before"
-        )
-    record = _recorded(value)
-    if record is None or not record.lacking:
-        return f"{cls.__name__} keeps no arguments that it was made with: was it made before it was registered?"
-    return f"{cls.__name__} can't be described: {record.lacking}"
-
-
-def path_of(cls: type) -> str | None:
-    """The name of a class in descriptions: its public name in neuroalign, or its registered name; None if it has neither.
-
-    Example:
-        >>> from neuroalign.models import NeuralPredictor
-        >>> path_of(NeuralPredictor), path_of(dict)
-        ('neuroalign.models.NeuralPredictor', None)
-    """
-    own = getattr(sys.modules.get(cls.__module__), cls.__qualname__, None)  # None for a nested class
-    if cls.__module__.startswith("neuroalign.") and own is cls and issubclass(cls, Described):
-        room = cls.__module__.split(".")[1]
-        return None if cls.__name__.startswith("_") else f"neuroalign.{room}.{cls.__name__}"
-    return next((name for name, found in reversed(REGISTERED.items()) if found is cls), None)
+    return {"class_path": path, "init_args": copy.deepcopy(arguments)}

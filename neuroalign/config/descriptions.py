@@ -7,7 +7,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard, TypeVar, overload
 
-from neuroalign.config.described import REGISTERED, NotPlain, plain, record_arguments
+from neuroalign.config.described import NotPlain, plain, record_arguments
+from neuroalign.config.records import REGISTERED
 
 __all__ = ["describe", "is_description", "register"]
 

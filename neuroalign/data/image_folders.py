@@ -64,7 +64,10 @@ class ClassFolders(ImageFolder):
             refuse_broken(entry)
         found = sorted(entry.name for entry in entries if entry.is_dir())
         if not found:
-            raise FileNotFoundError(f"{directory} holds no folders: each class needs one, with its images in it")
+            raise FileNotFoundError(
+                f"{directory} holds no folders: each class needs one with its images in it, such as "
+                f"{Path(directory) / 'cat' / '1.png'}"
+            )
         if {name.lower() for name in found} <= _PARTS:
             raise ValueError(f"{directory} holds {found}, parts of a data set and no classes: give one of them, such as "
                              f"{Path(directory) / found[-1]}")  # fmt: skip

@@ -20,6 +20,7 @@ from neuroalign.functional.checks import check_labels
 from neuroalign.functional.norms import Norm, check_norm
 from neuroalign.perturbations.classifier import Classifier
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
+from neuroalign.progress import in_lines
 from neuroalign.state import evaluating
 
 __all__ = ["MaskingReport", "masking_report"]
@@ -172,11 +173,11 @@ def check_masking(
     num_images: int = 64,
     num_queries: int = 200,
 ) -> MaskingReport:
-    """:func:`masking_report` with the options of the pass in one object; without a progress bar."""
+    """:func:`masking_report` with the options of the pass in one object; progress is shown in logs only."""
     budget = as_budget(eps, check_norm(norm))
-    options = replace(options, progress=False)
+    shown, options = options.progress, replace(options, progress=False)
     device, model = options.prepare(model)
-    with evaluating(model, options.seed):
+    with evaluating(model, options.seed), in_lines("checks for masked gradients", show=shown):
         classifier = Classifier(model, allow_no_gradient=True)
         images, labels, index = _right_images(classifier, options.batches(dataloader, device, ""), num_images)
         rows = masking_checks(classifier, images, labels, index, budget, norm, num_queries, options.seed)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from neuroalign.evaluation.resampling import image_intervals
+from neuroalign.functional.resampling import image_intervals
 
 __all__ = ["CorruptionErrors", "corruption_errors"]
 

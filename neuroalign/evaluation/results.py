@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from neuroalign.evaluation.images import EvaluationBatch
 from neuroalign.evaluation.outcomes import Outcomes
-from neuroalign.evaluation.results_file import Columns, ResultsFile, joined
+from neuroalign.evaluation.results_file import Columns, OtherResultsError, ResultsFile, joined
 from neuroalign.functional.distributed import world_size
 from neuroalign.functional.logits import margin
 from neuroalign.perturbations.base import Perturbation
@@ -97,18 +97,15 @@ class Results:
         if "pixel_code" in known:  # not in files of earlier versions
             same_pixels &= np.abs(known["pixel_code"] - _pixel_code(images)) <= 1e-6
         if not (same_label & same_pixels).all():
-            raise ValueError(
-                f"{self._file.path} holds results of other images or labels: delete it, or name another checkpoint"
-            )
+            raise OtherResultsError(f"{self._file.path} holds results of other images or labels")
         # Changes of the model other than of its weights, as in a normalisation, show in the logits only.
         if len(rows) and not self._checked:
             few = slice(0, 8)
             now = margin(classifier.logits(images[few]), labels[few]).double().cpu().numpy()
             before = known["margin"][few]
             if (np.abs(now - before) > 1e-3 * (1 + np.abs(before))).any():
-                raise ValueError(
-                    f"{self._file.path} was begun with a model that gave other logits (or gives others each time): delete "
-                    "it, or name another checkpoint"
+                raise OtherResultsError(
+                    f"{self._file.path} was begun with a model that gave other logits (or gives others each time)"
                 )
             self._checked = True
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +13,25 @@ import torch
 from torch import nn
 
 from neuroalign.budgets import eps_text as eps_text
-from neuroalign.checksums import damaged
 from neuroalign.evaluation.corruptions import measure_corruptions
 from neuroalign.evaluation.curve import RobustnessCurve, measure_curve
-from neuroalign.evaluation.images import device_of
 from neuroalign.evaluation.masking import MaskingReport, check_masking
 from neuroalign.evaluation.mean_corruption_error import corruption_errors
 from neuroalign.evaluation.passes import PassOptions
 from neuroalign.evaluation.result_table import result_table
-from neuroalign.evaluation.results import weights_hash
 from neuroalign.evaluation.robustness import measure_robustness
 from neuroalign.evaluation.smoothness import Smoothness, measure_smoothness
+from neuroalign.evaluation.suite_parts import with_parts
+from neuroalign.evaluation.suite_record import check_record, record_of
 from neuroalign.evaluation.suites import Suite
 from neuroalign.evaluation.tables import measured_accuracy
-from neuroalign.files import check_source, output_folder, whole, write_csv
-from neuroalign.perturbations import PGD
+from neuroalign.files import output_folder, whole, write_csv
+from neuroalign.functional.checks import check_labels
+from neuroalign.functional.distributed import reduce_sum
+from neuroalign.perturbations import PGD, Classifier
 from neuroalign.perturbations.attacks.minimal import MinimalNormAttack
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
-from neuroalign.version import __version__
+from neuroalign.state import evaluating
 
 __all__ = ["SuiteResult", "evaluate_suite"]
 
@@ -110,7 +110,7 @@ def evaluate_suite(
         out: Folder for tables and the record; None keeps them in memory.
         seed: Seed of corruptions, of the masking report and of the global generator.
         device: Device to compute on; None means the model's.
-        progress: Show progress bars.
+        progress: Show progress bars; in a log, a line a minute.
         report: Called with a line of text at the start of every part.
         about: Further plain values for the record, such as the sources of model and data.
 
@@ -129,11 +129,33 @@ def evaluate_suite(
     """
     if not isinstance(suite, Suite):
         raise TypeError(f"suite must be a Suite, such as robustness_suite('fast', image_shape); got {suite!r}")
-    if out is not None:
-        _check_record(output_folder(out) / "record.json", model, suite, seed)
-    parts = None if out is None else Path(out) / "parts"
     say = report or (lambda line: None)
     options = PassOptions(ModelInterface(logits, mean, std), seed=seed, device=device, progress=progress)
+    facts = {**_normalization(mean, std), **(about or {})}
+
+    def run(parts: Path | None) -> SuiteResult:
+        return _run_suite(model, dataloader, suite, options, parts, say, facts)
+
+    if out is None:
+        return run(None)
+    check_record(output_folder(out) / "record.json", model, suite, seed)
+    result = with_parts(Path(out), run, say)
+    result.save(out)
+    return result
+
+
+def _run_suite(
+    model: nn.Module,
+    dataloader: Iterable[Any],
+    suite: Suite,
+    options: PassOptions,
+    parts: Path | None,
+    say: Callable[[str], None],
+    facts: Mapping[str, Any],
+) -> SuiteResult:
+    """All parts of a suite, each continued from its file in the folder ``parts``, if there is one."""
+    seed = options.seed
+    _check_right(model, dataloader, options)
 
     def kept_in(name: str) -> PassOptions:
         return options if parts is None else options.with_checkpoint(parts / f"{name}.csv")
@@ -144,8 +166,6 @@ def evaluate_suite(
         # An attack on the shortest perturbation serves every budget with one run anyway.
         exhaustive = suite.exhaustive and not isinstance(attack, MinimalNormAttack)
         curves[attack.name] = measure_curve(model, dataloader, attack, eps, kept_in(attack.name), exhaustive=exhaustive)
-        if not (curves[attack.name].images["threshold"] > 0).any():
-            raise ValueError("the network gets no image right, so there is nothing to attack: do the labels fit it?")
     worst = _worst_cases(curves)
     corruptions, transforms = pd.DataFrame(), pd.DataFrame()
     if suite.corruptions:
@@ -167,41 +187,39 @@ def evaluate_suite(
     masking = check_masking(model, dataloader, suite.masking_eps, options, num_images=suite.masking_images)
     attacks = pd.concat([c.table() for c in [*curves.values(), *worst.values()]], ignore_index=True)
     num_images = int(attacks["num_images"].iloc[0])
-    result = SuiteResult(
+    return SuiteResult(
         attacks, corruptions, transforms, {**curves, **worst}, masking, smoothness,
-        _record(model, suite, curves, smoothness, masking, num_images, seed, device)
+        record_of(model, suite, curves, smoothness, masking, num_images, seed, options.device)
         | {
             "mean_corruption_error": _mean_error(corruptions),
             "corruption_strengths": corruptions["strengths"].iloc[0] if len(corruptions) else None,
-            **_normalization(mean, std),
-            **(about or {}),
+            **facts,
         },
     )  # fmt: skip
-    if out is not None:
-        result.save(out)
-    return result
 
 
-def _check_record(path: Path, model: nn.Module, suite: Suite, seed: int) -> None:
-    """Refuse a folder that holds another evaluation, whose tables would be mixed with those of this one.
+def _check_right(model: nn.Module, dataloader: Iterable[Any], options: PassOptions) -> None:
+    """Refuse a network that gets no image right, before an attack takes its time.
 
     Raises:
-        ValueError: If the folder holds another evaluation, or its record is damaged.
+        ValueError: If no image is classified right.
     """
-    if not path.exists():
-        return
-    try:
-        before = json.loads(check_source(path, "record").read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise damaged(path, "it is no JSON", "remove it to go on with the parts beside it") from error
-    if not isinstance(before, dict) or "suite" not in before:
-        raise damaged(path, "it is no record of a suite", "remove it, or name another folder")
-    wanted = {"suite": suite.name, "seed": seed, "weights_sha256_16": weights_hash(model)}
-    for name, value in wanted.items():
-        if name in before and before[name] != value:
-            raise ValueError(
-                f"{path.parent} holds the {name} {before[name]!r}, not {value!r}: name another folder, or remove it"
-            )
+    device, network = options.prepare(model)
+    num_right = num_images = 0
+    with evaluating(network, options.seed):
+        classifier = Classifier(network)
+        for batch in replace(options, progress=False).batches(dataloader, device, ""):
+            scores = classifier.logits(batch.images)
+            check_labels(batch.labels, scores.shape[1])
+            num_right += int((scores.argmax(1) == batch.labels).sum())
+            num_images += len(batch.labels)
+            if num_right:
+                break
+    right, total = reduce_sum(torch.tensor([num_right, num_images], device=device)).tolist()
+    if not right:
+        raise ValueError(
+            f"the network gets none of the {total} images right, so there is nothing to attack: do the labels fit it?"
+        )
 
 
 def _mean_error(corruptions: pd.DataFrame) -> float | None:
@@ -222,40 +240,3 @@ def _worst_cases(curves: dict[str, RobustnessCurve]) -> dict[str, RobustnessCurv
             worst = RobustnessCurve.worst_case(of_norm)
             found[name] = RobustnessCurve(**{**vars(worst), "attack": name})
     return found
-
-
-def _record(
-    model: nn.Module, suite: Suite, curves: dict[str, RobustnessCurve], smoothness: Smoothness, masking: MaskingReport,
-    num_images: int, seed: int, device: torch.device | str | None,
-) -> dict[str, Any]:  # fmt: skip
-    return {
-        "neuroalign": __version__,
-        "torch": torch.__version__,
-        "device": str(device_of(model, device)),
-        "suite": suite.name,
-        "seed": seed,
-        "num_images": num_images,
-        "clean_accuracy": float((next(iter(curves.values())).images["threshold"] > 0).mean()),
-        "model": type(model).__name__,
-        "weights_sha256_16": weights_hash(model),
-        "attacks": [
-            {
-                "name": c.attack, "settings": c.settings, "norm": c.norm, "eps": [eps_text(e, c.norm) for e in c.eps],
-                "num_forward": c.num_forward, "num_backward": c.num_backward,
-                "median_distance": None if math.isinf(c.median_distance) else c.median_distance,
-            }
-            for c in curves.values()
-        ],
-        "corruptions": {"names": list(suite.corruptions), "severities": list(suite.severities)},
-        "frost": "own texture" if "frost" in suite.corruptions else None,
-        "transforms": [repr(t) for t in suite.transforms],
-        "smoothness_attack": {"settings": "PGD, 10 steps", "norm": "linf", "eps": eps_text(suite.masking_eps, "linf")},
-        "smoothness": {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in smoothness._asdict().items()},
-        "masking": {
-            "norm": masking.norm,
-            "eps": eps_text(masking.eps, masking.norm),
-            "num_images": masking.num_images,
-            "passed": masking.passed,
-            "checks": json.loads(masking.table.to_json(orient="records")),
-        },
-    }  # fmt: skip

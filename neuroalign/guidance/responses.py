@@ -24,7 +24,7 @@ _NORMALIZED = (
 )
 
 
-def check_heads(preds: Mapping[str, Tensor], wanted: Iterable[str]) -> None:
+def check_heads(preds: Mapping[str, Any], wanted: Iterable[str]) -> None:
     """Refuse guidance of a head that the network doesn't have.
 
     Raises:
@@ -169,8 +169,9 @@ class PredictedGuidance(TargetGuidance):
             tasks check images themselves.
 
     Raises:
-        ValueError: On the first batch, if the network has no head of that name, or images are not in [0, 1] (perhaps because
-            they are normalised: a predictor normalises by itself, so it would predict responses to other images).
+        ValueError: On the first batch, if the network has no head of that name (a ``GuidedClassificationTask`` says so when
+            it is made), or images are not in [0, 1] (perhaps because they are normalised: a predictor normalises by itself,
+            so it would predict responses to other images).
 
     Example:
         >>> from neuroalign import GuidedNetwork, NeuralPredictor

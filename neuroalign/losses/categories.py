@@ -16,12 +16,14 @@ from neuroalign.functional.classes import class_centers
 from neuroalign.functional.directions import leading_directions
 from neuroalign.functional.variation import power_of_two
 from neuroalign.losses.kernel import RandomFourierFeatures
+from neuroalign.sharing import HubMixin
+from neuroalign.sharing.kinds import CATEGORY_MANIFOLDS
 from neuroalign.tensor_files import load_tensors, stamp_tensors
 
 __all__ = ["CategoryManifolds"]
 
 
-class CategoryManifolds(Described, nn.Module):
+class CategoryManifolds(HubMixin, Described, nn.Module):
     r"""Centre, radius and principal directions of every category in a space of responses.
 
     For class c with members :math:`x_i`: centre :math:`\mu_c`, radius :math:`R_c = \sqrt{\mathrm{mean}|x_i-\mu_c|^2}`,
@@ -44,6 +46,8 @@ class CategoryManifolds(Described, nn.Module):
     Source:
         Shao et al. 2024, arXiv 2405.02564 (manifold guidance).
     """
+
+    _model_kind = CATEGORY_MANIFOLDS
 
     centers: Tensor
     radii: Tensor
@@ -242,6 +246,14 @@ class CategoryManifolds(Described, nn.Module):
             return cls(state["centers"], state["radii"], state["padded_bases"], state["ranks"], feature_map)
         except (ValueError, RuntimeError, IndexError) as error:  # wrong shapes in a file without a checksum
             raise damaged(path, str(error)) from error
+
+    def _card_rows(self) -> dict[str, Any]:
+        ranks, mapped = self.ranks.tolist(), self.feature_map is not None
+        return {
+            "Classes": self.num_classes,
+            "Width of the space": f"{self.num_features}, random Fourier features" if mapped else self.num_features,
+            "Directions per class": f"{min(ranks, default=0)} to {max(ranks, default=0)}",
+        }
 
     def extra_repr(self) -> str:
         """Shown in ``repr``."""

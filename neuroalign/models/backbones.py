@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.config import Described, build
-from neuroalign.models.builders import build_backbone, size_advice
+from neuroalign.models.builders import build_backbone, rebuilding_options, size_advice
 from neuroalign.models.normalization import IMAGENET_MEAN as IMAGENET_MEAN
 from neuroalign.models.normalization import IMAGENET_STD as IMAGENET_STD
 from neuroalign.models.normalization import Normalize, PerChannel, own_normalization
+from neuroalign.models.pretraining import own_shape, preparation
 from neuroalign.models.taps import TapError, check_layer, keeps_channels_last, tapped
 from neuroalign.models.taps import record_layers as record_layers
 
@@ -37,17 +38,20 @@ class Trunk(Described, nn.Module):
         layers: Dotted names of the layers to tap, in the backbone, or their last parts where only one layer has them: see
             :func:`resolve_layer`. If a layer returns several tensors, such as HRNet's branches, add which one:
             ``"stage3[1]"``.
-        image_shape: (channel, height, width) of the images, for the dry run that finds the sizes; up to 64 pixels a
-            ResNet built by name gets its CIFAR stem.
+        image_shape: (channel, height, width) of the images, for the dry run that finds the sizes; None means those that the
+            network was made for (a timm network's own, those of torchvision's ``weights``, else 3 x 224 x 224). Up to 64
+            pixels a ResNet built by name gets its CIFAR stem; a network built for one size, by name, is told it.
         mean: Mean per channel, in pixels of [0, 1]; None means no normalisation; "auto" takes the one that the network was
             trained with (a timm network's own, that of torchvision's ``weights``), else ImageNet's.
         std: Standard deviation per channel, with the same choices.
-        weights: Pretrained weights of a backbone given by name.
+        weights: Pretrained weights of a backbone given by name: torchvision's name or timm's tag; "DEFAULT" or True for the
+            library's default.
         options: Further constructor arguments of a backbone given by name.
 
     Attributes:
         num_features: Width of the features.
         feature_dtype: Dtype of the features, that of the backbone's weights.
+        image_shape: (channel, height, width) of the images.
         layer_shapes: Shape of each tapped layer's output without the stimulus axis, by the given name.
         mean: Mean per channel of the normalisation; None without normalisation.
         std: Standard deviation per channel of the normalisation; None without normalisation.
@@ -58,6 +62,9 @@ class Trunk(Described, nn.Module):
         TapError: If a layer returns no tensor, or several and its name doesn't say which.
     """
 
+    _weights: str | bool | None = None
+    _options: dict[str, Any] | None = None
+    _preparation: str | None = None
     _channels_last = False  # whether the backbone's own output is (stimulus, height, width, channel)
 
     def __init__(
@@ -65,14 +72,14 @@ class Trunk(Described, nn.Module):
         backbone: str | nn.Module | dict[str, Any],
         *,
         layers: Sequence[str] = (),
-        image_shape: Sequence[int] = (3, 224, 224),
+        image_shape: Sequence[int] | None = None,
         mean: PerChannel = "auto",
         std: PerChannel = "auto",
-        weights: str | None = None,
+        weights: str | bool | None = None,
         options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if len(image_shape) != 3:
+        if image_shape is not None and len(image_shape) != 3:
             raise ValueError(f"image_shape must be (channel, height, width); got {tuple(image_shape)}")
         if (mean is None) != (std is None):
             raise ValueError("give both mean and std, or neither")
@@ -80,13 +87,18 @@ class Trunk(Described, nn.Module):
             if isinstance(value, str) and value != "auto":
                 raise ValueError(f"mean and std must be one value per channel, None or 'auto'; got {value!r}")
         name = backbone if isinstance(backbone, str) else None
+        weights = weights or None
         if isinstance(backbone, str):
+            image_shape = own_shape(backbone, weights, options) if image_shape is None else image_shape
             small = max(image_shape[1:]) <= SMALL_IMAGE
-            module: nn.Module = build_backbone(backbone, weights=weights, small_images=small, options=options)
+            module: nn.Module = build_backbone(
+                backbone, weights=weights, small_images=small, options=options, image_shape=image_shape
+            )
         elif weights is not None or options is not None:
             raise ValueError("weights and options go with a backbone given by name; load them into your module instead")
         else:
             module = build(backbone, nn.Module)
+            image_shape = own_shape(module) if image_shape is None else image_shape
         own = own_normalization(module, None if name is None or name.startswith("timm:") else name, weights)
         self.mean, self.std = (o if isinstance(v, str) else v for v, o in zip((mean, std), own))
         if self.mean is not None and len(self.mean) not in (1, image_shape[0]):
@@ -96,7 +108,9 @@ class Trunk(Described, nn.Module):
                 "backbone that takes that number of channels)"
             )
         self.normalize = nn.Identity() if self.mean is None else Normalize(self.mean, cast(Sequence[float], self.std))
-        self.backbone, self._name = module, name
+        self.backbone, self._name, self._weights = module, name, weights
+        self._options = rebuilding_options(name, weights, options)
+        self._preparation = preparation(module, name, weights)
         self.layers = tuple(dict.fromkeys(layers))
         self.image_shape = tuple(image_shape)
         self._captured: dict[str, Tensor] | None = None
@@ -105,7 +119,19 @@ class Trunk(Described, nn.Module):
         self.num_features, self.layer_shapes = self._dry_run()
 
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        return {**arguments, "mean": self.mean, "std": self.std, "weights": None}  # the state dict holds the weights
+        return {**arguments, **self._chosen(), "weights": None}  # the state dict holds the weights
+
+    def _chosen(self) -> dict[str, Any]:
+        """Arguments with the values that were chosen for them, for descriptions of the networks that hold this trunk."""
+        return {"image_shape": self.image_shape, "mean": self.mean, "std": self.std, "options": self._options}
+
+    def extra_repr(self) -> str:
+        """Shown in ``repr``: the backbone, the images that it takes, and how they were prepared where it was trained."""
+        name = self._name or type(getattr(self.backbone, "_orig_mod", self.backbone)).__name__
+        shown = f"backbone={name}" + ("" if self._weights is None else f", weights={self._weights}")
+        mean, std = ("None" if v is None else f"({', '.join(f'{x:.4g}' for x in v)})" for v in (self.mean, self.std))
+        shown += f", image_shape={self.image_shape}, mean={mean}, std={std}"
+        return shown if self._preparation is None else f"{shown}, trained on images {self._preparation}"
 
     def _capture(self, layer: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
         if self._captured is not None:
@@ -125,7 +151,7 @@ class Trunk(Described, nn.Module):
         except TapError:
             raise
         except Exception as error:
-            advice = size_advice(self._name, self.backbone, self.image_shape)
+            advice = size_advice(self._name, self.backbone, self.image_shape, self._weights, self._options)
             said = str(error).rstrip(".")
             raise ValueError(f"the backbone can't take images of shape {self.image_shape}: {said}. {advice}") from error
         finally:
@@ -162,11 +188,13 @@ class Trunk(Described, nn.Module):
         return images.to(weight.dtype)
 
     def _flatten(self, output: Any) -> Tensor:
+        if not isinstance(
+            output, Tensor
+        ):  # GoogLeNet and Inception v3 in training: outputs of auxiliary classifiers beside
+            output = getattr(output, "logits", output)
         if not isinstance(output, Tensor):
-            auxiliary = getattr(self.backbone, "aux_logits", False)
             raise ValueError(
-                f"the backbone returns {type(output).__name__}, not a tensor; "
-                + ("build it with aux_logits=False" if auxiliary else "wrap it in a module that returns features")
+                f"the backbone returns {type(output).__name__}, not a tensor; wrap it in a module that returns features"
             )
         if output.ndim == 4:
             return output.mean((1, 2) if self._channels_last else (2, 3))

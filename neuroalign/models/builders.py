@@ -2,43 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
 from torch import nn
 
 from neuroalign.config import refuse_if_described
+from neuroalign.models.pretraining import size_option, timm_name, torchvision_weights
 from neuroalign.types import unknown
 
 __all__ = ["build_backbone"]
 
 # In training mode these would return the outputs of auxiliary classifiers beside the features.
-_WITH_AUXILIARY = ("googlenet", "inception_v3")
+_AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 
 _LOADING = ("weights", "weights_backbone", "pretrained", "pretrained_backbone", "pretrained_cfg", "checkpoint_path")
 """Options of torchvision's and timm's constructors that download or read weights."""
 
 
 def build_backbone(
-    name: str, *, weights: str | None = None, small_images: bool = False, options: dict[str, Any] | None = None
+    name: str,
+    *,
+    weights: str | bool | None = None,
+    small_images: bool = False,
+    options: dict[str, Any] | None = None,
+    image_shape: Sequence[int] | None = None,
 ) -> nn.Module:
     """A torchvision or timm network without its classifier: images in, features out.
 
     Args:
         name: A torchvision name (``"resnet18"``), a timm name with its prefix (``"timm:vit_small_patch16_224"``), or
             ``"small_resnet"``, the 78k-parameter network of the demo.
-        weights: Name of pretrained weights (torchvision's, or any non-empty string for timm's default); None starts
-            from random weights.
+        weights: Name of pretrained weights, torchvision's (``"IMAGENET1K_V1"``) or timm's tag (``"a1_in1k"``);
+            ``"DEFAULT"`` or True takes the library's default; None starts from random weights.
         small_images: Give ResNets the stem used for CIFAR: a 3x3 convolution of stride 1, no pooling.
         options: Further arguments of the network's constructor. GoogLeNet and Inception v3 come without their auxiliary
             classifiers unless ``aux_logits`` says so.
+        image_shape: (channel, height, width) of the images, which a network that is built for one size (a vision transformer)
+            is told, unless ``options`` do so; None leaves it at its own size.
 
     Returns:
         The network; its final linear classifier is replaced by the identity.
 
     Raises:
-        ValueError: If no network has that name (the message lists near matches), or "small_resnet" should have weights.
+        ValueError: If no network has that name, or it has no weights of that name (the message lists near matches); if it
+            can't be built for the size of the images; or if "small_resnet" should have weights.
         ImportError: If a timm name is given and timm is not installed.
 
     Example:
@@ -62,19 +72,69 @@ def build_backbone(
         bare = name.removeprefix("timm:")
         if not timm.is_model(bare):
             raise ValueError(unknown("timm model", bare, timm.list_models()))
-        backbone = timm.create_model(bare, pretrained=bool(weights), num_classes=0, **options)
+        tagged, told = timm_name(bare, weights), _told(name, image_shape, weights, options)
+        with _built_for(name, image_shape, told):
+            backbone = timm.create_model(tagged, pretrained=bool(weights), num_classes=0, **options, **told)
     else:
         from torchvision import models
 
         if name not in models.list_models(module=models):
             raise ValueError(unknown("torchvision model", name, models.list_models(module=models)) + _of_timm(name))
-        if name in _WITH_AUXILIARY:
-            options.setdefault("aux_logits", False)
-        backbone = models.get_model(name, weights=weights, **options)
+        pretrained = torchvision_weights(name, weights) if weights else None
+        asked = options.pop("aux_logits", False) if name in _AUXILIARY else None
+        if asked or (asked is not None and pretrained is None):  # pretrained weights are those of all classifiers
+            options["aux_logits"] = asked
+        told = _told(name, image_shape, weights, options)
+        with _built_for(name, image_shape, told):
+            backbone = models.get_model(name, weights=pretrained, **options, **told)
+        if asked is False:
+            _drop_auxiliary(backbone, _AUXILIARY[name])
         _drop_classifier(backbone)
     if small_images:
         _small_stem(backbone)
     return backbone
+
+
+def _told(
+    name: str, image_shape: Sequence[int] | None, weights: str | bool | None, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {} if image_shape is None else size_option(name, image_shape, weights, options)
+
+
+@contextmanager
+def _built_for(name: str, image_shape: Sequence[int] | None, told: Mapping[str, Any]) -> Iterator[None]:
+    """A context in which an error that comes from the size that a network was told says so."""
+    try:
+        yield
+    except Exception as error:
+        if not told or image_shape is None:
+            raise
+        option, size = next(iter(told.items()))
+        why = str(error).rstrip(".") or type(error).__name__
+        raise ValueError(
+            f"{name} can't be built for images of {image_shape[1]}x{image_shape[2]} pixels ({option}={size}: {why}): resize "
+            "the images, or give options that fit this size"
+        ) from error
+
+
+def rebuilding_options(
+    name: str | None, weights: str | bool | None, options: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """The options that build a network by name again without its weights, when these have changed what it computes.
+
+    Example:
+        >>> rebuilding_options("googlenet", "DEFAULT", None), rebuilding_options("resnet18", "DEFAULT", None)
+        ({'transform_input': True}, None)
+    """
+    if name in _AUXILIARY and weights:  # torchvision then normalises once more inside
+        return {"transform_input": True, **(options or {})}
+    return options
+
+
+def _drop_auxiliary(backbone: nn.Module, names: Sequence[str]) -> None:
+    backbone.aux_logits = False  # type: ignore[assignment]
+    for name in names:
+        setattr(backbone, name, None)
 
 
 def _of_timm(name: str) -> str:
@@ -87,8 +147,18 @@ def _of_timm(name: str) -> str:
     return ". Names of timm need a prefix, 'timm:<name>'"
 
 
-def size_advice(name: str | None, backbone: nn.Module, image_shape: Sequence[int]) -> str:
+def size_advice(
+    name: str | None,
+    backbone: nn.Module,
+    image_shape: Sequence[int],
+    weights: str | bool | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> str:
     """Advice for the case that a network can't take images of this shape."""
+    if name is not None and _told(name, image_shape, weights, options or {}):
+        return (
+            f"It was built for images of {image_shape[1]}x{image_shape[2]} pixels, which it can't process: resize them"
+        )
     told = getattr(backbone, "pretrained_cfg", None)
     fixed = isinstance(told, Mapping) and told.get("fixed_input_size")
     size = max(image_shape[1:]) if image_shape[1] == image_shape[2] else tuple(image_shape[1:])
@@ -97,6 +167,11 @@ def size_advice(name: str | None, backbone: nn.Module, image_shape: Sequence[int
         return (
             f"If your images have this shape, this network can't be used for them ({_needs(name)}); if they have another, "
             "set image_shape=(channel, height, width) to theirs."
+        )
+    if name is not None and weights and option == "image_size":
+        return (
+            f"With pretrained weights it takes images of {backbone.image_size} pixels only: resize them, or take a vision "
+            "transformer of timm, whose pretrained ones adapt to the size"
         )
     how = f"options={{{option!r}: {size}}}" if name is not None else f"the network must be built with {option}={size}"
     return (

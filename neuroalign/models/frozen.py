@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from neuroalign.config import Described, build
 from neuroalign.functional.checks import check_infinite
 from neuroalign.functional.variation import extremes, is_constant
+from neuroalign.models.network_files import OwnBackbone, load_module, save_module
 from neuroalign.types import check_images
 
 __all__ = ["Frozen", "StandardizedPredictor", "predicted_responses", "untrained"]
@@ -121,6 +123,21 @@ class StandardizedPredictor(Described, nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Standardised responses (stimulus, voxel)."""
         return (self.predictor(images) - self.mean) / self.std
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write weights and description to one safetensors file: see :meth:`neuroalign.NeuralPredictor.save`."""
+        save_module(self, path)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str], *, backbone: OwnBackbone = None, allow: Sequence[str] = ()) -> nn.Module:
+        """Read a predictor of any class from its file: see :meth:`neuroalign.NeuralPredictor.load`.
+
+        Args:
+            path: The file.
+            backbone: The backbone of your own class that the file names, or what makes it; None if it names none.
+            allow: Instead, Python modules and packages from which such a class may be imported.
+        """
+        return load_module(path, "predictor", backbone=backbone, allow=allow)
 
 
 @torch.no_grad()

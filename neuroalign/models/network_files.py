@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -15,26 +15,36 @@ from torch import Tensor, nn
 from neuroalign.config import (
     DescriptionError,
     build,
-    description_of,
     is_description,
-    reason_undescribed,
+    reason_unsaved,
     refuse_if_described,
+    saved_description_of,
 )
 from neuroalign.files import check_source, whole
 from neuroalign.tensor_files import check_checkpoint, load_tensors, stamp_tensors
 
 __all__: list[str] = []
 
+OwnBackbone: TypeAlias = "nn.Module | Callable[[], nn.Module] | None"
+"""A module of a class of the user's own, or its class or a function that makes it."""
+
+TASKS = {"predictor": "NeuralPredictionTask", "network": "GuidedClassificationTask"}
+"""The task whose checkpoints hold a network under this name."""
+
 
 def save_module(module: nn.Module, path: str | os.PathLike[str]) -> None:
     """Write the weights and the description of a network to one safetensors file (under a temporary name first).
 
+    A module inside that has no description, of a class of the user's own or of another package, is stored as its weights and
+    the names of its class.
+
     Args:
-        module: A network that has a description, such as a ``NeuralPredictor``, ``RidgePredictor`` or ``GuidedNetwork``.
+        module: A network of neuroalign or of a registered class, such as a ``NeuralPredictor``, ``RidgePredictor`` or
+            ``GuidedNetwork``.
         path: The file.
 
     Raises:
-        ValueError: If no file can describe it, such as one whose backbone was given as a module.
+        ValueError: If no file can describe it, such as one with a head given as a function.
 
     Example:
         >>> import tempfile
@@ -46,24 +56,27 @@ def save_module(module: nn.Module, path: str | os.PathLike[str]) -> None:
     """
     from safetensors.torch import save_file
 
-    config = description_of(module)
+    config = saved_description_of(module)
     if config is None:
-        raise ValueError(
-            f"there is no description to save: {reason_undescribed(module)}. Save its state_dict, give the "
-            "backbone by name, or register the class with neuroalign.register before it is made"
-        )
+        raise ValueError(f"there is no description to save: {reason_unsaved(module)}. Its state_dict can be saved")
     module = getattr(module, "_orig_mod", module)  # the module inside torch.compile's wrapper
     state = {k: v.contiguous().cpu() for k, v in module.state_dict().items()}
     with whole(path) as temporary:
         save_file(state, temporary, metadata=stamp_tensors(state, {"neuroalign": json.dumps(config)}))
 
 
-def load_module(path: str | os.PathLike[str], what: str) -> nn.Module:
+def load_module(
+    path: str | os.PathLike[str], what: str, *, backbone: OwnBackbone = None, allow: Sequence[str] = ()
+) -> nn.Module:
     """Read a network from a file of :func:`save_module`, or from a checkpoint of a task.
 
     Args:
         path: The file.
         what: The network's name in a task's checkpoint, such as ``"predictor"`` or ``"network"``; also for messages.
+        backbone: The module of a class of the user's own that the file names: it becomes part of the network, with the
+            weights of the file. Or its class, or a function, that makes it without arguments. None if the file names none.
+        allow: Python modules and packages from which such a class may be imported instead, as ``["mylab.nets"]``; it is made
+            without arguments.
 
     Returns:
         The network, in train mode.
@@ -71,7 +84,8 @@ def load_module(path: str | os.PathLike[str], what: str) -> nn.Module:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it describes no network, or something that a description may not name: see
-            :func:`neuroalign.config.build`.
+            :func:`neuroalign.config.build`; if it names a class of the user's own and neither argument is given; if
+            ``backbone`` is given and it names none; or if the weights don't fit.
     """
     refuse_if_described("reading a file")
     path = check_source(path, what)
@@ -81,13 +95,13 @@ def load_module(path: str | os.PathLike[str], what: str) -> nn.Module:
     if not is_description(config):
         raise ValueError(f"{path} does not describe a {what}: in place of a description it holds {_short(config)}")
     try:
-        module = build(config, nn.Module)
+        module = build(config, nn.Module, own=backbone, allow=allow)
     except DescriptionError as error:
         raise DescriptionError(f"{path}: {error}") from error
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{path}: the weights are not those of the network that it describes ({reason})") from error
     return module
 
@@ -110,6 +124,10 @@ def _checkpoint(path: Path, what: str) -> tuple[Any, dict[str, Tensor]]:
     if not isinstance(parameters, Mapping) or not isinstance(state, Mapping):
         raise ValueError(f"{path} is no checkpoint of a task: it holds no hyper_parameters or state_dict by name")
     prefix = f"{what}."
+    if what not in parameters and not any(str(k).startswith(prefix) for k in state):
+        for other, task in TASKS.items():
+            if other in parameters or any(str(k).startswith(f"{other}.") for k in state):
+                raise ValueError(f"{path} is a checkpoint of {task}: it holds a {other}, no {what}")
     return parameters.get(what), {k.removeprefix(prefix): v for k, v in state.items() if str(k).startswith(prefix)}
 
 

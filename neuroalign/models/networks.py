@@ -10,14 +10,17 @@ from torch import Tensor, nn
 
 from neuroalign.config import Described
 from neuroalign.models.backbones import Trunk
+from neuroalign.models.card_rows import network_rows, predictor_rows
 from neuroalign.models.heads import HeadBuilder, ResponseHead
-from neuroalign.models.network_files import load_module, save_module
+from neuroalign.models.network_files import OwnBackbone, load_module, save_module
 from neuroalign.models.normalization import PerChannel
+from neuroalign.sharing import HubMixin
+from neuroalign.sharing.kinds import GUIDED_NETWORK, NEURAL_PREDICTOR
 
 __all__ = ["GuidedNetwork", "NeuralPredictor"]
 
 
-class NeuralPredictor(Described, nn.Module):
+class NeuralPredictor(HubMixin, Described, nn.Module):
     """A network that predicts responses of the voxels of one region from images.
 
     Args:
@@ -28,11 +31,13 @@ class NeuralPredictor(Described, nn.Module):
         head: Head that reads the layer: a name in ``HEADS`` or a builder; see :class:`ResponseHead`.
         head_options: Options of a head given by name.
         channels_last: Whether the layer's output is (height, width, channel); None infers it from the images' proportions.
-        image_shape: (channel, height, width) of the images; small ones give a ResNet its CIFAR stem.
+        image_shape: (channel, height, width) of the images; None means those that the backbone was made for, else
+            3 x 224 x 224 (see :class:`Trunk`). Small ones give a ResNet its CIFAR stem.
         mean: Mean per channel for the normalisation inside; None means no normalisation; "auto" means the one that the
             backbone was trained with, else ImageNet's (see :class:`Trunk`).
         std: Standard deviation per channel, with the same choices.
-        weights: Pretrained weights of a backbone given by name.
+        weights: Pretrained weights of a backbone given by name: torchvision's name or timm's tag; "DEFAULT" or True for the
+            library's default.
         options: Further constructor arguments of a backbone given by name.
 
     Shapes:
@@ -50,6 +55,8 @@ class NeuralPredictor(Described, nn.Module):
         Shao et al. 2024, arXiv 2405.02564 (ResNet-18, last layer with V outputs).
     """
 
+    _model_kind = NEURAL_PREDICTOR
+
     def __init__(
         self,
         backbone: str | nn.Module | dict[str, Any],
@@ -60,10 +67,10 @@ class NeuralPredictor(Described, nn.Module):
         head: str | HeadBuilder = "pooled_linear",
         head_options: Mapping[str, Any] | None = None,
         channels_last: bool | None = None,
-        image_shape: Sequence[int] = (3, 224, 224),
+        image_shape: Sequence[int] | None = None,
         mean: PerChannel = "auto",
         std: PerChannel = "auto",
-        weights: str | None = None,
+        weights: str | bool | None = None,
         options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -73,12 +80,15 @@ class NeuralPredictor(Described, nn.Module):
         )
         shape = (self.trunk.num_features,) if layer is None else self.trunk.layer_shapes[layer]
         spec = ResponseHead(layer, num_voxels, head, size, head_options or {}, channels_last)
-        self.head = spec.build(shape, image_shape).to(self.trunk.feature_dtype)
+        self.head = spec.build(shape, self.trunk.image_shape).to(self.trunk.feature_dtype)
         self.layer, self.num_voxels = layer, num_voxels
 
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
         arguments.pop("weights")  # the state dict holds them
-        return {**arguments, "mean": self.trunk.mean, "std": self.trunk.std}
+        return {**arguments, **self.trunk._chosen()}
+
+    def _card_rows(self) -> dict[str, Any]:
+        return predictor_rows(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Predicted responses (stimulus, voxel)."""
@@ -89,24 +99,48 @@ class NeuralPredictor(Described, nn.Module):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write weights and description to one safetensors file (under a temporary name first).
 
+        A backbone of your own class is stored as its weights and the name of its class.
+
         Raises:
-            ValueError: If the backbone was given as a module, which no file can describe.
+            ValueError: If the head is a function, which no file can describe.
         """
         save_module(self, path)
 
     @staticmethod
-    def load(path: str | os.PathLike[str]) -> nn.Module:
+    def load(path: str | os.PathLike[str], *, backbone: OwnBackbone = None, allow: Sequence[str] = ()) -> nn.Module:
         """Read a predictor from a file of :meth:`save`, or from a checkpoint of a ``NeuralPredictionTask``.
+
+        Args:
+            path: The file.
+            backbone: For a file with a backbone of your own class: the backbone, which becomes part of the predictor and gets
+                the weights of the file; or its class, or a function, that makes it without arguments.
+            allow: Instead, Python modules and packages from which its class may be imported, as ``["mylab.nets"]``; they are
+                imported if the file names them, and the class is called without arguments. Classes for which
+                :func:`neuroalign.register` was called before need neither.
+
+        Returns:
+            The predictor, in train mode.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it holds no predictor, or one whose backbone was given as a module; or if its description names
-                something that a description may not name: see :func:`neuroalign.config.build`.
+            ValueError: If it holds no predictor; if its backbone is of your own class and is neither given, allowed nor
+                registered, or if its weights don't fit the one given; or if its description names something that a
+                description may not name: see :func:`neuroalign.config.build`.
+
+        Example:
+            >>> import tempfile
+            >>> path = tempfile.mkdtemp() + "/predictor.safetensors"
+            >>> NeuralPredictor(nn.Flatten(), num_voxels=5, image_shape=(3, 8, 8)).save(path)
+            >>> NeuralPredictor.load(path, backbone=nn.Flatten())(torch.rand(2, 3, 8, 8)).shape
+            torch.Size([2, 5])
         """
-        return load_module(path, "predictor")
+        loaded = load_module(path, "predictor", backbone=backbone, allow=allow)
+        if isinstance(loaded, GuidedNetwork):
+            raise ValueError(f"{path} holds a GuidedNetwork, no predictor: GuidedNetwork.load reads it")
+        return loaded
 
 
-class GuidedNetwork(Described, nn.Module):
+class GuidedNetwork(HubMixin, Described, nn.Module):
     """A classifier whose layers also predict responses, in one pass.
 
     Called on images it returns *logits*, so attacks, metrics and other people's code see an ordinary classifier.
@@ -118,11 +152,13 @@ class GuidedNetwork(Described, nn.Module):
         heads: Response heads by name, usually the region's: a :class:`ResponseHead`, a dict of its fields, or a tuple
             ``(layer, num_outputs)``. Several may read one layer. The predictor that a head will match may stand in place of
             its number of outputs: ``("layer3", predictor)``.
-        image_shape: (channel, height, width) of the images; small ones give a ResNet its CIFAR stem.
+        image_shape: (channel, height, width) of the images; None means those that the backbone was made for, else
+            3 x 224 x 224 (see :class:`Trunk`). Small ones give a ResNet its CIFAR stem.
         mean: Mean per channel for the normalisation inside; None means no normalisation; "auto" means the one that the
             backbone was trained with, else ImageNet's (see :class:`Trunk`).
         std: Standard deviation per channel, with the same choices.
-        weights: Pretrained weights of a backbone given by name.
+        weights: Pretrained weights of a backbone given by name: torchvision's name or timm's tag; "DEFAULT" or True for the
+            library's default.
         options: Further constructor arguments of a backbone given by name.
 
     Shapes:
@@ -140,16 +176,18 @@ class GuidedNetwork(Described, nn.Module):
         (torch.Size([4, 10]), torch.Size([4, 30]))
     """
 
+    _model_kind = GUIDED_NETWORK
+
     def __init__(
         self,
         backbone: str | nn.Module | dict[str, Any],
         num_classes: int | None,
         heads: Mapping[str, Any] | None = None,
         *,
-        image_shape: Sequence[int] = (3, 224, 224),
+        image_shape: Sequence[int] | None = None,
         mean: PerChannel = "auto",
         std: PerChannel = "auto",
-        weights: str | None = None,
+        weights: str | bool | None = None,
         options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -167,7 +205,7 @@ class GuidedNetwork(Described, nn.Module):
         self.num_classes = width if num_classes is None else num_classes
         self.heads = nn.ModuleDict(
             {
-                n: s.build((width,) if s.layer is None else self.trunk.layer_shapes[s.layer], image_shape)
+                n: s.build((width,) if s.layer is None else self.trunk.layer_shapes[s.layer], self.trunk.image_shape)
                 for n, s in specs.items()
             }
         )
@@ -177,7 +215,10 @@ class GuidedNetwork(Described, nn.Module):
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
         arguments.pop("weights")  # the state dict holds them
         heads = {name: ResponseHead.of(value) for name, value in (arguments["heads"] or {}).items()}
-        return {**arguments, "heads": heads, "mean": self.trunk.mean, "std": self.trunk.std}
+        return {**arguments, "heads": heads, **self.trunk._chosen()}
+
+    def _card_rows(self) -> dict[str, Any]:
+        return network_rows(self)
 
     @overload
     def forward(self, images: Tensor, with_responses: Literal[False] = False) -> Tensor: ...
@@ -207,3 +248,44 @@ class GuidedNetwork(Described, nn.Module):
     def forward_with_responses(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits and responses by head: ``network(images, with_responses=True)`` under a name of its own."""
         return self(images, with_responses=True)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write weights and description to one safetensors file (under a temporary name first).
+
+        A backbone of your own class is stored as its weights and the name of its class.
+
+        Raises:
+            ValueError: If a head is a function, which no file can describe.
+        """
+        save_module(self, path)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str], *, backbone: OwnBackbone = None, allow: Sequence[str] = ()) -> GuidedNetwork:
+        """Read a network from a file of :meth:`save`, or from a checkpoint of a ``GuidedClassificationTask``.
+
+        Args:
+            path: The file.
+            backbone: For a file with a backbone of your own class, that backbone, or what makes it without arguments: see
+                :meth:`NeuralPredictor.load`.
+            allow: Instead, Python modules and packages from which its class may be imported, as ``["mylab.nets"]``.
+
+        Returns:
+            The network, in train mode.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it holds no guided network, or for the reasons of :meth:`NeuralPredictor.load`.
+
+        Example:
+            >>> import tempfile
+            >>> path = tempfile.mkdtemp() + "/network.safetensors"
+            >>> GuidedNetwork("small_resnet", 10, {"V4": ("layer3", 30)}, image_shape=(3, 8, 8)).save(path)
+            >>> GuidedNetwork.load(path).head_layers
+            {'V4': 'layer3'}
+        """
+        loaded = load_module(path, "network", backbone=backbone, allow=allow)
+        if not isinstance(loaded, GuidedNetwork):
+            raise ValueError(
+                f"{path} holds a {type(loaded).__name__}, no GuidedNetwork: NeuralPredictor.load reads predictors"
+            )
+        return loaded

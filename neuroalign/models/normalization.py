@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.config import Described
+from neuroalign.models.pretraining import torchvision_weights
 
 __all__ = ["Normalize"]
 
@@ -54,7 +55,7 @@ class Normalize(Described, nn.Module):
 
 
 def own_normalization(
-    backbone: nn.Module, name: str | None = None, weights: str | None = None
+    backbone: nn.Module, name: str | None = None, weights: str | bool | None = None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation, per channel, that a network was trained with; ImageNet's if they are not known.
 
@@ -74,7 +75,6 @@ def own_normalization(
         from torchvision import models
 
         if name in models.list_models(module=models):
-            known = models.get_model_weights(name)
-            transform = known[str(weights).rpartition(".")[2]].transforms()
+            transform = torchvision_weights(name, weights).transforms()
             return tuple(map(float, transform.mean)), tuple(map(float, transform.std))
     return IMAGENET_MEAN, IMAGENET_STD

@@ -72,6 +72,7 @@ def plot_geometry(
     elif len(axes) != len(measures):
         raise ValueError(f"{len(measures)} measures need as many axes; got {len(axes)}")
     names = list(dict.fromkeys(table[place]))
+    labels, prefix = without_common_prefix(list(map(str, names)))
     groups = {"": table} if by is None else {str(k): part for k, part in table.groupby(by, sort=False)}
     styles = styles_of(list(groups))
     for ax, measure in zip(axes, measures):
@@ -83,9 +84,9 @@ def plot_geometry(
                 style["linestyle"] = "none"  # regions have no depth between them
             ax.errorbar(x, y, yerr=_bars(part, measure, y), label=name or None, capsize=3, markersize=5, **style)
         ax.set_title(_meaning(table, measure), fontsize=8, loc="left")
-        ax.set_xticks(range(len(names)), names, rotation=30 if max(map(len, names)) > 4 else 0, ha="right"
-                      if max(map(len, names)) > 4 else "center")  # fmt: skip
-        ax.set_xlabel(place)
+        long = max(map(len, labels)) > 4
+        ax.set_xticks(range(len(names)), labels, rotation=30 if long else 0, ha="right" if long else "center")
+        ax.set_xlabel(f"{place} of {prefix}" if prefix else place)
         ax.set_ylabel(_LABELS.get(measure, measure))
         ax.grid(True, axis="y", alpha=0.3)
         ax.spines[["top", "right"]].set_visible(False)
@@ -94,6 +95,21 @@ def plot_geometry(
     if title is not None:
         axes[0].figure.suptitle(title, fontsize=11)
     return axes
+
+
+def without_common_prefix(names: Sequence[str]) -> tuple[list[str], str]:
+    """Dotted names without the first parts that all share, and these parts; one name alone stays whole.
+
+    Example:
+        >>> without_common_prefix(["network.trunk.layer1", "network.trunk.layer1.0"])
+        (['layer1', 'layer1.0'], 'network.trunk')
+    """
+    parts = [name.split(".") for name in names]
+    shared = 0
+    if len(set(names)) > 1:
+        while all(len(p) > shared + 1 for p in parts) and len({p[shared] for p in parts}) == 1:
+            shared += 1
+    return [".".join(p[shared:]) for p in parts], ".".join(parts[0][:shared]) if parts else ""
 
 
 def _meaning(table: pd.DataFrame, measure: str) -> str:

@@ -18,10 +18,11 @@ from torch.utils.data import DistributedSampler
 from torchmetrics import MetricCollection
 
 from neuroalign.addresses import redacted
-from neuroalign.config import DescriptionError, description_of
+from neuroalign.config import DescriptionError, OwnModuleError, description_of, saved_description_of
 from neuroalign.models.frozen import only_frozen_in_eval
+from neuroalign.models.network_files import TASKS
 from neuroalign.tasks.epoch_log import EpochLog
-from neuroalign.tasks.state_dicts import as_in, of_another_task, renamed, uncompiled
+from neuroalign.tasks.state_dicts import as_in, renamed, uncompiled
 from neuroalign.tasks.step_draws import drawing, fresh_seed, step_seed
 from neuroalign.tensor_files import check_checkpoint
 from neuroalign.types import Batch, as_batch, check_images
@@ -64,10 +65,16 @@ class Task(EpochLog, ABC):
     _without_warning: warnings.catch_warnings[None] | None = None
     val_metrics: MetricCollection
     test_metrics: MetricCollection
+    _holds: str | None = None
+    """The argument with the network that the task trains, under whose name checkpoints hold its weights."""
 
     def remember(self, *, modules: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-        """Save hyperparameters: plain values, and the description of each module that has one."""
-        described = {k: description_of(m) for k, m in modules.items()}
+        """Save hyperparameters: plain values, and the description of each module that has one.
+
+        If the network has a backbone of the user's own class, its description names that class: ``NeuralPredictor.load`` and
+        ``GuidedNetwork.load`` then read the network, given the backbone again.
+        """
+        described = {k: saved_description_of(m) if k == self._holds else description_of(m) for k, m in modules.items()}
         self.save_hyperparameters({**values, **{k: d for k, d in described.items() if d is not None}})
 
     @classmethod
@@ -104,12 +111,19 @@ class Task(EpochLog, ABC):
         only, shown = weights_only is None or weights_only, redacted(str(checkpoint_path))
         try:
             return super().load_from_checkpoint(checkpoint_path, map_location, hparams_file, strict, only, **kwargs)
+        except OwnModuleError as error:
+            raise ValueError(
+                f"{shown}: the {cls._holds} has a module of your own class {error.wanted}: build it as before and give it, "
+                f"load_from_checkpoint(path, {cls._holds}=...)"
+            ) from error
         except DescriptionError as error:
             raise DescriptionError(f"{shown}: {error}") from error
         except (pickle.UnpicklingError, EOFError, RecursionError) as error:
             raise ValueError(f"{shown} is no checkpoint of {cls.__name__}: it is damaged, or holds more than "
                              "tensors and plain values; no code in it was run") from error  # fmt: skip
         except ValueError as error:
+            if "network" not in kwargs and "predictor" not in kwargs:  # the file had to say what it holds
+                _check_file(cls, checkpoint_path)
             if str(checkpoint_path) in str(error):
                 raise
             raise ValueError(f"{checkpoint_path}: {str(error)[:500]}") from error
@@ -189,8 +203,7 @@ class Task(EpochLog, ABC):
         Raises:
             ValueError: If it is a checkpoint of another task.
         """
-        if (other := of_another_task(checkpoint.get("state_dict", {}), self.state_dict())) is not None:
-            raise ValueError(f"this is a checkpoint of {other}, which {type(self).__name__} can't load")
+        _check_kind(type(self), checkpoint)
         self._step_seed = checkpoint.get(_SEED)
         if "state_dict" in checkpoint:
             checkpoint["state_dict"] = as_in(checkpoint["state_dict"], self.state_dict())
@@ -262,6 +275,29 @@ class Task(EpochLog, ABC):
         if isinstance(scheduler, ReduceLROnPlateau):
             config["monitor"] = self.scheduler_monitor
         return {"optimizer": optimizer, "lr_scheduler": config}
+
+
+def _check_kind(task: type[Task], checkpoint: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint whose weights are those of another task's network."""
+    state = checkpoint.get("state_dict")
+    if task._holds is None or not isinstance(state, Mapping):
+        return
+    held = {str(key).partition(".")[0] for key in state}
+    other = next((TASKS[name] for name in TASKS if name in held), None)
+    if task._holds not in held and other is not None:
+        raise ValueError(f"this is a checkpoint of {other}, not of {task.__name__}")
+
+
+def _check_file(task: type[Task], path: Any) -> None:
+    """Refuse a file that is another task's checkpoint; one that can't be read is left to other messages."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:
+        return
+    try:
+        _check_kind(task, checkpoint if isinstance(checkpoint, Mapping) else {})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _loaders(loaders: Any) -> list[Any]:

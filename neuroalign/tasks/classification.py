@@ -15,6 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from neuroalign.config import build
 from neuroalign.functional.checks import check_choice, check_labels
+from neuroalign.guidance.network_heads import check_network_heads
 from neuroalign.guidance.responses import (
     PredictedGuidance,
     TargetGuidance,
@@ -83,7 +84,8 @@ class GuidedClassificationTask(Task):
         scheduler_monitor: Name of the logged value that a ``ReduceLROnPlateau`` monitors.
 
     Raises:
-        ValueError: If a weight is out of its range; if loaded from a checkpoint that doesn't describe its network and no
+        ValueError: If a weight is out of its range; if the network has no head that the guidance needs, or one of another
+            width than its target; if loaded from a checkpoint that doesn't describe its network and no
             network is passed; or on a first batch with images outside [0, 1] or labels out of range.
         TypeError: If several training loaders give one batch each.
 
@@ -99,6 +101,7 @@ class GuidedClassificationTask(Task):
     """
 
     predicts = "logits"
+    _holds = "network"
 
     def __init__(
         self,
@@ -149,6 +152,8 @@ class GuidedClassificationTask(Task):
         self.robust_training: RobustTraining | None = (
             None if robust_training is None else build(robust_training, RobustTraining)
         )
+        if isinstance(self.network, GuidedNetwork) and weight > 0:
+            check_network_heads(self.guidance, dict(self.network.heads.items()))
         check_choice("head_reduction", head_reduction, ("sum", "mean"))
         self.weight, self.head_reduction = float(weight), head_reduction
         self.task_weight = None if task_weight is None else float(task_weight)

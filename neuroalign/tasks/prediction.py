@@ -67,6 +67,7 @@ class NeuralPredictionTask(Task):
     """
 
     predicts = "responses"
+    _holds = "predictor"
 
     def __init__(
         self,

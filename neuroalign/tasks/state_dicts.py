@@ -8,9 +8,6 @@ from typing import Any
 
 __all__: list[str] = []
 
-_TASKS = {"predictor": "NeuralPredictionTask", "network": "GuidedClassificationTask"}
-"""By the name under which a task holds its network."""
-
 
 def renamed(state: Mapping[str, Any], name: Callable[[str], str | None]) -> OrderedDict[str, Any]:
     """A state dict with other names and with the modules' versions, which PyTorch stores as its ``_metadata``.
@@ -57,21 +54,3 @@ def as_in(state: Mapping[str, Any], own: Mapping[str, Any]) -> OrderedDict[str, 
     """
     names = {uncompiled(key): key for key in (*getattr(own, "_metadata", ()), *own)}
     return renamed(state, lambda key: names.get(uncompiled(key), key))
-
-
-def of_another_task(state: Mapping[str, Any], own: Mapping[str, Any]) -> str | None:
-    """The task that a state dict is of, if it is another one than that of ``own``, judged by the network's name.
-
-    Args:
-        state: The state dict from a file.
-        own: The state dict of the task that will load it.
-
-    Example:
-        >>> of_another_task({"predictor.head.weight": 1}, {"network.classifier.weight": 0})
-        'NeuralPredictionTask'
-    """
-    there, here = ({key.split(".")[0] for key in each} for each in (state, own))
-    for name, task in _TASKS.items():
-        if name in there and name not in here and not here & there & set(_TASKS) and here & set(_TASKS):
-            return task
-    return None

@@ -175,6 +175,13 @@ def test_nothing_private_is_shown(doctor, monkeypatch, tmp_path):
     assert short(tmp_path) == "~" and short(f"{tmp_path}er/x") == f"{tmp_path}er/x"
 
 
+def test_what_other_packages_publish(doctor, monkeypatch):
+    assert "Of other packages" not in doctor()[1]
+    monkeypatch.setattr(environment, "installed", lambda kind: ["theirs", "yours"] if kind == "measures" else [])
+    said = doctor()[1]
+    assert "  measures          theirs, yours\n  perturbations     none\n" in said.partition("Of other packages\n")[2]
+
+
 def test_json(doctor, needed):
     needed(["torch>=2.6"])
     code, said = doctor("--json")

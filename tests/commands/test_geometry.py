@@ -41,7 +41,7 @@ def test_layers_of_a_named_model_on_a_folder(tmp_path):
     assert pd.read_csv(tmp_path / "out" / "geometry.csv")["num_images"].tolist() == [6]
 
 
-def test_regions_of_responses(tmp_path):
+def test_regions_of_responses(tmp_path, capsys):
     rng = np.random.default_rng(0)
     signal = np.repeat(rng.standard_normal((5, 30)), 6, 0) + 0.5 * rng.standard_normal((30, 30))
     trials = np.repeat(signal, 4, 0) + 0.5 * rng.standard_normal((120, 30))
@@ -51,7 +51,8 @@ def test_regions_of_responses(tmp_path):
         tmp_path / "labels.csv", index=False
     )
     main(["geometry", "--data", str(tmp_path / "responses.h5"), "--labels", str(tmp_path / "labels.csv"), "--num-samples",
-          "40", "--out", str(tmp_path / "out")])  # fmt: skip
+          "40", "--out", str(tmp_path / "out"), "--quiet"])  # fmt: skip
+    assert " ".join(capsys.readouterr().out.split()) == f"Table and figure are in {tmp_path / 'out'}"
     assert pd.read_csv(tmp_path / "out" / "geometry.csv")["region"].tolist() == ["V1", "TO"]
     assert set(pd.read_csv(tmp_path / "out" / "contrasts.csv")["measure"]) >= {"capacity", "radius", "dimension"}
 

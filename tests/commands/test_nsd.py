@@ -41,6 +41,8 @@ def test_check(subject, capsys, tmp_path):
     assert "(simulated)" in out and "Usable" in out
     main(["nsd", "check", str(subject.root), "--json"])
     assert json.loads(capsys.readouterr().out)["usable"] is True
+    main(["nsd", "check", str(subject.root), "-q"])
+    assert re.fullmatch(r"Usable: \d+ ok, 0 missing, 0 warning, 0 error\.\n", capsys.readouterr().out)
     (tmp_path / "nsddata").mkdir()
     with pytest.raises(SystemExit) as stop:
         main(["nsd", "check", str(tmp_path)])

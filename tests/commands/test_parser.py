@@ -51,6 +51,20 @@ def test_help(parser, monkeypatch):
         assert action.help, f"{parser.prog} {action.dest} has no help"
 
 
+@pytest.mark.parametrize(
+    ("name", "usage"),
+    [
+        ("nsd extract", "neuroalign nsd extract ROOT --subject N --roi ROI ... --out PATH [OPTION ...]"),
+        ("study power", "neuroalign study power [DIR] [OPTION ...]"),
+        ("cite", "neuroalign cite [DIR|NAME ...] [OPTION ...]"),
+        ("demo", "neuroalign demo [OPTION ...]"),
+    ],
+)
+def test_usage_names_what_must_be_given(name, usage):
+    (parser,) = (each for each in LEAVES if each.prog == f"neuroalign {name}")
+    assert parser.format_usage() == f"usage: {usage}\n"
+
+
 @pytest.mark.parametrize("parser", LEAVES, ids=NAMES)
 def test_examples_can_be_read(parser):
     """Each example is one that the parsers accept."""
@@ -75,6 +89,7 @@ def test_options_of_every_command(parser, capsys):
         (["nsd", "chek"], "neuroalign nsd: unknown action 'chek'; did you mean 'check'?"),
         (["nsd", "check", "a", "b"], "neuroalign nsd check: unexpected argument 'b'"),
         (["doctor", "--jsn"], "neuroalign doctor: unknown option '--jsn'; did you mean '--json'"),
+        (["--config", "a.yaml", "fit"], "neuroalign: no option '--config' here: the options of a command come after"),
         (["--vresion"], "neuroalign: unknown option '--vresion'; did you mean '--version'"),
         (["simulate", "--uot", "x"], "neuroalign simulate: unknown option '--uot'; did you mean '--out'"),
         (["simulate"], "neuroalign simulate: missing: --out; see neuroalign simulate --help"),

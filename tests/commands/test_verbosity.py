@@ -5,8 +5,9 @@ import warnings
 
 import pytest
 
-from neuroalign.commands import lightning
+from neuroalign.__main__ import main
 from neuroalign.commands.verbosity import Verbosity, taken_from, told
+from neuroalign.progress import wanted
 
 log = logging.getLogger("neuroalign.data.nsd.extraction")
 
@@ -22,7 +23,7 @@ def said(capsys, **options):
 
 def test_the_log_is_said_if_verbose(capsys):
     assert said(capsys) == "making it again\n"
-    assert said(capsys, quiet=True) == ""
+    assert said(capsys, quiet=True) == "making it again\n"
     for option in ("verbose", "debug"):
         first, second = said(capsys, **{option: True}).splitlines()
         assert first.endswith("neuroalign.data.nsd.extraction: wrote it") and second.endswith(": making it again")
@@ -30,10 +31,18 @@ def test_the_log_is_said_if_verbose(capsys):
 
 def test_afterwards_all_is_as_before(capsys):
     logger = logging.getLogger("neuroalign")
-    before = logger.level, list(logger.handlers), warnings.formatwarning
+    before = logger.level, list(logger.handlers), warnings.formatwarning, wanted()
     for option in ("verbose", "quiet"):
         said(capsys, **{option: True})
-        assert (logger.level, logger.handlers, warnings.formatwarning) == before
+        assert (logger.level, logger.handlers, warnings.formatwarning, wanted()) == before
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_quiet_ends_information_of_other_packages_and_progress(quiet):
+    log = logging.getLogger("another package")
+    log.setLevel(logging.INFO)
+    with told(Verbosity(quiet=quiet)):
+        assert log.isEnabledFor(logging.INFO) != quiet and wanted() != quiet
 
 
 @pytest.mark.filterwarnings("always")
@@ -53,10 +62,9 @@ def test_a_parser_that_is_not_ours_never_sees_them(option):
     assert next(name for name in ("quiet", "verbose", "debug") if getattr(found, name))[0] == option.strip("-")[0]
 
 
-def test_quiet_training_has_no_bar(monkeypatch):
+@pytest.mark.parametrize("quiet", [False, True])
+def test_training_is_told_to_be_quiet(quiet, monkeypatch):
     seen = []
-    monkeypatch.setattr("neuroalign.commands.lightning_cli.run_lightning", seen.append)
-    lightning.run(["fit", "--config", "a.yaml"], Verbosity())
-    lightning.run(["fit", "--config", "a.yaml"], Verbosity(quiet=True))
-    assert seen[0] == ["fit", "--config", "a.yaml"]
-    assert seen[1] == [*seen[0], "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+    monkeypatch.setattr("neuroalign.commands.lightning_cli.run_lightning", lambda argv, **options: seen.append(options))
+    main(["fit", "--config", "a.yaml", *(["-q"] if quiet else [])])
+    assert seen == [{"quiet": quiet}]

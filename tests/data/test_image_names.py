@@ -187,3 +187,5 @@ def test_sizes_that_differ_are_told_at_once(folder):
         ResponsesDataModule(folder, np.random.rand(5, 2))
     with pytest.raises(FileNotFoundError, match=r"no file .*nothing\.csv"):
         ResponsesDataModule(folder, folder / "nothing.csv")
+    with pytest.raises(ValueError, match=r"three axes, \(6, 2, 3\): neuroalign\.data\.from_axes\(responses"):
+        ResponsesDataModule(ImageFiles(folder, image_size=8), np.random.rand(6, 2, 3))

@@ -19,7 +19,7 @@ SUITE = Suite("mine", ((PGD(steps=2), (0.02,)),), masking_eps=0.02, masking_imag
     [("", "record.json is damaged: it is no JSON; remove it"), ('{"suite": "mi', "record.json is damaged: it is no JSON"),
      (b"\xff\xfe", "record.json is damaged"), ("[" * 50_000, "record.json is damaged: it is no JSON"),
      ("[3]", "record.json is damaged: it is no record of a suite"), ("{}", "it is no record of a suite"),
-     ({"suite": "fast"}, "out holds the suite 'fast', not 'mine': name another folder, or remove it"),
+     ({"suite": "fast"}, "out holds the suite 'fast', not 'mine': name another folder as out"),
      ({"seed": 1}, "out holds the seed 1, not 0"),
      ({"weights_sha256_16": "0" * 16}, "out holds the weights_sha256_16 '0000000000000000', not")],
     ids=str,

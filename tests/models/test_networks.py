@@ -107,8 +107,12 @@ def test_predictor_save_and_load(tmp_path, layer):
 
 
 def test_predictor_files_that_are_none(tmp_path):
-    foreign = NeuralPredictor(nn.Sequential(nn.Flatten(), nn.Linear(192, 6)), 3, image_shape=SHAPE)
-    with pytest.raises(ValueError, match="give the backbone by name"):
+    foreign = NeuralPredictor(
+        "small_resnet", 3, head=lambda shape, width: nn.Linear(shape[0], width), image_shape=SHAPE
+    )
+    with pytest.raises(
+        ValueError, match=r"no description to save: .* which no file can hold\. Its state_dict can be saved"
+    ):
         foreign.save(tmp_path / "p")
     with pytest.raises(FileNotFoundError, match="no predictor at"):
         NeuralPredictor.load(tmp_path / "absent.safetensors")

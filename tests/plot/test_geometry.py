@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from neuroalign.plot import plot_geometry
+from neuroalign.plot.geometry import without_common_prefix
 
 
 def layers():
@@ -54,3 +55,27 @@ def test_missing_columns_and_axes():
         plot_geometry(pd.DataFrame({"capacity": [1]}), measures=["capacity"])
     with pytest.raises(ValueError, match="as many axes"):
         plot_geometry(layers(), measures=["capacity"], axes=[])
+
+
+def test_ticks_leave_out_what_all_names_share():
+    names = ["network.trunk.backbone.layer1", "network.trunk.backbone.layer2.0"]
+    table = pd.DataFrame({"layer": names, "capacity": [0.1, 0.2]})
+    (axis,) = plot_geometry(table, measures=["capacity"])
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["layer1", "layer2.0"]
+    assert axis.get_xlabel() == "layer of network.trunk.backbone"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a.b"], (["a.b"], "")),
+        (["a.b", "a.b"], (["a.b", "a.b"], "")),
+        (["layer1", "layer2"], (["layer1", "layer2"], "")),
+        (["a.b", "a"], (["a.b", "a"], "")),
+        (["a.bc.x", "a.bd.x"], (["bc.x", "bd.x"], "a")),
+        (["a.b", "a.b.c"], (["b", "b.c"], "a")),
+        ([], ([], "")),
+    ],
+)
+def test_prefixes_of_whole_parts(names, expected):
+    assert without_common_prefix(names) == expected

@@ -66,7 +66,7 @@ class ResponsesDataModule(BatchDataModule):
     def __init__(
         self,
         images: Any,
-        responses: np.ndarray | Tensor | Responses | str | os.PathLike[str],
+        responses: Any,  # a type that names str makes configurations read the file as text
         *,
         val: Sequence[int] | np.ndarray | None = None,
         val_fraction: float = 0.1,
@@ -92,6 +92,10 @@ class ResponsesDataModule(BatchDataModule):
         if not isinstance(responses, Responses):
             if len(responses) != len(images):
                 raise ValueError(f"{len(images)} images but responses to {len(responses)} stimuli")
+            if np.ndim(responses) == 3:
+                raise ValueError(f"responses have three axes, {tuple(responses.shape)}: neuroalign.data.from_axes(responses, "
+                                 "'stimulus repeat voxel') with the axes in their order, then estimate_noise_ceiling() and "
+                                 "average_repeats(), gives what is needed")  # fmt: skip
             responses = Responses.from_arrays(responses)
             if isinstance(images, ImageFiles):
                 check_order(images)

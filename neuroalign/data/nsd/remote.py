@@ -26,7 +26,7 @@ from neuroalign.data.nsd.tree import Check, Confirm, Tree, dataset_of
 from neuroalign.files import check_space, readable_size
 from neuroalign.moved import former_keywords
 from neuroalign.processes import locked
-from neuroalign.progress import in_lines
+from neuroalign.progress import in_lines, wanted
 from neuroalign.types import unknown
 
 __all__: list[str] = []
@@ -167,7 +167,7 @@ class RemoteTree(Tree):
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        bar = Progress(*columns, transient=True, disable=not sys.stderr.isatty())
+        bar = Progress(*columns, transient=True, disable=not (wanted() and sys.stderr.isatty()))
         with bar, in_lines(f"fetching {what}", total, show=not sys.stderr.isatty()) as share:
             task = bar.add_task(what, total=total)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 __all__: list[str] = []
 
-_BLOCK = 2**24  # number of counts drawn at a time
+_BLOCK = 2**24  # number of counts, and of means, that are held at a time
 
 
 def image_intervals(
@@ -42,11 +42,15 @@ def image_intervals(
 
     n = len(values)
     rng = np.random.default_rng(seed)
-    sizes = [min(_BLOCK // n + 1, num_resamples - i) for i in range(0, num_resamples, _BLOCK // n + 1)]
+    block = _BLOCK // max(values.shape) + 1
     # Draw how often each image occurs: multiplying counts with the values needs no copy of the values per resample.
-    means = np.concatenate([rng.multinomial(n, np.full(n, 1 / n), size) @ values / n for size in sizes])
-    resampled, estimate = statistic(means), statistic(values.mean(0))
-    without = statistic((values.sum(0) - values) / max(n - 1, 1))  # (image, quantity): all images but one
+    counts = (
+        rng.multinomial(n, np.full(n, 1 / n), min(block, num_resamples - i)) for i in range(0, num_resamples, block)
+    )
+    resampled = np.concatenate([statistic(drawn @ values / n) for drawn in counts])
+    estimate, total = statistic(values.mean(0)), values.sum(0)
+    left_out = (values[i : i + block] for i in range(0, n, block))  # (image, quantity): all images but one
+    without = np.concatenate([statistic((total - rows) / max(n - 1, 1)) for rows in left_out])
     low, high = np.full((2, len(estimate)), np.nan)
     for k in range(len(estimate)):
         pull = without[:, k].mean() - without[:, k]

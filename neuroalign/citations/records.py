@@ -1,0 +1,175 @@
+"""What a finished run or study used, read from the records in its folder."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from neuroalign.citations.sources import ATTACKS, CLASSES, MEASURES, SUITES, TOPICS
+
+__all__: list[str] = []
+
+RECORDS = ("study.json", "study.yaml", "record.json", "config.yaml")
+"""Of a study, of ``neuroalign evaluate``, and of ``neuroalign fit``; the first that a folder has is read."""
+
+_STUDY_ATTACKS = {
+    "pgd": "PGD",
+    "fgsm": "FGSM",
+    "apgd": "APGD",
+    "square": "SquareAttack",
+    "autoattack": "AutoAttack",
+    "deepfool": "DeepFool",
+}
+_NAMED_BY = ("measure", "loss", "dataset", "source", "attack", "head", "kind")  # settings whose value is a name
+_EVALUATIONS = ("corruptions", "masking", "shape_bias", "geometry")
+_MADE = re.compile(r"\b([A-Z]\w+)\(")  # an object as it is printed
+
+
+def records_of(path: Path) -> list[Path]:
+    """The records of a folder, or of the folders inside it.
+
+    Args:
+        path: The folder of a run or study, or one of its records.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or none of the records.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "record.json").write_text("{}")
+        >>> [record.name for record in records_of(folder)]
+        ['record.json']
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no folder {path}")
+    for folders in ([path], sorted(p for p in path.rglob("*") if p.is_dir())):
+        found = [next((f / name for name in RECORDS if (f / name).is_file()), None) for f in folders]
+        if any(found):
+            return [record for record in found if record is not None]
+    raise FileNotFoundError(
+        f"{path} holds none of {', '.join(RECORDS)}: give the folder of a study, of evaluate or of fit, or names (neuroalign "
+        "cite pgd cka)"
+    )
+
+
+def read(record: Path) -> Any:
+    """The content of a record, in plain values.
+
+    Raises:
+        ValueError: If it is no JSON or YAML; the message names it.
+    """
+    text = record.read_text(encoding="utf-8")
+    if record.suffix == ".json":
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{record} is no JSON: {error}") from None
+    import yaml
+
+    try:
+        return yaml.load(text, _plain_loader())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{record} is no YAML: {' '.join(str(error).split())}") from None
+
+
+def names_in(content: Any) -> list[str]:
+    """Names of what a record says was used, each a name of ``neuroalign.citations.sources``.
+
+    Args:
+        content: Plain values, from :func:`read`.
+
+    Example:
+        >>> names_in({"model": {"class_path": "neuroalign.perturbations.PGD"}, "loss": "cka"})
+        ['PGD', 'cka']
+    """
+    return list(dict.fromkeys(_found(content, "")))
+
+
+def _found(value: Any, within: str) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        if isinstance(value.get("class_path"), str):
+            yield from _class(value["class_path"].rsplit(".", 1)[-1])
+        if "study" in value and isinstance(value["study"], Mapping):  # beside it stand versions, stages and a command
+            yield from _found(value["study"], "")
+            return
+        yield from _of_study(value)
+        for name, inner in value.items():
+            yield from _found(inner, str(name))
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _found(inner, within)
+    elif isinstance(value, str):
+        yield from _of_text(value, within)
+
+
+def _class(name: str) -> Iterator[str]:
+    if name in CLASSES or name in ATTACKS:
+        yield name
+
+
+def _of_text(value: str, within: str) -> Iterator[str]:
+    for name in _MADE.findall(value):
+        yield from _class(name)
+    if within == "suite":
+        yield from SUITES.get(value, ())
+    elif within == "attack" and value in _STUDY_ATTACKS:
+        yield _STUDY_ATTACKS[value]
+    elif within in _NAMED_BY and (value in MEASURES or value in TOPICS or value.casefold() in TOPICS):
+        yield value
+
+
+def _of_study(settings: Mapping[str, Any]) -> Iterator[str]:
+    """What a study's settings say by being there."""
+    if not isinstance(settings.get("evaluations"), Mapping):
+        return
+    evaluations = settings["evaluations"]
+    for attack in (evaluations.get("robustness") or {}).values():
+        if isinstance(attack, Mapping) and "attack" not in attack:
+            yield "PGD"  # the default
+    yield from (name for name in _EVALUATIONS if evaluations.get(name) is not None)
+    if evaluations.get("rsa") is not None:
+        yield "rsa"
+    if evaluations.get("transfer") is not None or evaluations.get("smoothness") is not None:
+        yield "PGD"
+    comparisons = settings.get("comparisons") or []
+    if comparisons:
+        yield "comparisons"
+    if any(isinstance(each, Mapping) and each.get("equivalence") is not None for each in comparisons):
+        yield "equivalence"
+    if settings.get("hierarchy"):
+        yield "hierarchy"
+    if any("adversarial" in str(name) for name in settings.get("conditions") or {}):
+        yield "adversarial"
+
+
+def keys_in_paths(content: Any, known: list[str]) -> list[str]:
+    """Keys of references that a text of the record holds, such as the folder of a data set that is called so.
+
+    Args:
+        content: Plain values, from :func:`read`.
+        known: Keys of all references.
+
+    Example:
+        >>> keys_in_paths({"file": "data/v4_cowley2023/avg.npy"}, ["cowley2023", "allen2022"])
+        ['cowley2023']
+    """
+    words = set(re.findall(r"[a-z]+\d+", json.dumps(content, default=str)))
+    named = [key for name in ("cifar10", "cifar100") if name in words for key in TOPICS[name]]
+    return list(dict.fromkeys([*named, *(key for key in known if key in words)]))
+
+
+def _plain_loader() -> Any:
+    """A loader of plain values: what a configuration names by a tag is left out, and nothing is imported."""
+    import yaml
+
+    class Plain(yaml.SafeLoader):
+        pass
+
+    Plain.add_multi_constructor("", lambda loader, suffix, node: None)
+    return Plain

@@ -1,0 +1,239 @@
+"""A mistake in a configuration or on the command line of fit, test and predict is answered in one sentence."""
+
+import importlib.util
+from pathlib import Path
+
+import lightning  # noqa: F401 - its log keeps the stderr of its first import, which a test must not replace
+import numpy as np
+import pytest
+
+from neuroalign.__main__ import main
+from neuroalign.commands.configuration_classes import arguments_of, classes_of, required_by, why_not_found
+from neuroalign.commands.configuration_mistakes import merged, short
+from neuroalign.commands.lightning import DATA, MODELS
+from neuroalign.commands.lightning_mistakes import in_plain_words
+
+CONFIGS = Path(__file__).parents[2] / "examples/configs"
+FAST = ["--trainer.accelerator=cpu", "--trainer.max_epochs=1", "--trainer.logger=false", "--trainer.callbacks=null",
+        "--trainer.enable_checkpointing=false", "--trainer.enable_progress_bar=false"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def nsd(tmp_path_factory):
+    from neuroalign.data import write_simulated_nsd
+
+    root = tmp_path_factory.mktemp("nsd")
+    rng = np.random.default_rng(0)
+    write_simulated_nsd(root, rng.random((500, 3, 8, 8)), np.arange(500) % 10)
+    return root
+
+
+@pytest.fixture
+def said(tmp_path, capsys, monkeypatch, nsd):
+    """Run a command in an empty folder, and return the line that it ends with."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(arguments, name="predict", change=None):
+        text = (CONFIGS / f"{name}_v4.yaml").read_text().replace("root: nsd", f"root: {nsd}")
+        for old, new in change or []:
+            assert old in text
+            text = text.replace(old, new)
+        Path("c.yaml").write_text(text)
+        arguments = [each if each != "CONFIG" else "--config=c.yaml" for each in arguments]
+        monkeypatch.setattr("sys.argv", ["neuroalign", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2
+        said = capsys.readouterr().err
+        for junk in ("Namespace", "NestedArg", "Parser key", "usage:", "Traceback", "<class"):
+            assert junk not in said
+        return said.strip().splitlines()[-1].removeprefix(f"neuroalign {arguments[0]}: ")
+
+    return run
+
+
+PREDICTOR = "--model.init_args.predictor.init_args"
+CHANGED = {
+    "a key of a DataModule": (
+        ("    roi: V4", "    rio: V4"),
+        "c.yaml: data: unknown argument 'rio' of NSDDataModule; did you mean 'roi'",
+    ),
+    "a key at the top": (
+        ("seed_everything: 0", "sed_everything: 0"),
+        "c.yaml: unknown key 'sed_everything'; did you mean 'seed_everything'?",
+    ),
+    "a key of the trainer": (
+        ("max_epochs: 12", "max_epoch: 12"),
+        "c.yaml: trainer: unknown argument 'max_epoch' of Trainer; did you mean 'max_epochs'",
+    ),
+    "a key of the predictor": (
+        ("size: 2", "sise: 2"),
+        "c.yaml: model.init_args.predictor: unknown argument 'sise' of NeuralPredictor; did you mean 'size'",
+    ),
+    "a key of the task": (
+        ("    predictor:", "    predictr:"),
+        "c.yaml: model: unknown argument 'predictr' of NeuralPredictionTask; did you mean 'predictor'",
+    ),
+    "a key of a callback": (
+        ("mode: max", "mod: max"),
+        "c.yaml: trainer.callbacks[0]: unknown argument 'mod' of ModelCheckpoint; did you mean 'mode'",
+    ),
+    "a DataModule": (
+        ("data.NSDDataModule", "data.NSDDataModul"),
+        "c.yaml: data: unknown class 'NSDDataModul' of neuroalign.data; did you mean 'NSDDataModule'",
+    ),
+    "a DataModule by its short name": (
+        ("neuroalign.data.NSDDataModule", "NSDDataModul"),
+        "c.yaml: data: unknown class 'NSDDataModul'; did you mean 'NSDDataModule'",
+    ),
+    "a task": (
+        ("NeuralPredictionTask", "NeuralPredictonTask"),
+        "c.yaml: model: unknown class 'NeuralPredictonTask' of neuroalign.tasks; did you mean 'NeuralPredictionTask'",
+    ),
+    "a callback of Lightning": (
+        ("callbacks.ModelCheckpoint", "callbacks.ModelCheckpont"),
+        "c.yaml: trainer.callbacks[0]: unknown class 'ModelCheckpont' of lightning.pytorch.callbacks; did you mean 'ModelCheckpoint'",
+    ),
+    "a predictor": (
+        ("models.NeuralPredictor", "models.NeuralPredicter"),
+        "c.yaml: model.init_args.predictor: unknown class 'NeuralPredicter' of neuroalign.models; did you mean 'NeuralPredictor'",
+    ),
+    "a class in another module": (
+        ("neuroalign.data.NSDDataModule", "neuroalign.models.NSDDataModule"),
+        "c.yaml: data: there is no 'neuroalign.models.NSDDataModule'; did you mean 'neuroalign.data.NSDDataModule'?",
+    ),
+    "a module of one's own": (
+        ("neuroalign.tasks.NeuralPredictionTask", "nowhere_at_all.MyTask"),
+        "c.yaml: model: there is no module 'nowhere_at_all' for the class 'nowhere_at_all.MyTask'",
+    ),
+    "a class of another kind": (
+        ("neuroalign.tasks.NeuralPredictionTask", "neuroalign.data.NSDDataModule"),
+        "c.yaml: model: neuroalign.data.NSDDataModule is no LightningModule, as `model` needs",
+    ),
+    "an optimizer": (
+        ("    predictor:", "    optimizer: {class_path: torch.optim.AdamX}\n    predictor:"),
+        "c.yaml: model.init_args.optimizer: unknown class 'AdamX' of torch.optim; did you mean 'Adamax' or 'Adam'",
+    ),
+    "a missing argument": (("    root: ", "    cache: "), "c.yaml: data: NSDDataModule needs 'root'"),
+    "YAML": (("trainer:", "trainer: ["), "c.yaml is no YAML: line 8, column 13"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", CHANGED)
+def test_a_mistake_in_a_file(said, mistake):
+    change, sentence = CHANGED[mistake]
+    assert said(["fit", "CONFIG", *FAST[:2]], change=[change]).startswith(sentence)
+
+
+TYPED = {
+    "a layer": ([f"{PREDICTOR}.layer=layer9"], "unknown layer 'layer9'; did you mean 'layer"),
+    "a backbone": (
+        [f"{PREDICTOR}.backbone=resnet81"],
+        "unknown torchvision model 'resnet81'; did you mean 'resnet18'",
+    ),
+    "an argument": (["--data.init_args.rio=V4"], "data: unknown argument 'rio' of NSDDataModule; did you mean 'roi'"),
+    "an argument, in short": (["--data.rio=V4"], "data: unknown argument 'rio' of NSDDataModule; did you mean 'roi'"),
+    "an option": (["--modle=x"], "unknown option '--modle'; did you mean '--model'"),
+    "an option of the trainer": (
+        ["--trainer.max_apochs=2"],
+        "--trainer.max_apochs: unknown argument 'max_apochs' of Trainer; did you mean 'max_epochs'",
+    ),
+    "a number": (["--trainer.max_epochs=many"], "trainer.max_epochs: must be a whole number or null; got 'many'"),
+    "a number of the task": (["--model.init_args.lr=high"], "model.init_args.lr: must be a number; got 'high'"),
+    "a region": (["--data.init_args.roi=V7"], "unknown roi 'V7'; did you mean"),
+    "a folder": (["--data.init_args.root=nowhere"], "no folder nowhere"),
+    "a size": (["--data.init_args.batch_size=0"], "batch_size must be at least 1; got 0"),
+    "a number of voxels": (
+        [f"{PREDICTOR}.num_voxels=81"],
+        "the predictor has num_voxels=81, and the data have 80 voxels",
+    ),
+    "an accelerator": (["--trainer.accelerator=cpuu"], "unknown trainer.accelerator 'cpuu'; did you mean"),
+    "devices": (["--trainer.devices=0"], "trainer.devices '0' doesn't go with the accelerator cpu"),
+    "a checkpoint": (["--ckpt_path=nowhere.ckpt"], "there is no checkpoint nowhere.ckpt"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", TYPED)
+def test_a_mistake_on_the_command_line(said, mistake):
+    typed, sentence = TYPED[mistake]
+    assert said(["fit", "CONFIG", *FAST, *typed]).startswith(sentence)
+
+
+def test_a_missing_configuration(said):
+    assert said(["fit", "--config", "nowhere.yaml"]) == "there is no configuration nowhere.yaml"
+    assert said(["fit"]).startswith("model and data missing: give --model CLASS and --data CLASS, or --config FILE")
+    assert said(["fit", "--model", "NeuralPredictionTask"]).startswith("data missing: give --data CLASS")
+    assert "`neuroalign test` needs --ckpt_path FILE" in said(["test", "CONFIG"])
+
+
+def test_guidance(said):
+    """A predictor that isn't there, a budget in the wrong unit, and a head's field and width."""
+    assert said(["fit", "CONFIG", *FAST], name="guide").startswith("no predictor at runs/predict_v4/predictor.ckpt")
+    unguided = ("      class_path: neuroalign.guidance.PredictedGuidance\n      init_args:\n        predictors: {V4: "
+                "runs/predict_v4/predictor.ckpt}", "      null")  # fmt: skip
+    assert "head 'V4' of the network has no num_outputs" in said(["fit", "CONFIG", *FAST], "guide", [unguided])
+    head = ("V4: {layer: layer3, size: 2}", "V4: {layer: layer3, num_outputs: 80, sise: 2}")
+    sentence = "unknown field of a head: 'sise'; did you mean 'size'"
+    assert said(["fit", "CONFIG", *FAST], "guide", [unguided, head]).startswith(sentence)
+    right, eps = (head[0], "V4: {layer: layer3, num_outputs: 80}"), ("eps: [0.04, 0.08]", "eps: [4, 8]")
+    assert "divide by 255" in said(["fit", "CONFIG", *FAST[:2]], "guide", [unguided, right, eps])
+
+
+@pytest.mark.parametrize("missing", ["tensorboard", "wandb"])
+def test_a_logger_whose_package_is_missing(said, missing):
+    if importlib.util.find_spec(missing):
+        pytest.skip(f"{missing} is installed")
+    name = {"tensorboard": "TensorBoardLogger", "wandb": "WandbLogger"}[missing]
+    typed = [f"--trainer.logger={name}", "--trainer.logger.save_dir=x", *FAST[:2]]
+    assert f"a package that is not installed: pip install '{missing}" in said(["fit", "CONFIG", *typed])
+
+
+def test_debug_shows_the_traceback(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="there is no configuration nowhere.yaml"):
+        main(["fit", "--config", "nowhere.yaml", "--debug"])
+
+
+def test_classes_that_help_lists_are_those_that_can_be_given():
+    assert set(MODELS) == {name.rpartition(".")[2] for name in classes_of("model")}
+    assert set(DATA) == {name.rpartition(".")[2] for name in classes_of("data")} - {"BatchDataModule"}
+
+
+def test_what_a_class_takes():
+    from neuroalign import NeuralPredictor
+
+    assert required_by(NeuralPredictor) == ["backbone", "num_voxels"]
+    assert {"backbone", "layer", "weights"} <= set(arguments_of(NeuralPredictor))
+    assert why_not_found("neuroalign.tasks.NeuralPredictionTask", "model") is None
+    assert why_not_found("CSVLogger", "logger") is None
+    assert why_not_found("torch.optim.Adam", "optimizer") is None
+
+
+def test_a_module_that_fails_to_import_is_told(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "half_written.py").write_text("class MyTask(\n")
+    assert why_not_found("half_written.MyTask", "model").startswith("importing half_written failed: SyntaxError")
+
+
+def test_merged_as_the_command_line_does():
+    tree = merged(
+        [{"data": {"class_path": "A", "init_args": {"x": 1}}}], ["fit", "--data.y", "2", "--model=B", "--model.z=3"]
+    )
+    assert tree["data"]["init_args"] == {"x": 1, "y": 2}
+    assert tree["model"] == {"class_path": "B", "init_args": {"z": 3}}
+
+
+def test_reports_in_plain_words():
+    report = RuntimeError('Error(s) in loading state_dict for MyTask:\n\tMissing key(s) in state_dict: "a", "b". \n'
+                          '\tUnexpected key(s) in state_dict: "c". ')  # fmt: skip
+    assert in_plain_words(report) == (
+        "the checkpoint is of another network than the configured MyTask: it lacks a and it holds c (3 names of weights differ)"
+    )
+    report = RuntimeError("Error(s) in loading state_dict for MyTask:\n\tsize mismatch for a: copying a param with shape "
+                          "torch.Size([80]) from checkpoint, the shape in current model is torch.Size([81]).")  # fmt: skip
+    assert in_plain_words(report).endswith("a is (80) in the file and (81) here")
+    assert in_plain_words(ValueError("anything else")) is None
+    report = RuntimeError("`ModelCheckpoint(monitor='val/los')` could not find the monitored key in the returned metrics: "
+                          "['val/loss', 'epoch', 'step']")  # fmt: skip
+    assert in_plain_words(report).startswith("unknown value to monitor 'val/los'; did you mean 'val/loss'")
+    assert short("what nobody foresaw\nin two lines") == "what nobody foresaw"
