@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test keeps it equal 
     )
     from neuroalign.callbacks import (
         InputSmoothnessCallback as InputSmoothnessCallback, ManifoldGeometryCallback as ManifoldGeometryCallback,
-        RobustnessCallback as RobustnessCallback,
+        PredictionWriter as PredictionWriter, RobustnessCallback as RobustnessCallback,
     )
     from neuroalign.config import (
         register as register,
@@ -207,6 +207,7 @@ _ROOMS = {
     "callbacks": (
         "InputSmoothnessCallback",
         "ManifoldGeometryCallback",
+        "PredictionWriter",
         "RobustnessCallback",
     ),
     "sharing": ("CardFacts",),

@@ -170,6 +170,10 @@ def test_a_training_and_an_evaluation(tmp_path):
     (tmp_path / "eval").mkdir()
     (tmp_path / "eval/record.json").write_text(json.dumps({"suite": "mine", "attacks": {"a": "FGSM('linf')"}}))
     assert keys_of(tmp_path / "eval")[2:] == ["goodfellow2015"]
+    record = {"suite": "mine", "attacks": {"a": "FGSM('linf')"}, "corruptions": [], "masking": {"passed": True}}
+    (tmp_path / "eval/record.json").write_text(json.dumps(record))
+    assert keys_of(tmp_path / "eval")[2:] == ["athalye2018", "carlini2019", "goodfellow2015"]
+    (tmp_path / "eval/record.json").write_text(json.dumps({"suite": "mine", "attacks": {"a": "FGSM('linf')"}}))
     assert keys_of(tmp_path) == ["neuroalign", "shao2024", "goodfellow2015", "allen2022"]
     (tmp_path / "eval/record.json").write_text(json.dumps({"suite": "fast"}))
     assert keys_of(tmp_path / "eval")[2:] == ["madry2018", "hendrycks2019", "athalye2018", "carlini2019"]

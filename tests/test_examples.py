@@ -30,7 +30,7 @@ def test_quickstart(tmp_path):
 def test_own_data(tmp_path):
     done = run(tmp_path, EXAMPLES / "own_data.py", "--fast")
     assert done.returncode == 0, done.stderr[-2000:]
-    first, r, *accuracy = done.stdout.splitlines()
+    first, _, _, r, *accuracy = done.stdout.splitlines()
     assert first.startswith("MADE-UP data") and re.fullmatch(r"val/correlation \S+, val/normalized_correlation \S+", r)
     assert [line.split("  ")[0] for line in accuracy[:2]] == ["no guidance", "guided"] and done.stderr == ""
 

@@ -37,7 +37,7 @@ class PredictionWriter(BasePredictionWriter):
     file that :meth:`neuroalign.Responses.load` reads, with one row per stimulus, and with the regions and places of the
     voxels if the DataModule knows them. "logits" (:class:`GuidedClassificationTask`) become the arrays ``logits`` (stimulus,
     class), ``class`` (stimulus,), the class of the largest logit, and ``label`` (stimulus,) if the batches have labels. For
-    any other module the array is called ``predictions``. The array ``stimulus`` (stimulus,) holds the batch's ``stimulus``, or
+    any other module the array is called ``predictions``. The array ``stimulus`` (stimulus,) holds the batch's numbers, or
     the rows of the data set if batches have none.
 
     The file is complete or absent. Several processes send their parts to the first one, which writes. Predictions are kept in

@@ -99,6 +99,8 @@ def _found(value: Any, within: str) -> Iterator[str]:
             yield from _found(value["study"], "")
             return
         yield from _of_study(value)
+        if "suite" in value:  # a record of evaluate says what ran by what it holds
+            yield from (name for name in ("corruptions", "masking") if value.get(name))
         for name, inner in value.items():
             yield from _found(inner, str(name))
     elif isinstance(value, (list, tuple)):

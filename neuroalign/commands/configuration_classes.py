@@ -32,6 +32,8 @@ _KINDS = {
 }
 """By the key, the base class of all classes that may be given there."""
 
+_SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
 
 def kind_of(key: str) -> type | None:
     """The class that everything given under a key must be derived from; None if it is not known."""
@@ -62,8 +64,8 @@ def why_not_found(path: str, key: str) -> str | None:
     """Why a ``class_path`` names no class that may be given under a key; None if it names one.
 
     Example:
-        >>> why_not_found("neuroalign.tasks.NeuralPredictonTask", "model")
-        "unknown class 'NeuralPredictonTask' of neuroalign.tasks; did you mean 'NeuralPredictionTask'?"
+        >>> why_not_found("lightning.pytorch.loggers.CSVLoger", "logger").split(" or ")[0]
+        "unknown class 'CSVLoger' of lightning.pytorch.loggers; did you mean 'CSVLogger'"
     """
     usual = classes_of(key)
     short = {name.rpartition(".")[2]: value for name, value in usual.items()}
@@ -134,28 +136,39 @@ def class_named(path: str, key: str) -> Any:
 
 
 @lru_cache(maxsize=64)
-def arguments_of(cls: Any) -> tuple[str, ...]:
-    """The arguments that a configuration may give to a class, also those that its ``**kwargs`` hand on."""
+def arguments_of(cls: Any) -> tuple[str, ...] | None:
+    """The arguments that a configuration may give to a class, also those that its ``**kwargs`` hand on.
+
+    Returns:
+        Their names; None if they can't be known.
+    """
     from jsonargparse import ArgumentParser
 
-    own = [
-        name
-        for name, parameter in inspect.signature(cls).parameters.items()
-        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-    ]
+    parameters = _parameters(cls)
+    if parameters is None:
+        return None
+    own = [p.name for p in parameters if p.kind not in _SEVERAL]
     try:
         parser = ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(cls, "x", as_group=False)
         handed_on = [key.split(".")[0] for key, _ in parser.get_defaults()["x"].items()]
     except Exception:  # a class that the parser can't read: its own signature must do
         handed_on = []
+    if any(p.kind is p.VAR_KEYWORD for p in parameters) and set(handed_on) <= set(own):
+        return None
     return tuple(dict.fromkeys([*own, *handed_on]))
 
 
 def required_by(cls: Any) -> list[str]:
-    """The arguments of a class that have no default."""
-    parameters = inspect.signature(cls).parameters.values()
-    return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    """The arguments of a class that have no default, as far as they can be known."""
+    return [p.name for p in _parameters(cls) or [] if p.default is p.empty and p.kind not in _SEVERAL]
+
+
+def _parameters(cls: Any) -> list[inspect.Parameter] | None:
+    try:
+        return list(inspect.signature(cls).parameters.values())
+    except (ValueError, TypeError):  # classes of C have none
+        return None
 
 
 def wrong_value(cls: Any, name: str, value: Any) -> str | None:

@@ -142,11 +142,11 @@ def _in_arguments(
 ) -> Iterator[str]:
     known = arguments_of(cls)
     for name in arguments:
-        if name not in known:
+        if known is not None and name not in known:
             yield f"{where}: {unknown_in('argument', str(name), cls.__name__, known)}"
     for name, value in arguments.items():
         yield from _in_value(value, str(name), f"{place}.{name}")
-        if name in known and (why := wrong_value(cls, name, value)):
+        if (known is None or name in known) and (why := wrong_value(cls, name, value)):
             yield f"{place}.{name}: {short(why)}"
     needed = [
         name
@@ -216,8 +216,9 @@ def _in_options(argv: Sequence[str], options: Sequence[str], tops: Sequence[str]
         elif parts[0] == "trainer" and len(parts) > 1:
             from lightning import Trainer
 
-            if not any(known.startswith(parts[1]) for known in arguments_of(Trainer)):
-                yield f"--{name}: {unknown_in('argument', parts[1], 'Trainer', arguments_of(Trainer))}"
+            known = arguments_of(Trainer) or ()
+            if not any(each.startswith(parts[1]) for each in known):
+                yield f"--{name}: {unknown_in('argument', parts[1], 'Trainer', known)}"
 
 
 def short(told: str) -> str:

@@ -122,7 +122,7 @@ def _network(args: argparse.Namespace) -> tuple[pd.DataFrame | None, str]:
     images, classes = int(table["num_images"].iloc[0]), int(table["num_classes"].iloc[0])
     return (
         table,
-        f"Category manifolds of {name}: {images} images of {classes} classes (bars: 2 Monte-Carlo standard errors)",
+        f"Category manifolds of {name}: {images} images of {classes} classes",
     )
 
 
@@ -204,6 +204,7 @@ def _categories(path: Path, responses: Responses) -> dict[int, int]:
 
 def _write(table: pd.DataFrame, title: str, out: Path, *, quiet: bool) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from neuroalign.plot import plot_geometry
@@ -214,7 +215,11 @@ def _write(table: pd.DataFrame, title: str, out: Path, *, quiet: bool) -> None:
     write_png(figure, out / "geometry.png")
     place = "layer" if "layer" in table else "region"
     names, prefix = without_common_prefix(list(map(str, table[place])))
-    grid = Table(title=title.split("\n")[0])
+    if "capacity_error" in table:
+        what = "±: Monte-Carlo standard error"
+    else:
+        what = "[ ]: 95 % interval over categories"
+    grid = Table(title=title.split("\n")[0], caption=escape(what))
     grid.add_column(f"{place} of {prefix}" if prefix else place, overflow="fold")
     for name in ("capacity", "radius", "dimension"):
         grid.add_column(name, justify="right")

@@ -47,10 +47,10 @@ _EXAMPLES = {
         "neuroalign simulate --out nsd && neuroalign fit --config predict_v4.yaml",
         "neuroalign fit --config guide_v4.yaml --trainer.max_epochs 5 --model.weight 0",
         "neuroalign fit --config guide_v4.yaml --ckpt_path last.ckpt  go on",
-        "neuroalign fit --model NeuralPredictionTask --data NSDDataModule --print_config",
+        "neuroalign fit --config guide_v4.yaml --print_config  with all defaults",
     ),
-    "validate": ("neuroalign validate --config guide_v4.yaml --ckpt_path runs/guided.ckpt",),
-    "test": ("neuroalign test --config guide_v4.yaml --ckpt_path runs/guided.ckpt",),
+    "validate": ("neuroalign validate --config guide.yaml --ckpt_path guided.ckpt",),
+    "test": ("neuroalign test --config guide_v4.yaml --ckpt_path guided.ckpt",),
     "predict": ("neuroalign predict --config v4.yaml --ckpt_path predictor.ckpt --out v4.h5",),
 }
 
@@ -68,7 +68,7 @@ def fill(parser: argparse.ArgumentParser, command: str) -> argparse.ArgumentPars
     parser.description = _WHAT[command]
     parser.epilog = examples(*_EXAMPLES[command]) + (
         "\n\nmore help:\n"
-        f"  neuroalign {command} --model.help CLASS  arguments of a class (--data.help, ...)\n"
+        f"  neuroalign {command} --model.help CLASS  arguments of a class; also --data.help\n"
         f"  neuroalign {command} --help-all          every option of the trainer (seconds)\n"
         "  https://lightning.ai/docs/pytorch/stable/common/trainer.html"
     )

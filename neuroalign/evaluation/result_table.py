@@ -30,14 +30,13 @@ class ResultTable(pd.DataFrame):
 
     def __repr__(self) -> str:
         """As many of the first columns as the terminal's width holds, and the names of the others."""
-        whole = super().__repr__()
+        head = pd.DataFrame(self)
+        whole = repr(head)
         width = shutil.get_terminal_size().columns
         # A user who set the number of columns, and a notebook, get what pandas makes of it.
         if pd.get_option("display.max_columns") != 0 or not self.columns.is_unique or len(self.columns) < 2:
             return whole
-        head, limits = pd.DataFrame(self), {}
-        for name in ("max_rows", "min_rows", "max_colwidth"):
-            limits[name] = pd.get_option(f"display.{name}")
+        limits = {name: pd.get_option(f"display.{name}") for name in ("max_rows", "min_rows", "max_colwidth")}
         for count in range(len(self.columns), 0, -1):
             text = head.iloc[:, :count].to_string(**limits)
             if max(map(len, text.split("\n"))) < width:
@@ -45,7 +44,8 @@ class ResultTable(pd.DataFrame):
         left = list(map(str, self.columns[count:]))
         if not left:
             return whole
-        note = f"[{f'{len(self)} rows; ' if len(self) > limits['max_rows'] else ''}not shown: {', '.join(left)}]"
+        cut = limits["max_rows"] is not None and len(self) > limits["max_rows"]
+        note = f"[{f'{len(self)} rows; ' if cut else ''}not shown: {', '.join(left)}]"
         return "\n".join([text, *textwrap.wrap(note, width - 1, subsequent_indent=" ")])
 
 

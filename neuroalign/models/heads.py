@@ -296,8 +296,10 @@ class ResponseHead:
         return self._build(feature_shape)
 
     def _build(self, feature_shape: Sequence[int]) -> nn.Module:
+        width = self.num_outputs
+        assert not isinstance(width, nn.Module), "a predictor was replaced by its number of voxels"
         if not isinstance(self.head, str):
-            return self.head(feature_shape, self.num_outputs)
+            return self.head(feature_shape, width)
         if self.head not in HEADS:
             raise ValueError(unknown("head", self.head, HEADS))
         options = dict(self.options)
@@ -307,4 +309,4 @@ class ResponseHead:
         for option in options:
             if option not in allowed:
                 raise TypeError(unknown(f"option of the {self.head!r} head:", option, allowed))
-        return HEADS[self.head](feature_shape, self.num_outputs, **options)
+        return HEADS[self.head](feature_shape, width, **options)

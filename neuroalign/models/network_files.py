@@ -98,9 +98,13 @@ def load_module(
         module = build(config, nn.Module, own=backbone, allow=allow)
     except DescriptionError as error:
         raise DescriptionError(f"{path}: {error}") from error
+    given = backbone if isinstance(backbone, nn.Module) else None
+    before = {} if given is None else {k: v.clone() for k, v in given.state_dict().items()}
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
+        if given is not None:
+            given.load_state_dict(before)  # those weights that fit were loaded already
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{path}: the weights are not those of the network that it describes ({reason})") from error
     return module

@@ -26,7 +26,7 @@ def test_layers_of_a_checkpoint(tmp_path, quiet_trainer, capsys):
     equal = 10 * int(labels[:100].bincount().min())
     assert table["layer"].tolist() == layers and table["num_images"].tolist() == [equal, equal]
     assert (tmp_path / "out" / "geometry.png").stat().st_size > 10_000
-    assert "±" in capsys.readouterr().out
+    assert "±: Monte-Carlo standard error" in capsys.readouterr().out
 
 
 def test_layers_of_a_named_model_on_a_folder(tmp_path):

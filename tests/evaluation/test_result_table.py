@@ -96,6 +96,8 @@ def test_a_table_that_fits_and_a_user_s_own_choice_look_as_in_pandas(monkeypatch
 def test_long_and_very_narrow_tables(monkeypatch):
     many = pd.concat([WIDE] * 100, ignore_index=True)
     assert isinstance(many, ResultTable)
+    with pd.option_context("display.max_rows", None):
+        assert len(str(many).split("\n")) == 302
     assert len(str(many).split("\n")) < 20 and "[300 rows; not shown: more]" in str(many)
     monkeypatch.setenv("COLUMNS", "3")
     assert str(WIDE).split("\n")[0].split() == ["a"]

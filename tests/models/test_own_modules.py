@@ -194,10 +194,13 @@ def test_a_class_that_needs_arguments_is_given_as_a_module(tmp_path):
     same(NeuralPredictor.load(path, backbone=Wide(4)), made)
 
 
-def test_weights_that_do_not_fit_the_given_module(tmp_path):
-    path = saved(predictor(Wide(4)), tmp_path)
+def test_weights_that_do_not_fit_leave_the_given_module_as_it_was(tmp_path):
+    path = saved(predictor(nn.Sequential(nn.Flatten(), nn.Linear(192, 6), nn.Linear(6, 5))), tmp_path)
+    given = nn.Sequential(nn.Flatten(), nn.Linear(192, 6), nn.Linear(6, 4))
+    before = {key: value.clone() for key, value in given.state_dict().items()}
     with pytest.raises(ValueError, match=r"saved\.safetensors: the weights are not those of the network"):
-        NeuralPredictor.load(path, backbone=Wide(3))
+        NeuralPredictor.load(path, backbone=given)
+    assert all(torch.equal(value, before[key]) for key, value in given.state_dict().items())
 
 
 def test_a_class_of_another_name_gives_a_warning(tmp_path):
