@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import copy
-import inspect
 import os
 import pickle
-import pydoc
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from neuroalign.addresses import without_secrets
 from neuroalign.callbacks import PredictionWriter
 from neuroalign.commands.class_help import asked_for, help_of
 from neuroalign.commands.configuration_mistakes import merged, mistake, read_configurations
+from neuroalign.commands.configuration_paths import check_class, class_paths
 from neuroalign.commands.lightning_links import (
     fill_heads,
     head_widths_of,
@@ -39,7 +38,6 @@ from neuroalign.commands.lightning_results import end_of_fit, how_to_go_on, tabl
 from neuroalign.commands.lightning_summary import PartsSummary
 from neuroalign.config import build
 from neuroalign.tensor_files import check_checkpoint
-from neuroalign.types import unknown
 
 __all__: list[str] = []
 
@@ -139,8 +137,8 @@ class NeuroalignCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Build the objects that the configuration names."""
-        for path in _class_paths(self.config.as_dict()):
-            _check_class(path)
+        for path in class_paths(self.config.as_dict()):
+            check_class(path)
         try:
             ready = self._fill_in()
             if ready:
@@ -265,34 +263,6 @@ def _callbacks_of(trainer: Any) -> list[Any]:
 def _instantiated(parser: Any, config: Any) -> Any:
     """The objects that a configuration describes; the parser's method has had two names."""
     return (getattr(parser, "instantiate", None) or parser.instantiate_classes)(config)
-
-
-def _class_paths(value: Any) -> Iterator[str]:
-    if isinstance(value, (Mapping, list, tuple)):
-        if isinstance(value, Mapping) and isinstance(value.get("class_path"), str):
-            yield value["class_path"]
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _class_paths(item)
-
-
-def _check_class(path: str) -> None:
-    """Refuse a path that is not a class: where an argument may be anything, the parser would call any function.
-
-    A function with an annotated return type, such as torchvision's ``resnet18``, is accepted like a class.
-    """
-    found = pydoc.locate(path)
-    ours = path.split(".")[0] == "neuroalign"
-    if ours and found is None:
-        module, _, name = path.rpartition(".")
-        raise ValueError(
-            unknown(f"class of {module}:", name, [n for n in dir(pydoc.locate(module)) if n[:1].isupper()])
-        )
-    if ours and str(getattr(found, "__module__", "")).split(".")[0] != "neuroalign":
-        raise ValueError(f"class_path {path!r} is none of neuroalign's classes")
-    if found is None or inspect.isclass(found):  # the parser reports an unknown path itself
-        return
-    if getattr(found, "__annotations__", {}).get("return") is None:
-        raise ValueError(f"class_path {path!r} is no class, nor a function that says what it returns: it is not called")
 
 
 def run_lightning(argv: Sequence[str], *, quiet: bool = False) -> None:
