@@ -101,9 +101,7 @@ class PredictionWriter(BasePredictionWriter):
 
     def on_predict_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Bring the parts of all processes together, and write them."""
-        folder = (
-            trainer.log_dir or trainer.default_root_dir
-        )  # every process asks, since Lightning sends the first one's
+        folder = trainer.log_dir or trainer.default_root_dir  # asked on every process: Lightning sends the first one's
         gathered = _of_all_processes(self._parts)
         self._parts = {}
         for loader in sorted({number for parts in gathered for number in parts}):

@@ -54,7 +54,7 @@ def build(value: Any, kind: type | None = None, *, own: Any = None, allow: Seque
 
     Example:
         >>> build({"class_path": "neuroalign.models.Normalize", "init_args": {"mean": [0.5], "std": [0.2]}})
-        Normalize(mean=[0.5], std=[0.20000000298023224])
+        Normalize(mean=[0.5], std=[0.2])
         >>> build({"class_path": "os.system", "init_args": {"command": "ls"}})  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         neuroalign.config.classes.DescriptionError: 'os.system' is no class of neuroalign's, ...

@@ -51,7 +51,8 @@ class Normalize(Described, nn.Module):
 
     def extra_repr(self) -> str:
         """Shown in ``repr``."""
-        return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
+        mean, std = ([float(f"{value:.6g}") for value in part.flatten().tolist()] for part in (self.mean, self.std))
+        return f"mean={mean}, std={std}"
 
 
 def own_normalization(
