@@ -2,15 +2,16 @@
 03: guide a network
 ===================
 
-A classifier whose trunk must also match what a frozen predictor says about the responses of one region, and the two controls
-that every such training needs: the same guidance with another image's responses, and no guidance. **The subject is simulated**,
-and one seed of one small network is no evidence of anything: it shows how it is done.
+A classifier whose trunk must also match what a frozen predictor says about the responses of one region, and the two
+controls that every such training needs: the same guidance with another image's responses, and no guidance. **The
+subject is simulated**, and one seed of one small network is no evidence of anything: it shows how it is done.
 """
 
 # %%
 # A predictor, trained before
 # ---------------------------
-# As in example 02, for the highest region, TO. ``StandardizedPredictor`` puts its outputs on a common scale, voxel by voxel.
+# As in example 02, for the highest region, TO. ``StandardizedPredictor`` puts its outputs on a common scale, voxel by
+# voxel.
 
 import logging
 import tempfile
@@ -64,8 +65,8 @@ print(f"median correlation with held-out responses: {fit.callback_metrics['val/c
 # %%
 # Guided networks and controls
 # ----------------------------
-# ``weight`` is :math:`\alpha` in :math:`(1-\alpha)\,\mathrm{CE} + \alpha\,\mathrm{MSE}`; validation also logs how well the head matches
-# the predictor on images that it was not trained on.
+# ``weight`` is :math:`\alpha` in :math:`(1-\alpha)\,\mathrm{CE} + \alpha\,\mathrm{MSE}`; validation also logs how
+# well the head matches the predictor on images that it was not trained on.
 
 digits = GuidanceDataModule((images[750:1250], labels[750:1250]), (images[1250:1500], labels[1250:1500]), batch_size=64)
 standardized = StandardizedPredictor(predictor).fit(images[750:1250])
@@ -102,5 +103,5 @@ ax.legend(frameon=False)
 plt.show()
 
 # %%
-# More controls, several seeds, gradients of equal scale and corrected tests are what a study does: example 07. What was found with
-# real recordings: :doc:`/real_data`.
+# More controls, several seeds, gradients of equal scale and corrected tests are what a study does: example 07. What
+# was found with real recordings: :doc:`/real_data`.

@@ -2,14 +2,15 @@
 06: your own data
 =================
 
-A folder of pictures, a table of responses and a network of your own. **The files are made up** in the first block, so that the page
-runs; with yours, begin at the second. Other layouts, repeats, several regions: :doc:`/own_data`.
+A folder of pictures, a table of responses and a network of your own. **The files are made up** in the first block,
+so that the page runs; with yours, begin at the second. Other layouts, repeats, several regions: :doc:`/own_data`.
 """
 
 # %%
 # Made-up files
 # -------------
-# 300 digits as PNG files, and a table with a row per trial: the picture's name and 20 "voxels", linear in the blurred pixels.
+# 300 digits as PNG files, and a table with a row per trial: the picture's name and 20 "voxels", linear in the blurred
+# pixels.
 
 import csv
 import logging
@@ -62,8 +63,8 @@ class MyNet(nn.Sequential):
 # %%
 # From pictures to responses
 # --------------------------
-# Names in the table are matched to the files'. The noise ceiling comes from the three trials of each picture, which are then
-# averaged; a random tenth of the pictures is held out.
+# Names in the table are matched to the files'. The noise ceiling comes from the three trials of each picture, which
+# are then averaged; a random tenth of the pictures is held out.
 
 data = ResponsesDataModule(mine / "pictures", mine / "responses.csv", image_size=16, batch_size=32)
 predictor = NeuralPredictor(MyNet(), data.num_voxels, image_shape=data.image_shape)
@@ -90,8 +91,8 @@ plt.show()
 # %%
 # Keep it, and use it
 # -------------------
-# The file holds weights and the name of your class, which is given again when it is read. The predictor then guides a network of
-# yours, as in example 03.
+# The file holds weights and the name of your class, which is given again when it is read. The predictor then guides a
+# network of yours, as in example 03.
 
 predictor.save(mine / "predictor.safetensors")
 again = NeuralPredictor.load(mine / "predictor.safetensors", backbone=MyNet).eval()
