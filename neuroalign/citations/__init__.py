@@ -32,7 +32,7 @@ def bibtex(*names: str) -> str:
 
     Example:
         >>> print(bibtex("pgd").splitlines()[0])
-        @article{madry2018,
+        @inproceedings{madry2018,
     """
     entries = _entries()
     return "\n".join(entries[key] for key in dict.fromkeys(key for name in names or _ALWAYS for key in _keys(name)))

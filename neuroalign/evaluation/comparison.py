@@ -97,7 +97,7 @@ def compare(
         [[2.0, 0.0, 0.5]]
 
     Source:
-        Obuchowski & Rockette 1995, Communications in Statistics 24:285-308; Banerjee 1960, Sankhya 22:331-356; Tango 1998,
+        Obuchowski & Rockette 1995, Communications in Statistics 24:285-308; Banerjee 1960, Sankhya 22; Tango 1998,
         Statistics in Medicine 17:891-908; McNemar 1947, Psychometrika 12:153-157; Schuirmann 1987, J. Pharmacokinetics and
         Biopharmaceutics 15:657-680.
     """

@@ -48,7 +48,7 @@ def power(
         [0.26, 0.72, 0.92]
 
     Source:
-        The test: Obuchowski & Rockette 1995, Communications in Statistics 24:285-308, and Banerjee 1960, Sankhya 22:331-356.
+        The test: Obuchowski & Rockette 1995, Communications in Statistics 24:285-308, and Banerjee 1960, Sankhya 22.
         Independence of the mean squares: Searle, Casella & McCulloch 1992, Variance Components, chapter 4.
     """
     _check(difference, confidence, seeds=(seeds, 2), images=(images, 2), subjects=(subjects, 1))

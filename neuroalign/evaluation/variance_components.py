@@ -100,7 +100,7 @@ def mean_variance(
 
     Source:
         Obuchowski & Rockette 1995, Communications in Statistics 24:285-308 (readers and cases, as seeds and images here);
-        Banerjee 1960, Sankhya 22:331-356 (a quantile for each variance).
+        Banerjee 1960, Sankhya 22 (a quantile for each variance).
     """
     if subjects is not None and replications is None:
         raise ValueError("with subjects, give each row's replication: subjects that share one are not independent")
