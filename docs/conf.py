@@ -49,7 +49,8 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"/0\d_",
-    "ignore_pattern": r"/(?!0\d_)[^/]*\.py$",
+    "ignore_pattern": r"^(?!0\d_)",
+    "write_computation_times": False,
     "within_subsection_order": "FileNameSortKey",
     "image_scrapers": ["returned_figures"],  # pyplot's figures, and those that our plots return
     "abort_on_example_error": True,

@@ -21,10 +21,11 @@ NOT_A_NAME = re.compile(r"""^['"].*|.*[='"*\s].*|^[\d.,]+$|^\W*$""")
 
 # fmt: off
 ALIASES = {
-    "Access", "AllowInfNan", "AttackLoss", "Basis", "Budgets", "Deviations", "Dissimilarity", "Engine",
-    "Executor", "FieldInfo", "FormerAccess", "Ge", "HeadBuilder", "HostValue", "Le", "Logits", "LossLike",
-    "MeasureFunction", "MinLen", "Norm", "Number", "PerChannel", "Perturbations", "Reduction", "Similarity",
-    "SmoothnessLoss", "Style", "Tables", "TapError", "_T_co", "_collate_fn_t", "_worker_init_fn_t",
+    "Access", "AllowInfNan", "AttackLoss", "Basis", "Budget", "Budgets", "Deviations", "Dissimilarity",
+    "Engine", "Executor", "FieldInfo", "FormerAccess", "Ge", "HeadBuilder", "HostValue", "Le", "Logits",
+    "LossLike", "MeasureFunction", "MinLen", "Norm", "Number", "OptimizerFactory", "OwnBackbone", "OwnModule",
+    "PerChannel", "Perturbations", "Reduction", "SchedulerFactory", "Similarity", "SmoothnessLoss", "Style",
+    "Tables", "TapError", "_T_co", "_collate_fn_t", "_worker_init_fn_t",
 }
 # fmt: on
 """Names of types that stand for others in annotations; they have no page."""
