@@ -117,6 +117,6 @@ def test_public_names_are_on_an_api_page(module):
     )
 
 
-@pytest.mark.parametrize("module", ON_PAGES)
+@pytest.mark.parametrize("module", [m for m in ON_PAGES if m != "neuroalign.config"])  # whose text alone is shown
 def test_api_pages_show_no_empty_module(module):
     assert public_names().get(module), f"docs/api shows {module}, which has nothing public"
