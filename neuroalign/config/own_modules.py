@@ -86,9 +86,10 @@ def import_allowed(allow: Sequence[str]) -> None:
     """
     check_allowed(allow)
     for name in allow:
-        if not all(_is_name(part) or part == "__main__" for part in name.split(".")):
-            hint = f", such as {name[:-3]}" if name.endswith(".py") and _is_name(name[:-3]) else " such as mylab.nets"
-            raise ValueError(f"a Python module is allowed by its name{hint}; got {name!r}")
+        if name.endswith(".py") or not all(_is_name(part) or part == "__main__" for part in name.split(".")):
+            short = name.removesuffix(".py").rpartition("/")[2]
+            named = short if _is_name(short) else "mylab.nets"
+            raise ValueError(f"a Python module is named as where it is imported, such as {named}; got {name!r}")
         try:
             importlib.import_module(name)
         except Exception as error:
@@ -199,7 +200,7 @@ def _made(cls: type, wanted: OwnModule) -> Any:
     if needed:
         raise DescriptionError(
             f"{wanted} needs arguments ({', '.join(needed)}), which the file doesn't hold: load it in Python with "
-            f"backbone={call_of(cls)}. The file holds the arguments of a class on which neuroalign.register was called before "
+            f"backbone={call_of(cls)}. The file has the arguments of a class on which neuroalign.register was called before "
             "the network was made"
         )
     return _called(cls, wanted)

@@ -190,7 +190,7 @@ class Trunk(Described, nn.Module):
                 backbone(self._prepared(torch.full((1, *self.image_shape), 0.5, device=device)))
         except RuntimeError as error:
             raise ValueError(
-                f"the backbone's auxiliary classifiers, which run in training, can't take images of shape {self.image_shape}: "
+                f"the backbone's auxiliary classifiers, which run in training, don't take images of {self.image_shape}: "
                 f"{str(error).rstrip('.')}. Give the backbone by its name alone, which leaves them out, or build it with "
                 "aux_logits=False, init_weights=True"
             ) from error

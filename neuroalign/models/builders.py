@@ -62,8 +62,8 @@ def build_backbone(
     """
     options = dict(options or {})
     if "@" in name:
-        bare, _, asked = name.partition("@")
-        raise ValueError(f"{name!r}: weights are given apart from the name, {bare!r} with weights={asked!r}")
+        bare, _, tag = name.partition("@")
+        raise ValueError(f"{name!r}: weights are given apart from the name, {bare!r} with weights={tag!r}")
     if weights or any(options.get(option) for option in _LOADING):
         refuse_if_described("pretrained weights")
     if name == "small_resnet":
