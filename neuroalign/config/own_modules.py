@@ -200,7 +200,7 @@ def _made(cls: type, wanted: OwnModule) -> Any:
     if needed:
         raise DescriptionError(
             f"{wanted} needs arguments ({', '.join(needed)}), which the file doesn't hold: load it in Python with "
-            f"backbone={call_of(cls)}. The file has the arguments of a class on which neuroalign.register was called before "
+            f"backbone={call_of(cls)}. The file holds the arguments of a class that neuroalign.register was called on before "
             "the network was made"
         )
     return _called(cls, wanted)
