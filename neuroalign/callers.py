@@ -1,25 +1,25 @@
-"""Where a warning points: to the line of the user's that called us, however deep inside the package it is given."""
+"""Which line a warning is about: the one outside neuroalign that began the call. Only the standard library."""
 
 from __future__ import annotations
 
 import sys
-from types import FrameType
+from pathlib import Path
 
 __all__: list[str] = []
 
+_FOLDER = str(Path(__file__).parent)
 
-def level_outside() -> int:
-    """The ``stacklevel`` of a warning that points to the nearest calling line outside the package.
+
+def outside() -> int:
+    """The ``stacklevel`` for ``warnings.warn`` in the calling function that points to the first line outside neuroalign.
+
+    A warning about what a user wrote is shown at the user's line, once, however many functions of ours lie between.
 
     Example:
-        >>> level_outside()
+        >>> outside()  # called from outside
         1
     """
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and _is_ours(frame):
-        level, frame = level + 1, frame.f_back
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_FOLDER):
+        frame, level = frame.f_back, level + 1
     return level
-
-
-def _is_ours(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__", "")).split(".")[0] == "neuroalign"

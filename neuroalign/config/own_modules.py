@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from neuroalign.callers import level_outside
+from neuroalign.callers import outside
 from neuroalign.config.classes import DescriptionError, UnregisteredError
 from neuroalign.config.markers import OwnModule
 from neuroalign.config.records import REGISTERED
@@ -253,6 +253,6 @@ def _checked(module: Any, wanted: OwnModule) -> Any:
     if module_class.__qualname__ != wanted.qualname:
         warnings.warn(
             f"the file holds weights of a {wanted}; they are loaded into a {module_class.__qualname__}",
-            stacklevel=level_outside(),
+            stacklevel=outside(),
         )
     return module

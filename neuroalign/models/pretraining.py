@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from neuroalign.callers import level_outside
+from neuroalign.callers import outside
 from neuroalign.types import unknown
 
 __all__: list[str] = []
@@ -167,7 +167,7 @@ def warn_of_unseen_pixels(backbone: nn.Module, image_shape: Sequence[int]) -> No
         warnings.warn(
             f"patches of {patches[0]}x{patches[1]} pixels don't divide images of {size[0]}x{size[1]}: the network never sees "
             f"their last {what}; resize the images to multiples of the patches",
-            stacklevel=level_outside(),
+            stacklevel=outside(),
         )
 
 
