@@ -66,7 +66,7 @@ def _name(loss: nn.Module) -> str:
 
 
 class TargetGuidance(Described, nn.Module, ABC):
-    """Base class of guidance toward target responses: subclasses return the targets from :meth:`targets`.
+    """Base class of guidance toward target responses: subclasses return the targets from ``targets``.
 
     Called as ``guidance(preds, batch)`` with the network's responses by head and the batch; returns the loss terms by
     name, ``<head>/<measure>``. If the batch has ``stimulus``, a loss that compares sets gets it, to know which rows are of
