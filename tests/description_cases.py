@@ -134,6 +134,7 @@ NOT_DESCRIBED = {
     "data": "data, and what reads it",
     "callbacks": "belong to a Trainer",
     "config": "functions",
+    "PlainClassifier": "is made from a network; its load reads the network's file",
     "sharing": "facts for model cards, and not parts of a network",
     "ResponseHead": "is plain values itself",
     "Ramp": "is plain values itself",

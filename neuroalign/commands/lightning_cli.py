@@ -26,16 +26,19 @@ from neuroalign.commands.configuration_mistakes import merged, mistake, read_con
 from neuroalign.commands.configuration_paths import check_class, class_paths
 from neuroalign.commands.lightning_links import (
     fill_heads,
+    fill_noise_ceiling,
     head_widths_of,
     num_voxels_of,
     open_heads,
     open_places,
     placeholders,
+    wants_noise_ceiling,
 )
 from neuroalign.commands.lightning_mistakes import in_plain_words
 from neuroalign.commands.lightning_noise import OnlyNeededWarnings, without_void_lines
 from neuroalign.commands.lightning_results import end_of_fit, how_to_go_on, table_of
 from neuroalign.commands.lightning_summary import PartsSummary
+from neuroalign.commands.own_classes import find_in_working_directory
 from neuroalign.config import build
 from neuroalign.tensor_files import check_checkpoint
 
@@ -163,13 +166,15 @@ class NeuroalignCLI(LightningCLI):
             number = num_voxels_of(ready["data"])
             for place in places.values():
                 place["num_voxels"] = number
+        elif wants_noise_ceiling(model, config.get("data")):
+            ready["data"] = self._made(data=config.data).data
         if heads := open_heads(model):
             guidance = config.model.init_args.get("guidance")
             if guidance is not None:
                 ready["guidance"] = self._guidance(guidance)
-            fill_heads(heads, head_widths_of(ready["guidance"]) if ready else {})
-        if not ready:
-            return {}
+            fill_heads(heads, head_widths_of(ready["guidance"]) if "guidance" in ready else {})
+        if not places and not heads:
+            return ready
         try:
             self.config = self.parser.parse_object({command: {"model": model}}, self.config)
         except argparse.ArgumentError as error:
@@ -193,6 +198,7 @@ class NeuroalignCLI(LightningCLI):
         config = self.config.clone()
         if "data" in ready:
             config[self.subcommand].data = ready["data"]
+            fill_noise_ceiling(config[self.subcommand].model.init_args, ready["data"])  # too long for the saved file
         if "guidance" in ready:
             config[self.subcommand].model.init_args.guidance = ready["guidance"]
         self.config_init = _instantiated(self.parser, config)
@@ -277,8 +283,7 @@ def run_lightning(argv: Sequence[str], *, quiet: bool = False) -> None:
         ValueError: After a mistake in the configuration or the command line; other errors keep their class, and one in
             Lightning's words becomes a ValueError in ours.
     """
-    if str(Path.cwd()) not in sys.path and "" not in sys.path:
-        sys.path.append(str(Path.cwd()))  # classes of one's own; last, so that no file here hides an installed package
+    find_in_working_directory()
     if (asked := asked_for(argv)) is not None:
         print(help_of(*asked))
         return

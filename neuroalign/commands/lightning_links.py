@@ -1,7 +1,8 @@
-"""Numbers that a configuration leaves open: voxels are those of its data, widths of heads those of its predictors."""
+"""What a configuration leaves open: voxels and noise ceiling are its data's, widths of heads its predictors'."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
@@ -73,16 +74,60 @@ def num_voxels_of(data: Any) -> int:
     Raises:
         ValueError: If the DataModule doesn't know it.
     """
-    try:
-        number = getattr(data, _NAME, None)
-    except FileNotFoundError:  # a cache that is not made yet, or missing data: then this says so
-        data.prepare_data()
-        number = getattr(data, _NAME, None)
+    number = _known(data, _NAME)
     if not isinstance(number, int):
         raise ValueError(
             f"num_voxels is missing in `model`, and {type(data).__name__} doesn't know it: give the number of voxels"
         )
     return number
+
+
+def _known(data: Any, name: str) -> Any:
+    try:
+        return getattr(data, name, None)
+    except FileNotFoundError:  # a cache that is not made yet, or missing data: then this says so
+        data.prepare_data()
+        return getattr(data, name, None)
+
+
+def wants_noise_ceiling(model: Mapping[str, Any], data: Any) -> bool:
+    """Whether a model's configuration leaves its noise ceiling open, and the class of its DataModule may know it.
+
+    Args:
+        model: Plain values, with all arguments of the class.
+        data: What the configuration says of the DataModule; None if nothing.
+
+    Example:
+        >>> model = {"class_path": "neuroalign.tasks.NeuralPredictionTask", "init_args": {"noise_ceiling": None}}
+        >>> wants_noise_ceiling(model, {"class_path": "neuroalign.data.ResponsesDataModule"})
+        True
+    """
+    arguments = model.get("init_args") or {}
+    if "noise_ceiling" not in arguments or arguments["noise_ceiling"] is not None or data is None:
+        return False
+    cls = class_named(str(data.get("class_path")), "")
+    return cls is not None and hasattr(cls, "noise_ceiling")
+
+
+def noise_ceiling_of(data: Any) -> list[float] | None:
+    """The noise ceiling of a DataModule's responses; None if it is unknown, or 0 in all voxels."""
+    ceiling = _known(data, "noise_ceiling")
+    if ceiling is None:
+        return None
+    from neuroalign.metrics import NoiseNormalizedCorrelation
+
+    try:
+        NoiseNormalizedCorrelation(ceiling, reduction="median")
+    except ValueError as error:
+        warnings.warn(f"the correlation isn't divided by the noise ceiling: {error}", stacklevel=2)
+        return None
+    return [float(value) for value in ceiling]
+
+
+def fill_noise_ceiling(arguments: Any, data: Any) -> None:
+    """Set a task's noise ceiling to that of the data, if the task takes one and its configuration leaves it open."""
+    if arguments.get("noise_ceiling", ...) is None:
+        arguments["noise_ceiling"] = noise_ceiling_of(data)
 
 
 def open_heads(model: Any) -> dict[str, MutableMapping[str, Any]]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import operator
 import os
+import unicodedata
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuroalign.data.fields import as_identities
-from neuroalign.data.image_paths import EXTENSIONS, images_below
+from neuroalign.data.fields import as_identities, has_names
+from neuroalign.data.image_paths import files_in
+from neuroalign.functional.pixels import whole_size
+from neuroalign.types import unknown
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -98,11 +102,14 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 class ImageFiles:
     """Image files that are read when they are needed: ``images[numbers]`` is uint8 (stimulus, height, width, channel).
 
+    Several images are asked for by a list or an array of numbers, by a slice of numbers, or by a list of names; one, (height,
+    width, channel), by its number or its name. A loop over them gives one after the other.
+
     Args:
-        files: A folder, whose images (those in folders inside it, too) are numbered 0, 1, 2, ... in the order of their names,
-            character by character; hidden files and files of other kinds are passed over. Or files in the order of their
-            numbers 0, 1, 2, ...; or a mapping from each image's number to its file. They are read by
-            :func:`neuroalign.data.image_files.read_image`.
+        files: A folder, whose images (those in folders inside it, too) are numbered 0, 1, 2, ... in the order of their paths
+            within it, character by character: capitals come before small letters, and ``10.png`` before ``2.png``. Hidden
+            files and files of other kinds are passed over. Or files in the order of their numbers 0, 1, 2, ...; or a mapping
+            from each image's number to its file. They are read by ``neuroalign.data.image_files.read_image``.
         image_size: Height and width in pixels: the shorter side is resized to it with antialiasing, and the central square
             is cut out, as in folders of labelled images. None leaves images as they are; they must then have the same size.
 
@@ -112,8 +119,10 @@ class ImageFiles:
 
     Raises:
         FileNotFoundError: If the folder isn't there, or holds no image.
+        TypeError: If ``image_size`` is no whole number.
         ValueError: If there are no files, a number is not whole, or a link in the folder leads to nothing or into a circle;
-            when images are read, if one is damaged or sizes differ.
+            when images are read, if one is damaged, sizes differ, or a name is unknown or that of two files.
+        IndexError: When images are read, if there is none of that number.
 
     Example:
         >>> import tempfile
@@ -124,6 +133,8 @@ class ImageFiles:
         >>> images = ImageFiles(folder, image_size=4)
         >>> images.names, images[[1, 0]].shape
         (['cat.png', 'dog.png'], (2, 4, 4, 3))
+        >>> images["dog.png"].shape, images[:1].shape, sum(1 for image in images)
+        ((4, 4, 3), (1, 4, 4, 3), 2)
         >>> ImageFiles({13: folder / "cat.png"})[[13, 13]].shape
         (2, 4, 6, 3)
     """
@@ -134,12 +145,10 @@ class ImageFiles:
         *,
         image_size: int | None = None,
     ) -> None:
-        if image_size is not None and image_size < 1:
-            raise ValueError(f"image_size must be at least 1; got {image_size}")
-        self.image_size = image_size
+        self.image_size = None if image_size is None else whole_size(image_size)
         self.folder = Path(files) if isinstance(files, (str, os.PathLike)) else None
         if isinstance(files, (str, os.PathLike)):
-            files = _files_in(Path(files))
+            files = files_in(Path(files))
         if not len(files):
             raise ValueError("files is empty: give at least one image")
         given = files if isinstance(files, Mapping) else dict(enumerate(files))
@@ -162,16 +171,66 @@ class ImageFiles:
         where = "" if self.folder is None else f"{str(self.folder)!r}, "
         return f"ImageFiles({where}{len(self.files)} images, image_size={self.image_size})"
 
-    def __getitem__(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
-        images = []
-        for number in np.asarray(numbers).tolist():
-            if number not in self.files:
-                raise IndexError(f"image {number} is not among the {len(self.files)} files")
-            images.append(np.asarray(_square(read_image(self.files[number]), self.image_size)))
+    def __getitem__(self, numbers: int | str | slice | Sequence[int] | Sequence[str] | np.ndarray) -> np.ndarray:
+        if not isinstance(numbers, slice) and np.ndim(numbers) == 0:
+            return self._read(self._number(numbers))
+        chosen = self._numbers(numbers)
+        if not chosen:
+            raise ValueError("no image was asked for")
+        images: list[np.ndarray] = []
+        for number in chosen:
+            images.append(self._read(number))
             if images[-1].shape != images[0].shape:
-                first = self.files[np.asarray(numbers).tolist()[0]]
-                raise ValueError(_differing(first, images[0].shape[:2], self.files[number], images[-1].shape[:2]))
+                first, other = (self.files[n] for n in (chosen[0], number))
+                raise ValueError(_differing(first, images[0].shape[:2], other, images[-1].shape[:2]))
         return np.stack(images)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self._read(number) for number in sorted(self.files))
+
+    def batches(self, batch_size: int = 256) -> Iterator[np.ndarray]:
+        """All images in the order of their numbers, uint8 (stimulus, height, width, channel).
+
+        Args:
+            batch_size: Number of images at a time; the last batch may hold fewer.
+
+        Raises:
+            ValueError: If it is below 1, or images differ in size.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1; got {batch_size}")
+        numbers = sorted(self.files)
+        return (self[numbers[start : start + batch_size]] for start in range(0, len(numbers), batch_size))
+
+    def _read(self, number: int) -> np.ndarray:
+        if number not in self.files:
+            raise IndexError(f"image {number} is not among the {len(self.files)} files")
+        return np.asarray(_square(read_image(self.files[number]), self.image_size))
+
+    def _numbers(self, several: Any) -> list[int]:
+        if isinstance(several, slice):
+            return [number for number in range(*several.indices(len(self))) if number in self.files]
+        array = np.asarray(several)
+        if array.dtype.kind == "b":
+            if array.shape != (len(self),):
+                raise IndexError(f"true or false for {array.shape} images, and there are {len(self)}")
+            return np.flatnonzero(array).tolist()
+        if has_names(array):
+            return [self._number(each) for each in array.tolist()]
+        return as_identities(array, "numbers of images").tolist()
+
+    def _number(self, image: Any) -> int:
+        """The number of an image that is given by it, by the name in ``names``, or by the file's name alone."""
+        if not isinstance(image, str):
+            return operator.index(image)
+        name, names = _normal(image), self.names
+        by_name = [number for number, known in zip(sorted(self.files), names) if _normal(known) == name]
+        found = by_name or [number for number, file in self.files.items() if _normal(file.name) == name]
+        if len(found) > 1:
+            raise ValueError(f"the name {image!r} is that of {' and '.join(str(self.files[n]) for n in found[:2])}")
+        if not found:
+            raise ValueError(unknown("image", image, names))
+        return found[0]
 
     def check_sizes(self, at_most: int = 2000) -> tuple[int, int]:
         """Height and width of the images, from the files' heads.
@@ -193,21 +252,15 @@ class ImageFiles:
         return first
 
 
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFC", name)  # macOS stores an umlaut as two characters
+
+
 def _differing(first: Path, size: tuple[int, ...], other: Path, other_size: tuple[int, ...]) -> str:
     return (
-        f"images differ in size: {first} has {size}, {other} has {other_size} (height, width); ImageFiles(..., "
-        "image_size=N) brings all to N by N pixels"
+        f"images differ in size: {first} has {size}, {other} has {other_size} (height, width); image_size=N, "
+        "given with the folder or the files, brings all to N by N pixels"
     )
-
-
-def _files_in(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        say = "is a file: give the folder, or a list of files" if folder.exists() else "is not there"
-        raise FileNotFoundError(f"the folder of images {folder} {say}")
-    files = [path for _, paths in images_below(str(folder), folder.parent) for path in paths]
-    if not files:
-        raise FileNotFoundError(f"{folder} holds no image ({', '.join(EXTENSIONS)})")
-    return sorted(files)
 
 
 def _size(path: Path) -> tuple[int, int]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 import warnings
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -31,8 +33,8 @@ def files_of(images: ImageFiles, responses: Responses) -> ImageFiles:
         The same files, numbered as the stimuli of the responses.
 
     Raises:
-        ValueError: If a stimulus has no image (with near matches), or a name fits two files; or if the order of a folder's
-            files is that of their names or of the numbers in them, and nothing says which was meant.
+        ValueError: If a stimulus has no image (with near matches), or a name fits two files; or if nothing but the order of
+            a folder's files says which belongs to which stimulus, and :func:`check_order` refuses it.
 
     Warns:
         UserWarning: If images of a folder have no responses.
@@ -58,11 +60,17 @@ def files_of(images: ImageFiles, responses: Responses) -> ImageFiles:
     if by_number is not None:
         return _renumbered(images, by_number)
     check_order(images)
-    return images
+    if not set(stimuli) < set(images.files):  # none is left out; a number that is too large is refused when it is read
+        return images
+    return _renumbered(images, dict(zip(stimuli, stimuli)))
 
 
 def check_order(images: ImageFiles) -> None:
-    """Refuse a folder whose order depends on how the numbers in its names are read: 1, 10, 2 or 1, 2, 10.
+    """Refuse a folder whose files have another order if their names are sorted in another usual way.
+
+    Files are numbered in the order of their paths within the folder, character by character. Responses without names may have
+    been put in another: that of the files' names alone where there are folders inside, of folders one after the other, of
+    letters without regard to case, or of the numbers in names (1, 2, 10). All must be the same.
 
     Raises:
         ValueError: Saying how to give the order.
@@ -74,20 +82,37 @@ def check_order(images: ImageFiles) -> None:
         ...     (folder / name).touch()
         >>> check_order(ImageFiles(folder))
     """
-    names = images.names
-    natural = sorted(names, key=lambda name: [(not p.isdigit(), int(p) if p.isdigit() else 0, p) for p in _parts(name)])
-    if images.folder is None or names == natural:
+    if images.folder is None:
         return
-    place = next(i for i, (one, other) in enumerate(zip(names, natural)) if one != other)
-    raise ValueError(
-        f"{images.folder}: image {place} (from 0) is {names[place]!r} in the order of the names and {natural[place]!r} in "
-        "that of the numbers in them, and the responses don't name their images: give the files in the responses' order, "
-        "ImageFiles([file, ...]), or name the images in the responses"
-    )
+    names = images.names
+    for what, key in _ORDERS.items():
+        other = sorted(names, key=lambda name: (key(name), name))
+        if other != names:
+            place = next(i for i, pair in enumerate(zip(names, other)) if pair[0] != pair[1])
+            raise ValueError(
+                f"{images.folder}: image {place} (from 0) is {names[place]!r} in the order of the names and "
+                f"{other[place]!r} in that of {what}, and the responses don't name their images: give the files in the "
+                "responses' order, ImageFiles([file, ...]), or name the images in the responses"
+            )
 
 
-def _parts(name: str) -> list[str]:
-    return [part for part in re.split(r"(\d+)", name) if part]
+def _base(name: str) -> str:
+    return PurePosixPath(name).name
+
+
+def _by_numbers(name: str) -> list[tuple[bool, int, str]]:
+    parts = [part for part in re.split(r"(\d+)", name.casefold()) if part]
+    return [(not p.isdigit(), int(p) if p.isdigit() else 0, p) for p in parts]
+
+
+_ORDERS: dict[str, Callable[[str], Any]] = {
+    "the files' names without their folders": _base,
+    "the folders, one after the other": lambda name: PurePosixPath(name).parts,
+    "the letters without regard to case": str.casefold,
+    "the names without folders and without regard to case": lambda name: _base(name).casefold(),
+    "the numbers in them": _by_numbers,
+    "the numbers in them without folders": lambda name: _by_numbers(_base(name)),
+}
 
 
 def _renumbered(images: ImageFiles, place_of: dict[int, int]) -> ImageFiles:
@@ -96,7 +121,7 @@ def _renumbered(images: ImageFiles, place_of: dict[int, int]) -> ImageFiles:
         warnings.warn(
             f"{images.folder}: {len(without)} of {len(images.files)} images have no responses, such as "
             f"{images.files[without[0]].name!r}; they are left out",
-            stacklevel=5,
+            stacklevel=4,
         )
     return ImageFiles({stimulus: images.files[n] for stimulus, n in place_of.items()}, image_size=images.image_size)
 

@@ -49,6 +49,22 @@ def images_below(folder: str, root: str | Path) -> Iterator[tuple[str, list[str]
         yield place, sorted(files)
 
 
+def files_in(folder: Path) -> list[str]:
+    """The paths of all images in a folder and in the folders inside it, sorted.
+
+    Raises:
+        FileNotFoundError: If it is not there, or holds no image.
+        ValueError: As in :func:`images_below`.
+    """
+    if not folder.is_dir():
+        say = "is a file: give the folder, or a list of files" if folder.exists() else "is not there"
+        raise FileNotFoundError(f"the folder of images {folder} {say}")
+    files = [path for _, paths in images_below(str(folder), folder.parent) for path in paths]
+    if not files:
+        raise FileNotFoundError(f"{folder} holds no image ({', '.join(EXTENSIONS)})")
+    return sorted(files)
+
+
 def visible(folder: str | Path) -> list[os.DirEntry[str]]:
     """The entries of a folder that are not hidden."""
     with os.scandir(folder) as entries:

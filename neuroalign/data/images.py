@@ -15,55 +15,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
 
 from neuroalign.data.image_files import ImageFiles as ImageFiles  # its former place
+from neuroalign.functional.pixels import as_pixels as as_pixels  # their former place
+from neuroalign.functional.pixels import to_pixels as to_pixels
+from neuroalign.functional.pixels import whole_size
 from neuroalign.types import Batch, unknown
 
 __all__ = ["ArrayDataset", "LabelledDataset", "ShiftFlip", "collate", "load_digits", "resize"]
-
-
-def as_pixels(images: np.ndarray | Tensor) -> Tensor:
-    """Images as (stimulus, channel, height, width) uint8 or float32 in [0, 1].
-
-    Args:
-        images: uint8 (stimulus, height, width, channel) or (stimulus, channel, height, width); or float (stimulus, channel,
-            height, width).
-
-    Raises:
-        TypeError: If images are no numbers.
-        ValueError: If they have another shape, or are floats outside [0, 1].
-    """
-    if isinstance(images, np.ndarray):
-        if images.dtype.kind not in "fiub":
-            raise TypeError(f"images must be numbers, uint8 or floats in [0, 1]; got the type {images.dtype}")
-        images = np.ascontiguousarray(images, dtype=images.dtype.newbyteorder("="))
-    images = torch.as_tensor(images)
-    if images.ndim != 4:
-        raise ValueError(f"images must have four axes, (stimulus, channel, height, width); got {tuple(images.shape)}")
-    channels_last = images.shape[1] not in (1, 3) and images.shape[3] in (1, 3)
-    if images.dtype == torch.uint8:
-        return (images.permute(0, 3, 1, 2) if channels_last else images).contiguous()
-    if channels_last:
-        raise ValueError(
-            f"images are {tuple(images.shape)}: floats must be (stimulus, channel, height, width), channels first; "
-            "images.transpose(0, 3, 1, 2) makes an array so"
-        )
-    from neuroalign.types import check_images
-
-    check_images(images)
-    return images.float().contiguous()
-
-
-def to_pixels(images: Tensor) -> Tensor:
-    """uint8 images as float32 in [0, 1], on the device they are on; other images as they are.
-
-    Example:
-        >>> to_pixels(torch.tensor([0, 51, 255], dtype=torch.uint8))
-        tensor([0.0000, 0.2000, 1.0000])
-    """
-    if images.dtype != torch.uint8:
-        return images
-    pixels = images.float()
-    # By a tensor on the same device: a GPU multiplies by the inverse of a number, which rounds differently.
-    return pixels.div_(pixels.new_full((), 255))
 
 
 def resize(images: Tensor, size: int | Sequence[int]) -> Tensor:
@@ -90,7 +47,7 @@ class ArrayDataset(Dataset[Batch]):
 
     Args:
         image: (stimulus, channel, height, width), uint8 or float in [0, 1]; or an object that returns uint8 (stimulus,
-            height, width, channel) when it is indexed by an array of rows, such as :class:`neuroalign.data.nsd.NSDImages`.
+            height, width, channel) when it is indexed by an array of rows, such as :class:`neuroalign.data.NSDImages`.
         image_rows: (stimulus,) the row of ``image`` that belongs to each sample; None means 0, 1, 2, ...
         image_size: Height and width in pixels to resize to; None leaves images as they are.
         **columns: Tensors (stimulus, ...), such as ``label``, ``response``, ``stimulus``.
@@ -305,12 +262,14 @@ def class_folders(root: str | Path, image_size: int, classes: Sequence[str] | No
 
     Raises:
         FileNotFoundError: If there is no such folder, no folder of a class, or a class without images.
-        ValueError: As in :class:`neuroalign.data.image_folders.ClassFolders`.
+        TypeError: If ``image_size`` is no whole number.
+        ValueError: If it is below 1, or as in :class:`neuroalign.data.image_folders.ClassFolders`.
     """
     from torchvision.transforms import v2
 
     from neuroalign.data.image_folders import ClassFolders
 
+    image_size = whole_size(image_size)
     steps = [v2.ToImage(), v2.Resize(image_size, antialias=True), v2.CenterCrop(image_size)]
     return LabelledDataset(ClassFolders(root, v2.Compose(steps), classes))
 

@@ -22,6 +22,7 @@ __all__ = ["from_axes", "read_recording"]
 
 _LARGEST = 2**33  # bytes of a sparse matrix when it is made dense
 _AXES = {"stimulus", "repeat", "voxel"}
+_DEFAULT = "stimulus voxel"
 _ABOUT_ROWS = {
     "category", "class", "condition", "filename", "id", "image", "image_id", "image_name", "index", "label",
     "nsd_id", "nsdid", "onset", "rep", "repeat", "repetition", "run", "session_id", "stim", "stimulus_id",
@@ -32,7 +33,7 @@ _ABOUT_ROWS = {
 def read_recording(
     path: str | os.PathLike[str],
     *,
-    axes: str = "stimulus voxel",
+    axes: str = _DEFAULT,
     key: str | None = None,
     stimulus: Sequence[int] | np.ndarray | None = None,
     roi: Sequence[str] | str = "unknown",
@@ -44,7 +45,7 @@ def read_recording(
 
     Args:
         path: .npy, .npz, .mat (of any version), .h5 or .hdf5 (other than our own), .csv or .tsv. In a table every column is
-            a voxel, except "stimulus" and "session", which describe the rows; see :func:`neuroalign.data.tables.read_table`.
+            a voxel, except "stimulus" and "session", which describe the rows; see ``neuroalign.data.tables.read_table``.
             Other kinds are read if an installed package publishes a reader under the extension's name without the dot.
         axes: Names of the array's axes, in order: "stimulus voxel", "voxel stimulus", "voxel stimulus repeat", ... With
             repeats every repeat becomes a row; repeats in which every voxel is NaN are left out.
@@ -84,7 +85,7 @@ def read_recording(
         if by is not None:
             values = read_by(by, path, key)
             if isinstance(values, Responses):
-                if stimulus is not None or (axes, roi, averaged, missing) != ("stimulus voxel", "unknown", False, None):
+                if stimulus is not None or (axes, roi, averaged, missing) != (_DEFAULT, "unknown", False, None):
                     raise ValueError(f"the reader {by!r} returns responses, which need no axes, stimulus, roi, averaged or "
                                      "missing")  # fmt: skip
                 return values
@@ -135,6 +136,9 @@ def from_axes(
     """
     values = as_values(values, "values")
     names = axes.split() if isinstance(axes, str) else list(axes)
+    if names == _DEFAULT.split() and values.ndim == 3:
+        raise ValueError(f"the array has three axes, {values.shape}: say what they are, in their order, by axes=, such as "
+                         "read_recording(path, axes='stimulus repeat voxel')")  # fmt: skip
     if not {"stimulus", "voxel"} <= set(names) <= _AXES or len(set(names)) != len(names) or len(names) != values.ndim:
         raise ValueError(f"axes name the {values.ndim} axes of an array of shape {values.shape}, of 'stimulus', 'voxel' and "
                          f"'repeat', such as 'voxel stimulus repeat'; got {axes!r}")  # fmt: skip

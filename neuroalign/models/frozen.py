@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from neuroalign.config import Described, build
 from neuroalign.functional.checks import check_infinite
+from neuroalign.functional.pixels import as_pixels, to_pixels
 from neuroalign.functional.variation import extremes, is_constant
 from neuroalign.models.network_files import OwnBackbone, load_module, save_module
 from neuroalign.types import check_images
@@ -140,20 +142,33 @@ class StandardizedPredictor(Described, nn.Module):
         return load_module(path, "predictor", backbone=backbone, allow=allow)
 
 
+@runtime_checkable
+class InBatches(Protocol):
+    """Images that come in batches of uint8 (stimulus, height, width, channel), such as files."""
+
+    def batches(self, batch_size: int = 256) -> Iterable[np.ndarray]:
+        """All images, so many at a time."""
+        ...
+
+
 @torch.no_grad()
-def predicted_responses(predictor: nn.Module, images: Tensor | Iterable[Tensor], batch_size: int = 256) -> Tensor:
+def predicted_responses(
+    predictor: nn.Module, images: Tensor | np.ndarray | InBatches | Iterable[Tensor | np.ndarray], batch_size: int = 256
+) -> Tensor:
     """A predictor's responses to many images, computed batch by batch in eval mode.
 
     Args:
         predictor: Any module from images to (stimulus, voxel); its modes are put back afterwards.
-        images: (stimulus, channel, height, width) in [0, 1], or batches of them. They are moved to the predictor's device.
+        images: (stimulus, channel, height, width) in [0, 1]; or uint8, which is divided by 255, with channels second or
+            last; or batches of either; or :class:`neuroalign.data.ImageFiles`, in the order of their numbers. They are moved
+            to the predictor's device.
         batch_size: Number of images at a time; batches are taken as they are.
 
     Returns:
         (stimulus, voxel), without a graph, on the predictor's device.
 
     Raises:
-        ValueError: If images are not in [0, 1] (normalised, perhaps), or there are none.
+        ValueError: If floats are not in [0, 1] (normalised, perhaps), or there are no images.
 
     Example:
         >>> from neuroalign.models import NeuralPredictor
@@ -162,7 +177,12 @@ def predicted_responses(predictor: nn.Module, images: Tensor | Iterable[Tensor],
         torch.Size([10, 5])
     """
     place = next(predictor.parameters(), next(predictor.buffers(), None))
-    batches = images.split(batch_size) if isinstance(images, Tensor) else images
+    if isinstance(images, InBatches):
+        batches: Iterable[Tensor | np.ndarray] = images.batches(batch_size)
+    elif isinstance(images, (Tensor, np.ndarray)):
+        batches = (as_pixels(images) if isinstance(images, np.ndarray) else images).split(batch_size)
+    else:
+        batches = images
     modes = {module: module.training for module in predictor.modules()}
     predictor.eval()
     try:
@@ -175,7 +195,9 @@ def predicted_responses(predictor: nn.Module, images: Tensor | Iterable[Tensor],
     return torch.cat(parts)
 
 
-def _pixels(images: Tensor) -> Tensor:
+def _pixels(images: Tensor | np.ndarray) -> Tensor:
+    if isinstance(images, np.ndarray) or (images.dtype == torch.uint8 and images.ndim == 4):
+        images = to_pixels(as_pixels(images))
     if images.ndim == 4:
         check_images(images, if_normalized=FITTED_ON_PIXELS)
     return images

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, Literal, overload
 
 from torch import Tensor, nn
@@ -191,6 +192,10 @@ class GuidedNetwork(HubMixin, Described, nn.Module):
         options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        if num_classes is not None and (
+            isinstance(num_classes, bool) or not isinstance(num_classes, Integral) or num_classes < 1
+        ):
+            raise ValueError(f"num_classes must be a positive whole number, or None; got {num_classes!r}")
         specs = {name: ResponseHead.of(value) for name, value in (heads or {}).items()}
         for name in specs:
             if not name or "." in name:

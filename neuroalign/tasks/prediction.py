@@ -45,7 +45,8 @@ class NeuralPredictionTask(Task):
             With missing responses all valid entries have the same weight: the loss is the mean squared error over the valid
             entries of the batch times the number of voxels that have any, so a voxel weighs by the share of its entries that
             are valid.
-        noise_ceiling: (voxel,) in [0, 1], a list, array or tensor, for the normalised correlation.
+        noise_ceiling: (voxel,) in [0, 1], a list, array or tensor, for the normalised correlation. A configuration of the
+            command line that leaves it out gets that of its DataModule.
         optimizer: ``parameters -> optimizer``; None means the default.
         scheduler: ``optimizer -> scheduler``; None means the default. In a configuration, any scheduler of torch by name,
             such as ``torch.optim.lr_scheduler.StepLR``.

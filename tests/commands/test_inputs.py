@@ -7,7 +7,7 @@ import torch
 
 from neuroalign.commands.geometry import _categories
 from neuroalign.commands.inputs import open_images
-from neuroalign.commands.nsd import _values
+from neuroalign.commands.nsd_plot import _values
 from neuroalign.data import Responses
 
 IMAGES, LABELS = np.random.default_rng(0).random((4, 3, 5, 6)).astype(np.float32), np.array([0, 1, 2, 1])

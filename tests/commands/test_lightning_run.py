@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
-from neuroalign import GuidanceDataModule, Responses
+from neuroalign import GuidanceDataModule, Responses, ResponsesDataModule
 from neuroalign.__main__ import main
-from neuroalign.commands.lightning_links import open_heads, open_places
+from neuroalign.commands.lightning_links import noise_ceiling_of, open_heads, open_places, wants_noise_ceiling
 from neuroalign.commands.lightning_results import command_of, table_of
 from neuroalign.commands.lightning_summary import parts_of
 
@@ -42,15 +43,20 @@ def run(*arguments):
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    from neuroalign.data import write_simulated_nsd
-
+def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["neuroalign"])
     monkeypatch.setattr("sys.path", list(__import__("sys").path))
+    return tmp_path
+
+
+@pytest.fixture
+def folder(place):
+    from neuroalign.data import write_simulated_nsd
+
     rng = np.random.default_rng(0)
     write_simulated_nsd("nsd", rng.random((500, 3, 8, 8)), np.arange(500) % 10)
-    return tmp_path
+    return place
 
 
 @pytest.mark.slow
@@ -197,3 +203,44 @@ def test_the_summary_counts_parameters():
         ["0", "parameters,", "trained"],
         ["2", "parameters,", "frozen"],
     ]
+
+
+def test_the_noise_ceiling_comes_from_the_data(place, capsys):
+    """The saved configuration leaves it open, so that it comes from the data again."""
+    signal = np.random.default_rng(0).normal(size=(30, 2))
+    trials = signal + 0.5 * np.random.default_rng(1).normal(size=(3, 30, 2))
+    rows = [f"{i:02d}.png,{a},{b}" for trial in trials for i, (a, b) in enumerate(trial)]
+    Path("t.csv").write_text("\n".join(["stimulus,v1,v2", *rows]))
+    Path("pictures").mkdir()
+    for i in range(30):
+        Image.new("RGB", (8, 8), (8 * i, 0, 0)).save(f"pictures/{i:02d}.png")
+    predictor = {"class_path": "NeuralPredictor", "init_args": {"backbone": "small_resnet", "image_shape": [3, 8, 8]}}
+    config = {
+        "trainer": {"callbacks": [{"class_path": "ModelCheckpoint", "init_args": {"filename": "a"}}],
+                    "logger": {"class_path": "CSVLogger", "init_args": {"save_dir": "log", "name": ""}}},
+        "model": {"class_path": "NeuralPredictionTask", "init_args": {"predictor": predictor}},
+        "data": {"class_path": "ResponsesDataModule", "init_args": {"images": "pictures", "responses": "t.csv"}},
+    }  # fmt: skip
+    for log in (Path("log/version_0"), Path("log/version_1")):
+        Path("own.yaml").write_text(yaml.safe_dump(config))
+        run("fit", "--config", "own.yaml", *FAST, "--model.init_args.lr=0")
+        stored = torch.load(log / "checkpoints/a.ckpt", weights_only=True)["hyper_parameters"]["noise_ceiling"]
+        expected = ResponsesDataModule("pictures", "t.csv").noise_ceiling
+        np.testing.assert_allclose(stored, expected, rtol=1e-6)
+        saved = yaml.safe_load((log / "config.yaml").read_text())
+        assert saved["model"]["init_args"]["noise_ceiling"] is None
+        assert "val/normalized_correlation" in (log / "metrics.csv").read_text().splitlines()[0]
+        predictor["init_args"]["num_voxels"] = 2  # then the noise ceiling alone is open
+
+
+def test_a_noise_ceiling_that_is_given_unknown_or_zero():
+    data = {"class_path": "neuroalign.data.ResponsesDataModule"}
+    task = "neuroalign.tasks.NeuralPredictionTask"
+    assert not wants_noise_ceiling({"class_path": task, "init_args": {"noise_ceiling": [0.5]}}, data)
+    assert not wants_noise_ceiling({"class_path": task, "init_args": {}}, data)
+    assert not wants_noise_ceiling({"class_path": task, "init_args": {"noise_ceiling": None}}, None)
+    values = np.ones((20, 2), dtype=np.float32)
+    assert noise_ceiling_of(ResponsesDataModule(np.zeros((20, 3, 4, 4)), values, standardize=False)) is None
+    none = Responses.from_arrays(values, noise_ceiling=[0.0, 0.0])
+    with pytest.warns(UserWarning, match="the correlation isn't divided by the noise ceiling: "):
+        assert noise_ceiling_of(ResponsesDataModule(np.zeros((20, 3, 4, 4)), none, standardize=False)) is None

@@ -358,3 +358,48 @@ def test_a_transparent_grey_of_16_bits_lies_over_white(tmp_path):
     assert np.asarray(read_image(tmp_path / "a.png"))[0, :, 0].tolist() == [255, 1, 255]
     Image.fromarray(grey).save(tmp_path / "b.png")
     assert np.asarray(read_image(tmp_path / "b.png"))[0, :, 0].tolist() == [0, 1, 255]
+
+
+def test_what_images_are_asked_by(tmp_path):
+    """One or several, by number, slice, mask or name; a loop gives one after the other, by number."""
+    greys = {"a.png": 0, "b.png": 10, "c/ü.png": 20}
+    (tmp_path / "c").mkdir()
+    for name, grey in greys.items():
+        Image.new("RGB", (5, 4), (grey,) * 3).save(tmp_path / name)
+    images = ImageFiles(tmp_path)
+
+    def level(image):
+        assert image.shape == (4, 5, 3) and image.dtype == np.uint8
+        return int(image[0, 0, 0])
+
+    assert [level(image) for image in images] == [level(images[i]) for i in range(3)] == [0, 10, 20]
+    assert level(images[np.int64(1)]) == level(images["b.png"]) == 10
+    assert level(images["ü.png"]) == level(images["c/u\u0308.png"]) == 20
+    for several, expected in [(slice(1, None), [10, 20]), (slice(None, None, -1), [20, 10, 0]), ([2.0, 0.0], [20, 0]),
+                              (np.array([True, False, True]), [0, 20]), (["b.png", "a.png"], [10, 0])]:  # fmt: skip
+        assert [level(image) for image in images[several]] == expected
+    assert [[level(image) for image in batch] for batch in images.batches(2)] == [[0, 10], [20]]
+    sparse = ImageFiles({13: tmp_path / "b.png", 7: tmp_path / "a.png"})
+    assert [level(image) for image in sparse] == [0, 10]
+    assert [level(image) for image in sparse[8:]] == [level(sparse["b.png"])] == [10]
+
+
+def test_images_that_are_not_there(tmp_path):
+    for name in ("cat.png", "dog.png"):
+        Image.new("RGB", (5, 4)).save(tmp_path / name)
+    images = ImageFiles(tmp_path)
+    for number in (2, -1):
+        with pytest.raises(IndexError, match=f"image {number} is not among the 2 files"):
+            images[number]
+    with pytest.raises(ValueError, match=r"unknown image 'cot\.png'; did you mean 'cat\.png'"):
+        images["cot.png"]
+    with pytest.raises(IndexError, match=r"true or false for \(3,\) images, and there are 2"):
+        images[np.ones(3, dtype=bool)]
+    with pytest.raises(ValueError, match="no image was asked for"):
+        images[5:]
+    with pytest.raises(ValueError, match="batch_size must be at least 1; got 0"):
+        images.batches(0)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "cat.png").rename(tmp_path / "more/dog.png")
+    with pytest.raises(ValueError, match=r"the name 'dog\.png' is that of .*dog\.png and .*dog\.png"):
+        ImageFiles([tmp_path / "dog.png", tmp_path / "more/dog.png"])["dog.png"]

@@ -60,11 +60,20 @@ def test_image_size_is_that_of_labelled_folders(tmp_path):
     ours = torch.from_numpy(ImageFiles(tmp_path / "cat", image_size=9)[[0, 1]]).permute(0, 3, 1, 2) / 255
     torch.testing.assert_close(ours, class_folders(tmp_path, 9).__getitems__([0, 1])["image"], rtol=0, atol=0)
     with pytest.raises(
-        ValueError, match=r"1\.png has \(20, 31\), .*2\.png has \(12, 31\) .*; ImageFiles\(..., image_size=N"
+        ValueError, match=r"1\.png has \(20, 31\), .*2\.png has \(12, 31\) .*; image_size=N, given with the folder"
     ):
         ImageFiles(tmp_path / "cat").check_sizes()
     with pytest.raises(ValueError, match="image_size must be at least 1; got 0"):
         ImageFiles(tmp_path, image_size=0)
+    for wrong in ((9, 12), "9", True, 9.0):
+        for read in (
+            lambda size: ImageFiles(tmp_path / "cat", image_size=size),
+            lambda size: class_folders(tmp_path, size),
+        ):
+            with pytest.raises(
+                TypeError, match="image_size must be one whole number, the side in pixels of square images; got "
+            ):
+                read(wrong)
 
 
 def test_sizes_are_those_of_upright_pictures(tmp_path):
@@ -159,6 +168,67 @@ def test_an_order_that_nothing_decides_is_refused(numbered):
         (numbered / f"{i}.png").rename(numbered / f"{i:02d}.png")
     data = ResponsesDataModule(numbered, np.random.rand(11, 2))
     assert greys(data.images, [0, 9]) == [1, 10]
+
+
+@pytest.mark.parametrize(
+    ("names", "place", "ours", "other", "order"),
+    [
+        (["b.png", "a/x.png"], 0, "a/x.png", "b.png", "the files' names without their folders"),
+        (["x/1.png", "x/2.png", "y/1.png"], 1, "x/2.png", "y/1.png", "the files' names without their folders"),
+        (["a b/1.png", "a/2.png"], 0, "a b/1.png", "a/2.png", "the folders, one after the other"),
+        (["B.png", "a.png"], 0, "B.png", "a.png", "the letters without regard to case"),
+        (["x/B.png", "y/a.png"], 0, "x/B.png", "y/a.png", "the names without folders and without regard to case"),
+        (["a/10.png", "b/2.png"], 0, "a/10.png", "b/2.png", "the numbers in them without folders"),
+        (["A10.png", "a2.png"], 0, "A10.png", "a2.png", "the numbers in them,"),
+    ],
+)
+def test_orders_that_a_person_may_have_meant(tmp_path, names, place, ours, other, order):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    message = rf"image {place} \(from 0\) is '{ours}' in the order of the names and '{other}' in that of {order}"
+    for responses in (np.random.rand(len(names), 2), numbers(range(len(names)))):
+        with pytest.raises(ValueError, match=message):
+            ResponsesDataModule(tmp_path, responses)
+    ResponsesDataModule(ImageFiles([tmp_path / name for name in names]), np.random.rand(len(names), 2))
+
+
+def test_folders_in_which_all_orders_agree(tmp_path):
+    names = ["A/01.png", "A/02.PNG", "b/03.png", "c.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    assert ResponsesDataModule(tmp_path, np.random.rand(4, 2)).images.names == names
+
+
+@pytest.mark.parametrize("ids", [None, ["a", "b c"]])
+def test_fewer_responses_than_images_are_told_at_the_users_line(folder, ids):
+    responses = numbers(range(2)) if ids is None else named(ids)
+    with pytest.warns(UserWarning, match=r"4 of 6 images have no responses, such as 'd\.JPG'; they") as caught:
+        data = ResponsesDataModule(folder, responses, val=[0])
+    assert caught[0].filename == __file__ and greys(data.images, [0, 1]) == [0, 10]
+
+
+def test_too_many_numbers_are_refused(folder):
+    with pytest.raises(IndexError, match="image 6 is not among the 6 files"):
+        ResponsesDataModule(folder, numbers(range(1, 7)))
+
+
+def test_validation_by_name(folder):
+    data = ResponsesDataModule(folder, named(["ü", "a", "b c", "d", "e", "z.1"]), val=["d", "a"])
+    assert data.val_responses.stimulus.tolist() == [1, 3] and len(data.train_responses) == 4
+    with pytest.raises(ValueError, match="unknown stimulus 'f'"):
+        ResponsesDataModule(folder, named(["ü", "a", "b c", "d", "e", "z.1"]), val=["f"])
+    with pytest.raises(TypeError, match="val must be whole numbers; got text, such as 'a'"):
+        ResponsesDataModule(folder, np.random.rand(6, 2), val=["a"])
+
+
+def test_a_file_of_three_axes_says_which_call_names_them(folder, tmp_path):
+    np.save(tmp_path / "v1.npy", np.random.rand(6, 3, 2))
+    with pytest.raises(
+        ValueError, match=r"v1\.npy: the array has three axes, \(6, 3, 2\): .* read_recording\(path, axes="
+    ):
+        ResponsesDataModule(folder, tmp_path / "v1.npy")
 
 
 def test_from_folder_and_table_to_batches(folder, tmp_path):

@@ -3,6 +3,8 @@
 import math
 
 import pytest
+import torch
+from torch import nn
 
 from neuroalign import FGSM, PGD, CarliniWagner, DeepFool, LowPass
 from neuroalign.evaluation import Suite, robustness_suite
@@ -62,9 +64,11 @@ def test_an_exhaustive_suite_attacks_each_budget_on_its_own(monkeypatch):
         raise Asked
 
     monkeypatch.setattr("neuroalign.evaluation.suite_result.measure_curve", curve)
+    network, batch = nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), torch.rand(4, 3, 2, 2)
+    loader = [(batch, network(batch).argmax(1))]
     for attack in (PGD.madry(), CarliniWagner(), DeepFool()):
         with pytest.raises(Asked):
-            evaluate_suite(None, [], Suite("mine", ((attack, (0.1,)),), exhaustive=True))
+            evaluate_suite(network, loader, Suite("mine", ((attack, (0.1,)),), exhaustive=True))
     assert asked == {"pgd40-linf": True, "cw-l2": False, "deepfool-l2": False}
 
 

@@ -3,8 +3,10 @@
 import copy
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from neuroalign import (
@@ -21,6 +23,7 @@ from neuroalign import (
     WeightedGuidance,
 )
 from neuroalign.config import build
+from neuroalign.data import ImageFiles
 from neuroalign.guidance import PrincipalGains, StimulusNoise
 from neuroalign.models import predicted_responses
 
@@ -194,6 +197,21 @@ def test_predicted_responses_leave_the_predictor_as_it_was():
         predicted_responses(predictor, [])
     with pytest.raises(ValueError, match="normalised"):
         predicted_responses(predictor, images() * 3 - 1)
+
+
+def test_predicted_responses_to_files_and_stored_pixels(tmp_path):
+    """Files, uint8 with channels at either place, and floats of the same pixels: one answer."""
+    predictor = NeuralPredictor("small_resnet", V, image_shape=SHAPE)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, *SHAPE[1:], SHAPE[0]), dtype=np.uint8)
+    for number, picture in enumerate(pixels):
+        Image.fromarray(picture).save(tmp_path / f"{number}.png")
+    first = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    found = predicted_responses(predictor, first / 255, batch_size=2)
+    same = ImageFiles(tmp_path), pixels, torch.from_numpy(pixels), first, [pixels[:2], first[2:]], (first / 255).numpy()
+    for form in same:
+        torch.testing.assert_close(predicted_responses(predictor, form, batch_size=2), found, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="four axes"):
+        predicted_responses(predictor, pixels[0])
 
 
 def manifolds():

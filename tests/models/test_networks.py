@@ -82,6 +82,12 @@ def test_bad_heads(heads, message):
         network(heads)
 
 
+@pytest.mark.parametrize("number", ["3", 0, 2.0, True])
+def test_a_number_of_classes_that_is_none(number):
+    with pytest.raises(ValueError, match=f"num_classes must be a positive whole number, or None; got {number!r}"):
+        GuidedNetwork("small_resnet", number, image_shape=(3, 8, 8))
+
+
 def test_a_head_of_wrong_type():
     with pytest.raises(TypeError, match="a head is a ResponseHead"):
         network({"V4": "layer2"})

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from neuroalign.data.datamodules.base import BatchDataModule
 from neuroalign.data.datamodules.standardized import standardize_parts
-from neuroalign.data.fields import as_identities
+from neuroalign.data.fields import as_identities, has_names
 from neuroalign.data.image_files import ImageFiles
 from neuroalign.data.image_names import check_order, files_of
 from neuroalign.data.images import ArrayDataset, as_pixels
@@ -34,8 +34,8 @@ class ResponsesDataModule(BatchDataModule):
             files by these, with or without extension. Or a file: one of :class:`Responses`, or one that
             :func:`neuroalign.read_recording` reads; where stimuli repeat, the noise ceiling is estimated and the repeats are
             averaged.
-        val: Rows of the responses for validation; None means the shared images of a :class:`Responses`, if it has any, and
-            otherwise a random ``val_fraction``.
+        val: Rows of the responses for validation, or the names of their stimuli; None means the shared images of a
+            :class:`Responses`, if it has any, and otherwise a random ``val_fraction``.
         val_fraction: Share of the stimuli for validation.
         standardize: Whether to z-score every voxel with the mean and standard deviation of the training rows.
         image_size: Height and width in pixels to resize to; None leaves images as they are.
@@ -48,7 +48,8 @@ class ResponsesDataModule(BatchDataModule):
     Yields batches with ``image``, ``response``, ``stimulus``.
 
     Raises:
-        TypeError: If images are a list of files (:class:`neuroalign.data.ImageFiles` reads them).
+        TypeError: If images are a list of files (:class:`neuroalign.data.ImageFiles` reads them), or ``val`` holds names and
+            the responses have none.
         FileNotFoundError: If a file or folder isn't there, or the folder holds no image.
         ValueError: If images and responses differ in number, a stimulus is no row of the images, has no image of its name, or
             has several rows of responses (average them first); if image files differ in size without ``image_size``; or if
@@ -68,7 +69,7 @@ class ResponsesDataModule(BatchDataModule):
         images: Any,
         responses: Any,  # a type that names str makes configurations read the file as text
         *,
-        val: Sequence[int] | np.ndarray | None = None,
+        val: Sequence[int] | Sequence[str] | np.ndarray | None = None,
         val_fraction: float = 0.1,
         standardize: bool = True,
         image_size: int | None = None,
@@ -151,7 +152,7 @@ def _read(path: str | os.PathLike[str]) -> Responses:
 
 
 def _split(
-    responses: Responses, val: Sequence[int] | np.ndarray | None, val_fraction: float, seed: int
+    responses: Responses, val: Sequence[int] | Sequence[str] | np.ndarray | None, val_fraction: float, seed: int
 ) -> tuple[Responses, Responses]:
     n = len(responses)
     if len(np.unique(responses.stimulus)) != n:
@@ -165,6 +166,8 @@ def _split(
         val = np.random.default_rng(seed).permutation(n)[: max(1, round(val_fraction * n))]
     mask = np.zeros(n, dtype=bool)
     chosen = np.asarray(val)
+    if "stimulus_id" in responses.info and has_names(chosen):
+        chosen = np.isin(responses.stimulus, responses.numbers_of(chosen))
     if chosen.dtype.kind != "b":
         chosen = as_identities(chosen, "val")
         if len(chosen) and (chosen.max() >= n or chosen.min() < -n):
