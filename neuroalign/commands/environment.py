@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from neuroalign.addresses import redacted
+from neuroalign.commands.environment_plugins import published
 from neuroalign.commands.extras import EXTRAS
 from neuroalign.commands.versions import gpu_build, version_of
-from neuroalign.plugins import installed
 from neuroalign.version import __version__
 
 __all__: list[str] = []
@@ -43,8 +43,9 @@ class Environment:
         devices: CPUs, memory and GPUs.
         folders: By the variable that names it, what is known about a folder.
         extras: By name: what the extra gives, and the modules that it lacks.
-        plugins: Losses, perturbations and readers that other packages publish: their names by kind.
+        plugins: Losses, perturbations and readers that other packages publish: by kind and name, the packages.
         broken: A sentence for each thing that neuroalign needs and that doesn't work.
+        broken_plugins: A sentence for each name of another package that can't be used.
         notes: A sentence for each thing that may surprise.
     """
 
@@ -53,8 +54,9 @@ class Environment:
     devices: dict[str, Any] = field(default_factory=dict)
     folders: dict[str, dict[str, Any]] = field(default_factory=dict)
     extras: dict[str, dict[str, Any]] = field(default_factory=dict)
-    plugins: dict[str, list[str]] = field(default_factory=dict)
+    plugins: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
+    broken_plugins: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -76,7 +78,9 @@ def examine(nsd: str | None = None) -> Environment:
     _look_at_devices(found)
     _look_at_folders(found)
     _look_at_extras(found)
-    found.plugins = {kind: installed(kind) for kind in ("measures", "perturbations", "readers")}
+    plugins = published()
+    found.plugins, found.broken_plugins = plugins.packages, plugins.broken
+    found.notes += plugins.hidden
     if nsd is not None:
         _look_at_nsd(found, nsd)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from neuroalign.config import Described, DescriptionError, build, is_description, refuse_if_described
 from neuroalign.config.own_modules import import_allowed, lacking
 from neuroalign.losses import NeuralAlignmentLoss
-from neuroalign.models import Frozen, NeuralPredictor
+from neuroalign.models import Frozen, NeuralPredictor, StandardizedPredictor
+from neuroalign.models.pretraining import own_shape
 from neuroalign.types import Batch, check_images, unknown
 
 __all__ = ["MeasuredGuidance", "PredictedGuidance", "TargetGuidance"]
@@ -177,6 +179,10 @@ class PredictedGuidance(TargetGuidance):
             it is made), or images are not in [0, 1] (perhaps because they are normalised: a predictor normalises by itself,
             so it would predict responses to other images).
 
+    Warns:
+        UserWarning: On the first batch, if a :class:`NeuralPredictor` that was given an ``image_shape`` gets images of
+            another size.
+
     Example:
         >>> from neuroalign import GuidedNetwork, NeuralPredictor
         >>> predictor = NeuralPredictor("small_resnet", num_voxels=30, image_shape=(3, 8, 8))
@@ -212,7 +218,7 @@ class PredictedGuidance(TargetGuidance):
                 predictor = build(predictor, nn.Module)
             loaded[head] = predictor if isinstance(predictor, Frozen) else Frozen(predictor)
         self.predictors = nn.ModuleDict(loaded)
-        self.checks_images = True
+        self.checks_images = self._checks_size = True
 
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return {"predictors": dict(self.predictors.items()), "loss": describable_loss(self.loss)}
@@ -233,11 +239,29 @@ class PredictedGuidance(TargetGuidance):
         if self.checks_images and batch["image"].ndim == 4 and not torch.compiler.is_compiling():
             check_images(batch["image"], if_normalized=_NORMALIZED)
             self.checks_images = False
+        if self._checks_size and batch["image"].ndim == 4 and not torch.compiler.is_compiling():
+            self._warn_of_size(batch["image"].shape[2:])
+            self._checks_size = False
         done: dict[int, Tensor] = {}
         for predictor in self.predictors.values():
             if id(predictor.module) not in done:
                 done[id(predictor.module)] = predictor(batch["image"])
         return {head: done[id(predictor.module)] for head, predictor in self.predictors.items()}
+
+    def _warn_of_size(self, size: Sequence[int]) -> None:
+        """Warn of predictors that were built for images of another size; most networks take any, and predict worse then."""
+        for head, frozen in self.predictors.items():
+            module = frozen.module
+            module = module.predictor if isinstance(module, StandardizedPredictor) else module
+            if not isinstance(module, NeuralPredictor) or tuple(module.trunk.image_shape[1:]) == tuple(size):
+                continue
+            own = tuple(module.trunk.image_shape[1:])
+            if own != own_shape(module.trunk.backbone)[1:]:  # else it was perhaps never given a size
+                warnings.warn(
+                    f"the predictor of {head!r} was built for images of {own[0]}x{own[1]} pixels and gets {size[0]}x{size[1]}"
+                    ": it sees things in another size than in its training. Resize the images, or train it at their size",
+                    stacklevel=2,
+                )
 
 
 def _read(path: str | os.PathLike[str], head: str, allow: Sequence[str]) -> nn.Module:
