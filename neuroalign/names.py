@@ -14,10 +14,17 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     Example:
         >>> unknown("command", "fitt", ["fit", "study", "nsd"])
         "unknown command 'fitt'; did you mean 'fit'?"
+        >>> unknown("network", "vit_tiny", ["davit_tiny", "vit_tiny_patch16_224"])
+        "unknown network 'vit_tiny'; did you mean 'vit_tiny_patch16_224' or 'davit_tiny'?"
     """
     # The name may come from a file, and be long.
     known, name = sorted(map(str, known)), name[:100] if isinstance(name, str) else name
     lower = {k.lower(): k for k in known}
-    near = [lower[k] for k in difflib.get_close_matches(str(name).lower(), lower, n=3, cutoff=0.4)]
+    asked = str(name).lower()
+    longer = sorted(
+        (k for k in lower if len(asked) > 3 and k.startswith(asked)), key=len
+    )  # its start, as of "vit_tiny"
+    close = difflib.get_close_matches(asked, lower, n=3, cutoff=0.4)
+    near = [lower[k] for k in dict.fromkeys([*longer, *close])][:3]
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known[:20])}"
     return f"unknown {kind} {name!r}; {hint}"

@@ -6,12 +6,15 @@ A package publishes them as entry points of the groups ``neuroalign.measures``, 
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
+
+from neuroalign.callers import outside
 
 __all__: list[str] = []
 
@@ -43,44 +46,65 @@ def load(kind: Kind, name: str) -> Any:
         name: A name among those of :func:`installed`.
 
     Raises:
-        PluginError: An ``ImportError``, if two packages publish the name, or the package fails to import; the message names
-            the packages.
+        PluginError: An ``ImportError``, if two packages publish the name, the package fails to import, or what it publishes
+            is a class that lacks methods; the message names the packages.
         KeyError: If no package publishes it.
     """
     found = _published(kind)[name]
     if len(found) > 1:
-        packages = " and ".join(sorted(_package(point) for point in found))
+        packages = " and ".join(packages_of(kind, name))
         raise PluginError(f"{packages} both publish {_described(kind, name)}: uninstall one of them")
     try:
-        return found[0].load()
+        loaded = found[0].load()
     except Exception as error:  # a stranger's module may raise anything
         raise broken(kind, name, error) from error
+    if inspect.isabstract(loaded):
+        lacking = " and ".join(sorted(loaded.__abstractmethods__))
+        raise broken(kind, name, TypeError(f"its class {loaded.__name__} doesn't define {lacking}"))
+    return loaded
+
+
+def packages_of(kind: Kind, name: str) -> list[str]:
+    """The packages that publish a name, sorted; nothing is imported.
+
+    Args:
+        kind: "measures", "perturbations" or "readers".
+        name: The name.
+
+    Example:
+        >>> packages_of("measures", "published by nobody")
+        []
+    """
+    return sorted(_package(point) for point in _published(kind).get(name, ()))
 
 
 def broken(kind: Kind, name: str, error: Exception) -> PluginError:
     """The error for what a package publishes and can't be used, in one sentence that names the package."""
     reason = " ".join(str(error).split()) or type(error).__name__
-    packages = " and ".join(sorted(_package(point) for point in _published(kind)[name]))
+    packages = " and ".join(packages_of(kind, name))
     return PluginError(
         f"{_described(kind, name)} of the package {packages} can't be used: {type(error).__name__}: {reason}"
     )
 
 
-def warn_of_hidden(kind: Kind, ours: Iterable[str], *, stacklevel: int = 3) -> None:
+def warn_of_hidden(kind: Kind, ours: Iterable[str]) -> None:
     """Warn of packages that publish a name which is neuroalign's own: ours is used.
 
     Args:
         kind: "measures", "perturbations" or "readers".
         ours: Names of neuroalign.
-        stacklevel: How many calls above this function's the warning points to, plus one.
     """
     published = _published(kind)
     for name in sorted(set(ours) & set(published)):
-        packages = " and ".join(sorted(_package(point) for point in published[name]))
-        warnings.warn(
-            f"{_described(kind, name)} of the package {packages} is hidden by neuroalign's own of this name, which is used",
-            stacklevel=stacklevel,
-        )
+        warnings.warn(hidden(kind, name), stacklevel=outside())
+
+
+def hidden(kind: Kind, name: str) -> str:
+    """The sentence for what a package publishes under a name of neuroalign's own."""
+    packages = " and ".join(packages_of(kind, name))
+    return (
+        f"{_described(kind, name)} of the package {packages} is hidden by neuroalign's own of this name, which is used"
+    )
 
 
 def _published(kind: Kind) -> dict[str, tuple[EntryPoint, ...]]:

@@ -13,7 +13,7 @@ import neuroalign
 PACKAGE = Path(neuroalign.__file__).parent
 # fmt: off
 ROWS = [
-    {"moved", "names", "version"},
+    {"callers", "moved", "names", "version"},
     {"types", "addresses", "array_headers", "budgets", "checksums", "citations", "files", "hdf5", "plugins", "processes",
      "progress", "state"},
     {"config", "functional", "tensor_files"},

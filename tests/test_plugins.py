@@ -86,11 +86,25 @@ bad = bad_lab:attack
 [neuroalign.readers]
 npy = bad_lab:read
 """),
-    "odd-lab": ("odd_lab", "def loss(a, b):\n    return 0\n\n\nnumber = 3\n", """
+    "odd-lab": ("odd_lab", """
+from neuroalign.perturbations.attacks.base import Attack
+
+
+def loss(a, b):
+    return 0
+
+
+class Half(Attack):
+    pass
+
+
+number = 3
+""", """
 [neuroalign.measures]
 odd = odd_lab:loss
 [neuroalign.perturbations]
 odd = odd_lab:number
+half = odd_lab:Half
 """),
 }  # fmt: skip
 
@@ -141,7 +155,7 @@ loss = build({"class_path": "neuroalign.NeuralAlignmentLoss", "init_args": {"mea
 assert loss.config["init_args"]["measure"] == "lab_mae" and loss.config["init_args"]["power"] == 2, loss.config
 with warnings.catch_warnings(record=True) as told:
     warnings.simplefilter("always")
-    assert NeuralAlignmentLoss("cka")._function.__module__ == "neuroalign.losses.set_measures"
+    assert neuroalign.MeasuredGuidance("V4", "cka").loss._function.__module__ == "neuroalign.losses.set_measures"
 print([str(w.message) for w in told], told[0].filename)
 for name, options in [("bad", {}), ("odd", {}), ("twice", {}), ("lab_mea", {}), ("lab_mae", {"power2": 1})]:
     try:
@@ -162,7 +176,8 @@ def test_measures(installed):
         "odd PluginError the measure 'odd' of the package odd-lab can't be used: TypeError: a measure is called as (preds, "
         "target, weight); 'odd' takes (a, b)",
         "twice PluginError bad-lab and good-lab both publish the measure 'twice': uninstall one of them",
-        "lab_mea ValueError unknown measure 'lab_mea'; did you mean 'lab_mse' or 'lab_mae' or 'rbf_cka'?",
+        "lab_mea ValueError unknown measure 'lab_mea'; did you mean 'lab_mse' or 'lab_mae' or 'rbf_cka'? (A measure of "
+        "another package is known where that package is installed.)",
         "lab_mae TypeError unknown option of measure 'lab_mae': 'power2'; did you mean 'power'?",
     ]
 
@@ -187,7 +202,7 @@ loader = [(torch.rand(8, 3, 2, 2), torch.randint(3, (8,)))]
 table = neuroalign.evaluate_robustness(model, loader, ["grey", "darker", "fgsm"], eps=[0.1])
 assert set(table["perturbation"]) == {"grey", "darker", "fgsm-linf"}, table
 assert neuroalign.RobustnessCallback("Grey", eps=[0.1]).keys == ["robust_accuracy/grey/eps=0.1"]
-for name in ("bad", "odd", "gray"):
+for name in ("bad", "odd", "half", "gray"):
     try:
         neuroalign.evaluate_robustness(model, loader, name, eps=[0.1])
     except (ImportError, ValueError) as error:
@@ -204,6 +219,8 @@ def test_perturbations(installed):
         "PluginError the perturbation 'bad' of the package bad-lab can't be used: RuntimeError: broken at import",
         "PluginError the perturbation 'odd' of the package odd-lab can't be used: TypeError: it is neither a perturbation "
         "nor a function, but int",
+        "PluginError the perturbation 'half' of the package odd-lab can't be used: TypeError: its class Half doesn't define "
+        "name and search",
         "ValueError unknown perturbation 'gray'; did you mean 'Grey'?",
         "a study's attack is a subclass of Attack with a norm; 'darker' is none",
     ]
@@ -244,6 +261,36 @@ def test_readers(installed):
         "unknown reader 'row'; did you mean 'raw'?",
         "x.lab: the reader 'lab' returns responses, which need no axes, stimulus, roi, averaged or missing",
         "y.raw: the reader 'raw' takes no key",
+    ]
+
+
+DOCTOR = """
+from neuroalign.commands.environment_plugins import published
+
+found = published()
+print(found.packages["measures"])
+print(*found.broken, *found.hidden, sep="\\n")
+"""
+
+
+def test_doctor(installed):
+    names, *sentences = ask(installed, DOCTOR).splitlines()
+    assert names == str(
+        {
+            "bad": ["bad-lab"], "cka": ["good-lab"], "lab_mae": ["good-lab"], "lab_mse": ["good-lab"], "odd": ["odd-lab"],
+            "twice": ["bad-lab", "good-lab"],
+        }
+    )  # fmt: skip
+    assert sentences == [
+        "the measure 'bad' of the package bad-lab can't be used: RuntimeError: broken at import",
+        "the measure 'odd' of the package odd-lab can't be used: TypeError: a measure is called as (preds, target, weight); "
+        "'odd' takes (a, b)",
+        "bad-lab and good-lab both publish the measure 'twice': uninstall one of them",
+        "the perturbation 'bad' of the package bad-lab can't be used: RuntimeError: broken at import",
+        "the perturbation 'half' of the package odd-lab can't be used: TypeError: its class Half doesn't define name "
+        "and search",
+        "the measure 'cka' of the package good-lab is hidden by neuroalign's own of this name, which is used",
+        "the reader 'npy' of the package bad-lab is hidden by neuroalign's own of this name, which is used",
     ]
 
 

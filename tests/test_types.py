@@ -41,3 +41,18 @@ def test_rounding_is_no_error():
 def test_near_matches():
     assert "did you mean 'pearson'" in unknown("measure", "person", ["mse", "pearson"])
     assert "known: a, b" in unknown("thing", "zzz", ["b", "a"])
+
+
+def test_names_that_begin_as_asked_come_first():
+    names = [
+        "davit_tiny",
+        "gcvit_tiny",
+        "maxvit_tiny",
+        "vit_tiny_patch16_384",
+        "vit_tiny_patch16_224",
+        "vit_tiny_r_s16_p8_224",
+    ]
+    assert unknown("model", "vit_tiny", names).endswith(
+        "did you mean 'vit_tiny_patch16_224' or 'vit_tiny_patch16_384' or 'vit_tiny_r_s16_p8_224'?"
+    )
+    assert unknown("model", "vit_tinny", names[:1]).endswith("did you mean 'davit_tiny'?")

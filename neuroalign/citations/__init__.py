@@ -42,16 +42,17 @@ def keys_of(path: str | os.PathLike[str]) -> list[str]:
     """Keys of the references for what a run or study used.
 
     Args:
-        path: Folder of a study, of ``neuroalign evaluate`` or of ``neuroalign fit``, a folder that holds such folders, or one
-            of their records (``study.json``, ``study.yaml``, ``record.json``, ``config.yaml``).
+        path: Folder of a study, of ``neuroalign evaluate``, of ``neuroalign fit`` or of ``save_pretrained``, a folder that
+            holds such folders, or one of their records (``study.json``, ``study.yaml``, ``record.json``, ``config.yaml``,
+            ``config.json``); or a task's checkpoint (``.ckpt``) or a saved network (``.safetensors``).
 
     Returns:
         The software and the paper first; then data, losses, attacks, geometry and statistics as the records name them. What
         a record doesn't name, such as a data set of your own, is not among them.
 
     Raises:
-        FileNotFoundError: If there is no such folder, or no record in it.
-        ValueError: If a record is damaged.
+        FileNotFoundError: If there is no such folder or file, or no record in it.
+        ValueError: If a record is damaged, or the file is of another kind.
 
     Example:
         >>> import tempfile

@@ -12,8 +12,16 @@ from neuroalign.citations.sources import ATTACKS, CLASSES, MEASURES, SUITES, TOP
 
 __all__: list[str] = []
 
-RECORDS = ("study.json", "study.yaml", "record.json", "config.yaml")
-"""Of a study, of ``neuroalign evaluate``, and of ``neuroalign fit``; the first that a folder has is read."""
+RECORDS = ("study.json", "study.yaml", "record.json", "config.yaml", "config.json")
+"""Of a study, ``neuroalign evaluate``, ``neuroalign fit`` and ``save_pretrained``; the first that a folder has is read."""
+
+FILES = (".json", ".yaml", ".yml", ".ckpt", ".safetensors")
+"""Endings of the records, of a task's checkpoints and of saved networks."""
+
+_TAKES = (
+    "give the folder of a study, of evaluate, of fit or of save_pretrained, a .ckpt or .safetensors file, or names "
+    "(neuroalign cite pgd cka)"
+)
 
 _STUDY_ATTACKS = {
     "pgd": "PGD",
@@ -32,10 +40,10 @@ def records_of(path: Path) -> list[Path]:
     """The records of a folder, or of the folders inside it.
 
     Args:
-        path: The folder of a run or study, or one of its records.
+        path: The folder of a run, study or model, or a file with one of the endings ``FILES``.
 
     Raises:
-        FileNotFoundError: If there is no such folder, or none of the records.
+        FileNotFoundError: If there is no such folder or file, or none of the records.
 
     Example:
         >>> import tempfile
@@ -47,24 +55,41 @@ def records_of(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise FileNotFoundError(f"there is no folder {path}")
+        raise FileNotFoundError(f"there is no {'file' if path.suffix in FILES else 'folder'} {path}")
     for folders in ([path], sorted(p for p in path.rglob("*") if p.is_dir())):
-        found = [next((f / name for name in RECORDS if (f / name).is_file()), None) for f in folders]
+        found = [next((f / name for name in RECORDS if _is_ours(f / name)), None) for f in folders]
         if any(found):
             return [record for record in found if record is not None]
-    raise FileNotFoundError(
-        f"{path} holds none of {', '.join(RECORDS)}: give the folder of a study, of evaluate or of fit, or names (neuroalign "
-        "cite pgd cka)"
-    )
+    raise FileNotFoundError(f"the folder {path} holds none of {', '.join(RECORDS)}: {_TAKES}")
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether it is a file, and if many programs write files of this name, one of neuroalign's."""
+    if path.name != "config.json" or not path.is_file():
+        return path.is_file()
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.get("library_name") == "neuroalign"
 
 
 def read(record: Path) -> Any:
-    """The content of a record, in plain values.
+    """The content of a record, in plain values; of a checkpoint or a saved network, what describes it.
 
     Raises:
-        ValueError: If it is no JSON or YAML; the message names it.
+        ValueError: If it is no JSON or YAML, no checkpoint of plain values, or another kind of file; the message names it.
     """
-    text = record.read_text(encoding="utf-8")
+    if record.suffix == ".ckpt":
+        return _settings_in_checkpoint(record)
+    if record.suffix == ".safetensors":
+        return _description_in_safetensors(record)
+    if record.suffix not in FILES:
+        raise ValueError(f"{record} is no record of a run: {_TAKES}")
+    try:
+        text = record.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{record} is no text, as a record is") from None
     if record.suffix == ".json":
         try:
             return json.loads(text)
@@ -76,6 +101,28 @@ def read(record: Path) -> Any:
         return yaml.load(text, _plain_loader())
     except yaml.YAMLError as error:
         raise ValueError(f"{record} is no YAML: {' '.join(str(error).split())}") from None
+
+
+def _settings_in_checkpoint(path: Path) -> Any:
+    import pickle
+
+    import torch
+
+    try:  # weights stay on the disk
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as error:
+        raise ValueError(f"{path} is no checkpoint of a task, or it is damaged; nothing in it was run") from error
+    return found.get("hyper_parameters", {}) if isinstance(found, Mapping) else {}
+
+
+def _description_in_safetensors(path: Path) -> Any:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return json.loads((file.metadata() or {}).get("neuroalign", "{}"))
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no safetensors file, or it is damaged") from error
 
 
 def names_in(content: Any) -> list[str]:
@@ -102,7 +149,8 @@ def _found(value: Any, within: str) -> Iterator[str]:
         if "suite" in value:  # a record of evaluate says what ran by what it holds
             yield from (name for name in ("corruptions", "masking") if value.get(name))
         for name, inner in value.items():
-            yield from _found(inner, str(name))
+            if not (name == "dataset" and value.get("simulated") is True):  # as a model card says it
+                yield from _found(inner, str(name))
     elif isinstance(value, (list, tuple)):
         for inner in value:
             yield from _found(inner, within)

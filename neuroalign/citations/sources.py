@@ -64,7 +64,9 @@ CLASSES: dict[str, tuple[str, ...]] = {
 
 TOPICS: dict[str, tuple[str, ...]] = {
     "nsd": ("allen2022",),
+    "natural scenes dataset": ("allen2022",),  # as model cards name it
     "algonauts": ("gifford2023", "allen2022"),
+    "algonauts 2023": ("gifford2023", "allen2022"),
     "digits": ("alpaydin1998",),
     "cifar10": ("krizhevsky2009",),
     "cifar100": ("krizhevsky2009",),

@@ -24,11 +24,17 @@ def add_parser(commands: Any) -> None:
         epilog=examples(
             "neuroalign cite                 the software and the paper of its method",
             "neuroalign cite results > x.bib what the study or run in results used",
+            "neuroalign cite guided.ckpt     what a checkpoint or saved network names",
             "neuroalign cite pgd cka nsd     an attack, a measure, a data set",
             "neuroalign cite --list          all references",
         ),
     )
-    parser.add_argument("what", nargs="*", metavar="DIR|NAME", help="folders of runs or studies, or names and keys")
+    parser.add_argument(
+        "what",
+        nargs="*",
+        metavar="DIR|NAME",
+        help="folders of runs, studies or saved models, .ckpt or .safetensors files, or names and keys",
+    )
     parser.add_argument("--list", action="store_true", help="print the key of every reference")
 
 
@@ -40,6 +46,7 @@ def run(args: argparse.Namespace) -> None:
         ValueError: If a name is unknown, or a record damaged.
     """
     from neuroalign.citations import bibtex, keys_of, list_references
+    from neuroalign.citations.records import FILES
 
     if args.list:
         references = list_references()
@@ -50,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
         return
     names: list[str] = []
     for what in args.what:
-        names += keys_of(what) if Path(what).exists() or "/" in what else [what]
+        names += keys_of(what) if Path(what).exists() or "/" in what or Path(what).suffix in FILES else [what]
     print(bibtex(*names), end="")
     if any(Path(what).exists() for what in args.what) and not getattr(args, "quiet", False):
         print("a data set of your own is yours to add", file=sys.stderr)

@@ -24,8 +24,9 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "doctor",
         help="what is installed, missing or broken",
-        description=f"{text[0].upper()}{text[1:]}. Exit code 1 if something that neuroalign needs is broken. Nothing is "
-        "written, and passwords are not shown: the text is fit for a report of an error.",
+        description=f"{text[0].upper()}{text[1:]}. Exit code 1 if something that neuroalign needs is broken; plugins of "
+        "other packages, which are imported, don't count for that. Nothing is written, and passwords are not shown: the text "
+        "is fit for a report of an error.",
         epilog=examples(
             "neuroalign doctor",
             "neuroalign doctor --nsd /data/nsd",
@@ -57,10 +58,27 @@ def _lines(found: Environment, quiet: bool) -> Iterator[str]:
     width = min(shutil.get_terminal_size().columns, 120)
     if not quiet:
         yield from _facts(found, width)
-    for kind, sentences in (("note", found.notes), ("broken", found.broken)):
+    for kind, sentences in (("note", found.notes), ("broken plugin", found.broken_plugins), ("broken", found.broken)):
         for sentence in sentences:
             yield from _wrapped(f"{kind}: {sentence}", width, "", "  ")
-    yield f"{len(found.broken)} broken: see above." if found.broken else "Nothing is broken."
+    yield _verdict(len(found.broken), len(found.broken_plugins))
+
+
+def _verdict(broken: int, plugins: int) -> str:
+    """What is broken, in one line.
+
+    Example:
+        >>> _verdict(0, 1)
+        'Nothing that neuroalign needs is broken, but 1 plugin is: see above.'
+        >>> _verdict(1, 2)
+        '1 broken, and 2 plugins: see above.'
+    """
+    named = f"{plugins} plugin{'s' if plugins > 1 else ''}"
+    if broken:
+        return f"{broken} broken{f', and {named}' if plugins else ''}: see above."
+    if plugins:
+        return f"Nothing that neuroalign needs is broken, but {named} {'are' if plugins > 1 else 'is'}: see above."
+    return "Nothing is broken."
 
 
 def _facts(found: Environment, width: int) -> Iterator[str]:
@@ -86,7 +104,8 @@ def _facts(found: Environment, width: int) -> Iterator[str]:
     if any(found.plugins.values()):
         yield "\nOf other packages"
         for kind, names in found.plugins.items():
-            yield from _entry(kind, ", ".join(names) or "none", width)
+            shown = (f"{name} ({', '.join(packages)})".replace(" ", "\0") for name, packages in names.items())
+            yield from _entry(kind, ", ".join(shown) or "none", width)
     yield ""
 
 

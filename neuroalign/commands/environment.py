@@ -15,9 +15,9 @@ from typing import Any
 
 from neuroalign.addresses import redacted
 from neuroalign.commands.environment_imports import broken_imports
+from neuroalign.commands.environment_plugins import published
 from neuroalign.commands.extras import EXTRAS
 from neuroalign.commands.versions import gpu_build, version_of
-from neuroalign.plugins import installed
 from neuroalign.version import __version__
 
 __all__: list[str] = []
@@ -44,8 +44,9 @@ class Environment:
         devices: CPUs, memory and GPUs.
         folders: By the variable that names it, what is known about a folder.
         extras: By name: what the extra gives, and the modules that it lacks.
-        plugins: Losses, perturbations and readers that other packages publish: their names by kind.
+        plugins: Losses, perturbations and readers that other packages publish: by kind and name, the packages.
         broken: A sentence for each thing that neuroalign needs and that doesn't work.
+        broken_plugins: A sentence for each name of another package that can't be used.
         notes: A sentence for each thing that may surprise.
     """
 
@@ -54,8 +55,9 @@ class Environment:
     devices: dict[str, Any] = field(default_factory=dict)
     folders: dict[str, dict[str, Any]] = field(default_factory=dict)
     extras: dict[str, dict[str, Any]] = field(default_factory=dict)
-    plugins: dict[str, list[str]] = field(default_factory=dict)
+    plugins: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
+    broken_plugins: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -78,7 +80,9 @@ def examine(nsd: str | None = None) -> Environment:
     found.broken += broken_imports([name for name, version in found.packages.items() if version is not None])
     _look_at_folders(found)
     _look_at_extras(found)
-    found.plugins = {kind: installed(kind) for kind in ("measures", "perturbations", "readers")}
+    plugins = published()
+    found.plugins, found.broken_plugins = plugins.packages, plugins.broken
+    found.notes += plugins.hidden
     if nsd is not None:
         _look_at_nsd(found, nsd)
     return found

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from neuroalign.commands.attack_names import explained
 from neuroalign.commands.inputs import IMAGE_SIZE, check_fit, open_images
 from neuroalign.commands.networks import CKPT_HELP, open_device, open_network
+from neuroalign.commands.own_classes import add_allow
 from neuroalign.commands.parser import examples
 from neuroalign.files import check_output_folder, write_png
 
@@ -33,9 +34,11 @@ def add_parser(commands: Any) -> None:
             "neuroalign evaluate --ckpt guided.ckpt --data digits",
             "neuroalign evaluate --ckpt resnet18@DEFAULT --data val --num-images 500",
             "neuroalign evaluate --ckpt guided.ckpt --data val.npz --suite paper",
+            "neuroalign evaluate --ckpt mine.safetensors --allow mynet --data val",
         ),
     )
     parser.add_argument("--ckpt", required=True, help=CKPT_HELP)
+    add_allow(parser)
     parser.add_argument(
         "--data", required=True, help="digits, a folder with one folder per class, or .npz with images and labels"
     )
@@ -80,7 +83,7 @@ def _evaluate(args: argparse.Namespace, console: Console) -> tuple[SuiteResult, 
     if args.num_images is not None and args.num_images < 1:
         raise ValueError(f"--num-images must be at least 1; got {args.num_images}")
     device = open_device(args.device)
-    model, name, own_size = open_network(args.ckpt, classifier="evaluate")
+    model, name, own_size = open_network(args.ckpt, classifier="evaluate", allow=args.allow)
     dataset = open_images(args.data, args.image_size or own_size)
     check_fit(model, dataset, args.data)  # of all images, not of those drawn
     if args.num_images is not None and args.num_images < len(dataset):

@@ -6,10 +6,12 @@ import argparse
 import shutil
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuroalign.commands.inputs import CKPT_HELP, open_model
+from neuroalign.commands.own_classes import add_allow
 from neuroalign.commands.parser import examples
 from neuroalign.files import readable_size
 
@@ -46,6 +48,7 @@ def add_parser(commands: Any) -> None:
         ),
     )
     parser.add_argument("--ckpt", required=True, help=CKPT_HELP)
+    add_allow(parser)
     parser.add_argument("--to", required=True, choices=_FORMS, metavar=f"{{{','.join(_FORMS)}}}", help="a program "
                         "of torch.export, an ONNX file, a folder that timm loads, or a plugin for Brain-Score")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="file ending in .pt2 or .onnx; for timm and brainscore a "
@@ -74,15 +77,17 @@ def run(args: argparse.Namespace) -> None:
             )
     names = None if args.class_names is None else _lines(args.class_names)
     if args.to in ("torch", "onnx"):
-        _to_file(args, _opened(args.ckpt), names)
+        _to_file(args, _opened(args.ckpt, args.allow), names)
     elif args.to == "timm":
         from neuroalign.export import export_timm
 
-        source = export_timm(_opened(args.ckpt), args.out, with_classifier=args.with_classifier, class_names=names)
+        source = export_timm(
+            _opened(args.ckpt, args.allow), args.out, with_classifier=args.with_classifier, class_names=names
+        )
         print(f"Wrote {args.out}: timm.create_model({source!r}, pretrained=True) loads it; its images are normalised by "
               "timm.data.resolve_data_config")  # fmt: skip
     else:
-        _to_brainscore(args, _opened(args.ckpt))
+        _to_brainscore(args, _opened(args.ckpt, args.allow))
 
 
 def _to_file(args: argparse.Namespace, network: nn.Module, names: list[str] | None) -> None:
@@ -123,21 +128,18 @@ def _to_brainscore(args: argparse.Namespace, network: nn.Module) -> None:
         print(line, file=sys.stderr)
 
 
-def _opened(ckpt: str) -> nn.Module:
+def _opened(ckpt: str, allow: Sequence[str]) -> nn.Module:
     """A network by its checkpoint, file or name; a predictor's checkpoint, too."""
     from neuroalign.models import NeuralPredictor
-    from neuroalign.models.network_files import load_module
 
     path = Path(ckpt)
-    if path.suffix == ".safetensors":
-        return load_module(path, "network")
     try:
-        return open_model(ckpt)[0]
+        return open_model(ckpt, allow)[0]
     except ValueError as error:
         if path.suffix != ".ckpt":
             raise
         try:
-            return NeuralPredictor.load(path)
+            return NeuralPredictor.load(path, allow=allow)
         except ValueError:
             raise error from error.__cause__
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from neuroalign.commands.inputs import IMAGE_SIZE, open_images
 from neuroalign.commands.networks import CKPT_HELP, open_device, open_network
+from neuroalign.commands.own_classes import add_allow
 from neuroalign.commands.parser import examples
 from neuroalign.files import check_output_folder, write_csv, write_png
 
@@ -37,6 +38,7 @@ def add_parser(commands: Any) -> None:
         ),
     )
     parser.add_argument("--ckpt", help=CKPT_HELP)
+    add_allow(parser)
     parser.add_argument(
         "--data",
         required=True,
@@ -96,7 +98,7 @@ def _network(args: argparse.Namespace) -> tuple[pd.DataFrame | None, str]:
     if args.ckpt is None:
         raise ValueError("images need --ckpt, the checkpoint or model that sees them")
     device = open_device(args.device)
-    model, name, own_size = open_network(args.ckpt)
+    model, name, own_size = open_network(args.ckpt, allow=args.allow)
     if not args.layers:
         count = len(network_layers(model))
         raise ValueError(f"--layers is missing: '--layers list' prints the {count} layers of {name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,9 @@ IMAGE_SIZE = 224
 """Height and width in pixels of images from folders, for a network that was built for none."""
 
 
-def open_model(ckpt: str) -> tuple[nn.Module, str]:
+def open_model(ckpt: str, allow: Sequence[str] = ()) -> tuple[nn.Module, str]:
     """A network by its file, folder or name, and the name to print for it; see :func:`.networks.open_network`."""
-    opened = open_network(ckpt)
+    opened = open_network(ckpt, allow=allow)
     return opened.network, opened.name
 
 

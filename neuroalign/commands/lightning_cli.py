@@ -38,6 +38,7 @@ from neuroalign.commands.lightning_mistakes import in_plain_words
 from neuroalign.commands.lightning_noise import OnlyNeededWarnings, without_void_lines
 from neuroalign.commands.lightning_results import end_of_fit, how_to_go_on, table_of
 from neuroalign.commands.lightning_summary import PartsSummary
+from neuroalign.commands.own_classes import find_in_working_directory
 from neuroalign.config import build
 from neuroalign.tensor_files import check_checkpoint
 
@@ -282,8 +283,7 @@ def run_lightning(argv: Sequence[str], *, quiet: bool = False) -> None:
         ValueError: After a mistake in the configuration or the command line; other errors keep their class, and one in
             Lightning's words becomes a ValueError in ours.
     """
-    if str(Path.cwd()) not in sys.path and "" not in sys.path:
-        sys.path.append(str(Path.cwd()))  # classes of one's own; last, so that no file here hides an installed package
+    find_in_working_directory()
     if (asked := asked_for(argv)) is not None:
         print(help_of(*asked))
         return

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from neuroalign.commands.own_classes import asking_for_allow, import_own
 
 if TYPE_CHECKING:
     import torch
@@ -34,22 +37,26 @@ class Opened(NamedTuple):
     image_size: int | None
 
 
-def open_network(named: str, *, classifier: str | None = None) -> Opened:
+def open_network(named: str, *, classifier: str | None = None, allow: Sequence[str] = ()) -> Opened:
     """The network that a text names.
 
     Args:
         named: A file, a folder, or a name; see ``CKPT_HELP``.
         classifier: The command, if it needs a network that classifies images; None takes any.
+        allow: Python modules and packages from which the class of a file's backbone may be imported; they are imported.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ImportError: If timm is needed and not installed.
-        ValueError: If the file or folder holds no network, or none that classifies though one is needed, or no network has
-            that name (the message has near matches).
+        ValueError: If the file or folder holds no network, or none that classifies though one is needed, or one of a class
+            that ``allow`` doesn't name; if a module of ``allow`` can't be imported; or if no network has that name (the
+            message has near matches).
     """
     path = Path(named)
     if path.suffix in _FILES or path.exists():
-        return _of_path(path, classifier)
+        import_own(allow)
+        with asking_for_allow(path, allow):
+            return _of_path(path, classifier, allow)
     if "/" in named:
         raise FileNotFoundError(f"there is no file or folder {named}, and networks' names have no slash")
     name, _, weights = named.partition("@")
@@ -80,7 +87,7 @@ def open_device(named: str) -> torch.device:
     return device
 
 
-def _of_path(path: Path, classifier: str | None) -> Opened:
+def _of_path(path: Path, classifier: str | None, allow: Sequence[str]) -> Opened:
     from neuroalign.models.network_files import load_module
 
     if not path.exists():
@@ -90,11 +97,11 @@ def _of_path(path: Path, classifier: str | None) -> Opened:
         file = path / "model.safetensors"
         if not file.is_file():
             raise ValueError(f"{path} is a folder without model.safetensors, which save_pretrained writes")
-        network = load_module(file, "network")
+        network = load_module(file, "network", allow=allow)
     elif path.suffix == ".safetensors":
-        network = load_module(path, "network")
+        network = load_module(path, "network", allow=allow)
     else:
-        network = _of_checkpoint(path, classifier)
+        network = _of_checkpoint(path, classifier, allow)
     if classifier is not None and _predicts_responses(network):
         raise ValueError(
             f"{path} holds a {type(network).__name__}, which predicts responses: {classifier} needs a classifier"
@@ -102,15 +109,15 @@ def _of_path(path: Path, classifier: str | None) -> Opened:
     return Opened(network, path.name, _image_size(network))
 
 
-def _of_checkpoint(path: Path, classifier: str | None) -> nn.Module:
+def _of_checkpoint(path: Path, classifier: str | None, allow: Sequence[str]) -> nn.Module:
     from neuroalign.tasks import GuidedClassificationTask, NeuralPredictionTask
 
     try:
-        return GuidedClassificationTask.load_from_checkpoint(path, map_location="cpu")
+        return _task_or_network(GuidedClassificationTask, path, "network", allow)
     except (TypeError, KeyError, RuntimeError, AttributeError, ValueError) as error:
         if _is_of_prediction(path):
             if classifier is None:
-                return NeuralPredictionTask.load_from_checkpoint(path, map_location="cpu")
+                return _task_or_network(NeuralPredictionTask, path, "predictor", allow)
             raise ValueError(
                 f"{path} is a checkpoint of NeuralPredictionTask, which predicts responses: {classifier} needs a "
                 "classifier, such as a checkpoint of GuidedClassificationTask"
@@ -119,6 +126,20 @@ def _of_checkpoint(path: Path, classifier: str | None) -> nn.Module:
             raise
         reason = str(error).split("\n")[0]
         raise ValueError(f"{path} is no checkpoint of GuidedClassificationTask ({reason})") from error
+
+
+def _task_or_network(task: Any, path: Path, what: str, allow: Sequence[str]) -> nn.Module:
+    """The task of a checkpoint; its network alone if that has a backbone of the user's own, which no task builds."""
+    from neuroalign.config.own_modules import lacking
+    from neuroalign.models.network_files import load_module
+
+    try:
+        found: nn.Module = task.load_from_checkpoint(path, map_location="cpu")
+    except ValueError as error:
+        if lacking(error) is None:
+            raise
+        found = load_module(path, what, allow=allow)
+    return found
 
 
 def _is_of_prediction(path: Path) -> bool:

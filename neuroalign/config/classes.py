@@ -42,6 +42,18 @@ class DescriptionError(ValueError):
     """A description names something that descriptions may not name, or doesn't fit the class that it names."""
 
 
+class UnregisteredError(DescriptionError):
+    """A description names a class that is none of neuroalign's, and not registered in this process."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        shown = path if len(path) <= 80 else path[:77] + "..."
+        super().__init__(
+            f"{shown!r} is no class of neuroalign's, and not registered in this process: if it is yours, import it and call "
+            "neuroalign.register on it before; anything else is never built from a file"
+        )
+
+
 def check_names(value: Any) -> list[tuple[str, tuple[str, ...]]]:
     """The class path and the argument names of every description in a value.
 
@@ -96,10 +108,7 @@ def _check_path(path: str) -> None:
     shown = path if len(path) <= 80 else path[:77] + "..."
     parts = FORMER.get(path, path).split(".")
     if parts[0] != "neuroalign":
-        raise DescriptionError(
-            f"{shown!r} is no class of neuroalign's, and not registered in this process: if it is yours, import it and call "
-            "neuroalign.register on it before; anything else is never built from a file"
-        )
+        raise UnregisteredError(path)
     if not _PUBLIC.fullmatch(path) or len(path) > 200:
         raise DescriptionError(f"{shown!r} is not a public name of neuroalign")
     from neuroalign import _ROOM_OF  # names only: nothing is loaded

@@ -41,7 +41,7 @@ class Described:
     of this name hides it, and is never written to a file.
 
     A subclass needs no code for this. If other arguments than the given ones rebuild the object, it overrides
-    :meth:`_described`.
+    ``_described``.
 
     Example:
         >>> from neuroalign.losses import MMCRLoss
@@ -51,7 +51,7 @@ class Described:
 
     config: Any = _Config()
     _rebuilt_by: str | None = None
-    """Name of the classmethod that takes the arguments of :meth:`_described`; None for the class itself."""
+    """Name of the classmethod that takes the arguments of ``_described``; None for the class itself."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

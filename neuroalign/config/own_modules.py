@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from neuroalign.config.classes import DescriptionError
+from neuroalign.callers import outside
+from neuroalign.config.classes import DescriptionError, UnregisteredError
 from neuroalign.config.markers import OwnModule
 from neuroalign.config.records import REGISTERED
 
@@ -44,8 +46,7 @@ def again(wanted: Sequence[OwnModule], given: Any = None, allow: Sequence[str] =
             if one module is given in place of several; or if one is given and none is needed.
         TypeError: If ``given`` makes no module, or ``allow`` is no list of names.
     """
-    if isinstance(allow, str) or not all(isinstance(name, str) and name for name in allow):
-        raise TypeError(f"allow takes a list of names of Python modules, such as ['mylab.nets']; got {allow!r}")
+    check_allowed(allow)
     if len(wanted) > _MOST:
         raise DescriptionError(f"the file asks for {len(wanted)} modules of other classes; a network has one")
     if given is not None and not wanted:
@@ -66,6 +67,50 @@ def again(wanted: Sequence[OwnModule], given: Any = None, allow: Sequence[str] =
     return [_checked(given, each) for each in wanted]
 
 
+def check_allowed(allow: Sequence[str]) -> None:
+    """Refuse what is no list of names.
+
+    Raises:
+        TypeError: If it is one string, or holds anything but names.
+    """
+    if isinstance(allow, str) or not all(isinstance(name, str) and name for name in allow):
+        raise TypeError(f"allow takes a list of names of Python modules, such as ['mylab.nets']; got {allow!r}")
+
+
+def import_allowed(allow: Sequence[str]) -> None:
+    """Import modules that the caller allows, so that the classes which they register are found.
+
+    Raises:
+        TypeError: If ``allow`` is no list of names.
+        ValueError: If one of them is no name of a module, or can't be imported; the message says why.
+    """
+    check_allowed(allow)
+    for name in allow:
+        if name.endswith(".py") or not all(_is_name(part) or part == "__main__" for part in name.split(".")):
+            short = name.removesuffix(".py").rpartition("/")[2]
+            named = short if _is_name(short) else "mylab.nets"
+            raise ValueError(f"a Python module is named as where it is imported, such as {named}; got {name!r}")
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            why = _shortened(str(error)) or type(error).__name__
+            raise ValueError(f"the Python module {name} can't be imported: {why}") from error
+
+
+def lacking(error: BaseException | None) -> OwnModule | None:
+    """The class of the user's own for want of which a file was refused; None if it was refused for anything else.
+
+    Of a class that was registered before its object was made only the name is known, which need not be where it is defined.
+    """
+    while error is not None:
+        if isinstance(error, OwnModuleError):
+            return error.wanted
+        if isinstance(error, UnregisteredError) and "." in error.path:
+            return OwnModule(*error.path.rsplit(".", 1))
+        error = error.__cause__
+    return None
+
+
 def ways(wanted: OwnModule) -> str:
     """What to do about a class that a file names.
 
@@ -73,8 +118,36 @@ def ways(wanted: OwnModule) -> str:
         >>> ways(OwnModule("mylab.nets", "MyNet"))
         "load it with backbone=MyNet() or allow=['mylab.nets'], or call neuroalign.register(MyNet) before"
     """
-    name = wanted.name
+    name, cls = wanted.name, _loaded(wanted)
+    if cls is not None and _needed(cls):
+        return f"load it with backbone={call_of(cls)}"
     return f"load it with backbone={name}() or allow=[{wanted.module!r}], or call neuroalign.register({name}) before"
+
+
+def call_of(cls: type) -> str:
+    """How a class is given with its arguments, as text: those that it needs, else the first that it takes.
+
+    Example:
+        >>> class MyNet(nn.Module):
+        ...     def __init__(self, width=8): ...
+        >>> call_of(MyNet)
+        'lambda: MyNet(width=...)'
+    """
+    names = _needed(cls) or [p.name for p in _parameters(cls)][:1]
+    return f"lambda: {cls.__name__}({', '.join(f'{name}=...' for name in names)})"
+
+
+def _loaded(wanted: OwnModule) -> type | None:
+    """The class that a marker names, if its module is imported already."""
+    found: Any = sys.modules.get(wanted.module)
+    for part in wanted.qualname.split("."):
+        found = getattr(found, "__dict__", {}).get(part)
+    return found if inspect.isclass(found) else None
+
+
+def _shortened(text: str) -> str:
+    """A text on one line, cut between words."""
+    return textwrap.shorten(text, 400, placeholder=" ...")
 
 
 def _find(wanted: OwnModule, allow: Sequence[str]) -> type:
@@ -102,7 +175,7 @@ def _imported(wanted: OwnModule, allow: Sequence[str]) -> type:
     try:
         found: Any = sys.modules.get(wanted.module) or importlib.import_module(wanted.module)
     except Exception as error:
-        why = " ".join(str(error).split())[:300]
+        why = _shortened(str(error))
         raise DescriptionError(
             f"the file names {wanted}, but {wanted.module} can't be imported: {why}; {instead}"
         ) from error
@@ -123,18 +196,41 @@ def _is_name(part: str) -> bool:
 
 def _made(cls: type, wanted: OwnModule) -> Any:
     """An object of a class without arguments."""
+    needed = _needed(cls)
+    if needed:
+        raise DescriptionError(
+            f"{wanted} needs arguments ({', '.join(needed)}), which the file doesn't hold: load it in Python with "
+            f"backbone={call_of(cls)}. The file holds the arguments of a class that neuroalign.register was called on before "
+            "the network was made"
+        )
+    return _called(cls, wanted)
+
+
+def _parameters(cls: type) -> list[inspect.Parameter]:
+    """The arguments that a class takes by a name."""
     try:
         parameters = inspect.signature(cls).parameters.values()
     except (TypeError, ValueError):  # a class without a signature that Python could read
-        parameters = ()  # type: ignore[assignment]
+        return []
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    needed = [p.name for p in parameters if p.kind in kinds and p.default is p.empty]
-    if needed:
-        raise DescriptionError(
-            f"{wanted} needs arguments ({', '.join(needed)}), which the file doesn't hold: give the module, "
-            f"backbone={wanted.name}(...); classes that neuroalign.register was called on before keep theirs in the file"
-        )
-    return _called(cls, wanted)
+    return [p for p in parameters if p.kind in kinds]
+
+
+def _needed(cls: type) -> list[str]:
+    """Names of the arguments without which a class can't be called."""
+    return [p.name for p in _parameters(cls) if p.default is p.empty]
+
+
+def made_by_name(wanted: Sequence[OwnModule]) -> str:
+    """What to say if weights don't fit modules that were made without arguments; empty if their classes take none."""
+    for each in wanted:
+        cls = _loaded(each)
+        if cls is not None and _parameters(cls):
+            return (
+                f". {each.name} was made without arguments, which the file doesn't hold: if it had some, load it with "
+                f"backbone={call_of(cls)}"
+            )
+    return ""
 
 
 def _called(make: Callable[[], Any], wanted: OwnModule) -> Any:
@@ -145,9 +241,7 @@ def _called(make: Callable[[], Any], wanted: OwnModule) -> Any:
     try:
         made = make()
     except Exception as error:
-        raise DescriptionError(
-            f"{wanted} can't be made: {' '.join(str(error).split())[:300] or repr(error)}"
-        ) from error
+        raise DescriptionError(f"{wanted} can't be made: {_shortened(str(error)) or repr(error)}") from error
     if not isinstance(made, nn.Module):
         raise TypeError(f"backbone must make a torch.nn.Module; it made {type(made).__name__}")
     return made
@@ -158,6 +252,7 @@ def _checked(module: Any, wanted: OwnModule) -> Any:
     module_class = type(getattr(module, "_orig_mod", module))
     if module_class.__qualname__ != wanted.qualname:
         warnings.warn(
-            f"the file holds weights of a {wanted}; they are loaded into a {module_class.__qualname__}", stacklevel=2
+            f"the file holds weights of a {wanted}; they are loaded into a {module_class.__qualname__}",
+            stacklevel=outside(),
         )
     return module

@@ -109,7 +109,7 @@ class ImageFiles:
         files: A folder, whose images (those in folders inside it, too) are numbered 0, 1, 2, ... in the order of their paths
             within it, character by character: capitals come before small letters, and ``10.png`` before ``2.png``. Hidden
             files and files of other kinds are passed over. Or files in the order of their numbers 0, 1, 2, ...; or a mapping
-            from each image's number to its file. They are read by :func:`neuroalign.data.image_files.read_image`.
+            from each image's number to its file. They are read by ``neuroalign.data.image_files.read_image``.
         image_size: Height and width in pixels: the shorter side is resized to it with antialiasing, and the central square
             is cut out, as in folders of labelled images. None leaves images as they are; they must then have the same size.
 

@@ -22,7 +22,7 @@ class ClassFolders(ImageFolder):
     """Images in one folder per class, with the folders inside it; labels are in the order of the classes' names.
 
     Hidden files and folders, such as those that macOS and notebooks leave behind, and files whose names are not those of
-    images are ignored. Images are read by :func:`neuroalign.data.image_files.read_image`.
+    images are ignored. Images are read by ``neuroalign.data.image_files.read_image``.
 
     Args:
         root: The folder that holds one folder per class.

@@ -47,7 +47,7 @@ class ArrayDataset(Dataset[Batch]):
 
     Args:
         image: (stimulus, channel, height, width), uint8 or float in [0, 1]; or an object that returns uint8 (stimulus,
-            height, width, channel) when it is indexed by an array of rows, such as :class:`neuroalign.data.nsd.NSDImages`.
+            height, width, channel) when it is indexed by an array of rows, such as :class:`neuroalign.data.NSDImages`.
         image_rows: (stimulus,) the row of ``image`` that belongs to each sample; None means 0, 1, 2, ...
         image_size: Height and width in pixels to resize to; None leaves images as they are.
         **columns: Tensors (stimulus, ...), such as ``label``, ``response``, ``stimulus``.

@@ -45,7 +45,7 @@ def read_recording(
 
     Args:
         path: .npy, .npz, .mat (of any version), .h5 or .hdf5 (other than our own), .csv or .tsv. In a table every column is
-            a voxel, except "stimulus" and "session", which describe the rows; see :func:`neuroalign.data.tables.read_table`.
+            a voxel, except "stimulus" and "session", which describe the rows; see ``neuroalign.data.tables.read_table``.
             Other kinds are read if an installed package publishes a reader under the extension's name without the dot.
         axes: Names of the array's axes, in order: "stimulus voxel", "voxel stimulus", "voxel stimulus repeat", ... With
             repeats every repeat becomes a row; repeats in which every voxel is NaN are left out.

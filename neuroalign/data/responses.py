@@ -244,7 +244,7 @@ class Responses:
     def split(self, test: Sequence[int] | np.ndarray) -> tuple[Responses, Responses]:
         """Split into the other rows and the rows of the given stimuli.
 
-        Stimuli are given by number, as :func:`neuroalign.data.read_nsd_split` returns them, or by their names in
+        Stimuli are given by number, as :func:`neuroalign.read_nsd_split` returns them, or by their names in
         ``info["stimulus_id"]``.
 
         Raises:

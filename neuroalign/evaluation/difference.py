@@ -53,7 +53,7 @@ def num_positive(first: np.ndarray, second: np.ndarray, outcomes: PairedOutcomes
 
 
 def comparison_table(outcomes: PairedOutcomes, classes: np.ndarray | None, confidence: float) -> pd.DataFrame:
-    """One row per perturbation and budget; see :attr:`neuroalign.evaluation.Comparison.table`."""
+    """One row per perturbation and budget; see the ``table`` of :class:`neuroalign.evaluation.Comparison`."""
     from scipy.stats import binomtest
 
     rows = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -17,6 +18,7 @@ from neuroalign.evaluation.measurement import warn_of_softmax
 from neuroalign.evaluation.passes import PassOptions
 from neuroalign.evaluation.result_table import result_table
 from neuroalign.functional.checks import check_labels
+from neuroalign.functional.logits import cross_entropy
 from neuroalign.functional.norms import Norm, check_norm
 from neuroalign.perturbations.classifier import Classifier
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
@@ -26,6 +28,7 @@ from neuroalign.state import evaluating
 __all__ = ["MaskingReport", "masking_report"]
 
 _FEW_IMAGES = 16
+_SATURATED = 1e-3  # of a cross-entropy; its gradient is at most about twice this share of the logits' own
 
 
 def _digits(value: float) -> str:
@@ -62,6 +65,8 @@ class MaskingReport:
         norm: Norm of the attacks.
         num_images: Number of images that the checks used, all classified right. With fewer than 16, masking that affects
             only some images is mostly missed.
+        loss: Median cross-entropy of these images; NaN if it isn't known. Where it is below 0.001, large logits alone may be
+            why checks fail, and the printed report says what to do.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
@@ -75,6 +80,7 @@ class MaskingReport:
     eps: float
     norm: Norm
     num_images: int
+    loss: float = math.nan
 
     @property
     def passed(self) -> bool:
@@ -104,6 +110,13 @@ class MaskingReport:
             lines.append(f"  {word}: {quantity} {_digits(float(cast(float, row.value)))} ({bound}{tried})")
             if not row.passed:
                 lines.append(f"    {row.meaning}")
+        if self.failed and self.loss < _SATURATED:
+            lines += [
+                f"  The median loss at the images is {_digits(self.loss)}: saturated logits may be the reason, since",
+                "    cross-entropy has almost no gradient there. Divide the logits by a temperature that brings them to",
+                "    about 10, logits=lambda output: output / temperature, which changes no prediction, and evaluate again.",
+                "    PGD with the margin loss isn't affected.",
+            ]
         if self.num_images < _FEW_IMAGES:
             lines.append(
                 f"  Fewer than {_FEW_IMAGES} images: masking that affects only some images is mostly missed. Give more."
@@ -181,9 +194,10 @@ def check_masking(
         classifier = Classifier(model, allow_no_gradient=True)
         images, labels, index = _right_images(classifier, options.batches(dataloader, device, ""), num_images)
         rows = masking_checks(classifier, images, labels, index, budget, norm, num_queries, options.seed)
+        loss = abs(float(cross_entropy(classifier.logits(images).double(), labels).median()))  # no -0
     table = pd.DataFrame(rows, columns=list(Check._fields))
     first = ["check", "passed", "value", "bound", "num_tried"]
-    return MaskingReport(result_table(table, first), budget, norm, len(images))
+    return MaskingReport(result_table(table, first), budget, norm, len(images), loss)
 
 
 def _right_images(

@@ -49,8 +49,8 @@ def mixed_trend(table: pd.DataFrame, *, confidence: float = 0.95) -> MixedTrend:
     all, the random slope is left out, which is said too.
 
     Args:
-        table: One row per network, as :attr:`neuroalign.evaluation.Trend.table`: ``subject``, ``replication``, ``step``,
-            ``accuracy``.
+        table: One row per network, as the ``table`` of :class:`neuroalign.evaluation.Trend`: ``subject``, ``replication``,
+            ``step``, ``accuracy``.
         confidence: Confidence of the interval, above 0 and below 1.
 
     Raises:

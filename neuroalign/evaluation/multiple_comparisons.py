@@ -24,7 +24,7 @@ def holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
         comparisons: From :func:`neuroalign.evaluation.compare`, all that are reported together.
 
     Returns:
-        The same comparisons in their order, with :attr:`Comparison.p_holm` and :attr:`Comparison.p_equivalence_holm`.
+        The same comparisons in their order, with ``Comparison.p_holm`` and ``Comparison.p_equivalence_holm``.
 
     Raises:
         ValueError: If a comparison has no p value, because it wasn't made by ``compare``.

@@ -15,6 +15,7 @@ from torch import Tensor
 from neuroalign.data import Responses
 from neuroalign.evaluation.geometry_jackknife import Left, left_out, variances
 from neuroalign.evaluation.result_table import result_table
+from neuroalign.evaluation.stimulus_labels import categories_by_number
 from neuroalign.functional import pearson
 from neuroalign.functional.checks import check_choice
 from neuroalign.types import unknown
@@ -43,7 +44,7 @@ class ResponseGeometry(NamedTuple):
 
 def response_geometry(
     responses: Responses,
-    labels: Mapping[int, int],
+    labels: Mapping[int, int] | Mapping[str, int] | Sequence[int] | np.ndarray,
     *,
     regions: Sequence[str] | None = None,
     num_voxels: int | None = None,
@@ -87,7 +88,8 @@ def response_geometry(
 
     Args:
         responses: Responses of one subject, one row per trial or one row per stimulus. z-score sessions first.
-        labels: Category of each stimulus, by the stimulus's number; stimuli without one are left out.
+        labels: Category of each stimulus, a whole number: by the stimulus's number or name (stimuli without one are left
+            out); or in a list, for each row, or for each stimulus if the rows are in ascending order of their numbers.
         regions: Names of the regions, in the order of the result; None means all, in the order of their first voxel.
         num_voxels: Maximum number of voxels per region; None means as many as matching leaves.
         match_reliability: Match reliability, too; False matches the number of voxels only.
@@ -104,7 +106,8 @@ def response_geometry(
     Raises:
         ValueError: If a region doesn't exist (the message has near matches), voxels are invalid, fewer than two categories
             have two stimuli, the regions share fewer than two voxels of like reliability, or fewer than four voxels are left
-            for ``voxels="random"``.
+            for ``voxels="random"``; or if ``labels`` has another length, or another order than can be told.
+        TypeError: If ``labels`` are neither by stimulus nor a list, or a category is no whole number.
 
     Warns:
         UserWarning: If there are only two categories: there is no interval then, and its ends are NaN.
@@ -139,7 +142,7 @@ def response_geometry(
     bad = ~np.isfinite(responses.values).all(0) & np.isin(responses.roi, regions)
     if bad.any():
         raise ValueError(f"{int(bad.sum())} voxels hold NaN or infinite values; use responses.drop_invalid() first")
-    first, second, category, repeated = _measurements(responses, labels)
+    first, second, category, repeated = _measurements(responses, categories_by_number(responses, labels))
     reliability = _reliability(responses, first, second, repeated)
     available = {region: np.flatnonzero(responses.roi == region) for region in regions}
     rng = np.random.default_rng(seed)

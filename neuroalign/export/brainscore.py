@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from neuroalign.citations import bibtex
+from neuroalign.config.markers import own_modules
 from neuroalign.export.brainscore_layers import IT_NOTE, RegionLayer, candidate_layers, region_layers_of
 from neuroalign.export.folders import check_absent, whole_folder
 from neuroalign.export.plain import PlainClassifier, backbone_name, unwrapped
@@ -144,9 +145,17 @@ def _checked_name(name: str, folder: Path) -> str:
 
 def _without_heads(network: GuidedNetwork, plain: PlainClassifier) -> GuidedNetwork:
     """The network without its heads, whose weights are fitted to one brain's voxels and needed by nobody there."""
-    from neuroalign.config import build, description_of, reason_undescribed
+    from neuroalign.config import build, description_of, reason_undescribed, saved_description_of
 
     described = description_of(network)
+    own = next(own_modules(saved_description_of(network) or {}), None)
+    if (
+        described is None and own is not None
+    ):  # neuroalign.register wouldn't help: it isn't called where Brain-Score runs
+        raise ValueError(
+            f"Brain-Score can't rebuild the network, whose backbone is a {own}, no network known by a name: give the "
+            "backbone by name"
+        )
     if described is None:
         raise ValueError(
             f"Brain-Score must rebuild the network from values: {reason_undescribed(network)}: give the backbone by name"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -68,7 +69,8 @@ def to_rsatoolbox(
 
     Raises:
         ImportError: If rsatoolbox is missing.
-        ValueError: If the number of pairs is that of no number of stimuli, or descriptors have another length.
+        ValueError: If the number of pairs is that of no number of stimuli, descriptors have another length, or two of
+            ``stimuli`` have the same name.
 
     Example:
         >>> from neuroalign.functional import rdm
@@ -77,6 +79,8 @@ def to_rsatoolbox(
         ...                        rdm_descriptors={"region": ["V1", "V4"]})  # doctest: +SKIP
     """
     rsatoolbox = _rsatoolbox()
+    if stimuli is not None:
+        _check_distinct(stimuli)
     if isinstance(rdms, Responses):
         if any(x is not None for x in (stimuli, dissimilarity, rdm_descriptors, stimulus_descriptors)):
             raise ValueError("responses bring their descriptors with them: give no others")
@@ -158,6 +162,15 @@ def _num_stimuli(pairs: int) -> int:
         raise ValueError(f"{pairs} pairs are those of no number of stimuli: n have n(n-1)/2, such as {near[0]} or {near[1]}; "
                          "an RDM is the vector that rdm() returns, not a square")  # fmt: skip
     return count
+
+
+def _check_distinct(stimuli: Sequence[Any]) -> None:
+    names = [str(name) for name in stimuli]
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise ValueError(
+            f"two stimuli are called {twice[:60]!r}: an RDM has each of its stimuli once, under its own name"
+        )
 
 
 def _checked(descriptors: Mapping[str, Sequence[Any]], count: int, what: str) -> dict[str, list[Any]]:

@@ -1,7 +1,7 @@
 """Ridge regression with a cross-validated penalty per voxel, from one matrix decomposition.
 
 :func:`ridge_cv` leaves out folds, for trials that belong together in time, and needs complete responses;
-:func:`ridge_loo` leaves out one stimulus at a time and takes missing responses;
+``ridge_loo`` leaves out one stimulus at a time and takes missing responses;
 :func:`neuroalign.functional.ridge_gcv` chooses the penalty alone, by an approximation of the latter.
 """
 

@@ -22,7 +22,7 @@ class ManifoldStatistics(NamedTuple):
     r"""Inner products of the points of P manifolds about their centres, from which capacity, radius and dimension follow.
 
     Built by :meth:`from_manifolds`, :meth:`from_features` or :meth:`from_gram`, in float64. Each is a sum over features, so
-    the statistics of blocks of features add up (:meth:`__add__`), and 10^5 features cost no more memory than 100.
+    the statistics of blocks of features add up (``__add__``), and 10^5 features cost no more memory than 100.
 
     Attributes:
         within: (manifold, point, point), :math:`\langle x_m-c_i, x_n-c_i\rangle`; zero beyond a manifold's size.

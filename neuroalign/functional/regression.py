@@ -116,7 +116,7 @@ def ridge_gcv(
     r"""The penalty of each voxel by generalised cross-validation, from one eigendecomposition.
 
     The cheapest way to a penalty, for use inside a measure. To fit a model, take :func:`ridge_cv` or
-    :func:`neuroalign.functional.cross_validation.ridge_loo`, which also return coefficients.
+    ``neuroalign.functional.cross_validation.ridge_loo``, which also return coefficients.
 
     Minimises :math:`n\,\|y-\hat y\|^2 / (n - 1 - \mathrm{tr} H)^2` over the penalties, H the hat matrix of the centred
     fit. That is the mean squared error at stimuli that are left out one at a time,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from neuroalign.config import Described, build, is_description
+from neuroalign.config import Described, DescriptionError, build, is_description, refuse_if_described
+from neuroalign.config.own_modules import import_allowed, lacking
 from neuroalign.losses import NeuralAlignmentLoss
-from neuroalign.models import Frozen, NeuralPredictor
+from neuroalign.models import Frozen, NeuralPredictor, StandardizedPredictor
+from neuroalign.models.pretraining import own_shape
 from neuroalign.types import Batch, check_images, unknown
 
 __all__ = ["MeasuredGuidance", "PredictedGuidance", "TargetGuidance"]
@@ -65,7 +68,7 @@ def _name(loss: nn.Module) -> str:
 
 
 class TargetGuidance(Described, nn.Module, ABC):
-    """Base class of guidance toward target responses: subclasses return the targets from :meth:`targets`.
+    """Base class of guidance toward target responses: subclasses return the targets from ``targets``.
 
     Called as ``guidance(preds, batch)`` with the network's responses by head and the batch; returns the loss terms by
     name, ``<head>/<measure>``. If the batch has ``stimulus``, a loss that compares sets gets it, to know which rows are of
@@ -163,15 +166,22 @@ class PredictedGuidance(TargetGuidance):
             guides several heads (on several layers) runs once per batch.
         loss: A measure's name or a loss ``(preds, target) -> scalar``, or one of these per head, by the head's name; the
             paper uses "mse".
+        allow: Python modules and packages of your own, as ``["mylab.nets"]``, from which the class of the backbone of a
+            predictor that is given by its path may be imported: they are imported. No description holds them.
 
     Attributes:
         checks_images: Whether to check that the next batch's images are in [0, 1]; True until one batch was checked. The
             tasks check images themselves.
 
     Raises:
+        ValueError: If a predictor's file has a backbone of your own class, which ``allow`` doesn't name.
         ValueError: On the first batch, if the network has no head of that name (a ``GuidedClassificationTask`` says so when
             it is made), or images are not in [0, 1] (perhaps because they are normalised: a predictor normalises by itself,
             so it would predict responses to other images).
+
+    Warns:
+        UserWarning: On the first batch, if a :class:`NeuralPredictor` that was given an ``image_shape`` gets images of
+            another size.
 
     Example:
         >>> from neuroalign import GuidedNetwork, NeuralPredictor
@@ -191,19 +201,24 @@ class PredictedGuidance(TargetGuidance):
         self,
         predictors: Mapping[str, str | os.PathLike[str] | nn.Module | dict[str, Any]],
         loss: LossLike | Mapping[str, LossLike] = "mse",
+        *,
+        allow: Sequence[str] = (),
     ) -> None:
         super().__init__(loss)
+        if allow:
+            refuse_if_described("importing Python modules")
+            import_allowed(allow)
         if not predictors:
             raise ValueError("give at least one predictor, by the name of the head it guides")
         loaded = {}
         for head, predictor in predictors.items():
             if isinstance(predictor, (str, os.PathLike)):
-                predictor = NeuralPredictor.load(predictor)
+                predictor = _read(predictor, head, allow)
             else:
                 predictor = build(predictor, nn.Module)
             loaded[head] = predictor if isinstance(predictor, Frozen) else Frozen(predictor)
         self.predictors = nn.ModuleDict(loaded)
-        self.checks_images = True
+        self.checks_images = self._checks_size = True
 
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return {"predictors": dict(self.predictors.items()), "loss": describable_loss(self.loss)}
@@ -224,11 +239,48 @@ class PredictedGuidance(TargetGuidance):
         if self.checks_images and batch["image"].ndim == 4 and not torch.compiler.is_compiling():
             check_images(batch["image"], if_normalized=_NORMALIZED)
             self.checks_images = False
+        if self._checks_size and batch["image"].ndim == 4 and not torch.compiler.is_compiling():
+            self._warn_of_size(batch["image"].shape[2:])
+            self._checks_size = False
         done: dict[int, Tensor] = {}
         for predictor in self.predictors.values():
             if id(predictor.module) not in done:
                 done[id(predictor.module)] = predictor(batch["image"])
         return {head: done[id(predictor.module)] for head, predictor in self.predictors.items()}
+
+    def _warn_of_size(self, size: Sequence[int]) -> None:
+        """Warn of predictors that were built for images of another size; most networks take any, and predict worse then."""
+        for head, frozen in self.predictors.items():
+            module = frozen.module
+            module = module.predictor if isinstance(module, StandardizedPredictor) else module
+            if not isinstance(module, NeuralPredictor) or tuple(module.trunk.image_shape[1:]) == tuple(size):
+                continue
+            own = tuple(module.trunk.image_shape[1:])
+            if own != own_shape(module.trunk.backbone)[1:]:  # else it was perhaps never given a size
+                warnings.warn(
+                    f"the predictor of {head!r} was built for images of {own[0]}x{own[1]} pixels and gets {size[0]}x{size[1]}"
+                    ": it sees things in another size than in its training. Resize the images, or train it at their size",
+                    stacklevel=2,
+                )
+
+
+def _read(path: str | os.PathLike[str], head: str, allow: Sequence[str]) -> nn.Module:
+    """The predictor of a file.
+
+    Raises:
+        DescriptionError: If its backbone is of a class of the user's own that is not allowed; the message says how to.
+    """
+    try:
+        return NeuralPredictor.load(path, allow=allow)
+    except DescriptionError as error:
+        wanted = lacking(error)
+        if wanted is None or any(wanted.module == name for name in allow):
+            raise
+        raise DescriptionError(
+            f"{os.fspath(path)}: its backbone is of the class {wanted}, which is imported only if you allow it: "
+            f"PredictedGuidance(..., allow=[{wanted.module!r}]), in a configuration allow: [{wanted.module}] beside "
+            f"predictors; or load the predictor yourself, {{{head!r}: NeuralPredictor.load(path, backbone=...)}}"
+        ) from error
 
 
 class MeasuredGuidance(TargetGuidance):

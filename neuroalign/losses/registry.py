@@ -178,7 +178,7 @@ def known_measure(name: str) -> Measure:
     """
     if name in MEASURES:
         if is_ours(name):
-            plugins.warn_of_hidden("measures", [name], stacklevel=5)
+            plugins.warn_of_hidden("measures", [name])
         return MEASURES[name]
     if name in plugins.installed("measures"):
         return _published(name)
@@ -187,7 +187,8 @@ def known_measure(name: str) -> Measure:
             f"{name!r} is a metric only (neuroalign.functional.{name}): it inverts covariances that a batch can't estimate. "
             "To minimise, use 'cka' or 'ridge'"
         )
-    raise ValueError(unknown("measure", name, {*MEASURES, *plugins.installed("measures")}))
+    known = unknown("measure", name, {*MEASURES, *plugins.installed("measures")})
+    raise ValueError(f"{known} (A measure of another package is known where that package is installed.)")
 
 
 def is_ours(name: str) -> bool:

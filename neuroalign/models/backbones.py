@@ -14,7 +14,7 @@ from neuroalign.models.builders import build_backbone, rebuilding_options, size_
 from neuroalign.models.normalization import IMAGENET_MEAN as IMAGENET_MEAN
 from neuroalign.models.normalization import IMAGENET_STD as IMAGENET_STD
 from neuroalign.models.normalization import Normalize, PerChannel, own_normalization
-from neuroalign.models.pretraining import own_shape, preparation
+from neuroalign.models.pretraining import own_shape, preparation, warn_of_unseen_pixels
 from neuroalign.models.taps import TapError, check_layer, keeps_channels_last, tapped
 from neuroalign.models.taps import record_layers as record_layers
 
@@ -57,6 +57,7 @@ class Trunk(Described, nn.Module):
         std: Standard deviation per channel of the normalisation; None without normalisation.
 
     Raises:
+        TypeError: If the backbone is neither a name nor a module, or images are not floating point.
         ValueError: If a layer is unknown, the dry run fails at ``image_shape``, or the normalisation has another number of
             channels than the images.
         TapError: If a layer returns no tensor, or several and its name doesn't say which.
@@ -98,6 +99,9 @@ class Trunk(Described, nn.Module):
             raise ValueError("weights and options go with a backbone given by name; load them into your module instead")
         else:
             module = build(backbone, nn.Module)
+            if not isinstance(module, nn.Module):
+                made = f": make one, {module.__name__}(...)" if isinstance(module, type) else ""
+                raise TypeError(f"the backbone must be a network's name or a torch.nn.Module; got {module!r}{made}")
             image_shape = own_shape(module) if image_shape is None else image_shape
         own = own_normalization(module, None if name is None or name.startswith("timm:") else name, weights)
         self.mean, self.std = (o if isinstance(v, str) else v for v, o in zip((mean, std), own))
@@ -117,6 +121,8 @@ class Trunk(Described, nn.Module):
         for layer in self.layers:
             check_layer(module, layer).register_forward_hook(partial(self._capture, layer))
         self.num_features, self.layer_shapes = self._dry_run()
+        self._try_auxiliary()
+        warn_of_unseen_pixels(module, self.image_shape)
 
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return {**arguments, **self._chosen(), "weights": None}  # the state dict holds the weights
@@ -166,6 +172,32 @@ class Trunk(Described, nn.Module):
         self.feature_dtype = features.dtype
         return features.shape[1], {layer: tuple(x.shape[1:]) for layer, x in captured.items()}
 
+    def _try_auxiliary(self) -> None:
+        """Run auxiliary classifiers of a network of torchvision, which only training runs and small images break.
+
+        Raises:
+            ValueError: If they can't take the images.
+        """
+        backbone = self.backbone
+        if not (getattr(backbone, "aux_logits", False) and type(backbone).__module__.startswith("torchvision.")):
+            return
+        device = next(backbone.parameters()).device
+        modes = {m: m.training for m in backbone.modules()}
+        backbone.eval()
+        backbone.training = True  # without the layers inside, whose statistics would change
+        try:
+            with torch.no_grad():
+                backbone(self._prepared(torch.full((1, *self.image_shape), 0.5, device=device)))
+        except RuntimeError as error:
+            raise ValueError(
+                f"the backbone's auxiliary classifiers, which run in training, don't take images of {self.image_shape}: "
+                f"{str(error).rstrip('.')}. Give the backbone by its name alone, which leaves them out, or build it with "
+                "aux_logits=False, init_weights=True"
+            ) from error
+        finally:
+            for module, before in modes.items():
+                module.training = before
+
     def forward(self, images: Tensor) -> Tensor:
         """Features (stimulus, feature) of images (stimulus, channel, height, width)."""
         return self._flatten(self.backbone(self._prepared(images)))
@@ -181,9 +213,14 @@ class Trunk(Described, nn.Module):
 
     def _prepared(self, images: Tensor) -> Tensor:
         """Images normalised and converted to the dtype of the backbone's weights."""
+        if not images.is_floating_point():
+            raise TypeError(
+                f"images must be floating point in [0, 1]; got {str(images.dtype).removeprefix('torch.')}: divide images of "
+                "0 to 255 by 255"
+            )
         images = self.normalize(images)
         weight = next(self.backbone.parameters(), None)
-        if weight is None or not (weight.is_floating_point() and images.is_floating_point()):
+        if weight is None or not weight.is_floating_point():
             return images
         return images.to(weight.dtype)
 

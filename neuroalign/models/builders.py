@@ -21,6 +21,11 @@ _AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 _LOADING = ("weights", "weights_backbone", "pretrained", "pretrained_backbone", "pretrained_cfg", "checkpoint_path")
 """Options of torchvision's and timm's constructors that download or read weights."""
 
+_SQUARE = (
+    "vision transformers of torchvision take square images only: resize or crop them, or take a vision transformer of timm, "
+    "which takes others"
+)
+
 
 def build_backbone(
     name: str,
@@ -56,6 +61,9 @@ def build_backbone(
         torch.Size([2, 512])
     """
     options = dict(options or {})
+    if "@" in name:
+        bare, _, tag = name.partition("@")
+        raise ValueError(f"{name!r}: weights are given apart from the name, {bare!r} with weights={tag!r}")
     if weights or any(options.get(option) for option in _LOADING):
         refuse_if_described("pretrained weights")
     if name == "small_resnet":
@@ -86,6 +94,8 @@ def build_backbone(
         if asked or (asked is not None and pretrained is None):  # pretrained weights are those of all classifiers
             options["aux_logits"] = asked
         told = _told(name, image_shape, weights, options)
+        if name.startswith("vit_") and not isinstance(options.get("image_size", 0), int):
+            raise ValueError(f"image_size of {name} is one number; got {options['image_size']!r}: {_SQUARE}")
         with _built_for(name, image_shape, told):
             backbone = models.get_model(name, weights=pretrained, **options, **told)
         if asked is False:
@@ -169,6 +179,8 @@ def size_advice(
             f"If your images have this shape, this network can't be used for them ({_needs(name)}); if they have another, "
             "set image_shape=(channel, height, width) to theirs."
         )
+    if option == "image_size" and image_shape[1] != image_shape[2]:
+        return f"{_SQUARE[0].upper()}{_SQUARE[1:]}"
     if name is not None and weights and option == "image_size":
         return (
             f"With pretrained weights it takes images of {backbone.image_size} pixels only: resize them, or take a vision "

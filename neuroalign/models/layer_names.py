@@ -71,6 +71,10 @@ def resolve_layer(module: nn.Module, name: str) -> str:
         raise TypeError(f"a layer is given by its dotted name, such as '0' or 'layer3'; got {name!r}")
     bare, part = split_part(name)
     asked = "" if part is None else name[len(bare) :]
+    if asked and not bare:
+        raise ValueError(
+            f"{name!r} asks for a part of a layer's output without the layer: write its name before, 'layer3{name}'"
+        )
     modules = dict(module.named_modules(remove_duplicate=False))
     if bare and bare in modules:
         return name

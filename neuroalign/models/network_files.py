@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,6 +21,8 @@ from neuroalign.config import (
     refuse_if_described,
     saved_description_of,
 )
+from neuroalign.config.markers import own_modules
+from neuroalign.config.own_modules import made_by_name
 from neuroalign.files import check_source, whole
 from neuroalign.tensor_files import check_checkpoint, load_tensors, stamp_tensors
 
@@ -105,8 +108,11 @@ def load_module(
     except RuntimeError as error:
         if given is not None:
             given.load_state_dict(before)  # those weights that fit were loaded already
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"{path}: the weights are not those of the network that it describes ({reason})") from error
+        reason = textwrap.shorten(str(error), 400, placeholder=" ...")
+        advice = made_by_name(list(own_modules(config))) if backbone is None else ""
+        raise ValueError(
+            f"{path}: the weights are not those of the network that it describes ({reason}){advice}"
+        ) from error
     return module
 
 

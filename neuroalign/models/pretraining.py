@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
+from neuroalign.callers import outside
 from neuroalign.types import unknown
 
 __all__: list[str] = []
@@ -145,6 +147,28 @@ def preparation(backbone: nn.Module, name: str | None, weights: str | bool | Non
         (resized, *_), (cropped, *_) = transform.resize_size, transform.crop_size
         return f"resized by {transform.interpolation.value} interpolation to {resized}, cropped to {cropped}"
     return None
+
+
+def warn_of_unseen_pixels(backbone: nn.Module, image_shape: Sequence[int]) -> None:
+    """Warn of a network of timm that cuts images into patches which don't divide them: it leaves the rest out.
+
+    Args:
+        backbone: The network.
+        image_shape: (channel, height, width) of its images.
+    """
+    embedding = getattr(backbone, "patch_embed", None)
+    patch = getattr(embedding, "patch_size", None)
+    if not _is_size(patch) or getattr(embedding, "dynamic_img_pad", None) is not False:
+        return
+    size, patches = image_shape[1:], _pair(patch)
+    left = [pixels % each for pixels, each in zip(size, patches)]
+    if any(left):
+        what = " and ".join(f"{n} {of}" for n, of in zip(left, ("rows", "columns")) if n)
+        warnings.warn(
+            f"patches of {patches[0]}x{patches[1]} pixels don't divide images of {size[0]}x{size[1]}: the network never sees "
+            f"their last {what}; resize the images to multiples of the patches",
+            stacklevel=outside(),
+        )
 
 
 def _is_of_torchvision(name: str) -> bool:

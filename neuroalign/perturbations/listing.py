@@ -24,7 +24,7 @@ ATTACKS: tuple[type[Attack], ...] = (
 
 
 def list_attacks(filter: str = "*") -> list[str]:
-    """Names of the attack classes in :mod:`neuroalign.perturbations`, in alphabetical order.
+    """Names of the attack classes in ``neuroalign.perturbations``, in alphabetical order.
 
     What other installed packages publish as perturbations is among them; listing imports no package. Evaluations, callbacks
     and studies take each of these names, in upper or lower case, for the attack with its defaults.

@@ -31,7 +31,7 @@ def plot_differences(
 
     Args:
         tables: By name of the control, a table with columns ``eps``, ``difference``, ``low`` and ``high``, such as
-            :attr:`neuroalign.Comparison.table`.
+            the ``table`` of :class:`neuroalign.evaluation.Comparison`.
         ax: Axes to draw on; None makes new ones.
         title: Title of the axes.
         decides: Whether the intervals are over several replications; with one, all marks are hollow.

@@ -18,6 +18,7 @@ from neuroalign.sharing.citation import cited
 from neuroalign.sharing.hub import is_name
 from neuroalign.sharing.kinds import ModelKind
 from neuroalign.sharing.metadata import metadata_of
+from neuroalign.sharing.own_class import own_class
 from neuroalign.sharing.text import escaped, redacted_bibtex, shown
 from neuroalign.version import __version__
 
@@ -99,9 +100,12 @@ def is_as_written(card: str) -> bool:
 def _code(model: Any, kind: ModelKind, repo_id: str | None) -> str:
     name, own = type(model).__name__, _own_part(model, kind)
     where = f'"{repo_id if repo_id is not None and is_name(repo_id) else "path/to/this/folder"}"'
-    if own is not None and not own[1]:
-        where += f", backbone={own[0]}()"
-    return f"from neuroalign import {name}\n\n" + kind.usage.format(load=f"{name}.from_pretrained({where})")
+    start = [f"from neuroalign import {name}"]
+    if own is not None and kind.own_part is not None and not own[1]:
+        imported, made = own_class(type(attrgetter(kind.own_part)(model)), own[0])
+        start += imported
+        where += f", backbone={made}"
+    return "\n".join(start) + "\n\n" + kind.usage.format(load=f"{name}.from_pretrained({where})")
 
 
 def _own_part(model: Any, kind: ModelKind) -> tuple[str, bool] | None:

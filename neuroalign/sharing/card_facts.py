@@ -148,6 +148,11 @@ class CardFacts:
                 raise ValueError(f"a correlation and its interval must be in [-1, 1]; got {tuple(found)}")
             object.__setattr__(self, "correlation", found)
         if self.accuracy is not None:
+            if not isinstance(self.accuracy, Sequence) or len(self.accuracy) != 2:
+                raise TypeError(
+                    "accuracy is (number of test images classified right, number of test images), such as (66, 100); got "
+                    f"{self.accuracy!r}"
+                )
             right = Accuracy(*map(int, self.accuracy))
             if not 0 <= right.num_correct <= right.num_images or not right.num_images:
                 raise ValueError(f"accuracy must be (number classified right, number of images); got {tuple(right)}")

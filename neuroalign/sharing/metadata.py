@@ -23,7 +23,8 @@ def metadata_of(kind: ModelKind, facts: CardFacts, title: str) -> dict[str, Any]
         facts: What is known.
         title: Title of the card.
     """
-    tags = ["neuroalign", "neuroscience", "fmri", slug(kind.name), *map(slug, facts.region or ())]
+    recorded_by = ["fmri"] if facts.dataset == NSD and not facts.simulated else []  # else the facts don't say how
+    tags = ["neuroalign", "neuroscience", *recorded_by, slug(kind.name), *map(slug, facts.region or ())]
     tags += ["simulated-data"] if facts.simulated else []
     found: dict[str, Any] = {
         "library_name": "neuroalign",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from neuroalign.checksums import DamagedFileError
 from neuroalign.config import DescriptionError
+from neuroalign.config.classes import check_names, find_class
 from neuroalign.sharing.card_facts import NSD, CardFacts
 from neuroalign.sharing.config_file import written
 from neuroalign.sharing.folder import CONFIG, FILES, WEIGHTS, weights_in, write_folder
@@ -146,6 +148,9 @@ class HubMixin:
             version, name = written(_config_of(place, weights, revision, options))
             if name not in (None, cls.__name__) and not isinstance(error, DescriptionError):
                 raise _wrong_class(place, name, cls) from error
+            known = _described_class(weights)
+            if known is not None and not issubclass(known, cls):
+                raise _wrong_class(place, known.__name__, cls) from error
             if version in (None, __version__):
                 raise
             raise type(error)(f"{error} (neuroalign {version} wrote it, this is {__version__})") from error
@@ -216,6 +221,21 @@ def _facts(card: CardFacts | None, changes: Mapping[str, Any] | None) -> CardFac
 
 def _wrong_class(place: Any, found: str | None, wanted: type) -> ValueError:
     return ValueError(f"{place} holds a {found}, no {wanted.__name__}: load it with {found}.from_pretrained")
+
+
+def _described_class(weights: Path) -> type | None:
+    """The class of neuroalign that a file describes; None if it describes no such class or can't be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, "pt") as file:
+            described = json.loads((file.metadata() or {}).get("neuroalign", "null"))
+        check_names(described)
+        found = find_class(described["class_path"])
+    except (SafetensorError, OSError, ValueError, RecursionError, TypeError, KeyError):
+        return None
+    owner = getattr(found, "__self__", found)  # a class, or the classmethod that makes its objects
+    return owner if isinstance(owner, type) and issubclass(owner, HubMixin) else None
 
 
 def _check_private(facts: CardFacts, private: bool | None) -> None:

@@ -15,6 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from neuroalign.config import build
 from neuroalign.functional.checks import check_choice, check_labels
+from neuroalign.functional.host import readable
 from neuroalign.guidance.network_heads import check_network_heads
 from neuroalign.guidance.responses import (
     PredictedGuidance,
@@ -86,7 +87,8 @@ class GuidedClassificationTask(Task):
     Raises:
         ValueError: If a weight is out of its range; if the network has no head that the guidance needs, or one of another
             width than its target; if loaded from a checkpoint that doesn't describe its network and no
-            network is passed; or on a first batch with images outside [0, 1] or labels out of range.
+            network is passed; on a first batch with images outside [0, 1]; or on a batch with labels out of range (on a GPU:
+            the first batch).
         TypeError: If several training loaders give one batch each.
 
     Example:
@@ -183,13 +185,17 @@ class GuidedClassificationTask(Task):
         return MetricCollection({"accuracy": MulticlassAccuracy(_num_classes(self.network), average="micro")})
 
     def check_batch(self, batch: Batch, batch_idx: int) -> None:
-        """Raise an error if the first batch has images outside [0, 1] or labels out of range."""
+        """Raise an error if the first batch has images outside [0, 1], or labels are out of range.
+
+        Labels on the CPU are checked in every batch, those on a GPU in the first: the host would wait for the others.
+        """
         super().check_batch(batch, batch_idx)
         if "label" not in batch:
             raise ValueError(
                 f"a classifier's batch needs 'label'; this one has {sorted(batch)}: use a GuidanceDataModule"
             )
-        if batch_idx == 0 and not check_soft_labels(batch["label"], len(batch["image"]), _num_classes(self.network)):
+        looks = batch_idx == 0 or readable(batch["label"])  # a folder's last class comes in its last batch
+        if looks and not check_soft_labels(batch["label"], len(batch["image"]), _num_classes(self.network)):
             check_labels(batch["label"], _num_classes(self.network))
 
     def read(self, batch: Any) -> Batch:

@@ -2,8 +2,17 @@
 
 import json
 
+import lightning
 import pytest
 
+from neuroalign import (
+    AdversarialTraining,
+    CardFacts,
+    GuidedClassificationTask,
+    GuidedNetwork,
+    NeuralPredictor,
+    PredictedGuidance,
+)
 from neuroalign.__main__ import main
 
 
@@ -34,6 +43,52 @@ def test_a_folder_and_a_name(tmp_path, capsys):
     assert told.err == "a data set of your own is yours to add\n"
 
 
+def test_saved_networks_and_checkpoints(tmp_path, capsys):
+    predictor = NeuralPredictor("small_resnet", 5, image_shape=(3, 8, 8))
+    network = GuidedNetwork("small_resnet", 4, {"V4": (None, 5)}, image_shape=(3, 8, 8))
+    facts = CardFacts(dataset="Natural Scenes Dataset", robustness=[
+        {"perturbation": "fgsm", "norm": "linf", "eps": 0.1, "accuracy": 0.5, "num_images": 10, "settings": "FGSM()"}
+    ])  # fmt: skip
+    network.save_pretrained(tmp_path / "shared", card=facts)
+    network.save_pretrained(tmp_path / "simulated", card=CardFacts(dataset=facts.dataset, simulated=True))
+    network.save(tmp_path / "network.safetensors")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "config.json").write_text("{}")
+    task = GuidedClassificationTask(
+        network, PredictedGuidance({"V4": predictor}, "cka"), robust_training=AdversarialTraining(0.1)
+    )
+    trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    trainer.strategy.connect(task)
+    trainer.save_checkpoint(tmp_path / "guided.ckpt", weights_only=True)
+    always = ["neuroalign", "shao2024"]
+    for name, more in [
+        ("shared", {"allen2022", "goodfellow2015"}),
+        ("simulated", set()),
+        ("network.safetensors", set()),
+        ("guided.ckpt", {"kornblith2019", "murphy2024", "madry2018"}),
+    ]:
+        main(["cite", str(tmp_path / name)])
+        found = keys(capsys.readouterr().out)
+        assert found[:2] == always and set(found[2:]) == more, name
+    with pytest.raises(SystemExit):
+        main(["cite", str(tmp_path / "foreign")])
+    assert "foreign holds none of study.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["x.ckpt", "x.safetensors", "x.h5", "x.json", "x.yaml"])
+def test_other_bytes_are_refused_in_one_line(name, tmp_path, capsys):
+    (tmp_path / name).write_bytes(b"\x80\x81 no text")
+    with pytest.raises(SystemExit) as stopped:
+        main(["cite", str(tmp_path / name)])
+    told = capsys.readouterr()
+    assert (
+        stopped.value.code == 2
+        and told.err.count("\n") == 1
+        and f"{name} is no " in told.err
+        and "codec" not in told.err
+    )
+
+
 def test_the_list(capsys):
     main(["cite", "--list"])
     lines = capsys.readouterr().out.splitlines()
@@ -44,6 +99,7 @@ def test_the_list(capsys):
     ("words", "message"),
     [
         (["pdg"], "unknown reference 'pdg'; did you mean 'pgd'"),
+        (["none.ckpt"], "there is no file none.ckpt"),
         (["no/such/folder"], "there is no folder no/such/folder"),
         (["pearson"], "'pearson' is a textbook formula"),
     ],

@@ -13,6 +13,7 @@ import torch
 from neuroalign.__main__ import main
 from neuroalign.commands import environment, versions
 from neuroalign.commands.environment import examine, short
+from neuroalign.commands.environment_plugins import Published
 from neuroalign.commands.extras import EXTRAS, extra_of
 from neuroalign.version import __version__
 
@@ -190,9 +191,18 @@ def test_nothing_private_is_shown(doctor, monkeypatch, tmp_path):
 
 def test_what_other_packages_publish(doctor, monkeypatch):
     assert "Of other packages" not in doctor()[1]
-    monkeypatch.setattr(environment, "installed", lambda kind: ["theirs", "yours"] if kind == "measures" else [])
-    said = doctor()[1]
-    assert "  measures          theirs, yours\n  perturbations     none\n" in said.partition("Of other packages\n")[2]
+    found = Published(
+        {"measures": {"theirs": ["lab-a"], "twice": ["lab-a", "lab-b"]}, "perturbations": {}, "readers": {}}
+    )
+    monkeypatch.setattr(environment, "published", lambda: found)
+    code, said = doctor()
+    wanted = "  measures          theirs (lab-a), twice (lab-a, lab-b)\n  perturbations     none\n"
+    assert code == 0 and wanted in said.partition("Of other packages\n")[2] and said.endswith("Nothing is broken.\n")
+    found.broken.append("they don't go together")
+    found.hidden.append("ours is used")
+    code, said = doctor("-q")
+    assert code == 0 and "note: ours is used\nbroken plugin: they don't go together\n" in said
+    assert said.endswith("Nothing that neuroalign needs is broken, but 1 plugin is: see above.\n")
 
 
 def test_json(doctor, needed):

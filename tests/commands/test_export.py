@@ -152,4 +152,4 @@ def test_a_file_that_is_not_there(export):
         export("--ckpt none.ckpt --to torch --out g.pt2")[2] == "neuroalign export: there is no checkpoint none.ckpt\n"
     )
     status, _, error = export("--ckpt none.safetensors --to torch --out g.pt2")
-    assert status == 2 and "no network at none.safetensors" in error
+    assert status == 2 and error == "neuroalign export: there is no file none.safetensors\n"

@@ -1,6 +1,8 @@
 """The networks and devices that --ckpt and --device name."""
 
+import gc
 import re
+import sys
 
 import pytest
 import torch
@@ -176,3 +178,83 @@ def test_images_of_a_folder_have_the_size_that_the_network_was_built_for(tmp_pat
 def test_the_normalisation_of_a_named_network_is_on_its_device():
     network = open_network("squeezenet1_1").network.to("meta").eval()
     assert network(torch.empty(1, 3, 64, 64, device="meta")).shape == (1, 1000)
+
+
+OWN = """
+from torch import nn
+from neuroalign import register
+class Plain(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+@register
+class Known(nn.Sequential):
+    def __init__(self, width):
+        super().__init__(nn.Conv2d(3, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A module of the user's own in the working directory; ``forget`` makes it as if it had never been imported."""
+    from neuroalign.config.records import REGISTERED
+
+    before, path = dict(REGISTERED), list(sys.path)
+    (tmp_path / "own_nets_of_cli.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [each for each in path if each])
+
+    def forget():
+        sys.modules.pop("own_nets_of_cli", None)
+        REGISTERED.clear()
+        REGISTERED.update(before)
+
+    yield forget
+    forget()
+    gc.collect()
+
+
+@pytest.mark.parametrize("name", ["Plain", "Known"])
+def test_networks_of_an_own_class_open_if_their_module_is_allowed(name, own, quiet_trainer, tmp_path, capsys):
+    sys.path.append(str(tmp_path))
+    import own_nets_of_cli as nets
+
+    network = GuidedNetwork(nets.Plain() if name == "Plain" else nets.Known(5), 3, image_shape=(3, 16, 16)).eval()
+    network.save("net.safetensors")
+    network.save_pretrained("folder")
+    checkpoint(GuidedClassificationTask(network), "net.ckpt", quiet_trainer)
+    predictor = NeuralPredictor(network.trunk.backbone, 7, image_shape=(3, 16, 16))
+    checkpoint(NeuralPredictionTask(predictor), "p.ckpt", quiet_trainer)
+    sys.path.remove(str(tmp_path))
+    for file in ("net.safetensors", "folder", "net.ckpt"):
+        own()
+        with pytest.raises(
+            ValueError, match=rf"^{file}: .*class own_nets_of_cli\.{name}, .*--allow own_nets_of_cli, if you"
+        ):
+            open_network(file, classifier="evaluate")
+        opened = open_network(file, classifier="evaluate", allow=["own_nets_of_cli"])
+        torch.testing.assert_close(logits(opened.network), logits(network), rtol=0, atol=0)
+        assert opened.image_size == 16
+    own()
+    for command in (
+        ["evaluate", "--data", "x.npz"],
+        ["geometry", "--data", "x.npz"],
+        ["export", "--to", "torch", "--out", "o.pt2"],
+    ):
+        with pytest.raises(SystemExit):
+            main([*command, "--ckpt", "net.ckpt"])
+        assert "--allow own_nets_of_cli, if you trust it" in capsys.readouterr().err
+    with pytest.raises(
+        ValueError, match=r"p\.ckpt is a checkpoint of NeuralPredictionTask, .*: evaluate needs a classifier"
+    ):
+        open_network("p.ckpt", classifier="evaluate", allow=["own_nets_of_cli"])
+    assert open_network("p.ckpt", allow=["own_nets_of_cli"]).image_size == 16
+
+
+def test_modules_that_can_not_be_allowed(own, tmp_path):
+    save_module(make_classifier(), tmp_path / "net.safetensors")
+    for allow, message in (
+        ("own_nets_of_cli.py", "such as own_nets_of_cli; got"),
+        ("absent", "absent can't be imported"),
+    ):
+        with pytest.raises(ValueError, match=rf"^--allow: .*{message}"):
+            open_network("net.safetensors", allow=[allow])

@@ -63,6 +63,16 @@ def test_masked_gradients_are_caught(kind, check):
     assert "FAILED" in str(found)
 
 
+def test_saturated_logits_are_told_as_a_possible_reason():
+    found = report(Masked(network(), "logits x 1000").eval())
+    assert found.failed and found.loss < 1e-3
+    assert "The median loss at the images is" in str(found) and "saturated logits may be the reason" in str(found)
+    divided = report(Masked(network(), "logits x 1000").eval(), logits=lambda output: output / 1000)
+    assert divided.passed and "saturated" not in str(divided), str(divided)  # the way out that the report names
+    assert divided.loss > 1e-3
+    assert "saturated logits may" not in str(report(Masked(network(), "noisy layer").eval()))
+
+
 class Hiding(nn.Module):
     """Three logits of what is added to grey images; where told so, no gradient comes back.
 

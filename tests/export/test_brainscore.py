@@ -192,7 +192,12 @@ class OfMine(nn.Module):
     ("make", "options", "error", "message"),
     [
         (lambda: nn.Linear(2, 2), {}, TypeError, "made of a GuidedNetwork; got a Linear"),
-        (lambda: GuidedNetwork(OfMine(), 5, image_shape=SHAPE), {}, ValueError, "rebuild the network.*OfMine"),
+        (
+            lambda: GuidedNetwork(OfMine(), 5, image_shape=SHAPE),
+            {},
+            ValueError,
+            r"rebuild the network, whose backbone is a \S+\.OfMine, no network known by a name: give the backbone by name$",
+        ),
         (guided, {"name": "a']; import os; ['"}, ValueError, "the name must be made of letters"),
         (guided, {"region_layers": {"V8": "layer1"}}, ValueError, "unknown region of Brain-Score 'V8'; did you mean"),
         (guided, {"region_layers": {"V1": "layer9"}}, ValueError, "layer9.*did you mean"),

@@ -32,6 +32,11 @@ def test_the_values_and_the_order_of_pairs_are_theirs(rsatoolbox, ours, method):
     assert float(rsatoolbox.rdm.compare(made, theirs, "corr").squeeze()) == pytest.approx(1)
 
 
+def test_every_stimulus_has_a_name_of_its_own(rsatoolbox):
+    with pytest.raises(ValueError, match="two stimuli are called 'a': an RDM has each of its stimuli once"):
+        to_rsatoolbox(torch.rand(3), ["b", "a", "a"])
+
+
 def test_our_scale_is_divided_by_channels_and_kept(rsatoolbox):
     x = torch.tensor([[0.0, 0.0, 0.0, 0.0], [2.0, 2.0, 2.0, 2.0]])  # squared distance 16 over 4 channels
     assert to_rsatoolbox(rdm(x), dissimilarity="sqeuclidean").dissimilarities.tolist() == [[4.0]]

@@ -59,6 +59,25 @@ def test_predicted_targets_are_the_frozen_predictors():
         assert torch.equal(value, before[name])
 
 
+@pytest.mark.parametrize("wrap", [lambda p: p, StandardizedPredictor], ids=["predictor", "standardized"])
+def test_images_of_another_size_than_a_predictors_give_one_warning(wrap):
+    b = {**batch(), "image": torch.rand(12, 3, 16, 8)}
+    guidance, preds = PredictedGuidance({"V4": wrap(predictor())}), {"V4": torch.randn(12, V)}
+    with pytest.warns(UserWarning, match="predictor of 'V4' was built for images of 8x8 pixels and gets 16x8") as told:
+        guidance(preds, b)
+    assert len(told) == 1
+    guidance(preds, b)  # once is enough, and a second warning would be an error here
+
+
+def test_a_predictor_that_was_given_no_size_takes_any():
+    class Means(nn.Module):
+        def forward(self, images):
+            return images.mean((2, 3))
+
+    guidance = PredictedGuidance({"V4": NeuralPredictor(Means(), V)})
+    guidance({"V4": torch.randn(12, V)}, batch())
+
+
 def test_a_plain_loop_learns_to_match():
     """Guidance alone pulls a network's responses to the predictor's: no trainer needed."""
     b = batch(32)

@@ -155,3 +155,10 @@ def test_recorded_layers_have_the_given_name():
         net(torch.rand(2, 3, 8, 8))
     assert list(recorded) == names
     assert torch.equal(recorded[names[0]], recorded[names[1]])
+
+
+def test_a_part_without_a_layer():
+    with pytest.raises(
+        ValueError, match=r"'\[features\]' asks for a part .* write its name before, 'layer3\[features\]'"
+    ):
+        resolve_layer(task(), "[features]")

@@ -189,9 +189,38 @@ def test_a_registered_module_that_holds_one_of_an_own_class(tmp_path):
 def test_a_class_that_needs_arguments_is_given_as_a_module(tmp_path):
     made = predictor(Wide(4))
     path = saved(made, tmp_path)
-    with pytest.raises(DescriptionError, match=r"Wide needs arguments \(width\).*backbone=Wide\(\.\.\.\)"):
+    with pytest.raises(
+        DescriptionError, match=r"Wide needs arguments \(width\).*backbone=lambda: Wide\(width=\.\.\.\)"
+    ):
         NeuralPredictor.load(path, allow=[__name__])
+    with pytest.raises(DescriptionError, match=r"unasked: load it with backbone=lambda: Wide\(width=\.\.\.\)$"):
+        NeuralPredictor.load(path)
     same(NeuralPredictor.load(path, backbone=Wide(4)), made)
+
+
+class Narrow(Wide):
+    """One whose argument has a default."""
+
+    def __init__(self, width=3):
+        super().__init__(width)
+
+
+def test_weights_that_need_an_argument_say_how_to_give_it(tmp_path):
+    path = saved(predictor(Narrow(4)), tmp_path)
+    with pytest.raises(
+        ValueError, match=r"Narrow was made without arguments, .*backbone=lambda: Narrow\(width=\.\.\.\)"
+    ) as told:
+        NeuralPredictor.load(path, allow=[__name__])
+    reason = str(told.value).partition("describes (")[2].partition("). Narrow")[0]
+    assert reason.endswith("...") and reason.split()[-2] in str(told.value.__cause__).split()  # no word is cut
+    with pytest.raises(ValueError, match="the weights are not those") as told:
+        NeuralPredictor.load(path, backbone=Narrow)
+    assert "without arguments" not in str(told.value)
+    same(NeuralPredictor.load(path, backbone=lambda: Narrow(width=4)), predictor_of(path))
+
+
+def predictor_of(path):
+    return NeuralPredictor.load(path, backbone=Narrow(4))
 
 
 def test_weights_that_do_not_fit_leave_the_given_module_as_it_was(tmp_path):
@@ -208,8 +237,9 @@ def test_a_class_of_another_name_gives_a_warning(tmp_path):
     path = saved(made, tmp_path)
     with pytest.warns(
         UserWarning, match=r"weights of a tests\.models\.test_own_modules\.MyNet; they are loaded into a Outer"
-    ):
+    ) as told:
         same(NeuralPredictor.load(path, backbone=Outer.Inner()), made)
+    assert told[0].filename == __file__  # the line that gave the backbone, none of ours
 
 
 @pytest.mark.parametrize(
@@ -312,6 +342,31 @@ def test_a_checkpoint_of_another_task_is_named(checkpoints):
         ValueError, match="this is a checkpoint of NeuralPredictionTask, not of GuidedClassificationTask"
     ):
         trainer.test(tasks["network"], loader, ckpt_path=paths["predictor"], verbose=False)
+
+
+def test_guidance_allows_the_class_of_a_predictors_file(tmp_path):
+    made = predictor()
+    path = saved(made, tmp_path)
+    with pytest.raises(
+        DescriptionError, match=rf"MyNet, which is imported only if .*allow: \[{__name__}\] beside predictors"
+    ):
+        PredictedGuidance({"V4": path})
+    guidance = PredictedGuidance({"V4": path}, allow=[__name__])
+    same(guidance.predictors["V4"].module, made)
+    with pytest.raises(
+        ValueError, match=r"the Python module mylab_none can't be imported: No module named 'mylab_none'"
+    ):
+        PredictedGuidance({"V4": path}, allow=["mylab_none"])
+    with pytest.raises(ValueError, match=r"named as where it is imported, such as nets; got 'lab/nets\.py'"):
+        PredictedGuidance({"V4": path}, allow=["lab/nets.py"])
+
+
+def test_no_description_holds_what_guidance_allows():
+    guidance = PredictedGuidance({"V4": predictor("small_resnet")}, allow=[__name__])
+    assert guidance.config["init_args"].keys() == {"predictors", "loss"}
+    told = {**guidance.config, "init_args": {**guidance.config["init_args"], "allow": ["mylab_evil"]}}
+    with pytest.raises(DescriptionError, match="importing Python modules, which no description may"):
+        build(told)
 
 
 # Files of strangers

@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from neuroalign import GuidedNetwork, NeuralPredictor, ResponseHead
@@ -175,7 +176,7 @@ def test_hrnet_names_its_branches():
 @pytest.mark.parametrize(
     ("name", "shape", "words"),
     [
-        ("vit_b_16", (3, 32, 48), r"built for one image size: .* options=\{'image_size': \(32, 48\)\}"),
+        ("vit_b_16", (3, 32, 48), r"Vision transformers of torchvision take square images only: resize or crop them"),
         ("alexnet", (3, 32, 32), "alexnet needs at least 63x63 pixels in colour"),
         ("inception_v3", (3, 64, 64), "inception_v3 needs at least 75x75 pixels"),
         ("small_resnet", (4, 8, 8), r"have 4 channels .* normalisation has 3: give mean=\.\.\., std="),
@@ -290,3 +291,64 @@ def test_a_configuration_file_can_say_auto_or_values():
         assert tuple(network.trunk.mean) == expected
     with pytest.raises(ValueError, match="one value per channel, None or 'auto'; got 'imagenet'"):
         Trunk("small_resnet", image_shape=(3, 8, 8), mean="imagenet")
+
+
+def test_a_size_of_two_numbers_for_a_network_of_square_images():
+    with pytest.raises(
+        ValueError, match=r"image_size of vit_b_16 is one number; got \(32, 48\): .* square images only"
+    ):
+        Trunk("vit_b_16", image_shape=(3, 32, 48), options={"image_size": (32, 48)})
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_images_of_whole_numbers_are_refused(dtype):
+    images = torch.ones(2, 3, 8, 8, dtype=dtype)
+    for mean in ("auto", None):
+        network = NeuralPredictor("small_resnet", 4, image_shape=(3, 8, 8), mean=mean, std=mean)
+        with pytest.raises(TypeError, match=f"floating point.* got {str(dtype)[6:]}: divide images of 0 to 255 by 255"):
+            network(images)
+
+
+def test_a_class_in_place_of_a_module():
+    with pytest.raises(TypeError, match=r"a torch\.nn\.Module; got <class '.*Flatten'>: make one, Flatten\(\.\.\.\)"):
+        NeuralPredictor(nn.Flatten, 7, image_shape=(3, 8, 8))
+    with pytest.raises(TypeError, match=r"or a torch\.nn\.Module; got <function"):
+        NeuralPredictor(lambda images: images.flatten(1), 7, image_shape=(3, 8, 8))
+
+
+@pytest.mark.parametrize("size", [(65, 97), (64, 72), (64, 64)])
+def test_patches_that_do_not_divide_the_images_give_a_warning(size):
+    timm = pytest.importorskip("timm", reason="timm is an optional extra")
+    vit = timm.create_model("vit_tiny_patch16_224", img_size=size, depth=1, num_classes=0)
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        trunk = Trunk(vit, image_shape=(3, *size))
+    left = {(65, 97): "last 1 rows and 1 columns", (64, 72): "last 8 columns", (64, 64): None}[size]
+    images = torch.rand(1, 3, *size)
+    other = images.clone()
+    other[..., 64:, :], other[..., size[1] // 16 * 16 :] = 0, 0
+    assert torch.equal(trunk.eval()(images), trunk(other))  # they are never seen
+    assert [str(w.message).partition("never sees their ")[2].partition(";")[0] for w in given] == [left] * (
+        left is not None
+    )
+    assert all(w.filename == __file__ for w in given)
+
+
+@pytest.mark.filterwarnings("ignore:The default weight initialization")
+def test_auxiliary_classifiers_that_need_larger_images_are_refused_before_training():
+    network = torchvision.models.inception_v3(aux_logits=True, init_weights=False)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    with pytest.raises(
+        ValueError, match=r"auxiliary classifiers, which run in training, don't take images of \(3, 99, 120\)"
+    ):
+        Trunk(network, image_shape=(3, 99, 120))
+    assert network.training and all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    network.aux_logits, network.AuxLogits = False, None
+    assert Trunk(network, image_shape=(3, 99, 120)).train()(torch.rand(2, 3, 99, 120)).shape[0] == 2
+
+
+def test_weights_in_a_name_are_pointed_to_their_argument():
+    with pytest.raises(
+        ValueError, match="weights are given apart from the name, 'timm:resnet10t' with weights='DEFAULT'"
+    ):
+        NeuralPredictor("timm:resnet10t@DEFAULT", 3, image_shape=(3, 32, 32))

@@ -107,14 +107,15 @@ def test_what_is_unknown_is_said_to_be_unknown():
             assert rows[name] == "not given", name
         assert "License of the weights: not given" in text and "is not given" in text
         assert "license" not in metadata and "model-index" not in metadata and "datasets" not in metadata
-        assert "Natural Scenes" not in text and "allen2022" not in text
+        assert "Natural Scenes" not in text and "allen2022" not in text and "fmri" not in metadata["tags"]
 
 
 def test_simulated_responses_are_said_first():
     simulated = CardFacts(dataset="simulated subject in NSD's layout", simulated=True, region="V4")
     metadata, text = parts(model_card(predictor(), simulated, "mine"))
     assert text.index("**Simulated data.**") < text.index("## Use")
-    assert "simulated-data" in metadata["tags"] and "Data Access Agreement" not in text and "allen2022" not in text
+    assert "simulated-data" in metadata["tags"] and "fmri" not in metadata["tags"]
+    assert "Data Access Agreement" not in text and "allen2022" not in text
     assert table_of(text)["Recorded or simulated"] == "simulated"
 
 
@@ -153,12 +154,53 @@ def test_a_backbone_of_the_users_own_is_asked_for():
     model = GuidedNetwork(MyNet(), 4, image_shape=SHAPE)
     text = model_card(model, CardFacts(), "mine", "lab/mine")
     assert 'GuidedNetwork.from_pretrained("lab/mine", backbone=MyNet())' in text
+    assert f"from neuroalign import GuidedNetwork\nfrom {__name__} import MyNet\n\n" in text
     assert (
         "The class MyNet is the authors' own or of another package. This folder doesn't hold it: ask the authors for it.\n"
         in text
     )
     assert table_of(text)["Backbone"] == "MyNet, a module of the authors'"
     assert "authors' own" not in model_card(network(), CardFacts(), "mine")
+
+
+class Conv(torch.nn.Sequential):
+    def __init__(self, width, depth=1, *, groups=1):
+        super().__init__(torch.nn.Flatten(), torch.nn.Linear(192, width))
+
+
+class Default(Conv):
+    def __init__(self, width=6):
+        super().__init__(width)
+
+
+class AnyArguments(Conv):
+    def __init__(self, *arguments, **more):
+        super().__init__(6)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "arguments"),
+    [(Conv(6), "width, depth, groups"), (Default(7), "width"), (AnyArguments(), "arguments, more")],
+)
+def test_the_arguments_of_a_backbone_are_asked_for(backbone, arguments):
+    name = type(backbone).__name__
+    text = model_card(GuidedNetwork(backbone, 4, image_shape=SHAPE), CardFacts(), "mine", "lab/mine")
+    assert f"from {__name__} import {name}\n" in text
+    assert (
+        f"# ... stands for the arguments that {name} was made with, which this folder doesn't hold: {arguments}\n"
+        in text
+    )
+    assert f'GuidedNetwork.from_pretrained("lab/mine", backbone=lambda: {name}(...))\n' in text
+    compile(text.partition("```python\n")[2].partition("```")[0], "card", "exec")
+
+
+def test_a_class_that_no_module_holds_is_not_imported():
+    class Local(MyNet):
+        pass
+
+    text = model_card(GuidedNetwork(Local(), 4, image_shape=SHAPE), CardFacts(), "mine", "lab/mine")
+    assert "# Local is not defined in a module that others could import: ask the authors for it\n" in text
+    assert "import Local" not in text and "backbone=Local())" in text
 
 
 def test_a_registered_backbone_is_asked_for():

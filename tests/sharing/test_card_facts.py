@@ -91,6 +91,8 @@ def test_splits_that_are_none():
         ({"noise_ceiling": 41}, ValueError, r"noise_ceiling must be in \[0, 1\]; got 41"),
         ({"noise_ceiling": float("nan")}, ValueError, r"noise_ceiling must be in \[0, 1\]"),
         ({"accuracy": (11, 10)}, ValueError, "accuracy must be .number classified right"),
+        ({"accuracy": 0.66}, TypeError, r"accuracy is \(number of test images classified right, .* got 0.66"),
+        ({"accuracy": (66,)}, TypeError, r"such as \(66, 100\); got \(66,\)"),
         ({"accuracy": (0, 0)}, ValueError, "accuracy must be .number classified right"),
         ({"correlation": (1.2, 1, 1, 10, 2)}, ValueError, r"in \[-1, 1\]"),
         ({"correlation": (0.2, 0.3, 0.1, 10, 2)}, ValueError, r"in \[-1, 1\]"),

@@ -248,6 +248,15 @@ def test_a_backbone_of_the_users_own(cls, given, tmp_path):
         cls.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize("with_config", [True, False])
+def test_the_wrong_class_is_named_before_its_backbone_is_asked_for(with_config, tmp_path):
+    GuidedNetwork(MyNet(), 5, image_shape=SHAPE).save_pretrained(tmp_path)
+    if not with_config:
+        (tmp_path / "config.json").unlink()
+    with pytest.raises(ValueError, match=r"holds a GuidedNetwork, no NeuralPredictor: load it with GuidedNetwork\."):
+        NeuralPredictor.from_pretrained(tmp_path)
+
+
 def test_arguments_of_load_are_passed_on(tmp_path, monkeypatch):
     predictor().save_pretrained(tmp_path)
     given = {}

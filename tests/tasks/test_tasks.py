@@ -51,6 +51,20 @@ def data(digits, n=200, **kwargs):
     return GuidanceDataModule(pair, pair, pair, batch_size=50, **kwargs)
 
 
+@pytest.mark.parametrize("stage", ["fit", "validate", "test"])
+def test_labels_out_of_range_are_told_in_every_stage_and_batch(digits, stage):
+    labels = torch.arange(40) // 10  # sorted, as a folder with one folder per class gives them
+    pair = (digits[0][:40], labels)
+    data = GuidanceDataModule((digits[0][:40], labels % 3), pair, pair, batch_size=10)
+    task = GuidedClassificationTask(GuidedNetwork(nn.Flatten(), 3, image_shape=SHAPE))
+    trainer = L.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=-1,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"labels run from 3 to 3, but there are 3 classes \(0 to 2\)"):
+        getattr(trainer, stage)(task, data)
+
+
 def test_the_loss_is_the_papers(digits):
     task = GuidedClassificationTask(network(), PredictedGuidance({"V4": predictor()}), weight=0.9)
     task.log = task.log_dict = lambda *a, **k: None

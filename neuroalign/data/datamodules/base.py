@@ -158,7 +158,7 @@ class BatchDataModule(L.LightningDataModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Divide uint8 images by 255, and augment training batches, each with random numbers of its own.
 
-        See :mod:`neuroalign.data.augmentation`.
+        See ``neuroalign.data.augmentation``.
         """
         images = batch.get("image") if isinstance(batch, Mapping) else None
         if isinstance(images, Tensor) and images.dtype == torch.uint8:

@@ -212,7 +212,7 @@ class Request:
         return self.responses(np.broadcast_to(np.float32(0), self.shape))
 
     def split(self, name: str) -> np.ndarray:
-        """The test images of a published split, as :func:`neuroalign.data.read_nsd_split` returns them."""
+        """The test images of a published split, as :func:`neuroalign.read_nsd_split` returns them."""
         return self.design.split(name, FACTS[self.paths.subject].sessions)
 
     def warn_of_copies(self, sums: Mapping[int, int | None], *, stacklevel: int = 3) -> None:

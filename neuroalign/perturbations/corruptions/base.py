@@ -57,7 +57,7 @@ class Corruption(ImageTransform):
 
     Strengths were published for squares of 32, 64 and 224 pixels; images of these sizes use them. Images of any other size
     of at least 32 pixels per side use strengths for their shorter side, which are ours: interpolated between the tables, or
-    above 224 pixels scaled up (:mod:`neuroalign.perturbations.corruptions.interpolation`). A warning says so, once per
+    above 224 pixels scaled up (``neuroalign.perturbations.corruptions.interpolation``). A warning says so, once per
     size. Results with such strengths compare networks at that size, not with published results.
 
     Not as published: frost (a drawn texture instead of photographs), the outlines of water drops (no Canny edges) and the

@@ -2,7 +2,7 @@
 
 Source: severity parameters of Hendrycks & Dietterich, ICLR 2019, arXiv 1903.12261 (their scripts for CIFAR-10-C,
 Tiny ImageNet-C and ImageNet-C). ``severities.json`` beside this file holds the numbers and their meaning. The
-interpolation is ours: :mod:`neuroalign.perturbations.corruptions.interpolation`.
+interpolation is ours: ``neuroalign.perturbations.corruptions.interpolation``.
 """
 
 from __future__ import annotations

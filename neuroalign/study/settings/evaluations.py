@@ -29,7 +29,7 @@ class Robustness(Settings):
 
     Args:
         attack: The attack: ``"pgd"``, ``"fgsm"``, ``"apgd"``, ``"square"``, ``"autoattack"``, ``"deepfool"``, an attack
-            that another installed package publishes, or a description of a class of :mod:`neuroalign.perturbations`.
+            that another installed package publishes, or a description of a class of ``neuroalign.perturbations``.
         norm: Norm of the budget.
         steps: Steps of the attack, where it has steps; None takes its own default.
         eps: Budgets; 0 (no attack) is always measured.
