@@ -48,7 +48,9 @@ class Normalize(Described, nn.Module):
         if images.shape[-3] != len(self.mean) and len(self.mean) != 1:
             number = images.shape[-3]
             advice = (
-                "; grey images are repeated by images.repeat(1, 3, 1, 1)" if (number, len(self.mean)) == (1, 3) else ""
+                "; grey images are repeated by np.repeat(images, 3, axis=1)"
+                if (number, len(self.mean)) == (1, 3)
+                else ""
             )
             raise ValueError(
                 f"images have {number} channel{'' if number == 1 else 's'}, the normalisation {len(self.mean)}{advice}"
