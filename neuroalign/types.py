@@ -88,10 +88,15 @@ def check_images(
     if not values:
         return math.nan, math.nan
     low, high = torch.stack(images.detach().aminmax()).tolist()
-    if not (low >= -tolerance and high <= 1 + tolerance):  # also catches NaN
+    if math.isnan(low) or math.isnan(high):
+        number = int(images.isnan().flatten(1).any(1).sum())
+        raise ValueError(f"images must be pixels in [0, 1]; NaN is in {number} of {len(images)} images")
+    if low < -tolerance or high > 1 + tolerance:
+        bytes_first = low >= -tolerance  # a normalised batch has values below 0
+        advice = ("If they are in 0..255, divide by 255.", if_normalized)
         raise ValueError(
-            f"images must be pixels in [0, 1]; found values from {low:.3g} to {high:.3g}. {if_normalized} If they are in "
-            "0..255, divide by 255."
+            f"images must be pixels in [0, 1]; found values from {low:.3g} to {high:.3g}. "
+            + " ".join(advice if bytes_first else advice[::-1])
         )
     return low, high
 

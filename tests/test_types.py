@@ -17,9 +17,12 @@ def test_batches():
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (2 * torch.rand(2, 3, 4, 4) - 1, "normalised"),
-        (255 * torch.rand(2, 3, 4, 4), "divide by 255"),
-        (torch.full((2, 3, 4, 4), torch.nan), "found values from nan"),
+        (2 * torch.rand(2, 3, 4, 4) - 1, r"found values from .*\. If they were normalised"),
+        (
+            255 * torch.rand(2, 3, 4, 4),
+            r"found values from .*\. If they are in 0\.\.255, divide by 255\. If they were norm",
+        ),
+        (torch.full((2, 3, 4, 4), torch.nan), "NaN is in 2 of 2 images"),
         (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), "divide uint8 by 255"),
         (torch.rand(3, 4, 4), r"\(stimulus, channel, height, width\)"),
         (torch.rand(0, 3, 4, 4), "empty"),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroalign.addresses import redacted
+from neuroalign.commands.environment_imports import broken_imports
 from neuroalign.commands.environment_plugins import published
 from neuroalign.commands.extras import EXTRAS
 from neuroalign.commands.versions import gpu_build, version_of
@@ -76,6 +77,7 @@ def examine(nsd: str | None = None) -> Environment:
     }
     _look_at_packages(found)
     _look_at_devices(found)
+    found.broken += broken_imports([name for name, version in found.packages.items() if version is not None])
     _look_at_folders(found)
     _look_at_extras(found)
     plugins = published()

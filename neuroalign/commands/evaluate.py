@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from neuroalign.commands.attack_names import explained
-from neuroalign.commands.inputs import IMAGE_SIZE, open_images
+from neuroalign.commands.inputs import IMAGE_SIZE, check_fit, open_images
 from neuroalign.commands.networks import CKPT_HELP, open_device, open_network
 from neuroalign.commands.own_classes import add_allow
 from neuroalign.commands.parser import examples
@@ -85,6 +85,7 @@ def _evaluate(args: argparse.Namespace, console: Console) -> tuple[SuiteResult, 
     device = open_device(args.device)
     model, name, own_size = open_network(args.ckpt, classifier="evaluate", allow=args.allow)
     dataset = open_images(args.data, args.image_size or own_size)
+    check_fit(model, dataset, args.data)  # of all images, not of those drawn
     if args.num_images is not None and args.num_images < len(dataset):
         order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(args.seed))
         dataset = Subset(dataset, order[: args.num_images].tolist())

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +47,7 @@ def add_parser(commands: Any) -> None:
             "neuroalign export --ckpt guided.ckpt --to brainscore --out guided_v4",
         ),
     )
-    parser.add_argument("--ckpt", required=True, help=f"{CKPT_HELP}; or a .safetensors file of a network")
+    parser.add_argument("--ckpt", required=True, help=CKPT_HELP)
     add_allow(parser)
     parser.add_argument("--to", required=True, choices=_FORMS, metavar=f"{{{','.join(_FORMS)}}}", help="a program "
                         "of torch.export, an ONNX file, a folder that timm loads, or a plugin for Brain-Score")  # fmt: skip
@@ -118,7 +121,11 @@ def _to_brainscore(args: argparse.Namespace, network: nn.Module) -> None:
             raise ValueError(f"--region-layers takes REGION=LAYER, such as IT=layer4; got {text!r}")
         regions[region] = layer
     degrees = 8.0 if args.visual_degrees is None else args.visual_degrees
-    print(export_brainscore(network, args.out, name=args.name, region_layers=regions, visual_degrees=degrees).message)
+    plugin = export_brainscore(network, args.out, name=args.name, region_layers=regions, visual_degrees=degrees)
+    message, warning, about_nsd = plugin.message.rpartition("Warning: ")
+    print(message.rstrip())
+    for line in textwrap.wrap(f"{warning.lower()}{about_nsd}", min(shutil.get_terminal_size().columns, 120)):
+        print(line, file=sys.stderr)
 
 
 def _opened(ckpt: str, allow: Sequence[str]) -> nn.Module:

@@ -178,6 +178,7 @@ def _responses(args: argparse.Namespace) -> tuple[pd.DataFrame, str]:
 
 def _categories(path: Path, responses: Responses) -> dict[int, int]:
     """Category number of each stimulus, from a table of stimulus and label; numbers follow the order of the labels."""
+    import numpy as np
     import pandas as pd
 
     from neuroalign.data.fields import has_names
@@ -190,12 +191,19 @@ def _categories(path: Path, responses: Responses) -> dict[int, int]:
     if missing.any():
         raise ValueError(f"{path}: stimulus or label of row {missing.argmax()} (from 0) is missing")
     names = table["stimulus"].to_numpy()
-    if has_names(names) and "stimulus_id" in responses.info:  # images that were not shown may have a label as well
-        table = table[table["stimulus"].isin(responses.info["stimulus_id"])]
+    named = has_names(names) and "stimulus_id" in responses.info
+    known = responses.info["stimulus_id"] if named else np.unique(responses.stimulus)
+    if named:  # images that were not shown may have a label as well
+        table = table[table["stimulus"].isin(known)]
     try:
         stimulus = responses.numbers_of(table["stimulus"].to_numpy())
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
+    if not np.isin(stimulus, responses.stimulus).any():
+        given, there = (", ".join(str(each)[:40] for each in list(some)[:3]) for some in (names, known))
+        raise ValueError(
+            f"{path}: no label is for a stimulus of the responses: it names {given} ...; the responses hold {there} ..."
+        )
     category, _ = pd.factorize(table["label"], sort=True)
     categories = dict(zip(stimulus.tolist(), category.tolist()))
     for number, label in zip(stimulus.tolist(), category.tolist()):

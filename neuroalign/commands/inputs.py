@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,10 +41,38 @@ def open_images(data: str, image_size: int | None) -> Any:
     if path.suffix.lower() == ".npz":
         return _archive(path)
     if not path.is_dir():
-        raise FileNotFoundError(
-            f"there is no folder {path}; --data is digits, a folder with one folder per class, .npz or .h5"
-        )
+        kinds = "--data is digits, a folder with one folder per class, or .npz with images and labels"
+        if path.exists():
+            raise ValueError(f"{path} is no such data; {kinds}")
+        near = "did you mean 'digits'? " if get_close_matches(data.lower(), ["digits"]) else ""
+        raise FileNotFoundError(f"there is no folder {path}; {near}{kinds}")
     return class_folders(path, image_size or IMAGE_SIZE)
+
+
+def check_fit(network: nn.Module, dataset: Any, data: str) -> None:
+    """Refuse images that a classifier doesn't take, and labels of classes that it doesn't have, in the whole data set.
+
+    Args:
+        network: Maps images in [0, 1] to logits.
+        dataset: A data set of :func:`open_images`.
+        data: What it was opened by, for the message.
+
+    Raises:
+        ValueError: Naming the data.
+    """
+    import torch
+
+    from neuroalign.functional.checks import check_labels
+    from neuroalign.perturbations.classifier import Classifier
+    from neuroalign.state import evaluating
+
+    labels = dataset.columns["label"] if hasattr(dataset, "columns") else torch.tensor(dataset.dataset.targets)
+    with evaluating(network), torch.no_grad():
+        try:
+            logits = Classifier(network).logits(dataset[0]["image"][None])
+            check_labels(labels, logits.shape[1])
+        except ValueError as error:
+            raise ValueError(f"{data}: {error}") from error
 
 
 def _archive(path: Path) -> Any:

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from neuroalign.commands.attack_names import explained
+
 __all__: list[str] = []
 
 _FIRST = ("accuracy", "robust_accuracy", "normalized_correlation", "correlation", "pattern_correlation")
@@ -16,7 +18,7 @@ _GAP = "  "
 
 
 def table_of(results: Mapping[str, float], width: int | None = None) -> str:
-    """Results as two columns, with whole names; what people look for first comes first.
+    """Results as two columns, with whole names; what people look for first comes first, what attacks' names mean last.
 
     Args:
         results: Values by name.
@@ -35,6 +37,9 @@ def table_of(results: Mapping[str, float], width: int | None = None) -> str:
     for name, value in rows:
         *before, last = _broken(name, column)
         lines += [*before, f"{last:<{column}}{_GAP}{value:>{wide}}"]
+    attacks = [part for name in results if "robust_accuracy" in name.split("/") for part in name.split("/")]
+    if legend := explained(attacks):
+        lines += ["In the names:", *(f"  {line}" for line in legend)]
     return "\n".join(lines)
 
 

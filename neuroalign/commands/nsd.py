@@ -117,9 +117,12 @@ def _sessions(text: str) -> list[int]:
     for part in text.split(","):
         first, dash, last = part.partition("-")
         try:
-            result += range(int(first), int(last if dash else first) + 1)
+            begin, end = int(first), int(last if dash else first)
         except ValueError:
             raise argparse.ArgumentTypeError(f"sessions are written like 1-10 or 1,2,5; got {text!r}") from None
+        if end < begin:
+            raise argparse.ArgumentTypeError(f"{part.strip()} runs backwards: write {end}-{begin}")
+        result += range(begin, end + 1)
     return result
 
 

@@ -57,7 +57,7 @@ def build(value: Any, kind: type | None = None, *, own: Any = None, allow: Seque
         Normalize(mean=[0.5], std=[0.2])
         >>> build({"class_path": "os.system", "init_args": {"command": "ls"}})  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        neuroalign.config.classes.DescriptionError: 'os.system' is no class of neuroalign's, ...
+        neuroalign.config.classes.UnregisteredError: 'os.system' is no class of neuroalign's, ...
     """
     made = value
     if isinstance(value, (Mapping, list)):

@@ -28,7 +28,10 @@ _ARRAYS = (
 )  # fmt: skip
 _GROUPS = ("behaviour", "maps")
 _LONGEST = 200  # characters in the name of a region
-_REMEDY = "make or fetch it again, or load it with verify=False if you changed it on purpose"
+_REMEDY = (
+    "make or fetch it again; if you changed it on purpose, save it anew in Python: "
+    "Responses.load(path, verify=False).save(path)"
+)
 
 
 def save_fields(fields: Mapping[str, Any], path: str | os.PathLike[str]) -> None:

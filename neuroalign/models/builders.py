@@ -87,7 +87,8 @@ def build_backbone(
         from torchvision import models
 
         if name not in models.list_models(module=models):
-            raise ValueError(unknown("torchvision model", name, models.list_models(module=models)) + _of_timm(name))
+            known = [*models.list_models(module=models), "small_resnet"]
+            raise ValueError(unknown("torchvision model", name, known) + _of_timm(name))
         pretrained = torchvision_weights(name, weights) if weights else None
         asked = options.pop("aux_logits", False) if name in _AUXILIARY else None
         if asked or (asked is not None and pretrained is None):  # pretrained weights are those of all classifiers
@@ -153,8 +154,8 @@ def _of_timm(name: str) -> str:
         import timm
 
         if timm.is_model(name):
-            return f". timm has a model of this name: write 'timm:{name}'"
-    return ". Names of timm need a prefix, 'timm:<name>'"
+            return f" (timm has a model of this name: write 'timm:{name}')"
+    return " (Names of timm need a prefix, 'timm:<name>')"
 
 
 def size_advice(

@@ -46,7 +46,15 @@ class Normalize(Described, nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Normalise images (stimulus, channel, height, width)."""
         if images.shape[-3] != len(self.mean) and len(self.mean) != 1:
-            raise ValueError(f"images have {images.shape[-3]} channels, the normalisation {len(self.mean)}")
+            number = images.shape[-3]
+            advice = (
+                "; grey images are repeated by np.repeat(images, 3, axis=1)"
+                if (number, len(self.mean)) == (1, 3)
+                else ""
+            )
+            raise ValueError(
+                f"images have {number} channel{'' if number == 1 else 's'}, the normalisation {len(self.mean)}{advice}"
+            )
         return (images - self.mean) / self.std
 
     def extra_repr(self) -> str:

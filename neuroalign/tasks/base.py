@@ -130,7 +130,8 @@ class Task(EpochLog, ABC):
         except (AttributeError, KeyError, IndexError, TypeError) as error:
             if kwargs.keys() != {"_instantiator"}:  # the caller's own arguments may be wrong
                 raise
-            raise ValueError(f"{shown} is no checkpoint of {cls.__name__} ({error})") from error
+            reason = f"it lacks {error}; weights alone are not enough" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"{shown} is no checkpoint of {cls.__name__} ({reason})") from error
 
     def check_batch(self, batch: Batch, batch_idx: int) -> None:
         """Raise an error if images of the first batch are not in [0, 1]; override to accept other images.

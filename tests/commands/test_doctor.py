@@ -108,6 +108,19 @@ def test_torch_that_does_not_load(doctor, needed, monkeypatch):
     assert code == 1 and "broken: torch can't be imported (ModuleNotFoundError:" in said
 
 
+def test_a_package_that_does_not_load(doctor, needed, monkeypatch, tmp_path):
+    (tmp_path / "matplotlib.py").write_text("print('loading')\nraise ImportError('libfoo.so: no such file')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "matplotlib", raising=False)
+    needed(["matplotlib>=3.8", "scikit-learn>=1.4", "pyyaml>=6.0"])
+    code, said = doctor("-q")
+    told = "broken: matplotlib can't be imported (ImportError: libfoo.so: no such file): pip install --force-reinstall"
+    assert code == 1 and told in " ".join(said.split()) and said.rstrip().endswith("1 broken: see above.")
+    assert json.loads(doctor("--json")[1])["broken"][0].startswith("matplotlib can't")
+    monkeypatch.setitem(sys.modules, "torch", None)  # which the others import
+    assert len(examine().broken) == 1
+
+
 def test_not_installed_as_a_package(monkeypatch):
     def absent(name):
         raise importlib.metadata.PackageNotFoundError(name)

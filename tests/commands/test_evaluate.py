@@ -151,6 +151,11 @@ def test_paper_suite(checkpoint, tmp_path, monkeypatch):
     [
         (["--ckpt", "nothing.ckpt", "--data", "digits"], "there is no checkpoint nothing.ckpt"),
         (["--ckpt", "resnet18", "--data", "nowhere"], "there is no folder nowhere"),
+        (
+            ["--ckpt", "resnet18", "--data", "digitz"],
+            "there is no folder digitz; did you mean 'digits'? --data is digits",
+        ),
+        (["--ckpt", "resnet18", "--data", __file__], "test_evaluate.py is no such data; --data is digits, a folder"),
         (["--ckpt", "resnet18", "--data", "nowhere.npz"], "no file nowhere.npz"),
         (["--ckpt", __file__, "--data", "digits"], "is no checkpoint"),
         (["--ckpt", "resnet18", "--data", "digits", "--num-images", "0"], "--num-images must be at least 1"),
@@ -163,6 +168,39 @@ def test_errors_in_one_line(arguments, message, capsys, tmp_path):
     printed = capsys.readouterr().err
     assert message in printed
     assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("channels", "highest", "message"),
+    [
+        (3, 19, "labels run from 0 to 19, but there are 10 classes"),
+        (1, 9, "images have 1 channel, the normalisation 3; grey images are repeated"),
+    ],
+)
+def test_data_that_do_not_fit_are_named(tmp_path, channels, highest, message, capsys):
+    GuidedNetwork("small_resnet", 10, image_shape=(3, 8, 8)).save(tmp_path / "guided.safetensors")
+    labels = np.array([0, 1, 2, highest])
+    np.savez(tmp_path / "mine.npz", images=np.zeros((4, channels, 8, 8), np.float32), labels=labels)
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", "--ckpt", str(tmp_path / "guided.safetensors"), "--data", str(tmp_path / "mine.npz"),
+              "--num-images", "1", "--device", "cpu", "--out", str(tmp_path / "out")])  # fmt: skip
+    printed = capsys.readouterr().err
+    assert stopped.value.code == 2 and f"mine.npz: {message}" in printed and printed.count("\n") == 1
+
+
+def test_folders_are_compared_with_the_classes(tmp_path):
+    from PIL import Image
+    from torch import nn
+
+    from neuroalign.commands.inputs import check_fit, open_images
+
+    for name in ("cat", "dog", "emu"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / name / "0.png")
+    dataset = open_images(str(tmp_path), 8)
+    check_fit(nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), dataset, "animals")
+    with pytest.raises(ValueError, match="animals: labels run from 0 to 2, but there are 2 classes"):
+        check_fit(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), dataset, "animals")
 
 
 def test_labels_that_do_not_fit_are_told(checkpoint, tmp_path, capsys):

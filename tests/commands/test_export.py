@@ -67,12 +67,17 @@ def test_a_folder_for_timm(tmp_path, export):
     torch.testing.assert_close(model(network.trunk.normalize(images)), network.eval()(images))
 
 
-def test_a_plugin_of_brain_score(tmp_path, network, export):
-    status, told, _ = export(
+def test_a_plugin_of_brain_score(tmp_path, network, export, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    status, told, warned = export(
         "--ckpt guided.safetensors --to brainscore --out plugin --name mine --region-layers V1=layer1 IT=layer3"
     )
     assert status == 0 and "V1: trunk.backbone.layer1 (given by the caller)" in told
-    assert "plugin: plugin of the model mine-" in told and "ARE the Natural Scenes Dataset" in told
+    assert "plugin: plugin of the model mine-" in told and "ARE the Natural" not in told
+    assert warned.startswith("warning: The benchmarks Allen2022") and "ARE the Natural Scenes" in " ".join(
+        warned.split()
+    )
+    assert all(len(line) <= 80 for line in warned.splitlines())
     images = torch.rand(2, *SHAPE)
     loaded = PlainClassifier.load(tmp_path / "plugin" / "network.safetensors")
     assert torch.equal(loaded(images), network.eval()(images))

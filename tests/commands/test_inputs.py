@@ -107,6 +107,8 @@ def test_labels_written_with_an_index(tmp_path, responses):
         ("stimulus,label\n0,a\n,b\n", "stimulus or label of row 1 .from 0. is missing"),
         ("stimulus,label\n0,a\n1,\n", "stimulus or label of row 1 .from 0. is missing"),
         ("stimulus,label\n0,a\n0,b\n", "stimulus 0 has two labels"),
+        ("stimulus,label\n7,a\n8,b\n", r"no label is for a stimulus .*: it names 7, 8 ...; the responses hold 0, 1, 2"),
+        ("stimulus,label\nx,a\ny,b\n", r"no label is for .*: it names x, y ...; the responses hold a\.png, b\.png"),
         ("stimulus,category\n0,a\n", "has the columns stimulus, category; stimulus and label are needed"),
         ("0,a\n1,b\n", "has the columns 0, a; stimulus and label are needed"),
         ("", "is empty"),

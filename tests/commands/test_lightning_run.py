@@ -176,6 +176,13 @@ def test_names_are_whole_in_80_columns():
     assert "".join(text.split()).count("x" * 70) == 1
 
 
+def test_attacks_in_the_table_are_explained():
+    name = "test/robust_accuracy/pgd10-linf-margin-cosine/eps=0.00784314"
+    legend = table_of({name: 0.5, "test/accuracy": 0.6}, width=80).partition("In the names:\n")[2].splitlines()
+    assert [line.split(":")[0] for line in legend] == ["  pgd10", "  linf", "  margin", "  cosine"]
+    assert "In the names" not in table_of({"test/accuracy": 0.6, "test/alignment/l2/correlation": 0.1}, width=80)
+
+
 def test_the_command_that_goes_on():
     argv = ["fit", "--config=my file.yaml", "--ckpt_path", "old.ckpt", "--trainer.max_epochs", "3"]
     wanted = "neuroalign fit '--config=my file.yaml' --trainer.max_epochs 3 --ckpt_path new.ckpt"

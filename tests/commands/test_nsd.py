@@ -198,6 +198,12 @@ def test_session_numbers():
         main(["nsd", "extract", "x", "--subject", "1", "--roi", "V1", "--out", "y", "--sessions", "all"])
 
 
+def test_sessions_that_run_backwards(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["nsd", "extract", "x", "--subject", "1", "--roi", "V1", "--out", "y", "--sessions", "1,5-3"])
+    assert stopped.value.code == 2 and "5-3 runs backwards: write 3-5" in capsys.readouterr().err
+
+
 def test_help_needs_nothing_heavy():
     code = "import sys; sys.argv = ['neuroalign', 'nsd', '--help']\ntry:\n import neuroalign.__main__ as m; m.main()\n" \
            "except SystemExit: print(','.join(sys.modules))"  # fmt: skip

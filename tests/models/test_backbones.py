@@ -126,6 +126,8 @@ def test_normalisation_is_the_first_layer():
         Normalize((0.5,), (0.0,))
     with pytest.raises(ValueError, match="4 channels, the normalisation 3"):
         Normalize()(torch.rand(1, 4, 2, 2))
+    with pytest.raises(ValueError, match=r"1 channel, the normalisation 3; grey images are repeated by np\.repeat"):
+        Normalize()(torch.rand(2, 1, 2, 2))
 
 
 def test_refusals():

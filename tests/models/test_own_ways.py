@@ -205,6 +205,8 @@ def test_a_network_given_as_a_module_is_told_how_to_be_built():
 def test_names_of_timm_carry_a_prefix():
     with pytest.raises(ValueError, match="Names of timm need a prefix, 'timm:<name>'"):
         build_backbone("resnet999")
+    with pytest.raises(ValueError, match=r"did you mean 'small_resnet'[^.]*\? \(Names of timm"):
+        build_backbone("small_resnett")
     pytest.importorskip("timm", reason="timm is an optional extra")
     with pytest.raises(ValueError, match="timm has a model of this name: write 'timm:vit_tiny_patch16_224'"):
         build_backbone("vit_tiny_patch16_224")

@@ -156,6 +156,12 @@ def test_renaming_is_of_names_alone():
     assert as_in(OrderedDict(a=1), wrapped) == {"a": 1}
 
 
+def test_a_file_of_weights_alone_says_what_it_lacks(tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=r"a\.ckpt is no checkpoint .*it lacks '.*'; weights alone are not enough"):
+        GuidedClassificationTask.load_from_checkpoint(tmp_path / "a.ckpt")
+
+
 def test_a_version_that_is_none_is_told_by_the_files_name(digits, quiet_trainer, tmp_path):
     trainer = quiet_trainer(limit_val_batches=0)
     network = GuidedNetwork("small_resnet", 10, image_shape=SHAPE)
