@@ -14,15 +14,15 @@ from typing import Any
 from jsonargparse import ArgumentParser
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import ModelSummary
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torch import nn
 
 import neuroalign.data
 import neuroalign.tasks  # noqa: F401 - imported so that a configuration can name classes without their module
-from neuroalign.addresses import without_secrets
 from neuroalign.callbacks import PredictionWriter
 from neuroalign.commands.class_help import asked_for, help_of
-from neuroalign.commands.configuration_mistakes import merged, mistake, read_configurations
+from neuroalign.commands.configuration_files import check_trainer, read_configurations
+from neuroalign.commands.configuration_mistakes import merged, mistake
 from neuroalign.commands.configuration_paths import check_class, class_paths
 from neuroalign.commands.lightning_links import (
     fill_heads,
@@ -36,8 +36,9 @@ from neuroalign.commands.lightning_links import (
 )
 from neuroalign.commands.lightning_mistakes import in_plain_words
 from neuroalign.commands.lightning_noise import OnlyNeededWarnings, without_void_lines
-from neuroalign.commands.lightning_results import end_of_fit, how_to_go_on, table_of
+from neuroalign.commands.lightning_results import end_of_fit, how_to_go_on, table_of, without_test_set
 from neuroalign.commands.lightning_summary import PartsSummary
+from neuroalign.commands.saved_configuration import SavedConfiguration
 from neuroalign.config import build
 from neuroalign.tensor_files import check_checkpoint
 
@@ -45,23 +46,8 @@ __all__: list[str] = []
 
 _FOUND_BY_LIGHTNING = ("best", "last", "hpc")
 """Words that may stand in place of a checkpoint's path."""
-
-
-class SavedConfiguration(SaveConfigCallback):
-    """Saves the configuration beside a run's logs, without the passwords and keys in it."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.path: Path | None = None
-        self.config = self.config.clone()
-        for key, value in list(self.config.items()):
-            self.config[key] = without_secrets(value)
-
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Save it, and keep in mind where."""
-        super().setup(trainer, pl_module, stage)
-        folder = trainer.log_dir  # every process asks, since Lightning sends the first one's
-        self.path = None if folder is None else Path(folder) / self.config_filename
+_REFUSED = ("has no argument", "beside class_path and init_args", "not registered in this process")
+"""What is said of a mapping that the parser could not read as a module."""
 
 
 class NeuroalignCLI(LightningCLI):
@@ -104,9 +90,10 @@ class NeuroalignCLI(LightningCLI):
         Raises:
             ValueError: With the innermost mistake, if the parser refuses them.
         """
-        model = merged([content for _, content in self.configurations], self.argv).get("model")
+        whole = merged([content for _, content in self.configurations], self.argv)
+        check_trainer(whole)
         try:
-            self.config = parser.parse_args([*args, *placeholders(model)])
+            self.config = parser.parse_args([*args, *placeholders(whole.get("model"))])
         except argparse.ArgumentError as error:
             raise ValueError(self._mistake(str(error))) from error
 
@@ -129,7 +116,7 @@ class NeuroalignCLI(LightningCLI):
         checkpoint = config.get("ckpt_path")
         if command != "fit" and not checkpoint:
             raise ValueError(
-                f"`neuroalign {command}` needs --ckpt_path FILE: without it, it would {command} a network with random weights"
+                "needs --ckpt_path FILE: without it, a network with random weights would be used"
             )
         if not checkpoint or str(checkpoint) in _FOUND_BY_LIGHTNING or ":" in str(checkpoint):  # a URL, a registry
             return
@@ -149,7 +136,7 @@ class NeuroalignCLI(LightningCLI):
                 super().instantiate_classes()
         except (ValueError, TypeError) as error:
             # Of a module in the model: the parser takes what it can't read for a mapping, which is refused later.
-            if "has no argument" in str(error) or "beside class_path and init_args" in str(error):
+            if any(refused in str(error) for refused in _REFUSED):
                 raise ValueError(self._mistake(str(error))) from error
             raise
         if self.subcommand == "predict":
@@ -236,17 +223,21 @@ class NeuroalignCLI(LightningCLI):
     def predict(self, **kwargs: Any) -> None:
         """Predict; the callback writes what was predicted."""
         kwargs["return_predictions"] = False  # the callback keeps them
+        out = self.config[self.subcommand].out
+        replaced = " (in place of an earlier file)" if out and Path(out).exists() else ""
         self._run(self.trainer.predict, **kwargs)
         if self.trainer.is_global_zero:
             for writer in _callbacks_of(self.trainer):
                 if isinstance(writer, PredictionWriter):
                     for path in writer.written:
-                        print(f"predictions: {os.path.relpath(path)}")
+                        print(f"predictions: {os.path.relpath(path)}{replaced}")
 
     def _evaluate(self, run: Callable[..., Any], *, verbose: bool = True, **kwargs: Any) -> None:
         results = self._run(run, verbose=False, **kwargs)
         if verbose and self.trainer.is_global_zero and results:
             print(table_of({name: value for loader in results for name, value in loader.items()}))
+            if self.subcommand == "test" and (note := without_test_set(self.datamodule)):
+                print(note)
 
     def _run(self, run: Callable[..., Any], **kwargs: Any) -> Any:
         """Run a method of the trainer; Ctrl-C ends it with one line that says how to go on."""

@@ -24,13 +24,18 @@ _VOID_LINES = (
     "HPU available: False",
     "Trainer already configured with model summary callbacks: [<class 'neuroalign.",
     "\N{ELECTRIC LIGHT BULB} Tip:",  # advertisements
+    "Seed set to",  # the saved configuration holds it
+    "Restoring states from",  # "Restored all states" follows
+    "Loaded model weights from",
+    "`Trainer.fit` stopped: `max_epochs=",  # as was asked
 )
 _VOID_WARNINGS = (
     r".*treespec, LeafSpec.* is deprecated",  # Lightning's own use of a torch API that moved
     r".*will be overridden by `NeuroalignCLI\.configure_optimizers`",  # what --optimizer asked for
+    r"Starting from v1\.9\.0, `tensorboardX` has been removed",  # without a logger, a CSVLogger is used
     r"Checkpoint directory .* exists and is not empty",  # which OnlyNeededWarnings says where it matters
 )
-_LOGGERS = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero")
+_LOGGERS = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero", "lightning.fabric.utilities.seed")
 
 
 @contextmanager
