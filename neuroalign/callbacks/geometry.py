@@ -44,8 +44,8 @@ class ManifoldGeometryCallback(EvaluationCallback):
         limit_batches: Largest number of batches to measure; None means all.
 
     Raises:
-        ValueError: When training starts (else on the first batch), if a layer doesn't exist (with near matches) or a short name means several; at the
-            end of the epoch, if fewer than two classes have two images.
+        ValueError: When training starts (else on the first batch), if a layer doesn't exist (with near matches) or a short
+            name means several; at the end of the epoch, if fewer than two classes have two images.
 
     Example:
         >>> callback = ManifoldGeometryCallback("network.trunk.backbone.layer3", num_per_class=50)

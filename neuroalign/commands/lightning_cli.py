@@ -24,6 +24,7 @@ from neuroalign.commands.class_help import asked_for, help_of
 from neuroalign.commands.configuration_files import check_trainer, read_configurations
 from neuroalign.commands.configuration_mistakes import merged, mistake
 from neuroalign.commands.configuration_paths import check_class, class_paths
+from neuroalign.commands.configuration_places import raise_with_place
 from neuroalign.commands.lightning_links import (
     fill_heads,
     fill_noise_ceiling,
@@ -46,8 +47,11 @@ __all__: list[str] = []
 
 _FOUND_BY_LIGHTNING = ("best", "last", "hpc")
 """Words that may stand in place of a checkpoint's path."""
-_REFUSED = ("has no argument", "beside class_path and init_args", "not registered in this process")
-"""What is said of a mapping that the parser could not read as a module."""
+_REFUSED = (
+    "has no argument",
+    "beside class_path and init_args",
+    "not registered in this process",
+)  # of a plain mapping
 
 
 class NeuroalignCLI(LightningCLI):
@@ -110,14 +114,12 @@ class NeuroalignCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Check that there is a checkpoint to evaluate, that it is undamaged, and that only data are read from it."""
-        command, config = self.subcommand, self.config[self.subcommand]
+        config = self.config[self.subcommand]
         if config.weights_only is None:  # Lightning would unpickle anything that comes from a URL
             config.weights_only = True
         checkpoint = config.get("ckpt_path")
-        if command != "fit" and not checkpoint:
-            raise ValueError(
-                "needs --ckpt_path FILE: without it, a network with random weights would be used"
-            )
+        if self.subcommand != "fit" and not checkpoint:
+            raise ValueError("needs --ckpt_path FILE: without it, the network would have random weights")
         if not checkpoint or str(checkpoint) in _FOUND_BY_LIGHTNING or ":" in str(checkpoint):  # a URL, a registry
             return
         if not Path(str(checkpoint)).exists():
@@ -138,7 +140,9 @@ class NeuroalignCLI(LightningCLI):
             # Of a module in the model: the parser takes what it can't read for a mapping, which is refused later.
             if any(refused in str(error) for refused in _REFUSED):
                 raise ValueError(self._mistake(str(error))) from error
-            raise
+            raise_with_place(error, self.config[self.subcommand].as_dict(), self.configurations)
+        except (OSError, ImportError) as error:
+            raise_with_place(error, self.config[self.subcommand].as_dict(), self.configurations)
         if self.subcommand == "predict":
             _callbacks_of(self.trainer).append(PredictionWriter(self.config[self.subcommand].out))
 
