@@ -15,7 +15,7 @@ PACKAGE = Path(neuroalign.__file__).parent
 ROWS = [
     {"callers", "moved", "names", "version"},
     {"types", "addresses", "array_headers", "budgets", "checksums", "citations", "files", "hdf5", "plugins", "processes",
-     "progress", "state"},
+     "progress", "state", "yaml_files"},
     {"config", "functional", "tensor_files"},
     {"sharing"},
     {"losses", "metrics", "models", "perturbations", "data", "plot"},

@@ -13,6 +13,7 @@ from neuroalign.callbacks.base import EvaluationCallback
 from neuroalign.metrics import ManifoldGeometry
 from neuroalign.models import record_layers
 from neuroalign.models.precision import as_dtype_of
+from neuroalign.models.taps import check_layer
 from neuroalign.state import evaluating
 
 __all__ = ["ManifoldGeometryCallback"]
@@ -43,8 +44,8 @@ class ManifoldGeometryCallback(EvaluationCallback):
         limit_batches: Largest number of batches to measure; None means all.
 
     Raises:
-        ValueError: On the first batch, if a layer doesn't exist (with near matches) or a short name means several; at the
-            end of the epoch, if fewer than two classes have two images.
+        ValueError: When training starts (else on the first batch), if a layer doesn't exist (with near matches) or a short
+            name means several; at the end of the epoch, if fewer than two classes have two images.
 
     Example:
         >>> callback = ManifoldGeometryCallback("network.trunk.backbone.layer3", num_per_class=50)
@@ -76,6 +77,12 @@ class ManifoldGeometryCallback(EvaluationCallback):
             )
             for layer in self.layers
         }
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Refuse a layer that the module lacks before it is trained for an epoch."""
+        super().on_fit_start(trainer, pl_module)
+        for layer in self.layers:
+            check_layer(pl_module, layer)
 
     def look(
         self, trainer: L.Trainer, module: L.LightningModule, images: Tensor, labels: Tensor, index: Tensor

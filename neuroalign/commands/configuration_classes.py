@@ -164,6 +164,16 @@ def required_by(cls: Any) -> list[str]:
     return [p.name for p in _parameters(cls) or [] if p.default is p.empty and p.kind not in _SEVERAL]
 
 
+def given_by_us(cls: Any) -> tuple[str, ...]:
+    """Required arguments that a configuration leaves out, since they are known only when it is used."""
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
+    if inspect.isclass(cls) and issubclass(cls, Optimizer):
+        return ("params",)
+    return ("optimizer",) if inspect.isclass(cls) and issubclass(cls, LRScheduler) else ("num_voxels",)
+
+
 def _parameters(cls: Any) -> list[inspect.Parameter] | None:
     try:
         return list(inspect.signature(cls).parameters.values())

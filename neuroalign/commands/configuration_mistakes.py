@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,6 +12,7 @@ import yaml
 from neuroalign.commands.configuration_classes import (
     arguments_of,
     class_named,
+    given_by_us,
     named,
     required_by,
     unknown_in,
@@ -29,48 +29,12 @@ _TYPES = {"NoneType": "null", "str": "text", "int": "a whole number", "float": "
           "dict": "a mapping", "list": "a list"}  # fmt: skip
 
 
-def read_configurations(argv: Sequence[str]) -> list[tuple[str, Any]]:
-    """The configurations that ``--config`` names, by file name, before the parser sees them.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If one is no YAML.
-    """
-    found = []
-    for name in _files(argv):
-        if "://" in name:
-            continue
-        if not Path(name).exists():
-            raise FileNotFoundError(f"there is no configuration {name}")
-        try:
-            found.append((name, yaml.safe_load(Path(name).read_text("utf-8"))))
-        except UnicodeDecodeError as error:
-            raise ValueError(f"a configuration is damaged, or no UTF-8 text ({error}): {name}") from error
-        except yaml.YAMLError as error:
-            raise ValueError(f"{name} is no YAML: {_yaml_mistake(error)}") from error
-    return found
-
-
-def _files(argv: Sequence[str]) -> Iterator[str]:
-    following = [*argv[1:], ""]
-    for each, after in zip(argv, following):
-        if each in ("-c", "--config") and after:
-            yield after
-        elif each.startswith("--config="):
-            yield each.removeprefix("--config=")
-
-
-def _yaml_mistake(error: yaml.YAMLError) -> str:
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
-    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark is not None else problem
-
-
 def mistake(argv: Sequence[str], configurations: Sequence[tuple[str, Any]], options: Sequence[str], told: str) -> str:
     """The first mistake in configurations and command line; else the parser's own message, made short.
 
     Args:
         argv: The command and its arguments.
-        configurations: Those of :func:`read_configurations`.
+        configurations: Those that ``--config`` names, by file name.
         options: The keys that the command takes at the top and one level below, such as "trainer.max_epochs".
         told: What the parser said.
     """
@@ -151,7 +115,7 @@ def _in_arguments(
     needed = [
         name
         for name in required_by(cls)
-        if name not in arguments and name not in (further or {}) and name != "num_voxels"
+        if name not in arguments and name not in (further or {}) and name not in given_by_us(cls)
     ]
     if cls.__name__ != "Trainer" and needed:
         yield f"{where}: {cls.__name__} needs {named(needed)}"

@@ -14,16 +14,17 @@ from typing import Any
 from jsonargparse import ArgumentParser
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import ModelSummary
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torch import nn
 
 import neuroalign.data
 import neuroalign.tasks  # noqa: F401 - imported so that a configuration can name classes without their module
-from neuroalign.addresses import without_secrets
 from neuroalign.callbacks import PredictionWriter
 from neuroalign.commands.class_help import asked_for, help_of
-from neuroalign.commands.configuration_mistakes import merged, mistake, read_configurations
+from neuroalign.commands.configuration_files import check_trainer, read_configurations
+from neuroalign.commands.configuration_mistakes import merged, mistake
 from neuroalign.commands.configuration_paths import check_class, class_paths
+from neuroalign.commands.configuration_places import raise_with_place
 from neuroalign.commands.lightning_links import (
     fill_heads,
     fill_noise_ceiling,
@@ -36,9 +37,10 @@ from neuroalign.commands.lightning_links import (
 )
 from neuroalign.commands.lightning_mistakes import in_plain_words
 from neuroalign.commands.lightning_noise import OnlyNeededWarnings, without_void_lines
-from neuroalign.commands.lightning_results import end_of_fit, how_to_go_on, table_of
+from neuroalign.commands.lightning_results import end_of_fit, how_to_go_on, table_of, without_test_set
 from neuroalign.commands.lightning_summary import PartsSummary
 from neuroalign.commands.own_classes import find_in_working_directory
+from neuroalign.commands.saved_configuration import SavedConfiguration
 from neuroalign.config import build
 from neuroalign.tensor_files import check_checkpoint
 
@@ -46,23 +48,11 @@ __all__: list[str] = []
 
 _FOUND_BY_LIGHTNING = ("best", "last", "hpc")
 """Words that may stand in place of a checkpoint's path."""
-
-
-class SavedConfiguration(SaveConfigCallback):
-    """Saves the configuration beside a run's logs, without the passwords and keys in it."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.path: Path | None = None
-        self.config = self.config.clone()
-        for key, value in list(self.config.items()):
-            self.config[key] = without_secrets(value)
-
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Save it, and keep in mind where."""
-        super().setup(trainer, pl_module, stage)
-        folder = trainer.log_dir  # every process asks, since Lightning sends the first one's
-        self.path = None if folder is None else Path(folder) / self.config_filename
+_REFUSED = (
+    "has no argument",
+    "beside class_path and init_args",
+    "not registered in this process",
+)  # of a plain mapping
 
 
 class NeuroalignCLI(LightningCLI):
@@ -105,9 +95,10 @@ class NeuroalignCLI(LightningCLI):
         Raises:
             ValueError: With the innermost mistake, if the parser refuses them.
         """
-        model = merged([content for _, content in self.configurations], self.argv).get("model")
+        whole = merged([content for _, content in self.configurations], self.argv)
+        check_trainer(whole)
         try:
-            self.config = parser.parse_args([*args, *placeholders(model)])
+            self.config = parser.parse_args([*args, *placeholders(whole.get("model"))])
         except argparse.ArgumentError as error:
             raise ValueError(self._mistake(str(error))) from error
 
@@ -124,14 +115,12 @@ class NeuroalignCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Check that there is a checkpoint to evaluate, that it is undamaged, and that only data are read from it."""
-        command, config = self.subcommand, self.config[self.subcommand]
+        config = self.config[self.subcommand]
         if config.weights_only is None:  # Lightning would unpickle anything that comes from a URL
             config.weights_only = True
         checkpoint = config.get("ckpt_path")
-        if command != "fit" and not checkpoint:
-            raise ValueError(
-                f"`neuroalign {command}` needs --ckpt_path FILE: without it, it would {command} a network with random weights"
-            )
+        if self.subcommand != "fit" and not checkpoint:
+            raise ValueError("needs --ckpt_path FILE: without it, the network would have random weights")
         if not checkpoint or str(checkpoint) in _FOUND_BY_LIGHTNING or ":" in str(checkpoint):  # a URL, a registry
             return
         if not Path(str(checkpoint)).exists():
@@ -150,9 +139,11 @@ class NeuroalignCLI(LightningCLI):
                 super().instantiate_classes()
         except (ValueError, TypeError) as error:
             # Of a module in the model: the parser takes what it can't read for a mapping, which is refused later.
-            if "has no argument" in str(error) or "beside class_path and init_args" in str(error):
+            if any(refused in str(error) for refused in _REFUSED):
                 raise ValueError(self._mistake(str(error))) from error
-            raise
+            raise_with_place(error, self.config[self.subcommand].as_dict(), self.configurations)
+        except (OSError, ImportError) as error:
+            raise_with_place(error, self.config[self.subcommand].as_dict(), self.configurations)
         if self.subcommand == "predict":
             _callbacks_of(self.trainer).append(PredictionWriter(self.config[self.subcommand].out))
 
@@ -237,17 +228,21 @@ class NeuroalignCLI(LightningCLI):
     def predict(self, **kwargs: Any) -> None:
         """Predict; the callback writes what was predicted."""
         kwargs["return_predictions"] = False  # the callback keeps them
+        out = self.config[self.subcommand].out
+        replaced = " (in place of an earlier file)" if out and Path(out).exists() else ""
         self._run(self.trainer.predict, **kwargs)
         if self.trainer.is_global_zero:
             for writer in _callbacks_of(self.trainer):
                 if isinstance(writer, PredictionWriter):
                     for path in writer.written:
-                        print(f"predictions: {os.path.relpath(path)}")
+                        print(f"predictions: {os.path.relpath(path)}{replaced}")
 
     def _evaluate(self, run: Callable[..., Any], *, verbose: bool = True, **kwargs: Any) -> None:
         results = self._run(run, verbose=False, **kwargs)
         if verbose and self.trainer.is_global_zero and results:
             print(table_of({name: value for loader in results for name, value in loader.items()}))
+            if self.subcommand == "test" and (note := without_test_set(self.datamodule)):
+                print(note)
 
     def _run(self, run: Callable[..., Any], **kwargs: Any) -> Any:
         """Run a method of the trainer; Ctrl-C ends it with one line that says how to go on."""

@@ -16,7 +16,9 @@ def in_plain_words(error: BaseException) -> str | None:
         >>> in_plain_words(ValueError("there is no layer9"))
     """
     text = str(error)
-    if "No supported gpu backend found" in text:
+    if "No supported gpu backend found" in text or re.search(
+        r"`(CUDA|MPS)Accelerator` can not run on your system", text
+    ):
         return (
             "there is no GPU that torch can use here, as trainer.accelerator asks: give auto or cpu (`neuroalign doctor` "
             "shows the devices)"
@@ -29,6 +31,13 @@ def in_plain_words(error: BaseException) -> str | None:
     if found := re.search(r"\(monitor='(.*?)'\).*in the returned metrics: \[(.*?)\]", text, re.DOTALL):
         logged = re.findall(r"'(.*?)'", found[2])
         return f"{unknown('value to monitor', found[1], [n for n in logged if n not in ('epoch', 'step')])} (what was logged)"
+    if found := re.search(
+        r"conditioned on metric (\S+) which is not available.*metrics are: \[(.*?)\]", text, re.DOTALL
+    ):
+        logged = re.findall(r"'(.*?)'", found[2])
+        return f"scheduler_monitor: {unknown('value to monitor', found[1], logged)} (what was logged)"
+    if found := re.search(r"this is a checkpoint of \w+, not of \w+$", text):
+        return f"{text}: give the configuration that it was trained with, or another --ckpt_path"
     if lacking := re.findall(r"Requirement '([^']+)' not met", text):
         return (
             f"a class that the configuration names needs a package that is not installed: pip install {lacking[-1]!r}"

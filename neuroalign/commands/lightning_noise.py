@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,22 @@ _VOID_LINES = (
     "HPU available: False",
     "Trainer already configured with model summary callbacks: [<class 'neuroalign.",
     "\N{ELECTRIC LIGHT BULB} Tip:",  # advertisements
+    "Seed set to",  # the saved configuration holds it
+    "Restoring states from",  # "Restored all states" follows
+    "Loaded model weights from",
+    "`Trainer.fit` stopped: `max_epochs=",  # as was asked
 )
 _VOID_WARNINGS = (
     r".*treespec, LeafSpec.* is deprecated",  # Lightning's own use of a torch API that moved
     r".*will be overridden by `NeuroalignCLI\.configure_optimizers`",  # what --optimizer asked for
+    r"Starting from v1\.9\.0, `tensorboardX` has been removed",  # without a logger, a CSVLogger is used
     r"Checkpoint directory .* exists and is not empty",  # which OnlyNeededWarnings says where it matters
 )
-_LOGGERS = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero")
+_LOGGERS = (
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.fabric.utilities.rank_zero",
+    "lightning.fabric.utilities.seed",
+)
 
 
 @contextmanager
@@ -57,6 +66,8 @@ def _tells_something(record: logging.LogRecord) -> bool:
 class OnlyNeededWarnings(Callback):
     """Leaves out Lightning's warnings where they are void, and says what its warning about a folder means here."""
 
+    _looked = False
+
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Look at the data sets, which the DataModule has made by now, and at the folders of checkpoints."""
         datasets = list((getattr(trainer.datamodule, "datasets", None) or {}).values())
@@ -75,3 +86,19 @@ class OnlyNeededWarnings(Callback):
                     f"{shown(folder)} holds checkpoints of an earlier run, which this one may replace: {', '.join(found)}",
                     stacklevel=2,
                 )
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Compare the first images with those that the network was built for: many networks take others silently."""
+        if self._looked or not trainer.is_global_zero:
+            return
+        self._looked = True
+        images = batch.get("image") if isinstance(batch, Mapping) else None
+        network = getattr(pl_module, "network", None) or getattr(pl_module, "predictor", None)
+        wanted = getattr(getattr(network, "trunk", None), "image_shape", None)
+        if isinstance(images, Tensor) and wanted is not None and tuple(images.shape[1:]) != tuple(wanted):
+            given = list(images.shape[1:])
+            warnings.warn(
+                f"the network was built for images of image_shape {list(wanted)}, and the data have {given}: give "
+                f"image_shape: {given}, unless other images are meant to follow",
+                stacklevel=2,
+            )

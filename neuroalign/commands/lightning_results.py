@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from neuroalign.commands.attack_names import explained
 
@@ -108,9 +111,11 @@ def end_of_fit(argv: Sequence[str], trainer: Any, configuration: Path | None) ->
     best, score = _best(trainer)
     newest = newest_checkpoint(trainer)
     if best is not None:
-        lines.append(("best checkpoint", f"{best}{score}"))
+        facts = ", ".join(filter(None, (score, _epochs_in(best, trainer))))
+        lines.append(("best checkpoint", f"{best} ({facts})" if facts else best))
     if newest is not None and newest != best:
-        lines.append(("last checkpoint", newest))
+        facts = _epochs_in(newest, trainer)
+        lines.append(("last checkpoint", f"{newest} ({facts})" if facts else newest))
     if (log := _log_of(trainer)) is not None:
         lines.append(("log", log))
     if configuration is not None and configuration.exists():
@@ -132,8 +137,34 @@ def _best(trainer: Any) -> tuple[str | None, str]:
         path, monitor = getattr(callback, "best_model_path", ""), getattr(callback, "monitor", None)
         if path and monitor is not None and Path(path).exists():
             score = getattr(callback, "best_model_score", None)
-            return shown(path), "" if score is None else f" ({monitor} {float(score):.4f})"
+            return shown(path), "" if score is None else f"{monitor} {float(score):.4f}"
     return None, ""
+
+
+def _epochs_in(checkpoint: str, trainer: Any) -> str:
+    """After how many epochs a checkpoint was written; empty if it doesn't say."""
+    try:
+        # Only what is looked at is read from the disk.
+        epoch = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["epoch"]
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, pickle.UnpicklingError):
+        return ""
+    return f"after {epoch + 1} of {trainer.current_epoch} epochs"
+
+
+def without_test_set(datamodule: Any) -> str | None:
+    """What to say below test's values if they are those of the validation set; None if there is a test set.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> without_test_set(SimpleNamespace(datasets={"test": []}))
+    """
+    datasets = getattr(datamodule, "datasets", None) or {}
+    if "test" in datasets or "val" not in datasets:
+        return None
+    return (
+        f"These are the validation images: {type(datamodule).__name__} has no test set here.\n"
+        "If they chose the checkpoint, the values are too high."
+    )
 
 
 def _log_of(trainer: Any) -> str | None:

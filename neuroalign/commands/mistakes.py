@@ -101,7 +101,7 @@ def _of_the_user(error: BaseException) -> bool:
 
 def _telling(error: BaseException) -> BaseException:
     """The error in a chain that tells most: the last that our code raised, else the last; the first if that is a report."""
-    chain = list(_chain(error))
+    chain = list(chain_of(error))
     for each in chain:
         if _is_ours(each) and str(each) and _of_the_user(each):
             return each
@@ -110,7 +110,7 @@ def _telling(error: BaseException) -> BaseException:
     return next((each for each in reversed(chain) if str(each) and _of_the_user(each)), error)
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
     """An error, what it was raised from, what that was raised from ..."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import yaml
@@ -19,6 +19,7 @@ from neuroalign.study.settings.images import Images
 from neuroalign.study.settings.network import Network
 from neuroalign.study.settings.responses import DissimilarityResponses, Predictors, Responses, subjects_of
 from neuroalign.study.settings.training import StageResources, Training
+from neuroalign.yaml_files import UniqueKeys
 
 __all__ = ["Study", "StudyError"]
 
@@ -282,15 +283,19 @@ class Study(Settings):
         """
         path = check_source(path, "study")
         try:
-            settings = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+            settings = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)
         except yaml.YAMLError as error:
             raise StudyError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
         except UnicodeDecodeError:
             raise StudyError(f"{path} is no text file in UTF-8") from None
+        if settings is None:
+            raise StudyError(f"{path} is empty: a study has keys such as name, images, conditions")
         if not isinstance(settings, Mapping):
             raise StudyError(
                 f"{path} holds {type(settings).__name__} in place of keys such as name, images, conditions"
             )
+        if "trainer" in settings and "conditions" not in settings:
+            raise StudyError(f"{path} is no study but a configuration: neuroalign fit --config {path}")
         quick = settings.get("fast")
         if fast and isinstance(quick, Mapping):
             settings = merged(settings, quick)
@@ -315,20 +320,3 @@ def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 def _error(text: str) -> PydanticCustomError:
     return PydanticCustomError("study", "{text}", {"text": text})
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a key that stands there twice is an error, not the second one silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":  # `<<: *anchor`, which is expanded below
-                continue
-            name = self.construct_object(key, deep=True)
-            if isinstance(name, Hashable) and name in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {name!r} stands there twice", key.start_mark
-                )
-            seen.add(name)
-        return super().construct_mapping(node, deep)

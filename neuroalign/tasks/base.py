@@ -204,7 +204,11 @@ class Task(EpochLog, ABC):
         Raises:
             ValueError: If it is a checkpoint of another task.
         """
-        _check_kind(type(self), checkpoint)
+        path = getattr(self._trainer, "ckpt_path", None)
+        try:
+            _check_kind(type(self), checkpoint)
+        except ValueError as error:
+            raise ValueError(f"{redacted(str(path))}: {error}" if path else str(error)) from None
         self._step_seed = checkpoint.get(_SEED)
         if "state_dict" in checkpoint:
             checkpoint["state_dict"] = as_in(checkpoint["state_dict"], self.state_dict())

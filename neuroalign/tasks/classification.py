@@ -161,6 +161,7 @@ class GuidedClassificationTask(Task):
         self.task_weight = None if task_weight is None else float(task_weight)
         self.lr, self.momentum, self.weight_decay, self.step_size = lr, momentum, weight_decay, step_size
         self.optimizer, self.scheduler = optimizer, scheduler
+        check_choice("scheduler_interval", scheduler_interval, ("epoch", "step"))
         self.scheduler_interval, self.scheduler_monitor = scheduler_interval, scheduler_monitor
         self.remember(
             modules={"network": self.network, "guidance": self.guidance, "robust_training": self.robust_training},

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torchmetrics import Metric, MetricCollection
 
 from neuroalign.config import build
+from neuroalign.functional.checks import check_choice
 from neuroalign.losses import NeuralAlignmentLoss
 from neuroalign.metrics import NoiseNormalizedCorrelation, VoxelCorrelation
 from neuroalign.models import NeuralPredictor
@@ -97,6 +98,7 @@ class NeuralPredictionTask(Task):
         self.loss: nn.Module = build(loss, nn.Module)
         self.lr, self.weight_decay = float(lr), float(weight_decay)
         self.optimizer, self.scheduler = optimizer, scheduler
+        check_choice("scheduler_interval", scheduler_interval, ("epoch", "step"))
         self.scheduler_interval, self.scheduler_monitor = scheduler_interval, scheduler_monitor
         ceiling = None if noise_ceiling is None else torch.as_tensor(noise_ceiling, dtype=torch.float32)
         self.noise_ceiling = ceiling

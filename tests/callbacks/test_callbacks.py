@@ -152,6 +152,13 @@ def test_eps_with_everything_wrong_or_zero(digits, quiet_trainer):
     assert float(metrics["robust_accuracy/fgsm-linf/eps=1"]) <= 0.2
 
 
+def test_a_missing_layer_is_told_before_training(digits, quiet_trainer):
+    trainer = quiet_trainer(max_epochs=1, callbacks=[ManifoldGeometryCallback("network.trunk.backbone.layer9")])
+    with pytest.raises(ValueError, match=r"unknown layer .*layer9"):
+        trainer.fit(task(), data(digits))
+    assert trainer.global_step == 0
+
+
 def test_refusals(digits, quiet_trainer):
     with pytest.raises(ValueError, match="every_n_epochs must be at least 1"):
         RobustnessCallback(FGSM(), 0.1, every_n_epochs=0)

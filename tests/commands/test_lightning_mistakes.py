@@ -1,6 +1,7 @@
 """A mistake in a configuration or on the command line of fit, test and predict is answered in one sentence."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import lightning  # noqa: F401 - its log keeps the stderr of its first import, which a test must not replace
@@ -115,6 +116,22 @@ CHANGED = {
         "c.yaml: model.init_args.optimizer: unknown class 'AdamX' of torch.optim; did you mean 'Adamax' or 'Adam'",
     ),
     "a missing argument": (("    root: ", "    cache: "), "c.yaml: data: NSDDataModule needs 'root'"),
+    "a list for the trainer": (
+        ("trainer:", "trainer: [1, 2]\nunused:"),
+        "c.yaml: trainer must be a mapping of Lightning's Trainer's arguments",
+    ),
+    "a key twice": (
+        ("  max_epochs: 12", "  max_epochs: 12\n  max_epochs: 3"),
+        "c.yaml line 9, column 3: the key 'max_epochs' stands there twice",
+    ),
+    "a scheduler without its argument": (
+        ("    predictor:", "    scheduler: {class_path: torch.optim.lr_scheduler.StepLR}\n    predictor:"),
+        "c.yaml: model.init_args.scheduler: StepLR needs 'step_size'",
+    ),
+    "an interval": (
+        ("    predictor:", "    scheduler_interval: epok\n    predictor:"),
+        "c.yaml: model: unknown scheduler_interval 'epok'",
+    ),
     "YAML": (("trainer:", "trainer: ["), "c.yaml is no YAML: line 8, column 13"),
 }  # fmt: skip
 
@@ -125,11 +142,12 @@ def test_a_mistake_in_a_file(said, mistake):
     assert said(["fit", "CONFIG", *FAST[:2]], change=[change]).startswith(sentence)
 
 
+OF_PREDICTOR = "c.yaml: model.init_args.predictor: "
 TYPED = {
-    "a layer": ([f"{PREDICTOR}.layer=layer9"], "unknown layer 'layer9'; did you mean 'layer"),
+    "a layer": ([f"{PREDICTOR}.layer=layer9"], f"{OF_PREDICTOR}unknown layer 'layer9'; did you mean 'layer"),
     "a backbone": (
         [f"{PREDICTOR}.backbone=resnet81"],
-        "unknown torchvision model 'resnet81'; did you mean 'resnet18'",
+        f"{OF_PREDICTOR}unknown torchvision model 'resnet81'; did you mean 'resnet18'",
     ),
     "an argument": (["--data.init_args.rio=V4"], "data: unknown argument 'rio' of NSDDataModule; did you mean 'roi'"),
     "an argument, in short": (["--data.rio=V4"], "data: unknown argument 'rio' of NSDDataModule; did you mean 'roi'"),
@@ -140,9 +158,9 @@ TYPED = {
     ),
     "a number": (["--trainer.max_epochs=many"], "trainer.max_epochs: must be a whole number or null; got 'many'"),
     "a number of the task": (["--model.init_args.lr=high"], "model.init_args.lr: must be a number; got 'high'"),
-    "a region": (["--data.init_args.roi=V7"], "unknown roi 'V7'; did you mean"),
-    "a folder": (["--data.init_args.root=nowhere"], "no folder nowhere"),
-    "a size": (["--data.init_args.batch_size=0"], "batch_size must be at least 1; got 0"),
+    "a region": (["--data.init_args.roi=V7"], "c.yaml: data: unknown roi 'V7'; did you mean"),
+    "a folder": (["--data.init_args.root=nowhere"], "c.yaml: data: no folder nowhere"),
+    "a size": (["--data.init_args.batch_size=0"], "c.yaml: data: batch_size must be at least 1; got 0"),
     "a number of voxels": (
         [f"{PREDICTOR}.num_voxels=81"],
         "the predictor has num_voxels=81, and the data have 80 voxels",
@@ -163,17 +181,64 @@ def test_a_missing_configuration(said):
     assert said(["fit", "--config", "nowhere.yaml"]) == "there is no configuration nowhere.yaml"
     assert said(["fit"]).startswith("model and data missing: give --model CLASS and --data CLASS, or --config FILE")
     assert said(["fit", "--model", "NeuralPredictionTask"]).startswith("data missing: give --data CLASS")
-    assert "`neuroalign test` needs --ckpt_path FILE" in said(["test", "CONFIG"])
+    assert "needs --ckpt_path FILE" in said(["test", "CONFIG"])
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("# trainer:\n", "d.yaml is empty"),
+        ("name: x\nimages: {source: digits}\nconditions: {none: }\n", "d.yaml is a study: neuroalign study run d.yaml"),
+    ],
+)
+def test_a_file_of_another_kind(said, content, sentence):
+    Path("d.yaml").write_text(content)
+    assert said(["fit", "--config", "d.yaml"]).startswith(sentence)
+
+
+def test_an_argument_of_a_network_of_ones_own(said, monkeypatch):
+    monkeypatch.setattr("sys.path", [*sys.path, str(Path.cwd())])
+    Path("narrow.py").write_text(
+        "from torch import nn\n\n\nclass Narrow(nn.Module):\n    def __init__(self, width: int = 8):\n        ...\n"
+    )
+    Path("own.yaml").write_text(
+        "model:\n  class_path: NeuralPredictionTask\n  init_args:\n"
+        "    predictor: {class_path: narrow.Narrow, init_args: {widht: 4}}\n"
+        "data: {class_path: NSDDataModule, init_args: {root: nowhere, roi: V4}}\n"
+    )
+    sentence = "own.yaml: model.init_args.predictor: unknown argument 'widht' of Narrow; did you mean 'width'?"
+    assert said(["fit", "--config", "own.yaml", "--trainer.accelerator=cpu"]) == sentence
+
+
+@pytest.mark.parametrize(
+    ("told", "plain"),
+    [
+        ("`CUDAAccelerator` can not run on your system since the accelerator is not available.", "there is no GPU"),
+        (
+            "ReduceLROnPlateau conditioned on metric val/acuracy which is not available. Available metrics are: "
+            "['val/accuracy', 'lr']. Condition can be set using `monitor` key in lr scheduler dict",
+            "scheduler_monitor: unknown value to monitor 'val/acuracy'; did you mean 'val/accuracy'",
+        ),
+        (
+            "a.ckpt: this is a checkpoint of ATask, not of BTask",
+            "a.ckpt: this is a checkpoint of ATask, not of BTask: give",
+        ),
+    ],
+)
+def test_words_of_others(told, plain):
+    assert (in_plain_words(ValueError(told)) or "").startswith(plain)
 
 
 def test_guidance(said):
     """A predictor that isn't there, a budget in the wrong unit, and a head's field and width."""
-    assert said(["fit", "CONFIG", *FAST], name="guide").startswith("no predictor at runs/predict_v4/predictor.ckpt")
+    assert said(["fit", "CONFIG", *FAST], name="guide").startswith(
+        "c.yaml: model.init_args.guidance: no predictor at runs/predict_v4/predictor.ckpt"
+    )
     unguided = ("      class_path: neuroalign.guidance.PredictedGuidance\n      init_args:\n        predictors: {V4: "
                 "runs/predict_v4/predictor.ckpt}", "      null")  # fmt: skip
     assert "head 'V4' of the network has no num_outputs" in said(["fit", "CONFIG", *FAST], "guide", [unguided])
     head = ("V4: {layer: layer3, size: 2}", "V4: {layer: layer3, num_outputs: 80, sise: 2}")
-    sentence = "unknown field of a head: 'sise'; did you mean 'size'"
+    sentence = "c.yaml: model.init_args.network: unknown field of a head: 'sise'; did you mean 'size'"
     assert said(["fit", "CONFIG", *FAST], "guide", [unguided, head]).startswith(sentence)
     right, eps = (head[0], "V4: {layer: layer3, num_outputs: 80}"), ("eps: [0.04, 0.08]", "eps: [4, 8]")
     assert "divide by 255" in said(["fit", "CONFIG", *FAST[:2]], "guide", [unguided, right, eps])

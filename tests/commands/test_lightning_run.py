@@ -1,6 +1,7 @@
 """What fit, test and predict do with a configuration, and what a person sees at the end."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import lightning  # noqa: F401 - its log keeps the stderr of its first import, which a test must not replace
@@ -13,7 +14,8 @@ from PIL import Image
 from neuroalign import GuidanceDataModule, Responses, ResponsesDataModule
 from neuroalign.__main__ import main
 from neuroalign.commands.lightning_links import noise_ceiling_of, open_heads, open_places, wants_noise_ceiling
-from neuroalign.commands.lightning_results import command_of, table_of
+from neuroalign.commands.lightning_noise import OnlyNeededWarnings
+from neuroalign.commands.lightning_results import command_of, table_of, without_test_set
 from neuroalign.commands.lightning_summary import parts_of
 
 CONFIGS = Path(__file__).parents[2] / "examples/configs"
@@ -145,6 +147,55 @@ def test_own_classes_optimizers_and_schedulers(folder, capsys):
     stored = torch.load(newest, weights_only=True)
     assert stored["optimizer_states"][0]["param_groups"][0]["initial_lr"] == 0.3
     assert stored["lr_schedulers"][0]["T_max"] == 2
+
+
+@pytest.mark.slow
+def test_the_page_keeps_the_best_and_the_last(folder, capsys):
+    """With a learning rate of zero the first epoch stays the best; the last is another, and test says what it measures."""
+    page = (Path(__file__).parents[2] / "docs/commands.md").read_text(encoding="utf-8")
+    (example,) = [
+        block.split("```")[0] for block in page.split("```yaml\n") if "filename: last" in block.split("```")[0]
+    ]
+    Path("mine.py").write_text(OWN)
+    task = {"predictor": {"class_path": "mine.MyNetwork"}, "optimizer": {"class_path": "SGD", "init_args": {"lr": 0.0}}}
+    config = {
+        **yaml.safe_load(example),
+        "model": {"class_path": "mine.MyTask", "init_args": task},
+        "data": {"class_path": "NSDDataModule", "init_args": {"root": "nsd", "roi": "V4"}},
+    }
+    config["trainer"] |= {"logger": False, "enable_model_summary": False}
+    Path("own.yaml").write_text(yaml.safe_dump(config))
+    run("fit", "--config", "own.yaml", *FAST, "--trainer.max_epochs=2")
+    out, err = capsys.readouterr()
+    best, last = out.splitlines()[:2]
+    assert best.startswith("best checkpoint: runs/predict_v4/predictor.ckpt (val/correlation ")
+    assert best.endswith(", after 1 of 2 epochs)")
+    assert last == "last checkpoint: runs/predict_v4/last.ckpt (after 2 of 2 epochs)"
+    for void in ("Seed set", "tensorboardX", "stopped: `max_epochs"):
+        assert void not in out + err
+    run("test", "--config", "own.yaml", "--ckpt_path", "runs/predict_v4/last.ckpt", *FAST[:1], *FAST[3:4])
+    out, err = capsys.readouterr()
+    assert "These are the validation images: NSDDataModule has no test set here." in out
+    assert "Restoring" not in err and "Loaded" not in err
+    for said in ("predictions: v4.h5\n", "predictions: v4.h5 (in place of an earlier file)\n"):
+        run("predict", "--config", "own.yaml", "--ckpt_path", "runs/predict_v4/last.ckpt", "--out", "v4.h5", *FAST[3:4])
+        assert capsys.readouterr().out == said
+
+
+def test_images_of_another_shape_than_the_networks():
+    task = SimpleNamespace(network=SimpleNamespace(trunk=SimpleNamespace(image_shape=(3, 16, 16))))
+    trainer = SimpleNamespace(is_global_zero=True)
+    images = [{"image": torch.zeros(2, 3, size, size)} for size in (16, 8)]
+    OnlyNeededWarnings().on_train_batch_start(trainer, task, images[0], 0)
+    callback = OnlyNeededWarnings()
+    told = r"images of image_shape \[3, 16, 16\], and the data have \[3, 8, 8\]"
+    with pytest.warns(UserWarning, match=told):
+        callback.on_train_batch_start(trainer, task, images[1], 0)
+    callback.on_train_batch_start(trainer, task, images[1], 1)  # says it once
+
+
+def test_a_test_set_of_its_own_is_no_news():
+    assert without_test_set(GuidanceDataModule(dataset="digits")) is None  # nothing is known of it yet
 
 
 def test_help_is_one_page_and_loads_nothing(capsys):

@@ -178,7 +178,8 @@ def test_smoothness_needs_a_guided_network_to_match():
         ("conditions:\n  none:\n  none:\n", "the key 'none' stands there twice"),
         ("name: [", "is no YAML"),
         ("- a\n", "holds list in place of keys"),
-        ("", "holds NoneType in place of keys"),
+        ("", "is empty"),
+        ("model: {}\ndata: {}\ntrainer: {}\n", "is no study but a configuration: neuroalign fit --config"),
         ("name: !!python/object/apply:os.system ['true']\n", "is no YAML"),
     ],
 )

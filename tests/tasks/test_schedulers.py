@@ -79,3 +79,11 @@ def test_a_plateau_is_seen(digits, quiet_trainer):
         rate(wrong, module)
     predictor = NeuralPredictionTask(NeuralPredictor("small_resnet", 5, image_shape=SHAPE), scheduler=never_better)
     assert predictor.configure_optimizers()["lr_scheduler"]["monitor"] == "val/loss"
+
+
+def test_an_unknown_interval():
+    network = GuidedNetwork("small_resnet", 10, image_shape=SHAPE)
+    predictor = NeuralPredictor("small_resnet", 5, image_shape=SHAPE)
+    for make in (lambda **k: GuidedClassificationTask(network, **k), lambda **k: NeuralPredictionTask(predictor, **k)):
+        with pytest.raises(ValueError, match=r"unknown scheduler_interval 'epok'.*did you mean 'epoch'"):
+            make(scheduler_interval="epok")
