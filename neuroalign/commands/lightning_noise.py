@@ -99,6 +99,6 @@ class OnlyNeededWarnings(Callback):
             given = list(images.shape[1:])
             warnings.warn(
                 f"the network was built for images of image_shape {list(wanted)}, and the data have {given}: give "
-                f"image_shape: {given}, unless other images are meant to follow",
+                f"image_shape: {given}, unless the network is meant for images of other sizes",
                 stacklevel=2,
             )

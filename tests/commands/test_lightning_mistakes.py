@@ -241,7 +241,8 @@ def test_guidance(said):
     sentence = "c.yaml: model.init_args.network: unknown field of a head: 'sise'; did you mean 'size'"
     assert said(["fit", "CONFIG", *FAST], "guide", [unguided, head]).startswith(sentence)
     right, eps = (head[0], "V4: {layer: layer3, num_outputs: 80}"), ("eps: [0.04, 0.08]", "eps: [4, 8]")
-    assert "divide by 255" in said(["fit", "CONFIG", *FAST[:2]], "guide", [unguided, right, eps])
+    told = said(["fit", "CONFIG", *FAST[:2]], "guide", [unguided, right, eps])
+    assert told.startswith("c.yaml: trainer.callbacks[1]: eps is in pixel units") and "divide by 255" in told
 
 
 @pytest.mark.parametrize("missing", ["tensorboard", "wandb"])
