@@ -13,7 +13,7 @@ PAGES = [p for p in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] 
 
 
 # A page takes seconds, most of them to import torch and Lightning anew.
-FIRST = ("README.md", "quickstart.md")
+FIRST = ("README.md",)
 EXTRAS = {
     '"timm:': ("timm", "timm"),
     "import onnxruntime": ("onnxruntime", "onnx"),

@@ -90,6 +90,7 @@ def test_holm_is_over_the_measures_of_one_scope():
     assert found.drop_duplicates("measure")["expected"].tolist() == ["+", "-", ""]
 
 
+@pytest.mark.slow
 def test_subjects_are_a_fixed_effect():
     rng = np.random.default_rng(6)
     parts = [networks(rng, conditions=6, seeds=2).assign(subject=s, robustness=lambda t, s=s: t["robustness"] + 50 * s)

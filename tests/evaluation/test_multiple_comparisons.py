@@ -43,6 +43,7 @@ def test_what_the_interval_shows_may_be_lost_to_the_correction():
     assert strong.outcome == "lower" and "not significant" not in str(strong) and "over 2 comparisons" in str(strong)
 
 
+@pytest.mark.slow
 def test_alone_a_comparison_stays_what_it_was():
     for difference in (0.0, 0.03, 0.032, 0.04):
         alone = of_seeds("x", difference, equivalence=0.05)

@@ -107,7 +107,7 @@ def test_facts_of_a_classifier_and_of_a_predictor():
     [
         (lambda: nn.Flatten(), {}, "give image_shape=.channel, height, width.: a Flatten"),
         (guided, {"class_names": ["cat"]}, "5 outputs, class_names 1"),
-        (guided, {"image_shape": (1, 8, 8)}, r"doesn't run on images of shape \(1, 8, 8\): images have 1 channels"),
+        (guided, {"image_shape": (1, 8, 8)}, r"doesn't run on images of shape \(1, 8, 8\): images have 1 channel"),
         (lambda: nn.Identity(), {"image_shape": SHAPE}, r"returned shape \(2, 3, 8, 8\)"),
     ],
 )
