@@ -10,6 +10,8 @@ import time
 import pytest
 import torch
 
+from neuroalign import GuidedNetwork
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform == "win32", reason="signals are sent to a process group"),
@@ -116,7 +118,9 @@ def test_while_a_command_starts(tmp_path, arguments):
 
 @pytest.mark.parametrize("whole_group", [True, False], ids=["from a terminal", "to the command alone"])
 def test_evaluate_in_the_middle(tmp_path, whole_group):
-    arguments = ["evaluate", "--ckpt", "resnet18", "--data", "digits", "--image-size", "64", "--out", "out"]
+    torch.manual_seed(0)
+    GuidedNetwork("resnet18", 10, image_shape=(3, 8, 8)).save(tmp_path / "chance.safetensors")  # a tenth is right
+    arguments = ["evaluate", "--ckpt", "chance.safetensors", "--data", "digits", "--out", "out"]
     with running(arguments, tmp_path) as command:
         wait_for(lambda: any(tmp_path.glob("out/*")), command)
         stopped(command, "evaluate", whole_group)
