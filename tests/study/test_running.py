@@ -223,7 +223,7 @@ def test_ctrl_c_ends_the_workers_and_the_next_run_goes_on(folder, driver):
     _, errors = first.communicate(timeout=30)
     assert "KeyboardInterrupt" in errors and first.returncode != 0
     assert errors.count("Traceback") == 1, errors
-    assert not session_of(first.pid)
+    wait_for(lambda: not session_of(first.pid), seconds=10)
     assert run(trainings(), folder).complete and values(folder, trainings()) == {"table": "60.0\n"}
 
 
