@@ -1,5 +1,6 @@
 """Fixtures that many tests share."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -49,6 +50,21 @@ def data_path():
     if not path or not Path(path).is_dir():
         pytest.skip("NEUROALIGN_DATA names no folder: the real recordings are not here")
     return Path(path)
+
+
+@pytest.fixture
+def minutes(monkeypatch):
+    """What long work says after each minute: functions to call in place of the thread that waits."""
+    says = []
+
+    @contextlib.contextmanager
+    def without_thread(say):
+        says.append(say)
+        yield
+
+    for module in ("neuroalign.progress", "neuroalign.study.display"):
+        monkeypatch.setattr(f"{module}.EveryMinute", without_thread)
+    return says
 
 
 @pytest.fixture

@@ -63,21 +63,8 @@ def test_short_work_in_a_log_says_nothing_and_leaves_no_thread(capsys, monkeypat
     assert capsys.readouterr() == ("", "")
 
 
-def test_long_work_in_a_log(capsys, monkeypatch):
-    minutes = []
-
-    class WithoutThread:
-        def __init__(self, say):
-            minutes.append(say)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
+def test_long_work_in_a_log(capsys, monkeypatch, minutes):
     monkeypatch.setattr(progress, "draws_bars", lambda: False)
-    monkeypatch.setattr(progress, "EveryMinute", WithoutThread)
     for _ in track(iter("ab"), "counting", 2):
         minutes[0]()  # a minute passes
     printed = capsys.readouterr()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,7 +14,7 @@ from neuroalign.config import Described, build
 from neuroalign.functional.checks import check_infinite
 from neuroalign.functional.pixels import as_pixels, to_pixels
 from neuroalign.functional.variation import extremes, is_constant
-from neuroalign.models.network_files import OwnBackbone, load_module, save_module
+from neuroalign.models.network_files import PredictorFile
 from neuroalign.types import check_images
 
 __all__ = ["Frozen", "StandardizedPredictor", "predicted_responses", "untrained"]
@@ -71,7 +70,7 @@ def only_frozen_in_eval(module: nn.Module) -> bool:
     return bool(in_eval) and all(id(each) in frozen for each in in_eval)
 
 
-class StandardizedPredictor(Described, nn.Module):
+class StandardizedPredictor(PredictorFile, Described, nn.Module):
     """A predictor whose outputs are z-scored per voxel with statistics of given images.
 
     Puts treatment and controls on one scale: the raw outputs of an untrained predictor hardly vary between images, so
@@ -125,21 +124,6 @@ class StandardizedPredictor(Described, nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Standardised responses (stimulus, voxel)."""
         return (self.predictor(images) - self.mean) / self.std
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write weights and description to one safetensors file: see :meth:`neuroalign.NeuralPredictor.save`."""
-        save_module(self, path)
-
-    @staticmethod
-    def load(path: str | os.PathLike[str], *, backbone: OwnBackbone = None, allow: Sequence[str] = ()) -> nn.Module:
-        """Read a predictor of any class from its file: see :meth:`neuroalign.NeuralPredictor.load`.
-
-        Args:
-            path: The file.
-            backbone: The backbone of your own class that the file names, or what makes it; None if it names none.
-            allow: Instead, Python modules and packages from which such a class may be imported.
-        """
-        return load_module(path, "predictor", backbone=backbone, allow=allow)
 
 
 @runtime_checkable

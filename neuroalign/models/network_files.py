@@ -8,7 +8,7 @@ import pickle
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -148,3 +148,23 @@ def _safetensors(path: Path, what: str) -> tuple[Any, dict[str, Tensor]]:
         return json.loads(metadata.get("neuroalign", "null")), state
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: the description of the {what} is no JSON ({str(error)[:80]})") from error
+
+
+class PredictorFile:
+    """Gives a predictor ``save`` and ``load``."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write weights and description to one safetensors file: see :meth:`neuroalign.NeuralPredictor.save`."""
+        save_module(cast(nn.Module, self), path)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str], *, backbone: OwnBackbone = None, allow: Sequence[str] = ()) -> nn.Module:
+        """Read a predictor of any class from its file: see :meth:`neuroalign.NeuralPredictor.load`.
+
+        Args:
+            path: The file.
+            backbone: The backbone or features of your own class that the file names, or what makes them; None if it names
+                none.
+            allow: Instead, Python modules and packages from which such a class may be imported.
+        """
+        return load_module(path, "predictor", backbone=backbone, allow=allow)

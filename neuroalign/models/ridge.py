@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from neuroalign.config import Described, build
 from neuroalign.functional.cross_validation import ridge_loo
 from neuroalign.models.card_rows import ridge_rows
 from neuroalign.models.frozen import FITTED_ON_PIXELS
-from neuroalign.models.network_files import OwnBackbone, load_module, save_module
+from neuroalign.models.network_files import PredictorFile
 from neuroalign.moved import former_keywords
 from neuroalign.sharing import HubMixin
 from neuroalign.sharing.kinds import RIDGE_PREDICTOR
@@ -22,7 +21,7 @@ from neuroalign.types import check_images
 __all__ = ["RidgePredictor"]
 
 
-class RidgePredictor(HubMixin, Described, nn.Module):
+class RidgePredictor(HubMixin, PredictorFile, Described, nn.Module):
     """Ridge regression from fixed image features to voxels, as a module.
 
     With few recorded images it often beats a trained network. :meth:`fit` chooses one penalty per voxel by leaving out one
@@ -116,18 +115,3 @@ class RidgePredictor(HubMixin, Described, nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Predicted responses (stimulus, voxel)."""
         return self.linear((self.features(images) - self.feature_mean) / self.feature_std)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write weights and description to one safetensors file: see :meth:`neuroalign.NeuralPredictor.save`."""
-        save_module(self, path)
-
-    @staticmethod
-    def load(path: str | os.PathLike[str], *, backbone: OwnBackbone = None, allow: Sequence[str] = ()) -> nn.Module:
-        """Read a predictor of any class from its file: see :meth:`neuroalign.NeuralPredictor.load`.
-
-        Args:
-            path: The file.
-            backbone: The features of your own class that the file names, or what makes them; None if it names none.
-            allow: Instead, Python modules and packages from which such a class may be imported.
-        """
-        return load_module(path, "predictor", backbone=backbone, allow=allow)

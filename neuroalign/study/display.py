@@ -80,7 +80,7 @@ class Display:
         if self._live:
             self._live.stop()
         if self._in_log:
-            self._in_log.__exit__()
+            self._in_log.__exit__(kind, error, traceback)
 
     @property
     def counts(self) -> str:

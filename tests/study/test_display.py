@@ -99,20 +99,7 @@ def test_many_running_stages_are_cut():
     assert len(lines) == 4 and "and 17 more" in lines[-1]
 
 
-def test_a_log_says_once_a_minute_how_far_the_run_is(folder, monkeypatch):
-    minutes = []
-
-    class WithoutThread:
-        def __init__(self, say):
-            minutes.append(say)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-    monkeypatch.setattr("neuroalign.study.display.EveryMinute", WithoutThread)
+def test_a_log_says_once_a_minute_how_far_the_run_is(folder, minutes):
     out = console(False)
     with Display(STAGES, folder, out) as display:
         minutes[0]()
