@@ -39,9 +39,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     taken = {option for action in parser._actions for option in action.option_strings}
     for name, (options, text) in _FLAGS.items():
         free = [option for option in options if option not in taken]
-        if len(free) == len(
-            options
-        ):  # left out of the namespace: a command's own reading must not undo the one before it
+        # Suppressed, so left out of the namespace: a command's own reading must not undo the one before it.
+        if len(free) == len(options):
             group.add_argument(*free, dest=name, action="store_true", default=argparse.SUPPRESS, help=text)
 
 
