@@ -76,6 +76,13 @@ class ManifoldGuidance(Described, nn.Module):
         """Heads and their losses: anything with ``weights`` and ``terms``."""
         return self.losses.items()
 
+    def heads_needed(self) -> dict[str, tuple[int | None, str]]:
+        """The heads that a network needs: the width that each must have, None if any will do, and what compares it."""
+        return {
+            head: (getattr(getattr(loss, "manifolds", None), "num_inputs", None), "the loss of its manifolds")
+            for head, loss in self.losses.items()
+        }
+
     @property
     def terms(self) -> tuple[str, ...]:
         """Names of the terms."""

@@ -7,9 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from neuroalign.guidance.manifold import ManifoldGuidance
-from neuroalign.guidance.relations import OddOneOutGuidance, RDMGuidance
-from neuroalign.guidance.responses import TargetGuidance, check_heads
+from neuroalign.guidance.responses import check_heads
 
 __all__: list[str] = []
 
@@ -33,44 +31,22 @@ def check_network_heads(guidance: nn.Module | None, heads: Mapping[str, nn.Modul
         ValueError: head 'V4' has 5 outputs and its target 3 voxels, which the loss 'mse' compares one by one: give the head 3
     """
     for part in _parts(guidance):
-        for head, (width, loss) in _wanted(part).items():
+        for head, (width, by) in part.heads_needed().items():
             check_heads(heads, [head])
             outputs = getattr(heads[head], "num_outputs", None)
             if isinstance(outputs, int) and width not in (None, outputs):
                 raise ValueError(
-                    f"head {head!r} has {outputs} outputs and its target {width} voxels, which {loss} compares one by one: "
+                    f"head {head!r} has {outputs} outputs and its target {width} voxels, which {by} compares one by one: "
                     f"give the head {width}"
                 )
 
 
-def _parts(guidance: nn.Module | None) -> Iterator[nn.Module]:
-    """The guidances of known kinds in one; a control counts as one, without the guidance that it wraps."""
+def _parts(guidance: nn.Module | None) -> Iterator[Any]:
+    """The parts of a guidance that say which heads they need; a control counts as one, without what it wraps."""
     if guidance is None:
         return
-    if isinstance(guidance, (ManifoldGuidance, OddOneOutGuidance, RDMGuidance, TargetGuidance)):
+    if hasattr(guidance, "heads_needed"):
         yield guidance
         return
     for child in guidance.children():
         yield from _parts(child)
-
-
-def _wanted(guidance: Any) -> dict[str, tuple[int | None, str]]:
-    """Heads that a guidance needs, each with the width that it must have, if that is known, and what compares it."""
-    if isinstance(guidance, OddOneOutGuidance):
-        return {guidance.head: (None, "")}
-    if isinstance(guidance, RDMGuidance):
-        return dict.fromkeys(guidance.losses, (None, ""))
-    if isinstance(guidance, ManifoldGuidance):
-        return {
-            head: (getattr(getattr(loss, "manifolds", None), "num_inputs", None), "the loss of its manifolds")
-            for head, loss in guidance.losses.items()
-        }
-    widths: dict[str, int] = {}
-    for inner in guidance.modules():  # the guidance that a control wraps knows the widths
-        widths |= getattr(inner, "head_widths", {})
-    wanted: dict[str, tuple[int | None, str]] = {}
-    for head in guidance.heads_guided or ():
-        loss = guidance.loss_of(head)
-        one_by_one = getattr(loss, "compares_sets", None) is False
-        wanted[head] = (widths.get(head) if one_by_one else None, f"the loss {getattr(loss, 'name', '')!r}")
-    return wanted

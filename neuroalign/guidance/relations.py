@@ -58,6 +58,10 @@ class RDMGuidance(Described, nn.Module):
         self.losses = nn.ModuleDict(made)
         self.last_valid: dict[str, Tensor] = {}
 
+    def heads_needed(self) -> dict[str, tuple[int | None, str]]:
+        """The heads that a network needs, of any width."""
+        return dict.fromkeys(self.losses, (None, "its RDM"))
+
     @property
     def terms(self) -> tuple[str, ...]:
         """Names of the terms."""
@@ -113,6 +117,10 @@ class OddOneOutGuidance(Described, nn.Module):
 
     def _described(self, arguments: dict[str, Any]) -> None:
         return None  # triplets are data
+
+    def heads_needed(self) -> dict[str, tuple[int | None, str]]:
+        """The head that a network needs, of any width."""
+        return {self.head: (None, "its triplets")}
 
     @property
     def terms(self) -> tuple[str, ...]:

@@ -145,6 +145,18 @@ class TargetGuidance(Described, nn.Module, ABC):
         """Number of voxels of the heads' targets by head, as far as it is known before the first batch."""
         return {}
 
+    def heads_needed(self) -> dict[str, tuple[int | None, str]]:
+        """The heads that a network needs: the width that each must have, None if any will do, and what compares it."""
+        widths: dict[str, int] = {}
+        for inner in self.modules():  # the guidance that a control wraps knows the widths
+            widths |= getattr(inner, "head_widths", {})
+        needed: dict[str, tuple[int | None, str]] = {}
+        for head in self.heads_guided or ():
+            loss = self.loss_of(head)
+            one_by_one = getattr(loss, "compares_sets", None) is False
+            needed[head] = (widths.get(head) if one_by_one else None, f"the loss {getattr(loss, 'name', '')!r}")
+        return needed
+
     @property
     def terms(self) -> tuple[str, ...] | None:
         """Names of the terms; None if they depend on the batch."""

@@ -79,3 +79,12 @@ def test_guidance_that_does_not_fit(guidance, message):
 )
 def test_guidance_that_fits(guidance):
     GuidedClassificationTask(network(), guidance())
+
+
+def test_guidance_of_ones_own_says_what_it_needs():
+    class Mine(torch.nn.Identity):
+        def heads_needed(self):
+            return {"V4": (6, "my loss")}
+
+    with pytest.raises(ValueError, match="head 'V4' has 7 outputs and its target 6 voxels, which my loss compares"):
+        GuidedClassificationTask(network(), Mine())
