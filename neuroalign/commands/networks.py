@@ -20,7 +20,6 @@ CKPT_HELP = (
     "another name of weights, such as resnet18@DEFAULT or timm:resnet18@a1_in1k)"
 )
 _FILES = (".ckpt", ".safetensors")
-_PRETRAINED = ("DEFAULT", "pretrained")
 
 
 class Opened(NamedTuple):
@@ -178,6 +177,7 @@ def _of_torchvision(name: str, weights: str) -> tuple[nn.Module, int | None]:
     from torchvision import models
 
     from neuroalign.models.normalization import own_normalization
+    from neuroalign.models.pretraining import own_shape, torchvision_weights
     from neuroalign.types import unknown
 
     known = models.list_models(module=models)
@@ -186,14 +186,10 @@ def _of_torchvision(name: str, weights: str) -> tuple[nn.Module, int | None]:
         if "did you mean" not in message:
             message += f"; networks of timm are written timm:NAME, and files end in {' or '.join(_FILES)}"
         raise ValueError(message)
-    size = None
-    if weights:
-        all_weights = models.get_model_weights(name)
-        if weights not in all_weights.__members__:
-            raise ValueError(unknown(f"weights of {name}", weights, all_weights.__members__))
-        size = getattr(all_weights[weights].transforms(), "crop_size", [None])[0]
+    pretrained = torchvision_weights(name, weights) if weights else None
     torch.manual_seed(0)
-    network = models.get_model(name, weights=weights or None)
+    network = models.get_model(name, weights=pretrained)
+    size = own_shape(name, weights)[1] if weights else None
     return _normalizing(network, *own_normalization(network, name, weights or None)), size
 
 
@@ -201,6 +197,7 @@ def _of_timm(name: str, weights: str) -> tuple[nn.Module, int | None]:
     import torch
 
     from neuroalign.models.normalization import own_normalization
+    from neuroalign.models.pretraining import own_shape, timm_name
     from neuroalign.types import unknown
 
     try:
@@ -210,16 +207,10 @@ def _of_timm(name: str, weights: str) -> tuple[nn.Module, int | None]:
     bare = name.removeprefix("timm:")
     if not timm.is_model(bare):
         raise ValueError(unknown("timm model", bare, timm.list_models()))
-    if weights and weights not in _PRETRAINED:
-        tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{bare}.*")]
-        if weights not in tags:
-            raise ValueError(unknown(f"weights of {name}", weights, [*_PRETRAINED[:1], *tags]))
-        bare = f"{bare}.{weights}"
     torch.manual_seed(0)
-    network = timm.create_model(bare, pretrained=bool(weights))
-    told: Any = network.pretrained_cfg
-    size = told.get("input_size", (None, None, None))
-    return _normalizing(network, *own_normalization(network)), size[1] if size[1] == size[2] else None
+    network = timm.create_model(timm_name(bare, weights or None), pretrained=bool(weights))
+    _, height, width = own_shape(network)
+    return _normalizing(network, *own_normalization(network)), height if height == width else None
 
 
 def _normalizing(network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> nn.Module:

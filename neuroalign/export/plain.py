@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroalign.models import GuidedNetwork, NeuralPredictor, RidgePredictor, StandardizedPredictor, Trunk
-from neuroalign.models.network_files import load_module
+from neuroalign.models.network_files import OwnBackbone
 from neuroalign.version import __version__
 
 __all__ = ["PlainClassifier"]
@@ -57,18 +57,21 @@ class PlainClassifier(nn.Module):
         self.eval()
 
     @staticmethod
-    def load(path: str | os.PathLike[str]) -> PlainClassifier:
+    def load(
+        path: str | os.PathLike[str], *, backbone: OwnBackbone = None, allow: Sequence[str] = ()
+    ) -> PlainClassifier:
         """Read a guided network from its file or from a task's checkpoint, as a plain classifier.
+
+        Args:
+            path: The file.
+            backbone: For a file with a backbone of your own class: see :meth:`neuroalign.GuidedNetwork.load`.
+            allow: Instead, Python modules and packages from which its class may be imported.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it describes no guided network, or something that a description may not name: see
-                :func:`neuroalign.config.build`.
+            ValueError: If it holds no guided network, or for the reasons of :meth:`neuroalign.GuidedNetwork.load`.
         """
-        network = load_module(path, "network")
-        if not isinstance(network, GuidedNetwork):
-            raise ValueError(f"{path} holds a {type(network).__name__}, not a guided network")
-        return PlainClassifier(network)
+        return PlainClassifier(GuidedNetwork.load(path, backbone=backbone, allow=allow))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (stimulus, class) of images (stimulus, channel, height, width) in [0, 1]."""

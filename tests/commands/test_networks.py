@@ -96,11 +96,11 @@ def test_pretrained_weights_of_timm_by_their_name(monkeypatch):
         ("resnet81", ValueError, "unknown torchvision model 'resnet81'; did you mean 'resnet18'"),
         ("fcn_resnet50", ValueError, "unknown torchvision model 'fcn_resnet50'"),
         ("@@", ValueError, "networks of timm are written timm:NAME, and files end in .ckpt or .safetensors"),
-        ("resnet18@IMAGENET", ValueError, "unknown weights of resnet18 'IMAGENET'; did you mean 'IMAGENET1K_V1'"),
+        ("resnet18@IMAGENET", ValueError, "unknown weights of resnet18: 'IMAGENET'; did you mean 'IMAGENET1K_V1'"),
         ("missing.safetensors", FileNotFoundError, "there is no file missing.safetensors"),
         ("runs/best", FileNotFoundError, "there is no file or folder runs/best"),
         ("timm:resnet81", ValueError, "unknown timm model 'resnet81'; did you mean"),
-        ("timm:resnet18@a1_in2k", ValueError, "unknown weights of timm:resnet18 'a1_in2k'; did you mean 'a1_in1k'"),
+        ("timm:resnet18@a1_in2k", ValueError, "unknown weights of timm:resnet18: 'a1_in2k'; did you mean 'a1_in1k'"),
     ],
 )
 def test_names_of_no_network(named, kind, message):

@@ -85,7 +85,7 @@ def test_loaded_from_a_checkpoint(tmp_path, quiet_trainer):
 
 def test_a_file_of_something_else_is_refused(tmp_path):
     NeuralPredictor("small_resnet", 4, image_shape=SHAPE).save(tmp_path / "predictor.safetensors")
-    with pytest.raises(ValueError, match="holds a NeuralPredictor, not a guided network"):
+    with pytest.raises(ValueError, match="holds a NeuralPredictor, no GuidedNetwork"):
         PlainClassifier.load(tmp_path / "predictor.safetensors")
     with pytest.raises(TypeError, match="made of a GuidedNetwork; got a Linear"):
         PlainClassifier(nn.Linear(2, 2))
@@ -142,3 +142,11 @@ def test_images_to_compare_on():
         trial_images(torch.full((1, *SHAPE), 3.0), SHAPE, 0)
     with pytest.raises(ValueError, match=r"takes images of shape \(3, 8, 8\); got \(3, 9, 8\)"):
         trial_images(torch.rand(1, 3, 9, 8), SHAPE, 0)
+
+
+def test_a_backbone_of_ones_own_is_given_again(tmp_path):
+    network = GuidedNetwork(nn.Flatten(), 3, image_shape=SHAPE)
+    network.save(tmp_path / "own.safetensors")
+    images = torch.rand(2, *SHAPE)
+    plain = PlainClassifier.load(tmp_path / "own.safetensors", backbone=nn.Flatten())
+    assert torch.equal(plain(images), network.eval()(images))
