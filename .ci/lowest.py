@@ -1,6 +1,6 @@
 """Print pip constraints: each requirement of pyproject.toml at exactly the lowest version that it declares.
 
-    python .ci/lowest.py timm cloud > lowest.txt    # the dependencies, and these extras
+python .ci/lowest.py timm cloud > lowest.txt    # the dependencies, and these extras
 """
 
 import re
@@ -28,5 +28,7 @@ def floors(requirements: list[str]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    wanted = PROJECT["dependencies"] + [each for extra in sys.argv[1:] for each in PROJECT["optional-dependencies"][extra]]
+    wanted = PROJECT["dependencies"] + [
+        each for extra in sys.argv[1:] for each in PROJECT["optional-dependencies"][extra]
+    ]
     print("\n".join(f"{name}=={floor}" for name, floor in floors(wanted).items()))
