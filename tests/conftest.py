@@ -15,14 +15,22 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # threads of several workers would stan
 from neuroalign.data import load_digits, write_simulated_nsd
 
 
+ONE_GRAPH = "2.9"
+"""The first torch that compiles our losses and networks with ``fullgraph=True``; 2.6 and 2.8 can't."""
+
+
 def pytest_collection_modifyitems(items):
-    """The longest files first, so that no process is left with one of them at the end; skip what needs a missing GPU."""
+    """The longest files first, so that no process is left with one of them at the end; skip what can't be done here."""
     longest = ("test_examples.py", "test_main.py", "test_docs.py")
     items.sort(key=lambda item: item.path.name not in longest)
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("cuda"):
                 item.add_marker(pytest.mark.skip(reason="torch finds no GPU here"))
+    if torch.__version__ < ONE_GRAPH:
+        for item in items:
+            if item.get_closest_marker("one_graph"):
+                item.add_marker(pytest.mark.skip(reason=f"torch {torch.__version__} can't compile it as one graph"))
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,8 @@ from torch import nn
 import neuroalign as na
 from neuroalign.guidance import PrincipalGains
 
+pytestmark = pytest.mark.one_graph
+
 N = 6
 SMALL = {"image_shape": (3, 8, 8)}
 WIDTHS = {"V1": 4, "V4": 3}

@@ -5,6 +5,8 @@ import torch
 
 from neuroalign import NeuralAlignmentLoss
 
+pytestmark = pytest.mark.one_graph
+
 SETS = [
     ("cka", {}),
     ("rsa", {}),

@@ -6,6 +6,8 @@ import torch
 from neuroalign import CategoryManifolds, ManifoldGuidance, ManifoldGuidanceLoss, MMCRLoss, OddOneOutLoss
 from neuroalign.losses import RandomFourierFeatures
 
+pytestmark = pytest.mark.one_graph
+
 C, V = 5, 8
 
 

@@ -74,6 +74,7 @@ def test_a_stimulus_without_a_row_is_refused_in_words_first_and_is_nan_later(mon
     assert bool(loss(x, right).isfinite())
 
 
+@pytest.mark.one_graph
 def test_one_graph():
     loss, stimulus = make("pearson", "correlation", stimuli=range(20)), torch.tensor(BATCHES["unknown and repeated"])
     x = torch.randn(8, 5, dtype=torch.float64)

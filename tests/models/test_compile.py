@@ -7,6 +7,8 @@ import torch
 
 import neuroalign as na
 
+pytestmark = pytest.mark.one_graph
+
 SMALL = {"image_shape": (3, 8, 8)}
 IMAGES = torch.rand(5, 3, 8, 8)
 
