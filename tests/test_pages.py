@@ -82,11 +82,15 @@ def test_messages_in_troubleshooting_exist():
 
 
 # Names of other libraries, of Python, and of what a reader writes: in backticks on a page, and not ours to check.
-OTHERS = set(
-    "BootStrapper CSVLogger CutMix DataFrame Dataset DeprecationWarning DistributedDataParallel DistributedSampler False "
-    "Kastner2015 LightningDataModule LightningModule MetricCollection MixUp ModelCheckpoint ModelHubMixin MyNet MyNetwork MyTask "
-    "None ReduceLROnPlateau TensorBoardLogger Trainer True WandbLogger accelerator add_figure attack dataclasses fit float "
-    "get_fdata network nibabel print read_direct_chunk self step_loss torch train trainer training_step wrapped".split()
+# fmt: off
+OTHERS = {
+    "BootStrapper", "CSVLogger", "CutMix", "DataFrame", "Dataset", "DeprecationWarning", "DistributedDataParallel",
+    "DistributedSampler", "False", "Kastner2015", "LightningDataModule", "LightningModule", "MetricCollection",
+    "MixUp", "ModelCheckpoint", "ModelHubMixin", "MyNet", "MyNetwork", "MyTask", "None", "ReduceLROnPlateau",
+    "TensorBoardLogger", "Trainer", "True", "WandbLogger", "accelerator", "attack", "dataclasses", "float",
+    "get_fdata", "network", "nibabel", "print", "self", "step_loss", "torch", "trainer", "training_step", "wrapped",
+}
+# fmt: on
 )
 
 
@@ -128,7 +132,7 @@ def parameters_of(thing):
 
 
 def follow(thing, parts):
-    """The attribute that a dotted name leads to; True where only an object made at run time can tell, LookupError if nowhere."""
+    """The attribute that a dotted name leads to; True where only an object made at run time has it. Raises LookupError."""
     for part in parts:
         if part in getattr(thing, "__annotations__", {}) and not hasattr(thing, part):
             return True
