@@ -91,7 +91,6 @@ OTHERS = {
     "get_fdata", "network", "nibabel", "print", "self", "step_loss", "torch", "trainer", "training_step", "wrapped",
 }
 # fmt: on
-)
 
 
 @cache
