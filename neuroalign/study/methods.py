@@ -154,7 +154,8 @@ def _predictors(study: Study) -> str:
         if given.kind == "network"
         else "ridge regression"
     )
-    return f"A predictor of each region's responses was fitted by {how}{', a new one for every seed' if given.per_seed else ''}."
+    again = ", a new one for every seed" if given.per_seed else ""
+    return f"A predictor of each region's responses was fitted by {how}{again}."
 
 
 def _networks(study: Study) -> str:
