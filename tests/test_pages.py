@@ -305,3 +305,26 @@ def test_wrong_options_are_found(line, why):
     assert why in wrong_option(words)
     (words,) = shell_commands(f"text `{line}` text")
     assert why in wrong_option(words)
+
+
+def ratios(page):
+    """The numbers of a page's tables of benchmarks, by command."""
+    found, command = {}, ""
+    for row in page.read_text().splitlines():
+        cells = [cell.strip() for cell in row.strip().strip("|").split(" | ")]
+        if not row.startswith("|") or len(cells) < 3:
+            continue
+        named = [cell for cell in cells if "python -m tests.benchmarks" in cell]
+        command = named[0] if named else command if "the same" in cells else ""
+        if command:
+            found.setdefault(command, set()).update(re.findall(r"\d+(?:\.\d+)?", " ".join(cells[1:3])))
+    return found
+
+
+def test_every_ratio_of_the_readme_is_among_the_benchmarks():
+    in_table, in_readme = ratios(DOCS / "benchmarks.md"), ratios(ROOT / "README.md")
+    assert len(in_readme) > 2
+    for command, numbers in in_readme.items():
+        assert numbers <= in_table[command], (
+            f"{command}: {numbers - in_table[command]} of the README isn't in docs/benchmarks.md"
+        )
