@@ -317,7 +317,9 @@ def ratios(page):
         named = [cell for cell in cells if "python -m tests.benchmarks" in cell]
         command = named[0] if named else command if "the same" in cells else ""
         if command:
-            found.setdefault(command, set()).update(re.findall(r"\d+(?:\.\d+)?", " ".join(cells[1:3])))
+            found.setdefault(command, set()).update(
+                re.findall(r"\d+(?:\.\d+)?", cells[1] if len(cells) == 3 else cells[2])
+            )
     return found
 
 
