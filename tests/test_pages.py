@@ -318,7 +318,7 @@ def ratios(page):
         command = named[0] if named else command if "the same" in cells else ""
         if command:
             found.setdefault(command, set()).update(
-                re.findall(r"\d+(?:\.\d+)?", cells[1] if len(cells) == 3 else cells[2])
+                re.findall(r"(?<!\w)\d+(?:\.\d+)?", cells[1] if len(cells) == 3 else cells[2])
             )
     return found
 
