@@ -14,6 +14,7 @@ import neuroalign
 from neuroalign.__main__ import _parser
 from neuroalign.commands.lightning import COMMANDS, DATA, MODELS
 from neuroalign.commands.parser import commands_of
+from tests.test_architecture import ROWS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -330,3 +331,23 @@ def test_every_ratio_of_the_readme_is_among_the_benchmarks():
         assert numbers <= in_table[command], (
             f"{command}: {numbers - in_table[command]} of the README isn't in docs/benchmarks.md"
         )
+
+
+def test_the_table_of_extras_is_complete():
+    declared = re.search(
+        r"\[project.optional-dependencies\]\n(.*?)\n\[", (ROOT / "pyproject.toml").read_text(), re.DOTALL
+    )[1]
+    listed = re.findall(r"^\| `(\w+)` \|", (DOCS / "install.md").read_text(), re.MULTILINE)
+    assert sorted(re.findall(r"^(\w+) = ", declared, re.MULTILINE)) == sorted(listed)
+
+
+def test_the_table_of_where_a_line_goes_names_every_subpackage():
+    table = (ROOT / ".github/CONTRIBUTING.md").read_text().split("## Where does my line go?")[1].split("\n## ")[0]
+    levels = {
+        name.partition("/")[0].removesuffix(".py"): int(level)
+        for level, names in re.findall(r"^\| (\d) \|.*\| ([^|]+) \|$", table, re.MULTILINE)
+        for name in re.findall(r"`([\w/.]+)`", names)
+    }
+    packages = {path.parent.name for path in (ROOT / "neuroalign").glob("*/__init__.py")}
+    assert packages <= set(levels)
+    assert all(name in ROWS[level] for name, level in levels.items())
