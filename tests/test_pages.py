@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 import neuroalign
 from neuroalign.__main__ import _parser
@@ -351,3 +352,41 @@ def test_the_table_of_where_a_line_goes_names_every_subpackage():
     packages = {path.parent.name for path in (ROOT / "neuroalign").glob("*/__init__.py")}
     assert packages <= set(levels)
     assert all(name in ROWS[level] for name, level in levels.items())
+
+
+def described_classes(settings):
+    """Every class path in a configuration, with its arguments."""
+    if isinstance(settings, dict):
+        if "class_path" in settings:
+            yield settings["class_path"], settings.get("init_args", {})
+        for value in settings.values():
+            yield from described_classes(value)
+    elif isinstance(settings, list):
+        for value in settings:
+            yield from described_classes(value)
+
+
+def wrong_argument(path, arguments):
+    """What is wrong with a class and its arguments in a configuration; None if nothing, or if the class is a reader's own."""
+    if path.partition(".")[0] not in ("neuroalign", "lightning", "torch"):
+        return None
+    module, _, name = path.rpartition(".")
+    try:
+        parameters = parameters_of(getattr(importlib.import_module(module), name))
+    except (ImportError, AttributeError):
+        return f"there is no {path}"
+    unknown = set(arguments) - parameters
+    return f"{path} takes no {', '.join(sorted(unknown))}" if unknown and None not in parameters else None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_configurations_on_pages_name_classes_and_arguments_that_exist(page):
+    for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL):
+        for path, arguments in described_classes(yaml.safe_load(block)):
+            assert (wrong := wrong_argument(path, arguments)) is None, wrong
+
+
+def test_wrong_arguments_are_found():
+    assert wrong_argument("neuroalign.data.NSDDataModule", {"root": "nsd", "rio": "V1"}).endswith("takes no rio")
+    assert wrong_argument("lightning.pytorch.callbacks.ModelCheckpont", {}).startswith("there is no")
+    assert wrong_argument("torch.optim.AdamW", {"lr": 0.1}) is None
