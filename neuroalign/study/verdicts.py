@@ -66,11 +66,11 @@ def interval_meaning(comparison: Comparison) -> str:
 
     Example:
         >>> interval_meaning(Comparison("TO", "none", 0.1, 0.05, 0.15, 1, 1, 300))
-        'The intervals are over 300 images of one replication: they say nothing about other seeds, so nothing is concluded.'
+        'The intervals are over 300 images of one replication: they say nothing about other seeds, so nothing is decided.'
     """
     over = comparison.interval_over
     if not comparison.decides:
-        return f"The intervals are over {over}: they say nothing about other seeds, so nothing is concluded."
+        return f"The intervals are over {over}: they say nothing about other seeds, so nothing is decided."
     quantile = "" if comparison.df > 2 else f" With {comparison.num_units} {comparison.unit}s they are long."
     return f"The intervals are over {over}: where the difference lies if others of both are drawn.{quantile}"
 

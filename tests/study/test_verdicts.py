@@ -70,7 +70,7 @@ def test_the_meaning_of_the_interval():
     assert interval_meaning(case("x", 0.1, "higher", replications=2, df=1)).endswith(
         "With 2 replications they are long."
     )
-    assert "nothing is concluded" in interval_meaning(case("x", 0.1, "higher", replications=1))
+    assert "nothing is decided" in interval_meaning(case("x", 0.1, "higher", replications=1))
 
 
 def test_a_corrected_p_decides_and_is_said():
