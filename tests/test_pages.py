@@ -5,8 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 import neuroalign
+from tests.page_names import described_classes, shell_commands, wrong_argument, wrong_name, wrong_option
+from tests.test_architecture import ROWS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -72,3 +75,116 @@ def test_messages_in_troubleshooting_exist():
             foreign = "Lightning" in message or "CUDA" in message
             if len(part) > 8 and not part.startswith("unknown ") and not foreign:
                 assert part in sources, f"{part!r} of {message} stands in no message"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_names_in_backticks_exist(page):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    wrong = {span: wrong_name(re.sub(r"\s+", " ", span)) for span in re.findall(r"(?<!`)`([^`]+)`(?!`)", text)}
+    assert not (wrong := {span: why for span, why in wrong.items() if why}), wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_and_benchmarks_that_pages_name_exist(page):
+    text = page.read_text()
+    named = re.findall(r"(?<![\w/.])((?:examples|tests|docs)/[\w/.-]+\.(?:py|yaml|md|json))", text)
+    named += [f"{name.replace('.', '/')}.py" for name in re.findall(r"python -m (tests[\w.]+)", text)]
+    assert not (absent := [name for name in named if not (ROOT / name).exists()]), absent
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_options_of_pages_exist(page):
+    wrong = {" ".join(words): wrong_option(words) for words in shell_commands(page.read_text())}
+    assert not (wrong := {line: why for line, why in wrong.items() if why}), wrong
+
+
+@pytest.mark.parametrize(
+    ("span", "why"),
+    [
+        ("neuroalign.losses.NoSuchLoss", "no such name"),
+        ("neuroalign.nowhere", "no such name"),
+        ("NeuralAlignmentLos", "no such public name"),
+        ("evaluate_robustnes(network)", "no such public name"),
+        ("GuidedNetwork.lod", "GuidedNetwork has no lod"),
+        ("evaluate_robustness(network, loader, epz=[1])", "takes no epz"),
+        ("GuidedNetwork.load(path, backbon=MyNet())", "takes no backbon"),
+    ],
+)
+def test_wrong_names_are_found(span, why):
+    assert why in wrong_name(span)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("neuroalign evaluat --ckpt x", "no command"),
+        ("neuroalign evaluate --checkpoint x", "no option '--checkpoint'"),
+        ("neuroalign nsd extract ROOT --subjects 1", "no option '--subjects'"),
+        ("neuroalign fit --trainer.max_epoch 3", "no option '--trainer.max_epoch'"),
+        ("neuroalign fit --data.rio V1", "no option '--data.rio'"),
+        ("neuroalign test --out x", "no option '--out'"),
+    ],
+)
+def test_wrong_options_are_found(line, why):
+    (words,) = shell_commands(f"```bash\n{line}\n```")
+    assert why in wrong_option(words)
+    (words,) = shell_commands(f"text `{line}` text")
+    assert why in wrong_option(words)
+
+
+def ratios(page):
+    """The numbers of a page's tables of benchmarks, by command."""
+    found, command = {}, ""
+    for row in page.read_text().splitlines():
+        cells = [cell.strip() for cell in row.strip().strip("|").split(" | ")]
+        if not row.startswith("|") or len(cells) < 3:
+            continue
+        named = [cell for cell in cells if "python -m tests.benchmarks" in cell]
+        command = named[0] if named else command if "the same" in cells else ""
+        if command:
+            found.setdefault(command, set()).update(
+                re.findall(r"(?<!\w)\d+(?:\.\d+)?", cells[1] if len(cells) == 3 else cells[2])
+            )
+    return found
+
+
+def test_every_ratio_of_the_readme_is_among_the_benchmarks():
+    in_table, in_readme = ratios(DOCS / "benchmarks.md"), ratios(ROOT / "README.md")
+    assert len(in_readme) > 2
+    for command, numbers in in_readme.items():
+        assert numbers <= in_table[command], (
+            f"{command}: {numbers - in_table[command]} of the README isn't in docs/benchmarks.md"
+        )
+
+
+def test_the_table_of_extras_is_complete():
+    declared = re.search(
+        r"\[project.optional-dependencies\]\n(.*?)\n\[", (ROOT / "pyproject.toml").read_text(), re.DOTALL
+    )[1]
+    listed = re.findall(r"^\| `(\w+)` \|", (DOCS / "install.md").read_text(), re.MULTILINE)
+    assert sorted(re.findall(r"^(\w+) = ", declared, re.MULTILINE)) == sorted(listed)
+
+
+def test_the_table_of_where_a_line_goes_names_every_subpackage():
+    table = (ROOT / ".github/CONTRIBUTING.md").read_text().split("## Where does my line go?")[1].split("\n## ")[0]
+    levels = {
+        name.partition("/")[0].removesuffix(".py"): int(level)
+        for level, names in re.findall(r"^\| (\d) \|.*\| ([^|]+) \|$", table, re.MULTILINE)
+        for name in re.findall(r"`([\w/.]+)`", names)
+    }
+    packages = {path.parent.name for path in (ROOT / "neuroalign").glob("*/__init__.py")}
+    assert packages <= set(levels)
+    assert all(name in ROWS[level] for name, level in levels.items())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_configurations_on_pages_name_classes_and_arguments_that_exist(page):
+    for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL):
+        for path, arguments in described_classes(yaml.safe_load(block)):
+            assert (wrong := wrong_argument(path, arguments)) is None, wrong
+
+
+def test_wrong_arguments_are_found():
+    assert wrong_argument("neuroalign.data.NSDDataModule", {"root": "nsd", "rio": "V1"}).endswith("takes no rio")
+    assert wrong_argument("lightning.pytorch.callbacks.ModelCheckpont", {}).startswith("there is no")
+    assert wrong_argument("torch.optim.AdamW", {"lr": 0.1}) is None

@@ -35,7 +35,7 @@ class PredictionWriter(BasePredictionWriter):
 
     A task says by its attribute ``predicts`` what its predictions are. "responses" (:class:`NeuralPredictionTask`) become a
     file that :meth:`neuroalign.Responses.load` reads, with one row per stimulus, and with the regions and places of the
-    voxels if the DataModule knows them. "logits" (:class:`GuidedClassificationTask`) become the arrays ``logits`` (stimulus,
+    voxels if the DataModule has them. "logits" (:class:`GuidedClassificationTask`) become the arrays ``logits`` (stimulus,
     class), ``class`` (stimulus,), the class of the largest logit, and ``label`` (stimulus,) if the batches have labels. For
     any other module the array is called ``predictions``. The array ``stimulus`` (stimulus,) holds the batch's numbers, or
     the rows of the data set if batches have none.
@@ -52,7 +52,7 @@ class PredictionWriter(BasePredictionWriter):
 
     Raises:
         TypeError: If the module predicts something else than one tensor (stimulus, ...) per batch.
-        ValueError: If several processes predict and a loader doesn't tell which rows of its data set a batch holds.
+        ValueError: If several processes predict and a loader doesn't say which rows of its data set a batch holds.
 
     Example:
         >>> import tempfile, lightning as L, neuroalign
@@ -145,7 +145,7 @@ def _in_order(parts: Sequence[_Part], several: bool) -> dict[str, np.ndarray | N
     if len(known) < len(parts):
         if several:
             raise ValueError(
-                "several processes predict, and the loader doesn't tell which rows of its data set a batch holds, so their "
+                "several processes predict, and the loader doesn't say which rows of its data set a batch holds, so their "
                 "predictions can't be put in order: predict in one process (trainer.devices 1)"
             )
         order, rows = np.arange(len(values)), np.arange(len(values))
@@ -178,7 +178,7 @@ def _write(path: Path, columns: Mapping[str, np.ndarray | None], kind: str, trai
 
 
 def _responses(values: np.ndarray, stimulus: np.ndarray, data: Any) -> Responses:
-    """Predicted responses, with the regions and places of the voxels if a DataModule knows them."""
+    """Predicted responses, with the regions and places of the voxels if a DataModule has them."""
     recorded = _recorded(data)
     info = {"content": "predicted responses"}
     if recorded is None or recorded.num_voxels != values.shape[1]:

@@ -216,7 +216,7 @@ def _look_at_nsd(found: Environment, root: str) -> None:
     if not (path / "nsddata").is_dir():
         found.broken.append(f"{short(path)} is no NSD folder: there is no nsddata in it")
     else:
-        found.notes.append(f"what the NSD folder lacks is told by: neuroalign nsd check {short(path)}")
+        found.notes.append(f"what the NSD folder lacks is listed by: neuroalign nsd check {short(path)}")
 
 
 def _subjects(root: Path) -> Iterator[str]:

@@ -77,7 +77,7 @@ def num_voxels_of(data: Any) -> int:
     number = _known(data, _NAME)
     if not isinstance(number, int):
         raise ValueError(
-            f"num_voxels is missing in `model`, and {type(data).__name__} doesn't know it: give the number of voxels"
+            f"num_voxels is missing in `model`, and {type(data).__name__} has no number of voxels: give it"
         )
     return number
 

@@ -69,7 +69,9 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         ) from error
     except Exception as error:  # on damage Pillow raises errors of many kinds
         # Pillow looks up plugins by name; a format that it has not loaded is a KeyError.
-        reason = "no image that Pillow knows" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        reason = (
+            "no image format that Pillow reads" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        )
         reason = reason or type(error).__name__
         raise ValueError(
             f"{os.fspath(path)} can't be read as an image: cut short, damaged, or something else ({reason})"
@@ -91,7 +93,9 @@ def _as_rgb(image: Image.Image) -> Image.Image:
             levels[grey == clear] = 255
         return Image.fromarray(levels).convert("RGB")
     if image.mode in ("I", "F"):
-        raise ValueError("it holds 32-bit numbers, of which nobody knows what is white: save it with 8 or 16 bits")
+        raise ValueError(
+            "it holds 32-bit numbers, and which of them is white is not defined: save it with 8 or 16 bits"
+        )
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         white.alpha_composite(image.convert("RGBA"))

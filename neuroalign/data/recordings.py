@@ -177,8 +177,8 @@ def _table(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
     about = [table.columns[place] for place in voxels if names[place] in _ABOUT_ROWS]
     if about:
         raise ValueError(
-            f"{path}: columns {about} say something of the rows, and would be taken for voxels: name the one that tells the "
-            "images 'stimulus', the one that tells sessions 'session', and remove others"
+            f"{path}: columns {about} describe the rows, and would be read as voxels: rename the column of the images to "
+            "'stimulus', that of the sessions to 'session', and remove the others"
         )
     return values, columns
 

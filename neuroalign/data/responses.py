@@ -313,7 +313,7 @@ class Responses:
         """The identities of stimuli that are given by number or by their names in ``info["stimulus_id"]``.
 
         Raises:
-            TypeError: If they are names, and these responses know none.
+            TypeError: If they are names, and these responses have none.
             ValueError: If a name is unknown; the message lists near matches.
 
         Example:

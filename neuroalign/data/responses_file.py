@@ -29,7 +29,7 @@ _ARRAYS = (
 _GROUPS = ("behaviour", "maps")
 _LONGEST = 200  # characters in the name of a region
 _REMEDY = (
-    "make or fetch it again; if you changed it on purpose, save it anew in Python: "
+    "make or fetch it again; if you changed it on purpose, save it again in Python: "
     "Responses.load(path, verify=False).save(path)"
 )
 

@@ -116,7 +116,7 @@ def write_simulated_nsd(
     object level (TO). Each region's voxels mix the features of its stages at random. Each trial adds Gaussian noise of
     standard deviation 1 / ncsnr to the z-scored signal; each session has its own baseline and gain for every voxel. The
     files are the stimulus set, the design file, betas, ncsnr, region files, brain mask and behaviour table, with 750 trials
-    per session and NSD's index bases. Only the volume and the images are smaller than in NSD.
+    per session; ids count from 0 or 1 as in NSD. Only the volume and the images are smaller than in NSD.
 
     Args:
         root: Folder to write to; must be empty or absent.

@@ -83,7 +83,7 @@ def refuse_infinite(values: np.ndarray, what: str) -> None:
             where = (rows.start + first, *rest)
             raise ValueError(
                 f"{what} has infinite values ({int(infinite.sum())} or more, the first at {where}), or such that float32 "
-                "can't hold: mark missing ones by NaN, and mend the others where they were made"
+                "can't hold: mark missing ones by NaN, and correct the others where they were made"
             )
 
 

@@ -43,7 +43,7 @@ class Comparison:
         num_tests: Number of comparisons that were corrected together; None before the correction.
         p_equivalence_holm: ``p_equivalence`` after the correction over the tests of equivalence, a family of their own.
         num_equivalence_tests: Number of tests of equivalence that were corrected together.
-        variance: Variance of the difference, in parts; None if the comparison was made by hand, and has no p value then.
+        variance: Variance of the difference, in parts; None if only its numbers were given; it then has no p value.
         table: One row per perturbation and budget: ``perturbation``, ``eps``, ``difference``, its interval ``low`` and
             ``high``, ``p_value`` (exact McNemar test if there is one replication, else NaN; not corrected for the number of
             rows), ``accuracy``, ``other_accuracy``, ``only_first`` and ``only_second`` (images that one network alone gets

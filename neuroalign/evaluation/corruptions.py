@@ -62,7 +62,7 @@ def evaluate_corruptions(
     Returns:
         One row per corruption and severity: ``corruption``, ``severity``, and the columns of :func:`evaluate_robustness`;
         with ``per_image`` one row per corruption, severity and image, with the columns of :func:`per_image_robustness`. The
-        last two columns tell which strengths were used: ``table``, the side in pixels that they are for (NaN if images have
+        last two columns say which strengths were used: ``table``, the side in pixels that they are for (NaN if images have
         several sizes), and ``strengths``: "published", "published for another size", "interpolated" or "scaled up".
 
     Raises:

@@ -34,9 +34,9 @@ class RobustnessCurve:
         norm: "linf", "l2", or None if the attack doesn't state a norm.
         eps: Budgets in pixel units, increasing; with ``l2_scale="rms"`` divided by the root of an image's size.
         images: One row per image: ``stimulus``, ``label``, ``threshold`` (the smallest budget of the grid that fools it: 0
-            for a clean error, inf if none does) and ``distance`` (length of the shortest perturbation found, always in pixel
-            units: 0 for a clean error, inf if none was found; an attack on a ball mostly uses all of it, so that only attacks
-            on the shortest perturbation measure a length).
+            if it is wrong without attack, inf if none does) and ``distance`` (length of the shortest perturbation found,
+            always in pixel units: 0 if it is wrong without attack, inf if none was found; an attack on a ball mostly uses all
+            of it, so that only attacks on the shortest perturbation measure a length).
         seed: Seed of the global random generator, for attacks that draw from it.
         num_forward: Number of images that went through the model.
         num_backward: Number of image gradients that were computed.
@@ -67,7 +67,7 @@ class RobustnessCurve:
 
     @property
     def accuracy(self) -> np.ndarray:
-        """(eps,) share of all images that are still right; clean errors count as errors."""
+        """(eps,) share of all images that are still right; those that are wrong without attack count as wrong."""
         return self.correct().mean(0)
 
     @property
@@ -152,7 +152,7 @@ def robustness_curve(
 ) -> RobustnessCurve:
     """Accuracy at every budget of a grid, at little more than the cost of one budget.
 
-    Every image is attacked at the largest budget first. An image that resists there is done. If an image is fooled, its
+    Every image is attacked at the largest budget first. An image that isn't fooled there is done. If an image is fooled, its
     perturbation is shortened by forward passes alone, and the image is attacked again at the next budget below, starting
     from the shortened perturbation. Attacks that look for the shortest perturbation (:class:`DeepFool`,
     :class:`CarliniWagner`, :class:`FMN`) run once. :meth:`PGD.two_losses` gives the strongest result at this cost.

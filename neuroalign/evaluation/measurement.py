@@ -38,7 +38,7 @@ class Measurement:
         label: (stimulus,) class of each image.
         clean: (stimulus,) bool, classified right without the perturbation.
         correct: (stimulus, eps) bool, classified right with the perturbation.
-        distance: (stimulus,) length of the shortest perturbation that fooled: 0 for a clean error, inf if none did.
+        distance: (stimulus,) length of the shortest perturbation that fooled: 0 if it is wrong without one, inf if none did.
         num_forward: Number of images that went through the model.
         num_backward: Number of image gradients that were computed.
         sizes: Distinct sizes (height, width) of the images, in pixels.

@@ -1,12 +1,12 @@
 """The images that a perturbation fools at each of several budgets, with as few attack runs as possible.
 
 Balls are nested: a perturbation that fools at one budget is allowed at every larger one. So an attack that searches its
-ball starts at the largest budget. If it fails, the image resists the whole grid after one run. If it succeeds, the
+ball starts at the largest budget. If it fails, the image counts as right at every budget, after one run. If it succeeds, the
 perturbation is shortened by forward passes; its length shows which smaller budgets also fool the image, and these are
 skipped. The next run starts from the shortened perturbation. What is measured is therefore the attack *with these warm
 starts*: an attack that converges gives the same as with ``exhaustive=True``, which attacks at every budget from scratch; a
-weak attack becomes stronger. That an image which resists at one budget also resists at smaller budgets is an assumption
-about the attack, not a theorem.
+weak attack becomes stronger. It is assumed, not proved, that an image which the attack doesn't fool at one budget isn't
+fooled at smaller budgets either.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Outcomes:
 
     Attributes:
         correct: (stimulus, eps) bool, still classified right at each budget.
-        distance: (stimulus,) length of the shortest perturbation that fooled; 0 for a clean error, inf if none did.
+        distance: (stimulus,) length of the shortest perturbation that fooled; 0 if it is wrong without one, inf if none did.
     """
 
     def __init__(self, correct: Tensor, distance: Tensor) -> None:
@@ -102,7 +102,7 @@ def _sweep(
 def _one_run(
     attack: MinimalNormAttack, classifier: Classifier, images: Tensor, labels: Tensor, index: Tensor, eps: Tensor
 ) -> Outcomes:
-    """Look for the shortest perturbation once: an image resists every budget below its length."""
+    """Look for the shortest perturbation once: an image counts as right at every budget below its length."""
     found, fooled = attack.minimize(classifier, images, labels, index)
     size = torch.where(fooled, length(found - images, attack.norm)[:, 0, 0, 0], torch.inf)
     return Outcomes(size[:, None] > eps[None] + _slack(eps), size)

@@ -65,7 +65,7 @@ def response_geometry(
       responses, and the column ``repeats`` says so;
     - regions are compared on the same number of voxels of equal reliability: within every tenth of the correlation between
       the two measurements (without repeats, of the noise ceiling's square root) all regions give as many voxels as the region
-      with the fewest, chosen anew for each of ``num_subsets`` subsets, over which measures are averaged;
+      with the fewest, chosen again for each of ``num_subsets`` subsets, over which measures are averaged;
     - intervals are those for another experiment of the same size, with other categories, other stimuli and other trials.
       Their variance is estimated by the jackknife: categories are left out in turn (in 20 groups if there are more), and the
       geometry of the other categories is computed again about their own mean, with their own distances and lengths of
@@ -74,7 +74,7 @@ def response_geometry(
       local minima, and the jackknife would multiply these jumps. Every subset searches from other starts, so that the average
       over subsets depends less on one minimum.
 
-    In simulations (12 categories of 8 stimuli of 3 trials, 60 voxels, one subset, all drawn anew 240 times), 95 % intervals
+    In simulations (12 categories of 8 stimuli of 3 trials, 60 voxels, one subset, 240 new data sets), 95 % intervals
     of 480 regions held the mean over draws in 97 % (capacity), 99 % (radius), 96 % (dimension) and 98 % (``rms_radius``),
     each +- 1; contrasts of two regions with the same true geometry excluded 0 in 2.5, 1.2, 2.5 and 6.2 %, each +- 1.5: the
     intervals are mostly too wide, most of all for the radius.
@@ -106,7 +106,7 @@ def response_geometry(
     Raises:
         ValueError: If a region doesn't exist (the message has near matches), voxels are invalid, fewer than two categories
             have two stimuli, the regions share fewer than two voxels of like reliability, or fewer than four voxels are left
-            for ``voxels="random"``; or if ``labels`` has another length, or another order than can be told.
+            for ``voxels="random"``; or if ``labels`` has another length, or if their order is ambiguous.
         TypeError: If ``labels`` are neither by stimulus nor a list, or a category is no whole number.
 
     Warns:

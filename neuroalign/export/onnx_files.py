@@ -51,7 +51,7 @@ def export_onnx(
         batch_size: The only number of images that the file will take; None means any.
         opset: Version of ONNX's operators; None takes the exporter's default.
         images: Images (stimulus, channel, height, width) in [0, 1] on which outputs are compared; None takes random ones.
-        image_shape: (channel, height, width), needed for modules that don't know theirs.
+        image_shape: (channel, height, width), needed for modules without an attribute of this name.
         class_names: Names of the classes in the order of the logits, kept in the file.
         tolerance: Largest difference that passes, as a share of the largest output.
         seed: Seed of the random images.

@@ -20,7 +20,7 @@ __all__ = ["PlainClassifier"]
 
 
 class PlainClassifier(nn.Module):
-    """A guided network without its heads and taps: pixels in, logits out, the normalisation inside.
+    """A guided network without its heads and hooks: pixels in, logits out, the normalisation inside.
 
     It is a copy in eval mode; the guided network keeps its mode, its hooks and its gradients. Layers and weights keep their
     names, such as ``trunk.backbone.layer3``.

@@ -44,7 +44,7 @@ def export_program(
         path: A file ending in ``.pt2``; None writes none.
         batch_size: The only number of images that the program will take; None means any.
         images: Images (stimulus, channel, height, width) in [0, 1] on which outputs are compared; None takes random ones.
-        image_shape: (channel, height, width), needed for modules that don't know theirs.
+        image_shape: (channel, height, width), needed for modules without an attribute of this name.
         class_names: Names of the classes in the order of the logits, kept in the file.
         tolerance: Largest difference that passes, as a share of the largest output.
         seed: Seed of the random images.

@@ -131,7 +131,7 @@ def _architecture(trunk: Trunk, timm: Any) -> tuple[str, dict[str, Any]]:
         told: Any = getattr(backbone, "pretrained_cfg", None)
         if not told or not told.get("architecture"):
             raise ValueError(
-                f"the backbone was given as a module ({type(backbone).__name__}) that timm knows by no name"
+                f"the backbone was given as a module ({type(backbone).__name__}) for which timm has no name"
             )
         return str(told["architecture"]), made_with
     bare = name.removeprefix("timm:")

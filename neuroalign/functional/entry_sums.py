@@ -52,7 +52,7 @@ class _Squares(torch.autograd.Function):
 
 
 class _Deviance(torch.autograd.Function):
-    """Sums of half the Poisson deviance of counts from log rates; the backward pass computes the rates anew."""
+    """Sums of half the Poisson deviance of counts from log rates; the backward pass computes the rates again."""
 
     @staticmethod
     def forward(ctx: Any, log_rates: Tensor, target: Tensor, by_voxel: bool) -> tuple[Tensor, Tensor]:

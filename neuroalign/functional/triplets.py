@@ -153,7 +153,7 @@ def choice_nll(
         triplets: (triplet, 3).
         similarity: As there.
         temperature: As there.
-        looks: Whether to look at values and refuse wrong ones in words; otherwise they make the result NaN.
+        looks: Whether to check the values and raise errors; otherwise wrong values make the result NaN.
     """
     if not looks:
         known = triplets.clamp(0, len(embeddings) - 1)

@@ -38,7 +38,7 @@ no brain                ``ManifoldGuidance({"V4": NonNeuralManifoldLoss()})``   
 A treatment that does better than a control is not explained by what the control keeps. The matched controls alter the better
 of two regions: if it still does better than the other one, the respect in which they now match doesn't explain why.
 ``responses`` and ``other`` are the targets of the two regions for the training images, from
-:func:`neuroalign.models.predicted_responses`. A control that is drawn at random should be drawn anew for every seed.
+:func:`neuroalign.models.predicted_responses`. A control that is drawn at random should be drawn again for every seed.
 
 Losses of controls differ in size from those of the treatment. :func:`neuroalign.guidance.match_gradient_scale` gives the
 control's gradient the scale of the treatment's gradient.

@@ -86,13 +86,13 @@ class WeightedGuidance(Described, nn.Module):
     Args:
         guidances: One guidance or a list.
         weights: Weights by term name or pattern, or "learned"; None gives every term the weight 1.
-        terms: Names of all terms; "learned" needs them if a guidance doesn't know its terms before it is called.
+        terms: Names of all terms; "learned" needs them if the terms of a guidance are not known before it is called.
         weigh_task: Whether "learned" also learns the weight of the task's own loss: see :meth:`weighted_task`.
 
     Raises:
         TypeError: If a weight is neither a number nor a ramp.
         ValueError: If two guidances return a term of the same name, a pattern fits no term, a weight is negative,
-            "learned" doesn't know the terms or gets a negative one, or ``weigh_task`` is set without "learned".
+            the terms of "learned" are not known or one is negative, or ``weigh_task`` is set without "learned".
 
     Example:
         >>> from neuroalign import MeasuredGuidance

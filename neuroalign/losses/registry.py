@@ -94,8 +94,8 @@ def register_measure(
     of sets that has a parameter ``kept`` must not look at values: off the CPU, and in compiled graphs, it gets all rows, 0
     where they are left out, and ``kept`` (stimulus,), which says the rows that count; else None, which means all.
 
-    The same tests run for every registered measure (``tests/losses/test_table.py``); the arguments below tell the tests and
-    the loss which properties to expect.
+    The same tests run for every registered measure (``tests/losses/test_table.py``); the arguments below say which
+    properties the tests and the loss expect.
 
     Args:
         name: The name; an existing one is an error.

@@ -1,4 +1,4 @@
-"""Networks: backbones, taps on their layers, response heads, and the predictors and guided networks made of them."""
+"""Networks: backbones, outputs of their layers, response heads, and the predictors and guided networks made of them."""
 
 from neuroalign.models.backbones import Trunk
 from neuroalign.models.builders import build_backbone

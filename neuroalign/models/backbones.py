@@ -40,7 +40,7 @@ class Trunk(Described, nn.Module):
             ``"stage3[1]"``.
         image_shape: (channel, height, width) of the images, for the dry run that finds the sizes; None means those that the
             network was made for (a timm network's own, those of torchvision's ``weights``, else 3 x 224 x 224). Up to 64
-            pixels a ResNet built by name gets its CIFAR stem; a network built for one size, by name, is told it.
+            pixels a ResNet built by name gets its CIFAR stem; a network of a fixed size, by name, is built for it.
         mean: Mean per channel, in pixels of [0, 1]; None means no normalisation; "auto" takes the one that the network was
             trained with (a timm network's own, that of torchvision's ``weights``), else ImageNet's.
         std: Standard deviation per channel, with the same choices.

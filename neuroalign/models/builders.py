@@ -45,8 +45,8 @@ def build_backbone(
         small_images: Give ResNets the stem used for CIFAR: a 3x3 convolution of stride 1, no pooling.
         options: Further arguments of the network's constructor. GoogLeNet and Inception v3 come without their auxiliary
             classifiers unless ``aux_logits`` says so.
-        image_shape: (channel, height, width) of the images, which a network that is built for one size (a vision transformer)
-            is told, unless ``options`` do so; None leaves it at its own size.
+        image_shape: (channel, height, width) of the images, for which a network of a fixed size (a vision transformer)
+            is built, unless ``options`` do so; None leaves it at its own size.
 
     Returns:
         The network; its final linear classifier is replaced by the identity.

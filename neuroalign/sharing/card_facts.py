@@ -1,4 +1,4 @@
-"""What a model card says that the model itself doesn't know: data, split, measurements, use, license."""
+"""What a model card says beyond the model itself: data, split, measurements, use, license."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class CardFacts:
         training_procedure: How the model was trained.
         intended_use: What it is for; None takes a general sentence.
         limitations: What it isn't good for, in addition to what is always said.
-        license: Identifier of the license of the weights, as the Hub knows it, such as "cc-by-nc-4.0".
+        license: Identifier of the license of the weights, as on the Hub, such as "cc-by-nc-4.0".
         datasets: Identifiers of data sets on the Hub.
         tags: Further tags.
         authors: Who made the model.
@@ -162,14 +162,14 @@ class CardFacts:
 
     @classmethod
     def from_responses(cls, training: Any, held_out: Any = None, *, predictions: Any = None, **facts: Any) -> CardFacts:
-        """The facts that the responses know: data set, subject, region, split, voxels, images, noise ceiling.
+        """The facts that the responses hold: data set, subject, region, split, voxels, images, noise ceiling.
 
         Args:
             training: The :class:`neuroalign.Responses` that the model was trained on.
             held_out: Those of the held-out images; None if there are none.
             predictions: (stimulus, voxel) what the model predicts for the rows of ``held_out``; the correlation is computed
                 from it.
-            **facts: Further attributes, or others than the responses know.
+            **facts: Further attributes, or others than the responses hold.
 
         Raises:
             ValueError: If an image is in both splits, they have other voxels, or held-out rows are no averages and

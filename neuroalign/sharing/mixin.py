@@ -69,7 +69,7 @@ class HubMixin:
 
         Args:
             save_directory: The folder. A name such as ``nsd-subj01-V4-resnet18`` says data, subject, region and network.
-            card: What the card says that the model doesn't know; see :class:`CardFacts`. None: all of that is not given.
+            card: What the card says beyond the model itself; see :class:`CardFacts`. None: all of that is not given.
             repo_id: Name on the Hub, for the card and for the upload; None means the folder's name.
             push_to_hub: Whether to upload the folder's three files afterwards.
             model_card_kwargs: Attributes of :class:`CardFacts` by name, in place of those of ``card``.
@@ -180,7 +180,7 @@ class HubMixin:
 
         Args:
             repo_id: ``owner/name``, or a name of your own account; it is made if it doesn't exist.
-            card: What the card says that the model doesn't know; see :class:`CardFacts`.
+            card: What the card says beyond the model itself; see :class:`CardFacts`.
             commit_message: Message of the commit.
             private: Whether a new repository is private; None means the account's default, usually public. It must be said
                 for a model of recorded responses of the Natural Scenes Dataset, since its terms bind you.

@@ -31,7 +31,7 @@ _LOOK = 1.0  # seconds between two looks at the files of running stages
 class Display:
     """Shows what happens to the stages of a study; a context, whose :meth:`on_event` a run calls.
 
-    In a terminal it is one view that is drawn anew: stages done, running and failed, the time left, and what every running
+    In a terminal it is one view that is redrawn: stages done, running and failed, the time left, and what every running
     stage does. Elsewhere each stage that is done, has failed or was skipped is one line, and once a minute a line says how
     far the run is.
 

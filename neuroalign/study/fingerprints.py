@@ -31,7 +31,7 @@ def fingerprint(path: str | os.PathLike[str], *, cache: Path | None = None) -> s
 
     Args:
         path: What to look at.
-        cache: A JSON file that remembers fingerprints by path, size, time and inode: a file whose bytes were changed with
+        cache: A JSON file that keeps fingerprints by path, size, time and inode: a file whose bytes were changed with
             all four kept is then not read again.
 
     Example:

@@ -154,7 +154,8 @@ def _predictors(study: Study) -> str:
         if given.kind == "network"
         else "ridge regression"
     )
-    return f"A predictor of each region's responses was fitted by {how}{', anew for every seed' if given.per_seed else ''}."
+    again = ", a new one for every seed" if given.per_seed else ""
+    return f"A predictor of each region's responses was fitted by {how}{again}."
 
 
 def _networks(study: Study) -> str:
@@ -176,7 +177,7 @@ def _seeds(study: Study) -> str:
             f"There are {number}: each draws new splits of the images and trains everything from the start. Splits of "
             "different seeds share images, so their spread is smaller than that of independent data."
         )
-    return f"There are {number}: images are the same in all, weights and batches are drawn anew."
+    return f"There are {number}: images are the same in all, weights and batches are drawn again for each."
 
 
 def _matched(factors: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""From a study to its stages: which are shared, which are drawn anew for every seed, and what each one needs."""
+"""From a study to its stages: which are shared, which are drawn again for every seed, and what each one needs."""
 
 from __future__ import annotations
 

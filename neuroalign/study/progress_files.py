@@ -18,7 +18,7 @@ __all__: list[str] = []
 
 NAME = "progress.json"
 HEARTBEAT = 30.0
-"""Seconds after which a running stage writes its file anew, even if it has nothing to say."""
+"""Seconds after which a running stage writes its file again, even if it has nothing to say."""
 
 
 @dataclass(frozen=True)

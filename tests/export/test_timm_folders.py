@@ -97,7 +97,7 @@ def test_the_folder_holds_two_files_and_replaces_none(tmp_path, timm):
         (lambda: GuidedNetwork("mobilenet_v2", 5, image_shape=SHAPE), "timm has no architecture 'mobilenet_v2'"),
         (lambda: GuidedNetwork("efficientnet_b0", 5, image_shape=SHAPE), 'has other layers .* "conv_stem.weight"'),
         (lambda: GuidedNetwork(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), 5, image_shape=(3, 2, 2), mean=None, std=None),
-         r"given as a module \(Sequential\) that timm knows by no name"),
+         r"given as a module \(Sequential\) for which timm has no name"),
     ],
     ids=["stem", "small", "mobilenet", "efficientnet", "module"],
 )  # fmt: skip

@@ -122,7 +122,7 @@ class ResponsesDataModule(BatchDataModule):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the images of a batch, as networks are told them."""
+        """Channels, height and width of the images of a batch: the ``image_shape`` of networks."""
         self.setup()
         channels, height, width = self.datasets["val"][0]["image"].shape
         return channels, height, width

@@ -1,4 +1,4 @@
-"""The Natural Scenes Dataset on disk or behind a URL (Allen et al. 2022): its paths, labels, units and index bases."""
+"""The Natural Scenes Dataset on disk or behind a URL (Allen et al. 2022): its paths, labels, units and ids."""
 
 from neuroalign.data.nsd.layout import (
     BETAS,

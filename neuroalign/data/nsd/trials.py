@@ -1,8 +1,8 @@
 """The image of every trial, the subject's button presses, and the splits into training and test images.
 
-Most misreadings of NSD come from index bases: sessions are 1-based; trials are counted through all sessions, 750 each;
-``masterordering`` and ``subjectim`` hold 1-based ids; rows of the stimulus set, and so ``Responses.stimulus``, are
-0-based.
+Most errors in reading NSD come from where counting begins: sessions are 1-based; trials are counted through all
+sessions, 750 each; ``masterordering`` and ``subjectim`` hold 1-based ids; rows of the stimulus set, and so
+``Responses.stimulus``, are 0-based.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 class SquareAttack(Attack):
     """Square attack (Andriushchenko et al. 2020, arXiv 1912.00049): a black box, so the control for masked gradients.
 
-    A network that resists attacks along gradients but is fooled by this one has masked gradients, not robustness. Random
+    A network that attacks along gradients don't fool, but this one does, has masked gradients, not robustness. Random
     numbers depend on the image's index and the seed alone.
 
     In L2, a square moves its share of the length to a new place with random signs, without the shaped bumps of the paper.

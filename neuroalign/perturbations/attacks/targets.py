@@ -57,7 +57,7 @@ def choose_targets(
 
     Args:
         how: "random", each other class with the same probability, or "least-likely", the other class of lowest logit.
-        classifier: The model; for "random" it sees one image only, to tell the number of classes.
+        classifier: The model; for "random" it is called with one image only, to find the number of classes.
         images: (stimulus, channel, height, width).
         labels: (stimulus,) int64.
         index: (stimulus,) int64 identity of each image, on the CPU: an image's random target depends on it and the seed.

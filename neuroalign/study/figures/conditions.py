@@ -56,7 +56,7 @@ class Conditions:
     def styles(self) -> dict[str, Style]:
         """The line and mark of every label, the same in all figures.
 
-        Colours begin anew in each group, markers elsewhere, so that no pair of both stands twice. Controls are dashed.
+        Colours start again in each group, markers don't, so that no pair of both occurs twice. Controls are dashed.
         """
         found: dict[str, Style] = {}
         places = dict.fromkeys((GUIDED, CONTROLS, ROBUST, UNGUIDED), 0)

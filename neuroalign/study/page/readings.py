@@ -131,9 +131,7 @@ def _spread(tables: Tables) -> str:
     of_subjects = f", each the mean over {subjects} subjects" if subjects > 1 else ""
     if seeds < 2:
         return f"There is one seed{of_subjects}, so nothing is known of other trainings." if seeds else ""
-    return (
-        f"Numbers are the mean ± standard deviation of n = {seeds} seeds (networks that are trained anew){of_subjects}."
-    )
+    return f"Numbers are the mean ± standard deviation of n = {seeds} seeds (each a new training){of_subjects}."
 
 
 def _images(results: pd.DataFrame) -> str:

@@ -196,7 +196,7 @@ def _check_classes(
     if strange:
         raise ValueError(
             f"images: the test images have classes that the training images don't have ({', '.join(strange[:5])}): name the "
-            "classes to keep by 'classes', or mend the labels"
+            "classes to keep by 'classes', or correct the labels"
         )
 
 
