@@ -2,15 +2,17 @@
 01: a loss in your own loop
 ===========================
 
-No Trainer, no head, no data set of ours: two tensors go in, a number with a gradient comes out. A small network
-learns to be similar to responses of 60 voxels to 400 images of digits. **The responses are simulated**: random
-linear functions of the images' Gabor energy, plus noise.
+No Trainer, no head, no data set of ours: two tensors go in, a number with a gradient
+comes out. A small network learns to be similar to responses of 60 voxels to 400 images
+of digits. **The responses are simulated**: random linear functions of the images' Gabor
+energy, plus noise.
 """
 
 # %%
 # Simulated responses
 # -------------------
-# Twice the same signal with new noise: two "repeats", so that the noise ceiling of each voxel is known.
+# Twice the same signal with new noise: two "repeats", so that the noise ceiling of each
+# voxel is known.
 
 import matplotlib.pyplot as plt
 import torch
@@ -24,8 +26,10 @@ images = load_digits()[0][:400]  # (stimulus, channel, height, width) in [0, 1]
 energy = functional.gabor_energy(images, functional.gabor_filters(5, 3.0)).flatten(1)
 signal = (energy - energy.mean(0)) @ torch.randn(energy.shape[1], 60)
 signal = signal / signal.std(0)
-repeats = signal[:, None] + torch.randn(400, 2, 60) * torch.linspace(0.3, 3.0, 60)  # (stimulus, repeat, voxel)
-ceiling = functional.noise_ceiling(repeats)  # (voxel,): explainable share of the variance of the mean over repeats
+noise = torch.linspace(0.3, 3.0, 60)  # per voxel, in units of its signal
+repeats = signal[:, None] + torch.randn(400, 2, 60) * noise  # (stimulus, repeat, voxel)
+# Explainable share of the variance of the mean over repeats, per voxel:
+ceiling = functional.noise_ceiling(repeats)
 responses = repeats.mean(1)
 responses[3, :5] = torch.nan  # missing values are left out
 train, test = slice(0, 300), slice(300, 400)
@@ -34,14 +38,19 @@ train, test = slice(0, 300), slice(300, 400)
 # %%
 # The loop
 # --------
-# Linear CKA compares the geometry of two sets of responses of any widths, so 32 features can be compared with 60
-# voxels without a linear map between them. The loss is 1 - CKA of the batch. The noise ceiling weights the voxels.
+# Linear CKA compares the geometry of two sets of responses of any widths, so 32
+# features can be compared with 60 voxels without a linear map between them. The loss is
+# 1 - CKA of the batch. The noise ceiling weights the voxels.
 
 
 def train_with(measure: str, **options) -> tuple[list[float], nn.Module]:
     torch.manual_seed(1)
     network = nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(256, 32)
+        nn.Conv2d(3, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(4),
+        nn.Flatten(),
+        nn.Linear(256, 32),
     )
     loss = NeuralAlignmentLoss(measure, noise_ceiling=ceiling, **options)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
@@ -57,7 +66,10 @@ def train_with(measure: str, **options) -> tuple[list[float], nn.Module]:
     return curve, network
 
 
-curves = {"cka": train_with("cka")[0], "rsa": train_with("rsa", dissimilarity="correlation")[0]}
+curves = {
+    "cka": train_with("cka")[0],
+    "rsa": train_with("rsa", dissimilarity="correlation")[0],
+}
 
 # %%
 # On images that the network was not trained on
@@ -67,9 +79,15 @@ curves = {"cka": train_with("cka")[0], "rsa": train_with("rsa", dissimilarity="c
 figure, ax = plt.subplots(figsize=(6, 3.5), layout="constrained")
 for measure, curve in curves.items():
     ax.plot(range(1, 61), curve, label=f'NeuralAlignmentLoss("{measure}")')
-ax.set(xlabel="epoch", ylabel="loss on 100 held-out images", ylim=(0, None), title="Simulated responses, one seed")
+ax.set(
+    xlabel="epoch",
+    ylabel="loss on 100 held-out images",
+    ylim=(0, None),
+    title="Simulated responses, one seed",
+)
 ax.legend(frameon=False)
 plt.show()
 
 # %%
-# Which of the measures to take, what each is invariant to and which batch it needs: :doc:`/losses`.
+# Which of the measures to take, what each is invariant to and which batch it needs:
+# :doc:`/losses`.

@@ -2,8 +2,9 @@
 05: robustness, and whether to believe it
 =========================================
 
-Accuracy at every budget from one pass of an attack, common corruptions, and a check for masked gradients: a network
-whose gradients are useless to an attack looks robust without being so.
+Accuracy at every budget from one pass of an attack, common corruptions, and a check for
+masked gradients: a network whose gradients are useless to an attack looks robust
+without being so.
 """
 
 # %%
@@ -45,7 +46,11 @@ L.seed_everything(0, verbose=False)
 data = GuidanceDataModule(dataset="digits", batch_size=64)
 network = GuidedNetwork("small_resnet", num_classes=10, image_shape=(3, 8, 8))
 trainer = L.Trainer(
-    max_epochs=10, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+    max_epochs=10,
+    accelerator="cpu",
+    logger=False,
+    enable_checkpointing=False,
+    enable_progress_bar=False,
 )
 trainer.fit(GuidedClassificationTask(network, lr=0.05), data)
 networks = {"as trained": network.eval(), "input rounded": Rounded(network).eval()}
@@ -57,7 +62,10 @@ networks = {"as trained": network.eval(), "input rounded": Rounded(network).eval
 
 test = list(data.test_dataloader())[:2]
 eps = [0.0, "4/255", "8/255", "16/255", "24/255"]
-curves = {name: robustness_curve(each, test, PGD.two_losses(steps=10), eps) for name, each in networks.items()}
+curves = {
+    name: robustness_curve(each, test, PGD.two_losses(steps=10), eps)
+    for name, each in networks.items()
+}
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 for name, curve in curves.items():
     table = curve.table()
@@ -75,8 +83,9 @@ plt.show()
 # %%
 # The masking report
 # ------------------
-# The rounded network seems far more robust. The checks say not to believe it: its gradients are exactly 0, and even
-# an attack without any limit fails, which only shows that the attack is stuck.
+# The rounded network seems far more robust. The checks say not to believe it: its
+# gradients are exactly 0, and even an attack without any limit fails, which only shows
+# that the attack is stuck.
 
 for name, each in networks.items():
     print(f"{name}:")
@@ -84,5 +93,6 @@ for name, each in networks.items():
     print()
 
 # %%
-# Attacks, suites, corruptions, and what each check means: :doc:`/robustness`. The same for a checkpoint, from the
-# shell: ``neuroalign evaluate --ckpt task.ckpt --data images/ --suite standard``.
+# Attacks, suites, corruptions, and what each check means: :doc:`/robustness`. The same
+# for a checkpoint, from the shell:
+# ``neuroalign evaluate --ckpt task.ckpt --data images/ --suite standard``.

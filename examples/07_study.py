@@ -2,10 +2,11 @@
 07: a study
 ===========
 
-The whole experiment in one file: what is shown to whom, which region guides, every control, seeds, attacks, and the
-comparisons that are declared before anything runs. It is checked first, goes on after any stop, and ends with
-tables and a report. **The subject is simulated**, and this study is far too small to find anything: it shows what a
-study looks like.
+The whole experiment in one file: what is shown to whom, which region guides, every
+control, seeds, attacks, and the comparisons that are declared before anything runs. It
+is checked first, goes on after any stop, and ends with tables and a report. **The
+subject is simulated**, and this study is far too small to find anything: it shows what
+a study looks like.
 """
 
 # %%
@@ -23,7 +24,9 @@ folder = Path(tempfile.mkdtemp())
 file = folder / "digits.yaml"
 file.write_text("""
 name: Two regions of a simulated subject guide small networks
-images: {source: digits, contrast: 0.5, num_neural: [400, 80], num_train: 500, num_test: 200, resplit: true}
+images:
+  {source: digits, contrast: 0.5, num_neural: [400, 80], num_train: 500, num_test: 200,
+   resplit: true}
 responses:
   - {source: simulated, regions: [V1, TO], num_voxels: 30, copies: 1, val_copies: 3,
      teacher: {epochs: 4, batch_size: 64, lr: 0.1, accelerator: cpu}}
@@ -42,7 +45,9 @@ evaluations:
   robustness:
     pgd: {attack: pgd, steps: 5, eps: ["4/255", "8/255"]}
 comparisons:
-  - {treatment: neural guidance, region: TO, controls: [none, shuffled fit, {condition: neural guidance, region: V1}]}
+  - treatment: neural guidance
+    region: TO
+    controls: [none, shuffled fit, {condition: neural guidance, region: V1}]
 """)
 
 # %%
@@ -51,26 +56,28 @@ comparisons:
 # ``neuroalign study plan digits.yaml`` prints the same.
 
 plan = plan_study(Study.from_file(file))
-print(f"{len(plan.predictors)} predictors, {len(plan.networks)} networks, {len(plan.stages)} stages")
+for part in ("predictors", "networks", "stages"):
+    print(len(getattr(plan, part)), part)
 print([run.stage.name for run in plan.networks][:4])
 
 # %%
 # Run it
 # ------
-# One stage after another in this process, since a page of documentation has no main program. ``neuroalign study run
-# digits.yaml`` runs as many at once as there is room for, and ``--engine slurm`` or ``--engine ray`` does so on a
-# cluster. The same call again does only what is missing.
+# One stage after another in this process, since a page of documentation has no main
+# program. ``neuroalign study run digits.yaml`` runs as many at once as there is room
+# for, and ``--engine slurm`` or ``--engine ray`` does so on a cluster. The same call
+# again does only what is missing.
 
 result = run_study(file, folder / "out", engine="serial", progress=False)
-print(
-    f"{len(result.made)} stages in {result.seconds:.0f} s; again: {len(run_study(file, folder / 'out', progress=False).made)}"
-)
-print(result.comparisons[["control", "difference", "low", "high", "p_holm"]].to_string(index=False))
+again = run_study(file, folder / "out", engine="serial", progress=False)
+print(f"{len(result.made)} stages in {result.seconds:.0f} s; again: {len(again.made)}")
+columns = ["control", "difference", "low", "high", "p_holm"]
+print(result.comparisons[columns].to_string(index=False))
 
 # %%
-# Intervals are over seeds and images. With two seeds they are so wide that nothing can be said; ``neuroalign study
-# power`` says how many seeds a difference needs. The folder holds all tables as CSV, the figures, and
-# ``report.html``, which opens offline.
+# Intervals are over seeds and images. With two seeds they are so wide that nothing can
+# be said; ``neuroalign study power`` says how many seeds a difference needs. The folder
+# holds all tables as CSV, the figures, and ``report.html``, which opens offline.
 
 print(sorted(path.name for path in (folder / "out").iterdir() if path.is_file()))
 image = plt.imread(next((folder / "out").rglob("robustness.png")))
@@ -80,4 +87,5 @@ plt.axis("off")
 plt.show()
 
 # %%
-# All keys of the file: :doc:`/studies`. The report: :doc:`/report`. Seeds: :doc:`/power`.
+# All keys of the file: :doc:`/studies`. The report: :doc:`/report`. Seeds:
+# :doc:`/power`.

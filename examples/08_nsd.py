@@ -2,9 +2,9 @@
 08: the Natural Scenes Dataset
 ==============================
 
-From NSD's files to responses of one region, their noise ceiling, and a map. NSD itself needs an agreement and can't
-be part of an example: **this subject is simulated**, in files of the same layout; with the real data only ``root``
-changes.
+From NSD's files to responses of one region, their noise ceiling, and a map. NSD itself
+needs an agreement and can't be part of an example: **this subject is simulated**, in
+files of the same layout; with the real data only ``root`` changes.
 """
 
 # %%
@@ -29,7 +29,8 @@ print(check_nsd(root, [1]))
 # %%
 # One row per trial
 # -----------------
-# In percent signal change, nothing averaged or z-scored yet; a voxel that is invalid in a session is NaN there.
+# In percent signal change, nothing averaged or z-scored yet; a voxel that is invalid in
+# a session is NaN there.
 
 trials = read_nsd(root, subject=1, roi="V4")
 print(trials)
@@ -37,8 +38,9 @@ print(trials)
 # %%
 # Averages over repeats
 # ---------------------
-# z-scored within each session, the noise ceiling estimated from the repeats, then averaged. The shared images become
-# held-out data, and both parts are standardised by the statistics of the training part.
+# z-scored within each session, the noise ceiling estimated from the repeats, then
+# averaged. The shared images become held-out data, and both parts are standardised by
+# the statistics of the training part.
 
 responses = trials.zscore_sessions().estimate_noise_ceiling().average_repeats()
 train, test = responses.split_shared()
@@ -47,32 +49,41 @@ print(train)
 print(test)
 
 # %%
-# The ceiling of a simulated voxel is known, so the estimate can be checked: here for the voxels of V4.
+# The ceiling of a simulated voxel is known, so the estimate can be checked: here for
+# the voxels of V4.
 
 figure, ax = plt.subplots(figsize=(4.5, 4), layout="constrained")
 ncsnr = truth.ncsnr["V4"]
-trials_of = np.unique(trials.stimulus, return_counts=True)[1]  # some images were shown more often than others
+# Some images were shown more often than others.
+trials_of = np.unique(trials.stimulus, return_counts=True)[1]
 known = ncsnr**2 / (ncsnr**2 + (1 / trials_of).mean())
 ax.scatter(known, responses.noise_ceiling, s=14)
 ax.plot([0, 1], [0, 1], color="0.6", linestyle="--")
 ax.set(
-    xlabel="true noise ceiling", ylabel="estimated", title="Simulated V4, one dot per voxel", xlim=(0, 1), ylim=(0, 1)
+    xlabel="true noise ceiling",
+    ylabel="estimated",
+    title="Simulated V4, one dot per voxel",
+    xlim=(0, 1),
+    ylim=(0, 1),
 )
 plt.show()
 
 # %%
 # On the brain
 # ------------
-# The simulated subject has no anatomy: its "brain" is a box of voxels. With NSD the map is drawn on the subject's own
-# volume or surface.
+# The simulated subject has no anatomy: its "brain" is a box of voxels. With NSD the map
+# is drawn on the subject's own volume or surface.
 
 path = root / "subj01-V4.h5"
-extract_nsd(root, path, 1, roi="V4", progress=False)  # once; reading it again takes milliseconds
+extract_nsd(root, path, 1, roi="V4", progress=False)  # once; reading takes milliseconds
 stored = Responses.load(path).zscore_sessions().estimate_noise_ceiling()
 figure = plot_volume(
-    to_volume(stored, stored.noise_ceiling), title="Simulated: noise ceiling of V4", unit="share of variance"
+    to_volume(stored, stored.noise_ceiling),
+    title="Simulated: noise ceiling of V4",
+    unit="share of variance",
 )
 figure
 
 # %%
-# Subjects, spaces, versions, atlases, ``s3://``, and every misreading that a test excludes: :doc:`/nsd`.
+# Subjects, spaces, versions, atlases, ``s3://``, and every misreading that a test
+# excludes: :doc:`/nsd`.
