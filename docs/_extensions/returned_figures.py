@@ -11,7 +11,8 @@ _seen: weakref.WeakSet[Figure] = weakref.WeakSet()
 
 def scrape(block, block_vars, gallery_conf, **options):
     """Save the figures of pyplot, then those that stand in the example's variables for the first time."""
-    _seen.update(plt.figure(number) for number in plt.get_fignums())  # closed, so unknown to pyplot, once they are saved
+    # pyplot's are closed, and so unknown to it, once they are saved.
+    _seen.update(plt.figure(number) for number in plt.get_fignums())
     known = matplotlib_scraper(block, block_vars, gallery_conf, **options)
     paths = []
     for value in list(block_vars["example_globals"].values()):
