@@ -32,6 +32,7 @@ from neuroalign import (
 from neuroalign.data import load_digits
 from neuroalign.models import VisualFeatures
 
+# Lightning's advice on loaders and hardware would fill this page.
 warnings.filterwarnings("ignore", module="lightning")
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 

@@ -34,6 +34,7 @@ from neuroalign import (
 )
 from neuroalign.data import load_digits
 
+# Lightning's advice on loaders and hardware would fill this page.
 warnings.filterwarnings("ignore", module="lightning")
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
@@ -79,11 +80,15 @@ class MyNet(nn.Sequential):
 # From pictures to responses
 # --------------------------
 # Names in the table are matched to the files'. The noise ceiling comes from the three
-# trials of each picture, which are then averaged; a random tenth of the pictures is
+# trials of each picture, which are then averaged; a random fifth of the pictures is
 # held out.
 
 data = ResponsesDataModule(
-    mine / "pictures", mine / "responses.csv", image_size=16, batch_size=32
+    mine / "pictures",
+    mine / "responses.csv",
+    image_size=16,
+    batch_size=32,
+    val_fraction=0.2,
 )
 predictor = NeuralPredictor(MyNet(), data.num_voxels, image_shape=data.image_shape)
 quiet = {
@@ -101,6 +106,9 @@ for name, value in trainer.callback_metrics.items():
 # %%
 # What noise allows
 # -----------------
+# One dot for each voxel. No predictor can be expected above the dashed line, the
+# square root of the noise ceiling; dots below it leave something unexplained that is
+# not noise.
 
 parts = list(data.val_dataloader())
 held_out = torch.cat([part["image"] for part in parts])
@@ -109,14 +117,15 @@ with torch.no_grad():
     r = functional.pearson(predictor.eval()(held_out), measured)
 figure, ax = plt.subplots(figsize=(4.5, 4), layout="constrained")
 ax.scatter(torch.as_tensor(data.noise_ceiling).sqrt(), r, s=16)
-ax.plot([0, 1], [0, 1], color="0.6", linestyle="--")
+ax.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="the best possible")
 ax.set(
     xlabel="square root of the noise ceiling",
     ylabel=f"correlation over {len(held_out)} held-out pictures",
-    title="Made-up voxels",
+    title="Made-up voxels, one dot each",
     xlim=(0, 1),
-    ylim=(0, 1),
+    ylim=(-0.2, 1),
 )
+ax.legend(frameon=False, loc="lower left")
 plt.show()
 
 # %%
@@ -130,3 +139,9 @@ again = NeuralPredictor.load(mine / "predictor.safetensors", backbone=MyNet).eva
 print("equal:", torch.equal(again(held_out), predictor(held_out)))
 heads = {"mine": ("3", again)}
 print(GuidedNetwork(MyNet(), 10, heads=heads, image_shape=data.image_shape))
+
+# %%
+# Where to go next: guidance by this predictor with its controls,
+# :doc:`/gallery/03_guide_a_network`; other layouts, several regions and your labelled
+# pictures, :doc:`/own_data`; recordings in other files, :doc:`/recordings`; how to keep
+# and share what you trained, :doc:`/sharing`.

@@ -49,8 +49,8 @@ print(train)
 print(test)
 
 # %%
-# The ceiling of a simulated voxel is known, so the estimate can be checked: here for
-# the voxels of V4.
+# The ceiling of a simulated voxel is known, so the estimate can be checked: dots near
+# the dashed line are estimated well.
 
 figure, ax = plt.subplots(figsize=(4.5, 4), layout="constrained")
 ncsnr = truth.ncsnr["V4"]
@@ -58,21 +58,25 @@ ncsnr = truth.ncsnr["V4"]
 trials_of = np.unique(trials.stimulus, return_counts=True)[1]
 known = ncsnr**2 / (ncsnr**2 + (1 / trials_of).mean())
 ax.scatter(known, responses.noise_ceiling, s=14)
-ax.plot([0, 1], [0, 1], color="0.6", linestyle="--")
+ax.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="estimated = true")
+error = np.abs(responses.noise_ceiling - known).mean()
+print(f"mean error of the estimated noise ceiling: {error:.3f}")
 ax.set(
-    xlabel="true noise ceiling",
-    ylabel="estimated",
+    xlabel="true noise ceiling (share of variance)",
+    ylabel="estimated noise ceiling (share of variance)",
     title="Simulated V4, one dot per voxel",
     xlim=(0, 1),
     ylim=(0, 1),
 )
+ax.legend(frameon=False)
 plt.show()
 
 # %%
 # On the brain
 # ------------
-# The simulated subject has no anatomy: its "brain" is a box of voxels. With NSD the map
-# is drawn on the subject's own volume or surface.
+# The simulated subject has no anatomy: its "brain" is a box of voxels, cut in three
+# directions, and a voxel without colour is not in V4. With NSD the map is drawn on the
+# subject's own volume or surface.
 
 path = root / "subj01-V4.h5"
 extract_nsd(root, path, 1, roi="V4", progress=False)  # once; reading takes milliseconds
@@ -85,5 +89,6 @@ figure = plot_volume(
 figure
 
 # %%
-# Subjects, spaces, versions, atlases, ``s3://``, and every misreading that a test
-# excludes: :doc:`/nsd`.
+# Where to go next: subjects, spaces, versions, atlases, ``s3://``, and every misreading
+# that a test excludes, :doc:`/nsd`; a predictor of these responses,
+# :doc:`/gallery/02_predict_responses`; recordings of other kinds, :doc:`/recordings`.
