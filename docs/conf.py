@@ -7,6 +7,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_extensions"))
 
 import links  # noqa: E402
+import notebooks  # noqa: E402
 
 import neuroalign  # noqa: E402
 
@@ -23,6 +24,7 @@ extensions = [
     "sphinx-mathjax-offline",
     "sphinx_gallery.gen_gallery",
     "links",
+    "notebooks",
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build", "_extensions", "gallery/*.ipynb", "gallery/*.py"]
@@ -52,6 +54,7 @@ sphinx_gallery_conf = {
     "ignore_pattern": r"^(?!0\d_)",
     "write_computation_times": False,
     "within_subsection_order": "FileNameSortKey",
+    "first_notebook_cell": notebooks.FIRST_CELL,
     "image_scrapers": ["returned_figures"],  # pyplot's figures, and those that our plots return
     "abort_on_example_error": True,
     "min_reported_time": 5,

@@ -5,9 +5,9 @@
 The whole experiment in one file: what is shown to whom, which region guides, every
 control, seeds, attacks, and the comparisons that are declared before anything runs. It
 is checked first, goes on after any stop, and ends with tables and a report. **The
-subject is simulated and an effect is planted**: its TO learned these digits under noise.
-Two seeds of short trainings are too few to decide anything: this page shows what a
-study looks like.
+subject is simulated and an effect is planted**: its TO learned these digits under
+noise. Two seeds of short trainings are too few to decide anything: this page shows what
+a study looks like.
 """
 
 # %%
