@@ -19,6 +19,7 @@ import logging
 import warnings
 
 import lightning as L
+import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
@@ -105,9 +106,10 @@ for name, network in networks.items():
     capacities[name] = table["capacity"].iloc[-1]
     print(f"{name}: accuracy {accuracy:.3f}, capacity of layer3 {capacities[name]:.3f}")
 
+figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
 title = "Held-out digits, simulated region, one seed"
-figure = plot_geometry(pd.concat(tables), by="network", title=title)[0].figure
-figure
+plot_geometry(pd.concat(tables), by="network", title=title, axes=list(axes))
+plt.show()
 
 # %%
 # From left to right in each panel the network gets deeper. Capacity tells how many
