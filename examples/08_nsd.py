@@ -74,9 +74,9 @@ plt.show()
 # %%
 # On the brain
 # ------------
-# The simulated subject has no anatomy: its "brain" is a box of voxels, shown in slices
-# from bottom to top, and where there is no colour, there is no voxel of V4. With NSD the
-# map is drawn on the subject's own volume or surface.
+# The simulated subject has no anatomy: its "brain" is a box of voxels, shown in
+# slices from bottom to top, and where there is no colour, there is no voxel of V4.
+# With NSD the map is drawn on the subject's own volume or surface.
 
 path = root / "subj01-V4.h5"
 extract_nsd(root, path, 1, roi="V4", progress=False)  # once; reading takes milliseconds
