@@ -93,7 +93,7 @@ for ax, measure, options in zip(axes, ("cka", "rsa"), ({}, rsa), strict=True):
     least = loss(signal[test], responses[test]).item()
     for name, style in (("its own responses", "-"), ("other images' responses", "--")):
         curve = curves[measure, name]
-        ax.plot(curve, style, label=f"each image with {name}")
+        ax.plot(curve, style, label=name)
         print(f"{measure}, {name}: {curve[0]:.2f} untrained, {curve[-1]:.2f} trained")
     ax.axhline(least, color="0.5", linestyle=":", label="the signal without noise")
     print(f"{measure}, the signal without noise: {least:.2f}")

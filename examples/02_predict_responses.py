@@ -99,7 +99,7 @@ figure, ax = plt.subplots(figsize=(5.5, 4.5), layout="constrained")
 for name, predictor, marker, color in (
     ("network", network, "o", "tab:blue"),
     ("ridge", ridge, "^", "tab:orange"),
-    ("ridge, other images' responses", control, "x", "0.5"),
+    ("ridge, other images", control, "x", "0.5"),
 ):
     with torch.no_grad():
         r = functional.pearson(predictor.eval()(held_out), measured)

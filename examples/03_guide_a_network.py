@@ -77,7 +77,7 @@ shown = shifts(images[seen].repeat(3, 1, 1, 1))
 strength = 0.3 * torch.rand(len(shown), 1, 1, 1)
 shown = (shown + strength * torch.randn_like(shown)).clamp(0, 1)
 root = tempfile.mkdtemp()
-write_simulated_nsd(
+subject = write_simulated_nsd(
     root,
     shown,
     labels[seen].repeat(3),
@@ -164,7 +164,7 @@ for place, (name, network) in enumerate(networks.items()):
 ax.set(
     xlabel="eps (largest change of a pixel, of 1 from black to white)",
     ylabel=f"accuracy under PGD, {len(labels[test])} digits",
-    ylim=(0, 1),
+    ylim=(0, 1.02),
     title="Simulated subject, planted effect, one seed",
 )
 ax.legend(frameon=False, loc="lower left", title="guidance; bars: 95 %, over images")
