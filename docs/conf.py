@@ -56,6 +56,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "first_notebook_cell": notebooks.FIRST_CELL,
     "image_scrapers": ["returned_figures"],  # pyplot's figures, and those that our plots return
+    "ignore_repr_types": r"matplotlib\.figure",  # a figure is shown; its name says no more
     "abort_on_example_error": True,
     "min_reported_time": 5,
     "remove_config_comments": True,

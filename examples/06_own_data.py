@@ -123,7 +123,7 @@ ax.set(
     ylabel=f"correlation over {len(held_out)} held-out pictures",
     title="Made-up voxels, one dot each",
     xlim=(0, 1),
-    ylim=(-0.2, 1),
+    ylim=(0, 1),
 )
 ax.legend(frameon=False, loc="lower left")
 plt.show()

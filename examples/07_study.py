@@ -51,13 +51,14 @@ comparisons:
     region: TO
     controls: [none, label only, shuffled fit]
 """)
+study = Study.from_file(file)
 
 # %%
 # What would be done
 # ------------------
 # ``neuroalign study plan digits.yaml`` prints the same.
 
-plan = plan_study(Study.from_file(file))
+plan = plan_study(study)
 for part in ("predictors", "networks", "stages"):
     print(len(getattr(plan, part)), part)
 print([run.stage.name for run in plan.networks][:4])

@@ -24,7 +24,10 @@ from neuroalign.plot import plot_volume
 images, labels = load_digits()
 root = Path(tempfile.mkdtemp())
 truth = write_simulated_nsd(root, images[:600], labels[:600])
-print(check_nsd(root, [1]))
+report = check_nsd(root, [1])
+for finding in report.findings:
+    print(f"{finding.level}: {finding.what}: {finding.message}")
+print("usable:", report.usable)
 
 # %%
 # One row per trial
@@ -81,9 +84,10 @@ plt.show()
 path = root / "subj01-V4.h5"
 extract_nsd(root, path, 1, roi="V4", progress=False)  # once; reading takes milliseconds
 stored = Responses.load(path).zscore_sessions().estimate_noise_ceiling()
+averages = stored.average_repeats()
 figure = plot_volume(
-    to_volume(stored, stored.noise_ceiling),
-    title="Simulated: noise ceiling of V4",
+    to_volume(averages, averages.noise_ceiling),
+    title="Simulated: noise ceiling of V4's averages over repeats",
     unit="share of variance",
 )
 figure.savefig(root / "noise-ceiling-V4.png", dpi=150)
