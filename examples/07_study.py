@@ -26,16 +26,16 @@ file = folder / "digits.yaml"
 file.write_text("""
 name: TO of a simulated subject guides small networks
 images:
-  {source: digits, contrast: 0.5, num_neural: [400, 80], num_train: 500, num_test: 300,
+  {source: digits, contrast: 0.5, num_neural: [400, 80], num_train: 500, num_test: 200,
    resplit: true}
 responses:
   - {source: simulated, regions: [TO], num_voxels: 60, copies: 2, val_copies: 3,
-     teacher: {epochs: 20, batch_size: 64, lr: 0.1, accelerator: cpu}}
+     teacher: {epochs: 16, batch_size: 64, lr: 0.1, accelerator: cpu}}
 predictors:
   {kind: network, backbone: small_resnet, layer: layer3, size: 2,
-   training: {epochs: 8, batch_size: 64, optimizer: adam, lr: 3.0e-3, accelerator: cpu}}
+   training: {epochs: 6, batch_size: 64, optimizer: adam, lr: 3.0e-3, accelerator: cpu}}
 network: {backbone: small_resnet}
-training: {epochs: 20, batch_size: 128, lr: 0.1, accelerator: cpu}
+training: {epochs: 16, batch_size: 128, lr: 0.1, accelerator: cpu}
 weight: 0.9
 conditions:
   none:
