@@ -52,7 +52,9 @@ sphinx_gallery_conf = {
     "ignore_pattern": r"^(?!0\d_)",
     "write_computation_times": False,
     "within_subsection_order": "FileNameSortKey",
-    "image_scrapers": ["returned_figures"],  # pyplot's figures, and those that our plots return
+    "image_scrapers": [
+        "returned_figures"
+    ],  # pyplot's figures, and those that our plots return
     "abort_on_example_error": True,
     "min_reported_time": 5,
     "remove_config_comments": True,
