@@ -10,6 +10,7 @@ import re
 import zlib
 from pathlib import Path
 
+import lightning as L
 from sphinx.application import Sphinx
 
 import neuroalign
@@ -33,6 +34,9 @@ ALIASES = {
 AXES = {"height", "in", "orientation", "triplet", "width"}
 """Words of a shape that stands before a colon, which napoleon reads as a type."""
 
+HOOKS = {"extra_repr"}.union(*map(dir, (L.LightningModule, L.LightningDataModule, L.Callback))) - {"forward"}
+"""Methods that Lightning and torch call by themselves."""
+
 METADATA = ("annotated_types", "pydantic", "types")
 """Modules whose objects describe a field of a study's file; its text says the same."""
 
@@ -47,27 +51,15 @@ def public_names() -> dict[str, str]:
             thing = getattr(module, name)
             at_root = neuroalign._ROOM_OF.get(name) == room
             public = f"neuroalign.{name}" if at_root else f"neuroalign.{room}.{name}"
-            defined = (
-                getattr(thing, "__module__", None)
-                if inspect.isclass(thing) or inspect.isroutine(thing)
-                else None
-            )
-            for other in (
-                f"neuroalign.{room}.{name}",
-                f"neuroalign.{name}",
-                f"{defined}.{name}",
-            ):
+            defined = getattr(thing, "__module__", None) if inspect.isclass(thing) or inspect.isroutine(thing) else None
+            for other in (f"neuroalign.{room}.{name}", f"neuroalign.{name}", f"{defined}.{name}"):
                 if other != public:
                     found.setdefault(other, public)
             bare.setdefault(name, set()).add(public)
-    return found | {
-        name: pages.pop() for name, pages in bare.items() if len(pages) == 1
-    }
+    return found | {name: pages.pop() for name, pages in bare.items() if len(pages) == 1}
 
 
-def other_libraries() -> tuple[
-    dict[str, str], dict[str, list[tuple[str, str, str]]], dict[str, str]
-]:
+def other_libraries() -> tuple[dict[str, str], dict[str, list[tuple[str, str, str]]], dict[str, str]]:
     """Documented names by the names in annotations; entries (name, role, page) by library; addresses by library."""
     documented: dict[str, str] = {}
     entries: dict[str, list[tuple[str, str, str]]] = {}
@@ -91,10 +83,7 @@ def write_inventories(folder: Path) -> dict[str, tuple[str, tuple[None, str]]]:
     mapping = {}
     for library, address in addresses.items():
         head = f"# Sphinx inventory version 2\n# Project: {library}\n# Version: \n# The rest is compressed with zlib.\n"
-        rows = "".join(
-            f"{name} py:{role} 1 {page}#{name} -\n"
-            for name, role, page in entries[library]
-        )
+        rows = "".join(f"{name} py:{role} 1 {page}#{name} -\n" for name, role, page in entries[library])
         path = folder / f"{library}.inv"
         path.write_bytes(head.encode() + zlib.compress(rows.encode()))
         mapping[library] = (address, (None, str(path)))
@@ -109,15 +98,11 @@ def resolve(app: Sphinx, env, node, contnode):
     if NOT_A_NAME.match(target):
         return contnode
     public = _ours().get(target)
-    if (
-        public is None and "." in target
-    ):  # a method or attribute of a class that has a page
+    if public is None and "." in target:  # a method or attribute of a class that has a page
         owner, _, member = target.rpartition(".")
         public = f"{_ours()[owner]}.{member}" if owner in _ours() else None
     if public is not None:
-        return env.get_domain("py").resolve_xref(
-            env, node["refdoc"], app.builder, "obj", public, node, contnode
-        )
+        return env.get_domain("py").resolve_xref(env, node["refdoc"], app.builder, "obj", public, node, contnode)
     if _is_internal(target):
         return contnode
     documented = _others().get(target)
@@ -150,16 +135,20 @@ def _others() -> dict[str, str]:
     return _cache.setdefault("others", other_libraries()[0])
 
 
-def keep_colons(
-    app: Sphinx, what: str, name: str, thing, options, lines: list[str]
-) -> None:
+def keep_colons(app: Sphinx, what: str, name: str, thing, options, lines: list[str]) -> None:
     """Napoleon takes what stands before a colon in an attribute's docstring for its type; a dash is only text."""
     if what in ("attribute", "property", "data") and lines:
         lines[0] = lines[0].replace(": ", " - ", 1)
 
 
+def skip_hooks(app: Sphinx, what: str, name: str, thing, skip: bool, options) -> bool | None:
+    """Leave out what another library calls by itself, unless we say something about it."""
+    return True if name in HOOKS and not getattr(thing, "__doc__", None) else None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect the handlers, before those of intersphinx and napoleon."""
+    app.connect("autodoc-skip-member", skip_hooks)
     app.connect("missing-reference", resolve, priority=400)
     app.connect("autodoc-process-docstring", keep_colons, priority=400)
     return {"parallel_read_safe": True}

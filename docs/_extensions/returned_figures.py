@@ -12,11 +12,7 @@ def scrape(block, block_vars, gallery_conf, **options):
     known = matplotlib_scraper(block, block_vars, gallery_conf, **options)
     paths = []
     for value in list(block_vars["example_globals"].values()):
-        if (
-            isinstance(value, Figure)
-            and id(value) not in _seen
-            and not plt.fignum_exists(getattr(value, "number", -1))
-        ):
+        if isinstance(value, Figure) and id(value) not in _seen and not plt.fignum_exists(getattr(value, "number", -1)):
             _seen.add(id(value))
             path = next(block_vars["image_path_iterator"])
             value.savefig(path, dpi=100)
