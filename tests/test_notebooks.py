@@ -50,6 +50,22 @@ def convert():
         yield cells
 
 
+def test_a_figure_is_shown_once(tmp_path, convert):
+    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
+    from returned_figures import scrape  # docs/_extensions, on the path since the configuration was read
+    from sphinx_gallery.gen_gallery import DEFAULT_GALLERY_CONF
+    from sphinx_gallery.scrapers import ImagePathIterator
+
+    paths = ImagePathIterator(str(tmp_path / "figure_{0:03d}.png"))
+    names = {"drawn": plt.figure(), "returned": Figure()}
+    about = {"example_globals": names, "image_path_iterator": paths, "src_file": "01.py"}
+    settings = DEFAULT_GALLERY_CONF | {"src_dir": str(tmp_path), "matplotlib_animations": (False, None)}
+    texts = [scrape(("code", "", 1), about, settings) for _ in range(2)]  # two cells, the second of which draws nothing
+    assert [text.count("image-sg::") for text in texts] == [2, 0]
+    assert len(list(tmp_path.glob("*.png"))) == 2 and not plt.get_fignums()
+
+
 def test_there_are_eight_numbered_in_order():
     assert [script.name[:2] for script in SCRIPTS] == [f"{number:02d}" for number in range(1, 9)]
 
