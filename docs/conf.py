@@ -7,6 +7,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_extensions"))
 
 import links  # noqa: E402
+import notebooks  # noqa: E402
 
 import neuroalign  # noqa: E402
 
@@ -23,6 +24,8 @@ extensions = [
     "sphinx-mathjax-offline",
     "sphinx_gallery.gen_gallery",
     "links",
+    "notebooks",
+    "overview",
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build", "_extensions", "gallery/*.ipynb", "gallery/*.py"]
@@ -40,8 +43,18 @@ autosummary_imported_members = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_default_options = {"members": True, "show-inheritance": True}
+# A class's page has the methods of our own bases too, but not those of these.
+FOREIGN = """ABC, BaseException, BaseModel, BasePredictionWriter, Callback, CheckpointHooks, DataFrame, DataHooks,
+DataLoader, Dataset, DistributedSampler, Enum, Exception, Generic, HyperparametersMixin, LightningDataModule,
+LightningModule, Metric, ModelHooks, ModelHubMixin, Module, Protocol, Sampler, Sequential, ValueError,
+_DeviceDtypeModuleMixin, dict, object, str, tuple"""
+autosummary_context = {"foreign": " ".join(FOREIGN.split())}
 html_theme = "furo"
 html_title = "neuroalign"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
+html_js_files = [("figures.js", {"defer": "defer"})]
+maximum_signature_line_length = 70
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
@@ -52,7 +65,10 @@ sphinx_gallery_conf = {
     "ignore_pattern": r"^(?!0\d_)",
     "write_computation_times": False,
     "within_subsection_order": "FileNameSortKey",
-    "image_scrapers": ["returned_figures"],  # pyplot's figures, and those that our plots return
+    "first_notebook_cell": notebooks.FIRST_CELL,
+    # pyplot's figures, and those that our plots return
+    "image_scrapers": ["returned_figures"],
+    "ignore_repr_types": r"matplotlib\.figure",  # a figure is shown; its name says no more
     "abort_on_example_error": True,
     "min_reported_time": 5,
     "remove_config_comments": True,

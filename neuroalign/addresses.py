@@ -51,7 +51,12 @@ def without_secrets(value: Any) -> Any:
     """Hide passwords and keys in settings (dicts and lists of plain values), in URLs too.
 
     Example:
-        >>> without_secrets({"root": "https://me:pw@host/nsd", "storage_options": {"secret": "abc", "anon": False}})
+        >>> without_secrets(
+        ...     {
+        ...         "root": "https://me:pw@host/nsd",
+        ...         "storage_options": {"secret": "abc", "anon": False},
+        ...     }
+        ... )
         {'root': 'https://***@host/nsd', 'storage_options': {'secret': '***', 'anon': False}}
     """
     if isinstance(value, str):

@@ -56,7 +56,8 @@ def as_budget(eps: object, norm: str | None = None) -> float:
     Example:
         >>> as_budget("8", "linf")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        ValueError: eps is in pixel units of [0, 1], where 1 is the largest possible change; got 8: divide by 255? ...
+        ValueError: eps is in pixel units of [0, 1], where 1 is the largest possible change;
+        got 8: divide by 255? ...
     """
     value = as_number(eps)
     if not value >= 0:  # also catches NaN

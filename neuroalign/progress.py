@@ -158,7 +158,12 @@ def readable_time(seconds: float | None) -> str:
     """Seconds as people say them.
 
     Example:
-        >>> readable_time(8), readable_time(200), readable_time(3 * 3600 + 1200), readable_time(None)
+        >>> (
+        ...     readable_time(8),
+        ...     readable_time(200),
+        ...     readable_time(3 * 3600 + 1200),
+        ...     readable_time(None),
+        ... )
         ('8 s', '3 min', '3.3 h', 'unknown')
     """
     if seconds is None:

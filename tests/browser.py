@@ -79,6 +79,12 @@ class Browser:
         message, self._rest = self._rest.split(b"\0", 1)
         return json.loads(message)
 
+    def resize(self, session, width):
+        """Give a page's window some width."""
+        self.send(
+            "Emulation.setDeviceMetricsOverride", session, width=width, height=900, deviceScaleFactor=1, mobile=False
+        )
+
     @contextlib.contextmanager
     def page(self, url, width, *, dark=False):
         """Open an address in a window of some width; gives the page's :class:`Page`."""
@@ -86,9 +92,7 @@ class Browser:
         session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable", session)
-        self.send(
-            "Emulation.setDeviceMetricsOverride", session, width=width, height=900, deviceScaleFactor=1, mobile=False
-        )
+        self.resize(session, width)
         theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", session, features=[theme])
         self._events.clear()
@@ -131,9 +135,28 @@ class Page:
         return [*thrown, *logged, *said]
 
     def value(self, expression):
-        """Value of a JavaScript expression in the page."""
-        found = self._browser.send("Runtime.evaluate", self._session, expression=expression, returnByValue=True)
+        """Value of a JavaScript expression in the page; what a promise promises."""
+        found = self._browser.send(
+            "Runtime.evaluate", self._session, expression=expression, returnByValue=True, awaitPromise=True
+        )
         return found["result"].get("value")
+
+    def wait_for(self, expression, patience=30):
+        """Value of an expression once it is true; null if it isn't within so many seconds."""
+        return self.value(
+            f"""new Promise(done => {{
+                const end = performance.now() + {1000 * patience};
+                const look = () => {{
+                    const value = {expression};
+                    if (value || performance.now() > end) done(value || null); else setTimeout(look, 20);
+                }};
+                look();
+            }})"""
+        )
+
+    def resize(self, width):
+        """Give the window another width."""
+        self._browser.resize(self._session, width)
 
     def send(self, method, **params):
         """Call a method of the protocol on this page."""

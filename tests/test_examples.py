@@ -89,3 +89,11 @@ def test_the_other_studies_on_real_data(tmp_path, data_path, name):
         assert "shape bias" in measures
     if name == "robustness":
         assert any("corruption" in measure for measure in measures) and (tmp_path / "out/transfer.csv").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", sorted((EXAMPLES / "configs").glob("*.yaml")), ids=lambda config: config.stem)
+def test_configurations_are_those_of_the_command_line(config, tmp_path):
+    done = run(tmp_path, "-m", "neuroalign", "fit", "--config", config, "--print_config")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "class_path: neuroalign.tasks." in done.stdout

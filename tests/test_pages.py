@@ -1,5 +1,6 @@
 """The pages of the documentation keep what they promise: every public name, every link, every quoted message."""
 
+import ast
 import importlib
 import re
 from pathlib import Path
@@ -188,3 +189,55 @@ def test_wrong_arguments_are_found():
     assert wrong_argument("neuroalign.data.NSDDataModule", {"root": "nsd", "rio": "V1"}).endswith("takes no rio")
     assert wrong_argument("lightning.pytorch.callbacks.ModelCheckpont", {}).startswith("there is no")
     assert wrong_argument("torch.optim.AdamW", {"lr": 0.1}) is None
+
+
+COLUMNS = 88
+"""Columns of code that the pages show at a width of 1280 px without scrolling."""
+
+
+def fenced(path):
+    """Line numbers and lines of the code blocks of a Markdown page; directives such as notes are text."""
+    inside = None
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        fence = re.match(r"\s*(`{3,}|:{3,})(.*)$", line)
+        if fence:
+            inside = (fence[2] or "text") if inside is None else None
+        elif inside and (not inside.startswith("{") or "code" in inside):
+            yield number, line
+
+
+def in_docstrings(path):
+    """Line numbers and lines of the examples in the docstrings of a module, without their indentation."""
+    if ">>>" not in (source := path.read_text()):
+        return
+    for node in ast.walk(ast.parse(source)):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        text = ast.get_docstring(node, clean=False) if documented else None
+        indent = None
+        for number, line in enumerate(text.split("\n") if text else [], node.body[0].lineno if text else 0):
+            if indent is None and (prompt := re.match(r"( *)>>> ", line)):
+                indent = len(prompt[1])
+            elif not line.strip():
+                indent = None
+            if indent is not None:
+                yield number, line[indent:]
+
+
+def whole(path):
+    return enumerate(path.read_text().splitlines(), 1)
+
+
+CODE = {
+    "pages": (fenced, [*PAGES, *(DOCS / "api").glob("*.md")]),
+    "examples": (whole, [path for kind in ("py", "yaml") for path in (ROOT / "examples").rglob(f"*.{kind}")]),
+    "docstrings": (in_docstrings, (ROOT / "neuroalign").rglob("*.py")),
+}
+
+
+@pytest.mark.parametrize("kind", CODE)
+def test_code_that_readers_see_fits_its_box(kind):
+    read, paths = CODE[kind]
+    lines = [(path.relative_to(ROOT), *found) for path in sorted(paths) for found in read(path)]
+    assert len(lines) > 500
+    wide = [f"{path}:{number}: {len(line)}: {line}" for path, number, line in lines if len(line) > COLUMNS]
+    assert not wide, f"more than {COLUMNS} columns:\n" + "\n".join(wide)

@@ -10,6 +10,7 @@ import re
 import zlib
 from pathlib import Path
 
+import lightning as L
 from sphinx.application import Sphinx
 
 import neuroalign
@@ -32,6 +33,9 @@ ALIASES = {
 
 AXES = {"height", "in", "orientation", "triplet", "width"}
 """Words of a shape that stands before a colon, which napoleon reads as a type."""
+
+HOOKS = {"extra_repr"}.union(*map(dir, (L.LightningModule, L.LightningDataModule, L.Callback))) - {"forward"}
+"""Methods that Lightning and torch call by themselves."""
 
 METADATA = ("annotated_types", "pydantic", "types")
 """Modules whose objects describe a field of a study's file; its text says the same."""
@@ -137,8 +141,14 @@ def keep_colons(app: Sphinx, what: str, name: str, thing, options, lines: list[s
         lines[0] = lines[0].replace(": ", " - ", 1)
 
 
+def skip_hooks(app: Sphinx, what: str, name: str, thing, skip: bool, options) -> bool | None:
+    """Leave out what another library calls by itself, unless we say something about it."""
+    return True if name in HOOKS and not getattr(thing, "__doc__", None) else None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect the handlers, before those of intersphinx and napoleon."""
+    app.connect("autodoc-skip-member", skip_hooks)
     app.connect("missing-reference", resolve, priority=400)
     app.connect("autodoc-process-docstring", keep_colons, priority=400)
     return {"parallel_read_safe": True}

@@ -48,7 +48,8 @@ class ManifoldGeometryCallback(EvaluationCallback):
             name means several; at the end of the epoch, if fewer than two classes have two images.
 
     Example:
-        >>> callback = ManifoldGeometryCallback("network.trunk.backbone.layer3", num_per_class=50)
+        >>> layer = "network.trunk.backbone.layer3"
+        >>> callback = ManifoldGeometryCallback(layer, num_per_class=50)
         >>> callback.layers
         ['network.trunk.backbone.layer3']
     """

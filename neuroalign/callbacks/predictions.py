@@ -58,9 +58,12 @@ class PredictionWriter(BasePredictionWriter):
         >>> import tempfile, lightning as L, neuroalign
         >>> network = neuroalign.GuidedNetwork("small_resnet", 10, image_shape=(3, 8, 8))
         >>> writer = PredictionWriter(tempfile.mkdtemp() + "/digits.h5")
-        >>> trainer = L.Trainer(accelerator="cpu", logger=False, callbacks=[writer], enable_progress_bar=False)
+        >>> trainer = L.Trainer(
+        ...     accelerator="cpu", logger=False, callbacks=[writer], enable_progress_bar=False
+        ... )
         >>> data = neuroalign.GuidanceDataModule(dataset="digits")
-        >>> trainer.predict(neuroalign.GuidedClassificationTask(network), data, return_predictions=False)
+        >>> task = neuroalign.GuidedClassificationTask(network)
+        >>> trainer.predict(task, data, return_predictions=False)
         >>> import h5py
         >>> with h5py.File(writer.written[0]) as file:
         ...     file["logits"].shape, sorted(file)

@@ -51,7 +51,8 @@ class RobustnessCallback(EvaluationCallback):
 
     Example:
         >>> from neuroalign import PGD
-        >>> callback = RobustnessCallback(PGD(steps=10), eps=[2 / 255, 4 / 255], every_n_epochs=5)
+        >>> eps = [2 / 255, 4 / 255]
+        >>> callback = RobustnessCallback(PGD(steps=10), eps, every_n_epochs=5)
         >>> sorted(callback.keys)[0]
         'robust_accuracy/pgd10-linf-margin-cosine/eps=0.00784314'
     """

@@ -67,7 +67,8 @@ class InputSmoothnessCallback(EvaluationCallback):
     Example:
         >>> from neuroalign import PGD
         >>> InputSmoothnessCallback(PGD(steps=10), eps=4 / 255).keys
-        ['smoothness/clean', 'smoothness/clean_loss', 'smoothness/adversarial', 'smoothness/adversarial_loss']
+        ['smoothness/clean', 'smoothness/clean_loss', 'smoothness/adversarial',
+         'smoothness/adversarial_loss']
 
     Source:
         Shao et al. 2024, arXiv 2405.02564.

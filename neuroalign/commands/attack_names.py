@@ -31,8 +31,8 @@ def explained(names: Iterable[str]) -> list[str]:
     """One line for each part of the attacks' names: attacks first, then norms, losses and steps; others are left out.
 
     Example:
-        >>> explained(["pgd20-linf-margin+ce-cosine"])[:2]
-        ['pgd20: projected gradient descent, 20 steps', 'linf: eps is the largest change of a value']
+        >>> explained(["pgd20-linf-margin+ce-cosine"])[0]
+        'pgd20: projected gradient descent, 20 steps'
     """
     found: dict[str, tuple[int, str]] = {}
     for name in names:

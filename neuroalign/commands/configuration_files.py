@@ -49,7 +49,8 @@ def check_trainer(content: Any, place: str = "") -> None:
     Example:
         >>> check_trainer({"trainer": [1, 2]})
         Traceback (most recent call last):
-        ValueError: trainer must be a mapping of Lightning's Trainer's arguments, such as {max_epochs: 5}; got [1, 2]
+        ValueError: trainer must be a mapping of Lightning's Trainer's arguments, such as
+        {max_epochs: 5}; got [1, 2]
     """
     if isinstance(content, Mapping) and "trainer" in content:
         trainer = content["trainer"]

@@ -27,7 +27,10 @@ def open_places(model: Any) -> dict[str, MutableMapping[str, Any]]:
         By their dotted path.
 
     Example:
-        >>> model = {"class_path": "neuroalign.models.NeuralPredictor", "init_args": {"backbone": "resnet18"}}
+        >>> model = {
+        ...     "class_path": "neuroalign.models.NeuralPredictor",
+        ...     "init_args": {"backbone": "resnet18"},
+        ... }
         >>> for place in open_places(model).values():
         ...     place["num_voxels"] = 80
         >>> model["init_args"]
@@ -98,7 +101,10 @@ def wants_noise_ceiling(model: Mapping[str, Any], data: Any) -> bool:
         data: What the configuration says of the DataModule; None if nothing.
 
     Example:
-        >>> model = {"class_path": "neuroalign.tasks.NeuralPredictionTask", "init_args": {"noise_ceiling": None}}
+        >>> model = {
+        ...     "class_path": "neuroalign.tasks.NeuralPredictionTask",
+        ...     "init_args": {"noise_ceiling": None},
+        ... }
         >>> wants_noise_ceiling(model, {"class_path": "neuroalign.data.ResponsesDataModule"})
         True
     """
@@ -137,8 +143,16 @@ def open_heads(model: Any) -> dict[str, MutableMapping[str, Any]]:
         model: Plain values, as they stand in a configuration; the number can be filled in.
 
     Example:
-        >>> network = {"class_path": "neuroalign.models.GuidedNetwork", "init_args": {"heads": {"V4": {"layer": "layer3"}}}}
-        >>> open_heads({"class_path": "neuroalign.tasks.GuidedClassificationTask", "init_args": {"network": network}})
+        >>> network = {
+        ...     "class_path": "neuroalign.models.GuidedNetwork",
+        ...     "init_args": {"heads": {"V4": {"layer": "layer3"}}},
+        ... }
+        >>> open_heads(
+        ...     {
+        ...         "class_path": "neuroalign.tasks.GuidedClassificationTask",
+        ...         "init_args": {"network": network},
+        ...     }
+        ... )
         {'V4': {'layer': 'layer3'}}
     """
     arguments = model.get("init_args") or {} if isinstance(model, Mapping) else {}

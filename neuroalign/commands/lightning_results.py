@@ -88,7 +88,9 @@ def command_of(argv: Sequence[str], checkpoint: str, command: str | None = None)
     """The command with another checkpoint, as one types it.
 
     Example:
-        >>> command_of(["fit", "--config", "guide.yaml", "--ckpt_path=old.ckpt"], "runs/last.ckpt")
+        >>> command_of(
+        ...     ["fit", "--config", "guide.yaml", "--ckpt_path=old.ckpt"], "runs/last.ckpt"
+        ... )
         'neuroalign fit --config guide.yaml --ckpt_path runs/last.ckpt'
     """
     kept, skip = [], False

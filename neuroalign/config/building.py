@@ -53,11 +53,13 @@ def build(value: Any, kind: type | None = None, *, own: Any = None, allow: Seque
             object is not of ``kind``.
 
     Example:
-        >>> build({"class_path": "neuroalign.models.Normalize", "init_args": {"mean": [0.5], "std": [0.2]}})
+        >>> options = {"mean": [0.5], "std": [0.2]}
+        >>> build({"class_path": "neuroalign.models.Normalize", "init_args": options})
         Normalize(mean=[0.5], std=[0.2])
-        >>> build({"class_path": "os.system", "init_args": {"command": "ls"}})  # doctest: +ELLIPSIS
+        >>> foreign = {"class_path": "os.system", "init_args": {"command": "ls"}}
+        >>> build(foreign)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        neuroalign.config.classes.UnregisteredError: 'os.system' is no class of neuroalign's, ...
+        neuroalign.config.classes.UnregisteredError: 'os.system' is no class of neuroalign's...
     """
     made = value
     if isinstance(value, (Mapping, list)):

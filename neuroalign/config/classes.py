@@ -64,7 +64,9 @@ def check_names(value: Any) -> list[tuple[str, tuple[str, ...]]]:
             nested too deeply or too large.
 
     Example:
-        >>> check_names([{"class_path": "neuroalign.losses.MMCRLoss", "init_args": {"weight": 1}}])
+        >>> check_names(
+        ...     [{"class_path": "neuroalign.losses.MMCRLoss", "init_args": {"weight": 1}}]
+        ... )
         [('neuroalign.losses.MMCRLoss', ('weight',))]
     """
     found: list[tuple[str, tuple[str, ...]]] = []
@@ -196,7 +198,11 @@ def check_arguments(maker: Callable[..., Any], path: str, names: Iterable[str]) 
         DescriptionError: If an argument is unknown or missing; the message names the class and its arguments.
 
     Example:
-        >>> check_arguments(find_class("neuroalign.models.Normalize"), "neuroalign.models.Normalize", ["mean", "std"])
+        >>> check_arguments(
+        ...     find_class("neuroalign.models.Normalize"),
+        ...     "neuroalign.models.Normalize",
+        ...     ["mean", "std"],
+        ... )
     """
     parameters = inspect.signature(maker).parameters
     names = set(names)

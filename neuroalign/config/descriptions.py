@@ -25,7 +25,8 @@ def describe(class_path: str, **init_args: Any) -> dict[str, Any] | None:
 
     Example:
         >>> describe("neuroalign.models.Normalize", mean=(0.5,), std=(0.2,))
-        {'class_path': 'neuroalign.models.Normalize', 'init_args': {'mean': [0.5], 'std': [0.2]}}
+        {'class_path': 'neuroalign.models.Normalize',
+         'init_args': {'mean': [0.5], 'std': [0.2]}}
         >>> describe("neuroalign.models.Frozen", module=object()) is None
         True
     """
@@ -39,7 +40,10 @@ def is_description(value: Any) -> TypeGuard[dict[str, Any]]:
     """Whether a value is a description of a module.
 
     Example:
-        >>> is_description({"class_path": "neuroalign.losses.MMCRLoss"}), is_description({"V4": "mse"})
+        >>> (
+        ...     is_description({"class_path": "neuroalign.losses.MMCRLoss"}),
+        ...     is_description({"V4": "mse"}),
+        ... )
         (True, False)
     """
     return isinstance(value, Mapping) and "class_path" in value

@@ -115,8 +115,9 @@ def ways(wanted: OwnModule) -> str:
     """What to do about a class that a file names.
 
     Example:
-        >>> ways(OwnModule("mylab.nets", "MyNet"))
-        "load it with backbone=MyNet() or allow=['mylab.nets'], or call neuroalign.register(MyNet) before"
+        >>> print(ways(OwnModule("mylab.nets", "MyNet")))
+        load it with backbone=MyNet() or allow=['mylab.nets'], or call
+        neuroalign.register(MyNet) before
     """
     name, cls = wanted.name, _loaded(wanted)
     if cls is not None and _needed(cls):

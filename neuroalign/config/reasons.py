@@ -16,8 +16,9 @@ def reason_undescribed(value: Any) -> str:
     Example:
         >>> class Mine:
         ...     pass
-        >>> reason_undescribed(Mine())
-        'Mine is no class of neuroalign; your own are described if neuroalign.register was called on them before'
+        >>> print(reason_undescribed(Mine()))
+        Mine is no class of neuroalign; your own are described if neuroalign.register was
+        called on them before
     """
     value = getattr(value, "_orig_mod", value)
     cls = type(value)
@@ -42,8 +43,10 @@ def reason_unsaved(value: Any) -> str:
     Example:
         >>> from neuroalign.models import GuidedNetwork
         >>> head = (None, 2, lambda feature_shape, num_outputs: nn.LazyLinear(num_outputs))
-        >>> reason_unsaved(GuidedNetwork(nn.Flatten(), None, {"V4": head}, image_shape=(3, 2, 2)))
-        "GuidedNetwork can't be described: <lambda> is a function or class, which no file can hold"
+        >>> network = GuidedNetwork(nn.Flatten(), None, {"V4": head}, image_shape=(3, 2, 2))
+        >>> print(reason_unsaved(network))
+        GuidedNetwork can't be described: <lambda> is a function or class, which no file can
+        hold
     """
     record = recorded(getattr(value, "_orig_mod", value))
     if record is not None and isinstance(record.saved, str) and record.saved:

@@ -73,7 +73,9 @@ def to_surface(responses: Responses, values: np.ndarray | torch.Tensor) -> tuple
     Example:
         >>> from dataclasses import replace
         >>> on_surface = replace(
-        ...     Responses.from_arrays(np.zeros((4, 2))), vertex_index=np.array([[0, 1], [1, 0]]), info={"shape": [3, 2]}
+        ...     Responses.from_arrays(np.zeros((4, 2))),
+        ...     vertex_index=np.array([[0, 1], [1, 0]]),
+        ...     info={"shape": [3, 2]},
         ... )
         >>> to_surface(on_surface, [0.5, 0.7])
         (array([nan, 0.5, nan], dtype=float32), array([0.7, nan], dtype=float32))

@@ -28,7 +28,10 @@ def images_below(folder: str, root: str | Path) -> Iterator[tuple[str, list[str]
         >>> place = tempfile.mkdtemp()
         >>> Path(place, "a.png").touch(), Path(place, ".hidden.png").touch()
         (None, None)
-        >>> [[Path(path).name for path in files] for _, files in images_below(place, Path(place).parent)]
+        >>> [
+        ...     [Path(path).name for path in files]
+        ...     for _, files in images_below(place, Path(place).parent)
+        ... ]
         [['a.png']]
     """
     open_folders: list[tuple[str, tuple[str, ...]]] = [(folder, (os.path.realpath(root),))]

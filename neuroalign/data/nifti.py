@@ -54,7 +54,8 @@ def read_nifti(
         >>> for i in range(3):
         ...     volume = np.random.randn(4, 5, 6).astype(np.float32)
         ...     nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), folder / f"beta{i}.nii.gz")
-        >>> mask = nibabel.Nifti1Image((np.arange(120).reshape(4, 5, 6) < 40).astype(np.uint8), np.eye(4))
+        >>> inside = (np.arange(120).reshape(4, 5, 6) < 40).astype(np.uint8)
+        >>> mask = nibabel.Nifti1Image(inside, np.eye(4))
         >>> read_nifti(folder, mask, labels={1: "V1"})
         Responses(3 rows, 40 voxels, 3 stimuli, roi: V1)
     """

@@ -63,7 +63,8 @@ class Responses:
         ValueError: If the fields don't fit together, a noise ceiling is above 1, or a row is the mean of no trial.
 
     Example:
-        >>> responses = Responses.from_arrays(np.random.randn(6, 4), stimulus=[0, 0, 1, 1, 2, 2])
+        >>> values, stimulus = np.random.randn(6, 4), [0, 0, 1, 1, 2, 2]
+        >>> responses = Responses.from_arrays(values, stimulus=stimulus)
         >>> responses.average_repeats()
         Responses(3 rows, 4 voxels, 3 stimuli, roi: unknown)
     """
@@ -317,7 +318,8 @@ class Responses:
             ValueError: If a name is unknown; the message lists near matches.
 
         Example:
-            >>> responses = Responses.from_arrays(np.zeros((2, 3)), info={"stimulus_id": ["car.png", "cat.png"]})
+            >>> info = {"stimulus_id": ["car.png", "cat.png"]}
+            >>> responses = Responses.from_arrays(np.zeros((2, 3)), info=info)
             >>> responses.numbers_of(["cat.png"])
             array([1])
         """
@@ -365,7 +367,9 @@ class Responses:
             >>> import xarray
             >>> data = np.random.randn(4, 3)
             >>> ids = ("presentation", ["face", "face", "house", "car"])
-            >>> assembly = xarray.DataArray(data, dims=("presentation", "neuroid"), coords={"stimulus_id": ids})
+            >>> assembly = xarray.DataArray(
+            ...     data, dims=("presentation", "neuroid"), coords={"stimulus_id": ids}
+            ... )
             >>> responses = Responses.from_xarray(assembly)
             >>> responses.stimulus, responses.info["stimulus_id"]
             (array([1, 1, 2, 0]), ['car', 'face', 'house'])
@@ -377,7 +381,8 @@ class Responses:
         """Make an xarray assembly (presentation, neuroid) that :meth:`from_xarray` reads, and that NetCDF can hold.
 
         Example:
-            >>> responses = Responses.from_arrays(np.random.randn(6, 2), stimulus=[0, 0, 1, 1, 2, 2], roi="V4")
+            >>> values, stimulus = np.random.randn(6, 2), [0, 0, 1, 1, 2, 2]
+            >>> responses = Responses.from_arrays(values, stimulus=stimulus, roi="V4")
             >>> assembly = responses.to_xarray()
             >>> assembly.dims, assembly.coords["region"].values.tolist()
             (('presentation', 'neuroid'), ['V4', 'V4'])

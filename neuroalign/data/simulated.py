@@ -143,7 +143,8 @@ def write_simulated_nsd(
 
     Example:
         >>> import tempfile
-        >>> subject = write_simulated_nsd(tempfile.mkdtemp(), np.random.rand(500, 3, 8, 8), np.arange(500) % 10)
+        >>> images, labels = np.random.rand(500, 3, 8, 8), np.arange(500) % 10
+        >>> subject = write_simulated_nsd(tempfile.mkdtemp(), images, labels)
         >>> subject.signals["V4"].shape, subject.stimulus.shape
         ((500, 80), (500,))
     """

@@ -87,12 +87,20 @@ def compare(
             budgets.
 
     Example:
-        >>> table = pd.DataFrame({"condition": ["a"] * 6 + ["b"] * 6, "replication": [0, 0, 0, 1, 1, 1] * 2, "eps": 0.1,
-        ...                       "stimulus": [0, 1, 2] * 4, "correct": [1, 1, 1, 1, 1, 0, 1, 0, 0, 1, 0, 0]})
+        >>> table = pd.DataFrame(
+        ...     {
+        ...         "condition": ["a"] * 6 + ["b"] * 6,
+        ...         "replication": [0, 0, 0, 1, 1, 1] * 2,
+        ...         "eps": 0.1,
+        ...         "stimulus": [0, 1, 2] * 4,
+        ...         "correct": [1, 1, 1, 1, 1, 0, 1, 0, 0, 1, 0, 0],
+        ...     }
+        ... )
         >>> found = compare(table, "a", "b")
         >>> found.difference, found.unit, found.df, found.outcome
         (0.5, 'replication', 1, 'undecided')
-        >>> a, b = (table[(table["condition"] == c) & (table["replication"] == 0)] for c in "ab")
+        >>> once = table[table["replication"] == 0]
+        >>> a, b = (once[once["condition"] == condition] for condition in "ab")
         >>> compare(a, b).table[["only_first", "only_second", "p_value"]].values.tolist()
         [[2.0, 0.0, 0.5]]
 

@@ -71,7 +71,8 @@ def evaluate_corruptions(
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3))
         >>> loader = [(torch.rand(4, 3, 32, 32), torch.randint(3, (4,)))]
-        >>> evaluate_corruptions(model, loader, ["fog", "contrast"], [1, 5])[["corruption", "severity"]].values.tolist()
+        >>> table = evaluate_corruptions(model, loader, ["fog", "contrast"], [1, 5])
+        >>> table[["corruption", "severity"]].values.tolist()
         [['fog', 1], ['fog', 5], ['contrast', 1], ['contrast', 5]]
 
     Source:

@@ -46,7 +46,8 @@ class RobustnessCurve:
     Example:
         >>> from neuroalign import PGD, robustness_curve
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
-        >>> curve = robustness_curve(model, [(torch.rand(8, 3, 2, 2), torch.randint(3, (8,)))], PGD(), [0.05, 0.1])
+        >>> loader = [(torch.rand(8, 3, 2, 2), torch.randint(3, (8,)))]
+        >>> curve = robustness_curve(model, loader, PGD(), [0.05, 0.1])
         >>> curve.table()[["eps", "num_images"]].values.tolist()
         [[0.05, 8.0], [0.1, 8.0]]
     """
@@ -101,7 +102,8 @@ class RobustnessCurve:
             >>> from neuroalign import FGSM, PGD, robustness_curve
             >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
             >>> loader = [(torch.rand(8, 3, 2, 2), torch.randint(3, (8,)))]
-            >>> curves = [robustness_curve(model, loader, attack, [0.05, 0.1]) for attack in (FGSM(), PGD())]
+            >>> attacks, eps = [FGSM(), PGD()], [0.05, 0.1]
+            >>> curves = [robustness_curve(model, loader, attack, eps) for attack in attacks]
             >>> union = RobustnessCurve.worst_case(curves)
             >>> bool((union.accuracy <= curves[0].accuracy).all())
             True

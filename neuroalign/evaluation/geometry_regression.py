@@ -80,8 +80,15 @@ def regress_on_geometry(
     Example:
         >>> rng = np.random.default_rng(0)
         >>> clean, capacity = rng.uniform(0.6, 0.9, 24), rng.uniform(0.1, 0.3, 24)
-        >>> networks = pd.DataFrame({"condition": np.repeat(list("abcdefgh"), 3), "seed": [0, 1, 2] * 8, "clean": clean,
-        ...                          "capacity": capacity, "robustness": clean / 2 + capacity + rng.normal(0, 0.01, 24)})
+        >>> networks = pd.DataFrame(
+        ...     {
+        ...         "condition": np.repeat(list("abcdefgh"), 3),
+        ...         "seed": [0, 1, 2] * 8,
+        ...         "clean": clean,
+        ...         "capacity": capacity,
+        ...         "robustness": clean / 2 + capacity + rng.normal(0, 0.01, 24),
+        ...     }
+        ... )
         >>> found = regress_on_geometry(networks)
         >>> found[["scope", "n", "df"]].values.tolist()
         [['all networks', 24, 7], ['between conditions', 8, 5], ['within conditions', 24, 7]]

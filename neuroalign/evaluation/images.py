@@ -120,7 +120,9 @@ def which_images(
         Identities (stimulus,), and whether each counts, (stimulus,) bool on the CPU.
 
     Example:
-        >>> which_images({"image": torch.rand(2, 3, 4, 4)}, 2, rank=1, num_processes=2, num_images=7)
+        >>> which_images(
+        ...     {"image": torch.rand(2, 3, 4, 4)}, 2, rank=1, num_processes=2, num_images=7
+        ... )
         (tensor([5, 7]), tensor([ True, False]))
     """
     if "stimulus" in batch:

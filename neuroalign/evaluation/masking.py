@@ -166,7 +166,8 @@ def masking_report(
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
         >>> images = torch.rand(8, 3, 2, 2)
-        >>> print(masking_report(model, [(images, model(images).argmax(1))], eps=0.05).table["check"][0])
+        >>> loader = [(images, model(images).argmax(1))]
+        >>> print(masking_report(model, loader, eps=0.05).table["check"][0])
         iterative attack raises the loss
 
     Source:

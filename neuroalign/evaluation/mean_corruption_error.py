@@ -68,9 +68,17 @@ def corruption_errors(
             image is missing under a corruption.
 
     Example:
-        >>> table = pd.DataFrame({"corruption": ["fog", "fog"], "severity": [1, 2], "accuracy": [0.8, 0.6],
-        ...                       "clean_accuracy": [0.9, 0.9], "num_images": 10})
-        >>> round(corruption_errors(table).mean_error, 3), round(corruption_errors(table, table).mce, 3)
+        >>> table = pd.DataFrame(
+        ...     {
+        ...         "corruption": ["fog", "fog"],
+        ...         "severity": [1, 2],
+        ...         "accuracy": [0.8, 0.6],
+        ...         "clean_accuracy": [0.9, 0.9],
+        ...         "num_images": 10,
+        ...     }
+        ... )
+        >>> found = corruption_errors(table, reference=table)
+        >>> round(found.mean_error, 3), round(found.mce, 3)
         (0.3, 1.0)
 
     Source:

@@ -58,10 +58,15 @@ def mixed_trend(table: pd.DataFrame, *, confidence: float = 0.95) -> MixedTrend:
 
     Example:
         >>> rng = np.random.default_rng(0)
-        >>> rows = [(s, r, k, level + slope * k + rng.normal(0, 0.01))
-        ...         for s, (level, slope) in enumerate(rng.normal([0.3, 0.05], [0.05, 0.02], (6, 2)))
-        ...         for r in range(3) for k in (1, 2, 3)]
-        >>> found = mixed_trend(pd.DataFrame(rows, columns=["subject", "replication", "step", "accuracy"]))
+        >>> lines = rng.normal([0.3, 0.05], [0.05, 0.02], (6, 2))
+        >>> rows = [
+        ...     (subject, replication, step, level + slope * step + rng.normal(0, 0.01))
+        ...     for subject, (level, slope) in enumerate(lines)
+        ...     for replication in range(3)
+        ...     for step in (1, 2, 3)
+        ... ]
+        >>> columns = ["subject", "replication", "step", "accuracy"]
+        >>> found = mixed_trend(pd.DataFrame(rows, columns=columns))
         >>> round(found.effect, 2), found.p_value < 0.05, found.num_subjects, found.note
         (0.05, True, 6, '')
 

@@ -34,11 +34,24 @@ def holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
         >>> from neuroalign.evaluation import compare
         >>> rng = np.random.default_rng(1)
         >>> rates = {"V4": 0.8, "V1": 0.5, "none": 0.5}
-        >>> table = pd.concat(pd.DataFrame({"condition": c, "replication": r, "eps": 0.1, "stimulus": range(200),
-        ...                                 "correct": rng.random(200) < p}) for c, p in rates.items() for r in range(4))
+        >>> table = pd.concat(
+        ...     pd.DataFrame(
+        ...         {
+        ...             "condition": c,
+        ...             "replication": r,
+        ...             "eps": 0.1,
+        ...             "stimulus": range(200),
+        ...             "correct": rng.random(200) < p,
+        ...         }
+        ...     )
+        ...     for c, p in rates.items()
+        ...     for r in range(4)
+        ... )
         >>> corrected = holm([compare(table, "V4", "none"), compare(table, "V1", "none")])
-        >>> [each.outcome for each in corrected], corrected[0].p_holm == 2 * corrected[0].p_value
-        (['higher', 'undecided'], True)
+        >>> [each.outcome for each in corrected]
+        ['higher', 'undecided']
+        >>> corrected[0].p_holm == 2 * corrected[0].p_value
+        True
 
     Source:
         Holm 1979, Scandinavian Journal of Statistics 6:65-70.

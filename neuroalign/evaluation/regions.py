@@ -115,9 +115,11 @@ def response_geometry(
 
     Example:
         >>> rng = np.random.default_rng(0)
-        >>> signal = np.repeat(rng.standard_normal((5, 40)), 8, axis=0) + 0.5 * rng.standard_normal((40, 40))
+        >>> signal = np.repeat(rng.standard_normal((5, 40)), 8, axis=0)
+        >>> signal = signal + 0.5 * rng.standard_normal((40, 40))
         >>> trials = np.repeat(signal, 4, axis=0) + rng.standard_normal((160, 40))
-        >>> responses = Responses.from_arrays(trials, stimulus=np.repeat(np.arange(40), 4), roi=["V1"] * 20 + ["TO"] * 20)
+        >>> stimulus, roi = np.repeat(np.arange(40), 4), ["V1"] * 20 + ["TO"] * 20
+        >>> responses = Responses.from_arrays(trials, stimulus=stimulus, roi=roi)
         >>> found = response_geometry(responses, {i: i // 8 for i in range(40)}, num_subsets=2)
         >>> list(found.table["region"]), list(found.table["repeats"])
         (['V1', 'TO'], ['cross-validated', 'cross-validated'])

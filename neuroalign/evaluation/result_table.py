@@ -18,7 +18,15 @@ class ResultTable(pd.DataFrame):
     column, such as an attack's settings, leaves out every number. Nothing else differs from a data frame.
 
     Example:
-        >>> print(ResultTable({"accuracy": [0.5], "name": ["a long name " * 9], "settings": ["a long text " * 9]}))
+        >>> print(
+        ...     ResultTable(
+        ...         {
+        ...             "accuracy": [0.5],
+        ...             "name": ["a long name " * 9],
+        ...             "settings": ["a long text " * 9],
+        ...         }
+        ...     )
+        ... )
            accuracy                                               name
         0       0.5  a long name a long name a long name a long nam...
         [not shown: settings]

@@ -86,7 +86,9 @@ class ResultsFile:
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "pgd.csv"
-        >>> first, second = (pd.DataFrame({"stimulus": [i], "label": 3, "clean": 1}) for i in range(2))
+        >>> first, second = (
+        ...     pd.DataFrame({"stimulus": [i], "label": 3, "clean": 1}) for i in range(2)
+        ... )
         >>> file = ResultsFile(path, {"seed": 0})
         >>> file.add([first])
         >>> file.add([first, second])

@@ -49,7 +49,8 @@ def per_image_robustness(
     Example:
         >>> from neuroalign import FGSM
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
-        >>> table = per_image_robustness(model, [(torch.rand(8, 3, 2, 2), torch.randint(3, (8,)))], FGSM(), 0.1)
+        >>> loader = [(torch.rand(8, 3, 2, 2), torch.randint(3, (8,)))]
+        >>> table = per_image_robustness(model, loader, FGSM(), 0.1)
         >>> len(table), bool((table["correct"] <= table["clean_correct"]).all())
         (8, True)
     """

@@ -107,8 +107,15 @@ def spread_of(first: pd.DataFrame, second: str | pd.DataFrame, /, control: str |
 
     Example:
         >>> rng = np.random.default_rng(0)
-        >>> table = pd.DataFrame({"condition": ["a"] * 800 + ["b"] * 800, "replication": np.tile(np.repeat(range(4), 200), 2),
-        ...                       "eps": 0.1, "stimulus": list(range(200)) * 8, "correct": rng.integers(0, 2, 1600)})
+        >>> table = pd.DataFrame(
+        ...     {
+        ...         "condition": ["a"] * 800 + ["b"] * 800,
+        ...         "replication": np.tile(np.repeat(range(4), 200), 2),
+        ...         "eps": 0.1,
+        ...         "stimulus": list(range(200)) * 8,
+        ...         "correct": rng.integers(0, 2, 1600),
+        ...     }
+        ... )
         >>> spread = spread_of(table, "a", "b")
         >>> round(spread.rest, 2), spread.num_seeds, spread.num_images
         (0.69, 4, 200)

@@ -136,9 +136,17 @@ def trend_test(
 
     Example:
         >>> rng = np.random.default_rng(0)
-        >>> tables = {region: pd.DataFrame({"replication": np.repeat(range(4), 100), "eps": 0.1,
-        ...                                 "stimulus": np.tile(range(100), 4), "correct": rng.random(400) < rate})
-        ...           for region, rate in {"V1": 0.3, "V4": 0.5, "TO": 0.7}.items()}
+        >>> tables = {
+        ...     region: pd.DataFrame(
+        ...         {
+        ...             "replication": np.repeat(range(4), 100),
+        ...             "eps": 0.1,
+        ...             "stimulus": np.tile(range(100), 4),
+        ...             "correct": rng.random(400) < rate,
+        ...         }
+        ...     )
+        ...     for region, rate in {"V1": 0.3, "V4": 0.5, "TO": 0.7}.items()
+        ... }
         >>> found = trend_test(tables)
         >>> found.statistic, found.rho, found.outcome, found.p_value == found.smallest_p
         (56.0, 1.0, 'rises', True)

@@ -46,7 +46,13 @@ class BrainScorePlugin:
         message: What to know and to do next, with the warning about NSD.
 
     Example:
-        >>> BrainScorePlugin(Path("plugin"), "guided-0a1b2c3d", {"V4": "trunk.backbone.layer3"}, "0a1b2c3d...", "Copy it.")
+        >>> BrainScorePlugin(
+        ...     Path("plugin"),
+        ...     "guided-0a1b2c3d",
+        ...     {"V4": "trunk.backbone.layer3"},
+        ...     "0a1b2c3d...",
+        ...     "Copy it.",
+        ... )
         BrainScorePlugin(folder=plugin, identifier=guided-0a1b2c3d)
     """
 
@@ -103,7 +109,8 @@ def export_brainscore(
 
     Example:
         >>> import tempfile
-        >>> network = GuidedNetwork("small_resnet", 10, {"V4": ("layer2", 20), "LO": ("layer3", 20)}, image_shape=(3, 8, 8))
+        >>> heads = {"V4": ("layer2", 20), "LO": ("layer3", 20)}
+        >>> network = GuidedNetwork("small_resnet", 10, heads, image_shape=(3, 8, 8))
         >>> plugin = export_brainscore(network, tempfile.mkdtemp() + "/guided_small")
         >>> dict(plugin.region_layer_map)
         {'V4': 'trunk.backbone.layer2', 'IT': 'trunk.backbone.layer3'}

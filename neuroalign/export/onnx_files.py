@@ -67,8 +67,10 @@ def export_onnx(
 
     Example:
         >>> from neuroalign import GuidedNetwork
-        >>> network = GuidedNetwork("small_resnet", 10, {"V4": ("layer2", 20)}, image_shape=(3, 8, 8))
-        >>> export_onnx(network, "network.onnx", class_names=[str(d) for d in range(10)]) < 1e-5
+        >>> heads = {"V4": ("layer2", 20)}
+        >>> network = GuidedNetwork("small_resnet", 10, heads, image_shape=(3, 8, 8))
+        >>> digits = [str(digit) for digit in range(10)]
+        >>> export_onnx(network, "network.onnx", class_names=digits) < 1e-5
         True
     """
     check_ending(path, ".onnx")

@@ -40,9 +40,14 @@ class PlainClassifier(nn.Module):
         TypeError: If it is no :class:`GuidedNetwork`.
 
     Example:
-        >>> network = GuidedNetwork("small_resnet", 10, {"V4": ("layer2", 20)}, image_shape=(3, 8, 8))
+        >>> heads = {"V4": ("layer2", 20)}
+        >>> network = GuidedNetwork("small_resnet", 10, heads, image_shape=(3, 8, 8))
         >>> plain = PlainClassifier(network)
-        >>> plain(torch.rand(4, 3, 8, 8)).shape, len(plain.trunk.backbone.layer2._forward_hooks), network.training
+        >>> (
+        ...     plain(torch.rand(4, 3, 8, 8)).shape,
+        ...     len(plain.trunk.backbone.layer2._forward_hooks),
+        ...     network.training,
+        ... )
         (torch.Size([4, 10]), 0, True)
     """
 

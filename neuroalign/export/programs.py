@@ -59,7 +59,8 @@ def export_program(
 
     Example:
         >>> from neuroalign import GuidedNetwork
-        >>> network = GuidedNetwork("small_resnet", 10, {"V4": ("layer2", 20)}, image_shape=(3, 8, 8))
+        >>> heads = {"V4": ("layer2", 20)}
+        >>> network = GuidedNetwork("small_resnet", 10, heads, image_shape=(3, 8, 8))
         >>> program = export_program(network)
         >>> program.module()(torch.rand(5, 3, 8, 8)).shape
         torch.Size([5, 10])

@@ -118,7 +118,9 @@ def svcca(
         ValueError: If the variance is not in (0, 1], or as many components as stimuli are needed for it.
 
     Example:
-        >>> x = torch.tensor([[0.0, 1.0], [1.0, 0.0], [2.0, 3.0], [4.0, 1.0], [3.0, 3.0], [0.0, 5.0]])
+        >>> x = torch.tensor(
+        ...     [[0.0, 1.0], [1.0, 0.0], [2.0, 3.0], [4.0, 1.0], [3.0, 3.0], [0.0, 5.0]]
+        ... )
         >>> svcca(x, x.flip(1)).round(decimals=4)
         tensor(1.)
 
@@ -162,7 +164,9 @@ def pwcca(
         ValueError: If there are no more stimuli than features or voxels.
 
     Example:
-        >>> x = torch.tensor([[0.0, 1.0], [1.0, 0.0], [2.0, 3.0], [4.0, 1.0], [3.0, 3.0], [0.0, 5.0]])
+        >>> x = torch.tensor(
+        ...     [[0.0, 1.0], [1.0, 0.0], [2.0, 3.0], [4.0, 1.0], [3.0, 3.0], [0.0, 5.0]]
+        ... )
         >>> pwcca(x, x.flip(1)).round(decimals=4)
         tensor(1.)
 

@@ -87,7 +87,8 @@ def center_directions(
         ValueError: If ``select`` is unknown, ``num_starts`` is below 1, or an inner product is not finite.
 
     Example:
-        >>> centers = torch.randn(8, 40, generator=torch.Generator().manual_seed(0)) + 3 * torch.eye(8, 40)
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> centers = torch.randn(8, 40, generator=generator) + 3 * torch.eye(8, 40)
         >>> centers = centers - centers.mean(0)
         >>> found = center_directions(centers @ centers.T)
         >>> directions = centers.T @ found.coefficients.float()

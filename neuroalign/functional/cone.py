@@ -67,7 +67,8 @@ def cone_projection(
     Example:
         >>> points = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
         >>> t = torch.tensor([[0.0, 2.0]])
-        >>> cone_projection((points @ points.T)[None], (t @ points.T)[None]).coefficients.round()
+        >>> found = cone_projection((points @ points.T)[None], (t @ points.T)[None])
+        >>> found.coefficients.round()
         tensor([[[0., 1.]]])
 
     Source:
@@ -131,7 +132,9 @@ def fills_span(
 
     Example:
         >>> points = torch.tensor([[1.0, 0.0], [-1.0, 1.0], [-1.0, -1.0]]).double()
-        >>> fills_span(points @ points.T, torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, -1.0]]).double())
+        >>> fills_span(
+        ...     points @ points.T, torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, -1.0]]).double()
+        ... )
         tensor([ True, False])
     """
     length = gram.diagonal().clamp_min(0).sqrt()

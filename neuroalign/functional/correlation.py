@@ -188,7 +188,8 @@ def pooled_normalized_correlation(
         ValueError: If there is not one ceiling per correlation.
 
     Example:
-        >>> pooled_normalized_correlation(torch.tensor([0.5, 0.5]), torch.tensor([0.3, 0.2]), 10_000).round(decimals=2)
+        >>> r, ceiling = torch.tensor([0.5, 0.5]), torch.tensor([0.3, 0.2])
+        >>> pooled_normalized_correlation(r, ceiling, 10_000).round(decimals=2)
         tensor(1.)
 
     Source:

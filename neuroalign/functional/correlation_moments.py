@@ -70,7 +70,9 @@ def correlation_from_moments(moments: Float[Tensor, "11 voxel"]) -> Float[Tensor
 
     Example:
         >>> x = torch.tensor([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])
-        >>> parts = torch.stack([correlation_moments(part, 2 * part) for part in (x[:2], x[2:])])
+        >>> parts = torch.stack(
+        ...     [correlation_moments(part, 2 * part) for part in (x[:2], x[2:])]
+        ... )
         >>> correlation_from_moments(pool_moments(parts)).round(decimals=6)
         tensor([1., nan], dtype=torch.float64)
     """

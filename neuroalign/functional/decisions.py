@@ -154,9 +154,10 @@ def shape_bias(
         ValueError: If the three differ in shape or no image is in conflict.
 
     Example:
-        >>> found = shape_bias(torch.tensor([0, 1, 2]), torch.tensor([0, 0, 0]), torch.tensor([1, 1, 1]))
-        >>> round(float(found.shape_bias), 2), round(float(found.low), 2), round(float(found.high), 2)
-        (0.5, 0.09, 0.91)
+        >>> decisions = torch.tensor([0, 1, 2])
+        >>> found = shape_bias(decisions, torch.tensor([0, 0, 0]), torch.tensor([1, 1, 1]))
+        >>> [round(float(value), 2) for value in (found.shape_bias, found.low, found.high)]
+        [0.5, 0.09, 0.91]
 
     Source:
         Geirhos et al. 2019, arXiv 1811.12231.
@@ -189,7 +190,9 @@ def count_cues(
         ValueError: If the three differ in shape or no image is in conflict.
 
     Example:
-        >>> count_cues(torch.tensor([0, 1, 2]), torch.tensor([0, 0, 0]), torch.tensor([1, 1, 1]))
+        >>> count_cues(
+        ...     torch.tensor([0, 1, 2]), torch.tensor([0, 0, 0]), torch.tensor([1, 1, 1])
+        ... )
         (1, 1, 3)
     """
     if not decisions.shape == shapes.shape == textures.shape or decisions.ndim != 1:

@@ -27,7 +27,10 @@ def num_leading(s: Float[Tensor, " direction"], variance: float) -> int:
         At least 1, and 0 where all singular values are 0.
 
     Example:
-        >>> num_leading(torch.tensor([3.0, 1.0]), 0.9), num_leading(torch.tensor([3.0, 1.0]), 0.95)
+        >>> (
+        ...     num_leading(torch.tensor([3.0, 1.0]), 0.9),
+        ...     num_leading(torch.tensor([3.0, 1.0]), 0.95),
+        ... )
         (1, 2)
     """
     energy = s.square().cumsum(0)
@@ -54,7 +57,9 @@ def leading_directions(
         (direction, feature), the strongest first; no rows where nothing varies.
 
     Example:
-        >>> leading_directions(torch.tensor([[0.0, 2.0], [0.0, -2.0], [1.0, 0.0], [-1.0, 0.0]]), 0.7).abs()
+        >>> leading_directions(
+        ...     torch.tensor([[0.0, 2.0], [0.0, -2.0], [1.0, 0.0], [-1.0, 0.0]]), 0.7
+        ... ).abs()
         tensor([[0., 1.]])
     """
     _, s, vh = torch.linalg.svd(x, full_matrices=False)

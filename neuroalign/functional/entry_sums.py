@@ -139,7 +139,9 @@ def squared_differences(
         sum leaves the dtype.
 
     Example:
-        >>> squared_differences(torch.zeros(2, 1), torch.tensor([[3.0], [torch.nan]]), by_voxel=True)
+        >>> squared_differences(
+        ...     torch.zeros(2, 1), torch.tensor([[3.0], [torch.nan]]), by_voxel=True
+        ... )
         (tensor([9.]), tensor([1.]))
     """
     sums, counts = _Squares.apply(preds, target, by_voxel, incomplete or starts_incomplete(target))
@@ -152,7 +154,9 @@ def poisson_deviances(
     """Sums of half the Poisson deviance of valid entries, as :func:`squared_differences`; None also for negative counts.
 
     Example:
-        >>> poisson_deviances(torch.zeros(2, 1), torch.tensor([[1.0], [torch.nan]]), by_voxel=False)
+        >>> poisson_deviances(
+        ...     torch.zeros(2, 1), torch.tensor([[1.0], [torch.nan]]), by_voxel=False
+        ... )
         (tensor(0.), tensor([1.]))
     """
     sums, numbers = _Deviance.apply(log_rates, counts, by_voxel)

@@ -100,7 +100,8 @@ def glue(
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
-        >>> x = torch.randn(10, 1, 80, generator=generator) + 0.3 * torch.randn(10, 20, 80, generator=generator)
+        >>> centers = torch.randn(10, 1, 80, generator=generator)
+        >>> x = centers + 0.3 * torch.randn(10, 20, 80, generator=generator)
         >>> g = glue(list(x))
         >>> torch.allclose(g.capacity, g.utility * (1 + g.radius**-2) / g.dimension)
         True

@@ -69,7 +69,10 @@ def spoil(value: Tensor, wrong: Tensor) -> Tensor:
         wrong: Scalar bool tensor on the same device.
 
     Example:
-        >>> spoil(torch.tensor(2.0), torch.tensor(False)), spoil(torch.tensor(2.0), torch.tensor(True))
+        >>> (
+        ...     spoil(torch.tensor(2.0), torch.tensor(False)),
+        ...     spoil(torch.tensor(2.0), torch.tensor(True)),
+        ... )
         (tensor(2.), tensor(nan))
     """
     return value * torch.where(wrong, torch.nan, 1.0).to(value.dtype)

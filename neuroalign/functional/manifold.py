@@ -114,7 +114,8 @@ def participation_ratio(
         ValueError: If shapes don't match, or a class has fewer than three points for the corrected value.
 
     Example:
-        >>> participation_ratio(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]))
+        >>> points = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+        >>> participation_ratio(points)
         tensor(2.)
     """
     values = []
@@ -224,7 +225,8 @@ def variance_ratio(features: Float[Tensor, "stimulus feature"], labels: Int[Tens
         ValueError: If shapes don't match, or there are fewer than two classes.
 
     Example:
-        >>> variance_ratio(torch.tensor([[-1.0], [1.0], [3.0], [5.0]]), torch.tensor([0, 0, 1, 1]))
+        >>> features = torch.tensor([[-1.0], [1.0], [3.0], [5.0]])
+        >>> variance_ratio(features, torch.tensor([0, 0, 1, 1]))
         tensor(0.2500)
     """
     within, between, num = _variances(features, labels)

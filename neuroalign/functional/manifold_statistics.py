@@ -108,7 +108,8 @@ class ManifoldStatistics(NamedTuple):
         Example:
             >>> x, labels = torch.randn(12, 5), torch.arange(12) % 3
             >>> by_gram = ManifoldStatistics.from_gram(x @ x.T, labels, num_features=5)
-            >>> torch.allclose(by_gram.within, ManifoldStatistics.from_features(x, labels).within, atol=1e-4)
+            >>> by_features = ManifoldStatistics.from_features(x, labels)
+            >>> torch.allclose(by_gram.within, by_features.within, atol=1e-4)
             True
         """
         check_features(gram, labels)

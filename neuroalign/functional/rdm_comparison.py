@@ -250,7 +250,9 @@ def rdm_noise_ceiling(
         ValueError: If there are fewer than 2 subjects, or the comparison has no such ceiling.
 
     Example:
-        >>> low, high = rdm_noise_ceiling(torch.tensor([[1.0, 2.0, 3.0], [1.0, 3.0, 2.0], [1.0, 2.0, 2.5]]))
+        >>> low, high = rdm_noise_ceiling(
+        ...     torch.tensor([[1.0, 2.0, 3.0], [1.0, 3.0, 2.0], [1.0, 2.0, 2.5]])
+        ... )
         >>> bool(low < high)
         True
 

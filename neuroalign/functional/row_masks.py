@@ -90,7 +90,9 @@ def average_masked(sets: MaskedSets, first: Int[Tensor, " row"] | None) -> Maske
 
     Example:
         >>> x, every = torch.tensor([[1.0], [5.0], [3.0]]), torch.ones(3, dtype=torch.bool)
-        >>> average_masked(MaskedSets(x, x, torch.ones(3, 1), every), torch.tensor([0, 1, 0])).target
+        >>> average_masked(
+        ...     MaskedSets(x, x, torch.ones(3, 1), every), torch.tensor([0, 1, 0])
+        ... ).target
         tensor([[2.],
                 [5.],
                 [0.]])
@@ -126,7 +128,9 @@ def center_masked(
         kept: (stimulus,), which rows count.
 
     Example:
-        >>> center_masked(torch.tensor([[1.0], [0.0], [0.0]]), torch.tensor([True, False, True]))
+        >>> center_masked(
+        ...     torch.tensor([[1.0], [0.0], [0.0]]), torch.tensor([True, False, True])
+        ... )
         tensor([[ 0.5000],
                 [ 0.0000],
                 [-0.5000]])

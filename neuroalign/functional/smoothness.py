@@ -88,7 +88,9 @@ def input_gradient_norm(
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
-        >>> input_gradient_norm(model, torch.rand(5, 3, 2, 2), torch.tensor([0, 1, 2, 0, 1])).squared_norm.shape
+        >>> input_gradient_norm(
+        ...     model, torch.rand(5, 3, 2, 2), torch.tensor([0, 1, 2, 0, 1])
+        ... ).squared_norm.shape
         torch.Size([5])
 
     Source:

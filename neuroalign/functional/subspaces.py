@@ -79,7 +79,9 @@ def subspace_overlap(
         ValueError: If shapes don't match, ``variance`` is out of range, or values are NaN or infinite.
 
     Example:
-        >>> x = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0], [5.0, 4.0], [6.0, 4.0]])
+        >>> x = torch.tensor(
+        ...     [[-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0], [5.0, 4.0], [6.0, 4.0]]
+        ... )
         >>> subspace_overlap(x, torch.tensor([0, 0, 1, 1, 2, 2])).round()
         tensor([[1., 0., 1.],
                 [0., 1., 0.],

@@ -78,7 +78,9 @@ def pair_similarities(
         ValueError: If a shape or an index is wrong, or the similarity is unknown.
 
     Example:
-        >>> pair_similarities(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]), torch.tensor([[0, 1, 2]]))
+        >>> pair_similarities(
+        ...     torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]), torch.tensor([[0, 1, 2]])
+        ... )
         tensor([[2., 0., 0.]])
     """
     check_triplets(embeddings, triplets, similarity)

@@ -37,7 +37,8 @@ def gradient_scale(guidance: nn.Module, network: nn.Module, batches: Iterable[An
 
     Example:
         >>> from neuroalign import GuidedNetwork, LabelOnlyGuidance
-        >>> network = GuidedNetwork("small_resnet", 10, heads={"V4": (None, 30)}, image_shape=(3, 8, 8))
+        >>> heads = {"V4": (None, 30)}
+        >>> network = GuidedNetwork("small_resnet", 10, heads, image_shape=(3, 8, 8))
         >>> batches = [{"image": torch.rand(20, 3, 8, 8), "label": torch.arange(20) % 10}]
         >>> gradient_scale(LabelOnlyGuidance(10, {"V4": 30}), network, batches) > 0
         True
@@ -88,13 +89,20 @@ def match_gradient_scale(
         ValueError: If a gradient is 0 or not finite, or there is no batch.
 
     Example:
-        >>> from neuroalign import GuidedNetwork, LabelOnlyGuidance, ManifoldGuidance, NonNeuralManifoldLoss
-        >>> network = GuidedNetwork("small_resnet", 10, heads={"V4": (None, 30)}, image_shape=(3, 8, 8))
+        >>> from neuroalign import (
+        ...     GuidedNetwork,
+        ...     LabelOnlyGuidance,
+        ...     ManifoldGuidance,
+        ...     NonNeuralManifoldLoss,
+        ... )
+        >>> heads = {"V4": (None, 30)}
+        >>> network = GuidedNetwork("small_resnet", 10, heads, image_shape=(3, 8, 8))
         >>> batches = [{"image": torch.rand(40, 3, 8, 8), "label": torch.arange(40) % 10}]
-        >>> treatment, control = LabelOnlyGuidance(10, {"V4": 30}), ManifoldGuidance({"V4": NonNeuralManifoldLoss()})
+        >>> treatment = LabelOnlyGuidance(10, {"V4": 30})
+        >>> control = ManifoldGuidance({"V4": NonNeuralManifoldLoss()})
         >>> matched = match_gradient_scale(control, treatment, network, batches)
-        >>> ratio = gradient_scale(matched, network, batches) / gradient_scale(treatment, network, batches)
-        >>> abs(ratio - 1) < 1e-3
+        >>> scale = gradient_scale(matched, network, batches)
+        >>> abs(scale / gradient_scale(treatment, network, batches) - 1) < 1e-3
         True
     """
     batches = list(itertools.islice(batches, num_batches))

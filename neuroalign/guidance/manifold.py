@@ -36,7 +36,8 @@ class ManifoldGuidance(Described, nn.Module):
     Example:
         >>> from neuroalign import CategoryManifolds
         >>> features, labels = torch.randn(40, 6), torch.arange(40) % 2
-        >>> guidance = ManifoldGuidance({"TO": CategoryManifolds.from_features(features, labels)})
+        >>> manifolds = CategoryManifolds.from_features(features, labels)
+        >>> guidance = ManifoldGuidance({"TO": manifolds})
         >>> sorted(guidance({"TO": features}, {"label": labels}))
         ['TO/radius', 'TO/subspace']
 

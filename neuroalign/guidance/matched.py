@@ -37,7 +37,8 @@ class MatchedGuidance(TargetGuidance):
     Example:
         >>> from neuroalign.guidance import MeasuredGuidance, PrincipalGains
         >>> responses = torch.randn(100, 5)
-        >>> control = MatchedGuidance(MeasuredGuidance("V4"), {"V4": PrincipalGains.of_rank(responses, 2)})
+        >>> rank = PrincipalGains.of_rank(responses, 2)
+        >>> control = MatchedGuidance(MeasuredGuidance("V4"), {"V4": rank})
         >>> targets = control.targets({"response": responses})["V4"]
         >>> torch.linalg.matrix_rank(targets - targets.mean(0), rtol=1e-5)
         tensor(2)
@@ -159,7 +160,8 @@ class StimulusNoise(Described, nn.Module):
         Example:
             >>> responses = torch.randn(1000, 3)
             >>> noisy = StimulusNoise.at_correlation(responses, 0.6)(responses, torch.arange(1000))
-            >>> torch.corrcoef(torch.stack([noisy[:, 0], responses[:, 0]]))[0, 1].sub(0.6).abs() < 0.1
+            >>> r = torch.corrcoef(torch.stack([noisy[:, 0], responses[:, 0]]))[0, 1]
+            >>> (r - 0.6).abs() < 0.1
             tensor(True)
         """
         if responses.ndim != 2 or len(responses) < 2:

@@ -28,7 +28,8 @@ def check_network_heads(guidance: nn.Module | None, heads: Mapping[str, nn.Modul
         >>> from neuroalign.models import FullLinear
         >>> check_network_heads(MeasuredGuidance({"V4": 3}), {"V4": FullLinear((8,), 5)})
         Traceback (most recent call last):
-        ValueError: head 'V4' has 5 outputs and its target 3 voxels, which the loss 'mse' compares one by one: give the head 3
+        ValueError: head 'V4' has 5 outputs and its target 3 voxels, which the loss 'mse'
+        compares one by one: give the head 3
     """
     for part in _parts(guidance):
         for head, (width, by) in part.heads_needed().items():

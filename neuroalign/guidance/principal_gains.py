@@ -118,9 +118,11 @@ class PrincipalGains(Described, nn.Module):
             ValueError: If targets don't vary, or hold infinite values or fewer than two complete stimuli.
 
         Example:
-            >>> responses, reference = torch.randn(50, 6) * torch.arange(1.0, 7.0), torch.randn(50, 6)
+            >>> responses = torch.randn(50, 6) * torch.arange(1.0, 7.0)
+            >>> reference = torch.randn(50, 6)
             >>> matched = PrincipalGains.of_spectrum(responses, reference)(responses)
-            >>> torch.linalg.eigvalsh(matched.T.cov()).div(torch.linalg.eigvalsh(reference.T.cov())).std() < 1e-3
+            >>> ours, theirs = (torch.linalg.eigvalsh(x.T.cov()) for x in (matched, reference))
+            >>> (ours / theirs).std() < 1e-3
             tensor(True)
         """
         mean, variances, directions = _components(responses, "responses")

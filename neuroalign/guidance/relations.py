@@ -98,7 +98,9 @@ class OddOneOutGuidance(Described, nn.Module):
 
     Example:
         >>> guidance = OddOneOutGuidance("IT", torch.tensor([[10, 11, 12], [10, 12, 99]]))
-        >>> terms = guidance({"IT": torch.zeros(3, 5)}, {"stimulus": torch.tensor([12, 10, 11])})
+        >>> terms = guidance(
+        ...     {"IT": torch.zeros(3, 5)}, {"stimulus": torch.tensor([12, 10, 11])}
+        ... )
         >>> terms["IT/odd_one_out"].round(decimals=3)
         tensor(1.0990)
     """

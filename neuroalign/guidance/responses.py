@@ -198,7 +198,8 @@ class PredictedGuidance(TargetGuidance):
     Example:
         >>> from neuroalign import GuidedNetwork, NeuralPredictor
         >>> predictor = NeuralPredictor("small_resnet", num_voxels=30, image_shape=(3, 8, 8))
-        >>> network = GuidedNetwork("small_resnet", 10, heads={"V4": (None, 30)}, image_shape=(3, 8, 8))
+        >>> heads = {"V4": (None, 30)}
+        >>> network = GuidedNetwork("small_resnet", 10, heads, image_shape=(3, 8, 8))
         >>> batch = {"image": torch.rand(4, 3, 8, 8), "label": torch.arange(4)}
         >>> logits, responses = network(batch["image"], with_responses=True)
         >>> terms = PredictedGuidance({"V4": predictor})(responses, batch)
@@ -317,8 +318,13 @@ class MeasuredGuidance(TargetGuidance):
         >>> terms = guidance(preds, {"response": torch.ones(4, 3)})
         >>> {name: float(value) for name, value in terms.items()}
         {'V1/mse': 1.0, 'V4/mse': 1.0}
-        >>> two = MeasuredGuidance({"subj01": 2, "subj02": 3}, subjects={"subj01": 0, "subj02": 1})
-        >>> batch = {"response": torch.tensor([[1.0, 1.0, torch.nan], [2.0, 2.0, 2.0]]), "subject": torch.tensor([0, 1])}
+        >>> two = MeasuredGuidance(
+        ...     {"subj01": 2, "subj02": 3}, subjects={"subj01": 0, "subj02": 1}
+        ... )
+        >>> batch = {
+        ...     "response": torch.tensor([[1.0, 1.0, torch.nan], [2.0, 2.0, 2.0]]),
+        ...     "subject": torch.tensor([0, 1]),
+        ... }
         >>> terms = two({"subj01": torch.zeros(2, 2), "subj02": torch.zeros(2, 3)}, batch)
         >>> {name: float(value) for name, value in terms.items()}
         {'subj01/mse': 1.0, 'subj02/mse': 4.0}

@@ -99,7 +99,8 @@ class WeightedGuidance(Described, nn.Module):
         >>> both = MeasuredGuidance({"V1": [0, 1], "TO": [2]})
         >>> guidance = WeightedGuidance(both, {"V1/*": 0.5, "TO/mse": Ramp(delay=100)})
         >>> preds = {"V1": torch.zeros(4, 2), "TO": torch.zeros(4, 1)}
-        >>> {name: float(term) for name, term in guidance(preds, {"response": torch.ones(4, 3)}).items()}
+        >>> terms = guidance(preds, {"response": torch.ones(4, 3)})
+        >>> {name: float(term) for name, term in terms.items()}
         {'V1/mse': 0.5, 'TO/mse': 0.0}
 
     Source:

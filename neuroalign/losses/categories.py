@@ -39,7 +39,8 @@ class CategoryManifolds(HubMixin, Described, nn.Module):
         feature_map: Maps embeddings to the space of the manifolds; None where the spaces are the same.
 
     Example:
-        >>> manifolds = CategoryManifolds.from_features(torch.randn(60, 5), torch.arange(60) % 3)
+        >>> features, labels = torch.randn(60, 5), torch.arange(60) % 3
+        >>> manifolds = CategoryManifolds.from_features(features, labels)
         >>> manifolds.radii.shape, len(manifolds.bases)
         (torch.Size([3]), 3)
 

@@ -36,7 +36,8 @@ class RandomFourierFeatures(Described, nn.Module):
         ValueError: If ``num_components`` is not even and positive, or ``bandwidth`` not positive.
 
     Example:
-        >>> mapped = RandomFourierFeatures(3, 2000, bandwidth=1.0)(torch.tensor([[0.0, 0, 0], [1.0, 0, 0]]))
+        >>> features = RandomFourierFeatures(3, 2000, bandwidth=1.0)
+        >>> mapped = features(torch.tensor([[0.0, 0, 0], [1.0, 0, 0]]))
         >>> bool((mapped[0] @ mapped[1] - torch.tensor(-0.5).exp()).abs() < 0.05)
         True
 

@@ -70,8 +70,12 @@ class ManifoldGuidanceLoss(LabelledLoss):
         >>> labels = torch.arange(600) % 3
         >>> spread = torch.tensor([3.0, 2.0, 1.0, 0.1, 0.1, 0.1])
         >>> features = 5 * torch.randn(3, 6)[labels] + spread * torch.randn(600, 6)
-        >>> loss = ManifoldGuidanceLoss(CategoryManifolds.from_features(features[:300], labels[:300], variance=0.95))
-        >>> terms = loss.terms(features[300:], labels[300:])  # new members of the same manifolds
+        >>> some, others = slice(0, 300), slice(300, 600)
+        >>> manifolds = CategoryManifolds.from_features(
+        ...     features[some], labels[some], variance=0.95
+        ... )
+        >>> loss = ManifoldGuidanceLoss(manifolds)
+        >>> terms = loss.terms(features[others], labels[others])  # of the same manifolds
         >>> float(terms["radius"]) < 0.3, float(terms["subspace"]) < 0.4
         (True, True)
 
@@ -201,7 +205,8 @@ class NonNeuralManifoldLoss(LabelledLoss):
     Example:
         >>> loss = NonNeuralManifoldLoss()
         >>> labels = torch.arange(200) % 4
-        >>> scattered, tight = torch.randn(200, 8), 5 * torch.eye(4, 8)[labels] + 0.1 * torch.randn(200, 8)
+        >>> scattered = torch.randn(200, 8)
+        >>> tight = 5 * torch.eye(4, 8)[labels] + 0.1 * torch.randn(200, 8)
         >>> float(loss(scattered, labels)) > 1, float(loss(tight, labels)) < 0.1
         (True, True)
 

@@ -62,7 +62,8 @@ class RDMAlignmentLoss(Described, nn.Module):
     Example:
         >>> from neuroalign.functional import rdm
         >>> target = torch.randn(50, 20)
-        >>> loss = RDMAlignmentLoss(rdm(target, dissimilarity="correlation"), dissimilarity="correlation")
+        >>> published = rdm(target, dissimilarity="correlation")
+        >>> loss = RDMAlignmentLoss(published, dissimilarity="correlation")
         >>> stimulus = torch.tensor([3, 14, 15, 9, 26])
         >>> loss(target[stimulus], stimulus).round(decimals=4).abs()
         tensor(0.)

@@ -145,7 +145,10 @@ class OddOneOutAccuracy(EpochMetric):
 
     Example:
         >>> metric = OddOneOutAccuracy()
-        >>> metric.update(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]), torch.tensor([[0, 1, 2], [0, 2, 1]]))
+        >>> metric.update(
+        ...     torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]),
+        ...     torch.tensor([[0, 1, 2], [0, 2, 1]]),
+        ... )
         >>> metric.compute()
         tensor(0.5000)
 

@@ -168,7 +168,8 @@ class NoiseNormalizedCorrelation(VoxelCorrelation):
 
     Example:
         >>> metric = NoiseNormalizedCorrelation(torch.tensor([0.25, 0.0]), reduction="none")
-        >>> x, y = torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]), torch.tensor([[1.0, 1.0], [0.0, 0.0], [2.0, 2.0]])
+        >>> x = torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
+        >>> y = torch.tensor([[1.0, 1.0], [0.0, 0.0], [2.0, 2.0]])
         >>> metric.update(x, y)
         >>> metric.compute()
         tensor([1., nan])

@@ -31,9 +31,11 @@ class ShapeBias(EpochMetric):
 
     Example:
         >>> metric = ShapeBias()
-        >>> metric.update(torch.tensor([0, 1, 2, 0]), torch.tensor([0, 0, 0, 0]), torch.tensor([1, 1, 1, 0]))
-        >>> {k: float(v) for k, v in metric.compute().items() if k in ("shape_bias", "num_images")}
-        {'shape_bias': 0.5, 'num_images': 3.0}
+        >>> shapes, textures = torch.tensor([0, 0, 0, 0]), torch.tensor([1, 1, 1, 0])
+        >>> metric.update(torch.tensor([0, 1, 2, 0]), shapes, textures)
+        >>> found = metric.compute()
+        >>> float(found["shape_bias"]), float(found["num_images"])
+        (0.5, 3.0)
 
     Source:
         Geirhos et al. 2019, arXiv 1811.12231.

@@ -75,9 +75,11 @@ class ManifoldGeometry(StimulusMetric):
 
     Example:
         >>> metric = ManifoldGeometry()
-        >>> metric.update(torch.tensor([[-1.0], [1.0], [9.0], [11.0]]), torch.tensor([0, 0, 1, 1]))
-        >>> {name: round(float(metric.compute()[name]), 3) for name in ("rms_radius", "separability")}
-        {'rms_radius': 0.2, 'separability': 0.962}
+        >>> features = torch.tensor([[-1.0], [1.0], [9.0], [11.0]])
+        >>> metric.update(features, torch.tensor([0, 0, 1, 1]))
+        >>> found = metric.compute()
+        >>> round(float(found["rms_radius"]), 3), round(float(found["separability"]), 3)
+        (0.2, 0.962)
     """
 
     kept = ("features", "labels")

@@ -134,7 +134,10 @@ def rebuilding_options(
     """The options that build a network by name again without its weights, when these have changed what it computes.
 
     Example:
-        >>> rebuilding_options("googlenet", "DEFAULT", None), rebuilding_options("resnet18", "DEFAULT", None)
+        >>> (
+        ...     rebuilding_options("googlenet", "DEFAULT", None),
+        ...     rebuilding_options("resnet18", "DEFAULT", None),
+        ... )
         ({'transform_input': True}, None)
     """
     if name in _AUXILIARY and weights:  # torchvision then normalises once more inside

@@ -62,7 +62,10 @@ def only_frozen_in_eval(module: nn.Module) -> bool:
     """Whether modules are in eval mode, and all of them are :class:`Frozen` or inside one.
 
     Example:
-        >>> only_frozen_in_eval(nn.Sequential(nn.ReLU(), Frozen(nn.ReLU()))), only_frozen_in_eval(nn.ReLU().eval())
+        >>> (
+        ...     only_frozen_in_eval(nn.Sequential(nn.ReLU(), Frozen(nn.ReLU()))),
+        ...     only_frozen_in_eval(nn.ReLU().eval()),
+        ... )
         (True, False)
     """
     frozen = {id(inner) for each in module.modules() if isinstance(each, Frozen) for inner in each.modules()}
@@ -83,7 +86,8 @@ class StandardizedPredictor(PredictorFile, Described, nn.Module):
     Example:
         >>> from neuroalign.models import NeuralPredictor
         >>> images = torch.rand(64, 3, 8, 8)
-        >>> predictor = StandardizedPredictor(NeuralPredictor("small_resnet", 5, image_shape=(3, 8, 8))).fit(images)
+        >>> predictor = NeuralPredictor("small_resnet", 5, image_shape=(3, 8, 8))
+        >>> predictor = StandardizedPredictor(predictor).fit(images)
         >>> predictor.eval()(images).std(0, correction=0).round(decimals=3)
         tensor([1., 1., 1., 1., 1.], grad_fn=<RoundBackward1>)
     """

@@ -233,9 +233,10 @@ class ResponseHead:
             proportions.
 
     Example:
-        >>> ResponseHead("layer3", 1084, size=2)
-        ResponseHead(layer='layer3', num_outputs=1084, head='pooled_linear', size=2, options={}, channels_last=None)
-        >>> ResponseHead("layer3", 1084, head="gaussian", options={"covariance": "full"}).build((256, 14, 14)).num_outputs
+        >>> ResponseHead("layer3", 1084, size=2).head
+        'pooled_linear'
+        >>> head = ResponseHead("layer3", 1084, head="gaussian", options={"covariance": "full"})
+        >>> head.build((256, 14, 14)).num_outputs
         1084
     """
 

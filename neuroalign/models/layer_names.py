@@ -37,7 +37,8 @@ def network_layers(module: nn.Module) -> list[str]:
         Dotted names, each of which :func:`record_layers` takes.
 
     Example:
-        >>> network_layers(nn.Sequential(nn.Linear(2, 3), nn.Identity(), nn.Sequential(nn.ReLU())))
+        >>> network = nn.Sequential(nn.Linear(2, 3), nn.Identity(), nn.Sequential(nn.ReLU()))
+        >>> network_layers(network)
         ['0', '2', '2.0']
     """
     return [name for name, layer in _layers(module, "") if not isinstance(layer, nn.Identity) and _is_called(layer)]
@@ -61,7 +62,11 @@ def resolve_layer(module: nn.Module, name: str) -> str:
 
     Example:
         >>> network = nn.ModuleDict({"trunk": nn.Sequential(nn.Linear(2, 3), nn.ReLU())})
-        >>> resolve_layer(network, "trunk.1"), resolve_layer(network, "1"), resolve_layer(network, "1[0]")
+        >>> (
+        ...     resolve_layer(network, "trunk.1"),
+        ...     resolve_layer(network, "1"),
+        ...     resolve_layer(network, "1[0]"),
+        ... )
         ('trunk.1', 'trunk.1', 'trunk.1[0]')
         >>> resolve_layer(network, "trunk.2")
         Traceback (most recent call last):

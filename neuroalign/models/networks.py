@@ -171,7 +171,7 @@ class GuidedNetwork(HubMixin, Described, nn.Module):
 
     Example:
         >>> heads = {"V1": ("layer1", 20), "V4": ("layer3", 30)}
-        >>> network = GuidedNetwork("small_resnet", num_classes=10, heads=heads, image_shape=(3, 8, 8))
+        >>> network = GuidedNetwork("small_resnet", 10, heads=heads, image_shape=(3, 8, 8))
         >>> logits, responses = network(torch.rand(4, 3, 8, 8), with_responses=True)
         >>> logits.shape, responses["V4"].shape
         (torch.Size([4, 10]), torch.Size([4, 30]))
@@ -284,7 +284,8 @@ class GuidedNetwork(HubMixin, Described, nn.Module):
         Example:
             >>> import tempfile
             >>> path = tempfile.mkdtemp() + "/network.safetensors"
-            >>> GuidedNetwork("small_resnet", 10, {"V4": ("layer3", 30)}, image_shape=(3, 8, 8)).save(path)
+            >>> heads = {"V4": ("layer3", 30)}
+            >>> GuidedNetwork("small_resnet", 10, heads, image_shape=(3, 8, 8)).save(path)
             >>> GuidedNetwork.load(path).head_layers
             {'V4': 'layer3'}
         """

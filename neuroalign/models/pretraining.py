@@ -34,7 +34,8 @@ def torchvision_weights(name: str, weights: str | bool) -> Any:
         'IMAGENET1K_V1'
         >>> torchvision_weights("resnet18", "IMAGENET")
         Traceback (most recent call last):
-        ValueError: unknown weights of resnet18: 'IMAGENET'; did you mean 'IMAGENET1K_V1'? Its weights: IMAGENET1K_V1, DEFAULT
+        ValueError: unknown weights of resnet18: 'IMAGENET'; did you mean 'IMAGENET1K_V1'?
+        Its weights: IMAGENET1K_V1, DEFAULT
     """
     from torchvision import models
 
@@ -118,7 +119,10 @@ def size_option(
     """The constructor argument that tells a network built for one image size that images have another; {} if none is needed.
 
     Example:
-        >>> size_option("vit_b_16", (3, 32, 32), None, {}), size_option("resnet18", (3, 32, 32), None, {})
+        >>> (
+        ...     size_option("vit_b_16", (3, 32, 32), None, {}),
+        ...     size_option("resnet18", (3, 32, 32), None, {}),
+        ... )
         ({'image_size': 32}, {})
     """
     height, width = image_shape[1:]

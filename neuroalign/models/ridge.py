@@ -40,7 +40,8 @@ class RidgePredictor(HubMixin, PredictorFile, Described, nn.Module):
     Example:
         >>> from neuroalign.models import VisualFeatures
         >>> images, responses = torch.rand(40, 3, 16, 16), torch.randn(40, 7)
-        >>> predictor = RidgePredictor(VisualFeatures(16, wavelengths=(4,), grid=2), num_voxels=7)
+        >>> features = VisualFeatures(16, wavelengths=(4,), grid=2)
+        >>> predictor = RidgePredictor(features, num_voxels=7)
         >>> predictor.fit(images, responses)(images).shape
         torch.Size([40, 7])
     """

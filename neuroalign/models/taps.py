@@ -94,7 +94,10 @@ def keeps_channels_last(shape: Sequence[int], image_shape: Sequence[int]) -> boo
         True if the first two axes have the images' proportions and the last two don't.
 
     Example:
-        >>> keeps_channels_last((14, 14, 384), (3, 224, 224)), keeps_channels_last((384, 14, 14), (3, 224, 224))
+        >>> (
+        ...     keeps_channels_last((14, 14, 384), (3, 224, 224)),
+        ...     keeps_channels_last((384, 14, 14), (3, 224, 224)),
+        ... )
         (True, False)
     """
     if len(shape) != 3:

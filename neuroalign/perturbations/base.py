@@ -38,7 +38,8 @@ class Perturbation(ABC):
         ...     def apply(self, classifier, images, labels, eps, *, index):
         ...         return (images - eps).clamp(0, 1)
         >>> classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)))
-        >>> images, labels, index = torch.ones(2, 3, 2, 2), torch.tensor([0, 1]), torch.arange(2)
+        >>> images, labels = torch.ones(2, 3, 2, 2), torch.tensor([0, 1])
+        >>> index = torch.arange(2)
         >>> images, fooled = Darker().attempt(classifier, images, labels, eps=0.5, index=index)
         >>> float(images.max()), fooled.shape
         (0.5, torch.Size([2]))

@@ -41,7 +41,9 @@ class PixelClassifier(Described, nn.Module):
         >>> class Task(nn.Module):
         ...     def forward(self, normalized):
         ...         return {"logits": normalized.flatten(1)[:, :3], "features": normalized}
-        >>> network = PixelClassifier(Task(), logits="logits", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+        >>> network = PixelClassifier(
+        ...     Task(), logits="logits", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)
+        ... )
         >>> network(torch.ones(1, 3, 2, 2))
         tensor([[2., 2., 2.]])
     """

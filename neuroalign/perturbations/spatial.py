@@ -31,7 +31,8 @@ class RotationTranslation(Described, Perturbation):
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(48, 3)).eval()
         >>> images, labels = torch.rand(5, 3, 4, 4), torch.tensor([0, 1, 2, 0, 1])
-        >>> RotationTranslation(num_rotations=3, num_translations=3)(model, images, labels).shape
+        >>> attack = RotationTranslation(num_rotations=3, num_translations=3)
+        >>> attack(model, images, labels).shape
         torch.Size([5, 3, 4, 4])
     """
 

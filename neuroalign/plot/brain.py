@@ -48,7 +48,9 @@ def plot_volume(
         >>> volume = np.full((20, 22, 18), np.nan, dtype=np.float32)
         >>> volume[5:15, 5:15, 5:12] = np.linspace(0, 1, 700).reshape(10, 10, 7)
         >>> image = nibabel.Nifti1Image(volume, np.diag([1.8, 1.8, 1.8, 1]))
-        >>> figure = plot_volume(image, title="noise ceiling", unit="share of variance", num_slices=3)
+        >>> figure = plot_volume(
+        ...     image, title="noise ceiling", unit="share of variance", num_slices=3
+        ... )
         >>> figure.get_suptitle()
         'noise ceiling'
     """

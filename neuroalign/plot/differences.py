@@ -39,8 +39,16 @@ def plot_differences(
         legend: Where the legend stands.
 
     Example:
-        >>> table = pd.DataFrame({"eps": [0.0, 0.1], "difference": [0.0, 0.2], "low": [-0.1, 0.1], "high": [0.1, 0.3]})
-        >>> [text.get_text() for text in plot_differences({"none": table}).get_legend().get_texts()]
+        >>> table = pd.DataFrame(
+        ...     {
+        ...         "eps": [0.0, 0.1],
+        ...         "difference": [0.0, 0.2],
+        ...         "low": [-0.1, 0.1],
+        ...         "high": [0.1, 0.3],
+        ...     }
+        ... )
+        >>> legend = plot_differences({"none": table}).get_legend()
+        >>> [text.get_text() for text in legend.get_texts()]
         ['none', 'no difference shown\n(the interval includes 0)']
     """
     ax = axes_of(ax, 8.0, 4.5)

@@ -54,7 +54,13 @@ def plot_geometry(
         ValueError: If a column is missing.
 
     Example:
-        >>> table = pd.DataFrame({"layer": ["conv1", "conv2"], "capacity": [0.1, 0.3], "capacity_error": [0.01, 0.02]})
+        >>> table = pd.DataFrame(
+        ...     {
+        ...         "layer": ["conv1", "conv2"],
+        ...         "capacity": [0.1, 0.3],
+        ...         "capacity_error": [0.01, 0.02],
+        ...     }
+        ... )
         >>> plot_geometry(table, measures=["capacity"])[0].get_xlabel()
         'layer'
     """

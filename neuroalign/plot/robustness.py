@@ -46,8 +46,15 @@ def plot_accuracy(
         title: Title of the axes.
 
     Example:
-        >>> table = pd.DataFrame({"model": "a", "eps": [0, 0.1], "accuracy": [0.9, 0.2], "ci_low": [0.8, 0.1],
-        ...                       "ci_high": [0.95, 0.3]})
+        >>> table = pd.DataFrame(
+        ...     {
+        ...         "model": "a",
+        ...         "eps": [0, 0.1],
+        ...         "accuracy": [0.9, 0.2],
+        ...         "ci_low": [0.8, 0.1],
+        ...         "ci_high": [0.95, 0.3],
+        ...     }
+        ... )
         >>> plot_accuracy(table, norm="l2").get_ylabel()
         'accuracy (band: 95 % interval over images)'
     """
@@ -97,8 +104,14 @@ def plot_corruptions(
         title: Title of the axes.
 
     Example:
-        >>> table = pd.DataFrame({"corruption": ["fog", "snow"], "severity": 1, "accuracy": [0.8, 0.6],
-        ...                       "clean_accuracy": 0.9})
+        >>> table = pd.DataFrame(
+        ...     {
+        ...         "corruption": ["fog", "snow"],
+        ...         "severity": 1,
+        ...         "accuracy": [0.8, 0.6],
+        ...         "clean_accuracy": 0.9,
+        ...     }
+        ... )
         >>> len(plot_corruptions(table).get_yticklabels())
         2
     """
@@ -155,8 +168,15 @@ def plot_transforms(
         ValueError: If no kind has several strengths.
 
     Example:
-        >>> table = pd.DataFrame({"kind": "low-pass", "strength": [1, 2, 4], "accuracy": [0.2, 0.5, 0.9], "ci_low": 0.1,
-        ...                       "ci_high": 0.95})
+        >>> table = pd.DataFrame(
+        ...     {
+        ...         "kind": "low-pass",
+        ...         "strength": [1, 2, 4],
+        ...         "accuracy": [0.2, 0.5, 0.9],
+        ...         "ci_low": 0.1,
+        ...         "ci_high": 0.95,
+        ...     }
+        ... )
         >>> len(plot_transforms(table).axes)
         1
     """
@@ -197,8 +217,10 @@ def plot_landscape(
 
     Example:
         >>> points = [-1.0, 0.0, 1.0]
-        >>> table = pd.DataFrame([(a, b, a + 1, a - 0.5, abs(a) + abs(b), 1.0) for a in points for b in points],
-        ...                      columns=["a", "b", "loss", "margin", "length", "in_box"])
+        >>> table = pd.DataFrame(
+        ...     [(a, b, a + 1, a - 0.5, abs(a) + abs(b), 1.0) for a in points for b in points],
+        ...     columns=["a", "b", "loss", "margin", "length", "in_box"],
+        ... )
         >>> plot_landscape(table).get_xlabel()
         'along the gradient, in ε'
     """

@@ -55,7 +55,9 @@ def plot_robustness(
         legend: Where the legend stands.
 
     Example:
-        >>> table = pd.DataFrame({"condition": "none", "replication": 0, "eps": [0, 0.1], "accuracy": [0.9, 0.2]})
+        >>> table = pd.DataFrame(
+        ...     {"condition": "none", "replication": 0, "eps": [0, 0.1], "accuracy": [0.9, 0.2]}
+        ... )
         >>> plot_robustness(table).get_legend().get_title().get_text()
         '1 replication, so no bars'
     """
@@ -147,7 +149,9 @@ def plot_bars(
         styles: By name, a dictionary with the ``color`` of its bar; None takes those of ``controls``.
 
     Example:
-        >>> table = pd.DataFrame({"condition": ["V1", "TO"], "replication": 0, "radius": [1.0, 0.5]})
+        >>> table = pd.DataFrame(
+        ...     {"condition": ["V1", "TO"], "replication": 0, "radius": [1.0, 0.5]}
+        ... )
         >>> len(plot_bars(table, "radius", label="radius").patches)
         2
     """

@@ -75,7 +75,9 @@ class CardFacts:
         TypeError: If a text is none.
 
     Example:
-        >>> facts = CardFacts(dataset="Natural Scenes Dataset", subject=1, region="V4", accuracy=(812, 1000))
+        >>> facts = CardFacts(
+        ...     dataset="Natural Scenes Dataset", subject=1, region="V4", accuracy=(812, 1000)
+        ... )
         >>> facts.accuracy
         Accuracy(num_correct=812, num_images=1000)
     """
@@ -180,7 +182,8 @@ class CardFacts:
             >>> from neuroalign import Responses
             >>> info = {"dataset": "Natural Scenes Dataset", "simulated": False, "subject": 1}
             >>> values = np.random.randn(6, 4)
-            >>> training = Responses.from_arrays(values, stimulus=[0, 0, 1, 1, 2, 2], roi="V4", info=info)
+            >>> stimulus = [0, 0, 1, 1, 2, 2]
+            >>> training = Responses.from_arrays(values, stimulus=stimulus, roi="V4", info=info)
             >>> facts = CardFacts.from_responses(training, license="cc-by-nc-4.0")
             >>> facts.subject, facts.region, facts.num_voxels, facts.num_training_images
             (1, ('V4',), 4, 3)
@@ -207,7 +210,8 @@ class CardFacts:
         Example:
             >>> import tempfile
             >>> from neuroalign import NeuralPredictor
-            >>> predictor, folder = NeuralPredictor("small_resnet", 5, image_shape=(3, 8, 8)), tempfile.mkdtemp()
+            >>> predictor = NeuralPredictor("small_resnet", 5, image_shape=(3, 8, 8))
+            >>> folder = tempfile.mkdtemp()
             >>> predictor.save_pretrained(folder, card=CardFacts(subject=1))
             >>> CardFacts.load(folder) == CardFacts(subject=1)
             True

@@ -65,7 +65,14 @@ def compared(found: Any) -> tuple[dict[str, Any], ...] | None:
         ValueError: If a column is missing, or a difference is not in [-1, 1].
 
     Example:
-        >>> row = {"treatment": "V4", "control": "none", "difference": 0.1, "low": 0.05, "high": 0.15, "over": "100 images"}
+        >>> row = {
+        ...     "treatment": "V4",
+        ...     "control": "none",
+        ...     "difference": 0.1,
+        ...     "low": 0.05,
+        ...     "high": 0.15,
+        ...     "over": "100 images",
+        ... }
         >>> compared(row)[0]["control"]
         'none'
     """

@@ -31,7 +31,12 @@ def augmentation(described: Mapping[str, Any] | None) -> nn.Module | None:
         >>> augmentation({"class_path": "neuroalign.data.ShiftFlip", "init_args": {"shift": 2}})
         ShiftFlip(shift=2, flip=True)
         >>> flip = {"class_path": "torchvision.transforms.v2.RandomHorizontalFlip"}
-        >>> augmentation({"class_path": "torchvision.transforms.v2.RandomApply", "init_args": {"transforms": [flip]}}).p
+        >>> augmentation(
+        ...     {
+        ...         "class_path": "torchvision.transforms.v2.RandomApply",
+        ...         "init_args": {"transforms": [flip]},
+        ...     }
+        ... ).p
         0.5
     """
     if described is None:

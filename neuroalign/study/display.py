@@ -44,7 +44,9 @@ class Display:
     Example:
         >>> from neuroalign.study.folder import StudyFolder
         >>> import tempfile, sys
-        >>> with Display([], StudyFolder(tempfile.mkdtemp()), Console(file=sys.stdout)) as display:
+        >>> with Display(
+        ...     [], StudyFolder(tempfile.mkdtemp()), Console(file=sys.stdout)
+        ... ) as display:
         ...     display.counts
         '0 of 0 stages done'
     """

@@ -56,9 +56,11 @@ class Stage:
 
     Example:
         >>> first = Stage("responses", "responses V4", print, {"region": "V4"})
-        >>> second = Stage("predictor", "predictor V4", print, {"epochs": 2}, {"responses": first})
-        >>> second.key.startswith("predictor-"), second.key == Stage("predictor", "renamed", print, {"epochs": 2},
-        ...                                                          {"responses": first}).key
+        >>> second = Stage(
+        ...     "predictor", "predictor V4", print, {"epochs": 2}, {"responses": first}
+        ... )
+        >>> same = Stage("predictor", "renamed", print, {"epochs": 2}, {"responses": first})
+        >>> second.key.startswith("predictor-"), second.key == same.key
         (True, True)
     """
 
@@ -100,7 +102,8 @@ def all_stages(wanted: Iterable[Stage]) -> list[Stage]:
 
     Example:
         >>> first = Stage("responses", "responses V4", print)
-        >>> [s.name for s in all_stages([Stage("predictor", "predictor V4", print, needs={"responses": first})])]
+        >>> second = Stage("predictor", "predictor V4", print, needs={"responses": first})
+        >>> [stage.name for stage in all_stages([second])]
         ['responses V4', 'predictor V4']
     """
     found: dict[str, Stage] = {}

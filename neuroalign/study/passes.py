@@ -40,7 +40,12 @@ def robust_training_factor(description: Mapping[str, Any] | None) -> float:
     """How many times the passes of plain training a step of robust training takes.
 
     Example:
-        >>> robust_training_factor({"class_path": "neuroalign.tasks.AdversarialTraining", "init_args": {"steps": 7}})
+        >>> robust_training_factor(
+        ...     {
+        ...         "class_path": "neuroalign.tasks.AdversarialTraining",
+        ...         "init_args": {"steps": 7},
+        ...     }
+        ... )
         8.0
     """
     if not description:
@@ -59,7 +64,11 @@ def evaluation_passes(kind: str, settings: Mapping[str, Any], num_images: int) -
         num_images: Number of test images.
 
     Example:
-        >>> evaluation_passes("corruptions", {"corruptions": None, "severities": [1, 3], "num_images": None}, 100)
+        >>> evaluation_passes(
+        ...     "corruptions",
+        ...     {"corruptions": None, "severities": [1, 3], "num_images": None},
+        ...     100,
+        ... )
         (100, 0, 30)
     """
     images = min(settings.get("num_images") or num_images, num_images)

@@ -49,9 +49,15 @@ def plan_study(
         ValueError: If an environment variable in a path is not set.
 
     Example:
-        >>> study = Study.from_settings({
-        ...     "name": "Digits", "images": {"source": "digits", "num_neural": [600, 100]}, "seeds": [0, 1],
-        ...     "responses": [{"source": "simulated"}], "conditions": {"none": {}, "neural guidance": {"regions": ["TO"]}}})
+        >>> study = Study.from_settings(
+        ...     {
+        ...         "name": "Digits",
+        ...         "images": {"source": "digits", "num_neural": [600, 100]},
+        ...         "seeds": [0, 1],
+        ...         "responses": [{"source": "simulated"}],
+        ...         "conditions": {"none": {}, "neural guidance": {"regions": ["TO"]}},
+        ...     }
+        ... )
         >>> [stage.name for stage in plan_study(study).stages if stage.kind == "predictor"]
         ['predictor simulated TO']
     """

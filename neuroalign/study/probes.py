@@ -79,7 +79,9 @@ def probe_network(
     Example:
         >>> import torch
         >>> from torch import nn
-        >>> found = probe_network(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), (3, 2, 2), batch_size=4)
+        >>> found = probe_network(
+        ...     nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), (3, 2, 2), batch_size=4
+        ... )
         >>> found.parameters, found.state, found.step > 0
         (260, 520, True)
     """

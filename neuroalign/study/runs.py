@@ -81,7 +81,9 @@ class Plan:
 
     Example:
         >>> from neuroalign.study import plan_study
-        >>> study = Study.from_settings({"name": "Digits", "images": {"source": "digits"}, "conditions": {"none": {}}})
+        >>> study = Study.from_settings(
+        ...     {"name": "Digits", "images": {"source": "digits"}, "conditions": {"none": {}}}
+        ... )
         >>> [run.stage.name for run in plan_study(study).networks][:2]
         ['network none, seed 0', 'network none, seed 1']
     """

@@ -48,7 +48,8 @@ class StudyResult:
         tables: The tables, if they were written in this run.
 
     Example:
-        >>> StudyResult(Path("runs"), 4, [], {"predictor V4": "ValueError: the loss is NaN"}).complete
+        >>> failures = {"predictor V4": "ValueError: the loss is NaN"}
+        >>> StudyResult(Path("runs"), 4, [], failures).complete
         False
     """
 

@@ -64,7 +64,8 @@ def match_smoothness(
 
     Example:
         >>> make = lambda weight_decay: nn.Linear(1, 1)
-        >>> measured = iter([0.5, 8.0, 2.1])  # at the largest weight decay, the smallest, the middle
+        >>> # At the largest weight decay, the smallest and the middle:
+        >>> measured = iter([0.5, 8.0, 2.1])
         >>> found = match_smoothness(make, lambda network: next(measured), 2.0)
         >>> found.matched, len(found.trials)
         (True, 3)

@@ -40,7 +40,9 @@ def states_of(
 
     Example:
         >>> from types import SimpleNamespace
-        >>> empty = SimpleNamespace(stages=Path("none"), done=lambda s: set(), running=list, failures=dict)
+        >>> empty = SimpleNamespace(
+        ...     stages=Path("none"), done=lambda s: set(), running=list, failures=dict
+        ... )
         >>> list(states_of([Stage("responses", "responses V4", print)], empty).values())
         ['new']
     """

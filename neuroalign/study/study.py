@@ -69,10 +69,15 @@ class Study(Settings):
         StudyError: A ``ValueError``, by :meth:`from_file` and :meth:`from_settings`: what is wrong, a line per key.
 
     Example:
-        >>> study = Study.from_settings({
-        ...     "name": "Digits", "images": {"source": "digits", "num_neural": [600, 100]},
-        ...     "responses": [{"source": "simulated"}], "conditions": {"none": {}, "neural guidance": {"regions": ["TO"]}},
-        ...     "evaluations": {"robustness": {"pgd": {"eps": ["2/255"]}}}})
+        >>> study = Study.from_settings(
+        ...     {
+        ...         "name": "Digits",
+        ...         "images": {"source": "digits", "num_neural": [600, 100]},
+        ...         "responses": [{"source": "simulated"}],
+        ...         "conditions": {"none": {}, "neural guidance": {"regions": ["TO"]}},
+        ...         "evaluations": {"robustness": {"pgd": {"eps": ["2/255"]}}},
+        ...     }
+        ... )
         >>> study.seeds, list(study.conditions)
         ([0, 1, 2, 3], ['none', 'neural guidance'])
     """

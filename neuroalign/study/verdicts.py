@@ -65,8 +65,9 @@ def interval_meaning(comparison: Comparison) -> str:
         comparison: One comparison of a study; the others have the same replications and images.
 
     Example:
-        >>> interval_meaning(Comparison("TO", "none", 0.1, 0.05, 0.15, 1, 1, 300))
-        'The intervals are over 300 images of one replication: they say nothing about other seeds, so nothing is decided.'
+        >>> print(interval_meaning(Comparison("TO", "none", 0.1, 0.05, 0.15, 1, 1, 300)))
+        The intervals are over 300 images of one replication: they say nothing about other
+        seeds, so nothing is decided.
     """
     over = comparison.interval_over
     if not comparison.decides:

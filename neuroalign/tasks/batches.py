@@ -57,7 +57,10 @@ def images_of(batch: Any) -> Tensor:
     Example:
         >>> import torch
         >>> images = torch.rand(2, 3, 4, 4)
-        >>> all(images_of(batch) is images for batch in (images, [images], (images, None), {"image": images}))
+        >>> all(
+        ...     images_of(batch) is images
+        ...     for batch in (images, [images], (images, None), {"image": images})
+        ... )
         True
     """
     if isinstance(batch, Tensor):
@@ -80,7 +83,10 @@ def check_soft_labels(labels: Tensor, num_images: int, num_classes: int) -> bool
 
     Example:
         >>> import torch
-        >>> check_soft_labels(torch.tensor([0, 2]), 2, 3), check_soft_labels(torch.full((2, 3), 1 / 3), 2, 3)
+        >>> (
+        ...     check_soft_labels(torch.tensor([0, 2]), 2, 3),
+        ...     check_soft_labels(torch.full((2, 3), 1 / 3), 2, 3),
+        ... )
         (False, True)
     """
     soft = labels.is_floating_point()

@@ -92,7 +92,8 @@ class GuidedClassificationTask(Task):
         TypeError: If several training loaders give one batch each.
 
     Example:
-        >>> network = GuidedNetwork("small_resnet", 10, heads={"V4": (None, 30)}, image_shape=(3, 8, 8))
+        >>> heads = {"V4": (None, 30)}
+        >>> network = GuidedNetwork("small_resnet", 10, heads, image_shape=(3, 8, 8))
         >>> task = GuidedClassificationTask(network, weight=0.9)
         >>> task(torch.rand(2, 3, 8, 8)).shape  # logits
         torch.Size([2, 10])

@@ -35,7 +35,9 @@ def independent_gradients(network: nn.Module, images: Tensor, labels: Tensor) ->
         ``squared_norm`` (stimulus,) and ``loss`` (stimulus,), both with a graph.
 
     Example:
-        >>> network = nn.Sequential(nn.BatchNorm2d(3), nn.Flatten(), nn.Dropout(), nn.Linear(12, 3))
+        >>> network = nn.Sequential(
+        ...     nn.BatchNorm2d(3), nn.Flatten(), nn.Dropout(), nn.Linear(12, 3)
+        ... )
         >>> images, labels = torch.rand(4, 3, 2, 2), torch.tensor([0, 1, 2, 0])
         >>> independent_gradients(network, images, labels).squared_norm.shape
         torch.Size([4])

@@ -60,7 +60,8 @@ class NeuralPredictionTask(Task):
         TypeError: If several training loaders give one batch each.
 
     Example:
-        >>> task = NeuralPredictionTask(NeuralPredictor("small_resnet", 20, image_shape=(3, 8, 8)))
+        >>> predictor = NeuralPredictor("small_resnet", 20, image_shape=(3, 8, 8))
+        >>> task = NeuralPredictionTask(predictor)
         >>> task(torch.rand(2, 3, 8, 8)).shape
         torch.Size([2, 20])
 

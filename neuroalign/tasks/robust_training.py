@@ -236,7 +236,8 @@ class GaussianNoiseTraining(RobustTraining):
         std: Standard deviation in pixel units of [0, 1].
 
     Example:
-        >>> GaussianNoiseTraining(0.1).inputs(nn.Identity(), torch.rand(4, 3, 2, 2), torch.zeros(4)).shape
+        >>> images, labels = torch.rand(4, 3, 2, 2), torch.zeros(4)
+        >>> GaussianNoiseTraining(0.1).inputs(nn.Identity(), images, labels).shape
         torch.Size([4, 3, 2, 2])
     """
 
@@ -274,7 +275,8 @@ class GradientRegularization(RobustTraining):
     Example:
         >>> network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
         >>> images, labels = torch.rand(4, 3, 2, 2), torch.tensor([0, 1, 2, 0])
-        >>> GradientRegularization(0.1).penalty(network, images, labels, network(images)).requires_grad
+        >>> penalty = GradientRegularization(0.1).penalty
+        >>> penalty(network, images, labels, network(images)).requires_grad
         True
 
     Source:

@@ -18,7 +18,9 @@ def renamed(state: Mapping[str, Any], name: Callable[[str], str | None]) -> Orde
 
     Example:
         >>> from torch import nn
-        >>> state = renamed(nn.BatchNorm1d(2).state_dict(), lambda key: f"norm.{key}" if key else "norm")
+        >>> state = renamed(
+        ...     nn.BatchNorm1d(2).state_dict(), lambda key: f"norm.{key}" if key else "norm"
+        ... )
         >>> list(state)[0], state._metadata["norm"]
         ('norm.weight', {'version': 2})
     """

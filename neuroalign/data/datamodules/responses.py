@@ -59,9 +59,11 @@ class ResponsesDataModule(BatchDataModule):
         UserWarning: If images of a folder have no responses.
 
     Example:
-        >>> data = ResponsesDataModule(torch.rand(50, 3, 8, 8), torch.randn(50, 20), batch_size=10)
-        >>> {k: v.shape for k, v in next(iter(data.train_dataloader())).items() if k != "stimulus"}
-        {'image': torch.Size([10, 3, 8, 8]), 'response': torch.Size([10, 20])}
+        >>> images, responses = torch.rand(50, 3, 8, 8), torch.randn(50, 20)
+        >>> data = ResponsesDataModule(images, responses, batch_size=10)
+        >>> batch = next(iter(data.train_dataloader()))
+        >>> batch["image"].shape, batch["response"].shape
+        (torch.Size([10, 3, 8, 8]), torch.Size([10, 20]))
     """
 
     def __init__(

@@ -43,8 +43,10 @@ class CachedImages:
         >>> import tempfile
         >>> from neuroalign.data import cache_nsd_stimuli, write_simulated_nsd
         >>> root = tempfile.mkdtemp()
-        >>> subject = write_simulated_nsd(root, np.random.rand(500, 3, 8, 8), np.arange(500) % 10)
-        >>> images = cache_nsd_stimuli(root, root + "/cache", image_size=4, rows=subject.stimulus)
+        >>> images, labels = np.random.rand(500, 3, 8, 8), np.arange(500) % 10
+        >>> subject = write_simulated_nsd(root, images, labels)
+        >>> rows = subject.stimulus
+        >>> images = cache_nsd_stimuli(root, root + "/cache", image_size=4, rows=rows)
         >>> images[subject.stimulus[:7]].shape
         (7, 4, 4, 3)
     """

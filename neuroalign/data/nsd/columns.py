@@ -28,7 +28,9 @@ def read_columns(dataset: Any, places: np.ndarray) -> np.ndarray:
     Example:
         >>> import h5py, tempfile
         >>> with h5py.File(tempfile.mkdtemp() + "/betas.hdf5", "w") as file:
-        ...     data = file.create_dataset("betas", data=np.arange(12).reshape(4, 3), chunks=(4, 1))
+        ...     data = file.create_dataset(
+        ...         "betas", data=np.arange(12).reshape(4, 3), chunks=(4, 1)
+        ...     )
         ...     read_columns(data, np.array([[2], [0]])).tolist()
         [[2, 0], [5, 3], [8, 6], [11, 9]]
     """

@@ -89,7 +89,7 @@ def open_nsd(
         True
         >>> open_nsd("s3://natural-scenes-dataset")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        PermissionError: s3://natural-scenes-dataset: NSD is used under its Data Access Agreement ...
+        PermissionError: s3://natural-scenes-dataset: NSD is used under its Data Access ...
     """
     if isinstance(root, Tree):
         return root

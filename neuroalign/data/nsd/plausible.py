@@ -31,7 +31,12 @@ def check_labels(values: np.ndarray, atlas: str, names: Mapping[str, int], path:
         NSDError: If a value is no whole number from -1 on, or if an atlas of NSD's own holds a label that it doesn't have.
 
     Example:
-        >>> check_labels(np.array([0.0, 1.0, -1.0]), "nsdgeneral", {"nsdgeneral": 1}, Path("nsdgeneral.nii.gz"))
+        >>> check_labels(
+        ...     np.array([0.0, 1.0, -1.0]),
+        ...     "nsdgeneral",
+        ...     {"nsdgeneral": 1},
+        ...     Path("nsdgeneral.nii.gz"),
+        ... )
         array([ 0,  1, -1])
     """
     with np.errstate(invalid="ignore"):
@@ -99,8 +104,9 @@ def same_sessions(sums: Mapping[int, int | None]) -> str:
     """Which sessions hold the same responses, in words; an empty text if all differ.
 
     Example:
-        >>> same_sessions({1: 17, 2: 4, 3: 17})
-        'sessions 1 and 3 hold the same responses: one was copied over the other, so its trials have the wrong images'
+        >>> print(same_sessions({1: 17, 2: 4, 3: 17}))
+        sessions 1 and 3 hold the same responses: one was copied over the other, so its trials
+        have the wrong images
     """
     groups: dict[int, list[int]] = {}
     for session, total in sums.items():

@@ -83,7 +83,8 @@ def read_nsd(
         >>> import tempfile
         >>> from neuroalign.data import read_nsd, write_simulated_nsd
         >>> root = tempfile.mkdtemp()
-        >>> _ = write_simulated_nsd(root, np.random.rand(1100, 3, 8, 8), np.arange(1100) % 10, sessions=2)
+        >>> images, labels = np.random.rand(1100, 3, 8, 8), np.arange(1100) % 10
+        >>> _ = write_simulated_nsd(root, images, labels, sessions=2)
         >>> read_nsd(root, subject=1, roi="V4")
         Responses(1500 rows, 80 voxels, 1100 stimuli, roi: V4)
         >>> read_nsd(root, subject=1, roi="Kastner2015:V1v|V1d & nsdgeneral", sessions=[2])

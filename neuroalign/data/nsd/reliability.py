@@ -31,7 +31,8 @@ def ncsnr_of(values: np.ndarray, stimulus: np.ndarray, session: np.ndarray) -> n
     Example:
         >>> noise = np.random.default_rng(0).standard_normal((3000, 4))
         >>> signal = np.repeat(np.random.default_rng(1).standard_normal((1000, 4)), 3, 0)
-        >>> round(float(ncsnr_of(signal + noise, np.repeat(np.arange(1000), 3), np.ones(3000)).mean()), 1)
+        >>> ncsnr = ncsnr_of(signal + noise, np.repeat(np.arange(1000), 3), np.ones(3000))
+        >>> round(float(ncsnr.mean()), 1)
         1.0
 
     Source:

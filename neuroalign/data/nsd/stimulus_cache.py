@@ -70,7 +70,8 @@ def cache_nsd_stimuli(
         >>> import tempfile
         >>> from neuroalign.data import write_simulated_nsd
         >>> root = tempfile.mkdtemp()
-        >>> subject = write_simulated_nsd(root, np.random.rand(500, 3, 8, 8), np.arange(500) % 10)
+        >>> images, labels = np.random.rand(500, 3, 8, 8), np.arange(500) % 10
+        >>> subject = write_simulated_nsd(root, images, labels)
         >>> cache_nsd_stimuli(root, root + "/cache", image_size=4, rows=subject.stimulus).shape
         (500, 4, 4, 3)
     """

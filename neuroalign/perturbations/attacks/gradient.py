@@ -188,7 +188,8 @@ class PGD(RestartedAttack):
 
         Example:
             >>> PGD.madry(steps=10)
-            PGD(norm='linf', steps=10, restarts=1, loss='ce', step=0.25 eps, seed=0, random_start=True)
+            PGD(norm='linf', steps=10, restarts=1, loss='ce', step=0.25 eps, seed=0,
+                random_start=True)
 
         Source:
             Madry et al. 2018, arXiv 1706.06083 (section 5 has the 2.5 eps / steps).

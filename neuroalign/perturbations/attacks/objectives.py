@@ -53,7 +53,9 @@ def targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     Carlini & Wagner 2017 (arXiv 1608.04644), the sixth of their functions with the opposite sign. ``labels`` are not used.
 
     Example:
-        >>> targeted_margin(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([0]), torch.tensor([2]))
+        >>> targeted_margin(
+        ...     torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([0]), torch.tensor([2])
+        ... )
         tensor([-1.])
     """
     return -margin(logits, targets)

@@ -83,9 +83,12 @@ class Corruption(ImageTransform):
         >>> images = torch.rand(4, 3, 32, 32)
         >>> fog = Corruption("fog", severity=3)
         >>> foggy = fog(images, index=torch.tensor([10, 11, 12, 13]))
-        >>> fog.name, foggy.shape, torch.equal(fog(images[2:], index=torch.tensor([12, 13])), foggy[2:])
-        ('fog-3', torch.Size([4, 3, 32, 32]), True)
-        >>> Corruption("jpeg_compression", severity=5).parameters(96, 128), fog.strengths(96, 128)
+        >>> fog.name, foggy.shape
+        ('fog-3', torch.Size([4, 3, 32, 32]))
+        >>> torch.equal(fog(images[2:], index=torch.tensor([12, 13])), foggy[2:])
+        True
+        >>> jpeg = Corruption("jpeg_compression", severity=5)
+        >>> jpeg.parameters(96, 128), fog.strengths(96, 128)
         ((17.0,), 'interpolated')
     """
 

@@ -119,7 +119,8 @@ def motion_blur(images: Tensor, radius: float, sigma: float, *, draws: Draws) ->
         draws: Random numbers of the images.
 
     Example:
-        >>> motion_blur(torch.ones(2, 3, 32, 32), 6, 1.0, draws=Draws([0, 1])).min().round(decimals=4)
+        >>> blurred = motion_blur(torch.ones(2, 3, 32, 32), 6, 1.0, draws=Draws([0, 1]))
+        >>> blurred.min().round(decimals=4)
         tensor(1.)
     """
     return correlate(images, motion_kernel(radius, sigma, draws.uniform(low=-45.0, high=45.0)), "edge")
@@ -160,7 +161,10 @@ def glass_blur(images: Tensor, sigma: float, shift: float, iterations: float, *,
     Example:
         >>> images = torch.rand(2, 3, 32, 32)
         >>> blurred = glass_blur(images, 0.05, 1, 1, draws=Draws([0, 1]))
-        >>> bool(torch.isin(blurred, images).all()), torch.equal(blurred[..., :2, :], images[..., :2, :])
+        >>> (
+        ...     bool(torch.isin(blurred, images).all()),
+        ...     torch.equal(blurred[..., :2, :], images[..., :2, :]),
+        ... )
         (True, True)
     """
     height, width = images.shape[-2:]

@@ -30,7 +30,9 @@ def poisson(rates: Tensor, largest: float, first: Tensor, second: Tensor) -> Ten
         second: The same, independent of ``first``.
 
     Example:
-        >>> first, second = (torch.rand(100_000, generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+        >>> first, second = (
+        ...     torch.rand(100_000, generator=torch.Generator().manual_seed(i)) for i in (0, 1)
+        ... )
         >>> counts = poisson(torch.full((100_000,), 7.3), 60.0, first, second)
         >>> (counts.mean() - 7.3).abs() < 0.05, (counts.var() - 7.3).abs() < 0.2
         (tensor(True), tensor(True))

@@ -147,7 +147,8 @@ def jpeg_compression(images: Tensor, quality: float) -> Tensor:
         quality: JPEG quality, 1 to 100.
 
     Example:
-        >>> bool((jpeg_compression(torch.full((1, 3, 16, 16), 0.5), 25) - 0.5).abs().max() < 1 / 255)
+        >>> compressed = jpeg_compression(torch.full((1, 3, 16, 16), 0.5), 25)
+        >>> bool((compressed - 0.5).abs().max() < 1 / 255)
         True
     """
     from torchvision.io import decode_jpeg, encode_jpeg

@@ -214,7 +214,9 @@ def sample(images: Tensor, y: Tensor, x: Tensor, border: Literal["reflect", "sym
 
     Example:
         >>> ramp = torch.arange(4.0).view(1, 1, 1, 4)
-        >>> sample(ramp, torch.zeros(1, 1, 2), torch.tensor([[[1.25, -1.0]]]), "reflect").flatten()
+        >>> sample(
+        ...     ramp, torch.zeros(1, 1, 2), torch.tensor([[[1.25, -1.0]]]), "reflect"
+        ... ).flatten()
         tensor([1.2500, 1.0000])
     """
     height, width = images.shape[-2:]

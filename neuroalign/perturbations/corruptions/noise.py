@@ -23,7 +23,8 @@ def gaussian_noise(images: Tensor, sd: float, *, draws: Draws) -> Tensor:
         draws: Random numbers of the images.
 
     Example:
-        >>> (gaussian_noise(torch.zeros(1, 3, 64, 64), 0.5, draws=Draws([0])).std() - 0.5).abs() < 0.01
+        >>> noisy = gaussian_noise(torch.zeros(1, 3, 64, 64), 0.5, draws=Draws([0]))
+        >>> (noisy.std() - 0.5).abs() < 0.01
         tensor(True)
     """
     return draws.normal(*images.shape[1:]).mul_(sd).add_(images)
@@ -38,7 +39,8 @@ def shot_noise(images: Tensor, photons: float, *, draws: Draws) -> Tensor:
         draws: Random numbers of the images.
 
     Example:
-        >>> (shot_noise(torch.ones(1, 3, 64, 64), 100, draws=Draws([0])).std() - 0.1).abs() < 0.01
+        >>> noisy = shot_noise(torch.ones(1, 3, 64, 64), 100, draws=Draws([0]))
+        >>> (noisy.std() - 0.1).abs() < 0.01
         tensor(True)
     """
     return draws.poisson(images * photons, photons).div_(photons)

@@ -130,7 +130,10 @@ def parameters(name: str, severity: int, table: int) -> tuple[float, ...]:
         (2.5, 1.7)
         >>> parameters("contrast", 1, 32)
         (0.75,)
-        >>> parameters("gaussian_blur", 5, 448), [round(p, 2) for p in parameters("gaussian_blur", 5, 120)]
+        >>> (
+        ...     parameters("gaussian_blur", 5, 448),
+        ...     [round(p, 2) for p in parameters("gaussian_blur", 5, 120)],
+        ... )
         ((12.0,), [3.01])
     """
     check_corruption(name), check_severity(severity), check_table(table)

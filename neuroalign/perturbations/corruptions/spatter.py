@@ -37,7 +37,9 @@ def spatter(
         draws: Random numbers of the images.
 
     Example:
-        >>> spatter(torch.zeros(2, 3, 32, 32), 0.62, 0.1, 0.7, 0.7, 0.5, 0, draws=Draws([0, 1])).shape
+        >>> spatter(
+        ...     torch.zeros(2, 3, 32, 32), 0.62, 0.1, 0.7, 0.7, 0.5, 0, draws=Draws([0, 1])
+        ... ).shape
         torch.Size([2, 3, 32, 32])
     """
     liquid = gaussian_filter(mean + sd * draws.normal(1, *images.shape[-2:]), sigma)

@@ -48,7 +48,9 @@ def snow(
         draws: Random numbers of the images.
 
     Example:
-        >>> snow(torch.zeros(2, 3, 32, 32), 0.1, 0.2, 1.0, 0.6, 8, 3.0, 0.95, draws=Draws([0, 1])).shape
+        >>> snow(
+        ...     torch.zeros(2, 3, 32, 32), 0.1, 0.2, 1.0, 0.6, 8, 3.0, 0.95, draws=Draws([0, 1])
+        ... ).shape
         torch.Size([2, 3, 32, 32])
     """
     layer = central_zoom(mean + sd * draws.normal(1, *images.shape[-2:]), zoom)

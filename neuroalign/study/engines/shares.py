@@ -25,7 +25,11 @@ class Shares:
 
     Example:
         >>> shares = Shares(cpus=4, devices=("0", "1"))
-        >>> shares.take(Resources(gpus=0.5)), shares.take(Resources(gpus=0.5)), shares.take(Resources(gpus=1))
+        >>> (
+        ...     shares.take(Resources(gpus=0.5)),
+        ...     shares.take(Resources(gpus=0.5)),
+        ...     shares.take(Resources(gpus=1)),
+        ... )
         ({0: 0.5}, {0: 0.5}, {1: 1.0})
         >>> shares.lacking(Resources(gpus=0.5))
         {'gpus'}

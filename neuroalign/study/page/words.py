@@ -98,7 +98,10 @@ def measure_text(name: str) -> str:
     """The name of a measure as a heading: its budget named as one, without what the section says already.
 
     Example:
-        >>> measure_text("loss (adversarial) 0.0157"), measure_text("corruption accuracy gaussian_noise 3")
+        >>> (
+        ...     measure_text("loss (adversarial) 0.0157"),
+        ...     measure_text("corruption accuracy gaussian_noise 3"),
+        ... )
         ('loss (adversarial), ε 0.0157', 'gaussian noise 3')
     """
     for known in ("corruption accuracy ", "masking: ", "masking "):

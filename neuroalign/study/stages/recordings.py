@@ -130,7 +130,9 @@ def held_out_stimuli(stimulus: np.ndarray, names: Sequence[str], held_out: Mappi
     Example:
         >>> import numpy as np
         >>> names = ["zoom1-movie01-a", "zoom1-movie02-a", "zoom2-movie01-b"]
-        >>> held_out_stimuli(np.arange(3), names, {"number": 1, "pattern": "-(movie[0-9]+)-", "seed": 0})
+        >>> held_out_stimuli(
+        ...     np.arange(3), names, {"number": 1, "pattern": "-(movie[0-9]+)-", "seed": 0}
+        ... )
         array([0, 2])
     """
     import numpy as np
