@@ -93,9 +93,13 @@ def test_copied_code_has_no_prompts(browser):
     with browser.page(page_of.as_uri(), WIDE) as page:
         shown = page.value("document.querySelector('.highlight pre').innerText")
         copied = page.value(
-            "(() => { const button = document.querySelector('button.copybtn'); return copyTargetText(button); })()"
+            """new Promise(done => {
+                document.addEventListener("copy", () => done(document.activeElement.value), {once: true});
+                document.querySelector("button.copybtn").click();
+                setTimeout(() => done(null), 5000);
+            })"""
         )
-    assert ">>> " in shown and copied and ">>>" not in copied
+    assert ">>> " in shown and "NeuralAlignmentLoss(" in copied and ">>>" not in copied
 
 
 @needs_browser
