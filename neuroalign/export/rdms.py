@@ -76,7 +76,7 @@ def to_rsatoolbox(
         >>> from neuroalign.functional import rdm
         >>> v1, v4 = rdm(torch.randn(8, 100)), rdm(torch.randn(8, 300))
         >>> theirs = to_rsatoolbox(torch.stack([v1, v4]), dissimilarity="sqeuclidean",
-        ...                        rdm_descriptors={"region": ["V1", "V4"]})  # doctest: +SKIP
+        ...                        rdm_descriptors={"region": ["V1", "V4"]})
     """
     rsatoolbox = _rsatoolbox()
     if stimuli is not None:
@@ -125,8 +125,10 @@ def from_rsatoolbox(found: Any) -> RDMSet | Responses:
         TypeError: If it is neither.
 
     Example:
-        >>> theirs = rsatoolbox.rdm.calc_rdm(dataset, method="correlation")  # doctest: +SKIP
-        >>> from_rsatoolbox(theirs).dissimilarity  # doctest: +SKIP
+        >>> import rsatoolbox
+        >>> dataset = rsatoolbox.data.Dataset(np.random.randn(8, 100))
+        >>> theirs = rsatoolbox.rdm.calc_rdm(dataset, method="correlation")
+        >>> from_rsatoolbox(theirs).dissimilarity
         'correlation'
     """
     if hasattr(found, "measurements") and hasattr(found, "obs_descriptors"):

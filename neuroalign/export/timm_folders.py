@@ -60,8 +60,9 @@ def export_timm(
     Example:
         >>> from neuroalign import GuidedNetwork
         >>> network = GuidedNetwork("timm:resnet18", 10, {"V4": ("layer3", 20)})
-        >>> name = export_timm(network, "guided")  # doctest: +SKIP
-        >>> timm.create_model(name, pretrained=True, features_only=True)  # doctest: +SKIP
+        >>> name = export_timm(network, "guided")
+        >>> import timm
+        >>> trunk = timm.create_model(name, pretrained=True, features_only=True)
     """
     timm = _timm()
     network = unwrapped(network)
