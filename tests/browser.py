@@ -135,10 +135,11 @@ class Page:
         return [*thrown, *logged, *said]
 
     def value(self, expression):
-        """Value of a JavaScript expression in the page; what a promise promises."""
+        """Value of a JavaScript expression in the page, or of its promise; it may do what a reader's click may."""
         found = self._browser.send(
-            "Runtime.evaluate", self._session, expression=expression, returnByValue=True, awaitPromise=True
-        )
+            "Runtime.evaluate", self._session, expression=expression,
+            returnByValue=True, awaitPromise=True, userGesture=True,
+        )  # fmt: skip
         return found["result"].get("value")
 
     def wait_for(self, expression, patience=30):

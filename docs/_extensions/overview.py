@@ -1,6 +1,6 @@
-"""All public names on one page, and a description of every page for search engines.
+"""All public names on one page, ways back from the source, and a description of every page for search engines.
 
-``{names} losses`` stands for a table of what ``docs/api/losses.md`` lists: each name and its first sentence.
+``.. names:: losses`` stands for a table of what ``docs/api/losses.md`` lists: each name and its first sentence.
 """
 
 import re
@@ -13,6 +13,7 @@ from sphinx.util.docutils import SphinxDirective
 
 API = Path(__file__).parents[1] / "api"
 LIST = re.compile(r":toctree: generated\n\n((?:   \S+\n)+)")
+BACK = re.compile(r"(?<=api/generated/)(?P<page>[\w.]+)\.html#(?P<anchor>[\w.]+)")
 
 
 def names_on(page: Path) -> list[str]:
@@ -49,7 +50,20 @@ def describe(app: Sphinx, pagename: str, templatename: str, context: dict, doctr
         context["metatags"] = context.get("metatags", "") + tag
 
 
+def lead_back(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
+    """Let the links of a source page meet the name under which a page documents it, which viewcode takes from another."""
+    if pagename.startswith("_modules/"):
+        context["body"] = BACK.sub(_at_its_name, context["body"])
+
+
+def _at_its_name(link: re.Match[str]) -> str:
+    name = link["page"].rpartition(".")[2]
+    after = re.search(rf"\.{name}((?:\.\w+)*)$", link["anchor"])
+    return f"{link['page']}.html#{link['page']}{after[1]}" if after else link[0]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("names", Names)
     app.connect("html-page-context", describe)
+    app.connect("html-page-context", lead_back)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -41,7 +41,8 @@ def told_in_one_line(command: str, *, debug: bool = False, goes_on: str | None =
         SystemExit: After a mistake or Ctrl-C.
 
     Example:
-        >>> with told_in_one_line("evaluate"):  # prints "neuroalign evaluate: there is no layer9 ..." on stderr
+        >>> # Prints "neuroalign evaluate: there is no layer9 ..." on stderr:
+        >>> with told_in_one_line("evaluate"):
         ...     raise ValueError("there is no layer9")
         Traceback (most recent call last):
             ...

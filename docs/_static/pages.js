@@ -7,3 +7,8 @@ for (const image of document.querySelectorAll("article img")) {
   image.replaceWith(link);
   link.append(image);
 }
+
+// A cell that holds a sentence needs more room on a phone than one that holds a number.
+for (const cell of document.querySelectorAll("article td")) {
+  if (cell.textContent.length > 60) cell.classList.add("sentence");
+}
