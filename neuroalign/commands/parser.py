@@ -6,15 +6,31 @@ import argparse
 import re
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from neuroalign.names import unknown
 
 __all__: list[str] = []
 
-_VALUES = {"int": "N", "count": "N", "float": "X", "Path": "PATH"}
+_VALUES = {"int": "N", "count": "N", "number": "N", "float": "X", "Path": "PATH"}
 _KINDS = {"int": "a whole number", "float": "a number"}
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of an option that takes whole numbers from ``least`` on.
+
+    Example:
+        >>> at_least(1)("3")
+        3
+    """
+
+    def number(text: str) -> int:
+        if not text.strip().isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}; got {text}")
+        return int(text)
+
+    return number
 
 
 class Help(argparse.HelpFormatter):

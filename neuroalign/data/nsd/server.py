@@ -57,7 +57,15 @@ class Server:
         import fsspec
 
         if self._filesystem is None or self._filesystem[0] != os.getpid():
-            self._filesystem = (os.getpid(), fsspec.filesystem(self.protocol, **self._options))
+            try:
+                filesystem = fsspec.filesystem(self.protocol, **self._options)
+            except ValueError as error:
+                if "Protocol not known" not in str(error):
+                    raise
+                raise ValueError(
+                    f"{self.url}: URLs of NSD begin with s3:// or https://, or a protocol of fsspec"
+                ) from error
+            self._filesystem = (os.getpid(), filesystem)
         return self._filesystem[1]
 
     def address(self, name: str) -> str:
