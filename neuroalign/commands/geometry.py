@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 
+_NUM_PER_CLASS = 50
+_FOR_IMAGES = ("ckpt", "layers", "image_size", "num_per_class", "num_classes", "num_components")
+_FOR_RESPONSES = ("labels", "regions")
+
+
 def add_parser(commands: Any) -> None:
     """Add the command."""
     text = "capacity, radius and dimension of category manifolds in a network's layers or in recorded responses"
@@ -56,7 +61,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--image-size", type=at_least(1), help="height and width of images from folders "
                         f"(default: those that the network was built for, else {IMAGE_SIZE})")  # fmt: skip
     parser.add_argument(
-        "--num-per-class", type=at_least(2), default=50, help="images per class; fewer if the smallest class has fewer"
+        "--num-per-class",
+        type=at_least(2),
+        help=f"images per class; fewer if the smallest class has fewer (default: {_NUM_PER_CLASS})",
     )
     parser.add_argument("--num-classes", type=at_least(2), help="number of classes (default: all)")
     parser.add_argument("--num-samples", type=at_least(1), default=200, help="number of Gaussian draws per manifold")
@@ -79,7 +86,14 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     check_output_folder(args.out)
-    table, title = _responses(args) if _is_responses(args.data) else _network(args)
+    of_responses = _is_responses(args.data)
+    given, other = ("responses", "images") if of_responses else ("images", "responses")
+    for option in _FOR_IMAGES if of_responses else _FOR_RESPONSES:
+        if getattr(args, option):
+            raise ValueError(
+                f"--{option.replace('_', '-')} is for {other}, and {args.data} holds {given}: leave it out"
+            )
+    table, title = _responses(args) if of_responses else _network(args)
     if table is not None:
         _write(table, title, args.out, quiet=args.quiet)
 
@@ -113,7 +127,7 @@ def _network(args: argparse.Namespace) -> tuple[pd.DataFrame | None, str]:
         model.to(device),
         loader,
         args.layers,
-        num_per_class=args.num_per_class,
+        num_per_class=args.num_per_class or _NUM_PER_CLASS,
         num_classes=args.num_classes,
         num_samples=args.num_samples,
         center_correlation="keep" if args.keep_center_correlations else "remove",

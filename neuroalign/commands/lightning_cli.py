@@ -106,7 +106,7 @@ class NeuroalignCLI(LightningCLI):
             self.config = parser.parse_args([*args, *placeholders(whole.get("model"))])
         except argparse.ArgumentError as error:
             raise ValueError(self._mistake(str(error))) from error
-        seed = self.config[self.subcommand].seed_everything
+        seed = self.config[self.config.subcommand].seed_everything
         if not isinstance(seed, bool) and isinstance(seed, int) and not 0 <= seed < 2**32:
             raise ValueError(f"seed_everything must be from 0 to {2**32 - 1}, or true or false; got {seed}")
 

@@ -85,8 +85,8 @@ def sentence_of(error: BaseException) -> str:
         text = f"{os.fspath(told.filename)}: {told.strerror}" if told.filename is not None else str(told.strerror)
     else:
         text = " ".join(str(told).split()) or type(told).__name__
-    if type(told).__name__ == "OutOfMemoryError":
-        text = f"the memory of the device is too small: a smaller batch needs less ({text.split('. ')[0]})"
+    if _out_of_memory(told):
+        text = f"the memory of the device is too small: a smaller batch, or smaller images, need less ({text.split('. ')[0]})"
     elif isinstance(told, ImportError):
         text += _remedy(told)
     elif not isinstance(told, OSError) and not _is_ours(told):
@@ -96,7 +96,14 @@ def sentence_of(error: BaseException) -> str:
 
 def _of_the_user(error: BaseException) -> bool:
     names = {kind.__name__ for kind in type(error).__mro__}
-    return isinstance(error, _OF_THE_USER) or bool(names & _FOREIGN)
+    return isinstance(error, _OF_THE_USER) or bool(names & _FOREIGN) or _out_of_memory(error)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether the memory of a GPU or of the machine is too small: torch has a class for the first alone."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def _telling(error: BaseException) -> BaseException:

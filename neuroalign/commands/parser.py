@@ -100,6 +100,13 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(None, unknown(action.dest, value, action.choices))
         raise argparse.ArgumentError(action, unknown("choice", value, map(str, action.choices)))
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        if (
+            not arg_string.strip()
+        ):  # as of --data "$DATA" without the variable; a path "" would be the working directory
+            raise argparse.ArgumentError(action, "is empty (a variable that is not set?)")
+        return super()._get_value(action, arg_string)  # type: ignore[misc]
+
     def _unknown_options(self, words: Sequence[str]) -> Iterator[str]:
         known = self._option_string_actions
         for each in words:

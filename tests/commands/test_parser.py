@@ -96,7 +96,7 @@ def test_options_of_every_command(parser, capsys):
         (["simulate", "--out"], "neuroalign simulate: --out: expected one argument"),
         (["simulate", "--out", "x", "--container", "hdf"],
          "neuroalign simulate: --container: unknown choice 'hdf'; did you mean 'hdf5'?"),
-        (["simulate", "--out", "x", "--seed", "one"], "neuroalign simulate: --seed: must be a whole number; got 'one'"),
+        (["simulate", "--out", "x", "--seed", "one"], "neuroalign simulate: --seed: must be a whole number of at least 0; got one"),
         (["study", "run", "x.yaml", "--out", "y", "--workers", "two"],
          "neuroalign study run: --workers: must be a whole number of at least 1; got two"),
         (["study", "power", "--power", "often"],
