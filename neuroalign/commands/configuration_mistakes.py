@@ -236,7 +236,7 @@ def short(told: str) -> str:
     if wanted and value and not own:
         names = [_TYPES.get(name, name) for name in dict.fromkeys(wanted)]
         return f"{place}must be {' or '.join(names)}; got {_shown(value[1])}"
-    return own[0] if own else lines[0]
+    return own[0] if own else re.sub(r'^Parser key "([\w.]+)": ', r"\1: ", lines[0])
 
 
 def _shown(value: Any) -> str:

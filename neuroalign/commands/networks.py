@@ -125,8 +125,8 @@ def _of_checkpoint(path: Path, classifier: str | None, allow: Sequence[str]) -> 
             ) from error
         if weights and "network" not in parts:
             raise ValueError(
-                f"{path} is no checkpoint of neuroalign's tasks, but of another network, with weights such as {weights[0]!r}: "
-                "build that network in Python, load its weights, and give it to neuroalign's functions"
+                f"{path} is no checkpoint of neuroalign's tasks, but of another network, with weights such as "
+                f"{weights[0]!r}: build that network in Python, load its weights, and give it to neuroalign's functions"
             ) from error
         if isinstance(error, ValueError) and not isinstance(error, UnicodeError):
             raise

@@ -63,8 +63,8 @@ def run(args: argparse.Namespace, console: Console) -> None:
             )
         maps.append(("prediction", scores, f"Prediction of held-out responses, {of}", "correlation r"))
     if not maps:
-        maps_there = f"--map {' or '.join(sorted(responses.maps))}" if responses.maps else "it holds no other map"
-        raise ValueError(f"{args.file} holds no noise ceiling to draw: give --prediction, or {maps_there}")
+        also = f", or --map {' or '.join(sorted(responses.maps))}" if responses.maps else ""
+        raise ValueError(f"{args.file} holds no noise ceiling to draw: give --prediction{also}")
     for name, values, title, unit in maps:
         written = save_map(
             responses, values, args.out / f"{name}{'.gii' if responses.vertex_index is not None else '.nii.gz'}"

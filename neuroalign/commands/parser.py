@@ -101,9 +101,8 @@ class Parser(argparse.ArgumentParser):
         raise argparse.ArgumentError(action, unknown("choice", value, map(str, action.choices)))
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
-        if (
-            not arg_string.strip()
-        ):  # as of --data "$DATA" without the variable; a path "" would be the working directory
+        # As of --data "$DATA" without the variable; the path "" would be the working directory.
+        if not arg_string.strip() and not isinstance(action, argparse._SubParsersAction):
             raise argparse.ArgumentError(action, "is empty (a variable that is not set?)")
         return super()._get_value(action, arg_string)  # type: ignore[misc]
 

@@ -223,7 +223,7 @@ class PredictedGuidance(TargetGuidance):
         if not isinstance(predictors, Mapping):
             raise TypeError(
                 "predictors are given by the name of the head that each guides, {'V4': 'predictor.ckpt'}; got "
-                f"{predictors!r:.100}"
+                f"{predictors if isinstance(predictors, str) else type(predictors).__name__}"
             )
         if not predictors:
             raise ValueError("give at least one predictor, by the name of the head it guides")

@@ -129,7 +129,7 @@ class GuidedClassificationTask(Task):
                 "give a network. (A checkpoint of one that was not built from plain values can't rebuild it: "
                 "load_from_checkpoint(path, network=...).)"
             )
-        if not 0 <= weight <= 1:
+        if isinstance(weight, str) or not 0 <= weight <= 1:
             raise ValueError(f"weight is the share of guidance in the loss, in [0, 1]; got {weight}")
         if task_weight is not None and not 0 <= task_weight < float("inf"):
             raise ValueError(

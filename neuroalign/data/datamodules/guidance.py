@@ -115,6 +115,8 @@ class GuidanceDataModule(BatchDataModule):
     def _dataset(self, stage: str, given: tuple[Any, Any] | Dataset[Batch]) -> Dataset[Batch]:
         if isinstance(given, Dataset):
             return given
+        if not isinstance(given, (tuple, list)) or len(given) != 2:
+            raise TypeError(f"{stage} must be (images, labels), or a dataset; got {type(given).__name__}")
         images, labels = given
         images, labels = as_pixels(images), torch.from_numpy(as_identities(labels, f"{stage}: labels"))
         if bool((labels < 0).any()):

@@ -57,15 +57,7 @@ class Server:
         import fsspec
 
         if self._filesystem is None or self._filesystem[0] != os.getpid():
-            try:
-                filesystem = fsspec.filesystem(self.protocol, **self._options)
-            except ValueError as error:
-                if "Protocol not known" not in str(error):
-                    raise
-                raise ValueError(
-                    f"{self.url}: URLs of NSD begin with s3:// or https://, or a protocol of fsspec"
-                ) from error
-            self._filesystem = (os.getpid(), filesystem)
+            self._filesystem = (os.getpid(), fsspec.filesystem(self.protocol, **self._options))
         return self._filesystem[1]
 
     def address(self, name: str) -> str:
@@ -127,6 +119,10 @@ def _check_packages(url: str) -> None:
         import pooch  # noqa: F401
 
         fsspec.get_filesystem_class(url.partition("://")[0])
+    except ValueError as error:
+        raise ValueError(
+            f"{redacted(url)}: a URL of NSD begins with s3://, https:// or a protocol of fsspec"
+        ) from error
     except ImportError as error:
         raise ImportError(f"{redacted(url)} needs the extra 'cloud': pip install 'neuroalign[cloud]' (protocols other than "
                           f"s3 and https need fsspec's package for them, too): {error}") from error  # fmt: skip

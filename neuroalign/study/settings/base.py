@@ -137,7 +137,7 @@ def first_errors(error: ValidationError, limit: int = 8) -> list[str]:
             got = context.get("tag", each["input"])
             message = f"{got!r} is none of {', '.join(known)}{near_match(str(got), known)}"
         elif each["type"] in _PLAIN:
-            bound = next((context[name] for name in ("ge", "gt", "le", "lt") if name in context), "")
+            bound = next((f"{context[name]:g}" for name in ("ge", "gt", "le", "lt") if name in context), "")
             message = f"must be {_PLAIN[each['type']]}{bound}; got {_shown(each['input'])}"
         elif each["type"] == "missing":
             message = "this key is missing"
