@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 
 from neuroalign.addresses import redacted
-from neuroalign.commands.extras import extra_of
+from neuroalign.commands.extras import extra_of, is_needed
 
 __all__: list[str] = []
 
@@ -56,6 +56,10 @@ def told_in_one_line(command: str, *, debug: bool = False, goes_on: str | None =
         with suppress(OSError, ValueError, AttributeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit flushes to it once more
         raise SystemExit(141) from None
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # rich has answered it, with status 1
+            raise SystemExit(141) from None
+        raise
     except Exception as error:
         if debug:
             raise
@@ -137,4 +141,8 @@ def _is_ours(error: BaseException) -> bool:
 def _remedy(error: ImportError) -> str:
     """How to install what is missing, if the message doesn't say it."""
     extra = extra_of(error.name or "")
-    return f": pip install 'neuroalign[{extra}]'" if extra and "pip install" not in str(error) else ""
+    if "pip install" in str(error) or not error.name:
+        return ""
+    if extra:
+        return f": pip install 'neuroalign[{extra}]'"
+    return ": neuroalign needs it; `neuroalign doctor` says what is missing or broken" if is_needed(error.name) else ""
