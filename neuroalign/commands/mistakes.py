@@ -90,7 +90,7 @@ def sentence_of(error: BaseException) -> str:
     else:
         text = " ".join(str(told).split()) or type(told).__name__
     if _out_of_memory(told):
-        text = f"the memory of the device is too small: a smaller batch, or smaller images, need less ({text.split('. ')[0]})"
+        text = f"the memory of the device is too small: a smaller batch needs less ({text.split('. ')[0]})"
     elif isinstance(told, ImportError):
         text += _remedy(told)
     elif not isinstance(told, OSError) and not _is_ours(told):

@@ -226,7 +226,8 @@ def test_budgets_as_people_write_them():
     ("change", "message"),
     [("flip", "x.ckpt is damaged: .*data/0 in it is not what was written"), ("cut", "x.ckpt is no checkpoint, or damaged"),
      ("empty", "x.ckpt is damaged: it is empty"), ("text", "x.ckpt is no checkpoint, or damaged"),
-     ("foreign", "x.ckpt is no checkpoint of GuidedClassificationTask"), ("folder", "x.ckpt is a folder, a device")],
+     ("foreign", "x.ckpt is no checkpoint of neuroalign's tasks, but of another network, with weights such as 'a'"),
+     ("folder", "x.ckpt is a folder, a device")],
 )  # fmt: skip
 @pytest.mark.parametrize("command", ["evaluate", "geometry"])
 def test_checkpoints_that_are_damaged_or_none(tmp_path, capsys, change, message, command):

@@ -131,6 +131,8 @@ def test_a_study_survives_json(tmp_path):
             "responses.0.held_out: this key is missing",
         ),
         ({"hierarchy": ["V1", "V2"]}, "hierarchy: no responses of region 'V2'"),
+        ({"seeds": 4}, r"^the study: seeds: must be a list; got 4$"),
+        ({"weight": 9}, r"^the study: weight: must be at most 1; got 9$"),
     ],
 )
 def test_every_mistake_names_its_key(changes, wanted):
