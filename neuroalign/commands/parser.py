@@ -104,7 +104,7 @@ class Parser(argparse.ArgumentParser):
         # As of --data "$DATA" without the variable; the path "" would be the working directory.
         if not arg_string.strip() and not isinstance(action, argparse._SubParsersAction):
             raise argparse.ArgumentError(action, "is empty (a variable that is not set?)")
-        return super()._get_value(action, arg_string)  # type: ignore[misc]
+        return super()._get_value(action, arg_string)
 
     def _unknown_options(self, words: Sequence[str]) -> Iterator[str]:
         known = self._option_string_actions
