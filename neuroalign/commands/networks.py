@@ -109,6 +109,7 @@ def _of_path(path: Path, classifier: str | None, allow: Sequence[str]) -> Opened
 
 
 def _of_checkpoint(path: Path, classifier: str | None, allow: Sequence[str]) -> nn.Module:
+    from neuroalign.checksums import DamagedFileError
     from neuroalign.tasks import GuidedClassificationTask, NeuralPredictionTask
 
     try:
@@ -123,7 +124,7 @@ def _of_checkpoint(path: Path, classifier: str | None, allow: Sequence[str]) -> 
                 f"{path} is a checkpoint of NeuralPredictionTask, which predicts responses: {classifier} needs a "
                 "classifier, such as a checkpoint of GuidedClassificationTask"
             ) from error
-        if weights and "network" not in parts:
+        if weights and "network" not in parts and not isinstance(error, DamagedFileError):
             raise ValueError(
                 f"{path} is no checkpoint of neuroalign's tasks, but of another network, with weights such as "
                 f"{weights[0]!r}: build that network in Python, load its weights, and give it to neuroalign's functions"

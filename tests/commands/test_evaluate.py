@@ -158,7 +158,10 @@ def test_paper_suite(checkpoint, tmp_path, monkeypatch):
         (["--ckpt", "resnet18", "--data", __file__], "test_evaluate.py is no such data; --data is digits, a folder"),
         (["--ckpt", "resnet18", "--data", "nowhere.npz"], "no file nowhere.npz"),
         (["--ckpt", __file__, "--data", "digits"], "is no checkpoint"),
-        (["--ckpt", "resnet18", "--data", "digits", "--num-images", "0"], "--num-images must be at least 1"),
+        (
+            ["--ckpt", "resnet18", "--data", "digits", "--num-images", "0"],
+            "--num-images: must be a whole number of at least 1",
+        ),
     ],
 )
 def test_errors_in_one_line(arguments, message, capsys, tmp_path):
