@@ -26,7 +26,7 @@ from neuroalign.commands import (
 )
 from neuroalign.commands.mistakes import told_in_one_line
 from neuroalign.commands.parser import Parser, commands_of, examples, parsers
-from neuroalign.commands.verbosity import Verbosity, add_options, taken_from, told
+from neuroalign.commands.verbosity import Verbosity, add_options, print_whatever_comes, taken_from, told
 
 __all__: list[str] = []
 
@@ -74,6 +74,7 @@ def _parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; without one, show the help."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    print_whatever_comes()
     verbosity, rest = taken_from(argv)
     if rest and rest[0] in lightning.COMMANDS:
         with told_in_one_line(rest[0], debug=verbosity.debug), told(verbosity):

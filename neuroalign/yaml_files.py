@@ -35,3 +35,23 @@ class UniqueKeys(yaml.SafeLoader):
                 )
             seen.add(name)
         return super().construct_mapping(node, deep)
+
+
+def mistake_of(error: yaml.YAMLError) -> str:
+    r"""What is wrong in a text that is no YAML, and where, to stand after the file's name.
+
+    Example:
+        >>> try:
+        ...     yaml.load("lr: 1\nlr: 2", UniqueKeys)
+        ... except yaml.YAMLError as error:
+        ...     mistake_of(error)
+        "line 2, column 1: the key 'lr' stands there twice"
+    """
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    problem = " ".join((problem or str(error)).split())
+    if mark is None:
+        return f"is no YAML: {problem}"
+    if "\\t" in problem:
+        problem = "a tab stands where YAML wants blanks"
+    place = f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+    return place if "stands there twice" in problem else f"is no YAML: {place}"

@@ -68,6 +68,8 @@ class ManifoldGeometryCallback(EvaluationCallback):
     ) -> None:
         super().__init__(every_n_epochs, limit_batches)
         self.layers = [layers] if isinstance(layers, str) else list(layers)
+        if not self.layers:
+            raise ValueError("give at least one layer")
         self.metrics = {
             layer: ManifoldGeometry(
                 num_per_class=num_per_class,

@@ -112,7 +112,9 @@ def _settings_in_checkpoint(path: Path) -> Any:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as error:
         raise ValueError(f"{path} is no checkpoint of a task, or it is damaged; nothing in it was run") from error
-    return found.get("hyper_parameters", {}) if isinstance(found, Mapping) else {}
+    if not isinstance(found, Mapping) or "state_dict" not in found:
+        raise ValueError(f"{path} is no checkpoint of a task: it says nothing of data or methods")
+    return found.get("hyper_parameters", {})
 
 
 def _description_in_safetensors(path: Path) -> Any:
@@ -120,9 +122,12 @@ def _description_in_safetensors(path: Path) -> Any:
 
     try:
         with safe_open(path, "pt") as file:
-            return json.loads((file.metadata() or {}).get("neuroalign", "{}"))
+            described = (file.metadata() or {}).get("neuroalign")
+        if described is not None:
+            return json.loads(described)
     except (SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no safetensors file, or it is damaged") from error
+    raise ValueError(f"{path} was not saved by neuroalign: it says nothing of data or methods")
 
 
 def names_in(content: Any) -> list[str]:

@@ -8,11 +8,28 @@ from typing import Any
 
 import yaml
 
-from neuroalign.yaml_files import UniqueKeys
+from neuroalign.yaml_files import UniqueKeys, mistake_of
 
 __all__: list[str] = []
 
 _OF_A_STUDY = ("name", "images", "conditions")
+_AT_LEAST_ONE = ("accumulate_grad_batches", "check_val_every_n_epoch")
+"""Arguments of the Trainer that count, and by which it would divide only when it trains."""
+
+
+def with_whole_names(argv: Sequence[str]) -> list[str]:
+    """The arguments of a command, with ``--config`` for its abbreviations, which the parser takes, too.
+
+    Example:
+        >>> with_whole_names(["fit", "--conf=a.yaml", "--con", "b.yaml"])
+        ['fit', '--config=a.yaml', '--config', 'b.yaml']
+    """
+    out = []
+    for each in argv:
+        name, equals, value = each.partition("=")
+        abbreviates = len(name) > len("--c") and "--config".startswith(name)
+        out.append(f"--config{equals}{value}" if abbreviates else each)
+    return out
 
 
 def read_configurations(argv: Sequence[str]) -> list[tuple[str, Any]]:
@@ -31,9 +48,9 @@ def read_configurations(argv: Sequence[str]) -> list[tuple[str, Any]]:
         try:
             content = yaml.load(Path(name).read_text("utf-8"), UniqueKeys)
         except UnicodeDecodeError as error:
-            raise ValueError(f"a configuration is damaged, or no UTF-8 text ({error}): {name}") from error
+            raise ValueError(f"{name} is no text in UTF-8, or damaged: a configuration is a YAML file") from error
         except yaml.YAMLError as error:
-            raise ValueError(f"{name} {_yaml_mistake(error)}") from error
+            raise ValueError(f"{name} {mistake_of(error)}") from error
         if content is None:
             raise ValueError(f"{name} is empty: a configuration is a mapping with model, data and trainer")
         if isinstance(content, Mapping) and all(key in content for key in _OF_A_STUDY) and "trainer" not in content:
@@ -44,7 +61,7 @@ def read_configurations(argv: Sequence[str]) -> list[tuple[str, Any]]:
 
 
 def check_trainer(content: Any, place: str = "") -> None:
-    """Refuse a trainer that is no mapping, which the parser lets pass; a text may name a file.
+    """Refuse a trainer that is no mapping, which the parser lets pass, or divides by 0; a text may name a file.
 
     Example:
         >>> check_trainer({"trainer": [1, 2]})
@@ -54,6 +71,14 @@ def check_trainer(content: Any, place: str = "") -> None:
     """
     if isinstance(content, Mapping) and "trainer" in content:
         trainer = content["trainer"]
+        for name in _AT_LEAST_ONE:
+            number = trainer.get(name) if isinstance(trainer, Mapping) else None
+            if isinstance(number, int) and number < 1:
+                raise ValueError(f"{place}trainer.{name} must be at least 1; got {number}")
+        if isinstance(trainer, Mapping) and trainer.get("val_check_interval") == 0:
+            raise ValueError(
+                f"{place}trainer.val_check_interval must be above 0, a number of batches or a share of an epoch; got 0"
+            )
         if not isinstance(trainer, (Mapping, str)):
             given = "nothing" if trainer is None else repr(trainer)[:60]
             raise ValueError(
@@ -69,11 +94,3 @@ def _files(argv: Sequence[str]) -> Iterator[str]:
             yield after
         elif each.startswith("--config="):
             yield each.removeprefix("--config=")
-
-
-def _yaml_mistake(error: yaml.YAMLError) -> str:
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
-    place = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
-    if "stands there twice" in problem:
-        return f"{place.removeprefix(', ')}: {problem}"
-    return f"is no YAML: {place.removeprefix(', ')}{': ' if place else ''}{problem}"

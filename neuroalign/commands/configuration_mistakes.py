@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import yaml
@@ -25,8 +26,12 @@ from neuroalign.types import unknown
 __all__: list[str] = []
 
 _CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
+_NO_KEYS = ("help", "print_config", "config")
+"""Options of the command line that no file holds."""
+_BY_CLASS = ("model", "data", "optimizer", "lr_scheduler", "callbacks", "logger")
+"""Keys under which a text alone is the name of a class."""
 _TYPES = {"NoneType": "null", "str": "text", "int": "a whole number", "float": "a number", "bool": "true or false",
-          "dict": "a mapping", "list": "a list"}  # fmt: skip
+          "dict": "a mapping", "Mapping": "a mapping", "list": "a list", "Sequence": "a list"}  # fmt: skip
 
 
 def mistake(argv: Sequence[str], configurations: Sequence[tuple[str, Any]], options: Sequence[str], told: str) -> str:
@@ -39,25 +44,36 @@ def mistake(argv: Sequence[str], configurations: Sequence[tuple[str, Any]], opti
         told: What the parser said.
     """
     tops = list(dict.fromkeys(option.split(".")[0] for option in options))
+    keys = [top for top in tops if top not in _NO_KEYS]
     for file, content in configurations:
         content = copy.deepcopy(content)
         if isinstance(content, Mapping):  # numbers of voxels may be left out
             placeholders(content.get("model"))
-        for found in _in_command(content, tops):
+        for found in _in_command(content, keys):
             return f"{file}: {found}"
     whole = merged([content for _, content in configurations], argv)
     placeholders(whole.get("model"))
     for found in _in_options(argv, options, tops):
         return found
-    if "arguments are required" not in told:
-        for found in _in_command(whole, tops):
-            return found
     missing = [key for key in ("model", "data") if re.search(rf"required:.*\b\w+\.{key}\b(?!\.)", told)]
     if missing:
         return (
             f"{' and '.join(missing)} missing: give {' and '.join(f'--{m} CLASS' for m in missing)}, or --config FILE"
         )
-    return short(told)
+    for found in _in_command(whole, keys):
+        return found
+    return _unexpected(told) or short(told)
+
+
+def _unexpected(told: str) -> str | None:
+    """What to tell about a word of the command line that belongs to no option; None if there is none."""
+    if not told.startswith("unrecognized arguments: "):
+        return None
+    word = told.removeprefix("unrecognized arguments: ").split()[0]
+    if word.startswith("-"):
+        return f"there is no option {word}; options of the configuration are written --KEY VALUE"
+    hint = "; a configuration is given by --config FILE" if word.endswith((".yaml", ".yml")) else ""
+    return f"unexpected argument {word!r}{hint}"
 
 
 def _in_command(content: Any, tops: Sequence[str]) -> Iterator[str]:
@@ -71,7 +87,7 @@ def _in_command(content: Any, tops: Sequence[str]) -> Iterator[str]:
             from lightning import Trainer
 
             yield from _in_arguments(value, Trainer, "trainer", "trainer")
-        elif key not in ("config", "seed_everything"):
+        elif key != "seed_everything":
             yield from _in_value(value, key, key)
 
 
@@ -80,12 +96,15 @@ def _in_value(value: Any, key: str, where: str) -> Iterator[str]:
     if isinstance(value, (list, tuple)):
         for number, each in enumerate(value):
             yield from _in_value(each, key, f"{where}[{number}]")
-    elif isinstance(value, str) and key in ("model", "data"):
-        if not value.endswith((".yaml", ".yml", ".json")) and (why := why_not_found(value, key)):
-            yield f"{where}: {why}"
+    elif isinstance(value, str) and key in _BY_CLASS and where.count(".") < 2:
+        if not value.endswith((".yaml", ".yml", ".json")):
+            yield from _in_value({"class_path": value}, key, where)
     elif isinstance(value, Mapping):
         path = value.get("class_path")
         if not isinstance(path, str):
+            for name in value:
+                if name not in _CLASS_KEYS and get_close_matches(str(name), _CLASS_KEYS, cutoff=0.8):
+                    yield f"{where}: {unknown('key', name, _CLASS_KEYS)}"
             for name, each in value.items():
                 yield from _in_value(each, str(name), f"{where}.{name}")
             return
@@ -131,7 +150,9 @@ def merged(contents: Sequence[Any], argv: Sequence[str]) -> dict[str, Any]:
             value = yaml.safe_load(text)
         except yaml.YAMLError:
             value = text
-        if name not in ("config", "c"):
+        if name.endswith("+"):
+            name, value = name[:-1], [*_list_at(out, name[:-1].split(".")), value]
+        if name not in (*_NO_KEYS, "c"):
             _put(out, name.split("."), value)
     return out
 
@@ -159,6 +180,13 @@ def _put(tree: dict[str, Any], parts: Sequence[str], value: Any) -> None:
     if isinstance(tree.get("class_path"), str) and parts[-1] not in _CLASS_KEYS:
         tree = tree.setdefault("init_args", {})
     tree[parts[-1]] = value
+
+
+def _list_at(tree: Any, parts: Sequence[str]) -> list[Any]:
+    """The list that stands at a place already, to which the command line adds; empty if none does."""
+    for part in parts:
+        tree = tree.get(part) if isinstance(tree, Mapping) else None
+    return tree if isinstance(tree, list) else []
 
 
 def _given(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -208,7 +236,7 @@ def short(told: str) -> str:
     if wanted and value and not own:
         names = [_TYPES.get(name, name) for name in dict.fromkeys(wanted)]
         return f"{place}must be {' or '.join(names)}; got {_shown(value[1])}"
-    return own[0] if own else lines[0]
+    return own[0] if own else re.sub(r'^Parser key "([\w.]+)": ', r"\1: ", lines[0])
 
 
 def _shown(value: Any) -> str:

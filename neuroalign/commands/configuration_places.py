@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
+from lightning import Trainer
+
 from neuroalign.commands.configuration_classes import class_named
 from neuroalign.commands.lightning_mistakes import in_plain_words
 from neuroalign.commands.mistakes import chain_of, sentence_of
@@ -23,6 +25,8 @@ def raise_with_place(error: Exception, config: Any, configurations: Sequence[tup
 def place_of(error: BaseException, config: Any, configurations: Sequence[tuple[str, Any]]) -> str | None:
     """The innermost described object in which an error arose, such as ``"a.yaml: data"``; None if it isn't known.
 
+    An error of the Trainer itself, such as about its strategy, arose in "trainer".
+
     Args:
         error: What was raised while the objects were built.
         config: The whole configuration of the command, plain values.
@@ -30,16 +34,22 @@ def place_of(error: BaseException, config: Any, configurations: Sequence[tuple[s
     """
     places = [(place, class_named(path, place.split(".")[-1].split("[")[0])) for place, path in _described(config)]
     found: str | None = None
+    in_trainer = False
     for each in chain_of(error):  # from what the parser says to what was raised in the object
         frame = each.__traceback__
         while frame is not None:
             builder = frame.tb_frame.f_locals.get("self")
             here = [place for place, cls in places if builder is not None and cls is type(builder)]
             found = here[0] if len(here) == 1 else found
+            in_trainer |= frame.tb_frame.f_code.co_name == "__init__" and isinstance(builder, Trainer)
             frame = frame.tb_next
-    if found is None:
+    if found is None and in_trainer:
+        files = [name for name, content in configurations if isinstance(content, Mapping) and "trainer" in content]
+        found = "trainer"
+    elif found is not None:
+        files = [name for name, content in configurations if found in dict(_described(content))]
+    else:
         return None
-    files = [name for name, content in configurations if found in dict(_described(content))]
     return f"{files[-1]}: {found}" if files else found
 
 

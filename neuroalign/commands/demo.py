@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroalign.commands import study
-from neuroalign.commands.parser import examples
+from neuroalign.commands.parser import at_least, examples
 
 __all__: list[str] = []
 
@@ -32,11 +32,11 @@ def add_parser(commands: Any) -> None:
         "--fast", action="store_true", help="take a minute, to see that it runs; its numbers mean nothing"
     )
     parser.add_argument(
-        "--replications", type=study.count, default=argparse.SUPPRESS,
+        "--replications", type=at_least(1), default=argparse.SUPPRESS,
         help="number of replications, each with new splits and networks (default: 4, with --fast 2)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first replication")
-    parser.add_argument("--workers", type=study.count, help="stages that run at once (default: one per core)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="seed of the first replication")
+    parser.add_argument("--workers", type=at_least(1), help="stages that run at once (default: one per core)")
     parser.add_argument("--device", default="cpu", help="where networks train: cpu, cuda or auto; these are so small that a "
                         "GPU gains little")  # fmt: skip
     parser.add_argument("--ray", action="store_true", help="run the stages on Ray (extra: ray)")

@@ -11,7 +11,7 @@ from neuroalign.commands.attack_names import explained
 from neuroalign.commands.inputs import IMAGE_SIZE, check_fit, open_images
 from neuroalign.commands.networks import CKPT_HELP, open_device, open_network
 from neuroalign.commands.own_classes import add_allow
-from neuroalign.commands.parser import examples
+from neuroalign.commands.parser import at_least, examples
 from neuroalign.files import check_output_folder, write_png
 
 if TYPE_CHECKING:
@@ -46,12 +46,12 @@ def add_parser(commands: Any) -> None:
                         help="what to measure; standard and paper take hours on large sets without a GPU")  # fmt: skip
     parser.add_argument("--stronger", action="store_true", help="with --suite paper: our stronger attacks at its budgets, "
                         "in place of the settings of the released script")  # fmt: skip
-    parser.add_argument("--num-images", type=int, help="number of images to draw at random (default: all)")
-    parser.add_argument("--image-size", type=int, help="height and width of images from folders (default: those that the "
-                        f"network was built for, else {IMAGE_SIZE})")  # fmt: skip
-    parser.add_argument("--batch-size", type=int, default=128, help="images that are computed at once")
+    parser.add_argument("--num-images", type=at_least(1), help="number of images to draw at random (default: all)")
+    parser.add_argument("--image-size", type=at_least(1), help="height and width of images from folders "
+                        f"(default: those that the network was built for, else {IMAGE_SIZE})")  # fmt: skip
+    parser.add_argument("--batch-size", type=at_least(1), default=128, help="images that are computed at once")
     parser.add_argument("--device", default="auto", help="cpu, cuda, ... ; auto takes a GPU if there is one")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the choice of images and of every attack")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="seed of the choice of images and of every attack")
     parser.add_argument("--out", type=Path, default=Path("robustness"), help="folder for tables, figures and "
                         "record.json; a run that was stopped goes on from what is there")  # fmt: skip
 
@@ -80,8 +80,6 @@ def _evaluate(args: argparse.Namespace, console: Console) -> tuple[SuiteResult, 
     from neuroalign.data.images import collate
     from neuroalign.evaluation import evaluate_suite, robustness_suite
 
-    if args.num_images is not None and args.num_images < 1:
-        raise ValueError(f"--num-images must be at least 1; got {args.num_images}")
     device = open_device(args.device)
     model, name, own_size = open_network(args.ckpt, classifier="evaluate", allow=args.allow)
     dataset = open_images(args.data, args.image_size or own_size)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuroalign.commands.inputs import CKPT_HELP, open_model
 from neuroalign.commands.own_classes import add_allow
-from neuroalign.commands.parser import examples
+from neuroalign.commands.parser import at_least, examples
 from neuroalign.files import readable_size
 
 if TYPE_CHECKING:
@@ -53,10 +53,10 @@ def add_parser(commands: Any) -> None:
                         "of torch.export, an ONNX file, a folder that timm loads, or a plugin for Brain-Score")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="file ending in .pt2 or .onnx; for timm and brainscore a "
                         "folder, empty or absent")  # fmt: skip
-    parser.add_argument("--batch-size", type=int, help="torch, onnx: the only number of images that can be given at once "
-                        "(default: any)")  # fmt: skip
-    parser.add_argument("--image-size", type=int, help="torch, onnx: height and width of images, for networks that don't say "
-                        "theirs (default: 224)")  # fmt: skip
+    parser.add_argument("--batch-size", type=at_least(1), help="torch, onnx: the only number of images that can be given "
+                        "at once (default: any)")  # fmt: skip
+    parser.add_argument("--image-size", type=at_least(1), help="torch, onnx: height and width of images, for networks that "
+                        "don't say theirs (default: 224)")  # fmt: skip
     parser.add_argument("--class-names", type=Path, help="torch, onnx, timm: text file of the names of classes, one a line, "
                         "in the order of the labels")  # fmt: skip
     parser.add_argument("--with-classifier", action="store_true", help="timm: logits of the classifier, not features")

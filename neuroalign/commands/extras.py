@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from importlib import metadata
 
 __all__: list[str] = []
 
@@ -37,3 +39,23 @@ def extra_of(module: str) -> str | None:
     """
     first = module.split(".")[0]
     return next((name for name, extra in EXTRAS.items() if first in extra.modules), None)
+
+
+def is_needed(module: str) -> bool:
+    """Whether a module is of a package that neuroalign itself needs, whatever extras are installed.
+
+    Example:
+        >>> is_needed("sklearn.datasets"), is_needed("mine")
+        (True, False)
+    """
+    first = module.split(".")[0]
+    known = {each.lower().replace("-", "_") for each in _needed()}
+    return {"sklearn": "scikit_learn", "yaml": "pyyaml"}.get(first, first.lower()) in known
+
+
+def _needed() -> list[str]:
+    try:
+        required = metadata.requires("neuroalign") or []
+    except metadata.PackageNotFoundError:  # a source tree that is not installed
+        return []
+    return [found[0] for each in required if "extra ==" not in each and (found := re.match(r"[\w.-]+", each))]

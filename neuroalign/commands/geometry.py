@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from neuroalign.commands.inputs import IMAGE_SIZE, open_images
 from neuroalign.commands.networks import CKPT_HELP, open_device, open_network
 from neuroalign.commands.own_classes import add_allow
-from neuroalign.commands.parser import examples
+from neuroalign.commands.parser import at_least, examples
 from neuroalign.files import check_output_folder, write_csv, write_png
 
 if TYPE_CHECKING:
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from neuroalign.data import Responses
 
 __all__: list[str] = []
+
+
+_NUM_PER_CLASS = 50
+_FOR_IMAGES = ("ckpt", "layers", "image_size", "num_per_class", "num_classes", "num_components")
+_FOR_RESPONSES = ("labels", "regions")
 
 
 def add_parser(commands: Any) -> None:
@@ -53,16 +58,18 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--labels", type=Path, help="for responses: CSV with the columns stimulus and label")
     parser.add_argument("--regions", nargs="+", help="for responses: regions in order (default: all)")
-    parser.add_argument("--image-size", type=int, help="height and width of images from folders (default: those that the "
-                        f"network was built for, else {IMAGE_SIZE})")  # fmt: skip
+    parser.add_argument("--image-size", type=at_least(1), help="height and width of images from folders "
+                        f"(default: those that the network was built for, else {IMAGE_SIZE})")  # fmt: skip
     parser.add_argument(
-        "--num-per-class", type=int, default=50, help="images per class; fewer if the smallest class has fewer"
+        "--num-per-class",
+        type=at_least(2),
+        help=f"images per class; fewer if the smallest class has fewer (default: {_NUM_PER_CLASS})",
     )
-    parser.add_argument("--num-classes", type=int, help="number of classes (default: all)")
-    parser.add_argument("--num-samples", type=int, default=200, help="number of Gaussian draws per manifold")
+    parser.add_argument("--num-classes", type=at_least(2), help="number of classes (default: all)")
+    parser.add_argument("--num-samples", type=at_least(1), default=200, help="number of Gaussian draws per manifold")
     parser.add_argument(
         "--num-components",
-        type=int,
+        type=at_least(1),
         help="components that wider layers are projected to at random (default: no projection)",
     )
     parser.add_argument(
@@ -70,16 +77,23 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="don't remove the directions that the class centres share",
     )
-    parser.add_argument("--batch-size", type=int, default=64, help="images that are computed at once")
+    parser.add_argument("--batch-size", type=at_least(1), default=64, help="images that are computed at once")
     parser.add_argument("--device", default="auto", help="cpu, cuda, ... ; auto takes a GPU if there is one")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the choice of images and of the draws")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="seed of the choice of images and of the draws")
     parser.add_argument("--out", type=Path, default=Path("geometry"), help="folder for geometry.csv and geometry.png")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     check_output_folder(args.out)
-    table, title = _responses(args) if _is_responses(args.data) else _network(args)
+    of_responses = _is_responses(args.data)
+    given, other = ("responses", "images") if of_responses else ("images", "responses")
+    for option in _FOR_IMAGES if of_responses else _FOR_RESPONSES:
+        if getattr(args, option):
+            raise ValueError(
+                f"--{option.replace('_', '-')} is for {other}, and {args.data} holds {given}: leave it out"
+            )
+    table, title = _responses(args) if of_responses else _network(args)
     if table is not None:
         _write(table, title, args.out, quiet=args.quiet)
 
@@ -113,7 +127,7 @@ def _network(args: argparse.Namespace) -> tuple[pd.DataFrame | None, str]:
         model.to(device),
         loader,
         args.layers,
-        num_per_class=args.num_per_class,
+        num_per_class=args.num_per_class or _NUM_PER_CLASS,
         num_classes=args.num_classes,
         num_samples=args.num_samples,
         center_correlation="keep" if args.keep_center_correlations else "remove",

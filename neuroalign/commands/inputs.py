@@ -15,8 +15,24 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
+_NOT_HDF5 = (".csv", ".tsv", ".txt", ".json", ".yaml", ".npy", ".npz", ".mat", ".pt", ".ckpt", ".safetensors", ".parquet",
+             ".nii", ".gz", ".zip")  # fmt: skip
+
 IMAGE_SIZE = 224
 """Height and width in pixels of images from folders, for a network that was built for none."""
+
+
+def check_hdf5_name(path: str | Path) -> None:
+    """Refuse a name of another kind of file for an HDF5 file: whoever gives one expects another content.
+
+    Raises:
+        ValueError: If the name ends as those of other files.
+
+    Example:
+        >>> check_hdf5_name("v4.h5")
+    """
+    if Path(path).suffix.lower() in _NOT_HDF5:
+        raise ValueError(f"{path} would be an HDF5 file: give a name that ends in .h5")
 
 
 def open_model(ckpt: str, allow: Sequence[str] = ()) -> tuple[nn.Module, str]:

@@ -15,16 +15,19 @@ from jsonargparse import ArgumentParser
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import ModelSummary
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 import neuroalign.data
 import neuroalign.tasks  # noqa: F401 - imported so that a configuration can name classes without their module
 from neuroalign.callbacks import PredictionWriter
 from neuroalign.commands.class_help import asked_for, help_of
-from neuroalign.commands.configuration_files import check_trainer, read_configurations
+from neuroalign.commands.configuration_classes import classes_of
+from neuroalign.commands.configuration_files import check_trainer, read_configurations, with_whole_names
 from neuroalign.commands.configuration_mistakes import merged, mistake
 from neuroalign.commands.configuration_paths import check_class, class_paths
 from neuroalign.commands.configuration_places import raise_with_place
+from neuroalign.commands.inputs import check_hdf5_name
 from neuroalign.commands.lightning_links import (
     fill_heads,
     fill_noise_ceiling,
@@ -42,6 +45,7 @@ from neuroalign.commands.lightning_summary import PartsSummary
 from neuroalign.commands.own_classes import find_in_working_directory
 from neuroalign.commands.saved_configuration import SavedConfiguration
 from neuroalign.config import build
+from neuroalign.files import check_output_folder, check_target
 from neuroalign.tensor_files import check_checkpoint
 
 __all__: list[str] = []
@@ -64,8 +68,9 @@ class NeuroalignCLI(LightningCLI):
     """
 
     def __init__(self, argv: Sequence[str], *, quiet: bool = False) -> None:
-        self.argv, self.quiet = list(argv), quiet
-        self.configurations = read_configurations(argv)
+        self.argv, self.quiet = with_whole_names(argv), quiet
+        self.configurations = read_configurations(self.argv)
+        classes_of("data")  # imports them: the parser finds a short name only if its class was imported
         super().__init__(
             LightningModule,
             LightningDataModule,
@@ -101,6 +106,9 @@ class NeuroalignCLI(LightningCLI):
             self.config = parser.parse_args([*args, *placeholders(whole.get("model"))])
         except argparse.ArgumentError as error:
             raise ValueError(self._mistake(str(error))) from error
+        seed = self.config[self.config.subcommand].seed_everything
+        if not isinstance(seed, bool) and isinstance(seed, int) and not 0 <= seed < 2**32:
+            raise ValueError(f"seed_everything must be from 0 to {2**32 - 1}, or true or false; got {seed}")
 
     def _mistake(self, told: str) -> str:
         options = [action.dest for action in self._subcommand_parsers[self.argv[0]]._actions]
@@ -116,6 +124,9 @@ class NeuroalignCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Check that there is a checkpoint to evaluate, that it is undamaged, and that only data are read from it."""
         config = self.config[self.subcommand]
+        if config.get("out"):
+            check_hdf5_name(config.out)
+            check_output_folder(check_target(config.out).parent)
         if config.weights_only is None:  # Lightning would unpickle anything that comes from a URL
             config.weights_only = True
         checkpoint = config.get("ckpt_path")
@@ -125,6 +136,10 @@ class NeuroalignCLI(LightningCLI):
             return
         if not Path(str(checkpoint)).exists():
             raise FileNotFoundError(f"there is no checkpoint {checkpoint}")
+        if Path(str(checkpoint)).suffix == ".safetensors":
+            raise ValueError(
+                f"{checkpoint} is a saved network: --ckpt_path takes a checkpoint of a training, a file ending in .ckpt"
+            )
         check_checkpoint(checkpoint)
 
     def instantiate_classes(self) -> None:
@@ -142,7 +157,7 @@ class NeuroalignCLI(LightningCLI):
             if any(refused in str(error) for refused in _REFUSED):
                 raise ValueError(self._mistake(str(error))) from error
             raise_with_place(error, self.config[self.subcommand].as_dict(), self.configurations)
-        except (OSError, ImportError) as error:
+        except (OSError, ImportError, MisconfigurationException) as error:
             raise_with_place(error, self.config[self.subcommand].as_dict(), self.configurations)
         if self.subcommand == "predict":
             _callbacks_of(self.trainer).append(PredictionWriter(self.config[self.subcommand].out))
@@ -245,9 +260,16 @@ class NeuroalignCLI(LightningCLI):
                 print(note)
 
     def _run(self, run: Callable[..., Any], **kwargs: Any) -> Any:
-        """Run a method of the trainer; Ctrl-C ends it with one line that says how to go on."""
+        """Run a method of the trainer; Ctrl-C ends it with one line that says how to go on.
+
+        An error in an object of the configuration is raised again with the object's place.
+        """
         try:
             return run(**kwargs)
+        except BrokenPipeError:  # the reader of the output has read enough
+            raise
+        except (ValueError, TypeError, OSError, ImportError, MisconfigurationException) as error:
+            raise_with_place(error, self.config[self.subcommand].as_dict(), self.configurations)
         except SystemExit as stop:
             if not isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns it into an exit with status 1
                 raise

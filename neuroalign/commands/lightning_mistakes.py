@@ -25,6 +25,14 @@ def in_plain_words(error: BaseException) -> str | None:
         )
     if found := re.search(r"invalid accelerator name: `accelerator='(.*?)'`. Available names are: (.*)\.", text):
         return unknown("trainer.accelerator", found[1], found[2].split(", "))
+    if found := re.search(r"invalid strategy name: `strategy='(.*?)'`", text):
+        from lightning.pytorch.strategies import StrategyRegistry
+
+        return unknown("trainer.strategy", found[1], ["auto", *StrategyRegistry.available_strategies()])
+    if type(error).__name__ == "KeyError" and "pytorch-lightning_version" in text:
+        return (
+            "--ckpt_path is no checkpoint of a training: it holds no state of Lightning; weights alone are not enough"
+        )
     if found := re.search(r"value is not a valid input using (\w+) accelerator", text):
         given = re.search(r"devices=(\S+?)\)", text)
         return f"trainer.devices {given[1] if given else ''} doesn't go with the accelerator {found[1]}: give 1 or more"

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from neuroalign.commands.lightning_results import shown
 from neuroalign.data.images import ArrayDataset
+from neuroalign.files import check_output_folder
 
 __all__: list[str] = []
 
@@ -28,6 +29,7 @@ _VOID_LINES = (
     "Restoring states from",  # "Restored all states" follows
     "Loaded model weights from",
     "`Trainer.fit` stopped: `max_epochs=",  # as was asked
+    "`Trainer(limit_",
 )
 _VOID_WARNINGS = (
     r".*treespec, LeafSpec.* is deprecated",  # Lightning's own use of a torch API that moved
@@ -69,11 +71,21 @@ class OnlyNeededWarnings(Callback):
     _looked = False
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Look at the data sets, which the DataModule has made by now, and at the folders of checkpoints."""
+        """Look at the data sets, which the DataModule has made by now, and at the folders of checkpoints.
+
+        Raises:
+            NotADirectoryError: If checkpoints are to be written to a folder that is a file, before anything is trained.
+        """
         datasets = list((getattr(trainer.datamodule, "datasets", None) or {}).values())
         if datasets and all(isinstance(d, ArrayDataset) and isinstance(d.image, Tensor) for d in datasets):
             warnings.filterwarnings("ignore", message=r".*does not have many workers which may be a bottleneck")
-        if stage != "fit" or trainer.ckpt_path is not None:
+        for callback in trainer.checkpoint_callbacks if stage == "fit" else ():
+            if getattr(callback, "dirpath", None) and "://" not in str(callback.dirpath):
+                check_output_folder(callback.dirpath)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Say what a new training may replace: here, since nothing is written by one that ends with a mistake before."""
+        if trainer.ckpt_path is not None:
             return
         for callback in trainer.checkpoint_callbacks:  # the log may be in their folder
             folder, replaces = (

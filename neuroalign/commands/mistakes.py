@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 
 from neuroalign.addresses import redacted
-from neuroalign.commands.extras import extra_of
+from neuroalign.commands.extras import extra_of, is_needed
 
 __all__: list[str] = []
 
@@ -59,6 +59,10 @@ def told_in_one_line(command: str, *, debug: bool = False, goes_on: str | None =
         with suppress(OSError, ValueError, AttributeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit flushes to it once more
         raise SystemExit(141) from None
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # rich has answered it, with status 1
+            raise SystemExit(141) from None
+        raise
     except Exception as error:
         if debug:
             raise
@@ -88,7 +92,7 @@ def sentence_of(error: BaseException) -> str:
         text = f"{os.fspath(told.filename)}: {told.strerror}" if told.filename is not None else str(told.strerror)
     else:
         text = " ".join(str(told).split()) or type(told).__name__
-    if type(told).__name__ == "OutOfMemoryError":
+    if _out_of_memory(told):
         text = f"the memory of the device is too small: a smaller batch needs less ({text.split('. ')[0]})"
     elif isinstance(told, ImportError):
         text += _remedy(told)
@@ -99,7 +103,14 @@ def sentence_of(error: BaseException) -> str:
 
 def _of_the_user(error: BaseException) -> bool:
     names = {kind.__name__ for kind in type(error).__mro__}
-    return isinstance(error, _OF_THE_USER) or bool(names & _FOREIGN)
+    return isinstance(error, _OF_THE_USER) or bool(names & _FOREIGN) or _out_of_memory(error)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether the memory of a GPU or of the machine is too small: torch has a class for the first alone."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def _telling(error: BaseException) -> BaseException:
@@ -133,4 +144,8 @@ def _is_ours(error: BaseException) -> bool:
 def _remedy(error: ImportError) -> str:
     """How to install what is missing, if the message doesn't say it."""
     extra = extra_of(error.name or "")
-    return f": pip install 'neuroalign[{extra}]'" if extra and "pip install" not in str(error) else ""
+    if "pip install" in str(error) or not error.name:
+        return ""
+    if extra:
+        return f": pip install 'neuroalign[{extra}]'"
+    return ": neuroalign needs it; `neuroalign doctor` says what is missing or broken" if is_needed(error.name) else ""

@@ -109,17 +109,25 @@ def _of_path(path: Path, classifier: str | None, allow: Sequence[str]) -> Opened
 
 
 def _of_checkpoint(path: Path, classifier: str | None, allow: Sequence[str]) -> nn.Module:
+    from neuroalign.checksums import DamagedFileError
     from neuroalign.tasks import GuidedClassificationTask, NeuralPredictionTask
 
     try:
         return _task_or_network(GuidedClassificationTask, path, "network", allow)
     except (TypeError, KeyError, RuntimeError, AttributeError, ValueError) as error:
-        if _is_of_prediction(path):
+        weights = _weights_in(path)
+        parts = {name.partition(".")[0] for name in weights}
+        if "predictor" in parts and "network" not in parts:
             if classifier is None:
                 return _task_or_network(NeuralPredictionTask, path, "predictor", allow)
             raise ValueError(
                 f"{path} is a checkpoint of NeuralPredictionTask, which predicts responses: {classifier} needs a "
                 "classifier, such as a checkpoint of GuidedClassificationTask"
+            ) from error
+        if weights and "network" not in parts and not isinstance(error, DamagedFileError):
+            raise ValueError(
+                f"{path} is no checkpoint of neuroalign's tasks, but of another network, with weights such as "
+                f"{weights[0]!r}: build that network in Python, load its weights, and give it to neuroalign's functions"
             ) from error
         if isinstance(error, ValueError) and not isinstance(error, UnicodeError):
             raise
@@ -141,17 +149,15 @@ def _task_or_network(task: Any, path: Path, what: str, allow: Sequence[str]) -> 
     return found
 
 
-def _is_of_prediction(path: Path) -> bool:
-    """Whether a file is a checkpoint of a task that trains a predictor of responses."""
+def _weights_in(path: Path) -> list[str]:
+    """Names of the weights in a checkpoint of Lightning; none if it can't be read."""
     import torch
 
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        names = list(content["state_dict"])
+        return [str(name) for name in content["state_dict"]]
     except Exception:  # whatever is wrong with the file was found before
-        return False
-    starts = {str(name).partition(".")[0] for name in names}
-    return "predictor" in starts and "network" not in starts
+        return []
 
 
 def _predicts_responses(network: nn.Module) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuroalign.commands import nsd_plot
-from neuroalign.commands.parser import examples
+from neuroalign.commands.parser import at_least, examples
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,12 +86,12 @@ def add_parser(commands: Any) -> None:
     )
     stimuli.add_argument("root", metavar="ROOT", help="folder or URL")
     stimuli.add_argument("--out", type=Path, required=True, help="folder of the cache")
-    stimuli.add_argument("--image-size", type=int, default=224, help="height and width in pixels")
+    stimuli.add_argument("--image-size", type=at_least(1), default=224, help="height and width in pixels")
     stimuli.add_argument(
         "--responses", type=Path, help="cache only the images of this extracted file (default: all images)"
     )
     stimuli.add_argument(
-        "--workers", type=int, default=0, help="number of processes that resize; 0 resizes in this one"
+        "--workers", type=at_least(0), default=0, help="number of processes that resize; 0 resizes in this one"
     )
     _add_access(stimuli)
     nsd_plot.add_parser(add)
@@ -106,7 +107,7 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--transfer", choices=("voxels", "files"), default="voxels",
                         help="for a URL: read only the wanted voxels of HDF5 betas, or download whole files")  # fmt: skip
     parser.add_argument(
-        "--retries", type=int, default=5, help="for a URL: number of times that a failed request is repeated"
+        "--retries", type=at_least(0), default=5, help="for a URL: number of times that a failed request is repeated"
     )
     parser.add_argument("--endpoint-url", help="for s3: server to use instead of Amazon's")
 
@@ -156,6 +157,8 @@ def _access(args: argparse.Namespace) -> dict[str, Any]:
 def _check(args: argparse.Namespace, console: Console) -> None:
     from neuroalign.data import check_nsd
 
+    if re.match(r"\w+:/", str(args.root)) and not args.root.exists():
+        raise ValueError(f"{args.root} looks like a URL: nsd check reads folders of this machine")
     report = check_nsd(args.root, args.subject)
     if args.json:
         print(json.dumps(report.to_dict(), indent=1))
@@ -182,10 +185,12 @@ def _check(args: argparse.Namespace, console: Console) -> None:
 
 
 def _extract(args: argparse.Namespace, console: Console) -> None:
+    from neuroalign.commands.inputs import check_hdf5_name
     from neuroalign.data import extract_nsd
-    from neuroalign.files import check_target, readable_size
+    from neuroalign.files import check_output_folder, check_target, readable_size
 
-    check_target(args.out)  # before sessions are read
+    check_hdf5_name(args.out)
+    check_output_folder(check_target(args.out).parent)  # before sessions are read
     out = extract_nsd(
         args.root,
         args.out,

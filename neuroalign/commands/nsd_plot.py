@@ -36,11 +36,12 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
 def run(args: argparse.Namespace, console: Console) -> None:
     """Draw the maps, and say where they are."""
     from neuroalign.data import Responses, save_map
+    from neuroalign.data.nsd.tree import Tree
     from neuroalign.files import check_output_folder, write_png
 
     check_output_folder(args.out)
-    if args.root is not None and not args.root.is_dir():
-        raise FileNotFoundError(f"no folder {args.root}")
+    if args.root is not None:
+        Tree(args.root)  # refuses what is no folder of NSD
     responses = Responses.load(args.file)
     of = f"subject {responses.info.get('subject', '?')}, {', '.join(dict.fromkeys(map(str, responses.roi)))}"
     of = f"{of} (simulated)" if responses.info.get("simulated") else of
@@ -62,7 +63,8 @@ def run(args: argparse.Namespace, console: Console) -> None:
             )
         maps.append(("prediction", scores, f"Prediction of held-out responses, {of}", "correlation r"))
     if not maps:
-        raise ValueError(f"{args.file} holds no noise ceiling: give --prediction or --map ({sorted(responses.maps)})")
+        also = f", or --map {' or '.join(sorted(responses.maps))}" if responses.maps else ""
+        raise ValueError(f"{args.file} holds no noise ceiling to draw: give --prediction{also}")
     for name, values, title, unit in maps:
         written = save_map(
             responses, values, args.out / f"{name}{'.gii' if responses.vertex_index is not None else '.nii.gz'}"

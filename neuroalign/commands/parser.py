@@ -6,15 +6,31 @@ import argparse
 import re
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from neuroalign.names import unknown
 
 __all__: list[str] = []
 
-_VALUES = {"int": "N", "count": "N", "float": "X", "Path": "PATH"}
+_VALUES = {"int": "N", "count": "N", "number": "N", "float": "X", "Path": "PATH"}
 _KINDS = {"int": "a whole number", "float": "a number"}
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of an option that takes whole numbers from ``least`` on.
+
+    Example:
+        >>> at_least(1)("3")
+        3
+    """
+
+    def number(text: str) -> int:
+        if not text.strip().isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}; got {text}")
+        return int(text)
+
+    return number
 
 
 class Help(argparse.HelpFormatter):
@@ -83,6 +99,12 @@ class Parser(argparse.ArgumentParser):
                 raise argparse.ArgumentError(None, message)
             raise argparse.ArgumentError(None, unknown(action.dest, value, action.choices))
         raise argparse.ArgumentError(action, unknown("choice", value, map(str, action.choices)))
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        # As of --data "$DATA" without the variable; the path "" would be the working directory.
+        if not arg_string.strip() and not isinstance(action, argparse._SubParsersAction):
+            raise argparse.ArgumentError(action, "is empty (a variable that is not set?)")
+        return super()._get_value(action, arg_string)
 
     def _unknown_options(self, words: Sequence[str]) -> Iterator[str]:
         known = self._option_string_actions

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from neuroalign.commands.parser import examples
+from neuroalign.commands.parser import at_least, examples
 from neuroalign.files import output_folder
 
 __all__: list[str] = []
@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write to; empty or absent")
     parser.add_argument("--container", choices=("hdf5", "nii.gz"), default="hdf5", help="file format of the betas")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the code and of the noise")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="seed of the code and of the noise")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuroalign.addresses import redacted
 from neuroalign.commands import study_power
-from neuroalign.commands.parser import examples
+from neuroalign.commands.parser import at_least, examples
 from neuroalign.files import check_output_folder
 
 if TYPE_CHECKING:
@@ -69,7 +69,9 @@ def _add_plan(actions: Any) -> None:
     _add_study(plan)
     plan.add_argument("--all", action="store_true", help="name every stage")
     plan.add_argument("--no-probe", action="store_true", help="measure nothing: no estimate of time and memory")
-    plan.add_argument("--workers", type=count, help="stages at once, for the estimate (default: the number of cores)")
+    plan.add_argument(
+        "--workers", type=at_least(1), help="stages at once, for the estimate (default: the number of cores)"
+    )
 
 
 def _add_run(actions: Any) -> None:
@@ -87,7 +89,7 @@ def _add_run(actions: Any) -> None:
     run.add_argument("--engine", choices=("local", "ray", "slurm", "serial"), default="local",
                      help="local: processes of this machine; ray, slurm: a cluster (extras ray, slurm); serial: this "
                      "process, for debuggers (default: local)")  # fmt: skip
-    run.add_argument("--workers", type=count, help="most stages at once (default: as many as there is room for)")
+    run.add_argument("--workers", type=at_least(1), help="most stages at once (default: as many as there is room for)")
     run.add_argument("--engine-option", action="append", default=[], type=_setting, metavar="NAME=VALUE",
                      help="an option of the engine, such as partition=gpu (slurm) or address=auto (ray)")  # fmt: skip
 
@@ -104,13 +106,6 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
 def _add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("place", metavar="DIR", help="folder of the results, or the study's file with --out")
     parser.add_argument("--out", help="folder of the results, if the file is given")
-
-
-def count(text: str) -> int:
-    """A number of at least 1, from the command line."""
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1; got {text}")
-    return int(text)
 
 
 def _setting(text: str) -> tuple[list[str], Any]:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuroalign.commands.parser import examples
+from neuroalign.commands.parser import at_least, examples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,11 +40,11 @@ def add_parser(actions: Any) -> None:
     parser.add_argument("--out", help="folder of the results, in place of DIR")
     parser.add_argument("--difference", type=_share, nargs="+", default=[0.01, 0.02, 0.05], metavar="D",
                         help="true differences in accuracy (default: .01 .02 .05)")  # fmt: skip
-    parser.add_argument("--images", type=_at_least(2), nargs="+", default=[], metavar="N",
+    parser.add_argument("--images", type=at_least(2), nargs="+", default=[], metavar="N",
                         help="numbers of test images (default: the study's, twice and ten times as many)")  # fmt: skip
-    parser.add_argument("--seeds", type=_at_least(2), nargs="+", default=[], metavar="N",
+    parser.add_argument("--seeds", type=at_least(2), nargs="+", default=[], metavar="N",
                         help="print the power with these numbers of seeds, not the number that is needed")  # fmt: skip
-    parser.add_argument("--comparisons", type=_at_least(1), default=1, metavar="M",
+    parser.add_argument("--comparisons", type=at_least(1), default=1, metavar="M",
                         help="comparisons that Holm's method corrects; the strictest counts (default: 1)")  # fmt: skip
     parser.add_argument("--power", type=_share, default=0.8, metavar="P",
                         help="wanted probability of finding the difference (default: .8)")  # fmt: skip
@@ -66,15 +66,6 @@ def _share(text: str) -> float:
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"must be a number between 0 and 1; got {text}")
     return value
-
-
-def _at_least(least: int) -> Any:
-    def number(text: str) -> int:
-        if not text.strip().isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}; got {text}")
-        return int(text)
-
-    return number
 
 
 def run(args: argparse.Namespace, console: Console) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import sys
 import warnings
@@ -90,3 +91,11 @@ def _on_one_line(
 ) -> str:
     """A warning as users of a command read it: where in the code it arose is shown by --verbose."""
     return f"warning: {' '.join(str(message).split())}\n"
+
+
+def print_whatever_comes() -> None:
+    """Let a terminal or file that lacks a character get a substitute, where Python would end a run of hours with an error."""
+    stream = sys.stdout
+    if not isinstance(stream, io.TextIOWrapper) or stream is not sys.__stdout__:  # somebody has replaced it
+        return
+    stream.reconfigure(errors="backslashreplace" if stream.encoding.lower().startswith("utf") else "replace")

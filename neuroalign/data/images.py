@@ -203,6 +203,19 @@ def load_digits() -> tuple[Tensor, Tensor]:
     return images, torch.from_numpy(digits.target).long()
 
 
+def check_named(name: str, root: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
+    """The folder of a data set that is given by name, after a check of the name, and that it is given where it is needed.
+
+    Raises:
+        ValueError: If the name is unknown (with near matches), or root is needed.
+    """
+    if name not in ("digits", "cifar10", "cifar100", "folder"):
+        raise ValueError(unknown("dataset", name, ("digits", "cifar10", "cifar100", "folder")))
+    if root is None and name != "digits":
+        raise ValueError(f"dataset {name!r} needs root, the folder of its files")
+    return root
+
+
 def load_named(
     name: str, root: str | os.PathLike[str] | None = None, image_size: int | None = None
 ) -> Mapping[str, Dataset[Batch]]:
@@ -224,12 +237,9 @@ def load_named(
         order = torch.from_numpy(np.random.default_rng(0).permutation(len(images)))
         parts = dict(zip(("train", "val", "test"), order.split([1000, 297, 500])))
         return {k: _array(images[i], labels[i], i, image_size) for k, i in parts.items()}
-    if name not in ("cifar10", "cifar100", "folder"):
-        raise ValueError(unknown("dataset", name, ("digits", "cifar10", "cifar100", "folder")))
-    if root is None:
-        raise ValueError(f"dataset {name!r} needs root, the folder of its files")
+    root = Path(check_named(name, root) or "")
     if name == "folder":
-        return _folders(Path(root), image_size)
+        return _folders(root, image_size)
     from torchvision import datasets
 
     make = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100

@@ -130,6 +130,8 @@ def response_geometry(
     names = list(dict.fromkeys(responses.roi.tolist()))
     regions = names if regions is None else list(regions)
     for region in regions:
+        if regions.count(region) > 1:
+            raise ValueError(f"region {region!r} is named twice")
         if region not in names:
             raise ValueError(unknown("region", region, names))
     if num_voxels is not None and num_voxels < 2:

@@ -221,6 +221,11 @@ class PredictedGuidance(TargetGuidance):
         if allow:
             refuse_if_described("importing Python modules")
             import_allowed(allow)
+        if not isinstance(predictors, Mapping):
+            raise TypeError(
+                "predictors are given by the name of the head that each guides, {'V4': 'predictor.ckpt'}; got "
+                f"{predictors if isinstance(predictors, str) else type(predictors).__name__}"
+            )
         if not predictors:
             raise ValueError("give at least one predictor, by the name of the head it guides")
         loaded = {}

@@ -196,6 +196,8 @@ class GuidedNetwork(HubMixin, Described, nn.Module):
             isinstance(num_classes, bool) or not isinstance(num_classes, Integral) or num_classes < 1
         ):
             raise ValueError(f"num_classes must be a positive whole number, or None; got {num_classes!r}")
+        if heads is not None and not isinstance(heads, Mapping):
+            raise TypeError(f"heads are given by name, {{'V4': ('layer3', 80)}}; got {type(heads).__name__}")
         specs = {name: ResponseHead.of(value) for name, value in (heads or {}).items()}
         for name in specs:
             if not name or "." in name:

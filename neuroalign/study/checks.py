@@ -10,7 +10,7 @@ from neuroalign.study.settings.conditions import KINDS
 from neuroalign.study.settings.images import Images
 from neuroalign.study.settings.network import Network
 from neuroalign.study.sizes import KNOWN
-from neuroalign.study.study import Study, StudyError
+from neuroalign.study.study import Study, StudyError, listed
 
 __all__: list[str] = []
 
@@ -31,7 +31,7 @@ def check_names(study: Study) -> None:
         except (ValueError, TypeError, KeyError, ImportError) as error:
             lines.append(f"{key}: {' '.join(str(error).split())}")
     if lines:
-        raise StudyError("\n  ".join([f"{study.name}:", *dict.fromkeys(lines)]))
+        raise StudyError(listed(study.name, list(dict.fromkeys(lines))))
 
 
 def _named(study: Study) -> Iterator[tuple[str, Callable[[], Any]]]:

@@ -17,7 +17,7 @@ from neuroalign.study.opening import (
     write_study_record,
 )
 from neuroalign.study.running import Outcome, run_stages
-from neuroalign.study.study import Study, StudyError
+from neuroalign.study.study import Study, StudyError, listed
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -173,7 +173,7 @@ def check_data(opened: OpenedStudy) -> None:
     """
     lines = missing_lines(opened)
     if lines:
-        raise StudyError("data are missing, and nothing was started:\n  " + "\n  ".join(lines))
+        raise StudyError(listed("data are missing, and nothing was started", lines))
 
 
 def missing_lines(opened: OpenedStudy) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import yaml
@@ -19,7 +19,7 @@ from neuroalign.study.settings.images import Images
 from neuroalign.study.settings.network import Network
 from neuroalign.study.settings.responses import DissimilarityResponses, Predictors, Responses, subjects_of
 from neuroalign.study.settings.training import StageResources, Training
-from neuroalign.yaml_files import UniqueKeys
+from neuroalign.yaml_files import UniqueKeys, mistake_of
 
 __all__ = ["Study", "StudyError"]
 
@@ -259,8 +259,7 @@ class Study(Settings):
         try:
             return cls.model_validate(dict(settings))
         except ValidationError as error:
-            lines = "\n  ".join(first_errors(error))
-            raise StudyError(f"{where or 'the study'}:\n  {lines}") from None
+            raise StudyError(listed(where or "the study", first_errors(error))) from None
 
     @classmethod
     def from_file(
@@ -283,14 +282,13 @@ class Study(Settings):
             >>> _ = path.write_text("name: Digits\nimages: {source: digit}\nconditions: {none: }\n")
             >>> Study.from_file(path)  # doctest: +ELLIPSIS
             Traceback (most recent call last):
-            neuroalign.study.study.StudyError: ...
-              images.source: 'digit' is none of digits, cifar10, ...; did you mean 'digits'?
+            neuroalign.study.study.StudyError: ...study.yaml: images.source: 'digit' is none of digits, ...
         """
         path = check_source(path, "study")
         try:
             settings = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)
         except yaml.YAMLError as error:
-            raise StudyError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+            raise StudyError(f"{path} {mistake_of(error)}") from None
         except UnicodeDecodeError:
             raise StudyError(f"{path} is no text file in UTF-8") from None
         if settings is None:
@@ -305,6 +303,20 @@ class Study(Settings):
         if fast and isinstance(quick, Mapping):
             settings = merged(settings, quick)
         return cls.from_settings(merged(settings, changes or {}), where=str(path))
+
+
+def listed(what: str, lines: Sequence[str]) -> str:
+    r"""A message about one mistake in a sentence, about several with a line each.
+
+    Example:
+        >>> listed("a.yaml", ["weight: must be at most 1; got 2"])
+        'a.yaml: weight: must be at most 1; got 2'
+        >>> print(listed("a.yaml", ["seeds: must be a list; got 2", "weight: must be at most 1; got 2"]))
+        a.yaml:
+          seeds: must be a list; got 2
+          weight: must be at most 1; got 2
+    """
+    return f"{what}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{what}:", *lines])
 
 
 def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

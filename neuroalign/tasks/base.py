@@ -282,6 +282,27 @@ class Task(EpochLog, ABC):
         return {"optimizer": optimizer, "lr_scheduler": config}
 
 
+def checked_rate(name: str, value: Any) -> float:
+    """An optimiser's rate as a number; it is refused here, as the optimiser would only say so when training starts.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is negative or not finite.
+
+    Example:
+        >>> checked_rate("lr", -1)
+        Traceback (most recent call last):
+        ValueError: lr must be a finite number of at least 0; got -1
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number; got {value!r}") from None
+    if not 0 <= number < float("inf"):
+        raise ValueError(f"{name} must be a finite number of at least 0; got {value}")
+    return number
+
+
 def _check_kind(task: type[Task], checkpoint: Mapping[str, Any]) -> None:
     """Refuse a checkpoint whose weights are those of another task's network."""
     state = checkpoint.get("state_dict")

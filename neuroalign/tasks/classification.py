@@ -28,7 +28,7 @@ from neuroalign.guidance.responses import (
 from neuroalign.metrics import CKA, NoiseNormalizedCorrelation, VoxelCorrelation
 from neuroalign.models import GuidedNetwork
 from neuroalign.models.precision import as_dtype_of
-from neuroalign.tasks.base import OptimizerFactory, SchedulerFactory, Task
+from neuroalign.tasks.base import OptimizerFactory, SchedulerFactory, Task, checked_rate
 from neuroalign.tasks.batches import batch_of, check_soft_labels, images_of, whole_labels
 from neuroalign.tasks.epoch_log import as_collection
 from neuroalign.tasks.robust_training import RobustTraining
@@ -130,7 +130,7 @@ class GuidedClassificationTask(Task):
                 "give a network. (A checkpoint of one that was not built from plain values can't rebuild it: "
                 "load_from_checkpoint(path, network=...).)"
             )
-        if not 0 <= weight <= 1:
+        if isinstance(weight, str) or not 0 <= weight <= 1:
             raise ValueError(f"weight is the share of guidance in the loss, in [0, 1]; got {weight}")
         if task_weight is not None and not 0 <= task_weight < float("inf"):
             raise ValueError(
@@ -160,7 +160,10 @@ class GuidedClassificationTask(Task):
         check_choice("head_reduction", head_reduction, ("sum", "mean"))
         self.weight, self.head_reduction = float(weight), head_reduction
         self.task_weight = None if task_weight is None else float(task_weight)
-        self.lr, self.momentum, self.weight_decay, self.step_size = lr, momentum, weight_decay, step_size
+        self.lr, self.momentum = checked_rate("lr", lr), checked_rate("momentum", momentum)
+        self.weight_decay, self.step_size = checked_rate("weight_decay", weight_decay), int(step_size)
+        if self.step_size < 1:
+            raise ValueError(f"step_size is a number of epochs, at least 1; got {step_size}")
         self.optimizer, self.scheduler = optimizer, scheduler
         check_choice("scheduler_interval", scheduler_interval, ("epoch", "step"))
         self.scheduler_interval, self.scheduler_monitor = scheduler_interval, scheduler_monitor
@@ -170,10 +173,10 @@ class GuidedClassificationTask(Task):
                 "weight": self.weight,
                 "task_weight": self.task_weight,
                 "head_reduction": head_reduction,
-                "lr": float(lr),
-                "momentum": float(momentum),
-                "weight_decay": float(weight_decay),
-                "step_size": int(step_size),
+                "lr": self.lr,
+                "momentum": self.momentum,
+                "weight_decay": self.weight_decay,
+                "step_size": self.step_size,
             },
         )
         self.train_metrics = as_collection(self.configure_metrics()).clone(prefix="train/")

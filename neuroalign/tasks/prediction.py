@@ -16,7 +16,7 @@ from neuroalign.losses import NeuralAlignmentLoss
 from neuroalign.metrics import NoiseNormalizedCorrelation, VoxelCorrelation
 from neuroalign.models import NeuralPredictor
 from neuroalign.models.precision import as_dtype_of
-from neuroalign.tasks.base import OptimizerFactory, SchedulerFactory, Task
+from neuroalign.tasks.base import OptimizerFactory, SchedulerFactory, Task, checked_rate
 from neuroalign.tasks.batches import batch_of, images_of
 from neuroalign.tasks.epoch_log import as_collection
 from neuroalign.types import Batch
@@ -97,7 +97,7 @@ class NeuralPredictionTask(Task):
         elif isinstance(loss, str):
             loss = NeuralAlignmentLoss(loss)
         self.loss: nn.Module = build(loss, nn.Module)
-        self.lr, self.weight_decay = float(lr), float(weight_decay)
+        self.lr, self.weight_decay = checked_rate("lr", lr), checked_rate("weight_decay", weight_decay)
         self.optimizer, self.scheduler = optimizer, scheduler
         check_choice("scheduler_interval", scheduler_interval, ("epoch", "step"))
         self.scheduler_interval, self.scheduler_monitor = scheduler_interval, scheduler_monitor

@@ -4,6 +4,8 @@ import json
 
 import lightning
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from neuroalign import (
     AdversarialTraining,
@@ -87,6 +89,16 @@ def test_other_bytes_are_refused_in_one_line(name, tmp_path, capsys):
         and f"{name} is no " in told.err
         and "codec" not in told.err
     )
+
+
+@pytest.mark.parametrize("name", ["x.ckpt", "x.safetensors"])
+def test_files_of_others_say_nothing_to_cite(name, tmp_path, capsys):
+    tensors = {"a": torch.ones(2)}
+    torch.save(tensors, tmp_path / name) if name == "x.ckpt" else save_file(tensors, tmp_path / name)
+    with pytest.raises(SystemExit, match="2"):
+        main(["cite", str(tmp_path / name)])
+    told = capsys.readouterr()
+    assert not told.out and "it says nothing of data or methods" in told.err and told.err.count("\n") == 1
 
 
 def test_the_list(capsys):

@@ -158,7 +158,10 @@ def test_paper_suite(checkpoint, tmp_path, monkeypatch):
         (["--ckpt", "resnet18", "--data", __file__], "test_evaluate.py is no such data; --data is digits, a folder"),
         (["--ckpt", "resnet18", "--data", "nowhere.npz"], "no file nowhere.npz"),
         (["--ckpt", __file__, "--data", "digits"], "is no checkpoint"),
-        (["--ckpt", "resnet18", "--data", "digits", "--num-images", "0"], "--num-images must be at least 1"),
+        (
+            ["--ckpt", "resnet18", "--data", "digits", "--num-images", "0"],
+            "--num-images: must be a whole number of at least 1",
+        ),
     ],
 )
 def test_errors_in_one_line(arguments, message, capsys, tmp_path):
@@ -226,7 +229,8 @@ def test_budgets_as_people_write_them():
     ("change", "message"),
     [("flip", "x.ckpt is damaged: .*data/0 in it is not what was written"), ("cut", "x.ckpt is no checkpoint, or damaged"),
      ("empty", "x.ckpt is damaged: it is empty"), ("text", "x.ckpt is no checkpoint, or damaged"),
-     ("foreign", "x.ckpt is no checkpoint of GuidedClassificationTask"), ("folder", "x.ckpt is a folder, a device")],
+     ("foreign", "x.ckpt is no checkpoint of neuroalign's tasks, but of another network, with weights such as 'a'"),
+     ("folder", "x.ckpt is a folder, a device")],
 )  # fmt: skip
 @pytest.mark.parametrize("command", ["evaluate", "geometry"])
 def test_checkpoints_that_are_damaged_or_none(tmp_path, capsys, change, message, command):

@@ -7,6 +7,7 @@ import torch
 
 from neuroalign.__main__ import main
 from neuroalign.data import Responses, load_digits
+from neuroalign.evaluation import response_geometry
 from neuroalign.models import GuidedNetwork
 from neuroalign.models.smallnet import SmallResNet
 from neuroalign.tasks import GuidedClassificationTask
@@ -57,6 +58,12 @@ def test_regions_of_responses(tmp_path, capsys):
     assert set(pd.read_csv(tmp_path / "out" / "contrasts.csv")["measure"]) >= {"capacity", "radius", "dimension"}
 
 
+def test_a_region_that_is_named_twice():
+    responses = Responses.from_arrays(np.ones((4, 4)), stimulus=np.arange(4), roi=["V1"] * 4)
+    with pytest.raises(ValueError, match="region 'V1' is named twice"):
+        response_geometry(responses, {i: i // 2 for i in range(4)}, regions=["V1", "V1"])
+
+
 def test_names_of_layers(capsys):
     main(["geometry", "--ckpt", "squeezenet1_1", "--data", "digits", "--layers", "list"])
     assert "features.2" in capsys.readouterr().out.split()
@@ -72,6 +79,15 @@ def test_names_of_layers(capsys):
         (["--ckpt", "squeezenet9", "--data", "digits", "--layers", "x"], "squeezenet9"),
         (["--ckpt", "missing.ckpt", "--data", "digits", "--layers", "x"], "no checkpoint"),
         (["--data", "missing.h5"], "need --labels"),
+        (
+            ["--data", "missing.h5", "--layers", "x"],
+            "--layers is for images, and missing.h5 holds responses: leave it out",
+        ),
+        (["--data", "missing.h5", "--num-classes", "4"], "--num-classes is for images"),
+        (
+            ["--data", "digits", "--ckpt", "x", "--labels", "y.csv"],
+            "--labels is for responses, and digits holds images",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line(argv, message, capsys, tmp_path):

@@ -1,12 +1,14 @@
 """A mistake in a configuration or on the command line of fit, test and predict is answered in one sentence."""
 
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 
 import lightning  # noqa: F401 - its log keeps the stderr of its first import, which a test must not replace
 import numpy as np
 import pytest
+import torch
 
 from neuroalign.__main__ import main
 from neuroalign.commands.configuration_classes import arguments_of, classes_of, required_by, why_not_found
@@ -53,6 +55,12 @@ def said(tmp_path, capsys, monkeypatch, nsd):
     return run
 
 
+UNGUIDED = (
+    "      class_path: neuroalign.guidance.PredictedGuidance\n      init_args:\n"
+    "        predictors: {V4: runs/predict_v4/predictor.ckpt}",
+    "      null",
+)
+HEAD = ("V4: {layer: layer3, size: 2}", "V4: {layer: layer3, num_outputs: 80}")
 PREDICTOR = "--model.init_args.predictor.init_args"
 CHANGED = {
     "a key of a DataModule": (
@@ -133,6 +141,22 @@ CHANGED = {
         "c.yaml: model: unknown scheduler_interval 'epok'",
     ),
     "YAML": (("trainer:", "trainer: ["), "c.yaml is no YAML: line 8, column 13"),
+    "a tab": (("  accelerator:", "\taccelerator:"), "c.yaml is no YAML: line 7, column 1: a tab stands where"),
+    "a key that no file has": (("seed_everything:", "hepl:"), "c.yaml: unknown key 'hepl'; did you mean 'model'?"),
+    "a misspelt class_path": (("model:\n  class_path", "model:\n  clas_path"), "c.yaml: model: unknown key 'clas_path'; did"),
+    "a shape": (
+        ("image_shape: [3, 8, 8]", "image_shape: 8"),
+        "c.yaml: model.init_args.predictor.init_args.image_shape: must be a list or null; got '8'",
+    ),
+    "a count by which the trainer divides": (
+        ("  max_epochs: 12", "  check_val_every_n_epoch: 0"),
+        "c.yaml: trainer.check_val_every_n_epoch must be at least 1; got 0",
+    ),
+    "an interval of no batches": (("  max_epochs: 12", "  val_check_interval: 0"), "c.yaml: trainer.val_check_interval must"),
+    "a number of the trainer": (("  log_every_n_steps: 10", "  min_epochs: 1\n  num_nodes: 0"), "c.yaml: trainer: "),
+    "workers": (("batch_size: 64", "num_workers: -1"), "c.yaml: data: num_workers must be at least 0"),
+    "a rate": (("    predictor:", "    lr: -1\n    predictor:"), "c.yaml: model: lr must be a finite number of"),
+    "a seed": (("seed_everything: 0", "seed_everything: -4"), "seed_everything must be from 0 to 4294967295"),
 }  # fmt: skip
 
 
@@ -163,11 +187,25 @@ TYPED = {
     "a size": (["--data.init_args.batch_size=0"], "c.yaml: data: batch_size must be at least 1; got 0"),
     "a number of voxels": (
         [f"{PREDICTOR}.num_voxels=81"],
-        "the predictor has num_voxels=81, and the data have 80 voxels",
+        "c.yaml: model: the predictor has num_voxels=81, and the data have 80 voxels",
     ),
     "an accelerator": (["--trainer.accelerator=cpuu"], "unknown trainer.accelerator 'cpuu'; did you mean"),
     "devices": (["--trainer.devices=0"], "trainer.devices '0' doesn't go with the accelerator cpu"),
     "a checkpoint": (["--ckpt_path=nowhere.ckpt"], "there is no checkpoint nowhere.ckpt"),
+    "a strategy": (["--trainer.strategy=dpp"], "unknown trainer.strategy 'dpp'; did you mean 'ddp'"),
+    "an optimizer": (["--optimizer=Adamm"], "optimizer: unknown class 'Adamm'; did you mean 'Adam'"),
+    "a scheduler": (["--lr_scheduler=StepLR"], "lr_scheduler: StepLR needs 'step_size'"),
+    "a callback": (["--trainer.callbacks=EarlyStoping"], "trainer.callbacks: unknown class 'EarlyStoping'; did you mean"),
+    "one callback more": (["--trainer.callbacks+=EarlyStopping"], "trainer.callbacks[0]: EarlyStopping needs 'monitor'"),
+    "a list": ([f"{PREDICTOR}.layer=[features]"], "model.init_args.predictor.init_args.layer: must be text or null; got"),
+    "a scheduler of the task": (
+        ["--model.scheduler.class_path=torch.optim.lr_scheduler.StepLR"],
+        "model.init_args.scheduler: StepLR needs 'step_size'",
+    ),
+    "a file without its option": (["other.yaml"], "unexpected argument 'other.yaml'; a configuration is given by --config"),
+    "a short option": (["-x"], "there is no option -x"),
+    "a URL": (["--config=http://localhost:1/x.yaml"], "config: Path does not exist"),
+    "steps to be counted together": (["--trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches must be at"),
 }  # fmt: skip
 
 
@@ -175,6 +213,96 @@ TYPED = {
 def test_a_mistake_on_the_command_line(said, mistake):
     typed, sentence = TYPED[mistake]
     assert said(["fit", "CONFIG", *FAST, *typed]).startswith(sentence)
+
+
+def test_an_abbreviation_names_a_configuration_too(said):
+    assert said(["fit", "--conf=c.yaml", *FAST, "--data.roi=V7"]).startswith("c.yaml: data: unknown roi 'V7'")
+
+
+def test_classes_alone_need_no_file():
+    """A process of its own: here, the classes were imported before."""
+    code = "import sys; from neuroalign.__main__ import main; main(sys.argv[1:])"
+    typed = ["fit", "--model", "NeuralPredictionTask", "--data", "NSDDataModule"]
+    for more, sentence in (
+        ([], "data: NSDDataModule needs 'root'"),
+        (["--data.root", "nowhere", "--data.roi", "V4"], "model: give a predictor"),
+    ):
+        done = subprocess.run([sys.executable, "-c", code, *typed, *more], capture_output=True, text=True, timeout=240)
+        assert done.returncode == 2 and done.stderr.startswith(f"neuroalign fit: {sentence}"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"a": 1}, "--ckpt_path is no checkpoint of a training"),
+        (None, "x.safetensors is a saved network: --ckpt_path takes a checkpoint of a training"),
+    ],
+)
+def test_a_checkpoint_of_no_training(said, content, sentence):
+    name = "x.ckpt" if content else "x.safetensors"
+    torch.save(content, name)
+    assert said(["fit", "CONFIG", *FAST, f"--ckpt_path={name}"]).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("out", "sentence"),
+    [
+        ("c.yaml/v4.h5", "c.yaml is a file, where a folder is wanted"),
+        (".", ". is a folder: give the name of a file"),
+        ("v4.csv", "v4.csv would be an HDF5 file: give a name that ends in .h5"),
+    ],
+)
+def test_where_predictions_go_is_checked_first(said, out, sentence):
+    """Before the checkpoint is looked for."""
+    typed = ["predict", "CONFIG", *FAST, "--ckpt_path=nowhere.ckpt", f"--out={out}"]
+    assert said(typed).startswith(sentence)
+
+
+def test_the_place_of_what_is_wrong_in_training(said, capsys):
+    """A callback, the data of a classifier, and a folder for checkpoints that is a file: before anything is trained."""
+    network = [UNGUIDED, HEAD]
+    layer = ("network.trunk.backbone.layer3", "layer9")
+    told = said(["fit", "CONFIG", *FAST[:3]], "guide", [*network, layer])
+    assert told.startswith("c.yaml: trainer.callbacks[2]: unknown layer 'layer9'")
+    classes = [("num_classes: 10", "num_classes: 5")]
+    told = said(["fit", "CONFIG", *FAST], "guide", [*network, *classes])
+    assert told == "c.yaml: model: labels run from 0 to 9, but there are 5 classes (0 to 4)"
+    folder = ("dirpath: runs/guide_v4", "dirpath: c.yaml")
+    told = said(["fit", "CONFIG", *FAST[:3], "--trainer.max_epochs=0"], "guide", [*network, folder])
+    assert "c.yaml is a file, where a folder is wanted" in told
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (("dataset: digits", "dataset: digit"), "c.yaml: data: unknown dataset 'digit'; did you mean 'digits'?"),
+        (("dataset: digits", "dataset: cifar10"), "c.yaml: data: dataset 'cifar10' needs root"),
+        (
+            ("layers: network.trunk.backbone.layer3", "layers: []"),
+            "c.yaml: trainer.callbacks[2]: give at least one layer",
+        ),
+        (
+            ("    weight: 0.9", "    weight: 0.9\n    step_size: 0"),
+            "c.yaml: model: step_size is a number of epochs, at least 1",
+        ),
+        (
+            ("predictors: {V4: runs/predict_v4/predictor.ckpt}", "predictors: x.ckpt"),
+            "c.yaml: model.init_args.guidance: neuroalign.guidance.PredictedGuidance can't be built from its description: "
+            "predictors are given by the name of the head that each guides, {'V4': 'predictor.ckpt'}; got x.ckpt",
+        ),
+    ],
+)
+def test_a_mistake_in_the_file_of_a_classifier(said, change, sentence):
+    changes = [change, HEAD] if "predictors" in change[0] else [change, UNGUIDED, HEAD]
+    assert said(["fit", "CONFIG", *FAST[:3]], "guide", changes).startswith(sentence)
+
+
+def test_a_warning_of_earlier_checkpoints_comes_with_training_alone(said, recwarn):
+    Path("runs/predict_v4").mkdir(parents=True)
+    Path("runs/predict_v4/old.ckpt").touch()
+    told = said(["fit", "CONFIG", "--trainer.accelerator=cpu", f"{PREDICTOR}.num_voxels=81"])
+    assert "num_voxels=81" in told and not [each for each in recwarn if "earlier run" in str(each.message)]
 
 
 def test_a_missing_configuration(said):

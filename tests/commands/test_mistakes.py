@@ -52,6 +52,35 @@ def raised(error, cause):
         return found
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 55 TiB"),
+        RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+    ids=["NumPy", "torch"],
+)
+def test_a_full_machine_says_what_helps(error, capsys):
+    code, said = told(error, capsys)
+    assert code == 2 and "memory of the device is too small: a smaller batch" in said and said.count("\n") == 1
+
+
+def test_a_broken_installation_says_who_tells_more(capsys):
+    said = told(ModuleNotFoundError("No module named 'sklearn'", name="sklearn.datasets"), capsys)[1]
+    assert said.endswith(
+        "No module named 'sklearn': neuroalign needs it; `neuroalign doctor` says what is missing or broken\n"
+    )
+    assert told(ModuleNotFoundError("No module named 'mine'", name="mine"), capsys)[1].endswith("'mine'\n")
+
+
+def test_a_pipe_that_rich_found_closed():
+    answered = SystemExit(1)
+    answered.__context__ = BrokenPipeError()
+    with pytest.raises(SystemExit) as stop, told_in_one_line("nsd check"):
+        raise answered
+    assert stop.value.code == 141
+
+
 def test_our_message_comes_before_a_report_around_it():
     ours = of_ours()
     report = raised(

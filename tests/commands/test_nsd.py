@@ -49,6 +49,25 @@ def test_check(subject, capsys, tmp_path):
     assert stop.value.code == 1
     assert "no subject has betas" in capsys.readouterr().out
     refused(capsys, "neuroalign nsd check: no folder", ["nsd", "check", str(tmp_path / "absent")])
+    refused(capsys, "looks like a URL: nsd check reads folders", ["nsd", "check", "s3://bucket"])
+    (tmp_path / "file").touch()
+    refused(capsys, "file is a file: give the folder that holds nsddata", ["nsd", "check", str(tmp_path / "file")])
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [("file/x.h5", "file is a file, where a folder is wanted"), ("x.csv", "x.csv would be an HDF5 file: give a name")],
+)  # fmt: skip
+def test_names_that_no_file_of_responses_can_have(capsys, tmp_path, out, message):
+    (tmp_path / "file").touch()
+    refused(
+        capsys, message, ["nsd", "extract", "absent", "--subject", "1", "--roi", "V4", "--out", str(tmp_path / out)]
+    )
+
+
+def test_a_folder_without_anatomy_is_no_root(extracted, capsys, tmp_path):
+    typed = ["nsd", "plot", str(extracted), "--out", str(tmp_path / "maps"), "--root", str(tmp_path)]
+    refused(capsys, "is not an NSD folder", typed)
 
 
 def test_extract(subject, extracted, capsys, tmp_path):

@@ -1,6 +1,9 @@
 """-q, -v and --debug: what of the library's log and of warnings is said."""
 
 import logging
+import os
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -68,3 +71,11 @@ def test_training_is_told_to_be_quiet(quiet, monkeypatch):
     monkeypatch.setattr("neuroalign.commands.lightning_cli.run_lightning", lambda argv, **options: seen.append(options))
     main(["fit", "--config", "a.yaml", *(["-q"] if quiet else [])])
     assert seen == [{"quiet": quiet}]
+
+
+@pytest.mark.parametrize(("encoding", "printed"), [("ascii", b"?? r?"), ("utf-8", "━• r\\udcff".encode())])
+def test_a_character_that_the_output_lacks_ends_no_command(encoding, printed):
+    code = r"from neuroalign.__main__ import main; main(['cite', '-q', 'pgd']); print('\u2501\u2022 r\udcff')"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, timeout=120)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == printed, done

@@ -65,6 +65,8 @@ class BatchDataModule(L.LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1; got {batch_size}")
+        if num_workers < 0:
+            raise ValueError(f"num_workers must be at least 0, which loads in this process; got {num_workers}")
         refuse_normalising(augment)
         self.batch_size, self.num_workers, self.augment = batch_size, num_workers, augment
         self.seed, self.drop_last = seed, drop_last

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, DistributedSampler
 
 from neuroalign.data.datamodules.base import BatchDataModule
 from neuroalign.data.fields import as_identities, as_values
-from neuroalign.data.images import ArrayDataset, as_pixels, load_named
+from neuroalign.data.images import ArrayDataset, as_pixels, check_named, load_named
 from neuroalign.data.mixing import MinValidSampler, check_min_valid
 from neuroalign.data.responses import Responses
 from neuroalign.types import Batch
@@ -79,6 +79,8 @@ class GuidanceDataModule(BatchDataModule):
         )
         if (dataset is None) == (train is None and val is None and test is None):
             raise ValueError("give either images and labels (train, val, test) or the name of a dataset")
+        if dataset is not None:
+            check_named(dataset, root)
         self.dataset, self.root, self.image_size = dataset, root, image_size
         self._given = {"train": train, "val": val, "test": test}
         self._responses = None if responses is None else _values(responses)
@@ -113,6 +115,8 @@ class GuidanceDataModule(BatchDataModule):
     def _dataset(self, stage: str, given: tuple[Any, Any] | Dataset[Batch]) -> Dataset[Batch]:
         if isinstance(given, Dataset):
             return given
+        if not isinstance(given, (tuple, list)) or len(given) != 2:
+            raise TypeError(f"{stage} must be (images, labels), or a dataset; got {type(given).__name__}")
         images, labels = given
         images, labels = as_pixels(images), torch.from_numpy(as_identities(labels, f"{stage}: labels"))
         if bool((labels < 0).any()):

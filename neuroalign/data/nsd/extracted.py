@@ -59,7 +59,9 @@ def differences(request: Request, out: Path) -> list[str]:
             raise
         if is_stamped(out):
             raise damaged(out, str(error)) from error
-        raise FileExistsError(f"{out} is not a file of extracted responses, or damaged ({error}): remove it") from error
+        raise FileExistsError(
+            f"{out} is not a file of extracted responses, or damaged ({error}): write elsewhere, or remove it"
+        ) from error
     here = json.loads(json.dumps(request.info()))
     if not set(_FILES) <= set(there):
         return ["the version of neuroalign, which kept no checksums of NSD's files,"]

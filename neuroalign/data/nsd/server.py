@@ -119,6 +119,10 @@ def _check_packages(url: str) -> None:
         import pooch  # noqa: F401
 
         fsspec.get_filesystem_class(url.partition("://")[0])
+    except ValueError as error:
+        raise ValueError(
+            f"{redacted(url)}: a URL of NSD begins with s3://, https:// or a protocol of fsspec"
+        ) from error
     except ImportError as error:
         raise ImportError(f"{redacted(url)} needs the extra 'cloud': pip install 'neuroalign[cloud]' (protocols other than "
                           f"s3 and https need fsspec's package for them, too): {error}") from error  # fmt: skip

@@ -35,6 +35,7 @@ class Tree:
 
     Raises:
         FileNotFoundError: If there is no such folder, or it is no NSD folder.
+        NotADirectoryError: If it is a file.
     """
 
     is_remote = False
@@ -42,6 +43,8 @@ class Tree:
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root).expanduser()
         if not self.root.is_dir():
+            if self.root.exists():
+                raise NotADirectoryError(f"{self.root} is a file: give the folder that holds nsddata")
             raise FileNotFoundError(f"no folder {self.root}")
         if not (self.root / "nsddata").is_dir():
             raise FileNotFoundError(

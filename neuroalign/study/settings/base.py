@@ -105,6 +105,22 @@ def resolved_path(path: str, folder: pathlib.Path, *, keep_unset: bool = False) 
     return expanded if "://" in expanded else str(folder / pathlib.Path(expanded).expanduser())
 
 
+_PLAIN = {
+    "greater_than_equal": "at least ", "greater_than": "above ", "less_than_equal": "at most ", "less_than": "below ",
+    "int_type": "a whole number", "int_parsing": "a whole number", "int_from_float": "a whole number",
+    "float_type": "a number", "float_parsing": "a number", "finite_number": "a finite number",
+    "bool_type": "true or false", "bool_parsing": "true or false", "string_type": "text", "list_type": "a list",
+    "tuple_type": "a list", "dict_type": "a mapping", "mapping_type": "a mapping", "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}  # fmt: skip
+"""What a value must be, by pydantic's name of the error; a bound follows."""
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def first_errors(error: ValidationError, limit: int = 8) -> list[str]:
     """The errors of a validation, a line each: the key's path, and what is wrong with its value."""
     lines = []
@@ -120,6 +136,11 @@ def first_errors(error: ValidationError, limit: int = 8) -> list[str]:
             known = [part.strip("' ") for part in expected.replace(" or ", ", ").split(",")]
             got = context.get("tag", each["input"])
             message = f"{got!r} is none of {', '.join(known)}{near_match(str(got), known)}"
+        elif each["type"] in _PLAIN:
+            bound = next((f"{context[name]:g}" for name in ("ge", "gt", "le", "lt") if name in context), "")
+            message = f"must be {_PLAIN[each['type']]}{bound}; got {_shown(each['input'])}"
+        elif each["type"] == "missing":
+            message = "this key is missing"
         lines.append(f"{path}: {message}" if path else message)
     more = len(lines) - limit
     return lines[:limit] + ([f"and {more} more"] if more > 0 else [])
