@@ -14,7 +14,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # threads of several workers would stan
 
 from neuroalign.data import load_digits, write_simulated_nsd
 
-
 ONE_GRAPH = "2.9"
 """The first torch that compiles our losses and networks with ``fullgraph=True``; 2.6 and 2.8 can't."""
 
