@@ -34,7 +34,8 @@ class Responses:
 
         trials = read_nsd(root, subject=1, roi="V4")
         held_out = np.unique(trials.stimulus[trials.shared])
-        train, validation = trials.zscore_sessions(without=held_out).average_repeats().split_shared()
+        averages = trials.zscore_sessions(without=held_out).average_repeats()
+        train, validation = averages.split_shared()
         train, validation = train.standardize(train), validation.standardize(train)
 
     so that no trial of a held-out image enters a statistic by which training rows are scaled.
