@@ -14,6 +14,8 @@ from torch import Tensor
 __all__ = ["gather_batch", "reduce_sum"]
 
 _ALONE: ContextVar[bool] = ContextVar("alone", default=False)
+# The open contexts of all threads. Without any, nobody asks the variable, which torch.compile can't trace before torch 2.14.
+_OPEN: list[object] = []
 
 
 @contextmanager
@@ -26,15 +28,17 @@ def alone() -> Iterator[None]:
         1
     """
     token = _ALONE.set(True)
+    _OPEN.append(token)
     try:
         yield
     finally:
+        _OPEN.remove(token)
         _ALONE.reset(token)
 
 
 def world_size() -> int:
     """Number of processes that train together; 1 where nothing is distributed."""
-    if _ALONE.get():
+    if _OPEN and _ALONE.get():
         return 1
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
