@@ -282,7 +282,7 @@ class Study(Settings):
             >>> _ = path.write_text("name: Digits\nimages: {source: digit}\nconditions: {none: }\n")
             >>> Study.from_file(path)  # doctest: +ELLIPSIS
             Traceback (most recent call last):
-            neuroalign.study.study.StudyError: ...study.yaml: images.source: 'digit' is none of digits, ...
+            neuroalign.study.study.StudyError: ...study.yaml: images.source: 'digit' is none of ...
         """
         path = check_source(path, "study")
         try:
@@ -311,7 +311,8 @@ def listed(what: str, lines: Sequence[str]) -> str:
     Example:
         >>> listed("a.yaml", ["weight: must be at most 1; got 2"])
         'a.yaml: weight: must be at most 1; got 2'
-        >>> print(listed("a.yaml", ["seeds: must be a list; got 2", "weight: must be at most 1; got 2"]))
+        >>> mistakes = ["seeds: must be a list; got 2", "weight: must be at most 1; got 2"]
+        >>> print(listed("a.yaml", mistakes))
         a.yaml:
           seeds: must be a list; got 2
           weight: must be at most 1; got 2

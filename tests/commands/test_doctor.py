@@ -49,7 +49,7 @@ def needed(monkeypatch):
 
 def test_extras_are_those_of_the_package():
     extras = PROJECT["optional-dependencies"]
-    assert set(EXTRAS) == set(extras) - {"tests", "docs"}
+    assert set(EXTRAS) == set(extras) - {"tests", "docs", "release"}
     for name, extra in EXTRAS.items():
         packages = {each.split(">=")[0].replace("-", "_") for each in extras[name] if not each.startswith("neuroalign")}
         assert packages == set(extra.modules)

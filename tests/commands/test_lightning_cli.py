@@ -31,4 +31,4 @@ def test_a_configuration_that_is_no_text_is_named(tmp_path, capsys, monkeypatch)
     with pytest.raises(SystemExit) as caught:
         main(["fit", "--config", str(path)])
     assert caught.value.code == 2
-    assert "a configuration is damaged, or no UTF-8 text" in (said := capsys.readouterr().err) and str(path) in said
+    assert "is no text in UTF-8, or damaged" in (said := capsys.readouterr().err) and str(path) in said

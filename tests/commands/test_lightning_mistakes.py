@@ -130,7 +130,7 @@ CHANGED = {
     ),
     "a key twice": (
         ("  max_epochs: 12", "  max_epochs: 12\n  max_epochs: 3"),
-        "c.yaml line 9, column 3: the key 'max_epochs' stands there twice",
+        "c.yaml line 11, column 3: the key 'max_epochs' stands there twice",
     ),
     "a scheduler without its argument": (
         ("    predictor:", "    scheduler: {class_path: torch.optim.lr_scheduler.StepLR}\n    predictor:"),
@@ -140,8 +140,8 @@ CHANGED = {
         ("    predictor:", "    scheduler_interval: epok\n    predictor:"),
         "c.yaml: model: unknown scheduler_interval 'epok'",
     ),
-    "YAML": (("trainer:", "trainer: ["), "c.yaml is no YAML: line 8, column 13"),
-    "a tab": (("  accelerator:", "\taccelerator:"), "c.yaml is no YAML: line 7, column 1: a tab stands where"),
+    "YAML": (("trainer:", "trainer: ["), "c.yaml is no YAML: line 10, column 13"),
+    "a tab": (("  accelerator:", "\taccelerator:"), "c.yaml is no YAML: line 9, column 1: a tab stands where"),
     "a key that no file has": (("seed_everything:", "hepl:"), "c.yaml: unknown key 'hepl'; did you mean 'model'?"),
     "a misspelt class_path": (("model:\n  class_path", "model:\n  clas_path"), "c.yaml: model: unknown key 'clas_path'; did"),
     "a shape": (

@@ -144,7 +144,9 @@ def test_a_damaged_file_is_not_used(small, tmp_path, damage):
 def test_a_file_of_somebody_else_is_never_replaced(small, tmp_path, content):
     out = tmp_path / "x.h5"
     out.write_bytes(content)
-    with pytest.raises(FileExistsError, match=r"is not a file of extracted responses, or damaged .*: remove it"):
+    with pytest.raises(
+        FileExistsError, match=r"is not a file of extracted responses, or damaged .*: write elsewhere, or remove it"
+    ):
         extract_nsd(small.root, out, 2, roi="V1", overwrite=True)
     assert out.read_bytes() == content
 
