@@ -42,7 +42,9 @@ def fit(digits, quiet_trainer, callbacks, epochs, ckpt_path=None, **options):
 
 
 @pytest.mark.parametrize(("make", "key"), CALLBACKS.values(), ids=CALLBACKS)
-@pytest.mark.parametrize("first", [True, False], ids=["before it", "after it"])
+@pytest.mark.parametrize(
+    "first", [pytest.param(True, id="before it"), pytest.param(False, id="after it", marks=pytest.mark.slow)]
+)
 def test_there_is_a_value_after_every_validation(digits, quiet_trainer, tmp_path, make, key, first):
     """Measured in the first epoch and every third; in between, the last one stays."""
     every, watching = Watching(key), Watching(key)

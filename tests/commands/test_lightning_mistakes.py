@@ -219,6 +219,7 @@ def test_an_abbreviation_names_a_configuration_too(said):
     assert said(["fit", "--conf=c.yaml", *FAST, "--data.roi=V7"]).startswith("c.yaml: data: unknown roi 'V7'")
 
 
+@pytest.mark.slow
 def test_classes_alone_need_no_file():
     """A process of its own: here, the classes were imported before."""
     code = "import sys; from neuroalign.__main__ import main; main(sys.argv[1:])"

@@ -20,7 +20,7 @@ MEASURES = [  # and the largest number of waits
     ("procrustes", {}, 1),
     ("procrustes", {"alpha": 0.5, "angular": True}, 3),
     ("soft_matching", {}, 5),
-    ("soft_matching", {"temperature": 0.005}, 5),
+    pytest.param("soft_matching", {"temperature": 0.005}, 5, marks=pytest.mark.slow),
 ]
 N, P, V = 16, 5, 7
 pytestmark = pytest.mark.filterwarnings("ignore:comparison='cosine'", "ignore:soft matching did not converge")
