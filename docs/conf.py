@@ -50,7 +50,7 @@ LightningModule, Metric, ModelHooks, ModelHubMixin, Module, Protocol, Sampler, S
 _DeviceDtypeModuleMixin, dict, object, str, tuple"""
 autosummary_context = {"foreign": " ".join(FOREIGN.split())}
 html_theme = "furo"
-html_title = "neuroalign"
+html_title = f"neuroalign {release}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 html_js_files = [("pages.js", {"defer": "defer"})]

@@ -7,11 +7,14 @@ Annotations hold a class under the module that defines it (``neuroalign.losses.a
 import importlib
 import inspect
 import re
+import sys
 import zlib
 from pathlib import Path
 
 import lightning as L
 from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
+from sphinx.util.docstrings import prepare_docstring
 
 import neuroalign
 
@@ -141,6 +144,19 @@ def keep_colons(app: Sphinx, what: str, name: str, thing, options, lines: list[s
         lines[0] = lines[0].replace(": ", " - ", 1)
 
 
+def describe_constant(app: Sphinx, what: str, name: str, thing, options, lines: list[str]) -> None:
+    """In place of what Python says of every int or tuple, the docstring below the assignment in the defining module."""
+    if what != "data" or lines != prepare_docstring(type(thing).__doc__ or ""):
+        return
+    constant = name.rpartition(".")[2]
+    for module in [m for n, m in sys.modules.items() if n.startswith("neuroalign.") and constant in vars(m)]:
+        found = ModuleAnalyzer.for_module(module.__name__).find_attr_docs().get(("", constant))
+        if found:
+            lines[:] = found
+            return
+    lines.clear()
+
+
 def skip_hooks(app: Sphinx, what: str, name: str, thing, skip: bool, options) -> bool | None:
     """Leave out what another library calls by itself, unless we say something about it."""
     return True if name in HOOKS and not getattr(thing, "__doc__", None) else None
@@ -150,5 +166,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Connect the handlers, before those of intersphinx and napoleon."""
     app.connect("autodoc-skip-member", skip_hooks)
     app.connect("missing-reference", resolve, priority=400)
+    app.connect("autodoc-process-docstring", describe_constant, priority=300)
     app.connect("autodoc-process-docstring", keep_colons, priority=400)
     return {"parallel_read_safe": True}

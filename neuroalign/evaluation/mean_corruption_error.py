@@ -16,6 +16,8 @@ __all__ = ["CorruptionErrors", "corruption_errors"]
 class CorruptionErrors(NamedTuple):
     """Averages of the errors under corruptions.
 
+    Intervals are NaN if the table doesn't have one row per image.
+
     Attributes:
         mean_error: Mean over corruptions of the error averaged over severities, in [0, 1].
         mce: Mean corruption error: each corruption's error over that of the reference, averaged; NaN without a reference.
@@ -25,8 +27,6 @@ class CorruptionErrors(NamedTuple):
         mean_error_interval: 95 % interval (low, high) of the mean error, over images.
         mce_interval: The same for the mean corruption error.
         relative_mce_interval: The same for the relative mean corruption error.
-
-    Intervals are NaN if the table doesn't have one row per image.
     """
 
     mean_error: float

@@ -18,6 +18,9 @@ __all__ = ["ShapeBias"]
 class ShapeBias(EpochMetric):
     """Share of decisions for the shape's class among those for the shape's or the texture's class, on cue-conflict images.
 
+    Logits of ImageNet's 1,000 classes are mapped to the 16 categories in alphabetical order; other logits, and predicted
+    classes, are used as they are. Images whose shape and texture have the same class are left out.
+
     Args:
         **kwargs: Of ``torchmetrics.Metric``.
 
@@ -25,9 +28,6 @@ class ShapeBias(EpochMetric):
         update(preds (stimulus, 1000) or (stimulus, class) or (stimulus,), shapes (stimulus,), textures (stimulus,)) ->
         dict with ``shape_bias``, ``shape_rate``, ``texture_rate``, ``num_shape``, ``num_texture``, ``num_images``, and
         ``low`` and ``high``, the shape bias's 95 % interval (Wilson, over the images decided by either cue).
-
-    Logits of ImageNet's 1,000 classes are mapped to the 16 categories in alphabetical order; other logits, and predicted
-    classes, are used as they are. Images whose shape and texture have the same class are left out.
 
     Example:
         >>> metric = ShapeBias()

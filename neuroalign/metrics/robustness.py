@@ -17,14 +17,14 @@ __all__ = ["RobustAccuracy"]
 class RobustAccuracy(StimulusMetric):
     """Share of *all* images that are classified correctly after a perturbation; a clean error counts as an error.
 
+    An image without an ``index`` counts as a separate image. Images with the same index, which distributed samplers repeat,
+    count once. The attribute ``num_images`` is the number of images in the last value.
+
     Args:
         **kwargs: Of ``torchmetrics.Metric``.
 
     Shapes:
         update(logits (stimulus, class), target (stimulus,), index (stimulus,)) -> scalar in [0, 1].
-
-    An image without an ``index`` counts as a separate image. Images with the same index, which distributed samplers repeat,
-    count once. The attribute ``num_images`` is the number of images in the last value.
 
     Raises:
         TypeError: If an argument is not a tensor, or classes or an index are not integers.

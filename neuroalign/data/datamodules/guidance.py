@@ -24,6 +24,8 @@ __all__ = ["GuidanceDataModule"]
 class GuidanceDataModule(BatchDataModule):
     """Labelled images for a guided classifier, with measured responses for some of them.
 
+    Yields batches with ``image``, ``label``, ``stimulus`` and, in training, ``response`` if there are any.
+
     Args:
         train: (images, labels), or a dataset that returns our batches; images are uint8 or float in [0, 1].
         val: The same for validation.
@@ -41,8 +43,6 @@ class GuidanceDataModule(BatchDataModule):
         augment: Augmentation of training batches, such as :class:`neuroalign.data.images.ShiftFlip`; None means none.
         seed: Seed of the order and of the augmentation.
         drop_last: Whether to leave out an incomplete last training batch.
-
-    Yields batches with ``image``, ``label``, ``stimulus`` and, in training, ``response`` if there are any.
 
     Raises:
         TypeError: If responses are no real numbers, or labels are names.

@@ -24,6 +24,8 @@ __all__ = ["ResponsesDataModule"]
 class ResponsesDataModule(BatchDataModule):
     """Any images with any responses to them, for a neural predictor.
 
+    Yields batches with ``image``, ``response``, ``stimulus``.
+
     Args:
         images: (image, channel, height, width), uint8 or float in [0, 1]; or an object that returns uint8 (stimulus, height,
             width, channel) when it is indexed by an array of stimuli, such as :class:`neuroalign.data.CachedImages`,
@@ -44,8 +46,6 @@ class ResponsesDataModule(BatchDataModule):
         augment: Augmentation of training batches; None means none.
         seed: Seed of the split, the order and the augmentation.
         drop_last: Whether to leave out an incomplete last training batch.
-
-    Yields batches with ``image``, ``response``, ``stimulus``.
 
     Raises:
         TypeError: If images are a list of files (:class:`neuroalign.data.ImageFiles` reads them), or ``val`` holds names and

@@ -13,9 +13,12 @@ from neuroalign.types import unknown
 __all__ = ["BETAS", "FACTS", "NSDError", "NSDPaths", "NUM_SHARED", "PSC_SCALE", "TRIALS_PER_SESSION"]
 
 TRIALS_PER_SESSION = 750
+"""Trials in each session of NSD."""
 NUM_SHARED = 1000
+"""Images of NSD that were assigned to all eight subjects."""
 NUM_IMAGES = 73_000
-PSC_SCALE = 300.0  # int16 betas store percent signal change times 300
+PSC_SCALE = 300.0
+"""Betas that are stored as int16 hold percent signal change times this."""
 BETAS = {"b1": "betas_assumehrf", "b2": "betas_fithrf", "b3": "betas_fithrf_GLMdenoise_RR"}
 """Versions of the betas by the short names that the field uses for them."""
 VOLUMES = ("func1pt8mm", "func1mm")

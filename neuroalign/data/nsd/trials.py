@@ -33,6 +33,7 @@ from neuroalign.types import unknown
 __all__ = ["SPLITS", "read_nsd_split"]
 
 SPLITS = ("shared1000", "shared515", "algonauts2023")
+"""Names of published splits of NSD's images that :func:`read_nsd_split` knows."""
 COLUMNS = {
     "RT": "reaction_time",
     "ISOLD": "is_old",

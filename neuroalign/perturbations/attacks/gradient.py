@@ -32,17 +32,17 @@ AttackLoss = Literal["margin", "ce", "dlr"]
 class FGSM(Attack):
     """One step of full length along the sign of the gradient of cross-entropy; in "l2" along the gradient itself.
 
+    Its name in tables includes the loss unless that is cross-entropy.
+
+    Call it as ``attack(model, images, labels, eps)``: images (stimulus, channel, height, width) in [0, 1], eps a number
+    or one value per image. The model should be in eval mode; :func:`evaluate_robustness` ensures this.
+
     Args:
         norm: "linf" or "l2" (Euclidean over channel, height and width, in pixel units; the fast gradient method).
         loss: Objective that is increased: "ce", cross-entropy, as in the literature; "margin", the largest other logit
             minus the true one, whose gradient doesn't vanish for a confident network; or "dlr".
         targeted: Step toward a class: True or "random" for another class at random, or "least-likely"; see :class:`PGD`.
         seed: Seed of random targets.
-
-    Its name in tables includes the loss unless that is cross-entropy.
-
-    Call it as ``attack(model, images, labels, eps)``: images (stimulus, channel, height, width) in [0, 1], eps a number
-    or one value per image. The model should be in eval mode; :func:`evaluate_robustness` ensures this.
 
     Raises:
         ValueError: If images are not in [0, 1] (perhaps normalised), eps is negative, or the logits are not finite.
@@ -99,6 +99,9 @@ class PGD(RestartedAttack):
 
     Random starts are computed from (seed, image index, restart): they don't depend on batch size or order.
 
+    Call it as ``attack(model, images, labels, eps)``; ``index`` (stimulus,) identifies the images; the default is their
+    place in the batch.
+
     Args:
         norm: "linf" or "l2" (Euclidean over channel, height and width, in pixel units).
         steps: Gradient steps per run.
@@ -115,9 +118,6 @@ class PGD(RestartedAttack):
             toward the one of lowest logit (Kurakin et al. 2017). The run of an image stops when it is predicted as that
             class. To choose the classes yourself, pass ``target`` (stimulus,) to the call, whatever ``targeted`` is.
         seed: Seed of the random starts and targets.
-
-    Call it as ``attack(model, images, labels, eps)``; ``index`` (stimulus,) identifies the images; the default is their
-    place in the batch.
 
     Raises:
         ValueError: If images are not in [0, 1] (perhaps normalised), eps is negative, or the logits are not finite.

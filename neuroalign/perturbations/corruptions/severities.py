@@ -23,7 +23,9 @@ COMMON_CORRUPTIONS = (
     "snow", "frost", "fog", "brightness",
     "contrast", "elastic_transform", "pixelate", "jpeg_compression",
 )  # fmt: skip
+"""The 15 corruptions of ImageNet-C (Hendrycks & Dietterich 2019), over which the mean corruption error is taken."""
 EXTRA_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+"""The four further corruptions of the same work, meant for validation."""
 SIZES = (32, 64, 224)
 SEVERITIES = (1, 2, 3, 4, 5)
 
