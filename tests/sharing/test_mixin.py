@@ -317,7 +317,7 @@ def test_the_calls_are_those_of_the_hub(cls, method, theirs):
 
 
 def test_a_class_with_both_mixins(theirs, tmp_path):
-    @register(name="my_lab.Both")
+    @register(name="my_lab.WithBothMixins")
     class Both(NeuralPredictor, theirs):
         def __init__(self, num_voxels):
             super().__init__("small_resnet", num_voxels, image_shape=SHAPE)
