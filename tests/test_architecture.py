@@ -13,10 +13,11 @@ import neuroalign
 PACKAGE = Path(neuroalign.__file__).parent
 # fmt: off
 ROWS = [
-    {"callers", "moved", "names", "version"},
-    {"types", "addresses", "array_headers", "budgets", "checksums", "citations", "files", "hdf5", "plugins", "processes",
-     "progress", "state", "yaml_files"},
+    {"callers", "moved", "names", "version", "yaml_files"},
+    {"types", "addresses", "array_headers", "budgets", "checksums", "files", "hdf5", "plugins", "processes",
+     "progress", "state"},
     {"config", "functional", "tensor_files"},
+    {"citations"},
     {"sharing"},
     {"losses", "metrics", "models", "perturbations", "data", "plot"},
     {"guidance", "evaluation"},

@@ -2,11 +2,13 @@
 
 import ast
 import json
+import random
 import re
 import unicodedata
 from pathlib import Path
 
 import pytest
+import torch
 
 import neuroalign
 from neuroalign.citations import bibtex, keys_of, list_references
@@ -191,3 +193,25 @@ def test_folders_that_say_nothing(tmp_path):
     (tmp_path / "config.yaml").write_text("a: [")
     with pytest.raises(ValueError, match=r"config\.yaml is no YAML"):
         keys_of(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["network.safetensors", "task.ckpt"])
+def test_a_flipped_byte_in_a_run_is_told(tmp_path, name):
+    """A name with another letter would lose its reference without a word."""
+    path, draws = tmp_path / name, random.Random(0)
+    network = neuroalign.GuidedNetwork("small_resnet", 10, image_shape=(3, 8, 8))
+    if name.endswith(".ckpt"):
+        torch.save({"state_dict": network.state_dict(), "hyper_parameters": {"network": network.config}}, path)
+    else:
+        network.save(path)
+    data, keys = path.read_bytes(), keys_of(path)
+    told = same = 0
+    for place in draws.sample(range(3000), 60):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1 << draws.randrange(8)]) + data[place + 1 :])
+        try:
+            assert keys_of(path) == keys  # a byte between the parts of a checkpoint holds nothing
+        except ValueError as error:
+            told += name in str(error)
+        else:
+            same += 1
+    assert keys and told > 30 and told + same == 60

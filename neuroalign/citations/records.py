@@ -97,10 +97,12 @@ def read(record: Path) -> Any:
             raise ValueError(f"{record} is no JSON: {error}") from None
     import yaml
 
+    from neuroalign.yaml_files import mistake_of
+
     try:
         return yaml.load(text, _plain_loader())
     except yaml.YAMLError as error:
-        raise ValueError(f"{record} is no YAML: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{record} {mistake_of(error)}") from None
 
 
 def _settings_in_checkpoint(path: Path) -> Any:
@@ -108,6 +110,9 @@ def _settings_in_checkpoint(path: Path) -> Any:
 
     import torch
 
+    from neuroalign.tensor_files import check_checkpoint
+
+    check_checkpoint(path)
     try:  # weights stay on the disk
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as error:
@@ -118,16 +123,15 @@ def _settings_in_checkpoint(path: Path) -> Any:
 
 
 def _description_in_safetensors(path: Path) -> Any:
-    from safetensors import SafetensorError, safe_open
+    from neuroalign.tensor_files import load_tensors
 
+    described = load_tensors(path, "weights with a description")[1].get("neuroalign")
+    if described is None:
+        raise ValueError(f"{path} was not saved by neuroalign: it says nothing of data or methods")
     try:
-        with safe_open(path, "pt") as file:
-            described = (file.metadata() or {}).get("neuroalign")
-        if described is not None:
-            return json.loads(described)
-    except (SafetensorError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no safetensors file, or it is damaged") from error
-    raise ValueError(f"{path} was not saved by neuroalign: it says nothing of data or methods")
+        return json.loads(described)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: its description is no JSON ({str(error)[:80]})") from error
 
 
 def names_in(content: Any) -> list[str]:

@@ -203,14 +203,18 @@ def load_digits() -> tuple[Tensor, Tensor]:
     return images, torch.from_numpy(digits.target).long()
 
 
+_NAMED = ("digits", "cifar10", "cifar100", "folder")
+"""Data sets that have a name."""
+
+
 def check_named(name: str, root: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
     """The folder of a data set that is given by name, after a check of the name, and that it is given where it is needed.
 
     Raises:
         ValueError: If the name is unknown (with near matches), or root is needed.
     """
-    if name not in ("digits", "cifar10", "cifar100", "folder"):
-        raise ValueError(unknown("dataset", name, ("digits", "cifar10", "cifar100", "folder")))
+    if name not in _NAMED:
+        raise ValueError(unknown("dataset", name, _NAMED))
     if root is None and name != "digits":
         raise ValueError(f"dataset {name!r} needs root, the folder of its files")
     return root

@@ -161,9 +161,11 @@ class GuidedClassificationTask(Task):
         self.weight, self.head_reduction = float(weight), head_reduction
         self.task_weight = None if task_weight is None else float(task_weight)
         self.lr, self.momentum = checked_rate("lr", lr), checked_rate("momentum", momentum)
-        self.weight_decay, self.step_size = checked_rate("weight_decay", weight_decay), int(step_size)
-        if self.step_size < 1:
-            raise ValueError(f"step_size is a number of epochs, at least 1; got {step_size}")
+        self.weight_decay = checked_rate("weight_decay", weight_decay)
+        rounded = round(checked_rate("step_size", step_size))
+        if rounded != step_size or rounded < 1:
+            raise ValueError(f"step_size is a whole number of epochs, at least 1; got {step_size}")
+        self.step_size = rounded
         self.optimizer, self.scheduler = optimizer, scheduler
         check_choice("scheduler_interval", scheduler_interval, ("epoch", "step"))
         self.scheduler_interval, self.scheduler_monitor = scheduler_interval, scheduler_monitor

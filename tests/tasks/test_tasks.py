@@ -666,3 +666,10 @@ def test_the_weight_of_the_task_is_kept_and_checked(digits, quiet_trainer, tmp_p
     for wrong in (-0.1, float("inf"), float("nan")):
         with pytest.raises(ValueError, match="task_weight is the weight of the task's loss, a finite number"):
             GuidedClassificationTask(network(), task_weight=wrong)
+
+
+@pytest.mark.parametrize("step_size", [0, 2.5, -1, float("nan")])
+def test_the_schedule_takes_whole_epochs(step_size):
+    """2.5 would otherwise become 2 without a word."""
+    with pytest.raises(ValueError, match="step_size"):
+        GuidedClassificationTask(network(), step_size=step_size)
