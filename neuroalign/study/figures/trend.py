@@ -99,7 +99,7 @@ def _title(name: str, row: Mapping[str, Any] | None) -> str:
 
 def _slope(row: Mapping[str, Any]) -> str:
     interval = "" if pd.isna(row["low"]) else f" [{row['low']:+.3f}, {row['high']:+.3f}]"
-    return f"{row['effect']:+.3f} a step{interval}"
+    return f"{row['effect']:+.3f} per step{interval}"
 
 
 def _caption(

@@ -24,7 +24,7 @@ def accuracy(units=4, kind="seed", regions=("V1", "V4")):
 def test_a_panel_a_condition_a_thin_line_a_unit_and_the_slope_in_the_title():
     made = trend_figure(accuracy(), ["V1", "V4"], TREND, SMALL, "pgd")
     guided, control = visible(made.figure)
-    assert guided.get_title() == "neural guidance\n+0.020 a step [+0.010, +0.030]\np < .001, Holm .002"
+    assert guided.get_title() == "neural guidance\n+0.020 per step [+0.010, +0.030]\np < .001, Holm .002"
     assert control.get_title() == "shuffled fit\n+0.001 a step\nno test"
     thin = [line.get_ydata().tolist() for line in guided.lines if line.get_linewidth() < 1 and line.get_marker() == "."]
     assert thin == [pytest.approx([0.4 + 0.01 * unit, 0.42 + 0.01 * unit]) for unit in range(4)]
@@ -35,7 +35,7 @@ def test_a_panel_a_condition_a_thin_line_a_unit_and_the_slope_in_the_title():
 
 def test_the_caption_gives_the_trends_of_differences_and_the_unit():
     caption = trend_figure(accuracy(kind="subject"), ["V1", "V4"], TREND, SMALL, "pgd").caption
-    assert "neural guidance minus shuffled fit +0.015 a step [-0.002, +0.032], p .040, Holm .120" in caption
+    assert "neural guidance minus shuffled fit +0.015 per step [-0.002, +0.032], p .040, Holm .120" in caption
     assert "4 subjects" in caption and "simulated" in caption
 
 
