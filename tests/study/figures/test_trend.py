@@ -25,7 +25,7 @@ def test_a_panel_a_condition_a_thin_line_a_unit_and_the_slope_in_the_title():
     made = trend_figure(accuracy(), ["V1", "V4"], TREND, SMALL, "pgd")
     guided, control = visible(made.figure)
     assert guided.get_title() == "neural guidance\n+0.020 per step [+0.010, +0.030]\np < .001, Holm .002"
-    assert control.get_title() == "shuffled fit\n+0.001 a step\nno test"
+    assert control.get_title() == "shuffled fit\n+0.001 per step\nno test"
     thin = [line.get_ydata().tolist() for line in guided.lines if line.get_linewidth() < 1 and line.get_marker() == "."]
     assert thin == [pytest.approx([0.4 + 0.01 * unit, 0.42 + 0.01 * unit]) for unit in range(4)]
     assert guided.containers[0][0].get_ydata().tolist() == pytest.approx([0.415, 0.435])
