@@ -285,7 +285,7 @@ def test_the_place_of_what_is_wrong_in_training(said, capsys):
         ),
         (
             ("    weight: 0.9", "    weight: 0.9\n    step_size: 0"),
-            "c.yaml: model: step_size is a number of epochs, at least 1",
+            "c.yaml: model: step_size is a whole number of epochs, at least 1",
         ),
         (
             ("predictors: {V4: runs/predict_v4/predictor.ckpt}", "predictors: x.ckpt"),
