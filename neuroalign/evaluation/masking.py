@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from neuroalign.budgets import Budget, as_budget, eps_text
 from neuroalign.evaluation.images import EvaluationBatch
-from neuroalign.evaluation.masking_checks import MEASURED, Check, masking_checks
+from neuroalign.evaluation.masking_checks import MEASURED, Check, masking_checks, without_gradient
 from neuroalign.evaluation.measurement import warn_of_softmax
 from neuroalign.evaluation.passes import PassOptions
 from neuroalign.evaluation.result_table import result_table
 from neuroalign.functional.checks import check_labels
-from neuroalign.functional.logits import cross_entropy
+from neuroalign.functional.logits import cross_entropy, margin
 from neuroalign.functional.norms import Norm, check_norm
 from neuroalign.perturbations.classifier import Classifier
 from neuroalign.perturbations.pixel_classifier import Logits, ModelInterface
@@ -28,6 +28,7 @@ from neuroalign.state import evaluating
 __all__ = ["MaskingReport", "masking_report"]
 
 _FEW_IMAGES = 16
+_MOSTLY = 0.5  # of the images
 _SATURATED = 1e-3  # of a cross-entropy; its gradient is at most about twice this share of the logits' own
 
 
@@ -67,6 +68,9 @@ class MaskingReport:
             only some images is mostly missed.
         loss: Median cross-entropy of these images; NaN if it isn't known. Where it is below 0.001, large logits alone may be
             why checks fail, and the printed report says what to do.
+        flat: Share of these images at which the margin, the largest other logit minus the true one, has a gradient of exactly
+            0; NaN if it isn't known. Large logits can't be the reason for that: something on the way cuts gradients off,
+            and the printed report says so instead.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
@@ -81,6 +85,7 @@ class MaskingReport:
     norm: Norm
     num_images: int
     loss: float = math.nan
+    flat: float = math.nan
 
     @property
     def passed(self) -> bool:
@@ -110,7 +115,13 @@ class MaskingReport:
             lines.append(f"  {word}: {quantity} {_digits(float(cast(float, row.value)))} ({bound}{tried})")
             if not row.passed:
                 lines.append(f"    {row.meaning}")
-        if self.failed and self.loss < _SATURATED:
+        if self.failed and self.flat > _MOSTLY:
+            lines += [
+                f"  The margin has no gradient either, at {100 * self.flat:.0f} % of the images. Large logits",
+                "    are no reason for that; something cuts gradients off: rounding, a clamp, detach(), no_grad(). Attack",
+                "    with that step replaced by a smooth one, or with the adversarial images of a similar network.",
+            ]
+        elif self.failed and self.loss < _SATURATED:
             lines += [
                 f"  The median loss at the images is {_digits(self.loss)}: saturated logits may be the reason, since",
                 "    cross-entropy has almost no gradient there. Divide the logits by a temperature that brings them to",
@@ -196,9 +207,10 @@ def check_masking(
         images, labels, index = _right_images(classifier, options.batches(dataloader, device, ""), num_images)
         rows = masking_checks(classifier, images, labels, index, budget, norm, num_queries, options.seed)
         loss = abs(float(cross_entropy(classifier.logits(images).double(), labels).median()))  # no -0
+        flat = float(without_gradient(classifier, images, labels, margin).double().mean())
     table = pd.DataFrame(rows, columns=list(Check._fields))
     first = ["check", "passed", "value", "bound", "num_tried"]
-    return MaskingReport(result_table(table, first), budget, norm, len(images), loss)
+    return MaskingReport(result_table(table, first), budget, norm, len(images), loss, flat)
 
 
 def _right_images(

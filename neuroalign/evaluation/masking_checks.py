@@ -194,11 +194,17 @@ def _without_raised_loss(target: _Target, norm: Norm, seed: int) -> int:
 
 def _without_gradient(target: _Target) -> int:
     """Number of images at which one of the losses has a gradient of exactly 0."""
-    flat = torch.zeros_like(target.rows, dtype=torch.bool)
-    for objective in (cross_entropy, margin):  # saturated logits make the first gradient 0, clipped logits the second
-        _, _, gradient = target.classifier.gradient(target.images, partial(objective, labels=target.labels))
-        flat |= (gradient.flatten(1) == 0).all(1)
-    return int(flat.sum())
+    # Saturated logits make the first gradient 0, clipped logits the second.
+    flat = [without_gradient(target.classifier, target.images, target.labels, each) for each in (cross_entropy, margin)]
+    return int(torch.stack(flat).any(0).sum())
+
+
+def without_gradient(
+    classifier: Classifier, images: Tensor, labels: Tensor, objective: Callable[..., Tensor]
+) -> Tensor:
+    """Whether the objective (logits, labels) has a gradient of exactly 0 at each image (stimulus,)."""
+    _, _, gradient = classifier.gradient(images, partial(objective, labels=labels))
+    return (gradient.flatten(1) == 0).all(1)
 
 
 def _revived(target: _Target, eps: float, norm: Norm, seed: int) -> int:
