@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable
+from numbers import Integral
 
 import torch
 from jaxtyping import Float
@@ -36,6 +37,23 @@ def check_choice(what: str, value: object, choices: Iterable[str], *, or_else: s
     near = difflib.get_close_matches(value, choices, n=1) if isinstance(value, str) else []
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"unknown {what} {value!r}: it must be {allowed}{hint}")
+
+
+def check_whole(**counts: object) -> None:
+    """Refuse a count that is no whole number.
+
+    Args:
+        **counts: Counts by the name that the error gives them; None is skipped.
+
+    Raises:
+        TypeError: Naming the count.
+
+    Example:
+        >>> check_whole(steps=5, patience=None)
+    """
+    for name, count in counts.items():
+        if count is not None and (isinstance(count, bool) or not isinstance(count, Integral)):
+            raise TypeError(f"{name} must be a whole number; got {count!r}")
 
 
 def check_devices(**tensors: Tensor | None) -> None:

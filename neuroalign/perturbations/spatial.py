@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neuroalign.config import Described
+from neuroalign.functional.checks import check_whole
 from neuroalign.perturbations.attacks.classes import as_classes
 from neuroalign.perturbations.base import Perturbation, repr_of
 from neuroalign.perturbations.classifier import Classifier
@@ -51,6 +52,7 @@ class RotationTranslation(Described, Perturbation):
                 f"max_rotation is in degrees (0 to 180) and max_translation a share below 1; got {max_rotation} and "
                 f"{max_translation}"
             )
+        check_whole(num_rotations=num_rotations, num_translations=num_translations)
         if num_rotations % 2 == 0 or num_translations % 2 == 0 or min(num_rotations, num_translations) < 1:
             raise ValueError(
                 "num_rotations and num_translations must be odd, so that the unchanged image is among them"

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from neuroalign.budgets import Budget, as_number, check_largest
 from neuroalign.config import Described
+from neuroalign.functional.checks import check_whole
 from neuroalign.functional.distributed import world_size
 from neuroalign.functional.draws import image_keys
 from neuroalign.functional.host import FirstBatch, readable, spoil
@@ -88,6 +89,7 @@ def _budget(eps: Budget, norm: Norm, steps: int) -> tuple[float, Norm, int]:
     if not eps > 0:
         raise ValueError(f"eps must be a positive budget in pixels of [0, 1]; got {eps:g}")
     check_largest(eps, norm)
+    check_whole(steps=steps)
     if steps < 1:
         raise ValueError(f"steps must be at least 1; got {steps}")
     return eps, norm, steps

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from neuroalign.functional.checks import check_whole
 from neuroalign.functional.norms import Norm, steepest
 from neuroalign.perturbations.attacks.objectives import (
     Objective,
@@ -69,6 +70,7 @@ class APGD(RestartedAttack):
         seed: int = 0,
     ) -> None:
         super().__init__(norm)
+        check_whole(steps=steps, restarts=restarts, num_targets=num_targets)
         if min(steps, restarts, num_targets) < 1:
             raise ValueError(
                 f"steps, restarts and num_targets must be at least 1; got {steps}, {restarts} and {num_targets}"

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from neuroalign.functional.checks import check_choice
+from neuroalign.functional.checks import check_choice, check_whole
 from neuroalign.functional.norms import Norm
 from neuroalign.perturbations.attacks.base import Attack
 from neuroalign.perturbations.attacks.budget import project
@@ -161,6 +161,7 @@ class BrendelBethge(MinimalNormAttack):
 
     def __init__(self, norm: Norm = "linf", *, steps: int = 1000, seed: int = 0) -> None:
         super().__init__(norm)
+        check_whole(steps=steps)
         if steps < 1:
             raise ValueError(f"steps must be at least 1; got {steps}")
         self.steps, self.seed = steps, seed

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from neuroalign.functional.checks import check_whole
 from neuroalign.functional.logits import margin
 from neuroalign.functional.norms import Norm, steepest
 from neuroalign.perturbations.attacks.base import Attack
@@ -88,6 +89,12 @@ class FGSM(Attack):
         return repr_of(self, norm=self.norm, loss=self.loss, **targeting_settings(self.targeted, self.seed))
 
 
+def _check_runs(steps: int, restarts: int) -> None:
+    check_whole(steps=steps, restarts=restarts)
+    if steps < 1 or restarts < 1:
+        raise ValueError(f"steps and restarts must be at least 1; got {steps} and {restarts}")
+
+
 class PGD(RestartedAttack):
     r"""Projected gradient descent, which keeps the first perturbation that fools the model.
 
@@ -120,7 +127,9 @@ class PGD(RestartedAttack):
         seed: Seed of the random starts and targets.
 
     Raises:
-        ValueError: If images are not in [0, 1] (perhaps normalised), eps is negative, or the logits are not finite.
+        TypeError: If steps, restarts or patience is no whole number.
+        ValueError: If an option is out of its range, images are not in [0, 1] (perhaps normalised), eps is negative, or the
+            logits are not finite.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
@@ -154,10 +163,14 @@ class PGD(RestartedAttack):
         seed: int = 0,
     ) -> None:
         super().__init__(norm)
-        if steps < 1 or restarts < 1:
-            raise ValueError(f"steps and restarts must be at least 1; got {steps} and {restarts}")
+        _check_runs(steps, restarts)
+        check_whole(patience=patience)
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must be in [0, 1); got {momentum}")
+        if rel_step_size is not None and not rel_step_size > 0:
+            raise ValueError(
+                f"rel_step_size must be a positive share of eps, or None for the cosine schedule; got {rel_step_size}"
+            )
         if patience is not None and patience < 2:
             raise ValueError(f"patience must be at least 2 steps, or None; got {patience}")
         self.steps, self.restarts, self.rel_step_size, self.seed = steps, restarts, rel_step_size, seed
@@ -194,6 +207,7 @@ class PGD(RestartedAttack):
         Source:
             Madry et al. 2018, arXiv 1706.06083 (section 5 has the 2.5 eps / steps).
         """
+        _check_runs(steps, restarts)
         return cls(
             norm, steps=steps, restarts=restarts, loss="ce", rel_step_size=2.5 / steps, random_start=True,
             targeted=targeted, seed=seed,
@@ -275,7 +289,8 @@ class PGD(RestartedAttack):
                 labels, radius, gradient = labels[left], radius[left], gradient[left]
                 targets = None if targets is None else targets[left]
                 best, margins = best[left], [m[left] for m in margins]
-            share = self.rel_step_size or 0.5 * (1 + math.cos(math.pi * t / self.steps))
+            cosine = 0.5 * (1 + math.cos(math.pi * t / self.steps))
+            share = cosine if self.rel_step_size is None else self.rel_step_size
             step = share * radius * steepest(gradient, self.norm)
             before, x = x, self.move(images, x, before, step, radius, self.momentum if t else 0.0)
         return result, fooled

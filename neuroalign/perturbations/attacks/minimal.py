@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neuroalign.functional.checks import check_whole
 from neuroalign.functional.logits import margin
 from neuroalign.functional.norms import Norm, dual_length, length
 from neuroalign.perturbations.attacks.base import Attack
@@ -69,6 +70,7 @@ class DeepFool(MinimalNormAttack):
 
     def __init__(self, *, steps: int = 50, candidates: int = 10, overshoot: float = 0.02) -> None:
         super().__init__("l2")
+        check_whole(steps=steps, candidates=candidates)
         if steps < 1 or candidates < 2 or overshoot < 0:
             raise ValueError(
                 f"steps must be at least 1, candidates at least 2 and overshoot not negative; got {steps}, {candidates} "
@@ -153,6 +155,7 @@ class CarliniWagner(MinimalNormAttack):
         seed: int = 0,
     ) -> None:
         super().__init__("l2")
+        check_whole(steps=steps, search_steps=search_steps)
         if min(steps, search_steps) < 1 or min(lr, initial_weight) <= 0 or confidence < 0:
             raise ValueError(
                 "steps and search_steps must be at least 1, lr and initial_weight positive, confidence >= 0"
@@ -265,6 +268,7 @@ class FMN(MinimalNormAttack):
         seed: int = 0,
     ) -> None:
         super().__init__(norm)
+        check_whole(steps=steps)
         if steps < 1 or step_size <= 0 or not 0 < gamma < 1:
             raise ValueError(
                 f"steps must be at least 1, step_size positive and gamma in (0, 1); got {steps}, {step_size} and {gamma}"

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from neuroalign.functional.checks import check_whole
 from neuroalign.functional.draws import image_keys, uniform
 from neuroalign.functional.logits import margin
 from neuroalign.functional.norms import Norm, length
@@ -44,6 +45,7 @@ class SquareAttack(Attack):
 
     def __init__(self, norm: Norm = "linf", *, num_queries: int = 5000, share: float = 0.8, seed: int = 0) -> None:
         super().__init__(norm)
+        check_whole(num_queries=num_queries)
         if num_queries < 1 or not 0 < share <= 1:
             raise ValueError(f"num_queries must be at least 1 and share in (0, 1]; got {num_queries} and {share}")
         self.num_queries, self.share, self.seed = num_queries, share, seed

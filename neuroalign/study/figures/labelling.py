@@ -35,6 +35,8 @@ def label_marks(ax: Axes, points: Mapping[str, tuple[float, float]]) -> None:
         ax: The axes.
         points: Place of the mark in data coordinates, by its text.
     """
+    from matplotlib.patheffects import withStroke
+
     scale = ax.figure.dpi / 72
     marks = {text: ax.transData.transform(xy) / scale for text, xy in points.items()}  # in points
     box = ax.get_window_extent()
@@ -49,7 +51,7 @@ def label_marks(ax: Axes, points: Mapping[str, tuple[float, float]]) -> None:
         taken.append((marks[text] + offset, half))
         ax.annotate(
             text, points[text], xytext=tuple(offset), textcoords="offset points", ha="center", va="center", fontsize=8,
-            annotation_clip=False,
+            annotation_clip=False, path_effects=[withStroke(linewidth=2, foreground="white")],
             arrowprops={"arrowstyle": "-", "linewidth": 0.6, "color": "#555555", "shrinkA": 0, "shrinkB": 3},
         ).set_in_layout(False)  # fmt: skip
 

@@ -17,6 +17,7 @@ from neuroalign import (
     BrendelBethge,
     CarliniWagner,
     DeepFool,
+    RotationTranslation,
     SquareAttack,
     robustness_curve,
 )
@@ -208,6 +209,9 @@ def test_brendel_bethge_names_the_extra(monkeypatch):
     [
         (lambda: PGD(momentum=1.0), r"momentum must be in \[0, 1\)"),
         (lambda: PGD(patience=1), "patience must be at least 2"),
+        (lambda: PGD(rel_step_size=0), "positive share of eps, or None for the cosine schedule"),
+        (lambda: PGD(rel_step_size=-0.1), "positive share of eps"),
+        (lambda: PGD.madry(steps=0), "must be at least 1"),
         (lambda: APGD(steps=0), "must be at least 1"),
         (lambda: APGD(loss="dlr-target"), "unknown attack loss"),
         (lambda: DeepFool(candidates=1), "candidates at least 2"),
@@ -225,6 +229,32 @@ def test_brendel_bethge_names_the_extra(monkeypatch):
 )
 def test_refusals(make, message):
     with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("value", ["5", 2.5, True])
+@pytest.mark.parametrize(
+    "make",
+    [PGD, PGD.madry, PGD.two_losses, APGD, DeepFool, CarliniWagner, FMN, BrendelBethge],
+    ids=lambda make: getattr(make, "__qualname__", ""),
+)
+def test_steps_are_a_whole_number(make, value):
+    with pytest.raises(TypeError, match=r"^steps must be a whole number; got"):
+        make(steps=value)
+    assert make(steps=np.int64(5)).steps == 5
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: PGD(restarts=1.5),
+        lambda: PGD(patience="2"),
+        lambda: SquareAttack(num_queries="200"),
+        lambda: RotationTranslation(num_rotations=2.5),
+    ],
+)
+def test_other_counts_are_whole_numbers(make):
+    with pytest.raises(TypeError, match="must be a whole number; got"):
         make()
 
 
