@@ -53,7 +53,7 @@ def convert():
 def test_a_figure_is_shown_once(tmp_path, convert):
     import matplotlib.pyplot as plt
     from matplotlib.figure import Figure
-    from returned_figures import scrape  # docs/_extensions, on the path since the configuration was read
+    from returned_figures import scrape  # docs/_extensions
     from sphinx_gallery.gen_gallery import DEFAULT_GALLERY_CONF
     from sphinx_gallery.scrapers import ImagePathIterator
 

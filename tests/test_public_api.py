@@ -7,10 +7,8 @@ import inspect
 import pkgutil
 from types import ModuleType
 
-import numpy as np
-import pandas as pd
 import pytest
-import torch
+from example_imports import imports_for  # docs/_extensions
 
 import neuroalign
 
@@ -63,10 +61,13 @@ def test_examples_in_docstrings(name, tmp_path, monkeypatch):
         pytest.importorskip(NEEDS[name])
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(name)
-    names = {"torch": torch, "nn": torch.nn, "np": np, "pd": pd}
-    result = doctest.testmod(module, extraglobs=names, optionflags=doctest.NORMALIZE_WHITESPACE)
-    assert result.failed == 0
-    assert result.attempted == examples_in(module), "doctest doesn't reach an example: a decorator hides its function"
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    for found in doctest.DocTestFinder().find(module):
+        found.globs = {}  # nothing but what the page shows above the example
+        exec("\n".join(imports_for(found.docstring, module)), found.globs)
+        runner.run(found)
+    assert runner.failures == 0
+    assert runner.tries == examples_in(module), "doctest doesn't reach an example: a decorator hides its function"
 
 
 def examples_in(module):
