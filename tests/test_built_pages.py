@@ -6,7 +6,7 @@
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 
@@ -101,15 +101,16 @@ def test_copied_code_has_no_prompts(browser):
             })"""
         )
     assert ">>> " in shown and "NeuralAlignmentLoss(" in copied and ">>>" not in copied
+    exec(copied, {})  # it begins with its imports
 
 
 @needs_browser
 @pytest.mark.parametrize(
     "name",
-    ["robustness_curve", "NSDDataModule", "predicted_responses", "trainable_parameters", "cka", "soft_matching", "PGD"],
+    ["robustness_curve", "NSDDataModule", "predicted_responses", "trainable_parameters", "soft_matching", "PGD", "W&B"],
 )
 def test_the_search_finds(browser, name):
-    with browser.page((BUILT / "search.html").as_uri() + f"?q={name}", WIDE) as page:
+    with browser.page((BUILT / "search.html").as_uri() + f"?q={quote(name)}", WIDE) as page:
         found = page.wait_for("document.querySelector('#search-results ul.search li a')?.parentElement.innerText")
         number = page.value("document.querySelectorAll('#search-results ul.search li').length")
     assert number >= 1 and found
