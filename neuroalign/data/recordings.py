@@ -206,7 +206,7 @@ def _matlab(path: Path, key: str | None) -> Any:
 
     try:
         name = _choose(path, key, {name: shape for name, shape, _ in whosmat(path)})
-        values = loadmat(path, variable_names=[name])[name]
+        values = loadmat(path, variable_names=[name], spmatrix=False)[name]
     except NotImplementedError:  # MATLAB 7.3 is HDF5, with the axes reversed
         return _hdf5(path, key).T
     except ValueError as error:

@@ -22,6 +22,7 @@ __all__: list[str] = []
 _GRAYS = ("#000000", "#777777", "#AAAAAA", "#555555")
 _MARKERS = "osD^vPX<>ph8dH"
 _STARTS = 4  # of the search for a map, which may end in a poor one
+_ROUNDING = 1e-12  # distances below it are those of equal networks
 _MOST_POINTS = 300  # networks of a map; more would take minutes and hide one another
 
 
@@ -50,7 +51,9 @@ def mds_figure(similarity: pd.DataFrame, groups: dict[str, list[str]], settings:
         points, matrix = pd.DataFrame({"label": labels}), means
     if len(points) < 3 or np.isnan(matrix).any():
         return None
-    places, stress = scaled(1 - matrix)
+    distances = 1 - matrix
+    distances[distances < _ROUNDING] = 0
+    places, stress = scaled(distances)
     styles = _styles(groups)
     height = max(5.0, 0.2 * len(styles) + 1.2)
     figure = Figure(figsize=(10.0, height), layout="constrained")

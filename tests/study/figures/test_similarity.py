@@ -9,7 +9,7 @@ from neuroalign.study.collecting import Finished
 from neuroalign.study.figures import study_figures
 from neuroalign.study.figures.mds import mds_figure, scaled
 from neuroalign.study.figures.side_labels import spread
-from neuroalign.study.figures.similar_pairs import mean_similarity, similarity_groups
+from neuroalign.study.figures.similar_pairs import every_similarity, mean_similarity, similarity_groups
 from neuroalign.study.figures.similarity import similarity_figure
 from neuroalign.study.methods import controls_of
 from neuroalign.study.similarity import similarity_table
@@ -188,6 +188,16 @@ class TestMap:
         same = np.random.default_rng(0).normal(size=(20, 5))
         found = mds_figure(*made(tmp_path, study_with(), features=lambda name, layer: same))
         assert "stress 0.00" in found.caption and np.isfinite(found.figure.axes[0].get_xlim()).all()
+
+    def test_rounding_of_equal_networks_is_no_distance(self, monkeypatch, tmp_path):
+        def rounded(similarity):
+            points, matrix = every_similarity(similarity)
+            return points, matrix - 1.1e-16 * (1 - np.eye(len(matrix)))  # as another processor or library rounds
+
+        monkeypatch.setattr("neuroalign.study.figures.mds.every_similarity", rounded)
+        same = np.random.default_rng(0).normal(size=(20, 5))
+        found = mds_figure(*made(tmp_path, study_with(), features=lambda name, layer: same))
+        assert "stress 0.00" in found.caption
 
 
 def test_labels_move_as_little_as_it_takes():
