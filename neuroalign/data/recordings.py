@@ -202,11 +202,13 @@ def _array(path: Path, key: str | None) -> Any:
 
 def _matlab(path: Path, key: str | None) -> Any:
     from scipy.io import loadmat, whosmat
-    from scipy.sparse import issparse
+    from scipy.sparse import csc_array, csr_array, issparse
 
     try:
         name = _choose(path, key, {name: shape for name, shape, _ in whosmat(path)})
-        values = loadmat(path, variable_names=[name], spmatrix=False)[name]
+        values: Any = loadmat(path, variable_names=[name], spmatrix=False)[name]
+        if isinstance(values, (csc_array, csr_array)):
+            values.check_format(full_check=True)  # filling up a damaged one would write outside of its memory
     except NotImplementedError:  # MATLAB 7.3 is HDF5, with the axes reversed
         return _hdf5(path, key).T
     except ValueError as error:
@@ -217,12 +219,11 @@ def _matlab(path: Path, key: str | None) -> Any:
         raise damaged(path, "MATLAB", error) from error
     if not issparse(values):
         return values
-    sparse: Any = values
-    num_bytes = sparse.shape[0] * sparse.shape[1] * sparse.dtype.itemsize
+    num_bytes = values.shape[0] * values.shape[1] * values.dtype.itemsize
     if num_bytes > _LARGEST:
-        raise ValueError(f"{path}: the sparse matrix of shape {sparse.shape} takes {readable_size(num_bytes)} when it is "
+        raise ValueError(f"{path}: the sparse matrix of shape {values.shape} takes {readable_size(num_bytes)} when it is "
                          "filled up, which is not done: save the values themselves")  # fmt: skip
-    return sparse.toarray()
+    return values.toarray()
 
 
 def _hdf5(path: Path, key: str | None) -> np.ndarray:

@@ -68,9 +68,9 @@ class MaskingReport:
             only some images is mostly missed.
         loss: Median cross-entropy of these images; NaN if it isn't known. Where it is below 0.001, large logits alone may be
             why checks fail, and the printed report says what to do.
-        flat: Share of these images at which the margin, the largest other logit minus the true one, has a gradient of exactly
-            0; NaN if it isn't known. Large logits can't be the reason for that: something on the way cuts gradients off,
-            and the printed report says so instead.
+        zero_gradient: Share of these images at which the margin, the largest other logit minus the true one, has a gradient
+            of exactly 0; NaN if it isn't known. Large logits can't be the reason for that: something on the way cuts
+            gradients off, and the printed report says so instead.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
@@ -85,7 +85,7 @@ class MaskingReport:
     norm: Norm
     num_images: int
     loss: float = math.nan
-    flat: float = math.nan
+    zero_gradient: float = math.nan
 
     @property
     def passed(self) -> bool:
@@ -115,9 +115,9 @@ class MaskingReport:
             lines.append(f"  {word}: {quantity} {_digits(float(cast(float, row.value)))} ({bound}{tried})")
             if not row.passed:
                 lines.append(f"    {row.meaning}")
-        if self.failed and self.flat > _MOSTLY:
+        if self.failed and self.zero_gradient > _MOSTLY:
             lines += [
-                f"  The margin has no gradient either, at {100 * self.flat:.0f} % of the images. Large logits",
+                f"  The margin has no gradient either, at {100 * self.zero_gradient:.0f} % of the images. Large logits",
                 "    are no reason for that; something cuts gradients off: rounding, a clamp, detach(), no_grad(). Attack",
                 "    with that step replaced by a smooth one, or with the adversarial images of a similar network.",
             ]
@@ -207,10 +207,10 @@ def check_masking(
         images, labels, index = _right_images(classifier, options.batches(dataloader, device, ""), num_images)
         rows = masking_checks(classifier, images, labels, index, budget, norm, num_queries, options.seed)
         loss = abs(float(cross_entropy(classifier.logits(images).double(), labels).median()))  # no -0
-        flat = float(without_gradient(classifier, images, labels, margin).double().mean())
+        zero = float(without_gradient(classifier, images, labels, margin).double().mean())
     table = pd.DataFrame(rows, columns=list(Check._fields))
     first = ["check", "passed", "value", "bound", "num_tried"]
-    return MaskingReport(result_table(table, first), budget, norm, len(images), loss, flat)
+    return MaskingReport(result_table(table, first), budget, norm, len(images), loss, zero)
 
 
 def _right_images(

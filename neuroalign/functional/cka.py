@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -262,8 +263,8 @@ def rbf_cka(
     Source:
         Kornblith et al. 2019, arXiv 1905.00414.
     """
-    if bandwidth <= 0:
-        raise ValueError(f"bandwidth must be positive; got {bandwidth}")
+    if not 0 < bandwidth < math.inf:
+        raise ValueError(f"bandwidth must be positive and finite; got {bandwidth}")
     preds, target, w = prepare(x, y, weight)
     check_valid(w)
     preds, target, w = average_repeats(preds, target, w, group_valid_rows(stimulus, y, weight))

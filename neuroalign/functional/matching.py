@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 
@@ -191,8 +192,8 @@ def soft_matching(
     Source:
         Khosla & Williams 2024, arXiv 2311.09466; Cuturi 2013, arXiv 1306.0895 (entropic transport).
     """
-    if temperature <= 0:
-        raise ValueError(f"temperature must be positive; got {temperature}")
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature must be positive and finite; got {temperature}")
     preds, target, w = prepare(x, y, weight)
     check_valid(w)
     check_enough(len(preds), 3, "soft matching")

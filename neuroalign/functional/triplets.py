@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import torch
@@ -137,8 +138,8 @@ def odd_one_out_nll(
     """
     if temperature is None:
         temperature = default_temperature(similarity)
-    if temperature <= 0:
-        raise ValueError(f"temperature must be positive; got {temperature}")
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature must be positive and finite; got {temperature}")
     if not len(triplets):
         return 0 * embeddings.sum()
     check_triplets(embeddings, triplets, similarity)

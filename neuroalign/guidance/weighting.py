@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,12 +43,12 @@ class Ramp:
     start: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.delay < 0 or self.duration < 0:
+        if not (0 <= self.delay < math.inf and 0 <= self.duration < math.inf):
             raise ValueError(
                 f"delay and duration count training batches, at least 0; got {self.delay}, {self.duration}"
             )
-        if min(self.start, self.end) < 0:
-            raise ValueError(f"weights must be at least 0; got {self.start} and {self.end}")
+        if not (0 <= self.start < math.inf and 0 <= self.end < math.inf):
+            raise ValueError(f"weights must be at least 0 and finite; got {self.start} and {self.end}")
 
     def __call__(self, step: int) -> float:
         """The weight after ``step`` training batches."""
@@ -160,8 +161,8 @@ class WeightedGuidance(Described, nn.Module):
             return value
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"the weight of {pattern!r} must be a number or a Ramp; got {type(value).__name__}")
-        if value < 0:
-            raise ValueError(f"the weight of {pattern!r} must be at least 0; got {value}")
+        if not 0 <= value < math.inf:
+            raise ValueError(f"the weight of {pattern!r} must be at least 0 and finite; got {value}")
         return float(value)
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -51,8 +53,8 @@ class RandomFourierFeatures(Described, nn.Module):
         super().__init__()
         if num_components < 2 or num_components % 2:
             raise ValueError(f"num_components must be even and positive; got {num_components}")
-        if not bandwidth > 0:
-            raise ValueError(f"bandwidth must be positive; got {bandwidth}")
+        if not 0 < bandwidth < math.inf:
+            raise ValueError(f"bandwidth must be positive and finite; got {bandwidth}")
         generator = torch.Generator().manual_seed(seed)
         weight = torch.randn(num_components // 2, num_inputs, generator=generator, dtype=torch.float64) / bandwidth
         self.register_buffer("weight", weight.float())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -22,8 +23,8 @@ class LabelledLoss(Described, nn.Module, ABC):
     def __init__(self, num_features: int | None, num_classes: int | None, distributed: bool, **weights: float) -> None:
         super().__init__()
         for name, weight in weights.items():
-            if weight < 0:
-                raise ValueError(f"{name}_weight must not be negative; got {weight}")
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"{name}_weight must be finite and not negative; got {weight}")
         self.num_features, self.num_classes, self.distributed = num_features, num_classes, distributed
         self.weights = weights
         self._looks = FirstBatch()

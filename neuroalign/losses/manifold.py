@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -225,8 +226,8 @@ class NonNeuralManifoldLoss(LabelledLoss):
     ) -> None:
         if radius is None:
             radius = 0.5 if normalized else 1.0
-        if radius < 0:
-            raise ValueError(f"radius must not be negative; got {radius}")
+        if not 0 <= radius < math.inf:
+            raise ValueError(f"radius must be finite and not negative; got {radius}")
         if normalized and radius >= 1:
             raise ValueError(
                 f"radius is a share of the spread of all embeddings, in [0, 1); got {radius}. "

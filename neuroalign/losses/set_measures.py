@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 
@@ -129,8 +130,8 @@ class RBFCKAMeasure(_KernelMeasure):
         momentum: float | None = None,
     ) -> None:
         super().__init__(debiased, momentum)
-        if bandwidth <= 0:
-            raise ValueError(f"bandwidth must be positive; got {bandwidth}")
+        if not 0 < bandwidth < math.inf:
+            raise ValueError(f"bandwidth must be positive and finite; got {bandwidth}")
         self.bandwidth = bandwidth
         self.median = None if median is None else (float(median[0]), float(median[1]))
 
@@ -265,8 +266,8 @@ class SoftMatchingMeasure(nn.Module):
 
     def __init__(self, temperature: float = 0.05) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive; got {temperature}")
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature must be positive and finite; got {temperature}")
         self.temperature = temperature
 
     def forward(

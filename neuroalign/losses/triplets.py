@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -61,8 +62,8 @@ class OddOneOutLoss(Described, nn.Module):
         check_triplets(torch.zeros(1, 1), torch.zeros(0, 3, dtype=torch.long), similarity)
         if temperature is None:
             temperature = default_temperature(similarity)
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive; got {temperature}")
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature must be positive and finite; got {temperature}")
         self.similarity, self.temperature, self.distributed = similarity, float(temperature), distributed
         self.last_valid: Tensor | None = None
         self._looks = FirstBatch()

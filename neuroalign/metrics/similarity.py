@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -278,8 +279,8 @@ class SoftMatching(_WeightedMetric):
 
     def __init__(self, *, temperature: float = 0.01, noise_ceiling: Tensor | None = None, **kwargs: Any) -> None:
         super().__init__(noise_ceiling, **kwargs)
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive; got {temperature}")
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature must be positive and finite; got {temperature}")
         self.temperature = temperature
 
     def _similarity(self, preds: Tensor, target: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ Pass one to a task (``GuidedClassificationTask(network, robust_training=TRADES(8
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -192,8 +193,8 @@ class TRADES(RobustTraining):
 
     def __init__(self, eps: float | str, norm: Norm = "linf", *, beta: float = 6.0, steps: int = 10) -> None:
         self.eps, self.norm, self.steps = _budget(eps, norm, steps)
-        if not beta > 0:
-            raise ValueError(f"beta must be positive; got {beta}")
+        if not 0 < beta < math.inf:
+            raise ValueError(f"beta must be positive and finite; got {beta}")
         self.beta = float(beta)
 
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -244,8 +245,8 @@ class GaussianNoiseTraining(RobustTraining):
     """
 
     def __init__(self, std: float) -> None:
-        if not std > 0:
-            raise ValueError(f"std must be positive, in pixel units of [0, 1]; got {std}")
+        if not 0 < std < math.inf:
+            raise ValueError(f"std must be positive and finite, in pixel units of [0, 1]; got {std}")
         self.std = float(std)
 
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -286,8 +287,8 @@ class GradientRegularization(RobustTraining):
     """
 
     def __init__(self, weight: float) -> None:
-        if not weight > 0:
-            raise ValueError(f"weight must be positive; got {weight}")
+        if not 0 < weight < math.inf:
+            raise ValueError(f"weight must be positive and finite; got {weight}")
         self.weight = float(weight)
 
     def _described(self, arguments: dict[str, Any]) -> dict[str, Any]:

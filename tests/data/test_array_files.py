@@ -158,6 +158,19 @@ def test_empty_data_sets_and_matlabs_own_are_passed_over(tmp_path):
     np.testing.assert_array_equal(read_recording(tmp_path / "a.h5").values, VALUES)
 
 
+def test_a_sparse_matrix_with_a_damaged_row_is_refused(tmp_path):
+    """Filling it up would write outside of its memory, which ends Python without a word."""
+    matrix = scipy.sparse.csc_array(np.eye(12)[[3, 1, 0, 2, 7, 6, 5, 4, 11, 10, 9, 8]])
+    savemat(tmp_path / "a.mat", {"x": matrix}, do_compression=False)
+    whole, rows = (tmp_path / "a.mat").read_bytes(), matrix.indices.astype("<i4").tobytes()
+    assert whole.count(rows) == 1
+    damaged = np.array([2**30, *matrix.indices[1:]], "<i4").tobytes()
+    (tmp_path / "b.mat").write_bytes(whole.replace(rows, damaged))
+    np.testing.assert_array_equal(read_recording(tmp_path / "a.mat").values, matrix.toarray())
+    with pytest.raises(ValueError, match=r"b\.mat can't be read as a file of MATLAB: cut short, damaged"):
+        read_recording(tmp_path / "b.mat")
+
+
 def test_a_sparse_matrix_too_large_to_fill_up(tmp_path):
     savemat(tmp_path / "a.mat", {"spikes": scipy.sparse.csc_matrix((60_000, 60_000))})
     with pytest.raises(ValueError, match=r"a\.mat: the sparse matrix of shape \(60000, 60000\) takes 28.8 GB"):

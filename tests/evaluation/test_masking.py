@@ -76,10 +76,10 @@ def test_saturated_logits_are_told_as_a_possible_reason():
 def test_large_logits_are_not_blamed_where_the_margin_has_no_gradient_either():
     model = Masked(network(), "quantised activations").eval()
     found = report(model, logits=lambda output: output * 1000)
-    assert found.failed and found.loss < 1e-3 and found.flat == 1
+    assert found.failed and found.loss < 1e-3 and found.zero_gradient == 1
     assert "The margin has no gradient either, at 100 % of the images" in str(found)
     assert "saturated" not in str(found).replace("saturated or clipped", "")  # the meaning of a check names all reasons
-    assert report(Masked(network(), "logits x 1000").eval()).flat == 0
+    assert report(Masked(network(), "logits x 1000").eval()).zero_gradient == 0
 
 
 class Hiding(nn.Module):

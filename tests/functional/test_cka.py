@@ -113,7 +113,10 @@ def test_rbf_gradient_is_that_of_a_scale_free_function(n, missing, ties, bandwid
             lambda: linear_cka(torch.rand(3, 2), torch.rand(3, 2)),
             "debiased CKA needs at least 4 stimuli; got 3.*drop_last",
         ),
-        (lambda: rbf_cka(torch.rand(5, 2), torch.rand(5, 2), bandwidth=0), "bandwidth must be positive; got 0"),
+        (
+            lambda: rbf_cka(torch.rand(5, 2), torch.rand(5, 2), bandwidth=0),
+            "bandwidth must be positive and finite; got 0",
+        ),
     ],
 )
 def test_errors(call, message):

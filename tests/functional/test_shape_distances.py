@@ -113,7 +113,7 @@ def test_gradient_of_soft_matching(p):
     ("call", "message"),
     [
         (lambda x, y: procrustes(x, y, alpha=1.5), r"alpha must be in \[0, 1\]"),
-        (lambda x, y: soft_matching(x, y, temperature=0), "temperature must be positive; got 0"),
+        (lambda x, y: soft_matching(x, y, temperature=0), "temperature must be positive and finite; got 0"),
     ],
 )
 def test_errors(call, message):

@@ -207,6 +207,10 @@ def test_subjects_of_different_width_share_a_batch():
         ),
         (lambda: Ramp(delay=-1), ValueError, "at least 0; got -1"),
         (lambda: Ramp(end=-1), ValueError, "weights must be at least 0"),
+        (lambda: Ramp(end=float("nan")), ValueError, "weights must be at least 0 and finite; got 0.* and nan"),
+        (lambda: Ramp(duration=float("nan")), ValueError, "at least 0; got .*nan"),
+        (lambda: WeightedGuidance(measured(), {"V1/*": float("nan")}), ValueError, "at least 0 and finite; got nan"),
+        (lambda: WeightedGuidance(measured(), {"V1/*": float("inf")}), ValueError, "at least 0 and finite; got inf"),
         (lambda: MeasuredGuidance({"V1": 2}, subjects={"V4": 0}), ValueError, "unknown head of a subject 'V4'"),
         (
             lambda: MeasuredGuidance({"V1": 2}, subjects={"V1": 0})({"V1": torch.zeros(4, 2)}, batch()),

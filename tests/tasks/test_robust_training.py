@@ -429,3 +429,17 @@ def test_images_outside_of_the_box_are_refused_in_a_loop_of_ones_own():
 def test_refusals(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("option", "make"),
+    [
+        ("beta", lambda value: TRADES(0.03, beta=value)),
+        ("std", GaussianNoiseTraining),
+        ("weight", GradientRegularization),
+    ],
+)
+def test_options_are_finite(option, make, value):
+    with pytest.raises(ValueError, match=rf"^{option} must be positive and finite.*got {value}"):
+        make(value)

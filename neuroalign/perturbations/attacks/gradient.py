@@ -167,7 +167,7 @@ class PGD(RestartedAttack):
         check_whole(patience=patience)
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must be in [0, 1); got {momentum}")
-        if rel_step_size is not None and not rel_step_size > 0:
+        if rel_step_size is not None and not 0 < rel_step_size < math.inf:
             raise ValueError(
                 f"rel_step_size must be a positive share of eps, or None for the cosine schedule; got {rel_step_size}"
             )

@@ -71,10 +71,10 @@ class DeepFool(MinimalNormAttack):
     def __init__(self, *, steps: int = 50, candidates: int = 10, overshoot: float = 0.02) -> None:
         super().__init__("l2")
         check_whole(steps=steps, candidates=candidates)
-        if steps < 1 or candidates < 2 or overshoot < 0:
+        if steps < 1 or candidates < 2 or not 0 <= overshoot < math.inf:
             raise ValueError(
-                f"steps must be at least 1, candidates at least 2 and overshoot not negative; got {steps}, {candidates} "
-                f"and {overshoot}"
+                "steps must be at least 1, candidates at least 2 and overshoot finite and not negative; got "
+                f"{steps}, {candidates} and {overshoot}"
             )
         self.steps, self.candidates, self.overshoot = steps, candidates, overshoot
 
@@ -156,9 +156,11 @@ class CarliniWagner(MinimalNormAttack):
     ) -> None:
         super().__init__("l2")
         check_whole(steps=steps, search_steps=search_steps)
-        if min(steps, search_steps) < 1 or min(lr, initial_weight) <= 0 or confidence < 0:
+        finite = 0 < lr < math.inf and 0 < initial_weight < math.inf and 0 <= confidence < math.inf
+        if min(steps, search_steps) < 1 or not finite:
             raise ValueError(
-                "steps and search_steps must be at least 1, lr and initial_weight positive, confidence >= 0"
+                "steps and search_steps must be at least 1, lr and initial_weight positive, confidence >= 0, all of them "
+                f"finite; got {steps}, {search_steps}, {lr}, {initial_weight} and {confidence}"
             )
         self.steps, self.search_steps, self.lr = steps, search_steps, lr
         self.initial_weight, self.confidence = initial_weight, confidence
@@ -269,7 +271,7 @@ class FMN(MinimalNormAttack):
     ) -> None:
         super().__init__(norm)
         check_whole(steps=steps)
-        if steps < 1 or step_size <= 0 or not 0 < gamma < 1:
+        if steps < 1 or not 0 < step_size < math.inf or not 0 < gamma < 1:
             raise ValueError(
                 f"steps must be at least 1, step_size positive and gamma in (0, 1); got {steps}, {step_size} and {gamma}"
             )

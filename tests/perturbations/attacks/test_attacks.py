@@ -232,6 +232,28 @@ def test_refusals(make, message):
         make()
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("attack", "option"),
+    [
+        (CarliniWagner, "confidence"),  # no image ever fooled: the network looked robust
+        (CarliniWagner, "lr"),
+        (CarliniWagner, "initial_weight"),
+        (DeepFool, "overshoot"),
+        (FMN, "step_size"),
+        (FMN, "gamma"),
+        (PGD, "rel_step_size"),
+        (PGD, "momentum"),
+        (SquareAttack, "share"),
+        (RotationTranslation, "max_rotation"),
+        (RotationTranslation, "max_translation"),
+    ],
+)
+def test_options_are_finite(attack, option, value):
+    with pytest.raises(ValueError, match=rf"{option}.* got .*{value}"):
+        attack(**{option: value})
+
+
 @pytest.mark.parametrize("value", ["5", 2.5, True])
 @pytest.mark.parametrize(
     "make",
