@@ -206,7 +206,7 @@ def _matlab(path: Path, key: str | None) -> Any:
 
     try:
         name = _choose(path, key, {name: shape for name, shape, _ in whosmat(path)})
-        values: Any = loadmat(path, variable_names=[name], spmatrix=False)[name]
+        values = loadmat(path, variable_names=[name], spmatrix=False)[name]
         if isinstance(values, (csc_array, csr_array)):
             values.check_format(full_check=True)  # filling up a damaged one would write outside of its memory
     except NotImplementedError:  # MATLAB 7.3 is HDF5, with the axes reversed
@@ -219,11 +219,12 @@ def _matlab(path: Path, key: str | None) -> Any:
         raise damaged(path, "MATLAB", error) from error
     if not issparse(values):
         return values
-    num_bytes = values.shape[0] * values.shape[1] * values.dtype.itemsize
+    sparse: Any = values
+    num_bytes = sparse.shape[0] * sparse.shape[1] * sparse.dtype.itemsize
     if num_bytes > _LARGEST:
-        raise ValueError(f"{path}: the sparse matrix of shape {values.shape} takes {readable_size(num_bytes)} when it is "
+        raise ValueError(f"{path}: the sparse matrix of shape {sparse.shape} takes {readable_size(num_bytes)} when it is "
                          "filled up, which is not done: save the values themselves")  # fmt: skip
-    return values.toarray()
+    return sparse.toarray()
 
 
 def _hdf5(path: Path, key: str | None) -> np.ndarray:
