@@ -24,7 +24,7 @@ class LabelledLoss(Described, nn.Module, ABC):
         super().__init__()
         for name, weight in weights.items():
             if not 0 <= weight < math.inf:
-                raise ValueError(f"{name}_weight must be finite and not negative; got {weight}")
+                raise ValueError(f"{name}_weight must not be negative, and must be finite; got {weight}")
         self.num_features, self.num_classes, self.distributed = num_features, num_classes, distributed
         self.weights = weights
         self._looks = FirstBatch()

@@ -227,7 +227,7 @@ class NonNeuralManifoldLoss(LabelledLoss):
         if radius is None:
             radius = 0.5 if normalized else 1.0
         if not 0 <= radius < math.inf:
-            raise ValueError(f"radius must be finite and not negative; got {radius}")
+            raise ValueError(f"radius must not be negative, and must be finite; got {radius}")
         if normalized and radius >= 1:
             raise ValueError(
                 f"radius is a share of the spread of all embeddings, in [0, 1); got {radius}. "

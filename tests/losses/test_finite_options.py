@@ -26,9 +26,9 @@ X = torch.rand(6, 3)
         ("bandwidth must be positive", lambda value: NeuralAlignmentLoss("rbf_cka", bandwidth=value)),
         ("bandwidth must be positive", lambda value: rbf_cka(X, X, bandwidth=value)),
         ("bandwidth must be positive", lambda value: RandomFourierFeatures(3, 4, bandwidth=value)),
-        ("radius_weight must be", lambda value: NonNeuralManifoldLoss(radius_weight=value)),
-        ("nuclear_weight must be", lambda value: NonNeuralManifoldLoss(nuclear_weight=value)),
-        ("radius must be", lambda value: NonNeuralManifoldLoss(radius=value, normalized=False)),
+        ("radius_weight must not be negative", lambda value: NonNeuralManifoldLoss(radius_weight=value)),
+        ("nuclear_weight must not be negative", lambda value: NonNeuralManifoldLoss(nuclear_weight=value)),
+        ("radius must not be negative", lambda value: NonNeuralManifoldLoss(radius=value, normalized=False)),
     ],
 )
 def test_refused(message, call, value):
